@@ -1,0 +1,92 @@
+# Needs make, Python 3.11 or newer and a package index; everything else is installed into $(VENV).
+
+SHELL = /bin/sh
+.DEFAULT_GOAL = help
+.DELETE_ON_ERROR:
+
+VENV ?= .venv
+PYTHON ?=
+ARGS =
+TOOLS = .venv-tools
+
+BIN = $(VENV)/bin
+PIP_FLAGS = --disable-pip-version-check --quiet
+PIP = $(BIN)/python -m pip $(PIP_FLAGS)
+
+help: ## List the targets
+	@echo 'usage: make TARGET [PYTHON=python3.13] [VENV=.venv] [ARGS="more flags"]'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
+
+run: $(VENV)/.run ## Start Queuey with its own store on 127.0.0.1:8000 (ARGS: flags of `queuey serve`)
+	@exec $(BIN)/queuey serve $(ARGS)
+
+test: $(VENV)/.dev ## Run the tests (ARGS: flags of pytest)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev ## Run the linter, the format check and the type checker
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## Format the code and mend what the linter can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+smoke: $(VENV)/.run ## Start a server on a free port, drive the main routes with curl, stop it
+	@PYTHON=$(BIN)/python QUEUEY=$(BIN)/queuey sh scripts/smoke.sh
+
+demo: $(VENV)/.demo ## Make thumbnails of 300 pictures (KILL=server or KILL=store kills that one half-way)
+	@exec $(BIN)/python -m examples.demo $(if $(KILL),--kill $(KILL)) $(ARGS)
+
+bench: $(VENV)/.dev ## Measure speed and memory (CHECK=1: fail below the limits)
+	@exec $(BIN)/python -m bench $(if $(filter 1,$(CHECK)),--check) $(ARGS)
+
+accept: $(VENV)/.dev ## Run the commands that docs/acceptance.md lists for an issue (N=2)
+	@exec $(BIN)/python -m scripts.accept $(N) $(ARGS)
+
+wheel: $(VENV)/.dev ## Build the wheel into dist/
+	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/*.whl
+
+lock: $(TOOLS)/.lock ## Pin the dependencies anew (ARGS=--upgrade: to the newest releases)
+	@UV=$(TOOLS)/bin/uv sh scripts/lock.sh $(ARGS)
+
+check-workflows: $(TOOLS)/.workflows ## Check the CI files
+	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(TOOLS)/bin/zizmor --offline --no-progress .github
+
+clean: ## Remove what make has built
+	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find queuey tests bench examples scripts -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+.PHONY: help run test check format smoke demo bench accept wheel lock check-workflows clean
+
+# A stamp in a virtual environment says what has been installed since its lock file last changed.
+
+$(VENV)/.made $(TOOLS)/.made:
+	@python=$$(sh scripts/find_python.sh $(if $(PYTHON),"$(PYTHON)")) && \
+	    echo "Building $(@D) with $$("$$python" --version) ($$python)" && \
+	    "$$python" -m venv $(@D)
+	@touch $@
+
+$(VENV)/.run: requirements/runtime.txt requirements/build.txt pyproject.toml | $(VENV)/.made
+	@echo "Installing Queuey into $(VENV)"
+	@$(PIP) install --require-hashes -r requirements/runtime.txt -r requirements/build.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# dev.txt holds all of runtime.txt and build.txt.
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/.made
+	@echo "Installing Queuey, the tests' packages and the linters into $(VENV)"
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $(VENV)/.run $@
+
+$(VENV)/.demo: requirements/demo.txt | $(VENV)/.run
+	@$(PIP) install --require-hashes -r requirements/demo.txt
+	@touch $@
+
+$(TOOLS)/.%: requirements/%.txt | $(TOOLS)/.made
+	@$(TOOLS)/bin/python -m pip $(PIP_FLAGS) install --require-hashes -r $<
+	@touch $@
