@@ -1,0 +1,173 @@
+#!lua flags=allow-oom
+--[=[ claim: queued -> running, with a lease; what is due is promoted first.
+KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
+ARGV[1]  msgpack [now_ms | 0, claim_id, worker, lease_ms, limit, [queue, ...], max_starve_ms, suspects, defer_ms, max_bytes]
+         claim_id: random; the tokens are '<claims>.<claim_id>'
+         queues: in the order of their turn; lanes go first, then queues within a lane
+         suspects: how many jobs with crashes this process may take now, 0 or 1; the others that it meets
+         are put off by defer_ms and a little more each
+         max_bytes: stop after the definition that passes it
+Reply    msgpack [[[id, token, attempt, crashes, definition], ...], due_in_ms | -1, more]
+         attempt counts from 1; due_in_ms: until the next scheduled job of these queues; more: stopped at a limit
+         with claimable jobs left
+         the same claim_id again, within the lease, is answered with those of its jobs that still bear its tokens
+Errors   none of its own ]=]
+--@include now
+--@include keys
+--@include plan
+--@include state
+--@include promote
+local CHUNK, MAX_SKIPS = 16, 1000
+
+local args = cmsgpack.unpack(ARGV[1])
+local now, claim_id, worker, lease_ms, limit = now_ms(args[1]), args[2], args[3], args[4], args[5]
+local queues, max_starve, suspects, defer_ms, max_bytes = args[6], args[7], args[8], args[9], args[10]
+local jobs, bytes = {}, 0
+
+local function hand_out(id, state, definition)
+  bytes = bytes + #definition
+  jobs[#jobs + 1] = {id, token_of(state), number_of(state, 'a') + 1, number_of(state, 'x'), definition}
+end
+
+-- A resend: what this claim was given, as far as it is still its own.
+local before = redis.call('GET', claim_key(claim_id))
+if before then
+  local ids = {}
+  for id in string.gmatch(before, '%S+') do ids[#ids + 1] = id end
+  local states = load_states(ids)
+  for _, id in ipairs(ids) do
+    local state = states[id]
+    local definition = state and state.s == 'r' and state.h == claim_id and redis.call('GET', job_key(id))
+    if definition then hand_out(id, state, definition) end
+  end
+  return cmsgpack.pack({jobs, 0, true})
+end
+
+-- Promote, and learn each queue's settings and lengths.
+local open, settings, lengths, next_due = {}, {}, {}, nil
+for _, queue in ipairs(queues) do
+  local fields = redis.call('HMGET', queue_key(queue), 'paused', 'guard_default', 'guard_low')
+  if not fields[1] then
+    open[#open + 1] = queue
+    settings[queue] = {default = tonumber(fields[2] or 0), low = tonumber(fields[3] or 0)}
+    local _, due = promote_due(now, queue, math.max(limit, 100))
+    if due then next_due = math.min(next_due or math.huge, due) end
+    for _, lane in ipairs(LANES) do
+      local list = ready_key(queue, lane)
+      lengths[list] = redis.call('LLEN', list)
+    end
+  end
+end
+
+local consumed, claimed, skipped, deferred, stopped = {}, {}, 0, 0, false
+
+local function claim_job(queue, id, state, definition)
+  if not state then
+    state = {result = '', errors = ''}
+    adopt(state, parse_fields(definition), #definition)
+  end
+  state.s, state.n, state.h, state.w, state.b = 'r', number_of(state, 'n') + 1, claim_id, worker, now
+  claimed[id] = true
+  put(state_key(id), format_state(state))
+  zadd(leases_key(queue), now + lease_ms, id)
+  hand_out(id, state, definition)
+end
+
+-- examine(queue, lane, id, definition, text, ready_before): what becomes of the entry at the head of a lane:
+-- 'claimed', 'deferred', 'skipped' (a tombstone), or 'young' (left: it has not been ready since ready_before).
+local function examine(queue, lane, id, definition, text, ready_before)
+  local state = text and parse_state(text)
+  if not definition or claimed[id] or (state and state.s ~= 'w') then return 'skipped' end
+  if ready_before then
+    local ready_at = tonumber(state and state.r or string.match(definition, '^r=(%d+)') or now)
+    if ready_at > ready_before then return 'young' end
+  end
+  if state and number_of(state, 'x') > 0 then
+    if suspects == 0 then
+      local due = now + defer_ms + deferred * 37 % 500
+      zadd(scheduled_key(queue, lane), due, id)
+      wake(queue)
+      next_due = math.min(next_due or math.huge, due)
+      deferred = deferred + 1
+      return 'deferred'
+    end
+    suspects = suspects - 1
+  end
+  claim_job(queue, id, state, definition)
+  return 'claimed'
+end
+
+-- take(queue, lane, most, ready_before): claims up to `most` from the head of a lane; returns how many.
+local function take(queue, lane, most, ready_before)
+  local list = ready_key(queue, lane)
+  local taken, skipped_before = 0, skipped
+  while taken < most and not stopped do
+    local offset = consumed[list] or 0
+    local want = math.min(CHUNK, math.max(most - taken, skipped - skipped_before))
+    if offset >= lengths[list] then break end
+    local ids = redis.call('LRANGE', list, offset, offset + want - 1)
+    if #ids == 0 then break end
+    local job_keys, state_keys = {}, {}
+    for i, id in ipairs(ids) do job_keys[i], state_keys[i] = job_key(id), state_key(id) end
+    local definitions, states = redis.call('MGET', unpack(job_keys)), redis.call('MGET', unpack(state_keys))
+    for i, id in ipairs(ids) do
+      if taken >= most then break end
+      if bytes >= max_bytes or skipped + deferred >= MAX_SKIPS then stopped = true; break end
+      local outcome = examine(queue, lane, id, definitions[i], states[i], ready_before)
+      if outcome == 'young' then return taken end
+      consumed[list] = (consumed[list] or 0) + 1
+      if outcome == 'claimed' then
+        taken = taken + 1
+      elseif outcome == 'skipped' then
+        skipped = skipped + 1
+        hincr(queue_key(queue), 'tombstones_' .. lane, -1)
+      end
+    end
+  end
+  return taken
+end
+
+-- The guard against starvation: a lower lane whose head has been ready for too long gives one job a second first.
+local guards = {}
+for _, queue in ipairs(open) do
+  local above = lengths[ready_key(queue, 'high')]
+  for _, lane in ipairs({'default', 'low'}) do
+    if limit > #jobs and above > 0 and lengths[ready_key(queue, lane)] > 0
+        and math.abs(now - settings[queue][lane]) >= 1000
+        and take(queue, lane, 1, now - max_starve) > 0 then
+      guards[#guards + 1] = {queue, lane}
+    end
+    above = above + lengths[ready_key(queue, lane)]
+  end
+end
+
+for _, lane in ipairs(LANES) do
+  for _, queue in ipairs(open) do
+    if #jobs < limit then take(queue, lane, limit - #jobs) end
+  end
+end
+
+local more = false
+if stopped or #jobs >= limit then
+  for _, lane in ipairs(LANES) do
+    for _, queue in ipairs(open) do
+      local list = ready_key(queue, lane)
+      if not more and lengths[list] > (consumed[list] or 0) then
+        more = true
+        wake(queue)
+      end
+    end
+  end
+end
+
+count(now, 'claimed', #jobs)
+for list, entries in pairs(consumed) do redis.call('LPOP', list, entries) end
+commit()
+for _, guard in ipairs(guards) do redis.call('HSET', queue_key(guard[1]), 'guard_' .. guard[2], now) end
+if #jobs > 0 then
+  local ids = {}
+  for i, job in ipairs(jobs) do ids[i] = job[1] end
+  redis.call('SET', claim_key(claim_id), table.concat(ids, ' '), 'PX', lease_ms)
+end
+local due_in = next_due and math.max(0, next_due - now) or -1
+return cmsgpack.pack({jobs, due_in, more})

@@ -1,0 +1,86 @@
+#!lua
+--[=[ enqueue: nothing -> queued, or scheduled when it is due later.
+KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
+ARGV[1]  msgpack [now_ms | 0, full, [[id, queue, lane, head, body, delay_ms, run_at_ms, dedupe, dedupe_ttl_ms], ...]]
+         full: true = take no new job, but answer for those that are there already
+         head: the header's fields but the times, e.g. 'q=mail m=3'; body: the definition's JSON
+         delay_ms counts from the store's clock; run_at_ms is a time, 0 = none
+         dedupe: the key as base64url, '' = none
+Reply    msgpack [answer, ...], one per job: 'new' | 'duplicate <holder id>' | 'full' | 'too_many_queues'
+         a job that exists already is answered 'new': safe to resend
+Errors   OOM, when the store is over its maxmemory; then nothing was written ]=]
+--@include now
+--@include keys
+--@include plan
+local args = cmsgpack.unpack(ARGV[1])
+local now, full, jobs = now_ms(args[1]), args[2], args[3]
+
+-- Read: which jobs, dedupe keys and queues are there already.
+local job_keys, dedupe_keys, dedupe_index, names, name_index = {}, {}, {}, {}, {}
+for i, job in ipairs(jobs) do
+  job_keys[i] = job_key(job[1])
+  if job[8] ~= '' and not dedupe_index[job[8]] then
+    dedupe_keys[#dedupe_keys + 1] = dedupe_key(job[8])
+    dedupe_index[job[8]] = #dedupe_keys
+  end
+  if not name_index[job[2]] then
+    names[#names + 1] = job[2]
+    name_index[job[2]] = #names
+  end
+end
+local found = redis.call('MGET', unpack(job_keys))
+local holders = #dedupe_keys > 0 and redis.call('MGET', unpack(dedupe_keys)) or {}
+local known = redis.call('SMISMEMBER', queues_key, unpack(names))
+local queue_count
+
+-- has_room_for(queue): the queue is known, or may still be made.
+local new_queues = {}
+local function has_room_for(queue)
+  if known[name_index[queue]] == 1 then return true end
+  queue_count = queue_count or redis.call('SCARD', queues_key)
+  if queue_count >= MAX_QUEUES then return false end
+  queue_count = queue_count + 1
+  known[name_index[queue]] = 1
+  new_queues[#new_queues + 1] = queue
+  return true
+end
+
+local answers, holds_key, made, created, duplicates = {}, {}, {}, 0, 0
+for i, job in ipairs(jobs) do
+  local id, queue, lane, dedupe = job[1], job[2], job[3], job[8]
+  local holder = dedupe ~= '' and (holds_key[dedupe] or holders[dedupe_index[dedupe]])
+  if found[i] or made[id] then
+    answers[i] = 'new'
+  elseif holder and holder ~= id then
+    answers[i] = 'duplicate ' .. holder
+    duplicates = duplicates + 1
+  elseif full then
+    answers[i] = 'full'
+  elseif not has_room_for(queue) then
+    answers[i] = 'too_many_queues'
+  else
+    local due = job[7] > 0 and job[7] or now + job[6]
+    local times = due > now and 'r=' .. due .. ' c=' .. now or 'r=' .. now
+    local head = job[4] ~= '' and times .. ' ' .. job[4] or times
+    put(job_keys[i], head .. '\n' .. job[5])
+    if due > now then
+      zadd(scheduled_key(queue, lane), due, id)
+    else
+      rpush(ready_key(queue, lane), id)
+    end
+    if dedupe ~= '' then holds_key[dedupe] = id end
+    made[id] = job
+    wake(queue)
+    created = created + 1
+    answers[i] = 'new'
+  end
+end
+
+count(now, 'enqueued', created)
+count(now, 'deduplicated', duplicates)
+commit()
+for dedupe, id in pairs(holds_key) do
+  redis.call('SET', dedupe_key(dedupe), id, 'PX', made[id][9])
+end
+if #new_queues > 0 then redis.call('SADD', queues_key, unpack(new_queues)) end
+return cmsgpack.pack(answers)

@@ -1,0 +1,46 @@
+#!lua flags=allow-oom
+--[=[ fail: running -> scheduled, dead_letter, or cancelled when flagged, by the lease holder; spends an attempt.
+KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
+ARGV[1]  msgpack [now_ms | 0, [[id, token, error, delay_ms, dead], ...]]
+         error: JSON on one line, of at most 1 kB; the last 10 are kept
+         delay_ms: until the next attempt, with its jitter; dead: true = no further attempt
+Reply    msgpack [status, ...], one per job: 'retry' | 'dead' | 'cancelled' | 'lost'
+         the same token again is answered as before: safe to resend
+Errors   none of its own ]=]
+--@include now
+--@include keys
+--@include plan
+--@include state
+--@include leave
+local args = cmsgpack.unpack(ARGV[1])
+local now, items = now_ms(args[1]), args[2]
+local ids = {}
+for i, item in ipairs(items) do ids[i] = item[1] end
+local states = load_states(ids)
+
+local OUTCOMES = {r = 'retry', d = 'dead', c = 'cancelled'}
+local statuses, retried = {}, 0
+for i, item in ipairs(items) do
+  local id, token, state = item[1], item[2], states[item[1]]
+  if holds(state, token) then
+    state.a = number_of(state, 'a') + 1
+    add_error(state, now, item[3])
+    if state.z then
+      end_lease(id, state, 'c')
+      make_cancelled(now, id, state)
+    elseif item[5] or state.a >= max_attempts_of(state) then
+      end_lease(id, state, 'd')
+      bury(now, id, state)
+    else
+      end_lease(id, state, 'r')
+      reschedule(id, state, now + item[4])
+      retried = retried + 1
+    end
+    statuses[i] = OUTCOMES[state.o]
+  else
+    statuses[i] = answered(state, token, 'rdc') and OUTCOMES[state.o] or 'lost'
+  end
+end
+count(now, 'retried', retried)
+commit()
+return cmsgpack.pack(statuses)

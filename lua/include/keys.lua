@@ -1,0 +1,17 @@
+-- Key names, spelled as in queuey/keys.py. The base key and the same with '!' are anchors and never created.
+local base = KEYS[1]
+local LANES, MAX_QUEUES = {'high', 'default', 'low'}, 256
+
+local function job_key(id) return base .. 'job:' .. id end
+local function state_key(id) return base .. 'state:' .. id end
+local function ready_key(queue, lane) return base .. 'ready:' .. queue .. ':' .. lane end
+local function scheduled_key(queue, lane) return base .. 'scheduled:' .. queue .. ':' .. lane end
+local function leases_key(queue) return base .. 'leases:' .. queue end
+local function dead_key(queue) return base .. 'dead:' .. queue end
+local function done_key(queue) return base .. 'done:' .. queue end
+local function dedupe_key(encoded) return base .. 'dedupe:' .. encoded end
+local function claim_key(claim_id) return base .. 'claim:' .. claim_id end
+local function queue_key(queue) return base .. 'queue:' .. queue end
+local function wake_key(queue) return base .. 'wake:' .. queue end
+local queues_key, workers_key, meta_key = base .. 'queues', base .. 'workers', base .. 'meta'
+local stats_key = base .. 'stats'

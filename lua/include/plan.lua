@@ -1,0 +1,80 @@
+-- plan: the writes of a script, gathered while it still reads and checks, and done by commit() at its end.
+-- An abort does not roll back, so nothing is written before everything has been checked.
+-- A variadic command gets at most 4,000 arguments, and is left out when there is nothing to write.
+local plan = {set = {}, zrem = {}, zadd = {}, rpush = {}, lpush = {}, hincr = {}, del = {}, wake = {}}
+
+local function plan_list(group, key)
+  local list = group[key]
+  if not list then list = {}; group[key] = list end
+  return list
+end
+
+local function put(key, value)
+  local list = plan.set
+  list[#list + 1] = key; list[#list + 1] = value
+end
+
+local function zrem(key, member)
+  local list = plan_list(plan.zrem, key)
+  list[#list + 1] = member
+end
+
+local function zadd(key, score, member)
+  local list = plan_list(plan.zadd, key)
+  list[#list + 1] = score; list[#list + 1] = member
+end
+
+local function rpush(key, member)
+  local list = plan_list(plan.rpush, key)
+  list[#list + 1] = member
+end
+
+local function lpush(key, member)
+  local list = plan_list(plan.lpush, key)
+  list[#list + 1] = member
+end
+
+local function hincr(key, field, by)
+  local fields = plan_list(plan.hincr, key)
+  fields[field] = (fields[field] or 0) + by
+end
+
+local function del(key) plan.del[#plan.del + 1] = key end
+
+-- wake(queue): puts the marker that wakes one idle replica; many jobs, one marker.
+local function wake(queue) plan.wake[queue] = true end
+
+-- count(now, name, by): the shard's counters, in all and by the minute (kept for two hours).
+local function count(now, name, by)
+  if by == 0 then return end
+  hincr(stats_key, name, by)
+  hincr(stats_key .. ':' .. math.floor(now / 60000), name, by)
+end
+
+local function in_chunks(command, key, list)
+  for first = 1, #list, 3998 do
+    redis.call(command, key, unpack(list, first, math.min(first + 3997, #list)))
+  end
+end
+
+local function commit()
+  for first = 1, #plan.set, 4000 do
+    redis.call('MSET', unpack(plan.set, first, math.min(first + 3999, #plan.set)))
+  end
+  for key, members in pairs(plan.zrem) do in_chunks('ZREM', key, members) end
+  for key, pairs_ in pairs(plan.zadd) do in_chunks('ZADD', key, pairs_) end
+  for key, members in pairs(plan.rpush) do in_chunks('RPUSH', key, members) end
+  for key, members in pairs(plan.lpush) do in_chunks('LPUSH', key, members) end
+  for key, fields in pairs(plan.hincr) do
+    for field, by in pairs(fields) do
+      local value = redis.call('HINCRBY', key, field, by)
+      if value == by and key ~= stats_key and string.sub(key, 1, #stats_key) == stats_key then
+        redis.call('EXPIRE', key, 7200)
+      end
+    end
+  end
+  for first = 1, #plan.del, 4000 do
+    redis.call('DEL', unpack(plan.del, first, math.min(first + 3999, #plan.del)))
+  end
+  for queue in pairs(plan.wake) do redis.call('ZADD', wake_key(queue), 0, 'm') end
+end

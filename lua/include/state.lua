@@ -1,0 +1,92 @@
+-- state:<id> is a header line of `letter=value` fields, then the result on a line of its own (empty when there is
+-- none), then the last 10 errors, oldest first, each `<at ms> <JSON>` on a line of its own.
+--   s status: w waiting, r running, s succeeded, d dead_letter, c cancelled
+--   a attempts  n claims  x crashes (absent: 0)      j bytes of job:<id>
+--   q queue  l lane  m max_attempts  t retention ms  (absent: 'default', 'default', 5, 3600000)
+--   h the random part of the token while running     p the previous token  o its outcome:
+--     s succeeded, r retried, d dead, c cancelled, l released, x crashed (the lease lapsed)
+--   w worker  b last claimed at  f finished at  r ready since or due at  z=1 flagged for cancel  y the last replay
+-- A letter that is not known here is kept.
+local ERRORS_KEPT, MAX_CRASHES = 10, 3
+
+-- parse_fields(text): the fields of the first line as a table letter -> text.
+local function parse_fields(text)
+  local fields = {}
+  local line_end = string.find(text, '\n', 1, true)
+  if line_end then text = string.sub(text, 1, line_end - 1) end
+  for letter, value in string.gmatch(text, '(%a)=([%w_.:-]+)') do fields[letter] = value end
+  return fields
+end
+
+-- parse_state(text): the fields, with `result` and `errors` (each error with its newline before it) beside them.
+local function parse_state(text)
+  local state = parse_fields(text)
+  state.result, state.errors = '', ''
+  local first = string.find(text, '\n', 1, true)
+  if first then
+    local second = string.find(text, '\n', first + 1, true)
+    state.result = string.sub(text, first + 1, (second or #text + 1) - 1)
+    if second then state.errors = string.sub(text, second) end
+  end
+  return state
+end
+
+local function format_state(state)
+  local parts = {'s=' .. state.s}
+  for letter, value in pairs(state) do
+    if #letter == 1 and letter ~= 's' then parts[#parts + 1] = letter .. '=' .. value end
+  end
+  local text = table.concat(parts, ' ')
+  if state.result ~= '' or state.errors ~= '' then text = text .. '\n' .. state.result .. state.errors end
+  return text
+end
+
+-- add_error(state, now, json): keeps the last 10.
+local function add_error(state, now, json)
+  local errors = state.errors .. '\n' .. now .. ' ' .. json
+  local _, lines = string.gsub(errors, '\n', '')
+  for _ = 1, lines - ERRORS_KEPT do
+    errors = string.sub(errors, string.find(errors, '\n', 2, true))
+  end
+  state.errors = errors
+end
+
+-- load_states(ids): id -> state, one MGET; an id that stands there twice gets one table.
+local function load_states(ids)
+  local states, keys = {}, {}
+  for i, id in ipairs(ids) do keys[i] = state_key(id) end
+  if #keys == 0 then return states end
+  for i, text in ipairs(redis.call('MGET', unpack(keys))) do
+    if text and not states[ids[i]] then states[ids[i]] = parse_state(text) end
+  end
+  return states
+end
+
+local function number_of(state, letter) return tonumber(state[letter] or 0) end
+local function queue_of(state) return state.q or 'default' end
+local function lane_of(state) return state.l or 'default' end
+local function retention_of(state) return tonumber(state.t or 3600000) end
+local function max_attempts_of(state) return tonumber(state.m or 5) end
+local function token_of(state) return state.n .. '.' .. state.h end
+
+-- holds(state, token): the token is that of the lease that stands.
+local function holds(state, token)
+  return state ~= nil and state.s == 'r' and token_of(state) == token
+end
+
+-- answered(state, token, outcomes): this token ended its lease before with one of these outcomes; so this is a resend.
+local function answered(state, token, outcomes)
+  return state ~= nil and state.p == token and string.find(outcomes, state.o, 1, true) ~= nil
+end
+
+-- job_fields(id): the fields of a definition's header, without its body; nil when there is no such job.
+local function job_fields(id)
+  local text = redis.call('GETRANGE', job_key(id), 0, 1023)
+  if text == '' then return nil end
+  return parse_fields(text)
+end
+
+-- adopt(state, fields): what later moves need from the definition is kept in the state.
+local function adopt(state, fields, bytes)
+  state.q, state.l, state.m, state.t, state.j = fields.q, fields.l, fields.m, fields.t, bytes
+end

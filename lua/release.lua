@@ -1,0 +1,45 @@
+#!lua flags=allow-oom
+--[=[ release: running -> queued, at the head of its lane, by the lease holder; no attempt is spent.
+KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
+ARGV[1]  msgpack [now_ms | 0, [[id, token], ...]]; the first of the list comes to stand first
+Reply    msgpack [status, ...], one per job: 'ok' | 'lost'
+         a job flagged for cancel becomes cancelled, and is answered 'ok'
+         the same token again is answered 'ok': safe to resend
+Errors   none of its own ]=]
+--@include now
+--@include keys
+--@include plan
+--@include state
+--@include leave
+local args = cmsgpack.unpack(ARGV[1])
+local now, items = now_ms(args[1]), args[2]
+local ids = {}
+for i, item in ipairs(items) do ids[i] = item[1] end
+local states = load_states(ids)
+
+local statuses, released = {}, {}
+for i, item in ipairs(items) do
+  local id, token, state = item[1], item[2], states[item[1]]
+  if not holds(state, token) then
+    statuses[i] = answered(state, token, 'lc') and 'ok' or 'lost'
+  else
+    if state.z then
+      end_lease(id, state, 'c')
+      make_cancelled(now, id, state)
+    else
+      end_lease(id, state, 'l')
+      state.s = 'w'
+      save(id, state)
+      released[#released + 1] = id
+    end
+    statuses[i] = 'ok'
+  end
+end
+for i = #released, 1, -1 do
+  local state = states[released[i]]
+  lpush(ready_key(queue_of(state), lane_of(state)), released[i])
+  wake(queue_of(state))
+end
+count(now, 'released', #released)
+commit()
+return cmsgpack.pack(statuses)

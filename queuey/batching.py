@@ -1,0 +1,145 @@
+"""Group commit: concurrent calls of one kind become one script call per shard.
+
+While one flush is under way the next gathers; nothing waits for a timer. A flush that the store left unanswered is sent
+again with the same items, which every script allows, until the item's deadline has passed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Generic, TypeVar
+
+from queuey.broker import MAX_BATCH, MAX_BYTES
+from queuey.errors import OutcomeUnknown, QueueyError, ScriptFailed, StoreUnavailable
+
+Item = TypeVar("Item")
+Reply = TypeVar("Reply")
+
+RESEND_FIRST: Final = 0.02
+RESEND_CAP: Final = 1.0
+"""Seconds between two sends of one flush, doubled each time."""
+
+
+class _Entry(Generic[Item, Reply]):
+    __slots__ = ("deadline", "future", "item", "maybe_done", "size")
+
+    def __init__(self, item: Item, size: int, deadline: float, future: asyncio.Future[Reply]) -> None:
+        self.item = item
+        self.size = size
+        self.deadline = deadline
+        self.future = future
+        self.maybe_done = False
+
+
+class Batcher(Generic[Item, Reply]):
+    """Gathers items for one shard and one script.
+
+    `send` takes a batch and answers one reply per item. `patience` is how long, in seconds, an item is sent again after
+    it came. Above `max_waiting` items a further one is refused at once with StoreUnavailable.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[Sequence[Item]], Awaitable[Sequence[Reply]]],
+        *,
+        patience: float,
+        max_waiting: int = 20_000,
+        max_batch: int = MAX_BATCH,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        self._send = send
+        self._patience = patience
+        self._max_waiting = max_waiting
+        self._max_batch = max_batch
+        self._max_bytes = max_bytes
+        self._waiting: deque[_Entry[Item, Reply]] = deque()
+        self._flusher: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def submit(self, item: Item, size: int = 100) -> asyncio.Future[Reply]:
+        """The reply to one item of about `size` bytes. Raises StoreUnavailable when too many wait.
+
+        The future fails with StoreUnavailable (not done), OutcomeUnknown (perhaps done), or the script's own error.
+        Cancelling it cancels nothing that is under way.
+        """
+        if len(self._waiting) >= self._max_waiting:
+            raise StoreUnavailable("Too many calls wait for the store; try again in a moment.")
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        self._waiting.append(_Entry(item, size, self._loop.time() + self._patience, future))
+        if self._flusher is None:
+            self._flusher = self._loop.create_task(self._flush_all())
+        return future
+
+    async def drain(self) -> None:
+        """Returns when nothing waits and nothing is under way."""
+        while self._flusher is not None:
+            await asyncio.wait([self._flusher])
+
+    async def _flush_all(self) -> None:
+        try:
+            while self._waiting:
+                await self._flush(self._next_batch())
+        finally:
+            self._flusher = None
+
+    def _next_batch(self) -> list[_Entry[Item, Reply]]:
+        batch = [self._waiting.popleft()]
+        size = batch[0].size
+        while self._waiting and len(batch) < self._max_batch:
+            size += self._waiting[0].size
+            if size > self._max_bytes:
+                break
+            batch.append(self._waiting.popleft())
+        return batch
+
+    async def _flush(self, batch: list[_Entry[Item, Reply]]) -> None:
+        """Send until answered; an item whose deadline has passed is given up on its own."""
+        pause = RESEND_FIRST
+        while batch:
+            try:
+                replies = await self._send([entry.item for entry in batch])
+            except StoreUnavailable as error:
+                batch = self._still_wanted(batch, error)
+                await asyncio.sleep(min(pause, RESEND_CAP) if batch else 0)
+                pause *= 2
+            except ScriptFailed as error:
+                if len(batch) == 1:
+                    _settle_error(batch[0], error)
+                    return
+                for entry in batch:  # one of them is bad: it fails alone
+                    await self._flush([entry])
+                return
+            except QueueyError as error:
+                for entry in batch:
+                    _settle_error(entry, error)
+                return
+            except Exception as error:
+                for entry in batch:
+                    _settle_error(entry, error)
+                return
+            else:
+                for entry, reply in zip(batch, replies, strict=True):
+                    if not entry.future.done():
+                        entry.future.set_result(reply)
+                return
+
+    def _still_wanted(self, batch: list[_Entry[Item, Reply]], error: StoreUnavailable) -> list[_Entry[Item, Reply]]:
+        now = self._loop.time()
+        kept = []
+        for entry in batch:
+            entry.maybe_done = entry.maybe_done or error.maybe_done
+            if now < entry.deadline:
+                kept.append(entry)
+            elif entry.maybe_done:
+                _settle_error(entry, OutcomeUnknown(f"{error.message} It may have been done."))
+            else:
+                _settle_error(entry, error)
+        return kept
+
+
+def _settle_error(entry: _Entry[Item, Reply], error: Exception) -> None:
+    if not entry.future.done():
+        entry.future.set_exception(error)
+        entry.future.exception()  # a caller that went away is no "exception was never retrieved"

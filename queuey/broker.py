@@ -1,0 +1,281 @@
+"""The Broker: one method per Lua script. Nothing above it knows a command or a key of the store.
+
+A method that moves jobs takes the shard and a batch, and answers with one status word per job, as its script's header
+explains. `now` is for tests; 0 means the store's clock. Every method raises StoreUnavailable, Full or ScriptFailed.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from queuey.errors import QueueyError, StartupError, StoreUnavailable
+from queuey.keys import cancel_channel
+from queuey.records import NewJob, StoredJob
+from queuey.scripts import Scripts
+from queuey.shards import Shards
+
+DATA_FORMAT: Final = 1
+MAX_BATCH: Final = 512
+"""Jobs in one call of a script."""
+MAX_BYTES: Final = 1_000_000
+"""Bytes of arguments in one call of a script."""
+CLAIM_BYTES: Final = 4_000_000
+"""Claim stops after the definition that passes this."""
+
+Held = tuple[str, str]
+"""A job's id and the token of its lease."""
+Place = Literal["ready", "scheduled", "running", "dead", "finished"]
+
+
+class ClaimedJob(Struct, array_like=True):
+    """A job as a worker gets it. `attempt` counts from 1; `definition` is the stored text, see queuey.records."""
+
+    id: str
+    token: str
+    attempt: int
+    crashes: int
+    definition: str
+
+
+class Claimed(Struct, array_like=True):
+    """The answer to a claim. `due_in_ms` is -1 when nothing is scheduled; `more`: claimable jobs were left."""
+
+    jobs: list[ClaimedJob]
+    due_in_ms: int
+    more: bool
+
+
+class Reaped(Struct, array_like=True):
+    """`outcomes`: id and retry, dead, cancelled or orphan."""
+
+    outcomes: list[tuple[str, str]]
+    more: bool
+
+
+class Promoted(Struct, array_like=True):
+    count: int
+    due_in_ms: int
+
+
+class Trimmed(Struct, array_like=True):
+    dead: int
+    finished: int
+    queues: int
+    more: bool
+
+
+class Listed(Struct, array_like=True):
+    id: str
+    score: int
+    queue: str
+
+
+class QueueRow(Struct, array_like=True):
+    """One queue on one shard: how many jobs are in each place. `paused` is the reason, '' when it is not."""
+
+    name: str
+    paused: str
+    high: int
+    default: int
+    low: int
+    scheduled: int
+    running: int
+    dead: int
+    finished: int
+    dead_bytes: int
+    finished_bytes: int
+
+
+class Stats(Struct, array_like=True):
+    """`counters`: name, total, and the sum over the minutes asked for."""
+
+    queues: list[QueueRow]
+    counters: list[tuple[str, int, int]]
+
+
+class Caps(Struct, frozen=True):
+    """What trim keeps of one queue. Ages in milliseconds."""
+
+    dead_age_ms: int = 7 * 86_400_000
+    dead_count: int = 100_000
+    dead_bytes: int = 256_000_000
+    finished_count: int = 100_000
+    finished_bytes: int = 1_000_000_000
+    finished_min_age_ms: int = 60_000
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_words = msgspec.msgpack.Decoder(list[str]).decode
+_word = msgspec.msgpack.Decoder(str).decode
+_claimed = msgspec.msgpack.Decoder(Claimed).decode
+_reaped = msgspec.msgpack.Decoder(Reaped).decode
+_promoted = msgspec.msgpack.Decoder(Promoted).decode
+_trimmed = msgspec.msgpack.Decoder(Trimmed).decode
+_stored = msgspec.msgpack.Decoder(list[StoredJob]).decode
+_listed = msgspec.msgpack.Decoder(list[Listed]).decode
+_stats = msgspec.msgpack.Decoder(Stats).decode
+_numbers = msgspec.msgpack.Decoder(list[int]).decode
+
+
+class Broker:
+    """All that the rest of Queuey does with the store."""
+
+    def __init__(self, shards: Shards, scripts: Scripts) -> None:
+        self.shards = shards
+        self._scripts = scripts
+        self._answered_at = [-math.inf] * shards.count
+
+    async def _call(self, shard: int, name: str, *arguments: object) -> bytes:
+        keys = self.shards.keys[shard].anchors
+        try:
+            reply = await self._scripts.call(self.shards.client_of(shard), name, keys, _encode(arguments))
+        except StoreUnavailable:
+            self._answered_at[shard] = -math.inf
+            raise
+        self._answered_at[shard] = time.monotonic()
+        return reply
+
+    async def reachable(self, max_age: float = 1.0) -> bool:
+        """Whether a script ran on every shard within the last `max_age` seconds, or runs now."""
+        for shard, answered_at in enumerate(self._answered_at):
+            if time.monotonic() - answered_at > max_age:
+                try:
+                    await self.get(shard, ())
+                except QueueyError:
+                    return False
+        return True
+
+    # --- a job's way -------------------------------------------------------------------------------------------
+
+    async def enqueue(self, shard: int, jobs: Sequence[NewJob], *, full: bool = False, now: int = 0) -> list[str]:
+        """Per job `new`, `duplicate <holder id>`, `full` or `too_many_queues`. `full`: take no new job."""
+        return _words(await self._call(shard, "enqueue", now, full, jobs))
+
+    async def claim(
+        self,
+        shard: int,
+        *,
+        claim_id: str,
+        worker: str,
+        lease_ms: int,
+        limit: int,
+        queues: Sequence[str],
+        max_starve_ms: int = 300_000,
+        suspects: int = 1,
+        defer_ms: int = 1_000,
+        now: int = 0,
+    ) -> Claimed:
+        """Up to `limit` jobs. `suspects`: how many jobs with crashes it may take, 0 or 1."""
+        return _claimed(
+            await self._call(
+                shard,
+                "claim",
+                now,
+                claim_id,
+                worker,
+                lease_ms,
+                limit,
+                queues,
+                max_starve_ms,
+                suspects,
+                defer_ms,
+                CLAIM_BYTES,
+            )
+        )
+
+    async def extend(self, shard: int, lease_ms: int, held: Sequence[Held], *, now: int = 0) -> list[str]:
+        """Per job `ok`, `lost` or `cancelled` (flagged for cancel, extended all the same)."""
+        return _words(await self._call(shard, "extend", now, lease_ms, held))
+
+    async def complete(self, shard: int, results: Sequence[tuple[str, str, str]], *, now: int = 0) -> list[str]:
+        """`results`: id, token, result as JSON on one line ('' = none). Per job `ok` or `lost`."""
+        return _words(await self._call(shard, "complete", now, results))
+
+    async def fail(self, shard: int, failures: Sequence[tuple[str, str, str, int, bool]], *, now: int = 0) -> list[str]:
+        """`failures`: id, token, error as JSON on one line, delay in ms, dead at once.
+
+        Per job `retry`, `dead`, `cancelled` or `lost`.
+        """
+        return _words(await self._call(shard, "fail", now, failures))
+
+    async def release(self, shard: int, held: Sequence[Held], *, now: int = 0) -> list[str]:
+        """Per job `ok` or `lost`. The first comes to stand first in its lane."""
+        return _words(await self._call(shard, "release", now, held))
+
+    async def cancel(self, shard: int, job_ids: Sequence[str], *, now: int = 0) -> list[str]:
+        """Per job `cancelled`, `cancelling`, `finished` or `missing`."""
+        channel = cancel_channel(self.shards.prefix)
+        return _words(await self._call(shard, "cancel", now, channel, job_ids))
+
+    async def replay(self, shard: int, replay_id: str, job_ids: Sequence[str], *, now: int = 0) -> list[str]:
+        """Per job `ok`, `duplicate` or `missing`."""
+        return _words(await self._call(shard, "replay", now, replay_id, job_ids))
+
+    # --- maintenance -------------------------------------------------------------------------------------------
+
+    async def reap(self, shard: int, limit: int, delays_ms: Sequence[int], *, now: int = 0) -> Reaped:
+        """Gives lapsed leases back; the delays are used in turn."""
+        return _reaped(await self._call(shard, "reap", now, limit, delays_ms))
+
+    async def promote(self, shard: int, limit: int, *, now: int = 0) -> Promoted:
+        """Moves what is due to its lane, at most `limit` per lane."""
+        return _promoted(await self._call(shard, "promote", now, limit))
+
+    async def trim(self, shard: int, limit: int, caps: Caps, *, now: int = 0) -> Trimmed:
+        """Removes at most `limit` jobs that need not be kept."""
+        dead = (caps.dead_age_ms, caps.dead_count, caps.dead_bytes)
+        finished = (caps.finished_count, caps.finished_bytes, caps.finished_min_age_ms)
+        return _trimmed(await self._call(shard, "trim", now, limit, dead, finished))
+
+    async def beat(self, shard: int, worker: str, description: str, stale_ms: int = 60_000, *, now: int = 0) -> int:
+        """A sign of life; '' as the description says good-bye. Returns how many replicas are known."""
+        return _numbers(await self._call(shard, "beat", now, worker, description, stale_ms))[0]
+
+    # --- looking -----------------------------------------------------------------------------------------------
+
+    async def get(self, shard: int, job_ids: Sequence[str]) -> list[StoredJob]:
+        """What is stored of each job; an empty definition when there is none."""
+        return _stored(await self._call(shard, "get", *job_ids))
+
+    async def list(
+        self, shard: int, place: Place, queue: str = "", lane: str = "", start: int = 0, count: int = 1000
+    ) -> list[Listed]:
+        """Ids in one place, first to last; `queue` '' means all queues, for running, dead and finished."""
+        return _listed(await self._call(shard, "list", place, queue, lane, start, count))
+
+    async def stats(self, shard: int, minutes: int = 0, *, now: int = 0) -> Stats:
+        """How much is where on one shard, and its counters."""
+        return _stats(await self._call(shard, "stats", now, minutes))
+
+    # --- queues ------------------------------------------------------------------------------------------------
+
+    async def pause(self, shard: int, queue: str, reason: str) -> str:
+        """`ok` or `too_many_queues`."""
+        return _word(await self._call(shard, "pause", queue, reason))
+
+    async def resume(self, shard: int, queue: str) -> str:
+        """`ok` or `not_paused`."""
+        return _word(await self._call(shard, "resume", queue))
+
+    # --- start-up ----------------------------------------------------------------------------------------------
+
+    async def join(self) -> None:
+        """Hold this replica's data format and count of shards against the store's. Raises StartupError."""
+        for shard in range(self.shards.count):
+            data_format, count = _numbers(await self._call(shard, "join", DATA_FORMAT, self.shards.count))
+            if count != self.shards.count:
+                raise StartupError(
+                    f"The store holds its jobs in {count} shards and this process asks for {self.shards.count}: "
+                    f"start it with --shards {count}."
+                )
+            if data_format != DATA_FORMAT:
+                raise StartupError(
+                    f"The store's data has format {data_format} and this version of Queuey reads {DATA_FORMAT}: "
+                    "start the version that wrote it."
+                )

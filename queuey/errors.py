@@ -1,0 +1,190 @@
+"""Every error that Queuey raises, in one tree.
+
+    QueueyError                     code, HTTP status, a message that says what to change
+    ├── RequestError                the caller can mend it
+    │   ├── Malformed               400  not JSON, not UTF-8, nested too deep
+    │   ├── Unauthorized            401  no valid key
+    │   ├── Forbidden               403  a valid key, without the scope
+    │   ├── NotFound                404  no such job or route
+    │   ├── MethodNotAllowed        405
+    │   ├── WrongState              409  the job is in a state that does not allow it
+    │   ├── LostLease               409  the token is no longer the job's
+    │   ├── TooLarge                413
+    │   ├── UnsupportedMedia        415
+    │   ├── Invalid                 422  does not fit the schema; names each field
+    │   └── Full                    429  the store has no room; try again later
+    ├── StoreError                  the store cannot answer
+    │   ├── StoreUnavailable        503  nothing was changed, or a resend is safe
+    │   ├── OutcomeUnknown          503  it may have been done; carries the job ids
+    │   └── ScriptFailed            500  a script failed for a reason of its own
+    └── StartupError                no HTTP status: `queuey serve` ends with `exit_code`
+
+`code` is stable: it is the last part of a problem's `type`, and clients may switch on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import msgspec
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One thing wrong with a request: where, as a JSON pointer into the body (RFC 6901), and what."""
+
+    pointer: str
+    detail: str
+
+
+class QueueyError(Exception):
+    """Root of the tree. `message` is for people and says what to change."""
+
+    code: ClassVar[str] = "internal-error"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class RequestError(QueueyError):
+    """The caller can mend it. `faults` name the fields."""
+
+    code = "bad-request"
+    status = 400
+    title = "Bad request"
+
+    def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
+        super().__init__(message)
+        self.faults = tuple(faults)
+
+
+class Malformed(RequestError):
+    code = "malformed"
+    title = "The request is malformed"
+
+
+class Unauthorized(RequestError):
+    code = "unauthorized"
+    status = 401
+    title = "No valid API key"
+
+
+class Forbidden(RequestError):
+    code = "forbidden"
+    status = 403
+    title = "The API key lacks the scope"
+
+
+class NotFound(RequestError):
+    code = "not-found"
+    status = 404
+    title = "Not found"
+
+
+class MethodNotAllowed(RequestError):
+    code = "method-not-allowed"
+    status = 405
+    title = "Method not allowed"
+
+
+class WrongState(RequestError):
+    code = "wrong-state"
+    status = 409
+    title = "The job's state does not allow this"
+
+
+class LostLease(RequestError):
+    code = "lost-lease"
+    status = 409
+    title = "The lease is lost"
+
+
+class TooLarge(RequestError):
+    code = "too-large"
+    status = 413
+    title = "The request is too large"
+
+
+class UnsupportedMedia(RequestError):
+    code = "unsupported-media-type"
+    status = 415
+    title = "Unsupported media type"
+
+
+class Invalid(RequestError):
+    code = "invalid"
+    status = 422
+    title = "The request does not fit the schema"
+
+
+class Full(RequestError):
+    """The store is above its memory limit for new jobs. `retry_after` is in seconds."""
+
+    code = "full"
+    status = 429
+    title = "The store is full"
+
+    def __init__(self, message: str, retry_after: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class StoreError(QueueyError):
+    """The store cannot answer. `retry_after` is in seconds."""
+
+    code = "store-error"
+    status = 503
+    title = "The store cannot answer"
+
+    def __init__(self, message: str, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class StoreUnavailable(StoreError):
+    """No usable answer. `maybe_done`: the call may have run all the same, only its reply was lost."""
+
+    code = "store-unavailable"
+    title = "The store is unavailable"
+
+    def __init__(self, message: str, retry_after: int = 1, *, maybe_done: bool = False) -> None:
+        super().__init__(message, retry_after)
+        self.maybe_done = maybe_done
+
+
+class OutcomeUnknown(StoreError):
+    """No reply came in time, so the call may have been done. Sending it again with the same ids is safe."""
+
+    code = "outcome-unknown"
+    title = "It is unknown whether the store did it"
+
+    def __init__(self, message: str, job_ids: Sequence[str] = (), retry_after: int = 1) -> None:
+        super().__init__(message, retry_after)
+        self.job_ids = tuple(job_ids)
+
+
+class ScriptFailed(StoreError):
+    """A script failed deterministically: sending it again gives the same error."""
+
+    code = "script-failed"
+    status = 500
+    title = "A script failed in the store"
+
+
+class StartupError(QueueyError):
+    """Start-up cannot go on. The message says what to change; `exit_code` is the process's."""
+
+    code = "startup"
+    title = "Queuey cannot start"
+    exit_code: ClassVar[int] = 3
+
+
+class SettingsError(StartupError):
+    """A flag, variable or file holds something that cannot be used."""
+
+    code = "settings"
+    title = "A setting cannot be used"
+    exit_code = 2

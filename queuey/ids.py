@@ -1,0 +1,58 @@
+"""Job ids: 2 base-32 characters of a bucket, then a ULID.
+
+The bucket (0 to 1023) is `crc32(dedupe key) % 1024`, so equal keys meet on one shard; without a key it rotates, so jobs
+spread evenly. A job's shard is `bucket % shards`: any replica finds any job in one hop, a client can make ids, and ids
+outlive a change of the shard count. The ULID's random part is random, never counted up.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import time
+import zlib
+from typing import Final
+
+BUCKETS: Final = 1024
+LENGTH: Final = 28
+_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS: Final = [a + b for a in _ALPHABET for b in _ALPHABET]
+_BUCKET_BY_PAIR: Final = {pair: bucket for bucket, pair in enumerate(_PAIRS)}
+_ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{2}[0-7][0-9A-HJKMNP-TV-Z]{25}")
+_rotation = itertools.count(int.from_bytes(os.urandom(2), "big"))
+
+
+def bucket_of_key(dedupe_key: str) -> int:
+    """The bucket of a dedupe key, 0 to 1023."""
+    return zlib.crc32(dedupe_key.encode()) % BUCKETS
+
+
+def bucket_of(job_id: str) -> int:
+    """The bucket of a well-formed id, 0 to 1023."""
+    return _BUCKET_BY_PAIR[job_id[:2]]
+
+
+def new_id(dedupe_key: str | None = None) -> str:
+    """A new id; with a dedupe key, one whose bucket is the key's."""
+    bucket = next(_rotation) % BUCKETS if dedupe_key is None else bucket_of_key(dedupe_key)
+    millis = time.time_ns() // 1_000_000
+    return _PAIRS[bucket] + _pairs(millis, 5) + _pairs(int.from_bytes(os.urandom(10), "big"), 8)
+
+
+def is_id(text: str) -> bool:
+    """Whether the text has the form of a job id."""
+    return len(text) == LENGTH and _ID.fullmatch(text) is not None
+
+
+def short_random() -> str:
+    """12 random characters (60 bits), fit for a claim id or a replay id."""
+    return _pairs(int.from_bytes(os.urandom(8), "big"), 6)
+
+
+def _pairs(value: int, count: int) -> str:
+    parts = [""] * count
+    for index in range(count - 1, -1, -1):
+        parts[index] = _PAIRS[value & 1023]
+        value >>= 10
+    return "".join(parts)

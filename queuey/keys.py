@@ -1,0 +1,76 @@
+"""Every key name in the store, spelled once.
+
+All keys of a shard bear one hash tag, so that one script may touch any of them on a Cluster too.
+The scripts derive theirs from the shard's base key, with the names of lua/include/keys.lua; the contract
+tests hold the two spellings together.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+DEFAULT_PREFIX: Final = "queuey"
+
+
+class ShardKeys:
+    """The names of one shard's keys. `base` itself is never created."""
+
+    __slots__ = ("anchors", "base", "meta", "shard")
+
+    def __init__(self, shard: int, prefix: str = DEFAULT_PREFIX) -> None:
+        self.shard = shard
+        self.base = f"{prefix}:{{{shard}}}:"
+        self.anchors = (self.base, self.base + "!")
+        """Two keys of the shard's slot, named in every call. During a slot migration neither node runs a
+        script whose two keys are both absent, where it would run one with a single key (design, section 4)."""
+        self.meta = self.base + "meta"
+
+    def job(self, job_id: str) -> str:
+        return f"{self.base}job:{job_id}"
+
+    def state(self, job_id: str) -> str:
+        return f"{self.base}state:{job_id}"
+
+    def ready(self, queue: str, priority: str) -> str:
+        return f"{self.base}ready:{queue}:{priority}"
+
+    def scheduled(self, queue: str, priority: str) -> str:
+        return f"{self.base}scheduled:{queue}:{priority}"
+
+    def leases(self, queue: str) -> str:
+        return f"{self.base}leases:{queue}"
+
+    def dead(self, queue: str) -> str:
+        return f"{self.base}dead:{queue}"
+
+    def done(self, queue: str) -> str:
+        return f"{self.base}done:{queue}"
+
+    def dedupe(self, encoded_key: str) -> str:
+        return f"{self.base}dedupe:{encoded_key}"
+
+    def claim(self, claim_id: str) -> str:
+        return f"{self.base}claim:{claim_id}"
+
+    def queue(self, queue: str) -> str:
+        return f"{self.base}queue:{queue}"
+
+    def wake(self, queue: str) -> str:
+        return f"{self.base}wake:{queue}"
+
+    @property
+    def queues(self) -> str:
+        return self.base + "queues"
+
+    @property
+    def workers(self) -> str:
+        return self.base + "workers"
+
+    @property
+    def stats(self) -> str:
+        return self.base + "stats"
+
+
+def cancel_channel(prefix: str = DEFAULT_PREFIX) -> str:
+    """The channel on which the cancel script names running jobs that were flagged."""
+    return f"{prefix}:cancel"

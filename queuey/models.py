@@ -1,0 +1,172 @@
+"""The wire format: what the HTTP API takes and gives, as msgspec Structs.
+
+Durations are numbers of seconds, times are RFC 3339 in UTC. `payload` and `result` are any JSON value and are kept as
+the text that came, so integers of any size stay exact.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
+YEAR: Final = 365 * 24 * 3600
+NULL: Final = Raw(b"null")
+
+Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
+Priority = Literal["high", "default", "low"]
+Status = Literal["queued", "scheduled", "running", "succeeded", "dead_letter", "cancelled"]
+Seconds = Annotated[float, Meta(ge=0, le=YEAR)]
+MaxAttempts = Annotated[int, Meta(ge=1, le=1000)]
+Timeout = Annotated[float, Meta(gt=0, le=24 * 3600)]
+
+PRIORITIES: Final[tuple[Priority, ...]] = ("high", "default", "low")
+
+
+class Backoff(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The wait before the next attempt: min(cap, base * factor ** (failed - 1)) seconds, jitter on its upper half."""
+
+    base: Annotated[float, Meta(gt=0, le=24 * 3600)] = 2.0
+    factor: Annotated[float, Meta(ge=1, le=100)] = 2.0
+    cap: Annotated[float, Meta(gt=0, le=24 * 3600)] = 60.0
+
+
+class JobRequest(Struct, forbid_unknown_fields=True):
+    """The body of `POST /v1/jobs`, and one item of a batch."""
+
+    type: Name
+    payload: Raw = NULL
+    id: str | None = None
+    """Made by the client so that a resend is safe: 28 characters, see queuey.ids."""
+    queue: Name = "default"
+    priority: Priority = "default"
+    dedupe_key: str | None = None
+    dedupe_ttl: Annotated[float, Meta(gt=0, le=YEAR)] | None = None
+    max_attempts: MaxAttempts | None = None
+    timeout: Timeout | None = None
+    delay: Seconds | None = None
+    run_at: Annotated[datetime, Meta(tz=True)] | None = None
+    backoff: Backoff | None = None
+    retention: Seconds | None = None
+
+
+class EnqueueReply(Struct):
+    """The answer to `POST /v1/jobs`. `deduplicated`: the id is that of the job which holds the dedupe key."""
+
+    job_id: str
+    deduplicated: bool
+
+
+class JobError(Struct):
+    """One failed attempt or crash. `kind`: error, timeout, retry, dead, payload, unknown_type, ... or lease_lapsed."""
+
+    at: datetime
+    attempt: int
+    kind: str
+    message: str
+    detail: str | None = None
+    worker: str | None = None
+
+
+class Job(Struct):
+    """The answer to `GET /v1/jobs/{id}`.
+
+    `attempts` counts failed attempts, `crashes` lapsed leases; `started_at` is the last claim's.
+    """
+
+    id: str
+    type: str
+    queue: str
+    priority: Priority
+    status: Status
+    payload: Raw
+    dedupe_key: str | None
+    attempts: int
+    max_attempts: int
+    crashes: int
+    timeout: float | None
+    created_at: datetime
+    run_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    lease_expires_at: datetime | None
+    last_error: str | None
+    errors: list[JobError]
+    result: Raw | None
+    progress: Any = None
+    worker: str | None = None
+
+
+class CancelReply(Struct):
+    """The answer to a cancel: `cancelled` is final; `cancelling` means that its worker has been told."""
+
+    job_id: str
+    status: Literal["cancelled", "cancelling"]
+
+
+class QueueMetrics(Struct):
+    """One queue of `GET /v1/queues/metrics`: how many jobs are in each place, summed over all shards."""
+
+    name: str
+    paused: bool
+    high: int
+    default: int
+    low: int
+    scheduled: int
+    running: int
+    dead_letter: int
+    finished: int
+
+
+class Metrics(Struct):
+    """The answer to `GET /v1/queues/metrics`: queued jobs by priority over all queues, and each queue in detail."""
+
+    queue_high_length: int
+    queue_default_length: int
+    queue_low_length: int
+    queue_dlq_length: int
+    queues: list[QueueMetrics]
+
+
+class ReplayReply(Struct):
+    """The answer to `POST /v1/replay-dlq`."""
+
+    requeued: int
+
+
+class Problem(Struct, omit_defaults=True):
+    """`application/problem+json` (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[dict[str, str]] | UnsetType = UNSET
+    """Each fault: `pointer` (RFC 6901, into the body) or `parameter`, and `detail`."""
+    job_ids: list[str] | UnsetType = UNSET
+
+
+class BatchItem(Struct, omit_defaults=True):
+    """The outcome of one item of a batch: either the first two fields, or `error`."""
+
+    job_id: str | UnsetType = UNSET
+    deduplicated: bool | UnsetType = UNSET
+    error: Problem | UnsetType = UNSET
+
+
+class BatchReply(Struct):
+    """The answer to `POST /v1/jobs/batch`: one outcome per item, in the order of the request."""
+
+    results: list[BatchItem]
+
+
+class Definition(Struct, omit_defaults=True):
+    """The JSON part of a stored job. Fields equal to their default are not stored."""
+
+    type: str
+    payload: msgspec.Raw = NULL
+    timeout: float | None = None
+    backoff: Backoff | None = None

@@ -1,0 +1,179 @@
+"""The text of `job:<id>` and `state:<id>`, and what the HTTP API makes of them.
+
+Both begin with a header line of `letter=value` fields; docs/protocol.md lists the letters, and lua/include/state.lua
+is their other reader. Fields equal to the defaults of the *format*, below, are not stored: they never change, whatever
+the settings of a replica say.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from datetime import UTC, datetime
+from typing import Final, cast
+
+import msgspec
+from msgspec import Raw, Struct
+
+from queuey.models import Definition, Job, JobError, Priority, Status
+
+DEFAULT_QUEUE: Final = "default"
+DEFAULT_MAX_ATTEMPTS: Final = 5
+DEFAULT_RETENTION_MS: Final = 3_600_000
+DEFAULT_DEDUPE_TTL_MS: Final = 86_400_000
+MAX_CRASHES: Final = 3
+
+_FIELD = re.compile(r"([A-Za-z])=([\w.:-]+)", re.ASCII)
+_STATUSES: Final[dict[str, Status]] = {
+    "w": "queued",
+    "r": "running",
+    "s": "succeeded",
+    "d": "dead_letter",
+    "c": "cancelled",
+}
+
+
+class NewJob(Struct, array_like=True):
+    """A job as the enqueue script takes it. Durations and times are integer milliseconds, 0 = none."""
+
+    id: str
+    queue: str
+    priority: Priority
+    head: str
+    body: str
+    delay_ms: int = 0
+    run_at_ms: int = 0
+    dedupe: str = ""
+    dedupe_ttl_ms: int = DEFAULT_DEDUPE_TTL_MS
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes in a call."""
+        return 100 + len(self.head) + len(self.body)
+
+
+class StoredJob(Struct, array_like=True):
+    """What the get script tells of one job."""
+
+    definition: str
+    state: str
+    lease_expires_ms: int
+    due_ms: int
+
+
+def encode_key(dedupe_key: str) -> str:
+    """A dedupe key as base64url without padding: fit for a header and a key name."""
+    return urlsafe_b64encode(dedupe_key.encode()).decode().rstrip("=")
+
+
+def decode_key(encoded: str) -> str:
+    return urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+
+
+def job_head(
+    *,
+    queue: str = DEFAULT_QUEUE,
+    priority: Priority = "default",
+    max_attempts: int = DEFAULT_MAX_ATTEMPTS,
+    retention_ms: int = DEFAULT_RETENTION_MS,
+    dedupe: str = "",
+    dedupe_ttl_ms: int = DEFAULT_DEDUPE_TTL_MS,
+) -> str:
+    """The fields of a definition's header but its times, which the script puts before them."""
+    fields = []
+    if queue != DEFAULT_QUEUE:
+        fields.append(f"q={queue}")
+    if priority != "default":
+        fields.append(f"l={priority}")
+    if max_attempts != DEFAULT_MAX_ATTEMPTS:
+        fields.append(f"m={max_attempts}")
+    if retention_ms != DEFAULT_RETENTION_MS:
+        fields.append(f"t={retention_ms}")
+    if dedupe:
+        fields.append(f"k={dedupe}")
+        if dedupe_ttl_ms != DEFAULT_DEDUPE_TTL_MS:
+            fields.append(f"e={dedupe_ttl_ms}")
+    return " ".join(fields)
+
+
+def parse_fields(text: str) -> dict[str, str]:
+    """The fields of a header line; letters that are not known here are kept."""
+    return dict(_FIELD.findall(text.partition("\n")[0]))
+
+
+_decode_definition = msgspec.json.Decoder(Definition).decode
+
+
+def parse_definition(text: str) -> tuple[dict[str, str], Definition]:
+    """A stored definition: its header's fields, and the rest."""
+    head, _, body = text.partition("\n")
+    return dict(_FIELD.findall(head)), _decode_definition(body)
+
+
+def to_job(job_id: str, stored: StoredJob) -> Job:
+    """What `GET /v1/jobs/{id}` answers."""
+    head, definition = parse_definition(stored.definition)
+    state_head, _, rest = stored.state.partition("\n")
+    state = dict(_FIELD.findall(state_head))
+    result, *error_lines = rest.split("\n")
+    errors = [_parse_error(line) for line in error_lines]
+    status = _STATUSES[state.get("s", "w")]
+    scheduled = status == "queued" and stored.due_ms >= 0
+    created = int(head.get("c", head["r"]))
+    due = stored.due_ms if scheduled else int(head["r"])
+    dedupe = head.get("k")
+    return Job(
+        id=job_id,
+        type=definition.type,
+        queue=head.get("q", DEFAULT_QUEUE),
+        priority=cast(Priority, head.get("l", "default")),
+        status="scheduled" if scheduled else status,
+        payload=definition.payload,
+        dedupe_key=decode_key(dedupe) if dedupe else None,
+        attempts=int(state.get("a", 0)),
+        max_attempts=int(head.get("m", DEFAULT_MAX_ATTEMPTS)),
+        crashes=int(state.get("x", 0)),
+        timeout=definition.timeout,
+        created_at=from_ms(created),
+        run_at=from_ms(due) if scheduled or due != created else None,
+        started_at=_time(state.get("b")),
+        finished_at=_time(state.get("f")),
+        lease_expires_at=from_ms(stored.lease_expires_ms) if stored.lease_expires_ms >= 0 else None,
+        last_error=errors[-1].message if errors else None,
+        errors=errors,
+        result=Raw(result.encode()) if result else None,
+        worker=state.get("w"),
+    )
+
+
+def from_ms(millis: int) -> datetime:
+    """A time of the store as a datetime in UTC."""
+    return datetime.fromtimestamp(millis / 1000, UTC)
+
+
+def _time(millis: str | None) -> datetime | None:
+    return from_ms(int(millis)) if millis else None
+
+
+class _ErrorBody(Struct):
+    attempt: int
+    kind: str
+    message: str
+    detail: str | None = None
+    worker: str | None = None
+
+
+_decode_error = msgspec.json.Decoder(_ErrorBody).decode
+
+
+def _parse_error(line: str) -> JobError:
+    at, _, body = line.partition(" ")
+    error = _decode_error(body)
+    return JobError(
+        at=from_ms(int(at)),
+        attempt=error.attempt,
+        kind=error.kind,
+        message=error.message,
+        detail=error.detail,
+        worker=error.worker,
+    )

@@ -1,0 +1,112 @@
+"""The Lua scripts: read from lua/, their includes expanded, loaded into the store, called, and their errors told apart.
+
+A reply is MessagePack; a status word in it is an answer, not an error. What raises is in `translate`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from redis import exceptions as redis_errors
+from redis.asyncio import Redis
+
+from queuey.errors import Full, QueueyError, ScriptFailed, StartupError, StoreUnavailable
+
+_INCLUDE = re.compile(r"^--@include (\w+)$", re.MULTILINE)
+
+_TRY_AGAIN: Final = (
+    "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MISCONF", "NOREPLICAS",
+    "BUSY", "READONLY", "UNBLOCKED", "MOVED", "ASK", "NOTBUSY",
+)  # fmt: skip
+"""What the store says when it did nothing, and may do it later."""
+
+
+def lua_folder() -> Path:
+    """Where the scripts are: inside the installed package, or beside it in a checkout."""
+    inside = Path(__file__).parent / "lua"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "lua"
+
+
+def read_scripts(folder: Path | None = None) -> dict[str, str]:
+    """Every script by name, its includes expanded in place."""
+    root = folder or lua_folder()
+    sources = {path.stem: path.read_text(encoding="utf-8") for path in sorted(root.glob("*.lua"))}
+    if not sources:
+        raise StartupError(f"No Lua scripts in {root}: the installation is incomplete; install Queuey again.")
+
+    def expand(match: re.Match[str]) -> str:
+        return (root / "include" / f"{match[1]}.lua").read_text(encoding="utf-8")
+
+    return {name: _INCLUDE.sub(expand, source) for name, source in sources.items()}
+
+
+class Scripts:
+    """Calls scripts by name. They are loaded by `load`, and again whenever the store has lost them."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._sources = read_scripts(folder)
+        self._shas = {name: hashlib.sha1(text.encode()).hexdigest() for name, text in self._sources.items()}
+
+    @property
+    def names(self) -> Iterable[str]:
+        return self._sources.keys()
+
+    async def load(self, client: Redis) -> None:
+        """Load every script, in one round trip. Raises QueueyError."""
+        try:
+            pipeline = client.pipeline(transaction=False)
+            for source in self._sources.values():
+                pipeline.script_load(source)
+            await pipeline.execute()
+        except (redis_errors.RedisError, OSError) as error:
+            raise translate("load", error) from error
+
+    async def call(self, client: Redis, name: str, keys: tuple[str, str], argument: bytes) -> bytes:
+        """The reply of a script, as MessagePack. Raises QueueyError.
+
+        NOSCRIPT (a restart, a flush, a failover to a replica without scripts) ran nothing, so loading them and calling
+        once more is safe.
+        """
+        try:
+            try:
+                reply = await client.evalsha(self._shas[name], 2, *keys, argument)
+            except redis_errors.NoScriptError:
+                await self.load(client)
+                reply = await client.evalsha(self._shas[name], 2, *keys, argument)
+        except (redis_errors.RedisError, OSError) as error:
+            raise translate(name, error) from error
+        if not isinstance(reply, bytes):
+            raise ScriptFailed(f"The script {name} answered {type(reply).__name__} instead of MessagePack.")
+        return reply
+
+
+def translate(name: str, error: Exception) -> QueueyError:
+    """One of our errors for one of redis-py's or the system's."""
+    text = str(error)
+    if isinstance(error, redis_errors.OutOfMemoryError) or text.startswith("OOM"):
+        return Full("The store is out of memory; wait until finished jobs are trimmed, or raise its maxmemory.")
+    if isinstance(error, redis_errors.NoPermissionError) or "NOPERM" in text:
+        return StartupError(
+            f"The store's user may not run what the script {name} needs: {text} Grant it, see docs/configuration.md."
+        )
+    if isinstance(error, (redis_errors.AuthenticationError, redis_errors.AuthorizationError)):
+        return StoreUnavailable("The store refuses the user name or password of --redis.")
+    if isinstance(error, (redis_errors.BusyLoadingError, redis_errors.ReadOnlyError, redis_errors.TryAgainError)):
+        return StoreUnavailable(f"The store is not ready: {text}")
+    if isinstance(error, redis_errors.ResponseError):
+        if text.split(" ", 1)[0].lstrip("-") in _TRY_AGAIN:
+            return StoreUnavailable(f"The store is not ready: {text}")
+        return ScriptFailed(f"The script {name} failed: {text}")
+    return StoreUnavailable(f"The store cannot be reached: {text}", maybe_done=not _never_sent(error))
+
+
+def _never_sent(error: Exception) -> bool:
+    """Whether it failed while connecting, so that the store cannot have run it."""
+    text = str(error)
+    return isinstance(error, (ConnectionRefusedError, FileNotFoundError)) or (
+        " connecting to " in text or text.startswith("No connection available")
+    )
