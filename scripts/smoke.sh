@@ -99,7 +99,7 @@ expect 'r["dedupe_key"] == a[0] and r["finished_at"] is not None and r["last_err
 request 404 GET /v1/jobs/unknown -H "x-api-key: $key"
 echo "ok    GET /v1/jobs/{id}"
 
-submit '{"type":"math.square","payload":{"number":"not a number"}}'
+submit '{"type":"math.square","payload":{"n":"not a number"}}'
 dead=$(field job_id)
 wait_for "$dead" dead_letter
 expect 'r["last_error"]'
