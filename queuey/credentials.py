@@ -121,15 +121,14 @@ class Credentials:
             return None
         if self.open:
             raise SettingsError(
-                f"will not listen on {host} without an API key, since other machines could reach it.\n"
+                f"Will not listen on {host} without an API key, since other machines could reach it.\n"
                 "Make a key and start again with it:\n"
-                "    queuey key new\n"
-                "or set QUEUEY_API_KEY to a long random secret; or listen on 127.0.0.1 (--host 127.0.0.1)."
+                "    queuey key new ops --scope admin\n"
+                "or set QUEUEY_API_KEY to a long random secret; or listen on this machine alone, with "
+                "--host 127.0.0.1."
             )
         if self._short:
-            return (
-                f"QUEUEY_API_KEY has fewer than {_SHORT_KEY} characters and can be guessed from the network"
-            )
+            return f"QUEUEY_API_KEY has fewer than {_SHORT_KEY} characters and can be guessed from the network"
         return None
 
 
@@ -149,11 +148,12 @@ def redact_urls(text: str) -> str:
 
 
 def new_key(name: str, grants: Sequence[Grant]) -> tuple[str, str]:
-    """A new secret, and the entry for `api_keys` that lets it in. Raises ValueError on a name or no grant."""
+    """A new secret, and the entry for `api_keys` that lets it in. Raises ValueError when it cannot be so named."""
+    if not grants:
+        raise ValueError("a key needs at least one scope")
+    _check_name(name)
     secret = "qk_" + secrets.token_urlsafe(32)
-    line = f"{name}:{'+'.join(map(str, grants))}:{_digest(secret).hex()}"
-    parse_api_keys([line])
-    return secret, line
+    return secret, f"{name}:{'+'.join(map(str, grants))}:{_digest(secret).hex()}"
 
 
 def parse_grant(text: str, scopes: Sequence[str] = SCOPES) -> Grant:
@@ -194,14 +194,18 @@ def _parse_api_key(entry: str) -> ApiKey:
     if len(parts) != 3:
         raise ValueError(f"has {len(parts)} parts between colons instead of 3 (name:scopes:sha256)")
     name, scopes, sha256_hex = parts
-    if not _NAME.match(name):
-        raise ValueError("has no name of letters, digits, '.', '_' and '-' before its first colon")
-    if name in _RESERVED_NAMES:
-        raise ValueError("has a name that Queuey uses itself")
+    _check_name(name)
     grants = tuple(dict.fromkeys(parse_grant(text) for text in scopes.split("+")))
     if not _SHA256_HEX.fullmatch(sha256_hex):
         raise ValueError("does not end in the SHA-256 of the key, as 64 lower-case hexadecimal digits")
     return ApiKey(name, grants, bytes.fromhex(sha256_hex))
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.match(name):
+        raise ValueError("needs a name of 1 to 64 letters, digits, '.', '_' and '-'")
+    if name in _RESERVED_NAMES:
+        raise ValueError(f"needs a name other than {' and '.join(_RESERVED_NAMES)}, which have a meaning already")
 
 
 def _shown_name(entry: str) -> str:

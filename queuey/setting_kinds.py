@@ -73,9 +73,7 @@ def _items(raw: object) -> list[str]:
     return items
 
 
-def _bounded(
-    parse: Callable[[str], float], show: Callable[[Any], str], low: float, high: float
-) -> dict[str, Any]:
+def _bounded(parse: Callable[[str], float], show: Callable[[Any], str], low: float, high: float) -> dict[str, Any]:
     """The part that all quantities share. Both bounds are allowed."""
 
     def parse_within(text: str) -> float:
@@ -140,7 +138,7 @@ def choice(group: str, help: str, *choices: str) -> Setting:
             raise ValueError("is not one of the choices")
         return text
 
-    return Setting(group=group, help=help, metavar="WORD", allowed=", ".join(choices), parse=parse)
+    return Setting(group=group, help=help, metavar="|".join(choices), allowed=", ".join(choices), parse=parse)
 
 
 def choices(group: str, help: str, *allowed: str) -> Setting:
@@ -155,9 +153,7 @@ def choices(group: str, help: str, *allowed: str) -> Setting:
         return tuple(dict.fromkeys(items))
 
     shown = f"one or more of {', '.join(allowed)}, with commas between"
-    return Setting(
-        group=group, help=help, metavar="WORDS", allowed=shown, parse=parse, show=",".join, is_list=True
-    )
+    return Setting(group=group, help=help, metavar="WORDS", allowed=shown, parse=parse, show=",".join, is_list=True)
 
 
 def names(group: str, help: str, *, none: str) -> Setting:

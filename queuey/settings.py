@@ -98,9 +98,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ("api", "worker", "reaper")
     drain_timeout: Annotated[
         float,
-        duration(
-            SERVER, "After SIGTERM, how long running jobs may still take before they are released.", 0, HOUR
-        ),
+        duration(SERVER, "After SIGTERM, how long running jobs may still take before they are released.", 0, HOUR),
     ] = 25.0
 
     api_key: Annotated[
@@ -119,7 +117,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()
     anonymous: Annotated[
         tuple[Grant, ...],
-        grants(ACCESS, "Scopes that need no key.", scopes=("submit", "read", "work")),
+        grants(
+            ACCESS,
+            "Scopes that need no key: submit, read or work, over all queues or over one (read@emails).",
+            scopes=("submit", "read", "work"),
+        ),
     ] = ()
 
     redis: Annotated[
@@ -172,7 +174,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         text(
             STORE,
-            "Start of every key in the store, so that several queueys can share one.",
+            "Start of every key in the store, so that several installations can share one.",
             "PREFIX",
             r"[A-Za-z0-9_.-]{1,32}",
             "1 to 32 letters, digits, '.', '_' and '-'",
@@ -182,9 +184,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         duration(STORE, "How long the store may take to answer one call.", 0.05, MINUTE),
     ] = 0.7
-    max_connections: Annotated[
-        int, count(STORE, "Connections to each server of the store for calls.", 2, 1024)
-    ] = 16
+    max_connections: Annotated[int, count(STORE, "Connections to each server of the store for calls.", 2, 1024)] = 16
 
     app: Annotated[
         str | None,
@@ -238,7 +238,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         duration(
             WORKERS,
-            "After this wait at its head, a lane of lower priority gets one job a second first.",
+            "After its first job has waited this long, a lane of lower priority gets one job a second ahead of "
+            "the others.",
             1,
             YEAR,
         ),
@@ -260,9 +261,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     backoff_factor: Annotated[
         float, factor(JOBS, "By how much the wait grows with each further failed attempt.", 1, 100)
     ] = 2.0
-    backoff_cap: Annotated[float, duration(JOBS, "The longest wait between two attempts.", 0.001, DAY)] = (
-        MINUTE
-    )
+    backoff_cap: Annotated[float, duration(JOBS, "The longest wait between two attempts.", 0.001, DAY)] = MINUTE
     dedupe_ttl: Annotated[
         float, duration(JOBS, "How long a dedupe key holds its job, from when it was accepted.", 1, YEAR)
     ] = 24 * HOUR
@@ -295,9 +294,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     finished_min_age: Annotated[
         float, duration(KEEPING, "No finished job younger than this goes for that reason.", 0, DAY)
     ] = MINUTE
-    dlq_retention: Annotated[
-        float, duration(KEEPING, "How long a job stays in the dead-letter queue.", 1, YEAR)
-    ] = 7 * DAY
+    dlq_retention: Annotated[float, duration(KEEPING, "How long a job stays in the dead-letter queue.", 1, YEAR)] = (
+        7 * DAY
+    )
     dlq_max: Annotated[
         int,
         count(
@@ -312,9 +311,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         size(KEEPING, "The most bytes in the dead-letter queue of one queue.", 1_000_000, 1_000_000_000_000),
     ] = 256_000_000
 
-    reap_interval: Annotated[
-        float, duration(LOOPS, "Time between two looks for lapsed leases.", 0.05, HOUR)
-    ] = 5.0
+    reap_interval: Annotated[float, duration(LOOPS, "Time between two looks for lapsed leases.", 0.05, HOUR)] = 5.0
     reap_delay_max: Annotated[
         float,
         duration(LOOPS, "A job given back for its lapsed lease waits a random time up to this.", 0, HOUR),
@@ -322,9 +319,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trim_interval: Annotated[
         float, duration(LOOPS, "Time between two looks for jobs that need not be kept.", 0.05, HOUR)
     ] = 30.0
-    beat_interval: Annotated[
-        float, duration(LOOPS, "Time between two signs of life of a process.", 0.05, MINUTE)
-    ] = 5.0
+    beat_interval: Annotated[float, duration(LOOPS, "Time between two signs of life of a process.", 0.05, MINUTE)] = 5.0
 
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
@@ -332,9 +327,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "info"
     log_format: Annotated[
         Literal["auto", "json", "console"],
-        choice(
-            LOGGING, "How events are written to stderr; `auto` is console on a terminal, else json.", *FORMATS
-        ),
+        choice(LOGGING, "How events are written to stderr; `auto` is console on a terminal, else json.", *FORMATS),
     ] = "auto"
 
     @property
@@ -368,9 +361,7 @@ def default(name: str) -> str:
     return setting.default_text or setting.display(getattr(Settings(), name))
 
 
-def load(
-    flags: Mapping[str, str], environ: Mapping[str, str] = os.environ, config: str | None = None
-) -> Settings:
+def load(flags: Mapping[str, str], environ: Mapping[str, str] = os.environ, config: str | None = None) -> Settings:
     """The settings from flags by field name, variables, and the TOML file named by `config` or QUEUEY_CONFIG.
 
     Raises SettingsError with a line for each fault: where it stands, the value unless it is secret, and what

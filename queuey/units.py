@@ -53,9 +53,7 @@ def parse_size(text: str) -> int:
     """Bytes. Raises ValueError when the text is no size, or no whole number of bytes."""
     match = _QUANTITY.fullmatch(text)
     if match is None or match[2] not in _BYTES:
-        raise ValueError(
-            "is not a size such as 4096 (bytes), 256kB (kB is 1,000 bytes) or 256KiB (KiB is 1,024 bytes)"
-        )
+        raise ValueError("is not a size such as 4096 (bytes), 256kB (kB is 1,000 bytes) or 256KiB (KiB is 1,024 bytes)")
     size = Decimal(match[1]) * _BYTES[match[2]]
     if size != int(size):
         raise ValueError("is not a whole number of bytes")
