@@ -5,9 +5,10 @@ ARGV[1]  msgpack [now_ms | 0, full, [[id, queue, lane, head, body, delay_ms, run
          full: true = take no new job, but answer for those that are there already
          head: the header's fields but the times, e.g. 'q=mail m=3'; body: the definition's JSON
          delay_ms counts from the store's clock; run_at_ms is a time, 0 = none
-         dedupe: the key as base64url, '' = none
+         dedupe: the key as base64url, '' = none; its TTL is at least 1 ms
 Reply    msgpack [answer, ...], one per job: 'new' | 'duplicate <holder id>' | 'full' | 'too_many_queues'
-         a job that exists already is answered 'new': safe to resend
+         a job that exists already is answered 'new': safe to resend; only 'new' changes anything, but that
+         each 'duplicate' is counted
 Errors   OOM, when the store is over its maxmemory; then nothing was written ]=]
 --@include now
 --@include keys
@@ -80,7 +81,7 @@ count(now, 'enqueued', created)
 count(now, 'deduplicated', duplicates)
 commit()
 for dedupe, id in pairs(holds_key) do
-  redis.call('SET', dedupe_key(dedupe), id, 'PX', made[id][9])
+  redis.call('SET', dedupe_key(dedupe), id, 'PX', math.max(1, made[id][9]))
 end
 if #new_queues > 0 then redis.call('SADD', queues_key, unpack(new_queues)) end
 return cmsgpack.pack(answers)

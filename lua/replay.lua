@@ -44,6 +44,6 @@ end
 count(now, 'replayed', replayed)
 commit()
 for encoded, id in pairs(taken) do
-  redis.call('SET', dedupe_key(encoded), id, 'PX', tonumber(job_fields(id).e or 86400000))
+  redis.call('SET', dedupe_key(encoded), id, 'PX', math.max(1, tonumber(job_fields(id).e or 86400000)))
 end
 return cmsgpack.pack(answers)

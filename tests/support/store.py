@@ -8,7 +8,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -231,6 +232,13 @@ class Rig:
         assert all(name.startswith(self.keys.base) for name in names), names
         minutes = self.keys.stats + ":"
         return {name.removeprefix(self.keys.base) for name in names if not name.startswith(minutes)}
+
+    @asynccontextmanager
+    async def unchanged(self, *, but: Sequence[str] = ()) -> AsyncIterator[None]:
+        """Asserts that the store is the same after the block, but for keys that begin with one of `but`."""
+        before = await self.snapshot(without=but)
+        yield
+        assert await self.snapshot(without=but) == before
 
     async def snapshot(self, *, without: Sequence[str] = ()) -> Snapshot:
         """Every key, its value as DUMP gives it, and whether it has a TTL; but for keys that begin with `without`."""
