@@ -1,0 +1,185 @@
+"""The directory of the embedded store: who may use it, its locks, and a path to its socket that is short enough.
+
+It is 0700, and that is the store's only guard: there is no password, and the socket lies inside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import stat
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from queuey.errors import StartupError
+
+SOCKET_NAME: Final = "valkey.sock"
+SOCKET_PATH_LIMIT: Final = 100
+"""Bytes. The kernel's limit is 107 on Linux and 103 on macOS."""
+
+_POLL: Final = 0.02
+
+
+def prepare(path: Path) -> None:
+    """Make the directory, or check that nobody else can have touched what is in it.
+
+    Bits that let others read are taken away. Raises StartupError, which says what to change."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check(path)
+    except FileExistsError as error:
+        raise StartupError(
+            f"The data directory {path} is not a directory. Move the file away, or give another --data-dir."
+        ) from error
+    except OSError as error:
+        raise StartupError(
+            f"The data directory {path} cannot be used: {error.strerror}. Give another --data-dir."
+        ) from error
+
+
+def _check(path: Path) -> None:
+    info = path.stat()
+    mode = stat.S_IMODE(info.st_mode)
+    if info.st_uid != os.geteuid():
+        raise StartupError(
+            f"The data directory {path} belongs to another user (uid {info.st_uid}). Run as that user, or give "
+            "another --data-dir; in a shared place, name a new directory inside it."
+        )
+    if mode & 0o022:
+        raise StartupError(
+            f"Other users can write to the data directory {path} (mode {mode:04o}). If you trust what is in "
+            f"it, run: chmod 700 {path}. If not, or if the place is shared, give another --data-dir, such as a "
+            "new directory inside it."
+        )
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        raise StartupError(
+            f"The data directory {path} cannot be written to (mode {mode:04o}). Run: chmod 700 {path}, mount "
+            "its file system for writing, or give another --data-dir."
+        )
+    if mode & 0o077:
+        path.chmod(0o700)
+
+
+class SocketPath:
+    """A path to the store's socket that a client can connect to, however deep the data directory lies.
+
+    The socket itself is always in the data directory, so that every process finds the same one, whatever its
+    environment. Where that path is too long for a socket's address, each process reaches it through a link in
+    a private temporary directory of its own."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._link: Path | None = None
+
+    def open(self) -> None:
+        """Make the link, if one is needed."""
+        if self._link is None and not _fits(self._data_dir / SOCKET_NAME):
+            self._link = Path(tempfile.mkdtemp(prefix="queuey-"), "d")
+            self._link.symlink_to(self._data_dir)
+            if not _fits(self._link / SOCKET_NAME):
+                link = self._link
+                self.close()
+                raise StartupError(f"The path {link} is too long for a socket. Set TMPDIR to a shorter one.")
+
+    def close(self) -> None:
+        if self._link is not None:
+            self._link.unlink(missing_ok=True)
+            self._link.parent.rmdir()
+            self._link = None
+
+    def __str__(self) -> str:
+        return str((self._link or self._data_dir) / SOCKET_NAME)
+
+
+def _fits(path: Path) -> bool:
+    return len(os.fsencode(path)) <= SOCKET_PATH_LIMIT
+
+
+class FileLock:
+    """A lock that the kernel gives back when its holder dies, however it dies.
+
+    The lock belongs to the open file: whoever inherits the descriptor holds it too. Descriptors are closed on
+    exec, and a forked child drops its copies at once (`_drop_in_child`). The file is never deleted, since a
+    second file of that name would be a second lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd: int | None = None
+
+    def try_acquire(self, *, shared: bool = False) -> bool:
+        """Take the lock, or change the one held into this kind. On False nothing is held, also not what was."""
+        if self._fd is None:
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+            _held.add(self)
+        try:
+            fcntl.flock(self._fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            return False
+        except OSError:
+            self.release()
+            raise
+        return True
+
+    def release(self) -> None:
+        """Close the file, which gives the lock back unless another process has inherited it."""
+        if self._fd is not None:
+            _held.discard(self)
+            os.close(self._fd)
+            self._fd = None
+
+    def fileno(self) -> int:
+        """The descriptor that holds the lock, to be handed to a child process."""
+        if self._fd is None:
+            raise ValueError(f"{self.path} is not locked")
+        return self._fd
+
+    @property
+    def held(self) -> bool:
+        return self._fd is not None
+
+    @property
+    def note(self) -> str:
+        """A word that the last holder left for others."""
+        return self.path.read_text().strip()
+
+    @note.setter
+    def note(self, word: str) -> None:
+        if self.note != word:  # nothing to write is nothing that a full disk can refuse
+            self.path.write_text(word + "\n")
+
+
+@asynccontextmanager
+async def exclusively(path: Path, patience: float) -> AsyncIterator[None]:
+    """Hold the lock of that file. Raises StartupError after `patience` seconds, and says which process has it."""
+    lock = FileLock(path)
+    deadline = time.monotonic() + patience
+    while not lock.try_acquire():
+        if time.monotonic() >= deadline:
+            raise StartupError(
+                f"Process {lock.note or 'unknown'} has held {path} for over {patience:.0f} s. Wait until it "
+                "has started or stopped the store, or end it."
+            )
+        await asyncio.sleep(_POLL)
+    try:
+        with suppress(OSError):  # on a full disk the lock is what counts
+            lock.note = str(os.getpid())
+        yield
+    finally:
+        lock.release()
+
+
+_held: Final[set[FileLock]] = set()
+
+
+def _drop_in_child() -> None:
+    for lock in tuple(_held):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_drop_in_child)
