@@ -182,7 +182,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "queuey"
     store_timeout: Annotated[
         float,
-        duration(STORE, "How long the store may take to answer one call.", 0.05, MINUTE),
+        duration(STORE, "How long the store may take to answer a call that an HTTP request waits for.", 0.05, MINUTE),
     ] = 0.7
     max_connections: Annotated[int, count(STORE, "Connections to each server of the store for calls.", 2, 1024)] = 16
 
@@ -291,8 +291,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     finished_max: Annotated[
         int, count(KEEPING, "The most finished jobs kept of one queue; the oldest go first.", 0, 100_000_000)
     ] = 100_000
+    finished_max_bytes: Annotated[
+        int, size(KEEPING, "The most bytes of finished jobs kept of one queue.", 1_000_000, 1_000_000_000_000)
+    ] = 1_000_000_000
     finished_min_age: Annotated[
-        float, duration(KEEPING, "No finished job younger than this goes for that reason.", 0, DAY)
+        float, duration(KEEPING, "No finished job younger than this goes for one of these two reasons.", 0, DAY)
     ] = MINUTE
     dlq_retention: Annotated[float, duration(KEEPING, "How long a job stays in the dead-letter queue.", 1, YEAR)] = (
         7 * DAY

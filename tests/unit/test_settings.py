@@ -46,6 +46,7 @@ def test_defaults_are_those_of_the_design() -> None:
         "concurrency": 100,
         "retention": 3600.0,
         "finished_max": 100_000,
+        "finished_max_bytes": 1_000_000_000,
         "finished_min_age": 60.0,
         "dlq_retention": 7 * 86400.0,
         "dlq_max": 100_000,
