@@ -1,0 +1,122 @@
+"""One attempt at a job: what an executor is given, and what comes out of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import msgspec
+
+from queuey.models import Backoff
+
+if TYPE_CHECKING:
+    from asyncio import Task, TimerHandle
+
+ERROR_BYTES: Final = 1024
+MESSAGE_BYTES: Final = 400
+"""Of an error entry's bytes, the most that the message may take: the rest is the traceback's."""
+ELLIPSIS: Final = "…"
+
+StopReason = Literal["timeout", "cancelled"]
+Kind = Literal[
+    "error",
+    "timeout",
+    "retry",
+    "dead",
+    "payload",
+    "unknown_type",
+    "result_too_large",
+    "result_not_json",
+    "worker_died",
+    "cancelled",
+]
+
+
+class Work(msgspec.Struct, eq=False):
+    """One attempt at a job, as claimed.
+
+    `payload` is JSON text; `attempt` counts from 1; `timeout` (seconds) and `backoff` are the job's own, None where
+    it has none. The fields after them belong to the execution.
+    """
+
+    id: str
+    type: str
+    queue: str
+    payload: str | bytes | msgspec.Raw
+    token: str
+    attempt: int
+    max_attempts: int
+    timeout: float | None = None
+    backoff: Backoff | None = None
+
+    started_at: float | None = None
+    """When the handler started, by time.monotonic(). None while the job waits for a thread or a process."""
+    stopping: StopReason | None = None
+    """Set once the result is no longer wanted."""
+    abandoned: bool = False
+    """The grace after a timeout or cancel is over."""
+    task: Task[Any] | None = None
+    timer: TimerHandle | None = None
+    interrupts: int = 0
+    """How often the execution has cancelled `task`."""
+    interrupts_before: int = 0
+    """How often others had cancelled it before."""
+
+
+class Succeeded(msgspec.Struct, tag="succeeded", array_like=True, frozen=True):
+    """The handler returned; `result_json` is JSON text on one line, within the limit."""
+
+    result_json: str
+
+
+class Failed(msgspec.Struct, tag="failed", array_like=True):
+    """The attempt failed, for the reason that `kind` names.
+
+    `message` and `detail` (a traceback's last frames) are bounded. `dead`: trying again is pointless. Otherwise the
+    next attempt is due in `retry_after_ms`; `after` is what a `Retry` asked for, in seconds.
+    """
+
+    kind: Kind
+    message: str
+    detail: str | None = None
+    dead: bool = False
+    after: float | None = None
+    retry_after_ms: int = 0
+
+
+Outcome = Succeeded | Failed
+
+
+class ErrorEntry(msgspec.Struct, omit_defaults=True):
+    """A JobError as it is stored; its time is the store's."""
+
+    attempt: int
+    kind: str
+    message: str
+    detail: str | None = None
+    worker: str | None = None
+
+
+def error_json(failed: Failed, *, attempt: int, worker: str | None = None) -> str:
+    """The failure as an entry of the job's `errors`: JSON on one line, at most 1,024 bytes of UTF-8."""
+    message = _fit(failed.message, MESSAGE_BYTES)
+    entry = ErrorEntry(attempt, failed.kind, message, detail="", worker=worker)
+    room = ERROR_BYTES - len(msgspec.json.encode(entry))
+    entry.detail = _fit(failed.detail, room, tail=True) if failed.detail else None
+    return msgspec.json.encode(entry).decode()
+
+
+def _fit(text: str, room: int, *, tail: bool = False) -> str:
+    """The head (or tail) of `text` whose JSON form takes at most `room` bytes, marked where it was cut."""
+    if len(text) <= room and _json_bytes(text) <= room:
+        return text
+    room = max(0, room - len(ELLIPSIS.encode()))
+    kept = text[max(0, len(text) - room) :] if tail else text[:room]
+    while (excess := _json_bytes(kept) - room) > 0:
+        # A character takes at most 6 bytes ("\u0000"), so this always cuts something and never too much.
+        drop = max(1, excess // 6)
+        kept = kept[drop:] if tail else kept[:-drop]
+    return ELLIPSIS + kept if tail else kept + ELLIPSIS
+
+
+def _json_bytes(text: str) -> int:
+    return len(msgspec.json.encode(text)) - len('""')
