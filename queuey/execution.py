@@ -1,0 +1,148 @@
+"""Runs handlers: one attempt in, one outcome out."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from random import Random
+
+from queuey import retry
+from queuey.errors import StartupError
+from queuey.executors.child import Init
+from queuey.executors.lifespan import LifespanRunner
+from queuey.executors.loop import LoopExecutor
+from queuey.executors.processes import ProcessExecutor
+from queuey.executors.stopping import OnEvent, Stopper
+from queuey.executors.threads import ThreadExecutor
+from queuey.registry import App
+from queuey.signatures import Mode
+from queuey.work import Failed, Outcome, Work
+
+
+class Execution:
+    """The handlers of one App in one worker process. Everything here belongs to the event loop's thread.
+
+    app_path: "module:attribute" of the App, from which child processes load it; None when no handler has
+    run_in="process". default_timeout, grace: seconds. result_limit: bytes of JSON. log_level, log_format: those of
+    log.configure, for child processes.
+    on_event is told of handler_abandoned, thread_abandoned, child_died and lifespan_failed.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        app_path: str | None,
+        *,
+        thread_slots: int,
+        process_slots: int,
+        default_timeout: float,
+        grace: float,
+        result_limit: int,
+        on_event: OnEvent,
+        log_level: str = "info",
+        log_format: str = "auto",
+    ) -> None:
+        self._handlers = dict(app.handlers)
+        if app_path is None and any(handler.mode == "process" for handler in self._handlers.values()):
+            raise StartupError('handlers with run_in="process" need the path of their App, as module:attribute')
+        self._default_timeout = default_timeout
+        self._grace = grace
+        self._random = Random()
+        self._closed = False
+        self._lifespan = LifespanRunner(app, on_event)
+        self._stopper = Stopper(grace, on_event)
+        init = Init(app_path or "", sys.path.copy(), result_limit, log_level, log_format)
+        self._loop = LoopExecutor(self._stopper, result_limit)
+        self._threads = ThreadExecutor(thread_slots, self._stopper, result_limit, on_event)
+        self._processes = ProcessExecutor(process_slots, self._stopper, init, on_event)
+        self._executors: dict[Mode, LoopExecutor | ThreadExecutor | ProcessExecutor] = {
+            "loop": self._loop,
+            "thread": self._threads,
+            "process": self._processes,
+        }
+
+    async def start(self) -> None:
+        """Enter the App's lifespan. Raises StartupError when it fails."""
+        self._loop.state = self._threads.state = await self._lifespan.enter()
+
+    async def run(self, work: Work) -> Outcome:
+        """Run one attempt to its end, in the calling task; whatever the handler does, this returns.
+
+        Only where the calling task is cancelled by others does this raise CancelledError, once the handler has
+        ended. A handler that awaits a task which refuses to end holds its caller, as a stuck thread holds its slot.
+        """
+        handler = self._handlers.get(work.type)
+        if handler is None:
+            outcome: Outcome = Failed("unknown_type", f"there is no handler for the type {work.type!r} here")
+        elif self._closed or work.stopping is not None:
+            outcome = self._stopped(work)
+        else:
+            outcome = await self._attempt(self._executors[handler.mode], work)
+        if isinstance(outcome, Failed) and not outcome.dead:
+            outcome.retry_after_ms = self._retry_after_ms(outcome, work)
+        return outcome
+
+    async def _attempt(self, executor: LoopExecutor | ThreadExecutor | ProcessExecutor, work: Work) -> Outcome:
+        outcome: Outcome | None = None
+        try:
+            outcome = await executor.run(self._handlers[work.type], work, self.timeout_of(work))
+        except asyncio.CancelledError:
+            if work.stopping is None:
+                raise
+        finally:
+            cancelled_by_others = self._stopper.leave(work)
+        if outcome is None and cancelled_by_others:
+            raise asyncio.CancelledError
+        # A result that comes in spite of a cancel counts; one that comes after the timeout does not.
+        if outcome is None or work.stopping == "timeout" or (work.stopping and isinstance(outcome, Failed)):
+            return self._stopped(work)
+        return outcome
+
+    def _stopped(self, work: Work) -> Failed:
+        if work.stopping == "timeout":
+            return Failed("timeout", f"no result within {self.timeout_of(work):g} s")
+        return Failed("cancelled", "cancelled while it ran" if work.started_at else "cancelled before it started")
+
+    def timeout_of(self, work: Work) -> float:
+        """Seconds from the handler's start: the job's own, else its type's, else the default."""
+        return work.timeout or self._handlers[work.type].timeout or self._default_timeout
+
+    def _retry_after_ms(self, failed: Failed, work: Work) -> int:
+        """What a Retry asked for, exactly; else by the job's backoff, else its type's, else the default."""
+        if failed.after is not None:
+            return round(failed.after * 1000)
+        handler = self._handlers.get(work.type)
+        backoff = work.backoff or (handler and handler.backoff) or retry.DEFAULT
+        return retry.delay_ms(backoff, work.attempt, self._random)
+
+    def cancel(self, work: Work) -> None:
+        """Stop it: `run` then returns a Failed of the kind "cancelled", or what the handler returns all the same.
+
+        A loop handler gets CancelledError, and is closed if it still runs after the grace. A child process is
+        killed. A thread sees `ctx.cancelled`, and `run` does not wait for it.
+        """
+        self._stopper.stop(work, "cancelled")
+
+    @property
+    def stuck(self) -> int:
+        """Handlers that run though nobody wants their result any more, and hold a slot."""
+        waited_for = sum(1 for work in self._stopper.running if work.abandoned)
+        return waited_for + self._threads.unwanted
+
+    async def stop(self, *, abandon: bool) -> int:
+        """End everything and leave the lifespan. Returns how many handlers could not be stopped.
+
+        abandon: cancel at once what still runs; otherwise it has the grace to end by itself first. Takes at most
+        three times the grace and 4 seconds. No `run` may be called afterwards.
+        """
+        self._closed = True
+        if not abandon:
+            await self._stopper.idle(self._grace)
+        for work in self._stopper.running.copy():
+            self._stopper.stop(work, "cancelled")
+        await self._stopper.idle(self._grace + 0.5)
+        stuck = self.stuck
+        self._threads.close()
+        await self._processes.close()
+        await self._lifespan.leave(self._grace)
+        return stuck

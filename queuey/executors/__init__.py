@@ -1,0 +1,1 @@
+"""Where handlers run: in the event loop, in threads, in processes."""

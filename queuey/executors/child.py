@@ -1,0 +1,100 @@
+"""The other side of executors/processes.py: a child process that runs one plain handler at a time.
+
+Messages over the socket are a length (4 bytes, big-endian) and a MessagePack body: first an Init, answered by None
+when the App is loaded or by a text that says why it is not; then Orders, each answered by an Outcome.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from contextvars import copy_context
+from queue import SimpleQueue
+from threading import Thread
+from typing import Final
+
+import msgspec
+
+from queuey import log
+from queuey.executors.calling import call, describe
+from queuey.registry import App, load_app
+from queuey.work import Failed, Outcome, Work
+
+HEADER_BYTES: Final = 4
+EXIT_SECONDS: Final = 1.0
+"""How long a child whose parent is gone may still run."""
+
+
+class Init(msgspec.Struct, array_like=True):
+    """`app`: "module:attribute". `path`: the parent's sys.path. `result_limit`: bytes. The rest: see log.configure."""
+
+    app: str
+    path: list[str]
+    result_limit: int
+    log_level: str
+    log_format: str
+
+
+class Order(msgspec.Struct, array_like=True):
+    """The part of a Work that its handler can see."""
+
+    id: str
+    type: str
+    queue: str
+    payload: bytes
+    token: str
+    attempt: int
+    max_attempts: int
+
+
+def pack(message: object) -> bytes:
+    body = msgspec.msgpack.encode(message)
+    return len(body).to_bytes(HEADER_BYTES) + body
+
+
+def main(descriptor: int) -> None:
+    # Ctrl-C reaches every process of a terminal; when to end is the parent's decision.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = socket.socket(fileno=descriptor)
+    parent.set_inheritable(False)
+    received: SimpleQueue[bytes | None] = SimpleQueue()
+    Thread(target=_receive, args=(parent, received), daemon=True, name="queuey-parent").start()
+    first = received.get()
+    if first is None:
+        return
+    init = msgspec.msgpack.decode(first, type=Init)
+    sys.path[:] = init.path
+    log.configure(init.log_level, init.log_format)
+    try:
+        app = load_app(init.app)
+    except BaseException as error:
+        parent.sendall(pack(describe(error)))
+        return
+    parent.sendall(pack(None))
+    orders = msgspec.msgpack.Decoder(Order)
+    while (body := received.get()) is not None:
+        parent.sendall(pack(_run(app, orders.decode(body), init.result_limit)))
+
+
+def _run(app: App, order: Order, result_limit: int) -> Outcome:
+    handler = app.handlers.get(order.type)
+    if handler is None:
+        return Failed("unknown_type", f"the App has no handler for {order.type!r} when a child process loads it")
+    work = Work(**msgspec.structs.asdict(order))
+    return copy_context().run(call, handler, work, None, result_limit)
+
+
+def _receive(parent: socket.socket, received: SimpleQueue[bytes | None]) -> None:
+    """Hand over each message. When the parent is gone, end soon, and take along what the handler has started."""
+    with contextlib.suppress(OSError), parent.makefile("rb") as stream:
+        while len(header := stream.read(HEADER_BYTES)) == HEADER_BYTES:
+            received.put(stream.read(int.from_bytes(header)))
+    received.put(None)
+    time.sleep(EXIT_SECONDS)
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)

@@ -1,0 +1,69 @@
+"""Executions for tests: short grace, few slots, and every event kept."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from queuey.execution import Execution
+from queuey.models import Backoff
+from queuey.registry import App
+from queuey.work import Failed, Outcome, Work
+from tests.support import handlers
+
+TOKEN = "7.abc"
+RESULT_LIMIT = 1000
+
+
+class Events(list[tuple[str, dict[str, object]]]):
+    def __call__(self, event: str, /, **fields: object) -> None:
+        self.append((event, fields))
+
+    @property
+    def names(self) -> list[str]:
+        return [event for event, _ in self]
+
+
+def make_work(
+    type: str,
+    payload: object = None,
+    *,
+    id: str = "job-1",
+    attempt: int = 1,
+    timeout: float | None = None,
+    backoff: Backoff | None = None,
+) -> Work:
+    text = payload if isinstance(payload, str) else msgspec.json.encode(payload).decode()
+    return Work(id, type, "default", text, TOKEN, attempt, 5, timeout, backoff)
+
+
+@asynccontextmanager
+async def executing(
+    app: App = handlers.app,
+    path: str | None = handlers.PATH,
+    *,
+    events: Events | None = None,
+    grace: float = 5.0,
+    **options: Any,
+) -> AsyncIterator[Execution]:
+    """An Execution that has been started. Leaving it stops it; nothing may be stuck then."""
+    settings: dict[str, Any] = {"thread_slots": 2, "process_slots": 2, "default_timeout": 30.0, **options}
+    execution = Execution(
+        app, path, grace=grace, result_limit=RESULT_LIMIT, on_event=Events() if events is None else events, **settings
+    )
+    await execution.start()
+    try:
+        yield execution
+    finally:
+        stuck = await execution.stop(abandon=True)
+    assert stuck == 0
+
+
+def failed(outcome: Outcome, kind: str) -> Failed:
+    """The outcome, which must be a failure of that kind."""
+    assert isinstance(outcome, Failed), outcome
+    assert outcome.kind == kind, outcome
+    return outcome

@@ -1,0 +1,159 @@
+"""An App for the tests of execution: the same deeds in the loop, in a thread and in a process.
+
+A deed that has to be waited for calls the test through a Gate (tests/support/gate.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from queuey.models import Backoff
+from queuey.registry import App, Context, Dead, Retry
+
+PATH = f"{__name__}:app"
+
+app = App()
+
+
+class Deed(msgspec.Struct):
+    """`name` is a key of DEEDS or the path of a gate's socket, depending on the job's type."""
+
+    name: str
+    value: Any = None
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text either")
+
+
+class Unpicklable(Exception):
+    def __init__(self) -> None:
+        super().__init__("holds a lock")
+        self.lock = lambda: None
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+def _recurse(_: object) -> None:
+    _recurse(_)
+
+
+def _circular(_: object) -> list[object]:
+    circle: list[object] = []
+    circle.append(circle)
+    return circle
+
+
+def _context(ctx: Context) -> dict[str, object]:
+    return {
+        "job_id": ctx.job_id,
+        "type": ctx.type,
+        "queue": ctx.queue,
+        "attempt": ctx.attempt,
+        "max_attempts": ctx.max_attempts,
+        "token": ctx.token,
+        "claims": ctx.claims,
+        "cancelled": ctx.cancelled,
+        "state": ctx.state,
+    }
+
+
+DEEDS: dict[str, Callable[[Any], Any]] = {
+    "echo": lambda value: value,
+    "fail": lambda value: _raise(ValueError(value)),
+    "retry": lambda after: _raise(Retry("not yet", after=after)),
+    "retry_class": lambda _: _raise(Retry()),
+    "dead": lambda reason: _raise(Dead(reason)),
+    "exit": lambda code: _raise(SystemExit(code)),
+    "interrupt": lambda _: _raise(KeyboardInterrupt()),
+    "cancelled": lambda _: _raise(asyncio.CancelledError()),
+    "stop_iteration": lambda _: _raise(StopIteration(7)),
+    "recurse": _recurse,
+    "unprintable": lambda _: _raise(Unprintable()),
+    "unpicklable": lambda _: _raise(Unpicklable()),
+    "surrogate": lambda _: _raise(ValueError("\ud800")),
+    "nan": lambda _: {"ratio": math.nan},
+    "infinity": lambda _: [math.inf],
+    "object": lambda _: object(),
+    "circular": _circular,
+    "bad_raw": lambda _: [msgspec.Raw(b"{not json")],
+    "lines": lambda _: msgspec.Raw(b'{\n "a": [1,\n 2]\n}'),
+    "nulls": lambda _: {"a": None, "b": [None, {"c": "null"}]},
+    "struct": lambda _: Deed("struct", 1),
+    "text": lambda size: "x" * size,
+}
+
+
+def act(deed: Deed, ctx: Context) -> Any:
+    return _context(ctx) if deed.name == "context" else DEEDS[deed.name](deed.value)
+
+
+@app.job("loop")
+async def in_loop(deed: Deed, ctx: Context) -> Any:
+    return act(deed, ctx)
+
+
+@app.job("thread")
+def in_thread(deed: Deed, ctx: Context) -> Any:
+    return act(deed, ctx)
+
+
+@app.job("process", run_in="process")
+def in_process(deed: Deed, ctx: Context) -> Any:
+    return act(deed, ctx)
+
+
+@app.job("patient", timeout=77, backoff=Backoff(base=10, factor=1, cap=10))
+async def patient(payload: Any) -> None:
+    raise ValueError
+
+
+def wait_at(path: str) -> str:
+    """Tell the gate this process's id, and return the line that it answers; "" when it hangs up."""
+    with socket.socket(socket.AF_UNIX) as gate:
+        gate.connect(path)
+        gate.sendall(f"{os.getpid()}\n".encode())
+        with gate.makefile("r") as answers:
+            return answers.readline().strip()
+
+
+@app.job("gate", run_in="process")
+def gate(deed: Deed) -> str:
+    answer = wait_at(deed.name)
+    if answer.startswith("exit"):
+        os._exit(int(answer.removeprefix("exit")))
+    return answer
+
+
+@app.job("family", run_in="process")
+def family(deed: Deed) -> None:
+    """Starts a process of its own, and waits for it."""
+    code = f"from tests.support.handlers import wait_at; wait_at({deed.name!r})"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@app.job("orphan", run_in="process")
+def orphan(deed: Deed) -> None:
+    """Forks, and dies while the copy of it waits."""
+    if os.fork() == 0:
+        wait_at(deed.name)
+        os._exit(0)
+    wait_at(deed.name)
+    os._exit(5)
+
+
+@app.job("log", run_in="process")
+def log(payload: Any, ctx: Context) -> None:
+    ctx.log.warning("seen_in_child", answer=42)
