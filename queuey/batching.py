@@ -1,7 +1,8 @@
 """Group commit: concurrent calls of one kind become one script call per shard.
 
 While one flush is under way the next gathers; nothing waits for a timer. A flush that the store left unanswered is sent
-again with the same items, which every script allows, until the item's deadline has passed.
+again with the same items, which every script allows, until the item's deadline has passed. Whatever the store does, an
+item is answered at most OVERDUE later, so that a client knows within a bounded time.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeVar
 
 from queuey.broker import MAX_BATCH, MAX_BYTES
-from queuey.errors import OutcomeUnknown, QueueyError, ScriptFailed, StoreUnavailable
+from queuey.errors import OutcomeUnknown, ScriptFailed, StoreUnavailable
 
 Item = TypeVar("Item")
 Reply = TypeVar("Reply")
@@ -20,6 +21,8 @@ Reply = TypeVar("Reply")
 RESEND_FIRST: Final = 0.02
 RESEND_CAP: Final = 1.0
 """Seconds between two sends of one flush, doubled each time."""
+OVERDUE: Final = 0.4
+"""Seconds past its deadline at which an item is given up, even while a reply is outstanding."""
 
 
 class _Entry(Generic[Item, Reply]):
@@ -55,6 +58,8 @@ class Batcher(Generic[Item, Reply]):
         self._max_batch = max_batch
         self._max_bytes = max_bytes
         self._waiting: deque[_Entry[Item, Reply]] = deque()
+        self._in_flight: list[_Entry[Item, Reply]] = []
+        self._alarm: asyncio.TimerHandle | None = None
         self._flusher: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
 
@@ -70,6 +75,8 @@ class Batcher(Generic[Item, Reply]):
         self._waiting.append(_Entry(item, size, self._loop.time() + self._patience, future))
         if self._flusher is None:
             self._flusher = self._loop.create_task(self._flush_all())
+        if self._alarm is None:
+            self._alarm = self._loop.call_later(self._patience + OVERDUE, self._give_up_overdue)
         return future
 
     async def drain(self) -> None:
@@ -80,9 +87,23 @@ class Batcher(Generic[Item, Reply]):
     async def _flush_all(self) -> None:
         try:
             while self._waiting:
-                await self._flush(self._next_batch())
+                self._in_flight = self._next_batch()
+                await self._flush(self._in_flight)
         finally:
+            self._in_flight = []
             self._flusher = None
+
+    def _give_up_overdue(self) -> None:
+        """One timer for all: it wakes for the oldest item, and all wait equally long."""
+        overdue = self._loop.time() - OVERDUE
+        for entry in self._in_flight:
+            if entry.deadline <= overdue:
+                _settle_error(entry, OutcomeUnknown("The store did not answer in time. It may have been done."))
+        while self._waiting and self._waiting[0].deadline <= overdue:
+            _settle_error(self._waiting.popleft(), StoreUnavailable("The store did not answer in time."))
+        pending = (entry for entry in (*self._in_flight, *self._waiting) if not entry.future.done())
+        oldest = next(pending, None)
+        self._alarm = self._loop.call_at(oldest.deadline + OVERDUE, self._give_up_overdue) if oldest else None
 
     def _next_batch(self) -> list[_Entry[Item, Reply]]:
         batch = [self._waiting.popleft()]
@@ -102,7 +123,7 @@ class Batcher(Generic[Item, Reply]):
                 replies = await self._send([entry.item for entry in batch])
             except StoreUnavailable as error:
                 batch = self._still_wanted(batch, error)
-                await asyncio.sleep(min(pause, RESEND_CAP) if batch else 0)
+                await asyncio.sleep(self._rest(batch, pause))
                 pause *= 2
             except ScriptFailed as error:
                 if len(batch) == 1:
@@ -110,10 +131,6 @@ class Batcher(Generic[Item, Reply]):
                     return
                 for entry in batch:  # one of them is bad: it fails alone
                     await self._flush([entry])
-                return
-            except QueueyError as error:
-                for entry in batch:
-                    _settle_error(entry, error)
                 return
             except Exception as error:
                 for entry in batch:
@@ -125,11 +142,17 @@ class Batcher(Generic[Item, Reply]):
                         entry.future.set_result(reply)
                 return
 
+    def _rest(self, batch: list[_Entry[Item, Reply]], pause: float) -> float:
+        """Not past the first deadline, at which the batch is sent a last time."""
+        return max(0.0, min(pause, RESEND_CAP, batch[0].deadline - self._loop.time())) if batch else 0.0
+
     def _still_wanted(self, batch: list[_Entry[Item, Reply]], error: StoreUnavailable) -> list[_Entry[Item, Reply]]:
         now = self._loop.time()
         kept = []
         for entry in batch:
             entry.maybe_done = entry.maybe_done or error.maybe_done
+            if entry.future.done() and not entry.future.cancelled():
+                continue  # given up as overdue
             if now < entry.deadline:
                 kept.append(entry)
             elif entry.maybe_done:
