@@ -49,7 +49,8 @@ class NewJob(Struct, array_like=True):
     @property
     def size(self) -> int:
         """About how many bytes it takes in a call."""
-        return 100 + len(self.head) + len(self.body)
+        body = len(self.body) if self.body.isascii() else len(self.body.encode())
+        return 100 + len(self.head) + body
 
 
 class StoredJob(Struct, array_like=True):
