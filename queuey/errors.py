@@ -5,12 +5,14 @@
     │   ├── Malformed               400  not JSON, not UTF-8, nested too deep
     │   ├── Unauthorized            401  no valid key
     │   ├── Forbidden               403  a valid key, without the scope
+    │   ├── ForeignOrigin           403  a page of another site, on a server without keys
     │   ├── NotFound                404  no such job or route
     │   ├── MethodNotAllowed        405
     │   ├── WrongState              409  the job is in a state that does not allow it
     │   ├── LostLease               409  the token is no longer the job's
     │   ├── TooLarge                413
     │   ├── UnsupportedMedia        415
+    │   ├── WrongHost               421  a host name that is not this machine's, on a server without keys
     │   ├── Invalid                 422  does not fit the schema; names each field
     │   └── Full                    429  the store has no room; try again later
     ├── StoreError                  the store cannot answer
@@ -37,6 +39,13 @@ class Fault(msgspec.Struct, frozen=True):
     detail: str
 
 
+class ParameterFault(msgspec.Struct, frozen=True):
+    """One thing wrong with a parameter behind the path's question mark."""
+
+    parameter: str
+    detail: str
+
+
 class QueueyError(Exception):
     """Root of the tree. `message` is for people and says what to change."""
 
@@ -50,13 +59,13 @@ class QueueyError(Exception):
 
 
 class RequestError(QueueyError):
-    """The caller can mend it. `faults` name the fields."""
+    """The caller can mend it. `faults` name the fields or parameters."""
 
     code = "bad-request"
     status = 400
     title = "Bad request"
 
-    def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
+    def __init__(self, message: str, faults: Sequence[Fault | ParameterFault] = ()) -> None:
         super().__init__(message)
         self.faults = tuple(faults)
 
@@ -78,6 +87,12 @@ class Forbidden(RequestError):
     title = "The API key lacks the scope"
 
 
+class ForeignOrigin(RequestError):
+    code = "foreign-origin"
+    status = 403
+    title = "A page of another site may not change anything"
+
+
 class NotFound(RequestError):
     code = "not-found"
     status = 404
@@ -85,9 +100,15 @@ class NotFound(RequestError):
 
 
 class MethodNotAllowed(RequestError):
+    """`allowed`: the methods that the path knows."""
+
     code = "method-not-allowed"
     status = 405
     title = "Method not allowed"
+
+    def __init__(self, message: str, allowed: Sequence[str]) -> None:
+        super().__init__(message)
+        self.allowed = tuple(allowed)
 
 
 class WrongState(RequestError):
@@ -112,6 +133,12 @@ class UnsupportedMedia(RequestError):
     code = "unsupported-media-type"
     status = 415
     title = "Unsupported media type"
+
+
+class WrongHost(RequestError):
+    code = "wrong-host"
+    status = 421
+    title = "The request is for another host"
 
 
 class Invalid(RequestError):

@@ -1,0 +1,1 @@
+"""The HTTP API: parse, call, reply. No business logic lives here."""

@@ -1,0 +1,86 @@
+"""The headers and the body of a request, as far as the API looks at them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from starlette.types import Receive
+
+from queuey.errors import TooLarge, UnsupportedMedia
+
+Headers = dict[bytes, bytes]
+"""Lower-case names to values; of a header that came twice, the last."""
+
+JSON: Final = "application/json"
+NDJSON: Final = "application/x-ndjson"
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was whole. There is nobody to answer."""
+
+
+def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
+    return dict(raw)
+
+
+def media_type(headers: Headers, *accepted: str) -> str:
+    """Which of the accepted media types the body has; the first of them when none is named.
+
+    `application/vnd.example+json` counts as JSON. Raises UnsupportedMedia.
+    """
+    value = headers.get(b"content-type")
+    if value is None or value == b"application/json":
+        return accepted[0]
+    essence, _, parameters = value.decode("latin-1").lower().partition(";")
+    essence = essence.strip()
+    if essence.startswith("application/") and essence.endswith("+json"):
+        essence = JSON
+    if essence in accepted and _is_utf8(parameters):
+        return essence
+    wanted = " or ".join(accepted)
+    raise UnsupportedMedia(f"Send the body with the header 'Content-Type: {wanted}', in UTF-8.")
+
+
+def _is_utf8(parameters: str) -> bool:
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip() == "charset" and value.strip().strip('"') not in ("utf-8", "utf8", "us-ascii"):
+            return False
+    return True
+
+
+async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
+    """The whole body, of which never more than `limit` bytes and one chunk are held. Raises TooLarge or ClientGone."""
+    length = headers.get(b"content-length")
+    if length is not None and (len(length) > 18 or not length.isdigit() or int(length) > limit):
+        raise _too_large(limit)
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
+    return await _read_chunks(body, receive, limit)
+
+
+async def _read_chunks(first: bytes, receive: Receive, limit: int) -> bytes:
+    body = bytearray(first)
+    more = True
+    while more:
+        if len(body) > limit:
+            raise _too_large(limit)
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    if len(body) > limit:
+        raise _too_large(limit)
+    return bytes(body)
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The body may have at most {limit} bytes.")

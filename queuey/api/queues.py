@@ -1,0 +1,41 @@
+"""GET /v1/queues/metrics and POST /v1/replay-dlq."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from queuey.api.auth import require
+from queuey.api.endpoints import reply
+from queuey.api.query import whole_number
+from queuey.broker import Broker
+from queuey.credentials import Principal
+from queuey.dead_letters import MAX_LOOKED_AT, replay_oldest
+from queuey.models import ReplayReply
+from queuey.patience import Patience
+from queuey.producer import Producer, no_room
+from queuey.queue_lengths import queue_lengths
+
+
+class QueueRoutes:
+    """`patience`: seconds for which the store is asked again."""
+
+    def __init__(self, broker: Broker, producer: Producer, patience: float) -> None:
+        self._broker = broker
+        self._producer = producer
+        self._patience = patience
+
+    async def metrics(self, request: Request, caller: Principal) -> Response:
+        """Of the queues that the caller may read."""
+
+        def visible(queue: str) -> bool:
+            return caller.allows("read", queue)
+
+        return reply(await queue_lengths(self._broker, visible, Patience(self._patience)))
+
+    async def replay(self, request: Request, caller: Principal) -> Response:
+        require(caller, "admin", None)
+        limit = whole_number(request, "limit", least=1, most=MAX_LOOKED_AT, default=100)
+        if self._producer.full:
+            raise no_room()
+        return reply(ReplayReply(await replay_oldest(self._broker, limit, Patience(self._patience))))

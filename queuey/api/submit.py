@@ -1,0 +1,63 @@
+"""POST /v1/jobs: plain ASGI, since it is what loads of requests are for (docs/adr has the measurement)."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from starlette.types import Receive, Scope, Send
+
+from queuey.api.auth import Gate, require
+from queuey.api.body import JSON, ClientGone, media_type, read_body
+from queuey.api.problems import problem_response
+from queuey.producer import Producer
+from queuey.submission import Submission
+
+_DEDUPLICATED: Final = {False: b'","deduplicated":false}', True: b'","deduplicated":true}'}
+_LENGTH: Final = {
+    flag: str(len(b'{"job_id":"') + 28 + len(rest)).encode("ascii") for flag, rest in _DEDUPLICATED.items()
+}
+
+
+class SubmitJob:
+    """Takes one job into the store, or answers with the job that holds its dedupe key."""
+
+    method = "POST"
+    path = "/v1/jobs"
+    needs = "submit"
+
+    def __init__(self, gate: Gate, submission: Submission, producer: Producer, body_limit: int) -> None:
+        self._gate = gate
+        self._submission = submission
+        self._producer = producer
+        self._body_limit = body_limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            headers = dict(scope["headers"])
+            self._gate.check_origin(headers, "POST")
+            caller = self._gate.admit(headers, "submit")
+            media_type(headers, JSON)
+            request = self._submission.parse(await read_body(headers, receive, self._body_limit))
+            require(caller, "submit", request.queue)
+            job = self._submission.new_job(request, time.time_ns() // 1_000_000)
+            outcome = await self._producer.enqueue(job)
+        except ClientGone:
+            return
+        except Exception as error:
+            await problem_response(error, scope)(scope, receive, send)
+            return
+        job_id = outcome.job_id.encode("ascii")
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [
+                    (b"content-type", b"application/json"),
+                    (b"content-length", _LENGTH[outcome.deduplicated]),
+                    (b"location", b"/v1/jobs/" + job_id),
+                ],
+            }
+        )
+        body = b'{"job_id":"' + job_id + _DEDUPLICATED[outcome.deduplicated]
+        await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,38 @@
+"""How many jobs are in each place, summed over all shards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from queuey.broker import Broker, QueueRow
+from queuey.models import Metrics, QueueMetrics
+from queuey.patience import Patience
+
+
+async def queue_lengths(broker: Broker, visible: Callable[[str], bool], patience: Patience) -> Metrics:
+    """The queues for whose name `visible` holds, by name, and their sums. Raises StoreUnavailable."""
+    queues: dict[str, QueueMetrics] = {}
+    for shard in range(broker.shards.count):
+        stats = await patience.call(lambda shard=shard: broker.stats(shard))  # type: ignore[misc]
+        for row in stats.queues:
+            if visible(row.name):
+                _add(queues.setdefault(row.name, QueueMetrics(row.name, False, 0, 0, 0, 0, 0, 0, 0)), row)
+    found = [queues[name] for name in sorted(queues)]
+    return Metrics(
+        queue_high_length=sum(queue.high for queue in found),
+        queue_default_length=sum(queue.default for queue in found),
+        queue_low_length=sum(queue.low for queue in found),
+        queue_dlq_length=sum(queue.dead_letter for queue in found),
+        queues=found,
+    )
+
+
+def _add(queue: QueueMetrics, row: QueueRow) -> None:
+    queue.paused = queue.paused or row.paused != ""
+    queue.high += row.high
+    queue.default += row.default
+    queue.low += row.low
+    queue.scheduled += row.scheduled
+    queue.running += row.running
+    queue.dead_letter += row.dead
+    queue.finished += row.finished
