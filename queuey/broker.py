@@ -13,11 +13,12 @@ from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
+from redis import exceptions as redis_errors
 
 from queuey.errors import QueueyError, StartupError, StoreUnavailable
 from queuey.keys import cancel_channel
 from queuey.records import NewJob, StoredJob
-from queuey.scripts import Scripts
+from queuey.scripts import Scripts, translate
 from queuey.shards import Shards
 
 DATA_FORMAT: Final = 1
@@ -97,6 +98,13 @@ class Stats(Struct, array_like=True):
 
     queues: list[QueueRow]
     counters: list[tuple[str, int, int]]
+
+
+class Vitals(Struct, frozen=True):
+    """How the store is: seconds since it started, and the share of its memory limit in use (0 without a limit)."""
+
+    uptime: int
+    memory_share: float
 
 
 class Caps(Struct, frozen=True):
@@ -252,6 +260,27 @@ class Broker:
     async def stats(self, shard: int, minutes: int = 0, *, now: int = 0) -> Stats:
         """How much is where on one shard, and its counters."""
         return _stats(await self._call(shard, "stats", now, minutes))
+
+    async def vitals(self) -> Vitals:
+        """How the store is. INFO and not CONFIG, which managed stores block."""
+        try:
+            info = await self.shards.client.info("server", "memory")
+        except (redis_errors.RedisError, OSError) as error:
+            raise translate("info", error) from error
+        limit = info.get("maxmemory", 0)
+        return Vitals(int(info["uptime_in_seconds"]), info["used_memory"] / limit if limit else 0.0)
+
+    async def is_cluster(self) -> bool:
+        """Whether the store refuses a call with keys of two slots."""
+        try:
+            info = await self.shards.client.info("cluster")
+        except (redis_errors.RedisError, OSError) as error:
+            raise translate("info", error) from error
+        return bool(info.get("cluster_enabled", 0))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.shards.client.aclose()
 
     # --- queues ------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""How fast Queuey is and what it costs, measured on real processes. `make bench` runs it."""

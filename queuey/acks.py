@@ -1,0 +1,49 @@
+"""What a worker tells the store of its jobs: completed, failed, released. Group-committed, one batch per shard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from queuey.batching import Batcher
+from queuey.broker import Broker, Held
+
+Item = TypeVar("Item")
+
+
+class Acks:
+    """Each call answers with the script's status word. `patience`: how long, in seconds, one is sent again.
+
+    A resend is safe, so patience should outlast a restart of the store: what is given up is reaped later, as a crash.
+    """
+
+    def __init__(self, broker: Broker, patience: float) -> None:
+        def batchers(
+            send: Callable[[int, Sequence[Item]], Awaitable[Sequence[str]]],
+        ) -> list[Batcher[Item, str]]:
+            return [Batcher(partial(send, shard), patience=patience) for shard in range(broker.shards.count)]
+
+        self._complete: list[Batcher[tuple[str, str, str], str]] = batchers(broker.complete)
+        self._fail: list[Batcher[tuple[str, str, str, int, bool], str]] = batchers(broker.fail)
+        self._release: list[Batcher[Held, str]] = batchers(broker.release)
+
+    def complete(self, shard: int, job_id: str, token: str, result: str) -> asyncio.Future[str]:
+        """`result`: JSON on one line, '' for none. Answers `ok` or `lost`."""
+        return self._complete[shard].submit((job_id, token, result), 80 + len(result))
+
+    def fail(self, shard: int, job_id: str, token: str, error: str, delay_ms: int, dead: bool) -> asyncio.Future[str]:
+        """`error`: JSON on one line. Answers `retry`, `dead`, `cancelled` or `lost`."""
+        return self._fail[shard].submit((job_id, token, error, delay_ms, dead), 100 + len(error))
+
+    def release(self, shard: int, job_id: str, token: str) -> asyncio.Future[str]:
+        """Answers `ok` or `lost`. Those submitted together keep their order, at the head of their lanes."""
+        return self._release[shard].submit((job_id, token), 80)
+
+    async def drain(self) -> None:
+        """Returns when every call has been answered or given up."""
+        for shard in range(len(self._complete)):
+            await self._complete[shard].drain()
+            await self._fail[shard].drain()
+            await self._release[shard].drain()

@@ -1,0 +1,83 @@
+"""The HTTP listener: uvicorn on a socket that we bind, under signals that we handle."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Any, Final
+
+import uvicorn
+
+from queuey.errors import StartupError
+
+BACKLOG: Final = 2048
+KEEP_ALIVE_SECONDS: Final = 75
+"""Longer than the 60 s after which balancers commonly close an idle connection, so that they close it first."""
+CLOSE_SECONDS: Final = 5
+"""How long requests under way may still take once the listener is told to stop."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A bound TCP socket. Raises StartupError that says what to change."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise StartupError(f"--host {host}: {error.strerror}. Give an address of this machine.") from error
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        raise StartupError(f"Cannot listen on {host} port {port}: {error.strerror}. Choose another --port.") from error
+    return bound
+
+
+def url_of(bound: socket.socket) -> str:
+    """Where a bound socket is reached."""
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class Listener(uvicorn.Server):
+    """Serves one ASGI application on one socket until `stop`."""
+
+    def __init__(self, app: Any, bound: socket.socket) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="none",
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                backlog=BACKLOG,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=CLOSE_SECONDS,
+            )
+        )
+        self._socket = bound
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> asyncio.Task[None]:
+        """Begin to serve. The task ends after `stop`, or with an error."""
+        self._task = asyncio.create_task(self.serve([self._socket]), name="http")
+        return self._task
+
+    async def stop(self) -> None:
+        """Accept no more, answer what is under way, and return."""
+        self.should_exit = True
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=CLOSE_SECONDS + 1)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to queuey.stopping."""
+        yield

@@ -1,0 +1,293 @@
+"""The worker: claims jobs into free slots, has each executed, and tells the store what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from queuey import ids, log
+from queuey.acks import Acks
+from queuey.broker import MAX_BATCH, Broker, ClaimedJob
+from queuey.errors import QueueyError
+from queuey.execution import Execution
+from queuey.leases import LeaseKeeper
+from queuey.records import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, parse_definition
+from queuey.settings import Settings
+from queuey.work import Failed, Outcome, Succeeded, Work, error_json
+
+RETRY_FIRST: Final = 0.1
+RETRY_CAP: Final = 2.0
+RELEASE_SECONDS: Final = 5.0
+ABANDON_SECONDS: Final = 0.5
+"""How long the store may take to take back what runs, at the end of a drain and on a second signal."""
+
+logger = log.get(__name__)
+
+
+class Running:
+    """A job in one of this process's slots."""
+
+    __slots__ = ("crashes", "grace", "job_id", "lost", "releasing", "shard", "timeout", "token", "work")
+
+    def __init__(self, job: ClaimedJob, shard: int, work: Work, timeout: float, grace: float) -> None:
+        self.job_id = job.id
+        self.token = job.token
+        self.crashes = job.crashes
+        self.shard = shard
+        self.work = work
+        self.timeout = timeout
+        self.grace = grace
+        self.lost = False
+        self.releasing = False
+
+    def is_overdue(self, now: float) -> bool:
+        started = self.work.started_at
+        return started is not None and now > started + self.timeout + self.grace
+
+
+class Worker:
+    """Runs up to `settings.concurrency` jobs at a time from `queues`, until `drain`. `keeper` renews their leases."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        acks: Acks,
+        execution: Execution,
+        settings: Settings,
+        worker_id: str,
+        queues: Sequence[str],
+    ) -> None:
+        self._broker = broker
+        self._acks = acks
+        self._execution = execution
+        self._settings = settings
+        self._id = worker_id
+        self._queues = list(queues)
+        self._lease_ms = round(settings.lease * 1000)
+        self.keeper = LeaseKeeper(settings.lease, self.on_trouble)
+        self.running: dict[str, Running] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self._claiming = False
+        self._turn = 0
+        self._loop = asyncio.get_running_loop()
+        self._hot = dict.fromkeys(range(broker.shards.count))
+        """Shards that may hold claimable jobs, in the order of their turn."""
+        self._timers: dict[int, asyncio.TimerHandle] = {}
+        self._may_claim = asyncio.Event()
+        self.may_wait = asyncio.Event()
+        self._settle_events()
+
+    # --- what is worth a claim ------------------------------------------------------------------------------------
+
+    def wake(self, shard: int) -> None:
+        """A shard may hold claimable jobs."""
+        self._hot.setdefault(shard)
+        self._settle_events()
+
+    def _settle_events(self) -> None:
+        free = len(self.running) < self._settings.concurrency and not self._stopping
+        _set(self._may_claim, free and bool(self._hot))
+        _set(self.may_wait, free and not self._hot and not self._claiming)
+
+    def _wake_in(self, shard: int, due_in_ms: int) -> None:
+        old = self._timers.pop(shard, None)
+        if old is not None:
+            old.cancel()
+        if due_in_ms >= 0:
+            self._timers[shard] = self._loop.call_later(due_in_ms / 1000, self.wake, shard)
+
+    # --- claiming -------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Claim whenever a slot is free and a shard may hold work. Ends when cancelled."""
+        while True:
+            await self._may_claim.wait()
+            shard = next(iter(self._hot))
+            del self._hot[shard]
+            self._claiming = True
+            await self._claim_from(shard)
+            self._claiming = False
+            self._settle_events()
+
+    async def _claim_from(self, shard: int) -> None:
+        """One claim. The same claim id is sent until it is answered, so that a lost reply loses no job."""
+        claim_id = ids.short_random()
+        give_up_at = time.monotonic() + self._settings.lease
+        pause = RETRY_FIRST
+        limit = min(self._settings.concurrency - len(self.running), MAX_BATCH)
+        while not self._stopping:
+            try:
+                claimed = await self._broker.claim(
+                    shard,
+                    claim_id=claim_id,
+                    worker=self._id,
+                    lease_ms=self._lease_ms,
+                    limit=limit,
+                    queues=self._queues_in_turn(),
+                    max_starve_ms=round(self._settings.max_starve * 1000),
+                    suspects=0 if any(job.crashes for job in self.running.values()) else 1,
+                )
+            except QueueyError as error:
+                logger.warning("claim_failed", error=error.message, shard=shard)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, RETRY_CAP)
+                if time.monotonic() > give_up_at:
+                    claim_id = ids.short_random()
+                    give_up_at = time.monotonic() + self._settings.lease
+                continue
+            for job in claimed.jobs:
+                self._start(job, shard)
+            if claimed.more:
+                self._hot.setdefault(shard)
+            self._wake_in(shard, claimed.due_in_ms)
+            return
+
+    def _queues_in_turn(self) -> list[str]:
+        self._turn = (self._turn + 1) % len(self._queues)
+        return self._queues[self._turn :] + self._queues[: self._turn]
+
+    # --- running --------------------------------------------------------------------------------------------------
+
+    def _start(self, job: ClaimedJob, shard: int) -> None:
+        work = _to_work(job)
+        running = Running(job, shard, work, self._execution.timeout_of(work), self._settings.grace)
+        self.running[job.id] = running
+        self.keeper.hold(running)
+        task = self._loop.create_task(self._run(running))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, running: Running) -> None:
+        try:
+            outcome = await self._execution.run(running.work)
+            if running.releasing and isinstance(outcome, Failed):
+                await self._release(running)
+            elif not running.lost:
+                await self._report(running, outcome)
+        except QueueyError as error:
+            logger.error("outcome_not_stored", job_id=running.job_id, type=running.work.type, error=error.message)
+        finally:
+            self._free(running)
+
+    def _free(self, running: Running) -> None:
+        self.keeper.let_go(running)
+        if self.running.get(running.job_id) is running:
+            del self.running[running.job_id]
+        self._settle_events()
+
+    async def _report(self, running: Running, outcome: Outcome) -> None:
+        work = running.work
+        if isinstance(outcome, Succeeded):
+            status = await self._acks.complete(running.shard, work.id, work.token, outcome.result_json)
+            if log.debug_enabled():
+                logger.debug("job_succeeded", job_id=work.id, type=work.type, attempt=work.attempt)
+        else:
+            status = await self._acks.fail(
+                running.shard,
+                work.id,
+                work.token,
+                error_json(outcome, attempt=work.attempt, worker=self._id),
+                outcome.retry_after_ms,
+                outcome.dead,
+            )
+            if status != "lost":
+                self._log_failure(work, outcome, status)
+        if status == "lost":
+            logger.warning("lease_lost", job_id=work.id, type=work.type, attempt=work.attempt)
+
+    def _log_failure(self, work: Work, outcome: Failed, status: str) -> None:
+        """The message of an exception may quote the payload: it is kept with the job, not here."""
+        event = {"retry": "job_retried", "dead": "job_dead", "cancelled": "job_cancelled"}[status]
+        fields = {"job_id": work.id, "type": work.type, "attempt": work.attempt, "kind": outcome.kind}
+        if status == "retry":
+            logger.info(event, **fields, retry_in_ms=outcome.retry_after_ms)
+        else:
+            logger.info(event, **fields)
+
+    # --- trouble --------------------------------------------------------------------------------------------------
+
+    def on_cancel(self, job_id: str) -> None:
+        """Somebody cancelled a running job: stop it if it is ours. What it reports then makes it cancelled."""
+        running = self.running.get(job_id)
+        if running is not None:
+            logger.info("job_cancelling", job_id=job_id, type=running.work.type, attempt=running.work.attempt)
+            self._execution.cancel(running.work)
+
+    def on_trouble(self, job_id: str, token: str, status: str) -> None:
+        """A renewal answered `cancelled` or `lost`."""
+        running = self.running.get(job_id)
+        if running is None or running.token != token or running.lost:
+            return
+        if status == "lost":
+            running.lost = True
+            logger.warning("lease_lost", job_id=job_id, type=running.work.type, attempt=running.work.attempt)
+        self._execution.cancel(running.work)
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    async def drain(self, timeout: float) -> None:
+        """Claim no more, let what runs finish for `timeout` seconds, and release the rest.
+
+        A handler that does not stop within the grace is left behind; its job is released all the same.
+        """
+        self._stopping = True
+        self._settle_events()
+        for timer in self._timers.values():
+            timer.cancel()
+        if self._tasks and timeout > 0:
+            await asyncio.wait(self._tasks, timeout=timeout)
+        left = list(self.running.values())
+        if not left:
+            return
+        logger.info("releasing", jobs=len(left))
+        for running in left:
+            running.releasing = True
+            self._execution.cancel(running.work)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._settings.grace)
+        await self._release_all(RELEASE_SECONDS)
+
+    async def abandon(self) -> None:
+        """Release what runs without waiting for any handler, as far as half a second allows."""
+        self._stopping = True
+        await self._release_all(ABANDON_SECONDS)
+
+    async def _release_all(self, seconds: float) -> None:
+        left = list(self.running.values())
+        for running in left:
+            running.releasing = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(*(self._release(running) for running in left))
+
+    async def _release(self, running: Running) -> None:
+        try:
+            await self._acks.release(running.shard, running.job_id, running.token)
+        except QueueyError as error:
+            logger.error("not_released", job_id=running.job_id, type=running.work.type, error=error.message)
+
+
+def _set(event: asyncio.Event, wanted: bool) -> None:
+    if wanted:
+        event.set()
+    else:
+        event.clear()
+
+
+def _to_work(job: ClaimedJob) -> Work:
+    head, definition = parse_definition(job.definition)
+    return Work(
+        id=job.id,
+        type=definition.type,
+        queue=head.get("q", DEFAULT_QUEUE),
+        payload=bytes(definition.payload),
+        token=job.token,
+        attempt=job.attempt,
+        max_attempts=int(head.get("m", DEFAULT_MAX_ATTEMPTS)),
+        timeout=definition.timeout,
+        backoff=definition.backoff,
+    )
