@@ -6,11 +6,12 @@ ARGV[1]  msgpack [now_ms | 0, claim_id, worker, lease_ms, limit, [queue, ...], m
          queues: in the order of their turn; lanes go first, then queues within a lane
          suspects: how many jobs with crashes this process may take now, 0 or 1; the others that it meets
          are put off by defer_ms and a little more each
-         max_bytes: stop after the definition that passes it
+         max_bytes: stop after the definition that passes it, those of tombstones included
 Reply    msgpack [[[id, token, attempt, crashes, definition], ...], due_in_ms | -1, more]
          attempt counts from 1; due_in_ms: until the next scheduled job of these queues; more: stopped at a limit
-         with claimable jobs left
-         the same claim_id again, within the lease, is answered with those of its jobs that still bear its tokens
+         (jobs, bytes, 1,000 skips) with jobs or tombstones left
+         the same claim_id again, within the lease, is answered with those of its jobs that still bear its tokens,
+         with due_in_ms 0 and more: safe to resend
 Errors   none of its own ]=]
 --@include now
 --@include keys
@@ -25,7 +26,6 @@ local queues, max_starve, suspects, defer_ms, max_bytes = args[6], args[7], args
 local jobs, bytes = {}, 0
 
 local function hand_out(id, state, definition)
-  bytes = bytes + #definition
   jobs[#jobs + 1] = {id, token_of(state), number_of(state, 'a') + 1, number_of(state, 'x'), definition}
 end
 
@@ -44,7 +44,7 @@ if before then
 end
 
 -- Promote, and learn each queue's settings and lengths.
-local open, settings, lengths, next_due = {}, {}, {}, nil
+local open, settings, lengths, next_due, overdue = {}, {}, {}, nil, nil
 for _, queue in ipairs(queues) do
   local fields = redis.call('HMGET', queue_key(queue), 'paused', 'guard_default', 'guard_low')
   if not fields[1] then
@@ -52,6 +52,7 @@ for _, queue in ipairs(queues) do
     settings[queue] = {default = tonumber(fields[2] or 0), low = tonumber(fields[3] or 0)}
     local _, due = promote_due(now, queue, math.max(limit, 100))
     if due then next_due = math.min(next_due or math.huge, due) end
+    if due and due <= now then overdue = queue end
     for _, lane in ipairs(LANES) do
       local list = ready_key(queue, lane)
       lengths[list] = redis.call('LLEN', list)
@@ -113,6 +114,7 @@ local function take(queue, lane, most, ready_before)
     for i, id in ipairs(ids) do
       if taken >= most then break end
       if bytes >= max_bytes or skipped + deferred >= MAX_SKIPS then stopped = true; break end
+      bytes = bytes + #(definitions[i] or '')
       local outcome = examine(queue, lane, id, definitions[i], states[i], ready_before)
       if outcome == 'young' then return taken end
       consumed[list] = (consumed[list] or 0) + 1
@@ -127,18 +129,20 @@ local function take(queue, lane, most, ready_before)
   return taken
 end
 
--- The guard against starvation: a lower lane whose head has been ready for too long gives one job a second first.
-local guards = {}
-for _, queue in ipairs(open) do
-  local above = lengths[ready_key(queue, 'high')]
-  for _, lane in ipairs({'default', 'low'}) do
-    if limit > #jobs and above > 0 and lengths[ready_key(queue, lane)] > 0
-        and math.abs(now - settings[queue][lane]) >= 1000
+-- The guard against starvation: a lower lane whose head has been ready for too long, while any queue holds jobs in a lane
+-- above, gives one job a second first.
+local guards, above = {}, 0
+for _, lane in ipairs(LANES) do
+  local in_lane = 0
+  for _, queue in ipairs(open) do
+    local length = lengths[ready_key(queue, lane)]
+    in_lane = in_lane + length
+    if above > 0 and length > 0 and #jobs < limit and math.abs(now - settings[queue][lane]) >= 1000
         and take(queue, lane, 1, now - max_starve) > 0 then
       guards[#guards + 1] = {queue, lane}
     end
-    above = above + lengths[ready_key(queue, lane)]
   end
+  above = above + in_lane
 end
 
 for _, lane in ipairs(LANES) do
@@ -157,6 +161,10 @@ if stopped or #jobs >= limit then
         wake(queue)
       end
     end
+  end
+  if not more and overdue then
+    more = true
+    wake(overdue)
   end
 end
 

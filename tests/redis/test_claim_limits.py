@@ -1,0 +1,154 @@
+"""Where a claim stops: its limit, 4 MB of definitions, 1,000 skips; tombstones, and what it tells others then."""
+
+from __future__ import annotations
+
+import pytest
+
+from queuey.broker import CLAIM_BYTES
+from tests.support.store import HOUR, NOW, SECOND, Rig
+
+
+@pytest.mark.parametrize(("added", "limit", "more"), [(3, 2, True), (3, 3, False), (3, 4, False), (40, 39, True)])
+async def test_more_and_the_marker_tell_of_claimable_jobs_that_were_left(
+    rig: Rig, added: int, limit: int, more: bool
+) -> None:
+    await rig.add(added)
+    assert await rig.marked()
+    claimed = await rig.claim(limit)
+    assert len(claimed.jobs) == min(added, limit)
+    assert claimed.more is more
+    assert await rig.marked() is more
+
+
+async def test_the_marker_goes_to_the_queue_that_has_more(rig: Rig) -> None:
+    await rig.add(queue="a", priority="high")
+    await rig.add(queue="b", priority="low")
+    await rig.client.delete(rig.keys.wake("a"), rig.keys.wake("b"))
+    assert (await rig.claim(1, queues=["a", "b"])).more
+    assert not await rig.marked("a")
+    assert await rig.marked("b")
+
+
+async def test_jobs_that_are_due_but_not_yet_promoted_are_more_too(rig: Rig) -> None:
+    await rig.add(300, delay_ms=SECOND)
+    await rig.marked()
+    claimed = await rig.claim(150, now=NOW + SECOND)
+    assert (len(claimed.jobs), claimed.due_in_ms, claimed.more) == (150, 0, True)
+    assert await rig.marked()
+    claimed = await rig.claim(150, now=NOW + SECOND)
+    assert (len(claimed.jobs), claimed.due_in_ms, claimed.more) == (150, -1, False)
+    assert not await rig.marked()
+
+
+async def test_a_batch_of_the_largest_size_in_order(rig: Rig) -> None:
+    added = await rig.add(512)
+    assert [job.id for job in (await rig.claim(512)).jobs] == added
+
+
+# --- bytes -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_claim_stops_at_4_mb(rig: Rig) -> None:
+    body = '{"type":"t","payload":"' + "x" * 256_000 + '"}'
+    for _ in range(8):
+        await rig.add(3, body=body)
+    await rig.marked()
+    claimed = await rig.claim(24)
+    size = sum(len(job.definition) for job in claimed.jobs)
+    assert CLAIM_BYTES <= size < CLAIM_BYTES + 257_000
+    assert claimed.more
+    assert await rig.marked()
+    rest = await rig.claim(24)
+    assert len(claimed.jobs) + len(rest.jobs) == 24
+    assert not rest.more
+
+
+async def test_large_definitions_of_tombstones_count_too(rig: Rig) -> None:
+    """Else a claim could read a thousand of them, a quarter of a second in which the store answers nobody."""
+    body = '{"type":"t","payload":"' + "x" * 256_000 + '"}'
+    for _ in range(8):
+        gone = await rig.add(3, body=body)
+        assert await rig.broker.cancel(rig.shard, gone, now=NOW) == ["cancelled"] * 3
+    (job_id,) = await rig.add()
+    claimed = await rig.claim(1)
+    assert (claimed.jobs, claimed.more) == ([], True)
+    assert (await rig.row())["default"] == 1
+    assert [job.id for job in (await rig.claim(1)).jobs] == [job_id]
+
+
+# --- tombstones --------------------------------------------------------------------------------------------------
+
+
+async def test_tombstones_are_skipped_and_lengths_are_exact(rig: Rig) -> None:
+    added = await rig.add(10)
+    gone = [added[index] for index in (0, 1, 4, 9)]
+    await rig.broker.cancel(rig.shard, gone, now=NOW)
+    assert (await rig.row())["default"] == 6
+    assert len(await rig.waiting()) == 10
+    claimed = await rig.claim(3)
+    assert [job.id for job in claimed.jobs] == [added[2], added[3], added[5]]
+    assert (await rig.row())["default"] == 3
+    assert len((await rig.claim(10)).jobs) == 3
+    assert (await rig.row())["default"] == 0
+    assert await rig.waiting() == []
+
+
+async def test_a_tombstone_whose_record_was_trimmed_is_skipped_too(rig: Rig) -> None:
+    gone, job_id = await rig.add(2)
+    await rig.broker.cancel(rig.shard, [gone], now=NOW)
+    await rig.client.delete(rig.keys.job(gone), rig.keys.state(gone))
+    assert [job.id for job in (await rig.claim(2)).jobs] == [job_id]
+    assert (await rig.row())["default"] == 0
+
+
+@pytest.mark.parametrize("priority", ["high", "default", "low"])
+async def test_tombstones_are_counted_per_lane(rig: Rig, priority: str) -> None:
+    gone, _ = await rig.add(2, priority=priority)
+    await rig.broker.cancel(rig.shard, [gone], now=NOW)
+    row = await rig.row()
+    assert [row[lane] for lane in ("high", "default", "low")].count(1) == 1
+    assert row[priority] == 1
+
+
+async def test_at_most_a_thousand_are_skipped_in_one_claim(rig: Rig) -> None:
+    for _ in range(3):
+        gone = await rig.add(500)
+        await rig.broker.cancel(rig.shard, gone, now=NOW)
+    (job_id,) = await rig.add()
+    await rig.marked()
+    claimed = await rig.claim(10)
+    assert (claimed.jobs, claimed.more) == ([], True)
+    assert await rig.marked()
+    assert len(await rig.waiting()) == 501
+    assert (await rig.row())["default"] == 1
+    claimed = await rig.claim(10)
+    assert ([job.id for job in claimed.jobs], claimed.more) == ([job_id], False)
+
+
+async def test_exactly_a_thousand_tombstones_leave_nothing(rig: Rig) -> None:
+    for _ in range(2):
+        gone = await rig.add(500)
+        await rig.broker.cancel(rig.shard, gone, now=NOW)
+    claimed = await rig.claim(10)
+    assert (claimed.jobs, claimed.more) == ([], False)
+    assert await rig.waiting() == []
+
+
+async def test_suspects_that_are_put_off_count_as_skipped(rig: Rig) -> None:
+    for _ in range(3):
+        await rig.add(400, now=NOW - HOUR)
+        await rig.claim(400, now=NOW - HOUR)
+        await rig.broker.reap(rig.shard, 400, [0], now=NOW)
+    await rig.broker.promote(rig.shard, 2000, now=NOW)
+    claimed = await rig.claim(10, suspects=0)
+    assert (claimed.jobs, claimed.more) == ([], True)
+    assert len(await rig.waiting()) == 200
+
+
+async def test_an_entry_of_a_job_that_is_not_waiting_is_skipped(rig: Rig) -> None:
+    """Nothing makes one; were there one, the job must not run twice."""
+    ((running, _),) = await rig.held()
+    (waiting,) = await rig.add()
+    await rig.client.rpush(rig.keys.ready("default", "default"), running, waiting, waiting)
+    assert [job.id for job in (await rig.claim(10)).jobs] == [waiting]
+    assert await rig.state(running) == {**await rig.state(running), "n": "1"}
