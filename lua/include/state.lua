@@ -46,7 +46,8 @@ local function add_error(state, now, json)
   local errors = state.errors .. '\n' .. now .. ' ' .. json
   local _, lines = string.gsub(errors, '\n', '')
   for _ = 1, lines - ERRORS_KEPT do
-    errors = string.sub(errors, string.find(errors, '\n', 2, true))
+    local second = string.find(errors, '\n', 2, true)
+    errors = string.sub(errors, second)
   end
   state.errors = errors
 end
