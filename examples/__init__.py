@@ -1,0 +1,1 @@
+"""Programs that show Queuey at work; README.md in this folder lists them."""

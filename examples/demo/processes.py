@@ -1,0 +1,129 @@
+"""The server under demonstration: started, killed, started again and stopped, each by its own pid."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import redis
+
+from examples.demo.client import DemoFailed
+
+ROOT = Path(__file__).resolve().parents[2]
+STOP_TIMEOUT = 30.0  # seconds; above the server's own drain timeout
+LOG_TAIL = 15  # lines
+SOCKET_PATH_LIMIT = 100  # bytes; the kernels' limits are 103 and 107
+
+
+def store_socket(work: Path) -> Path:
+    return work / "queuey" / "valkey.sock"
+
+
+class Server:
+    """`queuey serve` as a child process, with its data and its log in `work`."""
+
+    def __init__(self, work: Path) -> None:
+        self.port = free_port()
+        self.log = work / "server.log"
+        self._socket = store_socket(work)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._groups: list[int] = []
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "queuey", "serve", "--app", "examples.thumbnails:app"]
+        command += ["--data-dir", str(self._socket.parent), "--port", str(self.port), "--lease", "5s"]
+        # Settings meant for another server must not reach this one, least of all that server's store.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("QUEUEY_")}
+        with self.log.open("ab") as log:
+            # A session of its own: Ctrl-C is for the demo alone, which then stops the server.
+            self._process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._groups.append(self._process.pid)
+
+    def check_alive(self) -> None:
+        """Raise DemoFailed when the server ended by itself."""
+        status = self._process.poll() if self._process else None
+        if status is not None:
+            raise DemoFailed(f"the server ended by itself, with status {status}")
+
+    def log_tail(self) -> str:
+        try:
+            lines = self.log.read_text(errors="replace").splitlines()
+        except OSError:
+            return "(no log)"
+        return "\n".join(lines[-LOG_TAIL:])
+
+    def kill_and_restart(self) -> None:
+        """SIGKILL the server in the middle of whatever it does, and start it on the same data and port."""
+        if self._process is None:
+            raise DemoFailed("there is no server to kill")
+        self._process.kill()
+        self._process.wait()
+        self.start()
+
+    def kill_store(self) -> int:
+        """SIGKILL the private Valkey; it is the server's task to start it again. Returns its pid."""
+        pid = self.store_pid()
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def store_pid(self) -> int:
+        """Ask the store itself. Raises redis.RedisError when it does not answer."""
+        with redis.Redis(unix_socket_path=str(self._socket), socket_timeout=5) as store:
+            return int(store.info("server")["process_id"])
+
+    def stop(self) -> list[str]:
+        """Stop the server and whatever it left behind. Returns complaints about how it went."""
+        complaints = []
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                status = self._process.wait(STOP_TIMEOUT)
+            except (subprocess.TimeoutExpired, KeyboardInterrupt) as reason:
+                # A second Ctrl-C is for those who do not want to wait.
+                complaints.append(f"the server had to be killed: {reason!r}")
+                self._process.kill()
+                self._process.wait()
+            else:
+                complaints += [f"the server stopped with status {status}"] if status else []
+        complaints += self._stop_left_over_store()
+        for group in self._groups:
+            # Worker processes of a server that was killed. Mostly they have ended by now.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
+        self._groups.clear()
+        self._process = None
+        return complaints
+
+    def _stop_left_over_store(self) -> list[str]:
+        try:
+            pid = self.store_pid()
+        except (redis.RedisError, OSError):
+            return []
+        os.kill(pid, signal.SIGTERM)
+        for _ in range(50):
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                break
+            time.sleep(0.1)
+        return ["the server stopped, but left its Valkey running"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
