@@ -14,6 +14,7 @@ from queuey.executors.loop import LoopExecutor
 from queuey.executors.processes import ProcessExecutor
 from queuey.executors.stopping import OnEvent, Stopper
 from queuey.executors.threads import ThreadExecutor
+from queuey.models import Backoff
 from queuey.registry import App
 from queuey.signatures import Mode
 from queuey.work import Failed, Outcome, Work
@@ -38,6 +39,7 @@ class Execution:
         default_timeout: float,
         grace: float,
         result_limit: int,
+        default_backoff: Backoff = retry.DEFAULT,
         on_event: OnEvent,
         log_level: str = "info",
         log_format: str = "auto",
@@ -46,6 +48,7 @@ class Execution:
         if app_path is None and any(handler.mode == "process" for handler in self._handlers.values()):
             raise StartupError('handlers with run_in="process" need the path of their App, as module:attribute')
         self._default_timeout = default_timeout
+        self._default_backoff = default_backoff
         self._grace = grace
         self._random = Random()
         self._closed = False
@@ -105,14 +108,15 @@ class Execution:
 
     def timeout_of(self, work: Work) -> float:
         """Seconds from the handler's start: the job's own, else its type's, else the default."""
-        return work.timeout or self._handlers[work.type].timeout or self._default_timeout
+        handler = self._handlers.get(work.type)
+        return work.timeout or (handler and handler.timeout) or self._default_timeout
 
     def _retry_after_ms(self, failed: Failed, work: Work) -> int:
         """What a Retry asked for, exactly; else by the job's backoff, else its type's, else the default."""
         if failed.after is not None:
             return round(failed.after * 1000)
         handler = self._handlers.get(work.type)
-        backoff = work.backoff or (handler and handler.backoff) or retry.DEFAULT
+        backoff = work.backoff or (handler and handler.backoff) or self._default_backoff
         return retry.delay_ms(backoff, work.attempt, self._random)
 
     def cancel(self, work: Work) -> None:

@@ -65,11 +65,20 @@ class Listener(uvicorn.Server):
         )
         self._socket = bound
         self._task: asyncio.Task[None] | None = None
+        self._listening = asyncio.Event()
 
-    def start(self) -> asyncio.Task[None]:
-        """Begin to serve. The task ends after `stop`, or with an error."""
+    async def start(self) -> asyncio.Task[None]:
+        """Returns once requests are taken. The task ends after `stop`, or with an error."""
         self._task = asyncio.create_task(self.serve([self._socket]), name="http")
+        listening = asyncio.create_task(self._listening.wait())
+        await asyncio.wait({self._task, listening}, return_when=asyncio.FIRST_COMPLETED)
+        listening.cancel()
         return self._task
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """uvicorn's own, and then `start` may return."""
+        await super().startup(sockets)
+        self._listening.set()
 
     async def stop(self) -> None:
         """Accept no more, answer what is under way, and return."""

@@ -1,0 +1,342 @@
+"""The composition root: builds every part, runs them together, and takes them down again in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+from redis.asyncio import Redis
+
+from queuey import __version__, builtin, log
+from queuey.acks import Acks
+from queuey.api.app import create_app
+from queuey.broker import Broker, Caps
+from queuey.credentials import Credentials, redact_urls
+from queuey.embedded import EmbeddedStore
+from queuey.errors import QueueyError, StartupError, StoreUnavailable
+from queuey.events import CancelListener
+from queuey.execution import Execution
+from queuey.health import Health
+from queuey.keys import cancel_channel
+from queuey.listener import Listener, bind, url_of
+from queuey.maintenance import Heartbeat, Promoter, Reaper, StoreWatch, Trimmer, run_forever
+from queuey.models import Backoff
+from queuey.producer import Producer
+from queuey.registry import load_app
+from queuey.scripts import Scripts
+from queuey.selfcheck import StoreReport, check_store
+from queuey.settings import Settings
+from queuey.shards import Shards, connect
+from queuey.stopping import StopSignals
+from queuey.waking import BLOCK_SECONDS, Waker, wake_groups
+from queuey.worker import Worker
+
+STORE_TIMEOUT: Final = 5.0
+"""Seconds that the store may take for a call that no HTTP request waits for."""
+STORE_PATIENCE: Final = 30.0
+"""Seconds that an external store may be away at start-up."""
+ACK_PATIENCE: Final = 120.0
+"""Seconds for which a job's outcome is sent again: longer than a restart of the store takes."""
+LEAVE_SECONDS: Final = 2.0
+BUILTIN_APP: Final = "queuey.builtin:app"
+
+logger = log.get(__name__)
+
+
+def serve(settings: Settings) -> int:
+    """Run a server until SIGTERM or SIGINT. Returns the exit code. Raises StartupError."""
+    log.configure(settings.log_level, settings.log_format)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(Server(settings).run())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+class Server:
+    """One replica: the parts that `settings.roles` asks for, on one store."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._id = _replica_id()
+        self._app = load_app(settings.app) if settings.app else builtin.app
+        self._scripts = Scripts()
+        self._stack = AsyncExitStack()
+        self._background: set[asyncio.Task[None]] = set()
+        self._health: Health | None = None
+        self._worker: Worker | None = None
+        self._listener: Listener | None = None
+        self._producer: Producer | None = None
+
+    async def run(self) -> int:
+        """Start, serve until a signal comes or a part fails, drain, stop. Returns the exit code."""
+        signals = StopSignals()
+        signals.install()
+        async with self._stack:
+            try:
+                if not await _done_before(self._start(), signals.first):
+                    return 0
+                failed = await self._wait(signals.first)
+                if not await _done_before(self._drain(), signals.second):
+                    await self._leave_at_once()
+            finally:
+                await self._end_background()
+        logger.info("stopped", replica=self._id)
+        return 1 if failed else 0
+
+    # --- start ----------------------------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        settings = self._settings
+        credentials = Credentials(settings.api_key, settings.api_keys, settings.anonymous)
+        bound = self._bind(credentials) if "api" in settings.roles else None
+        url = settings.redis or await self._open_embedded()
+        broker = self._broker(url, STORE_TIMEOUT)
+        report = await self._check(broker, embedded=settings.redis is None)
+        api_broker = self._broker(url, settings.store_timeout)
+        producer = Producer(api_broker, patience=settings.request_deadline)
+        self._producer = producer
+        watch = StoreWatch(broker, settings.lease, producer.set_full)
+        await watch.run_once()
+        self._spawn("store-watch", run_forever(watch))
+        if "worker" in settings.roles:
+            await self._start_worker(url, broker)
+        if "reaper" in settings.roles:
+            self._start_maintenance(broker, watch)
+        self._start_heartbeat(broker)
+        self._health = Health(api_broker, report.durability)
+        if bound is not None:
+            app = create_app(settings, api_broker, producer, credentials, self._health, self._max_attempts_of)
+            self._listener = Listener(app, bound)
+            self._background.add(await self._listener.start())
+        logger.info(
+            "started",
+            version=__version__,
+            replica=self._id,
+            url=url_of(bound) if bound else None,
+            store=redact_urls(url),
+            durability=report.durability,
+            roles=list(settings.roles),
+            types=sorted(self._app.handlers),
+        )
+
+    def _bind(self, credentials: Credentials) -> socket.socket:
+        """Before the store is opened: a port in use is found at once, and changes nothing."""
+        warning = credentials.check_bind(self._settings.host)
+        if warning:
+            logger.warning("weak_access", warning=warning)
+        bound = bind(self._settings.host, self._settings.port)
+        self._stack.callback(bound.close)
+        return bound
+
+    async def _open_embedded(self) -> str:
+        settings = self._settings
+        store = EmbeddedStore(
+            settings.data_dir,
+            fsync=settings.fsync,
+            maxmemory=settings.maxmemory,
+            on_event=_log_event,
+        )
+        self._stack.push_async_callback(store.stop)
+        await store.start()
+        self._spawn("embedded-store", store.run())
+        return store.url
+
+    def _client(self, url: str, timeout: float, max_connections: int) -> Redis:
+        client = connect(url, timeout=timeout, max_connections=max_connections)
+        self._stack.push_async_callback(client.aclose)
+        return client
+
+    def _broker(self, url: str, timeout: float) -> Broker:
+        client = self._client(url, timeout, self._settings.max_connections)
+        return Broker(Shards(client, self._settings.shards, self._settings.prefix), self._scripts)
+
+    async def _check(self, broker: Broker, *, embedded: bool) -> StoreReport:
+        """Hold the store against what Queuey needs. An external one may come up a little later than we do."""
+        give_up_at = time.monotonic() + STORE_PATIENCE
+        while True:
+            try:
+                report = await check_store(broker.shards.client, broker.shards, self._scripts, embedded=embedded)
+                await broker.join()
+            except StoreUnavailable as error:
+                if time.monotonic() > give_up_at:
+                    raise StartupError(f"{error.message} Start the store, or mend --redis.") from error
+                logger.warning("store_awaited", error=redact_urls(error.message))
+                await asyncio.sleep(1)
+            else:
+                for warning in report.warnings:
+                    logger.warning("store_warning", warning=warning)
+                return report
+
+    async def _start_worker(self, url: str, broker: Broker) -> None:
+        settings = self._settings
+        execution = self._execution()
+        await execution.start()
+        self._stack.push_async_callback(execution.stop, abandon=True)
+        acks = Acks(broker, ACK_PATIENCE)
+        queues = settings.queues or self._app.queues
+        self._worker = worker = Worker(broker, acks, execution, settings, self._id, queues)
+        worker.keeper.start(lambda: self._lease_broker(url))
+        self._stack.push_async_callback(worker.keeper.stop)
+        self._spawn("worker", worker.run())
+        groups = wake_groups(broker.shards, cluster=await broker.is_cluster())
+        waiting = self._client(url, BLOCK_SECONDS + STORE_TIMEOUT, len(groups) + 1)
+        for group in groups:
+            waker = Waker(waiting, broker.shards, group, queues, worker.may_wait, worker.wake)
+            self._spawn("waker", waker.run())
+        listener = CancelListener(waiting, cancel_channel(settings.prefix), worker.on_cancel)
+        self._spawn("cancel-listener", listener.run())
+
+    def _execution(self) -> Execution:
+        settings = self._settings
+        return Execution(
+            self._app,
+            settings.app or BUILTIN_APP,
+            thread_slots=settings.thread_slots,
+            process_slots=settings.process_slots,
+            default_timeout=settings.job_timeout,
+            default_backoff=Backoff(settings.backoff_base, settings.backoff_factor, settings.backoff_cap),
+            grace=settings.grace,
+            result_limit=settings.result_limit,
+            on_event=_warn,
+            log_level=settings.log_level,
+            log_format=settings.log_format,
+        )
+
+    def _lease_broker(self, url: str) -> Broker:
+        """On connections of the calling event loop: the lease keeper's thread has its own."""
+        client = connect(url, timeout=STORE_TIMEOUT, max_connections=2)
+        return Broker(Shards(client, self._settings.shards, self._settings.prefix), self._scripts)
+
+    def _start_maintenance(self, broker: Broker, watch: StoreWatch) -> None:
+        settings = self._settings
+        reaper = Reaper(broker, watch, settings.reap_interval, settings.reap_delay_max)
+        self._spawn("reaper", run_forever(reaper))
+        self._spawn("promoter", run_forever(Promoter(broker)))
+        self._spawn("trimmer", run_forever(Trimmer(broker, _caps(settings), settings.trim_interval)))
+
+    def _start_heartbeat(self, broker: Broker) -> None:
+        heartbeat = Heartbeat(broker, self._id, self._describe, self._settings.beat_interval)
+
+        async def leave() -> None:
+            try:
+                await asyncio.wait_for(heartbeat.leave(), LEAVE_SECONDS)
+            except (QueueyError, TimeoutError):
+                logger.debug("left_without_word")  # it is forgotten after a minute
+
+        self._stack.push_async_callback(leave)
+        self._spawn("heartbeat", run_forever(heartbeat))
+
+    def _describe(self) -> dict[str, object]:
+        """What the sign of life tells of this replica."""
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "roles": self._settings.roles,
+            "queues": self._settings.queues or self._app.queues,
+            "concurrency": self._settings.concurrency,
+            "running": len(self._worker.running) if self._worker else 0,
+        }
+
+    def _max_attempts_of(self, job_type: str) -> int | None:
+        handler = self._app.handlers.get(job_type)
+        return handler.max_attempts if handler else None
+
+    # --- run ------------------------------------------------------------------------------------------------------
+
+    def _spawn(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
+        self._background.add(asyncio.create_task(coroutine, name=name))
+
+    async def _wait(self, stop: asyncio.Event) -> bool:
+        """Until `stop` is set (False) or a part ends, which none should (True). Raises its StartupError."""
+        stopping = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait({stopping, *self._background}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        failed = [task for task in done if task is not stopping]
+        for task in failed:
+            error = task.exception()
+            if isinstance(error, StartupError):
+                raise error
+            logger.error("part_failed", part=task.get_name(), exc_info=error)
+        return bool(failed)
+
+    # --- stop -----------------------------------------------------------------------------------------------------
+
+    async def _drain(self) -> None:
+        """readyz red first, so that a balancer sends nothing more; then the jobs. HTTP answers until they are done."""
+        if self._health is not None:
+            self._health.draining = True
+        running = len(self._worker.running) if self._worker else 0
+        logger.info("draining", running=running, timeout=self._settings.drain_timeout)
+        if self._worker is not None:
+            await self._worker.drain(self._settings.drain_timeout)
+        if self._listener is not None:
+            await self._listener.stop()
+        if self._producer is not None:
+            await self._producer.drain()
+
+    async def _leave_at_once(self) -> None:
+        """A second signal: what runs is given back as far as that takes no time, and the process ends."""
+        logger.warning("forced_exit")
+        if self._worker is not None:
+            await self._worker.abandon()
+        os._exit(1)
+
+    async def _end_background(self) -> None:
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+
+async def _done_before(coroutine: Coroutine[Any, Any, None], event: asyncio.Event) -> bool:
+    """Whether the coroutine ended before the event was set; otherwise it has been cancelled. Raises its error."""
+    task = asyncio.create_task(coroutine)
+    waiting = asyncio.create_task(event.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not task.done():
+        task.cancel()
+        await asyncio.wait({task})
+        return False
+    task.result()
+    return True
+
+
+def _caps(settings: Settings) -> Caps:
+    return Caps(
+        dead_age_ms=round(settings.dlq_retention * 1000),
+        dead_count=settings.dlq_max,
+        dead_bytes=settings.dlq_max_bytes,
+        finished_count=settings.finished_max,
+        finished_bytes=settings.finished_max_bytes,
+        finished_min_age_ms=round(settings.finished_min_age * 1000),
+    )
+
+
+def _replica_id() -> str:
+    """Fit for a header of the store: letters, digits, '.', '-' and '_'."""
+    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:24]
+    return f"{host}-{os.getpid()}-{secrets.token_hex(2)}"
+
+
+def _log_event(event: str, fields: dict[str, object]) -> None:
+    """What the embedded store reports, as log lines."""
+    logger.info(event, **fields)
+
+
+def _warn(event: str, /, **fields: object) -> None:
+    """What the execution reports, as log lines."""
+    logger.warning(event, **fields)
