@@ -1,0 +1,41 @@
+"""pause: claim passes the queue over from now on."""
+
+from __future__ import annotations
+
+from tests.support.store import NOW, Rig
+
+
+async def test_a_queue_is_paused_with_its_reason(rig: Rig) -> None:
+    await rig.add(queue="mail")
+    assert await rig.broker.pause(rig.shard, "mail", "the relay is down") == "ok"
+    assert (await rig.row("mail"))["paused"] == "the relay is down"
+    assert (await rig.claim(5, queues=["mail"])).jobs == []
+
+
+async def test_again_is_ok_again_and_takes_the_new_reason(rig: Rig) -> None:
+    await rig.broker.pause(rig.shard, "mail", "one")
+    async with rig.unchanged():
+        assert await rig.broker.pause(rig.shard, "mail", "one") == "ok"
+    assert await rig.broker.pause(rig.shard, "mail", "two") == "ok"
+    assert (await rig.row("mail"))["paused"] == "two"
+
+
+async def test_a_queue_that_nobody_has_seen_can_be_paused(rig: Rig) -> None:
+    assert await rig.broker.pause(rig.shard, "new", "not yet") == "ok"
+    assert await rig.names() == {"queues", "queue:new"}
+
+
+async def test_what_runs_goes_on_and_enqueue_still_takes_jobs(rig: Rig) -> None:
+    ((job_id, token),) = await rig.held()
+    await rig.broker.pause(rig.shard, "default", "by hand")
+    await rig.add()
+    assert await rig.broker.extend(rig.shard, 1, [(job_id, token)], now=NOW) == ["ok"]
+    assert await rig.broker.complete(rig.shard, [(job_id, token, "")], now=NOW) == ["ok"]
+
+
+async def test_there_are_at_most_256_queues(rig: Rig) -> None:
+    jobs = [rig.job(queue=f"q{number}") for number in range(256)]
+    await rig.broker.enqueue(rig.shard, jobs, now=NOW)
+    async with rig.unchanged():
+        assert await rig.broker.pause(rig.shard, "one-more", "by hand") == "too_many_queues"
+    assert await rig.broker.pause(rig.shard, "q255", "by hand") == "ok"
