@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from queuey import ids
 from queuey.broker import MAX_BATCH, Broker
-from queuey.errors import Full, StoreUnavailable
-from queuey.patience import Patience, outcome
+from queuey.errors import Full, OutcomeUnknown, StoreUnavailable
+from queuey.patience import Patience
 
 MAX_LOOKED_AT: Final = 1000
 """Jobs that one request looks at, whether it replays or skips them."""
@@ -21,35 +21,47 @@ async def replay_oldest(broker: Broker, limit: int, patience: Patience) -> int:
     """Give up to `limit` dead jobs a new run, oldest first over all shards and queues. Returns how many.
 
     A job whose dedupe key another job holds by now stays dead and does not count. Raises Full when there was no room
-    for any, StoreUnavailable or OutcomeUnknown.
+    for any, StoreUnavailable when none was replayed, and OutcomeUnknown when some were or may have been.
     """
-    replay_id = ids.short_random()
+    replay = _Replay(broker, patience)
     candidates = [job_id async for job_id in _oldest(broker, patience)]
-    candidates.reverse()
-    replayed = 0
-    while candidates and replayed < limit:
-        batch = [candidates.pop() for _ in range(min(limit - replayed, MAX_BATCH, len(candidates)))]
-        try:
-            replayed += await _replay(broker, replay_id, batch, patience)
-        except Full:
-            if not replayed:
-                raise
-            break
-    return replayed
+    try:
+        await replay.run(candidates, limit)
+    except Full:
+        if not replay.count:
+            raise
+    return replay.count
 
 
-async def _replay(broker: Broker, replay_id: str, batch: list[str], patience: Patience) -> int:
-    by_shard: defaultdict[int, list[str]] = defaultdict(list)
-    for job_id in batch:
-        by_shard[broker.shards.of_job(job_id)].append(job_id)
-    replayed = 0
-    for shard, job_ids in by_shard.items():
+class _Replay:
+    """One request's replays. All bear one replay id, so that sending a batch again is safe."""
+
+    def __init__(self, broker: Broker, patience: Patience) -> None:
+        self.count = 0
+        self._broker = broker
+        self._patience = patience
+        self._id = ids.short_random()
+
+    async def run(self, candidates: Sequence[str], limit: int) -> None:
+        """Until `limit` were replayed. Those that were skipped make room for later ones."""
+        place = 0
+        while place < len(candidates) and self.count < limit:
+            batch = candidates[place : place + min(limit - self.count, MAX_BATCH)]
+            place += len(batch)
+            by_shard: defaultdict[int, list[str]] = defaultdict(list)
+            for job_id in batch:
+                by_shard[self._broker.shards.of_job(job_id)].append(job_id)
+            for shard, job_ids in by_shard.items():
+                await self._replay(shard, job_ids)
+
+    async def _replay(self, shard: int, job_ids: list[str]) -> None:
         try:
-            words = await patience.call(lambda shard=shard, job_ids=job_ids: broker.replay(shard, replay_id, job_ids))  # type: ignore[misc]
+            answers = await self._patience.call(lambda: self._broker.replay(shard, self._id, job_ids))
         except StoreUnavailable as error:
-            raise outcome(error, job_ids) from error
-        replayed += words.count("ok")
-    return replayed
+            if self.count or error.maybe_done:
+                raise OutcomeUnknown(f"{error.message} {self.count} jobs were replayed before.", job_ids) from error
+            raise
+        self.count += answers.count("ok")
 
 
 async def _oldest(broker: Broker, patience: Patience) -> AsyncIterator[str]:

@@ -6,6 +6,7 @@ with it, and deep nesting exhausts the stack.
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Final
 
 import msgspec
@@ -14,7 +15,7 @@ from queuey.errors import Fault, Invalid, Malformed
 from queuey.schema_faults import to_pointer
 
 _BRACKETS: Final = b"[]{}"
-_TO_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
+_UP_AND_DOWN: Final = bytes.maketrans(_BRACKETS, b"\x01\xff\x01\xff")  # as signed bytes: 1 and -1
 _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in _BRACKETS)
 
 _decode_any = msgspec.json.Decoder().decode
@@ -34,20 +35,13 @@ def check_text(text: bytes, depth: int) -> None:
 def is_deeper(text: bytes, depth: int) -> bool:
     """Whether arrays and objects are nested more than `depth` levels deep.
 
-    The time taken is linear in the length, whatever the text is. A text whose brackets do not match may be answered
-    either way: False is left to the decoder, which finds at most twice the depth in it.
+    The time taken is linear in the length, whatever the text is. In a text that is not JSON only what stands before
+    the fault counts, and that is as far as a decoder gets.
     """
     if text.count(b"[") + text.count(b"{") <= depth:
         return False
-    brackets = _without_strings(text).translate(_TO_SQUARE, _NO_BRACKETS)
-    for _ in range(depth):
-        if not brackets:
-            return False
-        shorter = brackets.replace(b"[]", b"")
-        if len(shorter) == len(brackets):
-            return len(brackets) > depth
-        brackets = shorter
-    return bool(brackets)
+    steps = _without_strings(text).translate(_UP_AND_DOWN, _NO_BRACKETS)
+    return max(accumulate(memoryview(steps).cast("b")), default=0) > depth
 
 
 def _without_strings(text: bytes) -> bytes:
@@ -68,9 +62,12 @@ def check_payload(payload: bytes) -> None:
         detail = "holds a number that is out of range: integers of up to 4,300 digits and 64-bit floats are allowed"
         raise Invalid(f"{pointer} {detail}.", [Fault(pointer, detail)]) from None
     except msgspec.DecodeError as error:
-        raise Malformed(f"The payload is not JSON: {why_not_json(error)}.") from None
+        raise Malformed(f"The payload is not JSON: {why_not_json(error, payload)}.") from None
 
 
-def why_not_json(error: msgspec.DecodeError) -> str:
+def why_not_json(error: msgspec.DecodeError, text: bytes) -> str:
     """The decoder's reason, with the position where it gives one."""
-    return str(error).removeprefix("JSON is malformed: ").replace("Input data was truncated", "it ends too early")
+    reason = str(error).removeprefix("JSON is malformed: ")
+    if reason != "Input data was truncated":
+        return reason
+    return "it ends too early" + (", or has half a surrogate pair" if b"\\ud" in text.lower() else "")

@@ -50,7 +50,7 @@ class Submission:
         except msgspec.ValidationError as error:
             raise explain(error) from None
         except msgspec.DecodeError as error:
-            raise Malformed(f"The body is not JSON: {why_not_json(error)}.") from None
+            raise Malformed(f"The body is not JSON: {why_not_json(error, text)}.") from None
         payload = bytes(request.payload)
         if len(payload) > self._payload_limit:
             detail = f"has {len(payload)} bytes, and {self._payload_limit} are allowed"

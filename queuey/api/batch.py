@@ -9,6 +9,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from queuey import log
 from queuey.api.auth import require
 from queuey.api.body import JSON, NDJSON, media_type, read_body, read_headers
 from queuey.api.endpoints import reply
@@ -25,6 +26,7 @@ from queuey.submission import Submission
 MAX_NESTING: Final = 400
 """Levels that can still be taken apart into items. The limit of an item is a setting, and is held against each."""
 
+_log = log.get(__name__)
 _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -49,6 +51,9 @@ class SubmitBatch:
         stored = iter(await self._producer.enqueue_many([job for job in checked if isinstance(job, NewJob)]))
         outcomes = [next(stored) if isinstance(entry, NewJob) else entry for entry in checked]
         _raise_if_nothing_was_taken(outcomes)
+        if log.debug_enabled():
+            taken = sum(isinstance(outcome, EnqueueReply) for outcome in outcomes)
+            _log.debug("batch_enqueued", jobs=taken, refused=len(outcomes) - taken)
         return reply(BatchReply([_item(outcome) for outcome in outcomes]))
 
     def _check(self, item: bytes, caller: Principal) -> NewJob | QueueyError:
@@ -70,7 +75,7 @@ def _elements(body: bytes) -> list[bytes]:
     except msgspec.ValidationError:
         raise invalid("", "must be an array of jobs; one job alone goes to /v1/jobs") from None
     except msgspec.DecodeError as error:
-        raise Malformed(f"The body is not JSON: {why_not_json(error)}.") from None
+        raise Malformed(f"The body is not JSON: {why_not_json(error, body)}.") from None
 
 
 def _raise_if_nothing_was_taken(outcomes: list[EnqueueReply | QueueyError]) -> None:

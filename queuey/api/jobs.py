@@ -8,12 +8,14 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from queuey import jobs
+from queuey import jobs, log
 from queuey.api.endpoints import reply
 from queuey.broker import Broker
 from queuey.credentials import Principal
 from queuey.models import Job
 from queuey.patience import Patience
+
+_log = log.get(__name__)
 
 
 class JobRoutes:
@@ -32,7 +34,9 @@ class JobRoutes:
         job_id = request.path_params["id"]
         if not caller.allows("submit"):
             await self._find(job_id, caller, "submit", patience)
-        return reply(await jobs.cancel(self._broker, job_id, patience))
+        answer = await jobs.cancel(self._broker, job_id, patience)
+        _log.info("job_cancel_requested", job_id=job_id, status=answer.status, by=caller.name)
+        return reply(answer)
 
     async def _find(self, job_id: str, caller: Principal, scope: str, patience: Patience) -> Job:
         job = await jobs.find(self._broker, job_id, patience)

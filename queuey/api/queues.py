@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from queuey import log
 from queuey.api.auth import require
 from queuey.api.endpoints import reply
 from queuey.api.query import whole_number
@@ -15,6 +16,8 @@ from queuey.models import ReplayReply
 from queuey.patience import Patience
 from queuey.producer import Producer, no_room
 from queuey.queue_lengths import queue_lengths
+
+_log = log.get(__name__)
 
 
 class QueueRoutes:
@@ -38,4 +41,6 @@ class QueueRoutes:
         limit = whole_number(request, "limit", least=1, most=MAX_LOOKED_AT, default=100)
         if self._producer.full:
             raise no_room()
-        return reply(ReplayReply(await replay_oldest(self._broker, limit, Patience(self._patience))))
+        requeued = await replay_oldest(self._broker, limit, Patience(self._patience))
+        _log.info("dead_letters_replayed", requeued=requeued, limit=limit, by=caller.name)
+        return reply(ReplayReply(requeued))

@@ -1,18 +1,21 @@
-"""POST /v1/jobs: plain ASGI, since it is what loads of requests are for (docs/adr has the measurement)."""
+"""POST /v1/jobs: plain ASGI, since it is what loads of requests are for (docs/adr/0004-plain-asgi.md)."""
 
 from __future__ import annotations
 
 import time
 from typing import Final
 
+import msgspec
 from starlette.types import Receive, Scope, Send
 
+from queuey import log
 from queuey.api.auth import Gate, require
 from queuey.api.body import JSON, ClientGone, media_type, read_body
 from queuey.api.problems import problem_response
 from queuey.producer import Producer
 from queuey.submission import Submission
 
+_log = log.get(__name__)
 _DEDUPLICATED: Final = {False: b'","deduplicated":false}', True: b'","deduplicated":true}'}
 _LENGTH: Final = {
     flag: str(len(b'{"job_id":"') + 28 + len(rest)).encode("ascii") for flag, rest in _DEDUPLICATED.items()
@@ -47,6 +50,8 @@ class SubmitJob:
         except Exception as error:
             await problem_response(error, scope)(scope, receive, send)
             return
+        if log.debug_enabled():
+            _log.debug("job_enqueued", type=request.type, queue=request.queue, **msgspec.structs.asdict(outcome))
         job_id = outcome.job_id.encode("ascii")
         await send(
             {

@@ -1,0 +1,192 @@
+"""Who may do what: every route of the table, with no key, a wrong one, too small a scope, and another queue's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from queuey import ids
+from queuey.api.endpoints import Endpoint
+from queuey.credentials import SCOPES, Credentials, Grant
+from queuey.records import NewJob, job_head
+from tests.support.http import HOST, ApiRig, api_over, keys, problem
+from tests.support.store import Rig
+
+pytestmark = [
+    pytest.mark.parametrize("kind", ["valkey"], scope="module"),
+    pytest.mark.parametrize("shards", [2], ids=["2shards"], scope="module"),
+]
+
+BODIES: dict[str, Any] = {
+    "/v1/jobs": {"type": "t", "queue": "mail"},
+    "/v1/jobs/batch": [{"type": "t", "queue": "mail"}],
+}
+OPEN = {"/healthz", "/readyz"}
+OVER_ALL_QUEUES = {"/v1/replay-dlq"}
+"""Routes for which a grant over one queue does not do, whichever queue it is."""
+FILTERED = {"/v1/queues/metrics"}
+"""Routes that answer with what the caller may see."""
+
+
+@pytest.fixture
+async def api(rig: Rig) -> AsyncIterator[ApiRig]:
+    credentials = keys(
+        all="admin",
+        **{f"no_{scope}": "+".join({*SCOPES} - {scope, "admin"}) for scope in SCOPES},
+        mail="+".join(f"{scope}@mail" for scope in SCOPES),
+        web="+".join(f"{scope}@web" for scope in SCOPES),
+    )
+    async with api_over(rig.broker, credentials) as api:
+        yield api
+
+
+async def mail_job(api: ApiRig) -> str:
+    """A new job in the queue `mail`."""
+    job = NewJob(ids.new_id(), "mail", "default", job_head(queue="mail"), '{"type":"t"}')
+    return (await api.producer.enqueue(job)).job_id
+
+
+async def call(api: ApiRig, endpoint: Endpoint, key: str | None = None) -> Any:
+    """Call an endpoint, with a body that is good and the id of a job in the queue `mail`."""
+    job_id = await mail_job(api)
+    path = endpoint.path.replace("{id}", job_id)
+    headers = {"content-type": "application/json"} | ({"x-api-key": key} if key else {})
+    content = json.dumps(BODIES[endpoint.path]) if endpoint.path in BODIES else None
+    return await api.http.request(endpoint.method, path, content=content, headers=headers)
+
+
+async def test_the_table_of_routes(api: ApiRig) -> None:
+    assert {(endpoint.method, endpoint.path): endpoint.needs for endpoint in api.app.endpoints} == {
+        ("POST", "/v1/jobs"): "submit",
+        ("POST", "/v1/jobs/batch"): "submit",
+        ("GET", "/v1/jobs/{id}"): "read",
+        ("POST", "/v1/jobs/{id}/cancel"): "submit",
+        ("GET", "/v1/queues/metrics"): "read",
+        ("POST", "/v1/replay-dlq"): "admin",
+        ("GET", "/healthz"): None,
+        ("GET", "/readyz"): None,
+    }
+
+
+async def test_every_route_answers_the_key_that_may_everything(api: ApiRig) -> None:
+    for endpoint in api.app.endpoints:
+        assert (await call(api, endpoint, "all")).status_code == 200, endpoint.path
+
+
+async def test_no_key_or_a_wrong_one_is_refused_everywhere_but_at_the_open_routes(rig: Rig, api: ApiRig) -> None:
+    for endpoint in api.app.endpoints:
+        for key in (None, "eve", "ALL"):
+            response = await call(api, endpoint, key)
+            if endpoint.needs is None:
+                assert endpoint.path in OPEN
+                assert response.status_code == 200
+            else:
+                problem(response, 401, "unauthorized")
+                assert response.headers["www-authenticate"].startswith("Bearer")
+
+
+async def test_too_small_a_scope_is_refused_and_named(api: ApiRig) -> None:
+    for endpoint in api.app.endpoints:
+        if endpoint.needs is not None:
+            found = problem(await call(api, endpoint, f"no_{endpoint.needs}"), 403, "forbidden")
+            assert endpoint.needs in found["detail"]
+
+
+async def test_the_scope_alone_is_enough(rig: Rig) -> None:
+    async with api_over(rig.broker, keys(all="admin", **{scope: scope for scope in SCOPES})) as api:
+        for endpoint in api.app.endpoints:
+            assert (await call(api, endpoint, endpoint.needs)).status_code == 200, endpoint.path
+
+
+async def test_a_grant_over_one_queue_is_good_for_that_queue(api: ApiRig) -> None:
+    for endpoint in api.app.endpoints:
+        response = await call(api, endpoint, "mail")
+        if endpoint.path in OVER_ALL_QUEUES:
+            problem(response, 403, "forbidden")
+        else:
+            assert response.status_code == 200, endpoint.path
+            assert "error" not in response.text.replace('"errors"', "").replace('"last_error"', ""), endpoint.path
+
+
+async def test_a_grant_over_another_queue_is_no_good(rig: Rig, api: ApiRig) -> None:
+    for endpoint in api.app.endpoints:
+        if endpoint.needs is None:
+            continue
+        response = await call(api, endpoint, "web")
+        if endpoint.path in FILTERED:
+            assert response.json()["queues"] == []
+        elif "{id}" in endpoint.path:
+            problem(response, 404, "not-found")
+        elif endpoint.path == "/v1/jobs/batch":
+            error = response.json()["results"][0]["error"]
+            assert (error["status"], error["type"]) == (403, "urn:queuey:problem:forbidden")
+        else:
+            problem(response, 403, "forbidden")
+
+
+async def test_a_refused_request_changes_nothing(rig: Rig, api: ApiRig) -> None:
+    job_id = await mail_job(api)
+    requests = [("/v1/jobs", BODIES["/v1/jobs"]), ("/v1/jobs/batch", BODIES["/v1/jobs/batch"])]
+    requests += [(f"/v1/jobs/{job_id}/cancel", None), ("/v1/replay-dlq", None)]
+    async with rig.unchanged():
+        for key in ("", "eve", "no_submit", "web"):
+            for path, body in requests:
+                response = await api.http.post(path, json=body, headers={"x-api-key": key})
+                assert response.status_code in (401, 403, 404) or "results" in response.json()
+
+
+async def test_a_job_of_another_queue_looks_like_none(api: ApiRig) -> None:
+    (endpoint,) = [endpoint for endpoint in api.app.endpoints if endpoint.path == "/v1/jobs/{id}"]
+    foreign = await call(api, endpoint, "web")
+    job_id = foreign.request.url.path.rpartition("/")[2]
+    unknown = "0" * 28
+    other = await api.http.get(f"/v1/jobs/{unknown}", headers={"x-api-key": "web"})
+    assert foreign.text.replace(job_id, unknown) == other.text
+
+
+async def test_a_bearer_is_taken_too(api: ApiRig) -> None:
+    response = await api.http.get("/v1/queues/metrics", headers={"authorization": "Bearer all"})
+    assert response.status_code == 200
+
+
+async def test_a_key_is_asked_for_before_a_body_is_read(api: ApiRig) -> None:
+    async def unread() -> AsyncIterator[bytes]:
+        pytest.fail("the body was read")
+        yield b""  # type: ignore[unreachable]
+
+    for path in ("/v1/jobs", "/v1/jobs/batch"):
+        problem(await api.http.post(path, content=unread()), 401, "unauthorized")
+
+
+async def test_an_open_server_lets_all_in_but_to_what_operates_it(rig: Rig) -> None:
+    async with api_over(rig.broker) as api:
+        for endpoint in api.app.endpoints:
+            response = await call(api, endpoint)
+            if endpoint.needs == "admin":
+                problem(response, 401, "unauthorized")
+            else:
+                assert response.status_code == 200, endpoint.path
+
+
+async def test_scopes_can_be_opened_on_purpose(rig: Rig) -> None:
+    opened = Credentials("s3cret-enough-for-us", (), [Grant("submit"), Grant("read", "web")])
+    async with api_over(rig.broker, opened) as api:
+        mail = (await api.http.post("/v1/jobs", json={"type": "t", "queue": "mail"})).json()["job_id"]
+        web = (await api.http.post("/v1/jobs", json={"type": "t", "queue": "web"})).json()["job_id"]
+        problem(await api.http.get(f"/v1/jobs/{mail}"), 404, "not-found")
+        assert (await api.http.get(f"/v1/jobs/{web}")).status_code == 200
+        problem(await api.http.post("/v1/replay-dlq"), 401, "unauthorized")
+
+
+async def test_an_open_server_answers_every_route_as_this_machine_alone(rig: Rig) -> None:
+    async with api_over(rig.broker) as api:
+        for endpoint in api.app.endpoints:
+            path = endpoint.path.replace("{id}", "0" * 28)
+            headers = {"host": "evil.example:8000", "x-api-key": "dev"}
+            problem(await api.http.request(endpoint.method, path, headers=headers), 421, "wrong-host")
+            if endpoint.method == "POST":
+                headers = {"host": HOST, "origin": "http://evil.example", "x-api-key": "dev"}
+                problem(await api.http.post(path, json={"type": "t"}, headers=headers), 403, "foreign-origin")

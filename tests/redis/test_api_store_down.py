@@ -1,0 +1,163 @@
+"""The API while the store is away: killed, or silent. Every route answers in time, and nothing acknowledged is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import httpx
+import pytest
+
+from queuey import ids
+from queuey.api.endpoints import Endpoint
+from queuey.broker import Broker
+from queuey.scripts import Scripts
+from queuey.settings import Settings
+from queuey.shards import Shards
+from tests.redis.conftest import StartServer
+from tests.support.http import ApiRig, api_over, problem
+from tests.support.store import Server, client_for
+
+IN_TIME: Final = 2.0
+BODIES: Final = {"/v1/jobs": b'{"type":"t"}', "/v1/jobs/batch": b'[{"type":"t"},{"type":"t"}]'}
+DEV: Final = {"x-api-key": "dev", "content-type": "application/json"}
+
+
+@pytest.fixture
+def store(start_server: StartServer) -> Server:
+    return start_server()
+
+
+@pytest.fixture
+async def api(store: Server) -> AsyncIterator[ApiRig]:
+    """With the timeouts of the defaults."""
+    client = client_for(store.url, timeout=Settings().store_timeout, max_connections=16)
+    async with api_over(Broker(Shards(client, 2), Scripts())) as api:
+        await api.submit()
+        yield api
+    await client.aclose()
+
+
+@contextmanager
+def silent(store: Server) -> Iterator[None]:
+    """The store takes connections and calls meanwhile, and answers none."""
+    os.kill(store.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(store.process.pid, signal.SIGCONT)
+
+
+async def timed(api: ApiRig, endpoint: Endpoint) -> tuple[httpx.Response, float]:
+    started = time.monotonic()
+    path = endpoint.path.replace("{id}", ids.new_id())
+    response = await api.http.request(endpoint.method, path, content=BODIES.get(endpoint.path), headers=DEV)
+    return response, time.monotonic() - started
+
+
+class Wave:
+    """Every route at once, several times over."""
+
+    def __init__(self, api: ApiRig) -> None:
+        self._endpoints = api.app.endpoints * 4
+        self.tasks = [asyncio.create_task(timed(api, endpoint)) for endpoint in self._endpoints]
+
+    async def check(self) -> None:
+        """All are answered in time, with what there is to say about a store that is away."""
+        answers = await asyncio.gather(*self.tasks)
+        for endpoint, (response, seconds) in zip(self._endpoints, answers, strict=True):
+            assert seconds < IN_TIME, endpoint.path
+            if endpoint.path == "/healthz":
+                assert (response.status_code, response.json()) == (200, {"status": "ok", "redis": "down"})
+                continue
+            assert response.status_code == 503
+            assert int(response.headers["retry-after"]) >= 1
+            if endpoint.path == "/readyz":
+                assert response.json()["redis"] == "down"
+            else:
+                code = response.json()["type"].rpartition(":")[2]
+                assert code in ("store-unavailable", "outcome-unknown")
+                assert ("job_ids" in problem(response, 503, code)) == (code == "outcome-unknown")
+
+
+def forget_answers(broker: Broker) -> None:
+    """As if a second had passed since the store answered last."""
+    broker._answered_at[:] = [-math.inf] * broker.shards.count
+
+
+async def test_a_dead_store_is_told_in_time(api: ApiRig, store: Server) -> None:
+    store.process.kill()
+    store.process.wait()
+    forget_answers(api.broker)
+    await Wave(api).check()
+
+
+async def test_a_silent_store_is_told_in_time_and_forgets_nothing(api: ApiRig, store: Server) -> None:
+    with silent(store):
+        forget_answers(api.broker)
+        first = Wave(api)
+        await asyncio.wait(first.tasks, return_when=asyncio.FIRST_COMPLETED)
+        await Wave(api).check()  # those that find others waiting are answered in time too
+        await first.check()
+    await api.producer.drain()
+    job_id = await api.submit()
+    assert (await api.job(job_id))["status"] == "queued"
+    assert (await api.http.get("/readyz")).status_code == 200
+
+
+async def test_a_store_that_comes_back_in_time_goes_unnoticed(api: ApiRig, store: Server) -> None:
+    forget_answers(api.broker)
+    job_id = ids.new_id()
+    with silent(store):
+        submit = asyncio.create_task(api.submit(id=job_id))
+        others = asyncio.gather(
+            api.http.get("/v1/queues/metrics"),
+            api.http.post("/v1/replay-dlq", headers=DEV),
+        )
+        unanswered = api.http.get("/healthz")  # by the time it says that the store is down, the others were sent again
+        assert (await unanswered).json()["redis"] == "down"
+    submitted = await submit
+    metrics, replayed = await others
+    assert submitted == job_id
+    assert (metrics.status_code, replayed.status_code) == (200, 200)
+    assert (await api.job(job_id))["status"] == "queued"
+
+
+async def test_an_unknown_outcome_can_be_looked_up(api: ApiRig, store: Server) -> None:
+    with silent(store):
+        response = await api.http.post("/v1/jobs", json={"type": "t"})
+    (job_id,) = problem(response, 503, "outcome-unknown")["job_ids"]
+    await api.producer.drain()
+    assert await api.submit(id=job_id) == job_id
+
+
+# --- health --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_process_that_drains_is_alive_and_not_ready(api: ApiRig) -> None:
+    ready = await api.http.get("/readyz")
+    assert (ready.status_code, ready.json()) == (200, {"status": "ready", "redis": "up", "durability": "verified"})
+    api.health.draining = True
+    ready = await api.http.get("/readyz")
+    assert (ready.status_code, ready.json()["status"]) == (503, "draining")
+    assert (await api.http.get("/healthz")).json() == {"status": "ok", "redis": "up"}
+    assert await api.submit()
+
+
+async def test_many_who_ask_at_once_cost_one_probe(api: ApiRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    probes = []
+    ask = api.broker.reachable
+
+    async def counted(max_age: float) -> bool:
+        probes.append(max_age)
+        return await ask(max_age)
+
+    monkeypatch.setattr(api.broker, "reachable", counted)
+    await asyncio.gather(*(api.http.get("/healthz") for _ in range(50)))
+    assert len(probes) == 1

@@ -1,0 +1,75 @@
+"""The HTTP API in this process, over a store of the test's, without a socket in between."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from queuey.api.app import Api, create_app
+from queuey.broker import Broker
+from queuey.credentials import ApiKey, Credentials, parse_grant
+from queuey.health import Health
+from queuey.producer import Producer
+from queuey.settings import Settings
+
+HOST: Final = "127.0.0.1:8000"
+
+
+class ApiRig:
+    """The application, its parts, and a client. `http` takes paths."""
+
+    def __init__(self, broker: Broker, credentials: Credentials, settings: Settings) -> None:
+        self.broker = broker
+        self.producer = Producer(broker, patience=settings.request_deadline)
+        self.health = Health(broker, "verified")
+        max_attempts_of: Callable[[str], int | None] = {"patient": 9}.get
+        self.app: Api = create_app(settings, broker, self.producer, credentials, self.health, max_attempts_of)
+        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url=f"http://{HOST}")
+
+    async def submit(self, **fields: Any) -> str:
+        """Enqueue a job; the type is `t` unless told otherwise. Returns its id."""
+        response = await self.http.post("/v1/jobs", json={"type": "t", **fields})
+        assert response.status_code == 200, response.text
+        return str(response.json()["job_id"])
+
+    async def job(self, job_id: str) -> dict[str, Any]:
+        response = await self.http.get(f"/v1/jobs/{job_id}")
+        assert response.status_code == 200, response.text
+        return dict(response.json())
+
+
+@asynccontextmanager
+async def api_over(broker: Broker, credentials: Credentials | None = None, **settings: Any) -> AsyncIterator[ApiRig]:
+    """An API whose keys are `credentials`, by default none, so that everything but admin is open."""
+    rig = ApiRig(broker, credentials or Credentials(), Settings(data_dir=Path("/unused"), **settings))
+    async with rig.http:
+        yield rig
+    await rig.producer.drain()
+
+
+def keys(**grants: str) -> Credentials:
+    """Keys whose secret is their name, with grants like `read+submit@mail`."""
+    return Credentials(
+        None,
+        [
+            ApiKey(name, tuple(map(parse_grant, text.split("+"))), hashlib.sha256(name.encode()).digest())
+            for name, text in grants.items()
+        ],
+    )
+
+
+def problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """Assert that the response is this problem. Returns its body."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    body = dict(response.json())
+    assert body["type"] == f"urn:queuey:problem:{code}"
+    assert body["status"] == status
+    assert body["title"]
+    assert body["detail"]
+    return body

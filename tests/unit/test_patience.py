@@ -1,0 +1,117 @@
+"""What asks the store again: Patience for one request, and the Batcher's timer for what waits in it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from queuey import batching, patience
+from queuey.batching import Batcher
+from queuey.errors import OutcomeUnknown, StoreUnavailable
+from queuey.patience import Patience, outcome
+
+SHORT = 0.05
+
+
+@pytest.fixture(autouse=True)
+def overdue_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (batching, patience):
+        monkeypatch.setattr(module, "OVERDUE", SHORT)
+
+
+async def test_a_call_is_sent_again_until_it_is_answered() -> None:
+    replies: list[Exception | str] = [StoreUnavailable("a", maybe_done=True), StoreUnavailable("b"), "done"]
+
+    async def send() -> str:
+        reply = replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    assert await Patience(5).call(send) == "done"
+    assert replies == []
+
+
+async def test_what_was_perhaps_done_once_stays_so() -> None:
+    errors = [StoreUnavailable("sent", maybe_done=True)]
+
+    async def send() -> str:
+        raise errors.pop() if errors else StoreUnavailable("refused")
+
+    with pytest.raises(StoreUnavailable) as caught:
+        await Patience(SHORT).call(send)
+    assert caught.value.maybe_done
+    unknown = outcome(caught.value, ["x"])
+    assert isinstance(unknown, OutcomeUnknown)
+    assert unknown.job_ids == ("x",)
+
+
+async def test_what_was_never_sent_was_not_done() -> None:
+    async def send() -> str:
+        raise StoreUnavailable("refused")
+
+    with pytest.raises(StoreUnavailable) as caught:
+        await Patience(SHORT).call(send)
+    assert outcome(caught.value, ["x"]) is caught.value
+
+
+async def test_a_reply_that_does_not_come_is_given_up() -> None:
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(StoreUnavailable) as caught:
+        await Patience(SHORT).call(asyncio.Event().wait)
+    assert caught.value.maybe_done
+    assert 2 * SHORT <= asyncio.get_running_loop().time() - started < 5
+
+
+async def test_a_batcher_gives_up_all_that_is_overdue_while_a_reply_is_outstanding() -> None:
+    sending = asyncio.Event()
+    never = asyncio.Event()
+
+    async def send(items: Sequence[str]) -> Sequence[str]:
+        sending.set()
+        await never.wait()
+        return items
+
+    batcher: Batcher[str, str] = Batcher(send, patience=SHORT)
+    sent = batcher.submit("sent")
+    await sending.wait()
+    waiting = batcher.submit("waiting")
+    await asyncio.wait([sent, waiting])
+    assert isinstance(sent.exception(), OutcomeUnknown)
+    assert isinstance(waiting.exception(), StoreUnavailable)
+    never.set()
+    await batcher.drain()
+
+
+async def test_a_batcher_does_not_send_again_what_it_gave_up() -> None:
+    calls: list[list[str]] = []
+    proceed = asyncio.Event()
+
+    async def send(items: Sequence[str]) -> Sequence[str]:
+        calls.append(list(items))
+        await proceed.wait()
+        raise StoreUnavailable("gone", maybe_done=True)
+
+    batcher: Batcher[str, str] = Batcher(send, patience=SHORT)
+    (done, _) = await asyncio.wait([batcher.submit("a")])
+    assert isinstance(done.pop().exception(), OutcomeUnknown)
+    proceed.set()
+    await batcher.drain()
+    assert calls == [["a"]]
+
+
+async def test_a_batcher_gives_up_again_and_again() -> None:
+    async def send(items: Sequence[str]) -> Sequence[str]:
+        await proceed.wait()
+        return items
+
+    batcher: Batcher[str, str] = Batcher(send, patience=SHORT)
+    for _ in range(2):
+        proceed = asyncio.Event()
+        (given_up, _) = await asyncio.wait([batcher.submit("a")])
+        assert isinstance(given_up.pop().exception(), OutcomeUnknown)
+        proceed.set()
+        await batcher.drain()
+    assert await batcher.submit("b") == "b"
