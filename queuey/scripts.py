@@ -20,9 +20,11 @@ _INCLUDE = re.compile(r"^--@include (\w+)$", re.MULTILINE)
 
 _TRY_AGAIN: Final = (
     "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MISCONF", "NOREPLICAS",
-    "BUSY", "READONLY", "UNBLOCKED", "MOVED", "ASK", "NOTBUSY",
+    "BUSY", "READONLY", "UNBLOCKED", "MOVED", "ASK", "NOSCRIPT",
 )  # fmt: skip
 """What the store says when it did nothing, and may do it later."""
+_FORBIDDEN: Final = ("ACL failure in script", "The user executing the script can't")
+"""How Valkey and Redis say that a script may not run one of its commands; their code is a plain ERR."""
 
 
 def lua_folder() -> Path:
@@ -61,9 +63,13 @@ class Scripts:
             pipeline = client.pipeline(transaction=False)
             for source in self._sources.values():
                 pipeline.script_load(source)
-            await pipeline.execute()
+            # When it raises by itself, it puts the script's text before the error's own.
+            replies = await pipeline.execute(raise_on_error=False)
         except (redis_errors.RedisError, OSError) as error:
-            raise translate("load", error) from error
+            raise translate("SCRIPT LOAD", error) from error
+        for reply in replies:
+            if isinstance(reply, redis_errors.RedisError):
+                raise translate("SCRIPT LOAD", reply) from reply
 
     async def call(self, client: Redis, name: str, keys: tuple[str, str], argument: bytes) -> bytes:
         """The reply of a script, as MessagePack. Raises QueueyError.
@@ -85,22 +91,21 @@ class Scripts:
 
 
 def translate(name: str, error: Exception) -> QueueyError:
-    """One of our errors for one of redis-py's or the system's."""
+    """One of our errors for one of redis-py's or the system's. `name`: what was called, a script or a command."""
+    if isinstance(error.__cause__, redis_errors.RedisError):
+        error = error.__cause__  # redis-py wraps what fails while it connects, a wrong password for one
     text = str(error)
-    if isinstance(error, redis_errors.OutOfMemoryError) or text.startswith("OOM"):
+    code = getattr(error, "status_code", None) or text.split(" ", 1)[0]
+    if code == "OOM":
         return Full("The store is out of memory; wait until finished jobs are trimmed, or raise its maxmemory.")
-    if isinstance(error, redis_errors.NoPermissionError) or "NOPERM" in text:
-        return StartupError(
-            f"The store's user may not run what the script {name} needs: {text} Grant it, see docs/configuration.md."
-        )
+    if code == "NOPERM" or text.startswith(_FORBIDDEN):
+        return StartupError(f"The store's user may not run what {name} needs ({text}). Grant it.")
     if isinstance(error, (redis_errors.AuthenticationError, redis_errors.AuthorizationError)):
         return StoreUnavailable("The store refuses the user name or password of --redis.")
-    if isinstance(error, (redis_errors.BusyLoadingError, redis_errors.ReadOnlyError, redis_errors.TryAgainError)):
+    if code in _TRY_AGAIN:
         return StoreUnavailable(f"The store is not ready: {text}")
     if isinstance(error, redis_errors.ResponseError):
-        if text.split(" ", 1)[0].lstrip("-") in _TRY_AGAIN:
-            return StoreUnavailable(f"The store is not ready: {text}")
-        return ScriptFailed(f"The script {name} failed: {text}")
+        return ScriptFailed(f"{name} failed: {text}")
     return StoreUnavailable(f"The store cannot be reached: {text}", maybe_done=not _never_sent(error))
 
 

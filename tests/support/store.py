@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 import shutil
 import socket
@@ -35,6 +37,10 @@ SECOND: Final = 1_000
 HOUR: Final = 3_600_000
 
 
+SLOW_LOADING: Final = ("--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024")
+"""A server that takes 20 ms to load a key, and says so to those who ask."""
+
+
 class Server:
     """A Valkey or Redis in a temporary folder, on a unix socket, without persistence unless asked for."""
 
@@ -63,6 +69,12 @@ class Server:
         self.process.kill()
         self.process.wait()
         shutil.rmtree(self.folder)
+
+    def save_many_keys(self) -> None:
+        """Write a dump of 400 keys, for another server to load."""
+        with BlockingRedis(unix_socket_path=str(self.socket)) as client:
+            client.mset({f"key{number}": os.urandom(2048) for number in range(400)})  # it compresses other data
+            client.save()
 
     def _wait_until_ready(self, cluster: bool) -> None:
         give_up = time.monotonic() + START_PATIENCE
@@ -251,6 +263,18 @@ class Rig:
         replies = await pipeline.execute()
         pairs = zip(replies[::2], replies[1::2], strict=True)
         return {name.decode(): (dump, ttl >= 0) for name, (dump, ttl) in zip(names, pairs, strict=True)}
+
+
+async def until_loading(client: Redis) -> None:
+    """Wait until a server that was started with SLOW_LOADING says that it loads."""
+    async with asyncio.timeout(START_PATIENCE):
+        while True:
+            try:
+                await client.ping()
+            except redis_errors.BusyLoadingError:
+                return
+            except redis_errors.ConnectionError:
+                await asyncio.sleep(0.01)  # as above
 
 
 def client_for(url: str, *, timeout: float = 10.0, max_connections: int = 8) -> Redis:
