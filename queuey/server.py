@@ -35,7 +35,7 @@ from queuey.scripts import Scripts
 from queuey.selfcheck import StoreReport, check_store
 from queuey.settings import Settings
 from queuey.shards import Shards, connect
-from queuey.stopping import StopSignals
+from queuey.stopping import StopSignals, end_tasks
 from queuey.waking import BLOCK_SECONDS, Waker, wake_groups
 from queuey.worker import Worker
 
@@ -93,7 +93,7 @@ class Server:
                 if not await _done_before(self._drain(), signals.second):
                     await self._leave_at_once()
             finally:
-                await self._end_background()
+                await end_tasks(self._background)
         logger.info("stopped", replica=self._id)
         return 1 if failed else 0
 
@@ -294,11 +294,6 @@ class Server:
         if self._worker is not None:
             await self._worker.abandon()
         os._exit(1)
-
-    async def _end_background(self) -> None:
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
 
 
 async def _done_before(coroutine: Coroutine[Any, Any, None], event: asyncio.Event) -> bool:

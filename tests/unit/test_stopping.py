@@ -1,0 +1,65 @@
+"""The tasks that a process takes along when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from queuey import stopping
+from queuey.stopping import end_tasks
+
+
+async def test_tasks_that_have_ended_cost_no_wait() -> None:
+    async def done() -> None:
+        return None
+
+    async def failed() -> None:
+        raise ValueError
+
+    tasks = [asyncio.create_task(done()), asyncio.create_task(failed())]
+    await asyncio.wait(tasks)
+    await end_tasks(tasks)
+    assert isinstance(tasks[1].exception(), ValueError)
+    await end_tasks([])
+
+
+async def test_a_task_that_drops_a_cancellation_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "CANCEL_AGAIN", 0.01)
+    dropped = 0
+
+    async def wait_on() -> None:
+        nonlocal dropped
+        while dropped < 2:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                dropped += 1
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(wait_on())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await end_tasks([task])
+    assert (task.cancelled(), dropped) == (True, 2)
+
+
+async def test_a_task_that_never_ends_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "CANCEL_AGAIN", 0.001)
+    over = False
+
+    async def refuse() -> None:
+        while not over:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                continue
+
+    task = asyncio.create_task(refuse())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await end_tasks([task])
+    assert not task.done()
+    over = True
+    task.cancel()
+    await asyncio.wait([task])
