@@ -58,6 +58,9 @@ class ShardKeys:
     def wake(self, queue: str) -> str:
         return f"{self.base}wake:{queue}"
 
+    def selftest(self, type_name: str) -> str:
+        return f"{self.base}selftest:{type_name}"
+
     @property
     def queues(self) -> str:
         return self.base + "queues"

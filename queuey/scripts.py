@@ -94,7 +94,7 @@ def translate(name: str, error: Exception) -> QueueyError:
     """One of our errors for one of redis-py's or the system's. `name`: what was called, a script or a command."""
     if isinstance(error.__cause__, redis_errors.RedisError):
         error = error.__cause__  # redis-py wraps what fails while it connects, a wrong password for one
-    text = str(error)
+    text = str(error).split(", with args beginning", 1)[0]  # which would quote a payload
     code = getattr(error, "status_code", None) or text.split(" ", 1)[0]
     if code == "OOM":
         return Full("The store is out of memory; wait until finished jobs are trimmed, or raise its maxmemory.")
