@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -44,10 +45,10 @@ class SubmitBatch:
         kind = media_type(headers, JSON, NDJSON)
         body = await read_body(headers, request.receive, self._body_limit)
         check_text(body, MAX_NESTING)
-        items = _lines(body) if kind == NDJSON else _elements(body)
+        items: Sequence[bytes | msgspec.Raw] = _lines(body) if kind == NDJSON else _elements(body)
         if len(items) > self._batch_limit:
             raise TooLarge(f"The batch has {len(items)} jobs, and {self._batch_limit} are allowed.")
-        checked = [self._check(item, caller) for item in items]
+        checked = [self._check(bytes(item), caller) for item in items]
         stored = iter(await self._producer.enqueue_many([job for job in checked if isinstance(job, NewJob)]))
         outcomes = [next(stored) if isinstance(entry, NewJob) else entry for entry in checked]
         _raise_if_nothing_was_taken(outcomes)
@@ -69,9 +70,9 @@ def _lines(body: bytes) -> list[bytes]:
     return [line for line in body.split(b"\n") if not line.isspace() and line]
 
 
-def _elements(body: bytes) -> list[bytes]:
+def _elements(body: bytes) -> list[msgspec.Raw]:
     try:
-        return [bytes(item) for item in _decode_items(body)]
+        return _decode_items(body)
     except msgspec.ValidationError:
         raise invalid("", "must be an array of jobs; one job alone goes to /v1/jobs") from None
     except msgspec.DecodeError as error:

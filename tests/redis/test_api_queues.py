@@ -85,7 +85,7 @@ async def test_lengths_are_summed_over_shards_and_queues(rig: Rig, api: ApiRig) 
     await add(rig, queue="web", delay_ms=1000)
     await api.http.post(f"/v1/jobs/{await api.submit(queue='web')}/cancel")
     await api.submit(queue="web")
-    await rig.broker.pause(rig.shard, "web", "too much")
+    await rig.broker.pause(0, "web", "too much")
     found = (await api.http.get("/v1/queues/metrics")).json()
     assert [found[f"queue_{place}_length"] for place in ("high", "default", "low", "dlq")] == [7, 1, 2, 4]
     assert found["queues"] == [
@@ -142,9 +142,12 @@ async def test_the_oldest_are_replayed_first_over_shards_and_queues(rig: Rig, ap
 
 async def test_more_than_a_page_is_merged_in_order(rig: Rig, api: ApiRig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dead_letters, "_PAGE", 2)
-    died = [await kill(rig, NOW + age, id=spread(rig, age // 3)) for age in range(15)]
-    assert (await api.http.post(REPLAY, params={"limit": 11}, headers=DEV)).json() == {"requeued": 11}
-    assert await dead_ids(rig) == set(died[11:])
+    places = [3, 3, 2, 3, 0, 1, 0, 0, 0, 0, 1, 3, 2, 2, 1]
+    died = [await kill(rig, NOW + age, id=spread(rig, place)) for age, place in enumerate(places)]
+    for replayed in (1, 3, 6, 10, 15):
+        limit = replayed - len(died) + len(await dead_ids(rig))
+        assert (await api.http.post(REPLAY, params={"limit": limit}, headers=DEV)).json() == {"requeued": limit}
+        assert await dead_ids(rig) == set(died[replayed:])
 
 
 async def test_what_is_skipped_does_not_count(rig: Rig, api: ApiRig) -> None:
