@@ -17,7 +17,9 @@ from queuey.work import Failed, Outcome, Succeeded, Work
 
 MESSAGE_CHARACTERS: Final = 1000
 DETAIL_CHARACTERS: Final = 2000
-FRAMES: Final = 5
+FRAMES: Final = 6
+MAX_NESTING: Final = 5
+OUR_FRAMES: Final = (__name__, "queuey.executors.loop", "queuey.registry")
 
 PAYLOAD_ERRORS: Final = (msgspec.DecodeError, RecursionError)
 """What decoding raises when the fault is the payload's."""
@@ -90,18 +92,31 @@ def failure(error: BaseException) -> Failed:
 
 
 def describe(error: BaseException) -> str:
-    """An exception's type and text, bounded, whatever its `__str__` does."""
+    """An exception's type and text, bounded, whatever its `__str__` does. Of a group, its first member's too."""
+    parts = [_type_and_text(error)]
+    while isinstance(error, BaseExceptionGroup) and len(parts) < MAX_NESTING:
+        error = error.exceptions[0]
+        parts.append(_type_and_text(error))
+    return _bounded(": ".join(parts))
+
+
+def _type_and_text(error: BaseException) -> str:
     try:
-        text = str(error)
+        text = str(error)[:MESSAGE_CHARACTERS]
     except BaseException:
         text = "(the exception cannot be printed)"
     name = type(error).__qualname__
-    return _bounded(f"{name}: {text[:MESSAGE_CHARACTERS]}" if text else name)
+    return f"{name}: {text}" if text else name
 
 
-def _detail(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__, limit=-FRAMES)
-    return _clean("".join(traceback.format_list(frames))[-DETAIL_CHARACTERS:])
+def _detail(error: BaseException) -> str | None:
+    """The last frames of the traceback, from the handler on, one a line."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__") in OUR_FRAMES:
+        trace = trace.tb_next
+    frames = traceback.extract_tb(trace, limit=-FRAMES)
+    lines = [f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}" for frame in frames]
+    return _clean("\n".join(lines)[-DETAIL_CHARACTERS:]) or None
 
 
 def _bounded(text: object) -> str:

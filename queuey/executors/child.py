@@ -95,6 +95,4 @@ def _receive(parent: socket.socket, received: SimpleQueue[bytes | None]) -> None
             received.put(stream.read(int.from_bytes(header)))
     received.put(None)
     time.sleep(EXIT_SECONDS)
-    if os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)
-    os._exit(1)
+    os.killpg(os.getpid(), signal.SIGKILL)

@@ -107,10 +107,8 @@ class Child:
             self._writer.close()
 
     def kill(self) -> None:
-        """End it and whatever it has started, now."""
+        """End it now, and then whatever it has started."""
         self.hang_up()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
 
     def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -172,18 +170,23 @@ class ProcessExecutor:
             except (ChildDied, msgspec.DecodeError) as error:
                 self._on_event("child_died", job_id=work.id, type=work.type, reason=str(error))
                 return Failed("worker_died", str(error))
-            self._idle.append(child)
+            if child in self._children:
+                self._idle.append(child)
             return outcome
 
     async def _child(self) -> Child:
-        while self._idle:
-            child = self._idle.pop()
-            if not child.exited.done():
-                return child
+        if self._idle:
+            return self._idle.pop()
         child = await Child.start(self._init)
         self._children.add(child)
-        child.exited.add_done_callback(lambda _: self._children.discard(child))
+        child.exited.add_done_callback(lambda _: self._forget(child))
         return child
+
+    def _forget(self, child: Child) -> None:
+        self._children.discard(child)
+        if child in self._idle:
+            self._idle.remove(child)
+            child.hang_up()
 
     async def close(self) -> None:
         """End all children, within three seconds."""

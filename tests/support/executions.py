@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,8 +20,15 @@ RESULT_LIMIT = 1000
 
 
 class Events(list[tuple[str, dict[str, object]]]):
+    """`on_event`: keeps every event; `came` is set at the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.came = asyncio.Event()
+
     def __call__(self, event: str, /, **fields: object) -> None:
         self.append((event, fields))
+        self.came.set()
 
     @property
     def names(self) -> list[str]:

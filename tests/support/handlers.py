@@ -46,6 +46,13 @@ def _raise(error: BaseException) -> None:
     raise error
 
 
+def is_inheritable(descriptor: int) -> bool:
+    try:
+        return os.get_inheritable(descriptor)
+    except OSError:
+        return False
+
+
 def _recurse(_: object) -> None:
     _recurse(_)
 
@@ -84,6 +91,8 @@ DEEDS: dict[str, Callable[[Any], Any]] = {
     "unprintable": lambda _: _raise(Unprintable()),
     "unpicklable": lambda _: _raise(Unpicklable()),
     "surrogate": lambda _: _raise(ValueError("\ud800")),
+    "group": lambda _: _raise(ExceptionGroup("a", [ExceptionGroup("b", [KeyError(1)]), ValueError()])),
+    "call": lambda _: act(Deed("call")),  # type: ignore[call-arg]
     "nan": lambda _: {"ratio": math.nan},
     "infinity": lambda _: [math.inf],
     "object": lambda _: object(),
@@ -92,6 +101,7 @@ DEEDS: dict[str, Callable[[Any], Any]] = {
     "lines": lambda _: msgspec.Raw(b'{\n "a": [1,\n 2]\n}'),
     "nulls": lambda _: {"a": None, "b": [None, {"c": "null"}]},
     "struct": lambda _: Deed("struct", 1),
+    "inherited": lambda _: [fd for fd in range(3, 256) if is_inheritable(fd)],
     "text": lambda size: "x" * size,
 }
 

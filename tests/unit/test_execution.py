@@ -76,6 +76,12 @@ class TestResults:
         assert not outcome.dead
 
 
+def first_line(mode: str) -> int:
+    """The number of the one line in the handler's body."""
+    code = handlers.app.handlers[mode].function.__code__
+    return max(line for _, _, line in code.co_lines() if line is not None)
+
+
 @pytest.mark.parametrize("mode", MODES)
 class TestFailures:
     @pytest.mark.parametrize(
@@ -89,6 +95,7 @@ class TestFailures:
             ("unprintable", None, "Unprintable: (the exception cannot be printed)"),
             ("unpicklable", None, "Unpicklable: holds a lock"),
             ("surrogate", None, "ValueError: ?"),
+            ("group", None, "ExceptionGroup: a (2 sub-exceptions): ExceptionGroup: b (1 sub-exception): KeyError: 1"),
         ],
     )
     async def test_whatever_a_handler_raises(
@@ -97,7 +104,9 @@ class TestFailures:
         outcome = failed(await act(execution, mode, name, value), "error")
         assert outcome.message == message
         assert outcome.detail is not None
-        assert outcome.detail.rstrip().endswith("raise error")
+        first, *_, last = outcome.detail.splitlines()
+        assert f"handlers.py:{first_line(mode)} in in_{mode}: return act(deed, ctx)" in first
+        assert last.endswith(" in _raise: raise error")
         assert not outcome.dead
         assert 1000 <= outcome.retry_after_ms <= 2000
 
@@ -106,6 +115,10 @@ class TestFailures:
         self, execution: Execution, mode: str, name: str, message: str
     ) -> None:
         assert message in failed(await act(execution, mode, name), "error").message
+
+    async def test_a_handler_that_cannot_be_called(self, execution: Execution, mode: str) -> None:
+        outcome = failed(await act(execution, mode, "call", None), "error")
+        assert "missing 1 required positional argument" in outcome.message
 
     async def test_retry(self, execution: Execution, mode: str) -> None:
         outcome = failed(await act(execution, mode, "retry", 12.5), "retry")
