@@ -1,7 +1,7 @@
 """Plain handlers, run in child processes that can be killed one by one.
 
 Each child has a socket of its own to this process, so nothing that one does, its death included, touches another.
-Why not a pool from a library: docs/adr/process-children.md.
+Why not a pool from a library: docs/adr/0005-process-children.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -300,3 +301,18 @@ class TestLoadApp:
         Path("shop.py").write_text("from queuey.registry import App\napp = App()\n@app.job('a b')\ndef f(job): ...\n")
         with pytest.raises(StartupError, match=r"^shop\.f \(.*shop\.py:3\): the type 'a b' is no name"):
             load_app("shop:app")
+
+
+def test_the_examples_of_the_documentation_can_be_loaded(folder: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "handlers.md"
+    examples = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    Path("mymodule.py").write_text("\n\n".join(examples), encoding="utf-8")
+
+    app = load_app("mymodule:app")
+    assert {type: handler.mode for type, handler in app.handlers.items()} == {
+        "greet": "loop",
+        "digest": "process",
+        "mail": "loop",
+    }
+    assert app.queues == ("default", "mail")
+    assert load_app("mymodule:app_with_state").lifespan is not None
