@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeVar
 
 from queuey.broker import MAX_BATCH, MAX_BYTES
-from queuey.errors import OutcomeUnknown, ScriptFailed, StoreUnavailable
+from queuey.errors import Full, OutcomeUnknown, ScriptFailed, StartupError, StoreUnavailable
 
 Item = TypeVar("Item")
 Reply = TypeVar("Reply")
@@ -121,25 +121,21 @@ class Batcher(Generic[Item, Reply]):
         while batch:
             try:
                 replies = await self._send([entry.item for entry in batch])
+                _settle(batch, replies)
+                return
             except StoreUnavailable as error:
                 batch = self._still_wanted(batch, error)
                 await asyncio.sleep(self._rest(batch, pause))
                 pause *= 2
-            except ScriptFailed as error:
+            except (Full, StartupError) as error:
+                _settle_errors(batch, error)
+                return
+            except Exception as error:  # ScriptFailed, or an item that cannot be encoded
                 if len(batch) == 1:
                     _settle_error(batch[0], error)
                     return
-                for entry in batch:  # one of them is bad: it fails alone
+                for entry in batch:  # the bad one fails alone
                     await self._flush([entry])
-                return
-            except Exception as error:
-                for entry in batch:
-                    _settle_error(entry, error)
-                return
-            else:
-                for entry, reply in zip(batch, replies, strict=True):
-                    if not entry.future.done():
-                        entry.future.set_result(reply)
                 return
 
     def _rest(self, batch: list[_Entry[Item, Reply]], pause: float) -> float:
@@ -160,6 +156,19 @@ class Batcher(Generic[Item, Reply]):
             else:
                 _settle_error(entry, error)
         return kept
+
+
+def _settle(batch: Sequence[_Entry[Item, Reply]], replies: Sequence[Reply]) -> None:
+    if len(replies) != len(batch):
+        raise ScriptFailed(f"The store gave {len(replies)} answers to {len(batch)} items.")
+    for entry, reply in zip(batch, replies, strict=True):
+        if not entry.future.done():
+            entry.future.set_result(reply)
+
+
+def _settle_errors(batch: Sequence[_Entry[Item, Reply]], error: Exception) -> None:
+    for entry in batch:
+        _settle_error(entry, error)
 
 
 def _settle_error(entry: _Entry[Item, Reply], error: Exception) -> None:
