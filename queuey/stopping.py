@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-CANCEL_AGAIN: Final = 0.5
+ECHO: Final = 0.2
+"""Seconds within which a signal is the same one again: `timeout` and a terminal's process group deliver it twice."""
+CANCEL_AGAIN: Final = 0.1
 """Seconds after which a task that still runs is cancelled once more."""
-CANCELS: Final = 20
+CANCELS: Final = 100
 
 
 class StopSignals:
@@ -19,6 +21,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.first = asyncio.Event()
         self.second = asyncio.Event()
+        self._first_at = 0.0
 
     def install(self) -> None:
         """Take the signals over from Python's default handlers, for as long as the event loop runs."""
@@ -27,9 +30,12 @@ class StopSignals:
             loop.add_signal_handler(number, self._on_signal)
 
     def _on_signal(self) -> None:
-        if self.first.is_set():
+        now = asyncio.get_running_loop().time()
+        if not self.first.is_set():
+            self._first_at = now
+            self.first.set()
+        elif now > self._first_at + ECHO:
             self.second.set()
-        self.first.set()
 
 
 async def end_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:

@@ -24,7 +24,8 @@ class Waker:
     """Blocks on the markers of some shards, on a connection of its own, and names the shards worth a claim.
 
     After a marker that is its shard; after a timeout, an error or an unblocking it is every one. `may_wait` is set
-    while the process has a free slot and nothing to claim: a full one must leave the markers to others.
+    while the process has a free slot and nothing to claim: a full one must leave the markers to others, and one that
+    filled up while it waited hands on the marker that it got.
     """
 
     def __init__(
@@ -50,6 +51,9 @@ class Waker:
             await self._may_wait.wait()
             try:
                 popped = await self._client.bzpopmin(keys, timeout=BLOCK_SECONDS)
+                if popped and not self._may_wait.is_set():
+                    key, marker, score = popped
+                    await self._client.zadd(key, {marker: score})
             except (redis_errors.RedisError, OSError) as error:
                 logger.debug("wake_wait_failed", error=str(error))
                 await asyncio.sleep(pause)

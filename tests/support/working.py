@@ -1,0 +1,224 @@
+"""Workers inside the test's process, on a real store: all that `queuey serve` builds around one, but HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
+
+import msgspec
+from redis import exceptions as redis_errors
+from redis.asyncio import Redis
+
+from queuey.acks import Acks
+from queuey.broker import Broker
+from queuey.errors import StoreUnavailable
+from queuey.events import CancelListener
+from queuey.execution import Execution
+from queuey.keys import cancel_channel
+from queuey.models import Backoff
+from queuey.registry import App, Context
+from queuey.scripts import Scripts
+from queuey.settings import Settings
+from queuey.shards import Shards
+from queuey.stopping import end_tasks
+from queuey.waking import Waker, wake_groups
+from queuey.worker import Worker
+from tests.support.store import Server, client_for
+
+PATIENCE: Final = 20.0
+QUICKLY: Final = 1.5
+"""Seconds. Below the 2 s after which an idle replica looks for work unasked, so it proves that it was told."""
+HELD: Final = '{"type":"held"}'
+"""The body of a job for the Stage."""
+
+
+class Stage:
+    """An App whose jobs of the type `held` say that they run, and run until the test ends them."""
+
+    def __init__(self) -> None:
+        self.app = App()
+        self.app.job("held")(self._held)
+        self.ran: list[str] = []
+        """The jobs in the order in which they started; a job that ran twice stands there twice."""
+        self.cancelled: list[str] = []
+        self._started: asyncio.Queue[str] = asyncio.Queue()
+        self._ends: dict[str, asyncio.Future[Any]] = {}
+
+    async def _held(self, payload: Any, ctx: Context) -> Any:
+        end = self._ends[ctx.job_id] = asyncio.get_running_loop().create_future()
+        self.ran.append(ctx.job_id)
+        self._started.put_nowait(ctx.job_id)
+        try:
+            return await end
+        except asyncio.CancelledError:
+            self.cancelled.append(ctx.job_id)
+            raise
+
+    async def next(self, *, within: float = PATIENCE) -> str:
+        """The next job that starts."""
+        async with asyncio.timeout(within):
+            return await self._started.get()
+
+    async def take(self, count: int) -> list[str]:
+        """The next jobs that start, in order."""
+        return [await self.next() for _ in range(count)]
+
+    def finish(self, *job_ids: str, result: object = None) -> None:
+        for job_id in job_ids:
+            self._ends[job_id].set_result(result)
+
+    def fail(self, job_id: str, error: BaseException) -> None:
+        self._ends[job_id].set_exception(error)
+
+
+class FaultyScripts(Scripts):
+    """Scripts whose calls are counted, and go wrong as the test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[str, list[Any]]] = []
+        """Name and arguments of every call, in order."""
+        self.replies_to_drop: Counter[str] = Counter()
+        """How many of the next calls of a script run, while their callers are told that no reply came."""
+        self.down = False
+        """The store cannot be reached."""
+        self.gates: dict[str, asyncio.Event] = {}
+        """A script that stands here runs, and its reply comes once the event is set."""
+        self.waiting: asyncio.Queue[str] = asyncio.Queue()
+        """The scripts whose replies are held back by a gate."""
+
+    async def call(self, client: Redis, name: str, keys: tuple[str, str], argument: bytes) -> bytes:
+        self.calls.append((name, msgspec.msgpack.decode(argument)))
+        if self.down:
+            raise StoreUnavailable("switched off by the test")
+        reply = await super().call(client, name, keys, argument)
+        if gate := self.gates.get(name):
+            self.waiting.put_nowait(name)
+            await gate.wait()
+        if self.replies_to_drop[name]:
+            self.replies_to_drop[name] -= 1
+            raise StoreUnavailable("the reply was dropped by the test", maybe_done=True)
+        return reply
+
+    def arguments(self, name: str) -> list[list[Any]]:
+        """Those of every call of one script."""
+        return [arguments for called, arguments in self.calls if called == name]
+
+
+@asynccontextmanager
+async def working(
+    url: str,
+    app: App,
+    *,
+    scripts: Scripts | None = None,
+    shards: int = 1,
+    worker_id: str = "w1",
+    queues: Sequence[str] = ("default",),
+    keeper: bool = False,
+    waker: bool = True,
+    listener: bool = False,
+    cluster: bool = False,
+    ack_patience: float = 60.0,
+    **settings: Any,
+) -> AsyncIterator[Worker]:
+    """A worker that claims. `keeper`, `waker`, `listener`: which of the parts around it run too."""
+    async with AsyncExitStack() as stack:
+        client = client_for(url)
+        stack.push_async_callback(client.aclose)
+        scripts = scripts or Scripts()
+        broker = Broker(Shards(client, shards), scripts)
+        frozen = Settings(**{"grace": 5.0, **settings})
+        execution = _execution(app, frozen)
+        await execution.start()
+        stack.push_async_callback(execution.stop, abandon=True)
+        worker = Worker(broker, Acks(broker, ack_patience), execution, frozen, worker_id, queues)
+        if keeper:
+            worker.keeper.start(lambda: Broker(Shards(client_for(url), shards), Scripts()))
+            stack.push_async_callback(worker.keeper.stop)
+        parts = [worker.run()]
+        waiting = client_for(url)
+        stack.push_async_callback(waiting.aclose)
+        if waker:
+            groups = wake_groups(broker.shards, cluster=cluster)
+            parts += [Waker(waiting, broker.shards, g, queues, worker.may_wait, worker.wake).run() for g in groups]
+        if listener:
+            parts.append(CancelListener(waiting, cancel_channel(), worker.on_cancel).run())
+        tasks = [asyncio.create_task(part) for part in parts]
+        try:
+            yield worker
+        finally:
+            await end_tasks(tasks)
+        assert [task for task in tasks if not task.cancelled()] == []
+
+
+def _execution(app: App, settings: Settings) -> Execution:
+    return Execution(
+        app,
+        None,
+        thread_slots=4,
+        process_slots=1,
+        default_timeout=settings.job_timeout,
+        default_backoff=Backoff(settings.backoff_base, settings.backoff_factor, settings.backoff_cap),
+        grace=settings.grace,
+        result_limit=settings.result_limit,
+        on_event=lambda event, /, **fields: None,
+    )
+
+
+async def eventually(question: Callable[[], Awaitable[bool]], *, within: float = PATIENCE) -> None:
+    """Ask until the answer is yes: for what changes in the store, which nothing announces."""
+    async with asyncio.timeout(within):
+        while not await question():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.005)
+
+
+async def until_blocked(client: Any, clients: int) -> None:
+    """Wait until so many clients of the store wait in a blocking command."""
+
+    async def blocked() -> bool:
+        return bool((await client.info("clients"))["blocked_clients"] == clients)
+
+    await eventually(blocked)
+
+
+async def restart(server: Server, client: Any) -> None:
+    """Kill the store, and start it again on its data."""
+    kill(server)
+    await start_again(server, client)
+
+
+def kill(server: Server) -> None:
+    server.process.kill()
+    server.process.wait()
+
+
+async def start_again(server: Server, client: Any) -> None:
+    server.process = subprocess.Popen(server.process.args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    await eventually(lambda: _answers(client))
+
+
+async def _answers(client: Any) -> bool:
+    try:
+        return bool(await client.ping())
+    except (redis_errors.RedisError, OSError):
+        return False
+
+
+def claims(calls: FaultyScripts) -> list[str]:
+    """The claim id of each claim that was sent."""
+    return [arguments[1] for arguments in calls.arguments("claim")]
+
+
+class Clock:
+    """Stands in for the module `time` where a test sets the time itself."""
+
+    def __init__(self) -> None:
+        self.now = time.monotonic()
+
+    def monotonic(self) -> float:
+        return self.now
