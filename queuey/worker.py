@@ -8,10 +8,12 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from queuey import ids, log
 from queuey.acks import Acks
 from queuey.broker import MAX_BATCH, Broker, ClaimedJob
-from queuey.errors import QueueyError
+from queuey.errors import QueueyError, StoreUnavailable
 from queuey.execution import Execution
 from queuey.leases import LeaseKeeper
 from queuey.records import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, parse_definition
@@ -23,6 +25,8 @@ RETRY_CAP: Final = 2.0
 RELEASE_SECONDS: Final = 5.0
 ABANDON_SECONDS: Final = 0.5
 """How long the store may take to take back what runs, at the end of a drain and on a second signal."""
+UNREADABLE: Final = (msgspec.DecodeError, ValueError)
+"""What decoding raises when the store holds something that no Queuey wrote; UnicodeDecodeError is a ValueError."""
 
 logger = log.get(__name__)
 
@@ -114,7 +118,10 @@ class Worker:
             self._settle_events()
 
     async def _claim_from(self, shard: int) -> None:
-        """One claim. The same claim id is sent until it is answered, so that a lost reply loses no job."""
+        """One claim. The same claim id is sent until it is answered, so that a lost reply loses no job.
+
+        One whose answer cannot be read is not worth a repeat: its leases lapse, and the next claim brings other jobs.
+        """
         claim_id = ids.short_random()
         give_up_at = time.monotonic() + self._settings.lease
         pause = RETRY_FIRST
@@ -131,11 +138,11 @@ class Worker:
                     max_starve_ms=round(self._settings.max_starve * 1000),
                     suspects=0 if any(job.crashes for job in self.running.values()) else 1,
                 )
-            except QueueyError as error:
-                logger.warning("claim_failed", error=error.message, shard=shard)
+            except (QueueyError, *UNREADABLE) as error:
+                logger.warning("claim_failed", error=str(error), shard=shard)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, RETRY_CAP)
-                if time.monotonic() > give_up_at:
+                if time.monotonic() > give_up_at or not isinstance(error, StoreUnavailable):
                     claim_id = ids.short_random()
                     give_up_at = time.monotonic() + self._settings.lease
                 continue
@@ -153,17 +160,22 @@ class Worker:
     # --- running --------------------------------------------------------------------------------------------------
 
     def _start(self, job: ClaimedJob, shard: int) -> None:
-        work = _to_work(job)
+        unreadable: Failed | None = None
+        try:
+            work = _to_work(job)
+        except UNREADABLE as error:
+            work = Work(job.id, "unreadable", DEFAULT_QUEUE, b"", job.token, job.attempt, DEFAULT_MAX_ATTEMPTS)
+            unreadable = Failed("payload", f"what the store holds of the job cannot be read: {error}", dead=True)
         running = Running(job, shard, work, self._execution.timeout_of(work), self._settings.grace)
         self.running[job.id] = running
         self.keeper.hold(running)
-        task = self._loop.create_task(self._run(running))
+        task = self._loop.create_task(self._run(running, unreadable))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, running: Running) -> None:
+    async def _run(self, running: Running, unreadable: Failed | None) -> None:
         try:
-            outcome = await self._execution.run(running.work)
+            outcome = unreadable or await self._execution.run(running.work)
             if running.releasing and isinstance(outcome, Failed):
                 await self._release(running)
             elif not running.lost:
