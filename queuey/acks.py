@@ -27,7 +27,7 @@ class Acks:
 
         self._complete: list[Batcher[tuple[str, str, str], str]] = batchers(broker.complete)
         self._fail: list[Batcher[tuple[str, str, str, int, bool], str]] = batchers(broker.fail)
-        self._release: list[Batcher[Held, str]] = batchers(broker.release)
+        self._release: list[Batcher[Held, str]] = batchers(partial(_release_last_first, broker))
 
     def complete(self, shard: int, job_id: str, token: str, result: str) -> asyncio.Future[str]:
         """`result`: JSON on one line, '' for none. Answers `ok` or `lost`."""
@@ -38,12 +38,10 @@ class Acks:
         return self._fail[shard].submit((job_id, token, error, delay_ms, dead), 100 + len(error))
 
     def release(self, shard: int, job_id: str, token: str) -> asyncio.Future[str]:
-        """Answers `ok` or `lost`. Those submitted together keep their order, at the head of their lanes."""
+        """Answers `ok` or `lost`. Of jobs in one lane the one that was submitted last comes to stand first."""
         return self._release[shard].submit((job_id, token), 80)
 
-    async def drain(self) -> None:
-        """Returns when every call has been answered or given up."""
-        for shard in range(len(self._complete)):
-            await self._complete[shard].drain()
-            await self._fail[shard].drain()
-            await self._release[shard].drain()
+
+async def _release_last_first(broker: Broker, shard: int, held: Sequence[Held]) -> Sequence[str]:
+    """The script has the first of a batch stand first; turned round, that holds across batches too."""
+    return (await broker.release(shard, held[::-1]))[::-1]

@@ -22,6 +22,8 @@ from queuey.work import Failed, Outcome, Succeeded, Work, error_json
 
 RETRY_FIRST: Final = 0.1
 RETRY_CAP: Final = 2.0
+CLAIM_SECONDS: Final = 5.0
+"""How long a drain waits for the answer to a claim."""
 RELEASE_SECONDS: Final = 5.0
 ABANDON_SECONDS: Final = 0.5
 """How long the store may take to take back what runs, at the end of a drain and on a second signal."""
@@ -34,7 +36,7 @@ logger = log.get(__name__)
 class Running:
     """A job in one of this process's slots."""
 
-    __slots__ = ("crashes", "grace", "job_id", "lost", "releasing", "shard", "timeout", "token", "work")
+    __slots__ = ("crashes", "grace", "job_id", "lost", "releasing", "reporting", "shard", "timeout", "token", "work")
 
     def __init__(self, job: ClaimedJob, shard: int, work: Work, timeout: float, grace: float) -> None:
         self.job_id = job.id
@@ -45,7 +47,11 @@ class Running:
         self.timeout = timeout
         self.grace = grace
         self.lost = False
+        """Its lease is another's: what comes of it is discarded."""
         self.releasing = False
+        """Unless it succeeds, it is to be given back."""
+        self.reporting = False
+        """Its handler has ended, and the store is being told."""
 
     def is_overdue(self, now: float) -> bool:
         started = self.work.started_at
@@ -76,6 +82,7 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._claiming = False
+        self._between_claims = asyncio.Event()
         self._turn = 0
         self._loop = asyncio.get_running_loop()
         self._hot = dict.fromkeys(range(broker.shards.count))
@@ -96,6 +103,7 @@ class Worker:
         free = len(self.running) < self._settings.concurrency and not self._stopping
         _set(self._may_claim, free and bool(self._hot))
         _set(self.may_wait, free and not self._hot and not self._claiming)
+        _set(self._between_claims, not self._claiming)
 
     def _wake_in(self, shard: int, due_in_ms: int) -> None:
         old = self._timers.pop(shard, None)
@@ -113,6 +121,7 @@ class Worker:
             shard = next(iter(self._hot))
             del self._hot[shard]
             self._claiming = True
+            self._settle_events()
             await self._claim_from(shard)
             self._claiming = False
             self._settle_events()
@@ -177,13 +186,15 @@ class Worker:
         try:
             outcome = unreadable or await self._execution.run(running.work)
             if running.releasing and isinstance(outcome, Failed):
-                await self._release(running)
-            elif not running.lost:
+                return  # it is given back together with the others, in their order
+            running.reporting = True
+            if not running.lost:
                 await self._report(running, outcome)
         except QueueyError as error:
             logger.error("outcome_not_stored", job_id=running.job_id, type=running.work.type, error=error.message)
         finally:
-            self._free(running)
+            if running.reporting or not running.releasing:
+                self._free(running)
 
     def _free(self, running: Running) -> None:
         self.keeper.let_go(running)
@@ -230,9 +241,9 @@ class Worker:
             self._execution.cancel(running.work)
 
     def on_trouble(self, job_id: str, token: str, status: str) -> None:
-        """A renewal answered `cancelled` or `lost`."""
+        """A renewal answered `cancelled` or `lost`. Where a job has just ended, the answer to its report tells."""
         running = self.running.get(job_id)
-        if running is None or running.token != token or running.lost:
+        if running is None or running.token != token or running.lost or running.reporting:
             return
         if status == "lost":
             running.lost = True
@@ -250,6 +261,7 @@ class Worker:
         self._settle_events()
         for timer in self._timers.values():
             timer.cancel()
+        await self._end_of_claim()
         if self._tasks and timeout > 0:
             await asyncio.wait(self._tasks, timeout=timeout)
         left = list(self.running.values())
@@ -263,24 +275,32 @@ class Worker:
             await asyncio.wait(self._tasks, timeout=self._settings.grace)
         await self._release_all(RELEASE_SECONDS)
 
+    async def _end_of_claim(self) -> None:
+        """A claim that is under way may still bring jobs, which are ours then."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLAIM_SECONDS):
+                await self._between_claims.wait()
+
     async def abandon(self) -> None:
         """Release what runs without waiting for any handler, as far as half a second allows."""
         self._stopping = True
+        for running in self.running.values():
+            running.releasing = True
         await self._release_all(ABANDON_SECONDS)
 
     async def _release_all(self, seconds: float) -> None:
-        left = list(self.running.values())
-        for running in left:
-            running.releasing = True
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await asyncio.gather(*(self._release(running) for running in left))
-
-    async def _release(self, running: Running) -> None:
-        try:
-            await self._acks.release(running.shard, running.job_id, running.token)
-        except QueueyError as error:
-            logger.error("not_released", job_id=running.job_id, type=running.work.type, error=error.message)
+        """Give back what has not been reported, so that it stands at the head of its lane in the order of its claim."""
+        left = [running for running in self.running.values() if not running.reporting]
+        answers = {
+            self._acks.release(running.shard, running.job_id, running.token): running for running in reversed(left)
+        }
+        if answers:
+            await asyncio.wait(answers, timeout=seconds)
+        for answer, running in answers.items():
+            error = answer.exception() if answer.done() else "the store did not answer in time"
+            if error:
+                logger.error("not_released", job_id=running.job_id, type=running.work.type, error=str(error))
+            self._free(running)
 
 
 def _set(event: asyncio.Event, wanted: bool) -> None:
