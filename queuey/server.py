@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -76,6 +76,7 @@ class Server:
         self._scripts = Scripts()
         self._stack = AsyncExitStack()
         self._background: set[asyncio.Task[None]] = set()
+        self._embedded: EmbeddedStore | None = None
         self._health: Health | None = None
         self._worker: Worker | None = None
         self._listener: Listener | None = None
@@ -144,7 +145,7 @@ class Server:
 
     async def _open_embedded(self) -> str:
         settings = self._settings
-        store = EmbeddedStore(
+        self._embedded = store = EmbeddedStore(
             settings.data_dir,
             fsync=settings.fsync,
             maxmemory=settings.maxmemory,
@@ -289,10 +290,14 @@ class Server:
             await self._producer.drain()
 
     async def _leave_at_once(self) -> None:
-        """A second signal: what runs is given back as far as that takes no time, and the process ends."""
+        """A second signal: what runs is given back, and the store stopped, as far as that takes no time."""
         logger.warning("forced_exit")
         if self._worker is not None:
             await self._worker.abandon()
+        await end_tasks(self._background)
+        if self._embedded is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._embedded.stop(), LEAVE_SECONDS)
         os._exit(1)
 
 
