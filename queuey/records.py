@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, cast
 
 import msgspec
@@ -23,6 +23,7 @@ DEFAULT_RETENTION_MS: Final = 3_600_000
 DEFAULT_DEDUPE_TTL_MS: Final = 86_400_000
 MAX_CRASHES: Final = 3
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIELD = re.compile(r"([A-Za-z])=([\w.:-]+)", re.ASCII)
 _STATUSES: Final[dict[str, Status]] = {
     "w": "queued",
@@ -149,7 +150,7 @@ def to_job(job_id: str, stored: StoredJob) -> Job:
 
 def from_ms(millis: int) -> datetime:
     """A time of the store as a datetime in UTC."""
-    return datetime.fromtimestamp(millis / 1000, UTC)
+    return _EPOCH + timedelta(milliseconds=millis)
 
 
 def _time(millis: str | None) -> datetime | None:

@@ -1,0 +1,63 @@
+"""Key names: each spelled as the design says, and all of a shard in one slot."""
+
+from __future__ import annotations
+
+import pytest
+from redis.crc import key_slot
+
+from queuey.keys import ShardKeys, cancel_channel
+
+NAMES = {
+    "job": (("ID",), "job:ID"),
+    "state": (("ID",), "state:ID"),
+    "ready": (("mail", "high"), "ready:mail:high"),
+    "scheduled": (("mail", "low"), "scheduled:mail:low"),
+    "leases": (("mail",), "leases:mail"),
+    "dead": (("mail",), "dead:mail"),
+    "done": (("mail",), "done:mail"),
+    "dedupe": (("a2V5",), "dedupe:a2V5"),
+    "claim": (("c1",), "claim:c1"),
+    "queue": (("mail",), "queue:mail"),
+    "wake": (("mail",), "wake:mail"),
+    "selftest": (("list",), "selftest:list"),
+    "queues": (None, "queues"),
+    "workers": (None, "workers"),
+    "meta": (None, "meta"),
+    "stats": (None, "stats"),
+}
+
+
+def spelled(keys: ShardKeys) -> dict[str, str]:
+    names = {}
+    for name, (arguments, _) in NAMES.items():
+        value = getattr(keys, name)
+        names[name] = value if arguments is None else value(*arguments)
+    return names
+
+
+def test_every_name() -> None:
+    assert spelled(ShardKeys(3)) == {name: "queuey:{3}:" + text for name, (_, text) in NAMES.items()}
+    assert spelled(ShardKeys(0, "mine"))["job"] == "mine:{0}:job:ID"
+
+
+def test_no_name_of_keys_py_is_left_out_here() -> None:
+    public = {name for name in dir(ShardKeys) if not name.startswith("_")}
+    assert public - {"anchors", "base", "shard"} == set(NAMES)
+
+
+def test_the_anchors_are_two_keys_that_no_name_equals() -> None:
+    keys = ShardKeys(3)
+    assert keys.anchors == ("queuey:{3}:", "queuey:{3}:!")
+    assert not set(keys.anchors) & set(spelled(keys).values())
+
+
+@pytest.mark.parametrize("shard", [0, 1, 7, 1023])
+def test_all_keys_of_a_shard_are_in_one_slot(shard: int) -> None:
+    keys = ShardKeys(shard)
+    slots = {key_slot(name.encode()) for name in (*keys.anchors, *spelled(keys).values())}
+    assert slots == {key_slot(str(shard).encode())}
+
+
+def test_the_channel_is_one_for_all_shards() -> None:
+    assert cancel_channel() == "queuey:cancel"
+    assert cancel_channel("mine") == "mine:cancel"
