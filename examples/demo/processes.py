@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from examples.demo.client import DemoFailed
 
@@ -33,7 +35,6 @@ class Server:
         self.log = work / "server.log"
         self._socket = store_socket(work)
         self._process: subprocess.Popen[bytes] | None = None
-        self._groups: list[int] = []
 
     def start(self) -> None:
         command = [sys.executable, "-m", "queuey", "serve", "--app", "examples.thumbnails:app"]
@@ -51,7 +52,6 @@ class Server:
                 stderr=log,
                 start_new_session=True,
             )
-        self._groups.append(self._process.pid)
 
     def check_alive(self) -> None:
         """Raise DemoFailed when the server ended by itself."""
@@ -82,11 +82,15 @@ class Server:
 
     def store_pid(self) -> int:
         """Ask the store itself. Raises redis.RedisError when it does not answer."""
-        with redis.Redis(unix_socket_path=str(self._socket), socket_timeout=5) as store:
+        at_once = Retry(NoBackoff(), 0)
+        with redis.Redis(unix_socket_path=str(self._socket), socket_timeout=5, retry=at_once) as store:
             return int(store.info("server")["process_id"])
 
     def stop(self) -> list[str]:
-        """Stop the server and whatever it left behind. Returns complaints about how it went."""
+        """Stop the server, and its store where it left that behind. Returns complaints about how it went.
+
+        The processes of its handlers end by themselves when their server does, however it ends.
+        """
         complaints = []
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
@@ -99,27 +103,19 @@ class Server:
                 self._process.wait()
             else:
                 complaints += [f"the server stopped with status {status}"] if status else []
-        complaints += self._stop_left_over_store()
-        for group in self._groups:
-            # Worker processes of a server that was killed. Mostly they have ended by now.
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(group, signal.SIGKILL)
-        self._groups.clear()
         self._process = None
-        return complaints
+        return complaints + self._stop_left_over_store()
 
     def _stop_left_over_store(self) -> list[str]:
         try:
             pid = self.store_pid()
         except (redis.RedisError, OSError):
             return []
-        os.kill(pid, signal.SIGTERM)
-        for _ in range(50):
-            try:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+            for _ in range(50):
+                time.sleep(0.1)
                 os.kill(pid, 0)
-            except ProcessLookupError:
-                break
-            time.sleep(0.1)
         return ["the server stopped, but left its Valkey running"]
 
 

@@ -19,7 +19,7 @@ from examples.demo.processes import Server
 from examples.demo.screen import Screen
 from queuey.ids import new_id
 
-TIME_LIMIT = 300.0  # seconds, for everything
+TIME_LIMIT = 300.0  # seconds, for everything, up to 300 pictures; a second more for each further one
 LARGEST_BATCH = 50  # jobs in one request
 SENT_TWICE = 20  # pictures
 TICK = 0.25  # seconds
@@ -48,7 +48,7 @@ class Story:
         self.job_ids = {picture: new_id(picture.dedupe_key) for picture in self.plan}
         self.spoiled = [picture for picture in self.plan if picture.fault is not None]
         self.server = Server(options.work)
-        self.deadline = Deadline(TIME_LIMIT)
+        self.deadline = Deadline(TIME_LIMIT + max(0, options.pictures - 300))
         self.client = Client(
             HTTPConnection("127.0.0.1", self.server.port, timeout=10), self.deadline, self.server.check_alive
         )
