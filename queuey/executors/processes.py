@@ -112,15 +112,21 @@ class Child:
         self._process.kill()
 
     def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
+        if hasattr(os, "waitid"):  # macOS has it since Python 3.13.
+            # Not reaped yet: until then no other process can get its id, nor another group its group's.
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        else:
+            self._process.wait()
+        # What it has started and left behind goes too, and with that the last copies of its end of the socket.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         code = self._process.wait()
         with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
             loop.call_soon_threadsafe(self._has_exited, code)
 
     def _has_exited(self, code: int) -> None:
         self.exited.set_result(code)
-        # What it has started and left behind goes too, and with that the last copies of its end of the socket.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
         if self._writer is not None:
             asyncio.get_running_loop().call_later(EXIT_SECONDS, self._writer.transport.abort)
 

@@ -156,8 +156,10 @@ def family(deed: Deed) -> None:
 
 @app.job("orphan", run_in="process")
 def orphan(deed: Deed) -> None:
-    """Forks, and dies while the copy of it waits."""
+    """Forks, and dies while the copy of it waits; the copy leaves the process group when `value` is true."""
     if os.fork() == 0:
+        if deed.value:
+            os.setsid()
         wait_at(deed.name)
         os._exit(0)
     wait_at(deed.name)
