@@ -1,4 +1,4 @@
-"""The directory of the embedded store: who may use it, its locks, and a path to its socket that is short enough.
+"""The directory of the embedded store: who may use it, and its locks.
 
 It is 0700, and that is the store's only guard: there is no password, and the socket lies inside.
 """
@@ -9,7 +9,6 @@ import asyncio
 import fcntl
 import os
 import stat
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -17,10 +16,6 @@ from pathlib import Path
 from typing import Final
 
 from queuey.errors import StartupError
-
-SOCKET_NAME: Final = "valkey.sock"
-SOCKET_PATH_LIMIT: Final = 100
-"""Bytes. The kernel's limit is 107 on Linux and 103 on macOS."""
 
 _POLL: Final = 0.02
 
@@ -63,41 +58,6 @@ def _check(path: Path) -> None:
         )
     if mode & 0o077:
         path.chmod(0o700)
-
-
-class SocketPath:
-    """A path to the store's socket that a client can connect to, however deep the data directory lies.
-
-    The socket itself is always in the data directory, so that every process finds the same one, whatever its
-    environment. Where that path is too long for a socket's address, each process reaches it through a link in
-    a private temporary directory of its own."""
-
-    def __init__(self, data_dir: Path) -> None:
-        self._data_dir = data_dir
-        self._link: Path | None = None
-
-    def open(self) -> None:
-        """Make the link, if one is needed."""
-        if self._link is None and not _fits(self._data_dir / SOCKET_NAME):
-            self._link = Path(tempfile.mkdtemp(prefix="queuey-"), "d")
-            self._link.symlink_to(self._data_dir)
-            if not _fits(self._link / SOCKET_NAME):
-                link = self._link
-                self.close()
-                raise StartupError(f"The path {link} is too long for a socket. Set TMPDIR to a shorter one.")
-
-    def close(self) -> None:
-        if self._link is not None:
-            self._link.unlink(missing_ok=True)
-            self._link.parent.rmdir()
-            self._link = None
-
-    def __str__(self) -> str:
-        return str((self._link or self._data_dir) / SOCKET_NAME)
-
-
-def _fits(path: Path) -> bool:
-    return len(os.fsencode(path)) <= SOCKET_PATH_LIMIT
 
 
 class FileLock:

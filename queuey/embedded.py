@@ -20,19 +20,17 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from hiredis import ReplyError
 
 from queuey import aof
-from queuey.data_dir import FileLock, SocketPath, exclusively, prepare
+from queuey.data_dir import FileLock, exclusively, prepare
 from queuey.errors import StartupError
 from queuey.memory_limit import memory_limit
 from queuey.store_process import LOG_NAME, Fsync, StoreProcess, command_line, find_binary, stronger
+from queuey.store_socket import SocketPath, ask, server_info
 
 MEMORY_SHARE: Final = 0.6
 LOCK_PATIENCE: Final = 30.0
@@ -170,12 +168,13 @@ class EmbeddedStore:
                     await self._launch()
                 finally:
                     self._server_lock.release()
-            with suppress(RedisError, OSError):
+            with suppress(ReplyError, OSError):
                 # Patiently: while it loads, the server looks at its connections every 1024 commands only.
-                info: dict[str, Any] = await self._command("INFO", "server", "persistence", timeout=ANSWER_PATIENCE)
-                if not info["loading"]:
-                    await self._settle(int(info["process_id"]))
-                return not info["loading"]
+                info = await server_info(str(self._socket), ANSWER_PATIENCE)
+                if info["loading"] != "0":
+                    return False
+                await self._settle(int(info["process_id"]))
+                return True
             await asyncio.sleep(POLL)
         if self._child is not None:
             self._child.kill()
@@ -206,11 +205,13 @@ class EmbeddedStore:
 
     async def _settle(self, pid: int) -> None:
         """See to it that the server syncs as every user asked."""
-        config: dict[str, str] = await self._command("CONFIG", "GET", "appendfsync", "maxmemory")
+        path = str(self._socket)
+        reply = await ask(path, "CONFIG", "GET", "appendfsync", "maxmemory", patience=COMMAND_TIMEOUT)
+        config = dict(zip(reply[::2], reply[1::2], strict=True))
         running = config["appendfsync"]
         asked = stronger(running, self._asked_fsync())
         if asked != running:
-            await self._command("CONFIG", "SET", "appendfsync", asked)
+            await ask(path, "CONFIG", "SET", "appendfsync", asked, patience=COMMAND_TIMEOUT)
             self._tell("store_fsync_raised", pid=pid, before=running, after=asked)
         self._users_lock.note = asked
         self._pid = pid
@@ -243,11 +244,14 @@ class EmbeddedStore:
 
     async def _until_gone(self) -> None:
         """Hold a connection open: its end is the server's."""
-        with suppress(OSError):
-            reader, writer = await asyncio.open_unix_connection(str(self._socket))
+        path = str(self._socket)
+        with suppress(ReplyError, OSError):
+            reader, writer = await asyncio.open_unix_connection(path)
             try:
-                while await reader.read(1024):
-                    pass
+                info = await server_info(path, ANSWER_PATIENCE)
+                if info["process_id"] == str(self._pid):  # else it was replaced before it was watched
+                    while await reader.read(1024):
+                        pass
             finally:
                 writer.close()
 
@@ -265,8 +269,7 @@ class EmbeddedStore:
     async def _shut_down(self) -> None:
         pid: int | None = None
         deadline = time.monotonic() + SHUTDOWN_PATIENCE
-        gone = await self._gone(patience=0)
-        if gone:
+        if gone := await self._gone(patience=0):
             return
         while not gone and time.monotonic() < deadline:
             pid = await self._ask_to_end() or pid  # again, since one that has just been started does not listen
@@ -281,11 +284,13 @@ class EmbeddedStore:
 
     async def _ask_to_end(self) -> int | None:
         """Returns its process id, when it answers."""
+        path = str(self._socket)
         pid: int | None = None
-        with suppress(RedisError, OSError):
-            pid = int((await self._command("INFO", "server"))["process_id"])
-        with suppress(RedisError, OSError):
-            await self._command("SHUTDOWN", "NOSAVE")  # syncs the append-only file; answers by hanging up
+        with suppress(ReplyError, OSError):
+            pid = int((await server_info(path, COMMAND_TIMEOUT))["process_id"])
+        with suppress(ReplyError, OSError):
+            # It syncs the append-only file, whatever the policy, and answers by hanging up.
+            await ask(path, "SHUTDOWN", "NOSAVE", patience=COMMAND_TIMEOUT)
         return pid
 
     def _terminate(self, pid: int | None) -> None:
@@ -309,18 +314,6 @@ class EmbeddedStore:
         return True
 
     # Small things
-
-    async def _command(self, *words: str, timeout: float | None = None) -> Any:
-        """One command on a connection of its own: what a pooled one says of a dead server is out of date."""
-        client = Redis(
-            unix_socket_path=str(self._socket),
-            socket_timeout=timeout or COMMAND_TIMEOUT,
-            socket_connect_timeout=timeout or COMMAND_TIMEOUT,
-            retry=Retry(NoBackoff(), 0),
-            decode_responses=True,
-        )
-        async with client:
-            return await client.execute_command(*words)  # type: ignore[no-untyped-call]
 
     def _tell(self, event: str, **fields: object) -> None:
         if self._on_event is not None:

@@ -9,8 +9,9 @@ from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Final, Literal
 
-from queuey.data_dir import SOCKET_NAME, FileLock
+from queuey.data_dir import FileLock
 from queuey.errors import StartupError
+from queuey.store_socket import SOCKET_NAME
 
 Fsync = Literal["always", "everysec", "no"]
 STRENGTH: Final[tuple[Fsync, ...]] = ("no", "everysec", "always")
