@@ -7,7 +7,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,39 @@ class OtherUser:
         await self._process.wait()
         await self._reading
         self._process.stdin.close()
+
+
+@asynccontextmanager
+async def users(default: Path) -> AsyncIterator[Callable[..., User]]:
+    """Makes users, of one data directory unless told. Afterwards none of their servers may be left."""
+    made: list[User] = []
+
+    def make(data_dir: Path = default, **options: Any) -> User:
+        made.append(User(data_dir, **options))
+        return made[-1]
+
+    yield make
+    pids = [user.store.pid for user in made]
+    for user in made:
+        await user.stop()
+    assert [pid for pid in pids if pid is not None and alive(pid)] == []
+
+
+@asynccontextmanager
+async def other_users(default: Path) -> AsyncIterator[Callable[..., OtherUser]]:
+    """The same for users in processes of their own. What they leave behind is killed."""
+    made: list[OtherUser] = []
+
+    def make(data_dir: Path = default, fsync: Fsync = "always") -> OtherUser:
+        made.append(OtherUser(data_dir, fsync))
+        return made[-1]
+
+    yield make
+    for other in made:
+        await other.kill()
+        if other.server_pid and alive(other.server_pid):
+            os.kill(other.server_pid, signal.SIGKILL)
+            await until_dead(other.server_pid)
 
 
 async def command(url: str, *words: str) -> Any:

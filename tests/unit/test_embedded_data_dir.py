@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from queuey import data_dir
-from queuey.data_dir import FileLock, SocketPath, exclusively, prepare
+from queuey.data_dir import FileLock, exclusively, prepare
 from queuey.errors import StartupError
+from queuey.store_socket import SOCKET_PATH_LIMIT, SocketPath
 
 
 def mode(path: Path) -> int:
@@ -83,7 +83,7 @@ def test_a_long_path_is_reached_through_a_link(tmp_path: Path) -> None:
     path = SocketPath(deep)
     path.open()
     link = Path(str(path)).parent
-    assert len(str(path)) <= data_dir.SOCKET_PATH_LIMIT
+    assert len(str(path)) <= SOCKET_PATH_LIMIT
     assert link.resolve() == deep
     assert mode(link.parent) == 0o700
     path.close()

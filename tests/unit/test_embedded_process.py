@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from queuey import embedded, memory_limit, store_process
+from queuey.data_dir import FileLock
 from queuey.embedded import EmbeddedStore, backoff
 from queuey.errors import StartupError
-from queuey.store_process import command_line, find_binary, stronger
+from queuey.store_process import StoreProcess, command_line, find_binary, stronger
 
 GIB = 1 << 30
 
@@ -110,6 +111,40 @@ def test_a_platform_without_a_binary_is_told_what_to_do(
     monkeypatch.setattr(store_process, "files", files)
     with pytest.raises(StartupError, match="--redis redis://"):
         find_binary()
+
+
+def run(folder: Path, *command: str) -> StoreProcess:
+    lock = FileLock(folder / "server.lock")
+    assert lock.try_acquire()
+    try:
+        process = StoreProcess(command, folder, lock)
+    finally:
+        lock.release()
+    process.reap()
+    return process
+
+
+def test_the_server_gets_no_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUEUEY_API_KEY", "secret")
+    assert "secret" not in run(tmp_path, "/usr/bin/env").log()
+
+
+def test_only_its_own_part_of_the_log_is_read(tmp_path: Path) -> None:
+    (tmp_path / "valkey.log").write_text("before # old\n")
+    process = run(tmp_path, "/bin/sh", "-c", "echo 'M # Memory overcommit'; echo 'M * fine'; echo 'M # bad'; exit 3")
+    assert process.returncode == 3
+    assert process.log().startswith("M # Memory")
+    assert process.complaints() == "bad"
+
+
+@pytest.mark.parametrize(("said", "complaints"), [("", "it logged nothing"), ("a\nb\nc\nd", "b c d")])
+def test_without_warnings_its_last_words_are_told(tmp_path: Path, said: str, complaints: str) -> None:
+    assert run(tmp_path, "/bin/sh", "-c", f"printf '{said}'").complaints() == complaints
+
+
+def test_a_program_that_is_missing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="/nowhere"):
+        run(tmp_path, "/nowhere")
 
 
 def test_restarts_slow_down_to_a_limit() -> None:
