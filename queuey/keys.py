@@ -73,6 +73,9 @@ class ShardKeys:
     def stats(self) -> str:
         return self.base + "stats"
 
+    def stats_minute(self, minute: int) -> str:
+        return f"{self.base}stats:{minute}"
+
 
 def cancel_channel(prefix: str = DEFAULT_PREFIX) -> str:
     """The channel on which the cancel script names running jobs that were flagged."""

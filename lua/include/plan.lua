@@ -48,7 +48,7 @@ local function wake(queue) plan.wake[queue] = true end
 local function count(now, name, by)
   if by == 0 then return end
   hincr(stats_key, name, by)
-  hincr(stats_key .. ':' .. math.floor(now / 60000), name, by)
+  hincr(stats_minute_key(math.floor(now / 60000)), name, by)
 end
 
 local function in_chunks(command, key, list)
@@ -58,6 +58,7 @@ local function in_chunks(command, key, list)
 end
 
 local function commit()
+  local by_minute = stats_minute_key('')
   for first = 1, #plan.set, 4000 do
     redis.call('MSET', unpack(plan.set, first, math.min(first + 3999, #plan.set)))
   end
@@ -68,9 +69,7 @@ local function commit()
   for key, fields in pairs(plan.hincr) do
     for field, by in pairs(fields) do
       local value = redis.call('HINCRBY', key, field, by)
-      if value == by and key ~= stats_key and string.sub(key, 1, #stats_key) == stats_key then
-        redis.call('EXPIRE', key, 7200)
-      end
+      if value == by and string.sub(key, 1, #by_minute) == by_minute then redis.call('EXPIRE', key, 7200) end
     end
   end
   for first = 1, #plan.del, 4000 do

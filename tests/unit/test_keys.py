@@ -19,6 +19,7 @@ NAMES = {
     "claim": (("c1",), "claim:c1"),
     "queue": (("mail",), "queue:mail"),
     "wake": (("mail",), "wake:mail"),
+    "stats_minute": (("30000000",), "stats:30000000"),
     "selftest": (("list",), "selftest:list"),
     "queues": (None, "queues"),
     "workers": (None, "workers"),

@@ -1,0 +1,255 @@
+"""Each Lua script's header against its use, and the rules that all scripts keep."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from queuey import broker
+from queuey.broker import Broker
+from queuey.keys import ShardKeys
+from queuey.scripts import lua_folder, read_scripts
+
+FOLDER = lua_folder()
+ROOT = Path(__file__).parents[2]
+TEXTS = {path.stem: path.read_text() for path in sorted(FOLDER.glob("*.lua"))}
+INCLUDES = {path.stem: path.read_text() for path in sorted((FOLDER / "include").glob("*.lua"))}
+EXPANDED = read_scripts(FOLDER)
+BY_BROKER = sorted(TEXTS.keys() - {"selftest"})
+"""`selftest` is called by queuey.selfcheck, before there is a Broker."""
+
+KEYS_LINE = "KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created\n"
+READ_ONLY = {"get", "list", "stats"}
+TAKES_MEMORY = {"enqueue", "replay"}
+WRITES = {
+    *("MSET", "SET", "DEL", "EXPIRE", "RPUSH", "LPUSH", "LPOP", "SADD", "SREM", "HSET", "HSETNX", "HINCRBY", "HDEL"),
+    *("ZADD", "ZREM"),
+}
+NO_STATUS = {
+    *(
+        "high",
+        "default",
+        "low",
+        "paused",
+        "guard_",
+        "guard_default",
+        "guard_low",
+        "dead_bytes",
+        "done_bytes",
+        "format",
+        "shards",
+    ),
+    *(
+        "tombstones_",
+        "tombstones_high",
+        "tombstones_default",
+        "tombstones_low",
+        "skipped",
+        "young",
+        "deferred",
+        "claimed",
+    ),
+    *("ready", "scheduled", "running", "dead", "finished"),
+}
+"""Words in quotes that name a lane, a field of a hash, a place, or what `examine` tells `take`."""
+
+
+def header(name: str) -> str:
+    match = re.search(r"--\[=\[ (.*?) \]=\]", TEXTS[name], re.DOTALL)
+    assert match, f"{name} has no header"
+    return match[1]
+
+
+def section(name: str, title: str) -> str:
+    """A section of a header, such as Reply, without the next one."""
+    match = re.search(rf"^{re.escape(title)} +(.*?)(?=^[A-Z]|\Z)", header(name), re.DOTALL | re.MULTILINE)
+    assert match, f"{name} has no {title}"
+    return match[1]
+
+
+def code(text: str) -> str:
+    """A script without its header and its comments."""
+    return re.sub(r"--.*", "", re.sub(r"--\[=\[.*?\]=\]", "", text, flags=re.DOTALL))
+
+
+def commands(text: str) -> set[str]:
+    return set(re.findall(r"(?:redis\.call|in_chunks)\('([A-Z]+)'", code(text)))
+
+
+def documented(name: str) -> set[str]:
+    """The status words of a header: those in quotes in what it says of its reply."""
+    return set(re.findall(r"'([a-z_]+)(?: <[^>]*>)?'", section(name, "Reply")))
+
+
+# --- headers -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_first_line_says_how_it_may_run(name: str) -> None:
+    flags = "" if name in TAKES_MEMORY else " flags=no-writes" if name in READ_ONLY else " flags=allow-oom"
+    assert TEXTS[name].split("\n")[0] == f"#!lua{flags}"
+    assert bool(commands(EXPANDED[name]) & WRITES) != (name in READ_ONLY) or name == "selftest"
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_header_has_all_its_parts(name: str) -> None:
+    assert TEXTS[name].split("\n")[1].startswith(f"--[=[ {name}: ")
+    assert KEYS_LINE in header(name)
+    for title in ("ARGV[1]", "Reply", "Errors"):
+        assert section(name, title).strip()
+    assert section(name, "ARGV[1]").startswith("msgpack [")
+    assert section(name, "Reply").startswith("msgpack ")
+
+
+STATUS_WORDS = {
+    "enqueue": {"new", "duplicate", "full", "too_many_queues"},
+    "extend": {"ok", "lost", "cancelled"},
+    "complete": {"ok", "lost"},
+    "fail": {"retry", "dead", "cancelled", "lost"},
+    "release": {"ok", "lost"},
+    "cancel": {"cancelled", "cancelling", "finished", "missing"},
+    "reap": {"retry", "dead", "cancelled", "orphan"},
+    "replay": {"ok", "duplicate", "missing"},
+    "pause": {"ok", "too_many_queues"},
+    "resume": {"ok", "not_paused"},
+}
+"""As docs/protocol.md has them; a client may switch on each."""
+
+
+@pytest.mark.parametrize("name", BY_BROKER)
+def test_documented_status_words_are_those_of_the_code(name: str) -> None:
+    quoted = set(re.findall(r"'([a-z_]{2,}) ?'", re.sub(r"(count|hincr|answered)\([^)\n]*", "", code(TEXTS[name]))))
+    expected = STATUS_WORDS.get(name, set())
+    assert expected <= quoted
+    assert quoted - NO_STATUS <= expected
+    if expected:
+        assert documented(name) == expected
+
+
+@pytest.mark.parametrize("name", STATUS_WORDS)
+def test_the_brokers_docstring_names_the_same_words(name: str) -> None:
+    method = getattr(Broker, name)
+    returned = getattr(broker, str(inspect.signature(method).return_annotation), None)
+    text = (method.__doc__ or "") + (returned.__doc__ or "" if inspect.isclass(returned) else "")
+    named = set(re.findall(r"`([a-z_]+)(?: <[^>]*>)?`", text))
+    assert STATUS_WORDS[name] <= set(re.findall(r"[a-z_]+", text))
+    assert named - set(inspect.signature(method).parameters) - {"outcomes"} <= STATUS_WORDS[name]
+
+
+# --- one script, one method, one test file -----------------------------------------------------------------------
+
+
+def test_the_broker_has_one_method_for_each_script() -> None:
+    called = re.findall(r'self\._call\(\s*\w+,\s*"(\w+)"', inspect.getsource(broker))
+    assert sorted(called) == BY_BROKER
+    for name in BY_BROKER:
+        assert f'"{name}"' in inspect.getsource(getattr(Broker, name))
+    assert '"selftest"' in (ROOT / "queuey" / "selfcheck.py").read_text()
+
+
+@pytest.mark.parametrize("name", BY_BROKER)
+def test_each_script_has_a_test_file(name: str) -> None:
+    text = (ROOT / "tests" / "redis" / f"test_{name}.py").read_text()
+    assert text.startswith(f'"""{name}: ')
+    assert f"broker.{name}(" in text or f"rig.{name}(" in text
+
+
+# --- keys --------------------------------------------------------------------------------------------------------
+
+
+def lua_names() -> dict[str, str]:
+    """What keys.lua says of each key, with an argument shown as `*`."""
+    text = INCLUDES["keys"]
+    names = {
+        name: re.sub(r"'([^']*)'|\w+", lambda match: "*" if match[1] is None else match[1], rest).replace(" .. ", "")
+        for name, rest in re.findall(
+            r"^local function (\w+)_key\([^)]*\) return base \.\. (.*) end$", text, re.MULTILINE
+        )
+    }
+    for targets, values in re.findall(r"^local ([\w, ]+_key) = (base .*)$", text, re.MULTILINE):
+        for target, value in zip(targets.split(", "), values.split(", "), strict=True):
+            names[target.removesuffix("_key")] = value.removeprefix("base .. '").removesuffix("'")
+    return names
+
+
+def python_names() -> dict[str, str]:
+    keys = ShardKeys(5)
+    names = {}
+    for name in dir(ShardKeys):
+        value = getattr(keys, name)
+        if not name.startswith("_") and name not in ("anchors", "base", "shard"):
+            text = value(*"*" * len(inspect.signature(value).parameters)) if callable(value) else value
+            names[name] = text.removeprefix(keys.base)
+    return names
+
+
+def test_key_names_are_spelled_alike_in_both_languages() -> None:
+    assert lua_names() == python_names()
+
+
+@pytest.mark.parametrize("name", [*TEXTS, *(f"include/{name}" for name in INCLUDES if name != "keys")])
+def test_no_script_spells_a_key(name: str) -> None:
+    text = code((FOLDER / f"{name}.lua").read_text())
+    assert not re.search(r"\bbase\b|KEYS", text)
+    if name != "list":  # its places have the names of some keys
+        prefixes = "|".join(re.escape(key.split("*")[0]) for key in lua_names().values())
+        assert not re.search(f"'({prefixes})'", text)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "queuey").rglob("*.py")), ids=lambda path: path.stem)
+def test_no_other_module_spells_a_key(path: Path) -> None:
+    if path.name == "keys.py":
+        return
+    prefixes = tuple(key.split("*")[0] for key in lua_names().values() if "*" in key)
+    tree = ast.parse(path.read_text())
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            assert not node.value.endswith(prefixes), f"line {node.lineno} spells a key: use queuey.keys"
+            assert "queuey:{" not in node.value, f"line {node.lineno} spells a key: use queuey.keys"
+
+
+# --- rules that all keep -----------------------------------------------------------------------------------------
+
+
+def test_the_self_test_runs_each_command_and_no_other() -> None:
+    used = set().union(*(commands(text) for text in EXPANDED.values()))
+    assert set(re.findall(r"try\('([A-Z]+)'", TEXTS["selftest"])) == used
+
+
+def test_no_command_is_hidden_from_the_self_test() -> None:
+    for name, text in {**TEXTS, **INCLUDES}.items():
+        calls = re.findall(r"redis\.(\w+)\((.)", code(text))
+        hidden = [(function, first) for function, first in calls if function != "error_reply" and first != "'"]
+        assert hidden == {"plan": [("call", "c")], "selftest": [("pcall", "c")]}.get(name, [])
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_what_no_script_may_do(name: str) -> None:
+    text = code(EXPANDED[name])
+    assert "math.random" not in text, "it repeats after every restart of the store"
+    assert "cjson" not in text, "it rounds numbers and turns [] into {}"
+    assert re.findall(r"ARGV\[\d+\]|#?ARGV", text) == ["ARGV[1]"]
+    assert re.findall(r"KEYS\[\d+\]|#?KEYS", text) in ([], ["KEYS[1]"])
+    assert ("'TIME'" in text) == ("--@include now" in TEXTS[name] or name == "selftest"), "the clock has one home"
+    assert not re.search(r"\bwhile true\b|\brepeat\b|\bgoto\b", text), "every loop is bounded"
+
+
+def test_every_include_is_there_and_used() -> None:
+    used = [included for text in TEXTS.values() for included in re.findall(r"^--@include (\w+)$", text, re.MULTILINE)]
+    assert set(used) == set(INCLUDES)
+    assert not [name for name, text in EXPANDED.items() if "--@include" in text]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_nothing_is_written_before_everything_is_checked(name: str) -> None:
+    """A script that plans its writes does none above commit(), but for the pops of claim, which come right before."""
+    if "--@include plan" not in TEXTS[name]:
+        return
+    before = code(TEXTS[name]).split("commit()")[0]
+    written = commands(before) & WRITES
+    assert written == ({"LPOP"} if name == "claim" else set())
