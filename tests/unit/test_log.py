@@ -23,7 +23,7 @@ EVIL = "a\r\nb\x00c\x1b[31md\x9be\u2028f\u202eg\x7f"
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
     """Leave logging as it was found."""
-    names = ["", "uvicorn", "redis", "asyncio", "concurrent", "pebble", "mine"]
+    names = ["", "uvicorn", "redis", "asyncio", "concurrent", "mine"]
     levels = {name: logging.getLogger(name).level for name in names}
     handlers = list(logging.getLogger().handlers)
     yield
