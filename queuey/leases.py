@@ -11,7 +11,6 @@ from typing import Final, Protocol
 
 from queuey import log
 from queuey.broker import MAX_BATCH, Broker
-from queuey.errors import QueueyError
 
 JOIN_SECONDS: Final = 5.0
 
@@ -74,11 +73,11 @@ class LeaseKeeper:
                 runner.run(broker.close())
 
     async def _renew(self, broker: Broker) -> float:
-        """Returns the seconds until the next renewal."""
+        """Returns the seconds until the next renewal. Nothing may end the thread: every lease hangs on it."""
         try:
             await self.renew_once(broker, time.monotonic())
-        except QueueyError as error:
-            logger.warning("renewal_failed", error=error.message, jobs=len(self._held))
+        except Exception as error:
+            logger.warning("renewal_failed", error=str(error), jobs=len(self._held))
             return min(1.0, self._lease / 10)
         return self._lease / 3
 
