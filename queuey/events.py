@@ -35,9 +35,9 @@ class CancelListener:
             try:
                 async with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:
                     await pubsub.subscribe(self._channel)
+                    pause = RETRY_FIRST
                     async for message in pubsub.listen():
-                        pause = RETRY_FIRST
-                        self._on_cancel(message["data"].decode())
+                        self._on_cancel(message["data"].decode(errors="replace"))
             except (redis_errors.RedisError, OSError) as error:
                 logger.debug("cancel_listener_lost", error=str(error))
             await asyncio.sleep(pause)
