@@ -1,0 +1,63 @@
+"""What a fault is."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from random import Random
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from tests.faults.calls import Caller
+    from tests.faults.invariants import Evidence
+    from tests.faults.rig import Rig, Setup
+
+
+class Fault:
+    """One kind of mishap. A round makes one, from its own seeded `rng`, and calls the methods in this order."""
+
+    name: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Programs that it wants, as they stand on the PATH."""
+    replays: ClassVar[bool] = True
+    """Whether clients may replay dead jobs meanwhile."""
+    clock_moves: ClassVar[bool] = False
+    """It sets the store's clock, so that times in the store prove nothing."""
+
+    def __init__(self, rng: Random) -> None:
+        self.rng = rng
+        self.hold = rng.uniform(0.3, 0.8)
+        """Seconds between `inject` and `heal`."""
+
+    @classmethod
+    def missing(cls) -> list[str]:
+        """What it needs and is not here."""
+        return [tool for tool in cls.needs if shutil.which(tool) is None]
+
+    def prepare(self, setup: Setup) -> None:
+        """Change what will be started."""
+
+    async def inject(self, rig: Rig, caller: Caller) -> str:
+        """Make it happen, while jobs are in flight. Returns what was hit, for the ledger and the report."""
+        raise NotImplementedError
+
+    async def heal(self, rig: Rig) -> None:
+        """Put right what does not mend by itself. The round then waits until store and replicas answer."""
+
+    def expect(self, evidence: Evidence) -> Iterator[str]:
+        """What this fault must have done, or must not have, beyond the invariants. Yields what is wrong."""
+        yield from ()
+
+
+def no_crashes(evidence: Evidence) -> Iterator[str]:
+    """For faults that no running job may pay for with a crash."""
+    for job_id, _, stored in evidence.pairs():
+        if stored.number("x"):
+            yield f"{job_id} has {stored.number('x')} crashes, and no lease should have lapsed"
+
+
+def every_call_answered(evidence: Evidence) -> Iterator[str]:
+    """For faults that no client may notice."""
+    for answer in evidence.history.answers:
+        if answer.outcome != "ok" and answer.code not in ("404", "409"):
+            yield f"the {answer.operation} of {answer.job or 'dead jobs'} got {answer.outcome} ({answer.code})"

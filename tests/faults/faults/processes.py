@@ -1,0 +1,68 @@
+"""Faults of the server's processes."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from random import Random
+
+from tests.faults.calls import Caller
+from tests.faults.faults.base import Fault, no_crashes
+from tests.faults.invariants import Evidence
+from tests.faults.rig import Replica, Rig
+
+
+class KillServer(Fault):
+    """SIGKILL of a replica while it runs jobs; sometimes of another one soon after."""
+
+    name = "kill-server"
+
+    async def inject(self, rig: Rig, caller: Caller) -> str:
+        victims = [rig.busiest()]
+        if self.rng.random() < 0.3:
+            victims.append(next(replica for replica in rig.replicas if replica is not victims[0]))
+        killed = []
+        for victim in victims:
+            killed.append(f"replica {victim.number}, pid {victim.pid}")
+            victim.send(signal.SIGKILL)
+            await asyncio.sleep(self.rng.uniform(0.0, 0.2))
+        return "; ".join(killed)
+
+
+class StopServer(Fault):
+    """SIGSTOP of a replica for longer than its leases last, then SIGCONT: it goes on as if nothing had been."""
+
+    name = "stop-server"
+
+    def __init__(self, rng: Random) -> None:
+        super().__init__(rng)
+        self.hold = 0.0
+        self._victim: Replica | None = None
+
+    async def inject(self, rig: Rig, caller: Caller) -> str:
+        self._victim = rig.busiest()
+        self._victim.send(signal.SIGSTOP)
+        self.hold = rig.timing.lease * self.rng.uniform(1.4, 2.0)
+        return f"replica {self._victim.number} for {self.hold:.1f} s"
+
+    async def heal(self, rig: Rig) -> None:
+        if self._victim is not None:
+            self._victim.send(signal.SIGCONT)
+
+
+class TerminateServer(Fault):
+    """SIGTERM of a replica: it drains, gives back what it cannot finish, and no job pays for it."""
+
+    name = "terminate-server"
+
+    async def inject(self, rig: Rig, caller: Caller) -> str:
+        victim = rig.busiest()
+        victim.send(signal.SIGTERM)
+        if twice := self.rng.random() < 0.3:
+            await asyncio.sleep(self.rng.uniform(0.02, 0.3))
+            victim.send(signal.SIGTERM)
+        return f"replica {victim.number}{', twice' if twice else ''}"
+
+    def expect(self, evidence: Evidence) -> Iterator[str]:
+        yield from no_crashes(evidence)

@@ -1,0 +1,97 @@
+"""Faults of the store's process and of what it is asked to do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+from random import Random
+
+from redis.exceptions import RedisError
+
+from tests.faults.calls import Caller
+from tests.faults.faults.base import Fault, every_call_answered, no_crashes
+from tests.faults.invariants import Evidence
+from tests.faults.rig import Rig
+
+
+class KillStore(Fault):
+    """SIGKILL of the embedded store, sometimes twice. The replicas start it again, and nobody's lease is lost."""
+
+    name = "kill-store"
+
+    async def inject(self, rig: Rig, caller: Caller) -> str:
+        pids = [await rig.kill_store()]
+        if self.rng.random() < 0.3:
+            await asyncio.sleep(self.rng.uniform(0.2, 0.6))
+            pids.append(await rig.kill_store())
+        return f"pid {pids}"
+
+    def expect(self, evidence: Evidence) -> Iterator[str]:
+        yield from no_crashes(evidence)
+
+
+class KillStoreInRewrite(Fault):
+    """SIGKILL of the embedded store while it rewrites its append-only file."""
+
+    name = "kill-store-in-rewrite"
+
+    async def inject(self, rig: Rig, caller: Caller) -> str:
+        delay = self.rng.choice((0, 1000, 5000))  # µs per key: the rewrite takes some time, or is through at once
+        await rig.store.config_set("rdb-key-save-delay", delay)
+        await rig.store.bgrewriteaof()
+        await asyncio.sleep(self.rng.uniform(0.0, 0.3))
+        under_way = (await rig.store.info("persistence"))["aof_rewrite_in_progress"]
+        pid = await rig.kill_store()
+        return f"pid {pid}, {'during' if under_way else 'after'} the rewrite"
+
+    def expect(self, evidence: Evidence) -> Iterator[str]:
+        yield from no_crashes(evidence)
+
+
+class FlushScripts(Fault):
+    """SCRIPT FLUSH, several times: nobody notices."""
+
+    name = "flush-scripts"
+
+    async def inject(self, rig: Rig, caller: Caller) -> str:
+        times = self.rng.randint(1, 4)
+        for _ in range(times):
+            await rig.store.script_flush()
+            await asyncio.sleep(self.rng.uniform(0.0, 0.2))
+        return f"{times} times"
+
+    def expect(self, evidence: Evidence) -> Iterator[str]:
+        yield from no_crashes(evidence)
+        yield from every_call_answered(evidence)
+
+
+class BusyScript(Fault):
+    """Another client's script never ends. The store answers BUSY, until SCRIPT KILL."""
+
+    name = "busy-script"
+
+    def __init__(self, rng: Random) -> None:
+        super().__init__(rng)
+        self.hold = rng.uniform(0.8, 2.5)
+        self._endless: asyncio.Task[None] | None = None
+
+    async def inject(self, rig: Rig, caller: Caller) -> str:
+        await rig.store.config_set("busy-reply-threshold", 50)
+        self._endless = asyncio.create_task(_run_endless_script(rig))
+        return f"for {self.hold:.1f} s"
+
+    async def heal(self, rig: Rig) -> None:
+        async with asyncio.timeout(5):
+            while self._endless is not None and not self._endless.done():
+                with suppress(RedisError):  # NOTBUSY, when it has not begun yet
+                    await rig.store.script_kill()
+                await asyncio.sleep(0.02)
+
+    def expect(self, evidence: Evidence) -> Iterator[str]:
+        yield from no_crashes(evidence)
+
+
+async def _run_endless_script(rig: Rig) -> None:
+    with suppress(RedisError):  # it is killed, and says so
+        await rig.store.eval("while true do end", 0)

@@ -1,0 +1,94 @@
+"""The App of the fault suite: one deed, done in the event loop, in a thread or in a process, and put into the ledger.
+
+The ledger's path is in the environment, so that child processes write to it too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from queuey import App, Context
+from tests.faults.ledger import Ended, How, Ledger, Started, now
+
+LEDGER: Final = "FAULTS_LEDGER"
+PATH: Final = f"{__name__}:app"
+TYPES: Final = ("loop", "thread", "process")
+
+app = App()
+
+
+class Deed(Struct, omit_defaults=True):
+    """`take`: seconds, spent waiting. `fails`: the first attempts fail, so many. `block`: seconds for which the whole
+    thread is held. `kill`: instead of failing, the process that runs the handler dies."""
+
+    take: float = 0.0
+    fails: int = 0
+    block: float = 0.0
+    kill: bool = False
+
+
+class Failing(Exception):
+    """What a deed raises that is told to fail."""
+
+
+@cache
+def _ledger() -> Ledger:
+    return Ledger(Path(os.environ[LEDGER]))
+
+
+@contextmanager
+def _attempt(ctx: Context) -> Iterator[None]:
+    pid = os.getpid()
+    _ledger().write(Started(now(), ctx.job_id, ctx.type, ctx.attempt, ctx.token, pid))
+    how: How = "stopped"
+    try:
+        yield
+        how = "ok"
+    except Failing:
+        how = "failed"
+        raise
+    finally:
+        _ledger().write(Ended(now(), ctx.job_id, ctx.token, how, pid))
+
+
+def _finish(deed: Deed, ctx: Context) -> dict[str, str]:
+    """The token is a part of the result, so that the store tells whose result it took."""
+    time.sleep(deed.block)
+    if ctx.attempt <= deed.fails:
+        if deed.kill:
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise Failing(f"attempt {ctx.attempt} of {deed.fails} that fail")
+    return {"token": ctx.token}
+
+
+@app.job("loop")
+async def in_loop(deed: Deed, ctx: Context) -> dict[str, str]:
+    with _attempt(ctx):
+        await asyncio.sleep(deed.take)
+        return _finish(deed, ctx)
+
+
+def _plain(deed: Deed, ctx: Context) -> dict[str, str]:
+    with _attempt(ctx):
+        time.sleep(deed.take)
+        return _finish(deed, ctx)
+
+
+@app.job("thread")
+def in_thread(deed: Deed, ctx: Context) -> dict[str, str]:
+    return _plain(deed, ctx)
+
+
+@app.job("process", run_in="process")
+def in_process(deed: Deed, ctx: Context) -> dict[str, str]:
+    return _plain(deed, ctx)

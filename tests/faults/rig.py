@@ -1,0 +1,346 @@
+"""The real system, started for one round: replicas of `queuey serve`, their store, and what stands between."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+from redis.exceptions import RedisError
+
+from queuey.scripts import read_scripts
+from queuey.shards import connect
+from queuey.store_process import Fsync
+from queuey.store_socket import SOCKET_NAME
+from tests.faults import handlers
+from tests.faults.ledger import Ledger, Moment, Tail, now
+from tests.faults.proxy import Proxy
+from tests.faults.store import ExternalStore
+from tests.support.store import free_port
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+START_PATIENCE: Final = 30.0
+STOP_PATIENCE: Final = 15.0
+POLL: Final = 0.03
+QUEUES: Final = ("default", "other")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Settings of the replicas, in seconds: short, so that a round is."""
+
+    lease: float = 2.0
+    reap_interval: float = 0.25
+    reap_delay_max: float = 0.3
+    backoff_base: float = 0.1
+    backoff_cap: float = 0.4
+    drain_timeout: float = 0.5
+    grace: float = 0.5
+    concurrency: int = 10
+
+    def flags(self) -> list[str]:
+        flags = []
+        for name in self.__dataclass_fields__:
+            flags += [f"--{name.replace('_', '-')}", str(getattr(self, name))]
+        return flags
+
+
+@dataclass
+class Setup:
+    """What is started. A fault's `prepare` and a variant of the system change it before the start."""
+
+    folder: Path
+    """Everything of this round is in it. Its path must be short, for the sockets in it."""
+    replicas: int = 2
+    external: bool = False
+    """The store is our own, behind a proxy, and not the private one of the replicas."""
+    fsync: Fsync = "always"
+    lua: Path | None = None
+    """Other scripts than the real ones."""
+    data_dir: Path | None = None
+    """Of the store. None: in `folder`."""
+    store_arguments: list[str] = field(default_factory=list)
+    """More of the command line of an external store."""
+    store_environment: dict[str, str] = field(default_factory=dict)
+    """Of an external store; an embedded one has none."""
+    replica_flags: list[str] = field(default_factory=list)
+    replica_environment: dict[int, dict[str, str]] = field(default_factory=dict)
+    """More variables, by the number of the replica."""
+    timing: Timing = field(default_factory=Timing)
+
+    @property
+    def store_folder(self) -> Path:
+        return self.data_dir or self.folder / "data"
+
+
+class Replica:
+    """One `queuey serve`, started again whenever it ends."""
+
+    def __init__(self, number: int, command: list[str], environment: dict[str, str], log: Path) -> None:
+        self.number = number
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.starts = 0
+        self.unasked_ends: list[int] = []
+        """Exit codes of the times that it ended though nobody had sent it a signal."""
+        self._command = [*command, "--port", str(self.port)]
+        self._environment = environment
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+        self._supervision: asyncio.Task[None] | None = None
+        self._signalled = False
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Start it, and keep it running. Returns before it is ready."""
+        await self._launch()
+        self._supervision = asyncio.create_task(self._supervise())
+
+    async def _launch(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                cwd=ROOT,
+                env=self._environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for the conductor, which then stops everything
+            )
+        self._signalled = False
+        self.starts += 1
+
+    async def _supervise(self) -> None:
+        while True:
+            assert self._process is not None
+            code = await self._process.wait()
+            if not self._signalled:
+                self.unasked_ends.append(code)
+            await asyncio.sleep(0.05)
+            await self._launch()
+
+    def expect_end(self) -> None:
+        """It will end for a reason of the fault's own."""
+        self._signalled = True
+
+    def send(self, number: signal.Signals) -> None:
+        if number in (signal.SIGKILL, signal.SIGTERM):
+            self.expect_end()
+        os.kill(self.pid, number)
+
+    async def answers(self, http: httpx.AsyncClient, path: str = "/readyz") -> bool:
+        try:
+            return (await http.get(self.url + path, timeout=1.0)).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    async def stop(self) -> bool:
+        """End it for good. Returns whether it did so by itself when asked."""
+        if self._supervision is not None:
+            self._supervision.cancel()
+            await asyncio.wait([self._supervision])
+        if self._process is None or self._process.returncode is not None:
+            return True
+        for number in (signal.SIGCONT, signal.SIGTERM):
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+        try:
+            await asyncio.wait_for(self._process.wait(), STOP_PATIENCE)
+        except TimeoutError:
+            self.kill()
+            await self._process.wait()
+            return False
+        return True
+
+    def kill(self) -> None:
+        """The last resort."""
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+
+
+class Rig:
+    """`async with Rig(setup) as rig`: ready when entered, gone when left. `complaints`: what went wrong at its end."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.timing = setup.timing
+        self.ledger = Ledger(setup.folder / "ledger.jsonl")
+        self.complaints: list[str] = []
+        self.http = httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=64))
+        self.external = ExternalStore(setup) if setup.external else None
+        self._socket = setup.store_folder / SOCKET_NAME
+        self._proxy = self._make_proxy() if setup.external else None
+        self._client: Any = None
+        self._tail = Tail(self.ledger.path)
+        self.replicas = [self._make_replica(number) for number in range(setup.replicas)]
+
+    def _make_proxy(self) -> Proxy:
+        texts = read_scripts(self.setup.lua).items()
+        names = {hashlib.sha1(text.encode()).hexdigest(): name for name, text in texts}
+        return Proxy(self.setup.folder / "proxy.sock", self._socket, names)
+
+    def _make_replica(self, number: int) -> Replica:
+        setup = self.setup
+        where = ["--redis", f"unix://{setup.folder / 'proxy.sock'}"] if setup.external else []
+        command = [sys.executable, "-m", "tests.faults.serve", "serve", "--app", handlers.PATH]
+        command += [*where, "--data-dir", str(setup.store_folder), "--fsync", setup.fsync, "--maxmemory", "200MB"]
+        command += ["--queues", ",".join(QUEUES), "--process-slots", "2", "--thread-slots", "4"]
+        command += ["--log-format", "json", *setup.timing.flags(), *setup.replica_flags]
+        # Settings meant for another server must not reach this one.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("QUEUEY_")}
+        environment[handlers.LEDGER] = str(self.ledger.path)
+        if setup.lua is not None:
+            environment["FAULTS_LUA"] = str(setup.lua)
+        environment |= setup.replica_environment.get(number, {})
+        return Replica(number, command, environment, setup.folder / f"replica{number}.log")
+
+    # --- start and stop -------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Rig:
+        try:
+            if self.external is not None:
+                await self.external.start()
+            if self._proxy is not None:
+                self._proxy.start()
+            for replica in self.replicas:
+                await replica.start()
+            await self.ready()
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stop()
+
+    async def _stop(self) -> None:
+        try:
+            stopping = [asyncio.create_task(replica.stop()) for replica in self.replicas]
+            for replica, alone in zip(self.replicas, await asyncio.gather(*stopping), strict=True):
+                if not alone:
+                    self.complaints.append(f"replica {replica.number} did not end within {STOP_PATIENCE:.0f} s")
+                if replica.unasked_ends:
+                    self.complaints.append(f"replica {replica.number} ended by itself: {replica.unasked_ends}")
+        finally:
+            for replica in self.replicas:
+                replica.kill()
+            await self._stop_rest()
+
+    async def _stop_rest(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+        await self.http.aclose()
+        if self._proxy is not None:
+            self._proxy.stop()
+        if self.external is not None:
+            await self.external.stop()
+        self.ledger.close()
+        self.complaints += await end_leftovers(self.setup)
+
+    async def ready(self) -> None:
+        """Wait until the store and every replica answer. Raises TimeoutError."""
+        async with asyncio.timeout(START_PATIENCE):
+            await self.store_answers()
+            for replica in self.replicas:
+                while not await replica.answers(self.http):  # noqa: ASYNC110 - nothing tells when it does
+                    await asyncio.sleep(POLL)
+
+    # --- looking --------------------------------------------------------------------------------------------------
+
+    @property
+    def store(self) -> Any:
+        """A client of the store itself, past the proxy."""
+        if self._client is None:
+            self._client = connect(f"unix://{self._socket}", timeout=10.0, max_connections=4)
+        return self._client
+
+    @property
+    def proxy(self) -> Proxy:
+        """Between the replicas and an external store."""
+        assert self._proxy is not None, "prepare() must ask for an external store"
+        return self._proxy
+
+    async def store_answers(self) -> int:
+        """Wait until the store has loaded its data. Returns its process id. Raises TimeoutError."""
+        async with asyncio.timeout(START_PATIENCE):
+            while True:
+                with suppress(RedisError, OSError):
+                    info = await self.store.info()
+                    if not info["loading"]:
+                        return int(info["process_id"])
+                await asyncio.sleep(POLL)
+
+    def in_flight(self) -> int:
+        """How many attempts of handlers are under way, in processes that live."""
+        return sum(Counter(started.pid for started in self._tail.in_flight() if _lives(started.pid)).values())
+
+    def busiest(self) -> Replica:
+        """The replica with the most attempts under way, those in its child processes not counted."""
+        running = Counter(started.pid for started in self._tail.in_flight())
+        return max(self.replicas, key=lambda replica: running[replica.pid])
+
+    async def until_in_flight(self, count: int = 1, patience: float = 5.0) -> int:
+        """Wait until so many attempts are under way, but no longer than `patience`. Returns how many are."""
+        give_up = time.monotonic() + patience
+        while self.in_flight() < count and time.monotonic() < give_up:  # noqa: ASYNC110 - handlers tell nobody but the ledger
+            await asyncio.sleep(0.005)
+        return self.in_flight()
+
+    def note(self, what: Any, detail: str = "") -> None:
+        self.ledger.write(Moment(now(), what, detail))
+
+    # --- doing ----------------------------------------------------------------------------------------------------
+
+    async def kill_store(self) -> int:
+        """SIGKILL the store. The replicas start an embedded one again, `external.start()` our own."""
+        pid = await self.store_answers()
+        os.kill(pid, signal.SIGKILL)
+        if self.external is not None:
+            await self.external.ended()
+        return pid
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def end_leftovers(setup: Setup, patience: float = 4.0) -> list[str]:
+    """Wait until no process of this round is left, and end those that are after that. Returns complaints."""
+    give_up = time.monotonic() + patience
+    while (left := _leftovers(setup)) and time.monotonic() < give_up:  # noqa: ASYNC110 - they are no children of ours
+        await asyncio.sleep(POLL)
+    for pid in left:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return [f"process {pid} was left behind: {name}" for pid, name in left.items()]
+
+
+def _leftovers(setup: Setup) -> dict[int, str]:
+    """Processes that bear this round's ledger in their environment, or sit in its store's folder. Linux only."""
+    mark = f"{handlers.LEDGER}={setup.folder / 'ledger.jsonl'}".encode()
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            is_ours = mark in (entry / "environ").read_bytes() or (entry / "cwd").resolve() == setup.store_folder
+            state = (entry / "stat").read_text().rsplit(")", 1)[1].split()[0]
+            if is_ours and state != "Z":
+                found[int(entry.name)] = (entry / "comm").read_text().strip()
+    return found

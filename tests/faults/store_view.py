@@ -1,0 +1,156 @@
+"""The whole store, read key by key, for the invariants to be held against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+
+from queuey.records import parse_definition, parse_fields
+
+STATUSES = {"w": "waiting", "r": "running", "s": "succeeded", "d": "dead_letter", "c": "cancelled"}
+TERMINAL = frozenset({"succeeded", "dead_letter", "cancelled"})
+STRINGS = frozenset({"job", "state", "dedupe", "claim"})
+PLACES = frozenset({"ready", "scheduled", "leases", "dead", "done"})
+OTHERS = frozenset({"queue", "queues", "workers", "meta", "stats", "wake"})
+
+
+@dataclass
+class StoredJob:
+    """A job as its two strings tell it. Times in ms by the store's clock."""
+
+    shard: int
+    head: dict[str, str]
+    type: str
+    state: dict[str, str] = field(default_factory=dict)
+    result: Any = None
+    errors: int = 0
+    bytes: int = 0
+    """Of both strings."""
+
+    @property
+    def status(self) -> str:
+        return STATUSES.get(self.state.get("s", "w"), "unknown")
+
+    def number(self, letter: str) -> int:
+        """A number of the state, 0 when it is absent."""
+        return int(self.state.get(letter, 0))
+
+    @property
+    def created_at(self) -> int:
+        return int(self.head.get("c", self.head["r"]))
+
+    @property
+    def ready_at(self) -> int:
+        """When it was last due."""
+        return int(self.state.get("r", self.head["r"]))
+
+    @property
+    def lane(self) -> tuple[int, str, str]:
+        """Shard, queue, priority."""
+        return self.shard, self.head.get("q", "default"), self.head.get("l", "default")
+
+
+@dataclass
+class StoreView:
+    """Every key of the store. Those of places are without the shard's base."""
+
+    jobs: dict[str, StoredJob] = field(default_factory=dict)
+    lone_states: set[str] = field(default_factory=set)
+    """Ids that have a state and no definition."""
+    places: dict[tuple[int, str], list[str]] = field(default_factory=dict)
+    """(shard, key such as `done:default`) -> ids, of lanes, scheduled, leases, dead and done."""
+    dedupe: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """Encoded key -> holder and TTL in ms, -1 = none."""
+    claims: dict[str, int] = field(default_factory=dict)
+    """Claim id -> TTL in ms."""
+    queues: dict[tuple[int, str], dict[str, str]] = field(default_factory=dict)
+    counters: dict[str, int] = field(default_factory=dict)
+    """Summed over the shards."""
+    strangers: list[str] = field(default_factory=list)
+    """Keys that no page of the documentation knows."""
+
+    def unfinished(self) -> list[str]:
+        """Ids that are not in a terminal state."""
+        return [job_id for job_id, job in self.jobs.items() if job.status not in TERMINAL]
+
+
+async def read_store(client: Redis, prefix: str = "queuey") -> StoreView:
+    """Read everything. The store must be at rest, or a job may be seen in two places."""
+    reader: Any = client
+    keys = sorted([raw.decode() async for raw in reader.scan_iter(count=1000)])
+    pipeline = reader.pipeline(transaction=False)
+    for key in keys:
+        _ask(pipeline, key, prefix)
+    replies = iter(await pipeline.execute())
+    view = StoreView()
+    states: dict[str, str] = {}
+    for key in keys:
+        _take(view, states, key, prefix, replies)
+    for job_id, text in states.items():
+        if job_id in view.jobs:
+            _add_state(view.jobs[job_id], text)
+        else:
+            view.lone_states.add(job_id)
+    return view
+
+
+def _parts(key: str, prefix: str) -> tuple[int, str, str]:
+    """Shard, kind of key, and the rest; the kind of a stranger is ''."""
+    start, _, rest = key.partition("}:")
+    shard = start.removeprefix(prefix + ":{")
+    kind, _, argument = rest.partition(":")
+    known = kind in STRINGS or kind in PLACES or kind in OTHERS
+    return (int(shard), kind, argument) if shard.isdecimal() and known else (0, "", key)
+
+
+def _ask(pipeline: Any, key: str, prefix: str) -> None:
+    _, kind, argument = _parts(key, prefix)
+    if kind in STRINGS:
+        pipeline.get(key)
+        pipeline.pttl(key)
+    elif kind == "ready":
+        pipeline.lrange(key, 0, -1)
+    elif kind in PLACES:
+        pipeline.zrange(key, 0, -1)
+    elif kind == "queue" or (kind == "stats" and not argument):
+        pipeline.hgetall(key)
+
+
+def _take(view: StoreView, states: dict[str, str], key: str, prefix: str, replies: Iterator[Any]) -> None:
+    shard, kind, argument = _parts(key, prefix)
+    if kind in STRINGS:
+        raw, ttl = next(replies), next(replies)
+        if raw is None:
+            return  # it has lapsed since the scan
+        text = raw.decode()
+        if kind == "job":
+            head, definition = parse_definition(text)
+            view.jobs[argument] = StoredJob(shard, head, definition.type, bytes=len(raw))
+        elif kind == "state":
+            states[argument] = text
+        elif kind == "dedupe":
+            view.dedupe[argument] = (text, ttl)
+        else:
+            view.claims[argument] = ttl
+    elif kind in PLACES:
+        view.places[shard, f"{kind}:{argument}"] = [entry.decode() for entry in next(replies)]
+    elif kind == "queue":
+        view.queues[shard, argument] = {field.decode(): value.decode() for field, value in next(replies).items()}
+    elif kind == "stats" and not argument:
+        for name, value in next(replies).items():
+            view.counters[name.decode()] = view.counters.get(name.decode(), 0) + int(value)
+    elif not kind:
+        view.strangers.append(key)
+
+
+def _add_state(job: StoredJob, text: str) -> None:
+    job.state = parse_fields(text)
+    _, _, rest = text.partition("\n")
+    result, *errors = rest.split("\n")
+    job.result = msgspec.json.decode(result) if result else None
+    job.errors = len(errors)
+    job.bytes += len(text.encode())

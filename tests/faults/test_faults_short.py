@@ -1,0 +1,27 @@
+"""Each fault once, on the real system. Only a few of them are a part of `make test`."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.faults import report
+from tests.faults.conductor import Plan, play
+from tests.faults.faults import FAULTS
+
+SMOKE = ("kill-server", "drop-replies")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in SMOKE else pytest.param(name, marks=pytest.mark.faults) for name in FAULTS]
+)
+async def test_no_job_is_lost_and_none_ends_twice(name: str) -> None:
+    missing = FAULTS[name].missing()
+    if missing and not os.environ.get("CI"):
+        pytest.skip(f"{name} cannot be applied: it needs {', '.join(missing)}")
+    assert not missing, f"{name} needs {', '.join(missing)}, which must be installed where CI is set"
+    result = await play(Plan(name, seed="short"))
+    assert not result.violations, f"{report.line(1, 1, result)}\n{report.complaints(result)}"
+    assert result.in_flight > 0, "the fault hit nothing"
+    assert result.acknowledged > 0
