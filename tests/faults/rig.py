@@ -22,7 +22,7 @@ from queuey.shards import connect
 from queuey.store_process import Fsync
 from queuey.store_socket import SOCKET_NAME
 from tests.faults import handlers
-from tests.faults.ledger import Ledger, Moment, Tail, now
+from tests.faults.ledger import Event, Ledger, Moment, Tail, now
 from tests.faults.proxy import Proxy
 from tests.faults.store import ExternalStore
 from tests.support.store import free_port
@@ -75,6 +75,8 @@ class Setup:
     replica_flags: list[str] = field(default_factory=list)
     replica_environment: dict[int, dict[str, str]] = field(default_factory=dict)
     """More variables, by the number of the replica."""
+    replicas_may_end: bool = False
+    """Without having been sent a signal."""
     timing: Timing = field(default_factory=Timing)
 
     @property
@@ -132,13 +134,9 @@ class Replica:
             await asyncio.sleep(0.05)
             await self._launch()
 
-    def expect_end(self) -> None:
-        """It will end for a reason of the fault's own."""
-        self._signalled = True
-
     def send(self, number: signal.Signals) -> None:
         if number in (signal.SIGKILL, signal.SIGTERM):
-            self.expect_end()
+            self._signalled = True
         os.kill(self.pid, number)
 
     async def answers(self, http: httpx.AsyncClient, path: str = "/readyz") -> bool:
@@ -233,7 +231,7 @@ class Rig:
             for replica, alone in zip(self.replicas, await asyncio.gather(*stopping), strict=True):
                 if not alone:
                     self.complaints.append(f"replica {replica.number} did not end within {STOP_PATIENCE:.0f} s")
-                if replica.unasked_ends:
+                if replica.unasked_ends and not self.setup.replicas_may_end:
                     self.complaints.append(f"replica {replica.number} ended by itself: {replica.unasked_ends}")
         finally:
             for replica in self.replicas:
@@ -283,6 +281,10 @@ class Rig:
                     if not info["loading"]:
                         return int(info["process_id"])
                 await asyncio.sleep(POLL)
+
+    def new_events(self) -> list[Event]:
+        """What was written into the ledger since the last call of this or of what asks how much is in flight."""
+        return list(self._tail.new())
 
     def in_flight(self) -> int:
         """How many attempts of handlers are under way, in processes that live."""

@@ -6,6 +6,7 @@ from typing import Final
 
 from tests.faults.faults.base import Fault
 from tests.faults.faults.connections import CutConnections, CutOneWay, DropReplies, Latency
+from tests.faults.faults.deeds import BlockLoop, KillChild, Poison
 from tests.faults.faults.processes import KillServer, StopServer, TerminateServer
 from tests.faults.faults.stores import BusyScript, FlushScripts, KillStore, KillStoreInRewrite
 
@@ -13,6 +14,9 @@ _TABLE: Final[tuple[type[Fault], ...]] = (
     KillServer,
     StopServer,
     TerminateServer,
+    BlockLoop,
+    KillChild,
+    Poison,
     KillStore,
     KillStoreInRewrite,
     FlushScripts,

@@ -1,0 +1,107 @@
+"""Faults of the handlers: what a job can do to the process that runs it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from queuey import ids
+from tests.faults.calls import Caller
+from tests.faults.clients import ALWAYS
+from tests.faults.faults.base import Fault, no_crashes
+from tests.faults.handlers import Deed
+from tests.faults.invariants import Evidence
+from tests.faults.ledger import Started
+from tests.faults.rig import Rig, Setup
+from tests.faults.store_view import TERMINAL, read_store
+
+POISON_PATIENCE: Final = 40.0
+
+
+def request(type: str, deed: Deed, **fields: Any) -> dict[str, Any]:
+    return {"id": ids.new_id(), "type": type, "payload": msgspec.to_builtins(deed), "priority": "high", **fields}
+
+
+class DeedFault(Fault):
+    """Jobs of the fault's own, which are counted and checked as all others are."""
+
+    def requests(self, rig: Rig) -> list[dict[str, Any]]:
+        raise NotImplementedError
+
+    async def inject(self, rig: Rig, caller: Caller) -> str:
+        requests = self.requests(rig)
+        self.jobs = [one["id"] for one in requests]
+        for one in requests:
+            (answer,) = await caller.enqueue([one])
+            if answer.outcome != "ok":
+                raise RuntimeError(f"the fault's own job was not taken: {answer}")
+        await self._until_started(rig)
+        return f"jobs {' '.join(self.jobs)}"
+
+    async def _until_started(self, rig: Rig) -> None:
+        async with asyncio.timeout(10):
+            left = set(self.jobs)
+            while left:
+                left -= {event.job for event in rig.new_events() if isinstance(event, Started)}
+                await asyncio.sleep(0.02)
+
+
+class BlockLoop(DeedFault):
+    """A handler holds the event loop of its replica for three leases. Nobody loses a lease by it."""
+
+    name = "block-loop"
+
+    def requests(self, rig: Rig) -> list[dict[str, Any]]:
+        self.hold = 3 * rig.timing.lease
+        return [request("loop", Deed(block=self.hold))]
+
+    def expect(self, evidence: Evidence) -> Iterator[str]:
+        yield from no_crashes(evidence)
+
+
+class KillChild(DeedFault):
+    """Handlers in child processes kill these: a failed attempt each, and nobody else notices."""
+
+    name = "kill-child"
+
+    def requests(self, rig: Rig) -> list[dict[str, Any]]:
+        fails = [self.rng.randint(1, 2) for _ in range(self.rng.randint(1, 3))]
+        mortal = [request("process", Deed(fails=count, kill=True), max_attempts=4) for count in fails]
+        return [*mortal, request("process", Deed(fails=ALWAYS, kill=True), max_attempts=2)]
+
+    def expect(self, evidence: Evidence) -> Iterator[str]:
+        yield from no_crashes(evidence)
+        for job_id in self.jobs:
+            job, stored = evidence.history.jobs[job_id], evidence.view.jobs[job_id]
+            expected = "dead_letter" if job.deed.fails == ALWAYS else "succeeded"
+            if stored.status not in (expected, "cancelled"):
+                yield f"{job_id} killed its processes and is {stored.status}, not {expected}"
+
+
+class Poison(DeedFault):
+    """A handler kills its whole replica, whenever it runs: it is dead after three crashes, and its neighbours live."""
+
+    name = "poison"
+    replays: ClassVar[bool] = False  # a second run would take three replicas more
+
+    def prepare(self, setup: Setup) -> None:
+        setup.replicas_may_end = True
+
+    def requests(self, rig: Rig) -> list[dict[str, Any]]:
+        return [request(self.rng.choice(("loop", "thread")), Deed(take=0.1, fails=ALWAYS, kill=True))]
+
+    async def heal(self, rig: Rig) -> None:
+        async with asyncio.timeout(POISON_PATIENCE):
+            while (await read_store(rig.store)).jobs[self.jobs[0]].status not in TERMINAL:
+                await asyncio.sleep(0.1)
+
+    def expect(self, evidence: Evidence) -> Iterator[str]:
+        poison = evidence.view.jobs[self.jobs[0]]
+        if (poison.status, poison.number("x"), poison.number("a")) != ("dead_letter", 3, 0):
+            yield f"the poison is {poison.status} after {poison.number('x')} crashes and {poison.number('a')} attempts"
+        for job_id, _, stored in evidence.pairs():
+            if job_id not in self.jobs and stored.number("x") > 2:
+                yield f"{job_id} went down with the poison: {stored.state}"
