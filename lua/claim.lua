@@ -44,7 +44,7 @@ if before then
 end
 
 -- Promote, and learn each queue's settings and lengths.
-local open, settings, lengths, next_due, overdue = {}, {}, {}, nil, nil
+local open, settings, lengths, next_due, overdue = {}, {}, {}, nil, {}
 for _, queue in ipairs(queues) do
   local fields = redis.call('HMGET', queue_key(queue), 'paused', 'guard_default', 'guard_low')
   if not fields[1] then
@@ -52,7 +52,7 @@ for _, queue in ipairs(queues) do
     settings[queue] = {default = tonumber(fields[2] or 0), low = tonumber(fields[3] or 0)}
     local _, due = promote_due(now, queue, math.max(limit, 100))
     if due then next_due = math.min(next_due or math.huge, due) end
-    if due and due <= now then overdue = queue end
+    overdue[queue] = due and due <= now
     for _, lane in ipairs(LANES) do
       local list = ready_key(queue, lane)
       lengths[list] = redis.call('LLEN', list)
@@ -151,20 +151,19 @@ for _, lane in ipairs(LANES) do
   end
 end
 
+-- Every queue with some left gets its marker back: a replica that serves other queues may wait for just that one.
 local more = false
 if stopped or #jobs >= limit then
-  for _, lane in ipairs(LANES) do
-    for _, queue in ipairs(open) do
+  for _, queue in ipairs(open) do
+    local left = overdue[queue]
+    for _, lane in ipairs(LANES) do
       local list = ready_key(queue, lane)
-      if not more and lengths[list] > (consumed[list] or 0) then
-        more = true
-        wake(queue)
-      end
+      left = left or lengths[list] > (consumed[list] or 0)
     end
-  end
-  if not more and overdue then
-    more = true
-    wake(overdue)
+    if left then
+      more = true
+      wake(queue)
+    end
   end
 end
 

@@ -29,6 +29,16 @@ async def test_the_marker_goes_to_the_queue_that_has_more(rig: Rig) -> None:
     assert await rig.marked("b")
 
 
+async def test_every_queue_that_has_more_gets_its_marker_back(rig: Rig) -> None:
+    """A replica that serves `b` alone must hear of its job, though the marker went to one that serves both."""
+    await rig.add(2, queue="a")
+    await rig.add(queue="b")
+    await rig.client.delete(rig.keys.wake("a"), rig.keys.wake("b"))
+    assert (await rig.claim(1, queues=["a", "b"])).more
+    assert await rig.marked("a")
+    assert await rig.marked("b")
+
+
 async def test_jobs_that_are_due_but_not_yet_promoted_are_more_too(rig: Rig) -> None:
     await rig.add(300, delay_ms=SECOND)
     await rig.marked()
