@@ -143,7 +143,7 @@ def within_limits(evidence: Evidence) -> Iterator[str]:
 def one_valid_token(evidence: Evidence) -> Iterator[str]:
     """4. At most one valid token per job; stale ones are refused."""
     for job_id, job, stored in evidence.pairs():
-        tokens = sorted({start.token for start in job.starts}, key=_claim_number)
+        tokens = sorted({start.token for start in job.starts}, key=lambda token: (_claim_number(token), token))
         for one, other in pairwise(tokens):
             if _claim_number(one) == _claim_number(other):
                 yield f"{job_id} was claimed once and has two tokens, {one} and {other}"
@@ -289,9 +289,10 @@ def _bytes(view: StoreView) -> Iterator[str]:
         for job in view.jobs.values():
             if (job.status == "dead_letter") == (kind == "dead"):
                 sums[job.lane[:2]] += job.bytes
-        for queue, fields in view.queues.items():
-            if int(fields.get(f"{kind}_bytes", 0)) != sums[queue]:
-                yield f"{queue} counts {fields.get(f'{kind}_bytes')} bytes of {kind} jobs, and has {sums[queue]}"
+        for queue in view.queues.keys() | sums.keys():
+            counted = view.queues.get(queue, {}).get(f"{kind}_bytes", "0")
+            if int(counted) != sums[queue]:
+                yield f"{queue} counts {counted} bytes of {kind} jobs, and has {sums[queue]}"
 
 
 def terminal_in_time(evidence: Evidence) -> Iterator[str]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -89,9 +89,18 @@ class Moment(Struct, tag_field="event", tag="moment", omit_defaults=True):
 Event = Sent | Answered | Seen | Started | Ended | Moment
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Event).decode
+_decode_whole: Callable[[bytes], Event] = msgspec.json.Decoder(Event).decode
+_BEGINNING: Final = b'{"event":'
 
 now = time.monotonic_ns
+
+
+def _decode(line: bytes) -> Event:
+    """Of a process that was killed while it wrote, the piece of a line may stand before the next one's."""
+    try:
+        return _decode_whole(line)
+    except msgspec.DecodeError:
+        return _decode_whole(line[line.rindex(_BEGINNING) :])
 
 
 class Ledger:
@@ -109,11 +118,6 @@ class Ledger:
 
     def close(self) -> None:
         os.close(self._fd)
-
-
-def read(path: Path) -> list[Event]:
-    """All events, in the order in which they were written. Raises msgspec.DecodeError on a damaged line."""
-    return [_decode(line) for line in path.read_bytes().splitlines()]
 
 
 class Tail:
@@ -144,3 +148,8 @@ class Tail:
         for _ in self.new():
             pass
         return list(self._running.values())
+
+
+def read(path: Path) -> list[Event]:
+    """All events, in the order in which they were written. Raises msgspec.DecodeError on a damaged line."""
+    return list(Tail(path).new())

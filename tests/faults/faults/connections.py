@@ -28,7 +28,7 @@ class CutConnections(ConnectionFault):
         under_way = rig.proxy.in_flight()
         if self.rng.random() < 0.5:
             rig.proxy.part(True)
-            self.hold = self.rng.uniform(0.3, 1.5) * rig.timing.lease
+            self.hold = self.rng.uniform(0.3, 2.0) * rig.timing.lease
             return f"parted for {self.hold:.1f} s; calls cut: {dict(under_way)}"
         for _ in range(self.rng.randint(1, 5)):
             under_way += rig.proxy.in_flight()

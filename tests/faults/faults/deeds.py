@@ -95,8 +95,11 @@ class Poison(DeedFault):
 
     async def heal(self, rig: Rig) -> None:
         async with asyncio.timeout(POISON_PATIENCE):
-            while (await read_store(rig.store)).jobs[self.jobs[0]].status not in TERMINAL:
+            while not await self._is_over(rig):  # noqa: ASYNC110 - nothing tells when it is
                 await asyncio.sleep(0.1)
+
+    async def _is_over(self, rig: Rig) -> bool:
+        return (await read_store(rig.store)).jobs[self.jobs[0]].status in TERMINAL
 
     def expect(self, evidence: Evidence) -> Iterator[str]:
         poison = evidence.view.jobs[self.jobs[0]]

@@ -37,10 +37,9 @@ class KillStoreInRewrite(Fault):
     name = "kill-store-in-rewrite"
 
     async def inject(self, rig: Rig, caller: Caller) -> str:
-        delay = self.rng.choice((0, 1000, 5000))  # µs per key: the rewrite takes some time, or is through at once
-        await rig.store.config_set("rdb-key-save-delay", delay)
+        await rig.store.config_set("rdb-key-save-delay", 10_000)  # µs, so that the rewrite takes some time
         await rig.store.bgrewriteaof()
-        await asyncio.sleep(self.rng.uniform(0.0, 0.3))
+        await asyncio.sleep(self.rng.uniform(0.0, 0.5))
         under_way = (await rig.store.info("persistence"))["aof_rewrite_in_progress"]
         pid = await rig.kill_store()
         return f"pid {pid}, {'during' if under_way else 'after'} the rewrite"

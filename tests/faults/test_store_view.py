@@ -1,0 +1,75 @@
+"""The view shows all that is in a store, and what should not be there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from queuey.scripts import Scripts
+from tests.faults.store_view import read_store
+from tests.support.store import NOW, Rig, Server, client_for, valkey_binary
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    server = Server(valkey_binary())
+    client = client_for(server.url)
+    yield Rig(client, 1, Scripts())
+    await client.aclose()
+    server.stop()
+
+
+async def test_every_key_is_read(rig: Rig) -> None:
+    ((done, token),) = await rig.held(key="k", retention_ms=1000)
+    await rig.broker.complete(0, [(done, token, '{"token":"x"}')], now=NOW + 5)
+    ((dead, token),) = await rig.held(queue="other", max_attempts=1)
+    await rig.broker.fail(0, [(dead, token, "{}", 0, False)], now=NOW)
+    (waiting,) = await rig.add(priority="low")
+    (scheduled,) = await rig.add(delay_ms=500)
+    (tombstone,) = await rig.add()
+    await rig.broker.cancel(0, [tombstone], now=NOW)
+    view = await read_store(rig.client)
+    assert {job_id: job.status for job_id, job in view.jobs.items()} == {
+        done: "succeeded",
+        dead: "dead_letter",
+        waiting: "waiting",
+        scheduled: "waiting",
+        tombstone: "cancelled",
+    }
+    assert view.places == {
+        (0, "done:default"): [done, tombstone],
+        (0, "dead:other"): [dead],
+        (0, "ready:default:low"): [waiting],
+        (0, "ready:default:default"): [tombstone],
+        (0, "scheduled:default:default"): [scheduled],
+    } or view.places[0, "done:default"] == [tombstone, done]
+    assert sorted(view.unfinished()) == sorted([waiting, scheduled])
+    assert view.jobs[done].result == {"token": "x"}
+    assert view.jobs[dead].errors == 1
+    assert view.jobs[scheduled].ready_at == NOW + 500
+    assert view.jobs[scheduled].created_at == NOW
+    assert view.jobs[waiting].lane == (0, "default", "low")
+    assert view.queues[0, "other"]["dead_bytes"] == str(view.jobs[dead].bytes)
+    assert {name: view.counters[name] for name in ("enqueued", "succeeded", "dead", "cancelled", "claimed")} == {
+        "enqueued": 5,
+        "succeeded": 1,
+        "dead": 1,
+        "cancelled": 1,
+        "claimed": 2,
+    }
+    assert [holder for holder, _ in view.dedupe.values()] == [done]
+    assert set(view.claims) == {"claim001", "claim002"}
+    assert view.strangers == []
+    assert view.lone_states == set()
+
+
+async def test_what_should_not_be_there_is_told(rig: Rig) -> None:
+    strangers = ["foreign", "queuey:{0}:", "queuey:{0}:!", "queuey:{0}:unheard:of", "queuey:{x}:job:1"]
+    for key in strangers:
+        await rig.client.set(key, "1")
+    await rig.client.set(rig.keys.state("gone"), "s=r")
+    view = await read_store(rig.client)
+    assert sorted(view.strangers) == sorted(strangers)
+    assert view.lone_states == {"gone"}
+    assert view.jobs == {}
