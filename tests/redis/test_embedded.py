@@ -139,7 +139,9 @@ async def test_what_a_crash_leaves_is_in_nobodys_way(make_user: MakeUser, tmp_pa
     assert not half_written.exists()
 
 
-SLOW_LOADING = ("--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024")
+def loading_slowly(seconds: int) -> tuple[str, ...]:
+    """Arguments of a server that takes so long to load the keys of `fill`."""
+    return ("--key-load-delay", str(seconds * 1000), "--loading-process-events-interval-bytes", "1024")
 
 
 async def fill(user: User) -> None:
@@ -166,7 +168,7 @@ async def until_loading(url: str) -> None:
 
 async def test_start_waits_until_the_data_is_loaded(make_user: MakeUser) -> None:
     await fill(make_user())
-    one, two = make_user(extra_args=SLOW_LOADING), make_user()
+    one, two = make_user(extra_args=loading_slowly(1)), make_user()
     first = asyncio.create_task(one.start())
     await until_loading(one.store.url)
     await two.start()
@@ -178,7 +180,7 @@ async def test_start_waits_until_the_data_is_loaded(make_user: MakeUser) -> None
 async def test_loading_has_a_limit(make_user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
     await fill(make_user())
     monkeypatch.setattr(embedded, "LOADING_PATIENCE", 0.2)
-    user = make_user(extra_args=SLOW_LOADING)
+    user = make_user(extra_args=loading_slowly(10))
     with pytest.raises(StartupError, match="still loading"):
         await user.start()
     assert user.events.names == ["store_stopped"]

@@ -107,9 +107,9 @@ async def test_a_killed_user_leaves_the_server_to_the_next(make_user: MakeUser, 
 async def test_a_server_whose_socket_was_deleted_gets_no_rival(
     make_user: MakeUser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "ANSWER_PATIENCE", 0.3)
     user, late = make_user(), make_user()
     await user.store.start()
+    monkeypatch.setattr(embedded, "ANSWER_PATIENCE", 0.3)
     (tmp_path / "data" / "valkey.sock").rename(tmp_path / "data" / "away")
 
     with pytest.raises(StartupError, match=r"has not answered for 0 s.*server\.lock"):
