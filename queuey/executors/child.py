@@ -57,6 +57,12 @@ def pack(message: object) -> bytes:
 
 
 def main(descriptor: int) -> None:
+    """Serve the parent at the other end of the socket until it is gone."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        _serve(descriptor)
+
+
+def _serve(descriptor: int) -> None:
     # Ctrl-C reaches every process of a terminal; when to end is the parent's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = socket.socket(fileno=descriptor)
