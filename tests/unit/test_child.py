@@ -16,6 +16,11 @@ def test_a_child_whose_parent_is_gone_ends_without_a_word() -> None:
         ours.sendall(pack(Init("queuey.builtin:app", sys.path, 1000, "info", "json")))
         code = f"from queuey.executors.child import main; main({theirs.fileno()})"
         child = subprocess.run(
-            [sys.executable, "-c", code], pass_fds=[theirs.fileno()], capture_output=True, text=True, timeout=30
+            [sys.executable, "-c", code],
+            check=False,
+            pass_fds=[theirs.fileno()],
+            capture_output=True,
+            text=True,
+            timeout=30,
         )
     assert (child.returncode, child.stdout, child.stderr) == (0, "", "")
