@@ -52,14 +52,15 @@ class StoreWatch:
     """Looks at the store once a second: is it full, and may lapsed leases be held against their holders?
 
     While the store was away for a third of a lease, or has been up for less than one, nobody could renew. So no lease
-    is reaped until `quiet_until` (time.monotonic()), one lease later: an outage is no crash.
+    is reaped until `quiet_until` (time.monotonic()), one lease later: an outage is no crash. The Reaper looks once more
+    before it reaps, or it could be the first to find the store back.
     """
 
     def __init__(self, broker: Broker, lease: float, on_full: Callable[[bool], None], interval: float = 1.0) -> None:
         self._broker = broker
         self._lease = lease
         self._on_full = on_full
-        self._interval = interval
+        self._interval = min(interval, lease / 3)
         self._answered_at = time.monotonic()
         self._failed = False
         self._full = False
@@ -103,6 +104,7 @@ class Reaper:
 
     async def run_once(self) -> float:
         """Reap what has lapsed on every shard. Returns the seconds until the next run is due."""
+        await self._watch.run_once()
         quiet = self._watch.quiet_until - time.monotonic()
         if quiet > 0:
             return min(quiet, self._interval)

@@ -163,6 +163,10 @@ async def test_a_process_that_slept_is_no_absence_of_the_store(clock: Clock) -> 
     assert watch.quiet_until == 0
 
 
+async def test_a_short_lease_is_watched_more_closely() -> None:
+    assert await watch_of(FakeStore(), lease=1.5).run_once() == 0.5
+
+
 async def test_a_store_that_has_just_started_is_given_a_lease(clock: Clock) -> None:
     store = FakeStore(uptime=4)
     watch = watch_of(store)
@@ -247,6 +251,23 @@ async def test_the_reaper_waits_while_the_store_watch_asks_for_quiet(rig: Rig, c
     assert await reaper.run_once() == pytest.approx(2.0)
     assert await places(rig) == {"running": 2}
     clock.now += 2
+    assert await reaper.run_once() == 5.0
+    assert await places(rig) == {"scheduled": 2}
+
+
+async def test_a_reaper_that_is_the_first_to_find_the_store_back_waits_too(rig: Rig, clock: Clock) -> None:
+    await lapsed(rig, 1)
+    store = FakeStore()
+    watch = watch_of(store)
+    reaper = Reaper(rig.broker, watch, interval=5.0, delay_max=0.0)
+    store.away = True
+    clock.now += 11
+    with pytest.raises(StoreUnavailable):
+        await watch.run_once()
+    store.away = False
+    assert await reaper.run_once() == 5.0
+    assert await places(rig) == {"running": 2}
+    clock.now += 30
     assert await reaper.run_once() == 5.0
     assert await places(rig) == {"scheduled": 2}
 
