@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 
 import pytest
 
 from queuey import stopping
-from queuey.stopping import end_tasks
+from queuey.stopping import StopSignals, end_tasks
+
+
+async def test_a_second_signal_counts_unless_it_is_an_echo_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    signals = StopSignals()
+    signals.install()
+    monkeypatch.setattr(stopping, "ECHO", 3600)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(signals.first.wait(), 10)
+    os.kill(os.getpid(), signal.SIGINT)
+    await asyncio.sleep(0.01)
+    assert not signals.second.is_set()
+    monkeypatch.setattr(stopping, "ECHO", 0)
+    os.kill(os.getpid(), signal.SIGINT)
+    await asyncio.wait_for(signals.second.wait(), 10)
 
 
 async def test_tasks_that_have_ended_cost_no_wait() -> None:

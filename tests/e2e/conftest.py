@@ -1,0 +1,81 @@
+"""Servers for the end-to-end tests. A test that fails shows the log of each that it used."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import serving
+from tests.support.gate import Gate
+from tests.support.serving import Serving, end_store
+from tests.support.store import Server, valkey_binary
+
+SHOWN_LINES = 100
+
+QUICK = ("--backoff-base", "20ms", "--backoff-cap", "50ms", "--grace", "1s")
+"""Flags that let retries and stuck handlers cost a test no time."""
+
+Serve = Callable[..., Serving]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        for server in serving.started:
+            log = "".join(server.lines[-SHOWN_LINES:])
+            report.sections.append((f"log of the server {server.process.pid}", log))
+    return report
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A temporary folder with a short name, since a socket's path is limited to about 100 bytes."""
+    with tempfile.TemporaryDirectory(prefix="queuey-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def serve(folder: Path) -> Iterator[Serve]:
+    """Starts servers of a test's own, on one data directory unless it names another; options as in Serving."""
+    servers: list[Serving] = []
+
+    def start(*flags: str, data_dir: Path | None = None, **options: Any) -> Serving:
+        servers.append(Serving(data_dir or folder / "data", *QUICK, *flags, **options))
+        return servers[-1]
+
+    yield start
+    try:
+        for server in servers:
+            server.close()
+    finally:
+        for server in servers:
+            for event in [*server.events("store_started"), *server.events("store_joined")]:
+                end_store(event["pid"])
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Serving]:
+    """One server for all tests that leave nothing behind but jobs of their own."""
+    with tempfile.TemporaryDirectory(prefix="queuey-") as name:
+        started = Serving(Path(name, "data"), *QUICK, key="dev")
+        yield started
+        started.close()
+
+
+@pytest.fixture
+async def gate() -> Any:
+    async with Gate() as gate:
+        yield gate
+
+
+@pytest.fixture
+def store() -> Iterator[Server]:
+    """An external store, with an append-only file."""
+    server = Server(valkey_binary(), "--appendonly", "yes", "--appendfsync", "always")
+    yield server
+    server.stop()

@@ -1,0 +1,112 @@
+"""The App of the servers that the end-to-end tests start. `gate.*` handlers wait at a Gate (tests/support/gate.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+import msgspec
+
+from queuey.registry import App, Context, Dead, Retry
+from tests.support.handlers import wait_at
+
+PATH = f"{__name__}:app"
+
+app = App()
+
+
+class Sum(msgspec.Struct):
+    a: int
+    b: int
+
+
+@app.job("echo")
+async def echo(payload: Any) -> Any:
+    return payload
+
+
+@app.job("echo.thread")
+def echo_thread(payload: Any) -> Any:
+    return payload
+
+
+@app.job("echo.process", run_in="process")
+def echo_process(payload: Any) -> Any:
+    return payload
+
+
+@app.job("sum")
+async def add(payload: Sum) -> int:
+    return payload.a + payload.b
+
+
+@app.job("fail")
+async def fail(times: int, ctx: Context) -> int:
+    """Fails so many times, then tells which attempt it is."""
+    if ctx.attempt <= times:
+        raise ValueError(f"attempt {ctx.attempt}")
+    return ctx.attempt
+
+
+@app.job("retry")
+async def retry(after: float, ctx: Context) -> int:
+    if ctx.attempt == 1:
+        raise Retry("not yet", after=after)
+    return ctx.attempt
+
+
+@app.job("dead")
+async def dead(reason: str) -> None:
+    raise Dead(reason)
+
+
+@app.job("text")
+async def text(size: int) -> str:
+    return "x" * size
+
+
+@app.job("slow", timeout=0.1)
+async def slow(payload: None) -> None:
+    await asyncio.Event().wait()
+
+
+@app.job("gate.loop")
+async def gate_loop(path: str) -> str:
+    reader, writer = await asyncio.open_unix_connection(path)
+    try:
+        writer.write(f"{os.getpid()}\n".encode())
+        return (await reader.readline()).decode().strip()
+    finally:
+        writer.close()
+
+
+@app.job("gate.thread")
+def gate_thread(path: str) -> str:
+    return wait_at(path)
+
+
+@app.job("gate.process", run_in="process")
+def gate_process(path: str) -> str:
+    return wait_at(path)
+
+
+@app.job("die", run_in="process")
+def die(how: str) -> None:
+    """Takes its process along."""
+    if how == "exit":
+        os._exit(7)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.job("poison")
+async def poison(payload: None) -> None:
+    """Takes the whole server along."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.job("log")
+async def log(payload: str, ctx: Context) -> str:
+    ctx.log.info("said_by_handler", answer=42)
+    return payload
