@@ -174,7 +174,7 @@ for _, guard in ipairs(guards) do redis.call('HSET', queue_key(guard[1]), 'guard
 if #jobs > 0 then
   local ids = {}
   for i, job in ipairs(jobs) do ids[i] = job[1] end
-  redis.call('SET', claim_key(claim_id), table.concat(ids, ' '), 'PX', lease_ms)
+  redis.call('SET', claim_key(claim_id), table.concat(ids, ' '), 'PX', math.max(1, lease_ms))
 end
 local due_in = next_due and math.max(0, next_due - now) or -1
 return cmsgpack.pack({jobs, due_in, more})

@@ -124,6 +124,11 @@ async def test_a_claim_id_is_remembered_for_one_lease(rig: Rig) -> None:
     assert len((await rig.claim(1, claim_id="c")).jobs) == 1
 
 
+async def test_a_lease_of_nothing_aborts_no_claim(rig: Rig) -> None:
+    await rig.add()
+    assert len((await rig.claim(1, lease_ms=0)).jobs) == 1
+
+
 async def test_a_claim_that_found_nothing_is_not_remembered(rig: Rig) -> None:
     await rig.claim(1, claim_id="c")
     (job_id,) = await rig.add()

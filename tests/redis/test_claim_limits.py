@@ -73,6 +73,36 @@ async def test_a_claim_stops_at_4_mb(rig: Rig) -> None:
     assert not rest.more
 
 
+async def test_a_claim_stops_after_the_definition_that_reaches_its_limit(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rig.add(100)
+    size = len((await rig.stored((await rig.waiting())[0])).definition)
+    for limit, taken in ((3 * size - 1, 3), (3 * size, 3), (3 * size + 1, 4)):
+        monkeypatch.setattr("queuey.broker.CLAIM_BYTES", limit)
+        hits = (await rig.client.info("stats"))["keyspace_hits"]
+        claimed = await rig.claim(90)
+        assert (len(claimed.jobs), claimed.more) == (taken, True)
+        read = (await rig.client.info("stats"))["keyspace_hits"] - hits
+        assert read < 16 + 16, "it reads definitions in chunks, and not all that it might claim"
+
+
+async def test_a_claim_of_one_job_reads_few(rig: Rig) -> None:
+    await rig.add(100)
+    hits = (await rig.client.info("stats"))["keyspace_hits"]
+    await rig.claim(1)
+    assert (await rig.client.info("stats"))["keyspace_hits"] - hits < 16
+
+
+async def test_many_tombstones_are_skipped_in_few_calls(rig: Rig) -> None:
+    gone = await rig.add(320)
+    await rig.broker.cancel(rig.shard, gone, now=NOW)
+    await rig.add()
+    calls = (await rig.client.info("commandstats"))["cmdstat_mget"]["calls"]
+    assert len((await rig.claim(1)).jobs) == 1
+    assert (await rig.client.info("commandstats"))["cmdstat_mget"]["calls"] - calls <= 2 * (320 // 16 + 6)
+
+
 async def test_large_definitions_of_tombstones_count_too(rig: Rig) -> None:
     """Else a claim could read a thousand of them, a quarter of a second in which the store answers nobody."""
     body = '{"type":"t","payload":"' + "x" * 256_000 + '"}'

@@ -78,6 +78,13 @@ async def test_both_lower_lanes_have_their_own_turn(rig: Rig) -> None:
     assert await ids_of(rig, 4) == [default, low, *high[:2]]
 
 
+async def test_the_guard_keeps_to_the_limit(rig: Rig) -> None:
+    await rig.add(priority="low", now=NOW - HOUR)
+    (default,) = await rig.add(now=NOW - HOUR)
+    await rig.add(priority="high")
+    assert await ids_of(rig, 1) == [default]
+
+
 async def test_one_job_a_claim_still_leaves_most_to_the_upper_lane(rig: Rig) -> None:
     """A busy worker claims one or two at a time, so a job per claim would turn the order upside down."""
     starving = await rig.add(5, now=NOW - HOUR)
