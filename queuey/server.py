@@ -40,7 +40,7 @@ from queuey.waking import BLOCK_SECONDS, Waker, wake_groups
 from queuey.worker import Worker
 
 STORE_TIMEOUT: Final = 5.0
-"""Seconds that the store may take for a call that no HTTP request waits for."""
+"""Seconds that the store may take for a call that no HTTP request waits for; see `store_timeout`."""
 STORE_PATIENCE: Final = 30.0
 """Seconds that an external store may be away at start-up."""
 ACK_PATIENCE: Final = 120.0
@@ -105,7 +105,7 @@ class Server:
         credentials = Credentials(settings.api_key, settings.api_keys, settings.anonymous)
         bound = self._bind(credentials) if "api" in settings.roles else None
         url = settings.redis or await self._open_embedded()
-        broker = self._broker(url, STORE_TIMEOUT)
+        broker = self._broker(url, store_timeout(settings.lease))
         report = await self._check(broker, embedded=settings.redis is None)
         api_broker = self._broker(url, settings.store_timeout)
         producer = Producer(api_broker, patience=settings.request_deadline)
@@ -219,7 +219,7 @@ class Server:
 
     def _lease_broker(self, url: str) -> Broker:
         """On connections of the calling event loop: the lease keeper's thread has its own."""
-        client = connect(url, timeout=STORE_TIMEOUT, max_connections=2)
+        client = connect(url, timeout=store_timeout(self._settings.lease), max_connections=2)
         return Broker(Shards(client, self._settings.shards, self._settings.prefix), self._scripts)
 
     def _start_maintenance(self, broker: Broker, watch: StoreWatch) -> None:
@@ -313,6 +313,11 @@ async def _done_before(coroutine: Coroutine[Any, Any, None], event: asyncio.Even
         return False
     task.result()
     return True
+
+
+def store_timeout(lease: float) -> float:
+    """At most a third of a lease, so that a reply which never comes costs no worker its leases."""
+    return min(STORE_TIMEOUT, lease / 3)
 
 
 def _caps(settings: Settings) -> Caps:
