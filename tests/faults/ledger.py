@@ -67,6 +67,11 @@ class Started(Struct, tag_field="event", tag="started"):
     token: str
     pid: int
 
+    @property
+    def claim(self) -> int:
+        """Which claim of the job it is, from 1."""
+        return int(self.token.partition(".")[0])
+
 
 class Ended(Struct, tag_field="event", tag="ended"):
     """A handler is through with an attempt. One whose process was killed writes nothing."""

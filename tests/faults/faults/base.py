@@ -56,6 +56,18 @@ def no_crashes(evidence: Evidence) -> Iterator[str]:
             yield f"{job_id} has {stored.number('x')} crashes, and no lease should have lapsed"
 
 
+def no_crash_of_what_ran(evidence: Evidence) -> Iterator[str]:
+    """For faults that no running job may pay for; but a claim that its worker has not read is nobody's to renew."""
+    for job_id, job, stored in evidence.pairs():
+        began = {start.claim: start.at for start in job.starts}
+        unread = sum(
+            claim not in began or began[claim] > began.get(claim + 1, began[claim])
+            for claim in range(1, stored.number("n") + 1)
+        )
+        if stored.number("x") > unread:
+            yield f"{job_id} has {stored.number('x')} crashes, and {unread} of its claims had not begun"
+
+
 def every_call_answered(evidence: Evidence) -> Iterator[str]:
     """For faults that no client may notice."""
     for answer in evidence.history.answers:

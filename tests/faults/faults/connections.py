@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from random import Random
 
 from tests.faults.calls import Caller
-from tests.faults.faults.base import Fault, no_crashes
+from tests.faults.faults.base import Fault, no_crash_of_what_ran, no_crashes
 from tests.faults.invariants import Evidence
 from tests.faults.rig import Rig, Setup
 
@@ -40,7 +40,7 @@ class CutConnections(ConnectionFault):
         rig.proxy.part(False)
 
     def expect(self, evidence: Evidence) -> Iterator[str]:
-        yield from no_crashes(evidence)
+        yield from no_crash_of_what_ran(evidence)
 
 
 class CutOneWay(ConnectionFault):
@@ -58,6 +58,9 @@ class CutOneWay(ConnectionFault):
 
     async def heal(self, rig: Rig) -> None:
         rig.proxy.hold_replies(False)
+
+    def expect(self, evidence: Evidence) -> Iterator[str]:
+        yield from no_crash_of_what_ran(evidence)
 
 
 class Latency(ConnectionFault):
@@ -97,3 +100,6 @@ class DropReplies(ConnectionFault):
     async def heal(self, rig: Rig) -> None:
         rig.proxy.drop_replies(0, self.rng)
         rig.note("healing", f"replies dropped: {dict(rig.proxy.dropped)}")
+
+    def expect(self, evidence: Evidence) -> Iterator[str]:
+        yield from no_crashes(evidence)
