@@ -12,7 +12,6 @@ import pytest
 from tests.support import serving
 from tests.support.gate import Gate
 from tests.support.serving import Serving, end_store
-from tests.support.store import Server, valkey_binary
 
 SHOWN_LINES = 100
 
@@ -71,11 +70,3 @@ def server() -> Iterator[Serving]:
 async def gate() -> Any:
     async with Gate() as gate:
         yield gate
-
-
-@pytest.fixture
-def store() -> Iterator[Server]:
-    """An external store, with an append-only file."""
-    server = Server(valkey_binary(), "--appendonly", "yes", "--appendfsync", "always")
-    yield server
-    server.stop()

@@ -13,8 +13,10 @@ from structlog.testing import capture_logs
 from queuey import maintenance
 from queuey.broker import Broker, Caps, Vitals
 from queuey.errors import StoreUnavailable
-from queuey.maintenance import FULL_ABOVE, Heartbeat, Promoter, Reaper, StoreWatch, Trimmer, run_forever
+from queuey.maintenance import FULL_ABOVE, Chore, Heartbeat, Promoter, Reaper, StoreWatch, Trimmer, run_forever
+from queuey.settings import Settings
 from queuey.stopping import end_tasks
+from queuey.waking import BLOCK_SECONDS
 from tests.support.store import HOUR, Rig
 from tests.support.working import PATIENCE, Clock
 
@@ -337,3 +339,34 @@ async def test_a_sign_of_life_is_on_the_first_shard_until_the_replica_leaves(rig
     await one.leave()
     await one.leave()
     assert list(await rig.client.hgetall("queuey:{0}:workers")) == [b"other"]
+
+
+# --- what it costs -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shards", [1])
+async def test_an_idle_replica_sends_at_most_three_commands_a_second(rig: Rig) -> None:
+    """By the intervals that its chores ask for, beside the worker's two commands in 2 s (test_waking.py)."""
+    settings = Settings()
+    watch = StoreWatch(rig.broker, settings.lease, ignore)
+    chores: list[Chore] = [
+        watch,
+        Reaper(rig.broker, watch_of(FakeStore()), settings.reap_interval, settings.reap_delay_max),
+        Promoter(rig.broker),
+        Trimmer(rig.broker, Caps(), settings.trim_interval),
+        Heartbeat(rig.broker, "w1", dict, settings.beat_interval),
+    ]
+    await rig.add(delay_ms=HOUR)  # so that there is a queue to look at
+    rate = 2 / BLOCK_SECONDS
+    for chore in chores:
+        await chore.run_once()
+        sent = await sent_by_clients(rig)
+        pause = await chore.run_once()
+        rate += (await sent_by_clients(rig) - sent - 1) / pause  # one INFO is the question's own
+    assert 2.0 < rate <= 3.0
+
+
+async def sent_by_clients(rig: Rig) -> int:
+    """Commands so far, but for those that scripts call."""
+    stats = await rig.client.info("commandstats")
+    return sum(stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("evalsha", "info", "ping", "script|load"))

@@ -1,0 +1,54 @@
+"""A job that takes its whole server along: it ends in the dead-letter queue, and its neighbours do not."""
+
+from __future__ import annotations
+
+import signal
+
+from tests.e2e.conftest import Serve
+from tests.support.serving import PATIENCE, Serving, eventually
+
+FLAGS = ("--lease", "600ms", "--reap-interval", "100ms", "--reap-delay-max", "100ms")
+CRASHES = 3
+
+
+class Supervisor:
+    """Keeps two servers running on one data directory, as a supervisor of services would."""
+
+    def __init__(self, serve: Serve) -> None:
+        self._serve = serve
+        self.servers = [serve(*FLAGS), serve(*FLAGS)]
+        self.deaths = 0
+
+    def revive(self) -> Serving:
+        """Start again what has died. Returns a server that was alive when it was looked at."""
+        for index, server in enumerate(self.servers):
+            if server.process.poll() is not None:
+                assert server.wait() == -signal.SIGKILL
+                self.deaths += 1
+                self.servers[index] = self._serve(*FLAGS)
+        return self.servers[0]
+
+
+def test_a_poison_job_is_dead_lettered_and_its_neighbours_succeed(serve: Serve) -> None:
+    supervisor = Supervisor(serve)
+    items: list[dict[str, object]] = [{"type": "echo", "payload": number} for number in range(6)]
+    items.insert(3, {"type": "poison"})
+    reply = supervisor.servers[0].http.post("/v1/jobs/batch", json=items)
+    neighbours = [item["job_id"] for item in reply.json()["results"]]
+    poison = neighbours.pop(3)
+
+    def died_often_enough() -> bool:
+        supervisor.revive()
+        return supervisor.deaths == CRASHES
+
+    eventually(died_often_enough, lambda: f"{supervisor.deaths} deaths", within=2 * PATIENCE)
+    server = supervisor.revive()
+    job = server.until(poison)
+    assert (job["status"], job["crashes"], job["attempts"], job["result"]) == ("dead_letter", CRASHES, 0, None)
+    assert [error["kind"] for error in job["errors"]] == ["lease_lapsed"] * CRASHES
+    assert "no sign of life from worker" in job["last_error"]
+    for number, job_id in enumerate(neighbours):
+        job = server.until(job_id)
+        assert (job["status"], job["result"], job["attempts"]) == ("succeeded", number, 0)
+        assert job["crashes"] < CRASHES
+    assert supervisor.deaths == CRASHES

@@ -1,0 +1,36 @@
+"""What keeps a server from starting, and what it says then."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from tests.e2e.conftest import Serve
+from tests.support.serving import queuey
+
+
+def test_a_port_that_is_in_use_is_named_and_no_store_is_started(folder: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = queuey("serve", "--port", str(port), "--data-dir", str(folder / "data"))
+    assert ended.returncode == 3
+    message = f"queuey: Cannot listen on 127.0.0.1 port {port}: Address already in use. Choose another --port."
+    assert ended.stderr.splitlines()[-1] == message
+    assert ended.stdout == ""
+    assert not (folder / "data").exists()
+
+
+def test_an_app_that_is_not_there_is_named(folder: Path) -> None:
+    ended = queuey("serve", "--app", "no_such_module:app", "--data-dir", str(folder / "data"))
+    assert ended.returncode == 3
+    assert "--app 'no_such_module:app'" in ended.stderr.splitlines()[-1]
+    assert not (folder / "data").exists()
+
+
+def test_without_an_app_the_built_in_types_run(serve: Serve) -> None:
+    server = serve(app=None)
+    assert server.event("started")["types"] == ["math.square", "text.reverse"]
+    assert server.until(server.submit("text.reverse", {"text": "hello"}))["result"] == "olleh"
+    assert server.until(server.submit("math.square", {"n": 10**20}))["result"] == 10**40
