@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Iterator
-from random import Random
+from typing import Any
 
 from tests.faults.calls import Caller
 from tests.faults.faults.base import Fault, no_crashes
+from tests.faults.faults.deeds import DeedFault, request
+from tests.faults.handlers import Deed
 from tests.faults.invariants import Evidence
 from tests.faults.rig import Replica, Rig
 
@@ -30,17 +32,20 @@ class KillServer(Fault):
         return "; ".join(killed)
 
 
-class StopServer(Fault):
-    """SIGSTOP of a replica for longer than its leases last, then SIGCONT: it goes on as if nothing had been."""
+class StopServer(DeedFault):
+    """SIGSTOP of a replica for longer than its leases last, then SIGCONT: it goes on as if nothing had been.
+
+    Jobs of the fault's own take so long that some run elsewhere when it comes back with their stale results.
+    """
 
     name = "stop-server"
+    _victim: Replica | None = None
 
-    def __init__(self, rng: Random) -> None:
-        super().__init__(rng)
-        self.hold = 0.0
-        self._victim: Replica | None = None
+    def requests(self, rig: Rig) -> list[dict[str, Any]]:
+        return [request("loop", Deed(take=rig.timing.lease * self.rng.uniform(0.3, 0.8))) for _ in range(8)]
 
     async def inject(self, rig: Rig, caller: Caller) -> str:
+        await super().inject(rig, caller)
         self._victim = rig.busiest()
         self._victim.send(signal.SIGSTOP)
         self.hold = rig.timing.lease * self.rng.uniform(1.4, 2.0)
