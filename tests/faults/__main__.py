@@ -52,10 +52,7 @@ def _arguments() -> argparse.Namespace:
 
 async def _play_all(plans: list[Plan]) -> list[Result]:
     """Those that were played, when a signal comes."""
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
+    _cancel_at_first_signal()
     results: list[Result] = []
     try:
         for number, plan in enumerate(plans, 1):
@@ -66,6 +63,21 @@ async def _play_all(plans: list[Plan]) -> list[Result]:
     except asyncio.CancelledError:
         print("interrupted", flush=True)
     return results
+
+
+def _cancel_at_first_signal() -> None:
+    """A second one must not interrupt the clearing up, which is bounded by itself."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+    came = asyncio.Event()
+
+    def stop() -> None:
+        if not came.is_set():
+            came.set()
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
 
 
 if __name__ == "__main__":
