@@ -19,6 +19,7 @@ async def test_a_claimed_job_runs_under_a_lease(rig: Rig) -> None:
     assert stored.lease_expires_ms == NOW + SECOND + LEASE
     state = f"s=r n=1 h=c1 w=host-1.2:w_3 b={NOW + SECOND} q=mail l=high m=2 t=5 j={len(stored.definition)}"
     assert await rig.state(job_id) == parse_fields(state)
+    assert await rig.counters() == {"enqueued": 1, "claimed": 1}
     assert await rig.waiting("mail", "high") == []
     assert await rig.scores(rig.keys.leases("mail")) == {job_id: NOW + SECOND + LEASE}
 

@@ -69,6 +69,7 @@ async def test_a_lane_that_has_not_waited_long_enough_does_not_starve(rig: Rig) 
     await rig.add(priority="low", now=NOW - STARVE + 1)
     (high,) = await rig.add(priority="high")
     assert await ids_of(rig, 1, max_starve_ms=STARVE) == [high]
+    assert not await rig.client.exists(rig.keys.queue("default")), "its turn was not spent"
 
 
 async def test_both_lower_lanes_have_their_own_turn(rig: Rig) -> None:
