@@ -101,8 +101,10 @@ class Stats(Struct, array_like=True):
 
 
 class Vitals(Struct, frozen=True):
-    """How the store is: seconds since it started, and the share of its memory limit in use (0 without a limit)."""
+    """How the store is. `run_id`: another one after every start. `uptime`: seconds since then, by the store's clock:
+    where that was set back, it may be below 0. `memory_share`: of its memory limit in use, 0 without a limit."""
 
+    run_id: str
     uptime: int
     memory_share: float
 
@@ -268,7 +270,8 @@ class Broker:
         except (redis_errors.RedisError, OSError) as error:
             raise translate("info", error) from error
         limit = info.get("maxmemory", 0)
-        return Vitals(int(info["uptime_in_seconds"]), info["used_memory"] / limit if limit else 0.0)
+        share = info["used_memory"] / limit if limit else 0.0
+        return Vitals(str(info["run_id"]), int(info["uptime_in_seconds"]), share)
 
     async def is_cluster(self) -> bool:
         """Whether the store refuses a call with keys of two slots."""

@@ -53,7 +53,8 @@ class StoreWatch:
 
     While the store was away for a third of a lease, or has been up for less than one, nobody could renew. So no lease
     is reaped until `quiet_until` (time.monotonic()), one lease later: an outage is no crash. The Reaper looks once more
-    before it reaps, or it could be the first to find the store back.
+    before it reaps, or it could be the first to find the store back. The uptime counts once per start of the store,
+    since it jumps with the store's clock.
     """
 
     def __init__(self, broker: Broker, lease: float, on_full: Callable[[bool], None], interval: float = 1.0) -> None:
@@ -64,6 +65,7 @@ class StoreWatch:
         self._answered_at = time.monotonic()
         self._failed = False
         self._full = False
+        self._run_id: str | None = None
         self.quiet_until = 0.0
 
     async def run_once(self) -> float:
@@ -78,8 +80,9 @@ class StoreWatch:
         if self._failed and away > self._lease / 3:
             self.quiet_until = max(self.quiet_until, now + self._lease)
             logger.info("store_back", away_seconds=round(away, 1))
-        if vitals.uptime < self._lease:
-            self.quiet_until = max(self.quiet_until, now + self._lease - vitals.uptime)
+        if vitals.run_id != self._run_id and vitals.uptime < self._lease:
+            self.quiet_until = max(self.quiet_until, now + self._lease - max(0, vitals.uptime))
+        self._run_id = vitals.run_id
         self._answered_at = now
         self._failed = False
         self._set_full(vitals.memory_share > FULL_ABOVE, vitals.memory_share)

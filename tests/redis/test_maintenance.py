@@ -115,12 +115,13 @@ class FakeStore:
 
     def __init__(self, uptime: int = 1_000_000) -> None:
         self.away = False
+        self.run_id = "first"
         self.uptime = uptime
 
     async def vitals(self) -> Vitals:
         if self.away:
             raise StoreUnavailable("away")
-        return Vitals(self.uptime, 0.1)
+        return Vitals(self.run_id, self.uptime, 0.1)
 
 
 def watch_of(store: FakeStore, lease: float = 30.0) -> StoreWatch:
@@ -177,6 +178,28 @@ async def test_a_store_that_has_just_started_is_given_a_lease(clock: Clock) -> N
     store.uptime, clock.now = 40, clock.now + 36
     await watch.run_once()
     assert watch.quiet_until == clock.now - 10
+    store.run_id, store.uptime = "second", 1
+    await watch.run_once()
+    assert watch.quiet_until == clock.now + 29
+
+
+async def test_a_store_whose_clock_is_set_back_has_not_just_started(clock: Clock) -> None:
+    store = FakeStore(uptime=40)
+    watch = watch_of(store)
+    await watch.run_once()
+    store.uptime = -3600
+    await watch.run_once()
+    assert watch.quiet_until == 0
+
+
+async def test_a_store_that_seems_to_start_in_the_future_is_given_one_lease(clock: Clock) -> None:
+    watch = watch_of(FakeStore(uptime=-3600))
+    await watch.run_once()
+    until = clock.now + 30
+    assert watch.quiet_until == until
+    clock.now += 40
+    await watch.run_once()
+    assert watch.quiet_until == until
 
 
 async def test_above_85_percent_of_its_memory_the_store_is_full(rig: Rig) -> None:
