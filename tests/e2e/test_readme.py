@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import httpx
 
-from tests.support.serving import serving
+from tests.e2e.conftest import Serve
 
 README: Final = Path(__file__).parents[2] / "README.md"
 SETTLE_SECONDS: Final = 10.0
@@ -62,20 +62,20 @@ def masked(text: str) -> Any:
     return json.loads(re.sub(r'"worker":"[^"]*"', '"worker":"W"', text))
 
 
-def test_the_session_prints_what_the_readme_says() -> None:
+def test_the_session_prints_what_the_readme_says(serve: Serve) -> None:
     steps = session()
     assert len(steps) >= 6
     known_ids: dict[str, str] = {}
-    with serving() as server:
-        for step in steps:
-            for printed, actual in known_ids.items():
-                step.command = step.command.replace(printed, actual)
-            expected = masked(step.output)
-            give_up_at = time.monotonic() + SETTLE_SECONDS
-            answer = curl(step.command, server.url)
-            only_looks = " -d " not in step.command and " -X " not in step.command
-            while masked(answer) != expected and only_looks and time.monotonic() < give_up_at:
-                answer = curl(step.command, server.url)  # a job takes a moment to run
-            assert masked(answer) == expected, step.command
-            ids = re.findall(r'"job_id":"(\w{28})"', step.output)
-            known_ids.update(zip(ids, re.findall(r'"job_id":"(\w{28})"', answer), strict=True))
+    server = serve(app=None)
+    for step in steps:
+        for printed, actual in known_ids.items():
+            step.command = step.command.replace(printed, actual)
+        expected = masked(step.output)
+        give_up_at = time.monotonic() + SETTLE_SECONDS
+        answer = curl(step.command, server.url)
+        only_looks = " -d " not in step.command and " -X " not in step.command
+        while masked(answer) != expected and only_looks and time.monotonic() < give_up_at:
+            answer = curl(step.command, server.url)  # a job takes a moment to run
+        assert masked(answer) == expected, step.command
+        ids = re.findall(r'"job_id":"(\w{28})"', step.output)
+        known_ids.update(zip(ids, re.findall(r'"job_id":"(\w{28})"', answer), strict=True))
