@@ -8,13 +8,16 @@
     │   ├── ForeignOrigin           403  a page of another site, on a server without keys
     │   ├── NotFound                404  no such job or route
     │   ├── MethodNotAllowed        405
+    │   ├── RequestTimeout          408  the client took too long to send it
     │   ├── WrongState              409  the job is in a state that does not allow it
     │   ├── LostLease               409  the token is no longer the job's
     │   ├── TooLarge                413
     │   ├── UnsupportedMedia        415
     │   ├── WrongHost               421  a host name that is not this machine's, on a server without keys
     │   ├── Invalid                 422  does not fit the schema; names each field
-    │   └── Full                    429  the store has no room; try again later
+    │   ├── Full                    429  the store has no room; try again later
+    │   └── HeadTooLarge            431  its first line and headers are too many or too long
+    ├── TooManyConnections          503  every connection of this server is busy
     ├── StoreError                  the store cannot answer
     │   ├── StoreUnavailable        503  nothing was changed, or a resend is safe
     │   ├── OutcomeUnknown          503  it may have been done; carries the job ids
@@ -111,6 +114,12 @@ class MethodNotAllowed(RequestError):
         self.allowed = tuple(allowed)
 
 
+class RequestTimeout(RequestError):
+    code = "request-timeout"
+    status = 408
+    title = "The request took too long to come"
+
+
 class WrongState(RequestError):
     code = "wrong-state"
     status = 409
@@ -157,6 +166,21 @@ class Full(RequestError):
     def __init__(self, message: str, retry_after: int = 5) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class HeadTooLarge(RequestError):
+    code = "head-too-large"
+    status = 431
+    title = "The headers are too large"
+
+
+class TooManyConnections(QueueyError):
+    """`retry_after` is in seconds."""
+
+    code = "too-many-connections"
+    status = 503
+    title = "The server has too many connections"
+    retry_after = 1
 
 
 class StoreError(QueueyError):

@@ -19,6 +19,7 @@ from queuey import __version__, builtin, log
 from queuey.acks import Acks
 from queuey.api.app import create_app
 from queuey.broker import Broker, Caps
+from queuey.connections import Limits
 from queuey.credentials import Credentials, redact_urls
 from queuey.embedded import EmbeddedStore
 from queuey.errors import QueueyError, StartupError, StoreUnavailable
@@ -26,7 +27,7 @@ from queuey.events import CancelListener
 from queuey.execution import Execution
 from queuey.health import Health
 from queuey.keys import cancel_channel
-from queuey.listener import Listener, bind, url_of
+from queuey.listener import KEEP_ALIVE_SECONDS, Listener, bind, url_of, within_files
 from queuey.maintenance import Heartbeat, Promoter, Reaper, StoreWatch, Trimmer, run_forever
 from queuey.models import Backoff
 from queuey.producer import Producer
@@ -121,7 +122,7 @@ class Server:
         self._health = Health(api_broker, report.durability)
         if bound is not None:
             app = create_app(settings, api_broker, producer, credentials, self._health, self._max_attempts_of)
-            self._listener = Listener(app, bound)
+            self._listener = Listener(app, bound, within_files(_connection_limits(settings)))
             self._background.add(await self._listener.start())
         logger.info(
             "started",
@@ -328,6 +329,16 @@ def _caps(settings: Settings) -> Caps:
         finished_count=settings.finished_max,
         finished_bytes=settings.finished_max_bytes,
         finished_min_age_ms=round(settings.finished_min_age * 1000),
+    )
+
+
+def _connection_limits(settings: Settings) -> Limits:
+    return Limits(
+        idle=KEEP_ALIVE_SECONDS,
+        head=settings.request_head_timeout,
+        body=settings.request_body_timeout,
+        reply=settings.reply_timeout,
+        connections=settings.http_connections,
     )
 
 

@@ -163,12 +163,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     shards: Annotated[
         int,
-        count(
-            STORE,
-            "Parts that the keys are spread over, for a Cluster. Fixed once the store holds jobs.",
-            1,
-            1024,
-        ),
+        count(STORE, "Parts that the keys are spread over, for a Cluster. Fixed once the store holds jobs.", 1, 1024),
     ] = 1
     prefix: Annotated[
         str,
@@ -204,12 +199,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: Annotated[int, count(WORKERS, "Jobs that one process runs at a time.", 1, 10_000)] = 100
     thread_slots: Annotated[
         int,
-        count(
-            WORKERS,
-            "Of these, how many may run in threads (handlers that are plain functions).",
-            1,
-            1024,
-        ),
+        count(WORKERS, "Of these, how many may run in threads (handlers that are plain functions).", 1, 1024),
     ] = 32
     process_slots: Annotated[
         int,
@@ -224,10 +214,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lease: Annotated[
         float,
         duration(
-            WORKERS,
-            "How long a job stays a worker's without a sign of life; renewed three times as often.",
-            0.5,
-            HOUR,
+            WORKERS, "How long a job stays a worker's without a sign of life; renewed three times as often.", 0.5, HOUR
         ),
     ] = 30.0
     grace: Annotated[
@@ -251,12 +238,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = MINUTE
     backoff_base: Annotated[
         float,
-        duration(
-            JOBS,
-            "Wait after the first failed attempt; up to a half of every wait is cut at random.",
-            0.001,
-            DAY,
-        ),
+        duration(JOBS, "Wait after the first failed attempt; up to a half of every wait is cut at random.", 0.001, DAY),
     ] = 2.0
     backoff_factor: Annotated[
         float, factor(JOBS, "By how much the wait grows with each further failed attempt.", 1, 100)
@@ -285,6 +267,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 1.5
 
+    request_head_timeout: Annotated[
+        float, duration(LIMITS, "How long a client may take to send the headers of a request.", 0.1, HOUR)
+    ] = 10.0
+    request_body_timeout: Annotated[
+        float, duration(LIMITS, "How long a client may take to send the body of a request.", 0.1, HOUR)
+    ] = MINUTE
+    reply_timeout: Annotated[float, duration(LIMITS, "How long a client may take to read a reply.", 0.1, HOUR)] = MINUTE
+    http_connections: Annotated[
+        int,
+        count(LIMITS, "The most open HTTP connections. A further one takes the place of one that waits.", 10, 100_000),
+    ] = 5000
+
     retention: Annotated[
         float, duration(KEEPING, "How long a job that succeeded or was cancelled is kept.", 1, YEAR)
     ] = HOUR
@@ -302,12 +296,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     )
     dlq_max: Annotated[
         int,
-        count(
-            KEEPING,
-            "The most jobs in the dead-letter queue of one queue; the oldest go first.",
-            1,
-            100_000_000,
-        ),
+        count(KEEPING, "The most jobs in the dead-letter queue of one queue; the oldest go first.", 1, 100_000_000),
     ] = 100_000
     dlq_max_bytes: Annotated[
         int,

@@ -18,6 +18,7 @@ from queuey.errors import (
     RequestError,
     StoreError,
     StoreUnavailable,
+    TooManyConnections,
     Unauthorized,
 )
 from queuey.models import Problem
@@ -71,7 +72,7 @@ def problem_response(error: Exception, scope: Scope) -> Response:
 
 def _headers(error: Exception) -> dict[str, str]:
     headers = {"Cache-Control": "no-store"}
-    if isinstance(error, (Full, StoreError)):
+    if isinstance(error, (Full, StoreError, TooManyConnections)):
         headers["Retry-After"] = str(error.retry_after)
     elif isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = 'Bearer realm="queuey"'

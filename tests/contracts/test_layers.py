@@ -41,8 +41,9 @@ LAYERS = (
     "store_process",
     "embedded",
     # what users meet
-    "listener",
     "api",
+    "connections",
+    "listener",
     "server",
     "client",
     "cli",
