@@ -12,7 +12,7 @@ import msgspec
 
 from queuey import ids, log
 from queuey.acks import Acks
-from queuey.broker import MAX_BATCH, Broker, ClaimedJob
+from queuey.broker import MAX_BATCH, Broker, Claimed, ClaimedJob
 from queuey.errors import QueueyError, StoreUnavailable
 from queuey.execution import Execution
 from queuey.leases import LeaseKeeper
@@ -131,36 +131,45 @@ class Worker:
 
         One whose answer cannot be read is not worth a repeat: its leases lapse, and the next claim brings other jobs.
         """
-        claim_id = ids.short_random()
-        give_up_at = time.monotonic() + self._settings.lease
+        claim_id, asked_at = ids.short_random(), time.monotonic()
         pause = RETRY_FIRST
         limit = min(self._settings.concurrency - len(self.running), MAX_BATCH)
         while not self._stopping:
             try:
-                claimed = await self._broker.claim(
-                    shard,
-                    claim_id=claim_id,
-                    worker=self._id,
-                    lease_ms=self._lease_ms,
-                    limit=limit,
-                    queues=self._queues_in_turn(),
-                    max_starve_ms=round(self._settings.max_starve * 1000),
-                    suspects=0 if any(job.crashes for job in self.running.values()) else 1,
-                )
+                claimed = await self._ask(shard, claim_id, limit)
+                jobs = claimed.jobs
+                if jobs and time.monotonic() > asked_at + self._settings.lease / 3:
+                    jobs = await self._still_ours(shard, jobs)
             except (QueueyError, *UNREADABLE) as error:
                 logger.warning("claim_failed", error=str(error), shard=shard)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, RETRY_CAP)
-                if time.monotonic() > give_up_at or not isinstance(error, StoreUnavailable):
-                    claim_id = ids.short_random()
-                    give_up_at = time.monotonic() + self._settings.lease
+                if time.monotonic() > asked_at + self._settings.lease or not isinstance(error, StoreUnavailable):
+                    claim_id, asked_at = ids.short_random(), time.monotonic()
                 continue
-            for job in claimed.jobs:
+            for job in jobs:
                 self._start(job, shard)
             if claimed.more:
                 self._hot.setdefault(shard)
             self._wake_in(shard, claimed.due_in_ms)
             return
+
+    async def _ask(self, shard: int, claim_id: str, limit: int) -> Claimed:
+        return await self._broker.claim(
+            shard,
+            claim_id=claim_id,
+            worker=self._id,
+            lease_ms=self._lease_ms,
+            limit=limit,
+            queues=self._queues_in_turn(),
+            max_starve_ms=round(self._settings.max_starve * 1000),
+            suspects=0 if any(job.crashes for job in self.running.values()) else 1,
+        )
+
+    async def _still_ours(self, shard: int, jobs: list[ClaimedJob]) -> list[ClaimedJob]:
+        """Those whose leases stand, renewed: of an answer that came late the next renewal would be too late."""
+        statuses = await self._broker.extend(shard, self._lease_ms, [(job.id, job.token) for job in jobs])
+        return [job for job, status in zip(jobs, statuses, strict=True) if status != "lost"]
 
     def _queues_in_turn(self) -> list[str]:
         self._turn = (self._turn + 1) % len(self._queues)
