@@ -90,7 +90,7 @@ class DropReplies(ConnectionFault):
 
     def __init__(self, rng: Random) -> None:
         super().__init__(rng)
-        self.hold = rng.uniform(0.8, 1.5)
+        self.hold = rng.uniform(0.6, 1.2)  # so that the pauses between a claim's sendings end within its lease
         self._share = rng.choice((0.2, 0.5, 0.9))
 
     async def inject(self, rig: Rig, caller: Caller) -> str:
