@@ -10,17 +10,19 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.faults import report
+from tests.faults import mounts, report
 from tests.faults.conductor import Plan, Result, play
 from tests.faults.faults import FAULTS
 
 
 def main() -> int:
     arguments = _arguments()
-    names = arguments.fault.split(",") if arguments.fault else list(FAULTS)
+    names = arguments.fault.replace("_", "-").split(",") if arguments.fault else list(FAULTS)
     if unknown := [name for name in names if name not in FAULTS]:
         print(f"There is no fault {', '.join(unknown)}. There are: {', '.join(FAULTS)}.", file=sys.stderr)
         return 2
+    if any(FAULTS[name].own_mounts for name in names) and not mounts.inside() and not mounts.missing():
+        mounts.enter("tests.faults", sys.argv[1:])
     missing = {name: tools for name in names if (tools := FAULTS[name].missing())}
     for name, tools in missing.items():
         print(f"Cannot be applied: {name} needs {', '.join(tools)}.", file=sys.stderr)
@@ -52,7 +54,7 @@ def _arguments() -> argparse.Namespace:
 
 async def _play_all(plans: list[Plan]) -> list[Result]:
     """Those that were played, when a signal comes."""
-    _cancel_at_first_signal()
+    cancel_at_first_signal()
     results: list[Result] = []
     try:
         for number, plan in enumerate(plans, 1):
@@ -65,7 +67,7 @@ async def _play_all(plans: list[Plan]) -> list[Result]:
     return results
 
 
-def _cancel_at_first_signal() -> None:
+def cancel_at_first_signal() -> None:
     """A second one must not interrupt the clearing up, which is bounded by itself."""
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task is not None

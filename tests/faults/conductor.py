@@ -54,6 +54,8 @@ class Result:
     detail: str = ""
     in_flight: int = 0
     acknowledged: int = 0
+    forgotten: int = 0
+    """Of the acknowledged, those that are gone, and that the store does not promise to keep: not `lost`."""
     unknown: int = 0
     landed: int = 0
     """Of the unknown ones, those that turned out to be in the store."""
@@ -93,19 +95,27 @@ async def _play(plan: Plan, folder: Path, result: Result) -> None:
     rng = Random(plan.seed)
     fault = FAULTS[plan.fault](rng)
     setup = Setup(folder)
-    fault.prepare(setup)
-    if plan.variant is not None:
-        plan.variant(setup)
+    try:
+        fault.prepare(setup)
+        if plan.variant is not None:
+            plan.variant(setup)
+        await _play_fault(fault, setup, rng, result)
+    finally:
+        await fault.clean_up()
+
+
+async def _play_fault(fault: Fault, setup: Setup, rng: Random, result: Result) -> None:
     rig = Rig(setup)
     try:
         async with rig:
             await _happen(rig, fault, rng, result)
             view, rest = await _come_to_rest(rig)
-        history = History.of(read(rig.ledger.path))
+        events = read(rig.ledger.path)
+        history = History.of(fault.revise(events))
         evidence = Evidence(history, view, rest, setup.timing.lease, fault.clock_moves)
-        result.violations += invariants.check(evidence)
+        result.violations += [found for found in invariants.check(evidence) if found.invariant not in fault.waived]
         result.violations += [Violation(0, f"{fault.name}: {message}") for message in fault.expect(evidence)]
-        _count(evidence, result)
+        _count(evidence, History.of(events).must_exist(), result)
     finally:
         result.violations += [Violation(0, complaint) for complaint in rig.complaints]
 
@@ -164,11 +174,12 @@ def bound(timing: Timing, replicas: int, crashed: int) -> float:
     return 2 * timing.lease + timing.reap_interval + max(timing.backoff_cap, timing.reap_delay_max) + turns
 
 
-def _count(evidence: Evidence, result: Result) -> None:
+def _count(evidence: Evidence, acknowledged: set[str], result: Result) -> None:
     history, view = evidence.history, evidence.view
     must_exist = history.must_exist()
-    unsure = {i for i, job in history.jobs.items() if job.unknown and i not in must_exist}
-    result.acknowledged = len(must_exist)
+    unsure = {i for i, job in history.jobs.items() if job.unknown and i not in acknowledged}
+    result.acknowledged = len(acknowledged)
+    result.forgotten = len(acknowledged - must_exist - view.jobs.keys())
     result.unknown = len(unsure)
     result.landed = len(unsure & view.jobs.keys())
     result.failed = history.count("enqueue", "fail")

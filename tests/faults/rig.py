@@ -263,8 +263,12 @@ class Rig:
     def store(self) -> Any:
         """A client of the store itself, past the proxy."""
         if self._client is None:
-            self._client = connect(f"unix://{self._socket}", timeout=10.0, max_connections=4)
+            self._client = connect(self.store_url, timeout=10.0, max_connections=4)
         return self._client
+
+    @property
+    def store_url(self) -> str:
+        return f"unix://{self._socket}"
 
     @property
     def proxy(self) -> Proxy:

@@ -5,14 +5,20 @@ from __future__ import annotations
 from typing import Final
 
 from tests.faults.faults.base import Fault
+from tests.faults.faults.clocks import ReplicaClock, StoreClock
 from tests.faults.faults.connections import CutConnections, CutOneWay, DropReplies, Latency
 from tests.faults.faults.deeds import BlockLoop, KillChild, Poison
+from tests.faults.faults.disk import DiskFull
+from tests.faults.faults.failover import Failover
+from tests.faults.faults.power import PowerCut, PowerCutInRewrite, TornPowerCut, ZeroFilledPowerCut
 from tests.faults.faults.processes import KillServer, StopServer, TerminateServer
+from tests.faults.faults.stale import StaleResult
 from tests.faults.faults.stores import BusyScript, FlushScripts, KillStore, KillStoreInRewrite
 
 _TABLE: Final[tuple[type[Fault], ...]] = (
     KillServer,
     StopServer,
+    StaleResult,
     TerminateServer,
     BlockLoop,
     KillChild,
@@ -25,5 +31,13 @@ _TABLE: Final[tuple[type[Fault], ...]] = (
     CutOneWay,
     Latency,
     DropReplies,
+    PowerCut,
+    TornPowerCut,
+    ZeroFilledPowerCut,
+    PowerCutInRewrite,
+    ReplicaClock,
+    StoreClock,
+    DiskFull,
+    Failover,
 )
 FAULTS: Final = {fault.name: fault for fault in _TABLE}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from tests.faults.calls import Caller
     from tests.faults.invariants import Evidence
+    from tests.faults.ledger import Event
     from tests.faults.rig import Rig, Setup
 
 
@@ -23,6 +24,10 @@ class Fault:
     """Whether clients may replay dead jobs meanwhile."""
     clock_moves: ClassVar[bool] = False
     """It sets the store's clock, so that times in the store prove nothing."""
+    own_mounts: ClassVar[bool] = False
+    """It mounts something, and so is played in a mount namespace of the suite's own."""
+    waived: ClassVar[frozenset[int]] = frozenset()
+    """Invariants that a store which this happens to does not let anybody keep."""
 
     def __init__(self, rng: Random) -> None:
         self.rng = rng
@@ -47,6 +52,13 @@ class Fault:
     def expect(self, evidence: Evidence) -> Iterator[str]:
         """What this fault must have done, or must not have, beyond the invariants. Yields what is wrong."""
         yield from ()
+
+    def revise(self, events: Sequence[Event]) -> Sequence[Event]:
+        """The ledger as the invariants are to read it: without what the store, by its own promise, may forget."""
+        return events
+
+    async def clean_up(self) -> None:
+        """Remove what `prepare` and `inject` have made outside of the rig, which has been stopped."""
 
 
 def no_crashes(evidence: Evidence) -> Iterator[str]:

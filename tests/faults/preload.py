@@ -1,0 +1,38 @@
+"""Libraries in C that are loaded into a process with LD_PRELOAD, to see or to change what the system tells it."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from queuey.store_process import find_binary
+
+if TYPE_CHECKING:
+    from tests.faults.rig import Setup
+
+COMPILER: Final = "cc"
+PATIENCE: Final = 60.0
+
+
+def build(source: Path, folder: Path) -> Path:
+    """Compile a library into `folder`. Returns its path. Raises RuntimeError with what the compiler says."""
+    library = folder / f"{source.parent.name}.so"
+    command = [COMPILER, "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror"]
+    command += ["-o", str(library), str(source), "-ldl"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    if done.returncode:
+        raise RuntimeError(f"{source} does not compile: {done.stderr}")
+    return library
+
+
+def into_store(setup: Setup, library: Path, variables: Mapping[str, str]) -> None:
+    """Load a library into the embedded store of every replica, which starts it with an empty environment."""
+    settings = [shlex.quote(f"{name}={value}") for name, value in {"LD_PRELOAD": str(library), **variables}.items()]
+    script = setup.folder / "valkey-server"
+    script.write_text(f'#!/bin/sh\nexec /usr/bin/env {" ".join(settings)} {shlex.quote(str(find_binary()))} "$@"\n')
+    script.chmod(0o700)
+    for number in range(setup.replicas):
+        setup.replica_environment.setdefault(number, {})["FAULTS_STORE"] = str(script)
