@@ -1,0 +1,62 @@
+"""Queuey with one safeguard taken out, each in its own way, and which invariant must notice."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from queuey.scripts import lua_folder
+from tests.faults.conductor import Prepare
+from tests.faults.rig import Setup
+
+TWO_STEP_POP: Final = "tests.faults.controls.two_step_pop"
+"""To be imported by the replicas alone: it changes the Broker."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """A fault that is survived by the real system only. `invariant`, `message`: of the violation that must be found."""
+
+    name: str
+    fault: str
+    variant: Prepare
+    invariant: int
+    message: str
+
+
+def everysec(setup: Setup) -> None:
+    setup.fsync = "everysec"
+
+
+def any_token(setup: Setup) -> None:
+    setup.lua = changed(setup, "include/state.lua", " and token_of(state) == token\nend", "\nend")
+
+
+def endless_dedupe(setup: Setup) -> None:
+    setup.lua = changed(setup, "enqueue.lua", ", id, 'PX', math.max(1, made[id][9]))", ", id)")
+
+
+def two_steps(setup: Setup) -> None:
+    for number in range(setup.replicas):
+        setup.replica_environment.setdefault(number, {})["FAULTS_PATCH"] = TWO_STEP_POP
+
+
+def changed(setup: Setup, name: str, old: str, new: str) -> Path:
+    """A copy of the Lua scripts in which `old`, which stands in the file once, is `new`."""
+    folder = setup.folder / "lua"
+    shutil.copytree(lua_folder(), folder)
+    text = (folder / name).read_text()
+    if text.count(old) != 1:
+        raise ValueError(f"{name} has {text.count(old)} places like {old!r}")
+    (folder / name).write_text(text.replace(old, new))
+    return folder
+
+
+CONTROLS: Final = (
+    Control("everysec under power cut", "power-cut", everysec, 1, "was acknowledged and is not in the store"),
+    Control("the token check taken out", "stale-result", any_token, 2, "with the result of"),
+    Control("a two-step pop", "kill-server", two_steps, 1, "was acknowledged and is waiting"),
+    Control("dedupe without TTL", "flush-scripts", endless_dedupe, 5, "is kept for -1 ms"),
+)
