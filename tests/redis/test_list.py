@@ -37,12 +37,16 @@ async def test_a_lane_with_its_tombstones(rig: Rig) -> None:
 
 async def test_what_is_scheduled_by_due_time(rig: Rig) -> None:
     (later,) = await rig.add(delay_ms=HOUR)
+    (last,) = await rig.add(delay_ms=HOUR + 1)
     (sooner,) = await rig.add(delay_ms=5)
     await rig.add(delay_ms=1, priority="high")
     async with rig.unchanged():
         listed = await rig.broker.list(rig.shard, "scheduled", "default", "default")
-    assert listed == [Listed(sooner, NOW + 5, "default"), Listed(later, NOW + HOUR, "default")]
-    assert await rig.broker.list(rig.shard, "scheduled", "default", "default", 1, 1) == listed[1:]
+    assert listed == [
+        Listed(job_id, NOW + due, "default") for job_id, due in ((sooner, 5), (later, HOUR), (last, HOUR + 1))
+    ]
+    assert await rig.broker.list(rig.shard, "scheduled", "default", "default", 1, 1) == listed[1:2]
+    assert await rig.broker.list(rig.shard, "scheduled", "default", "default", 1, 5) == listed[1:]
 
 
 async def test_what_runs_by_lease(rig: Rig) -> None:
@@ -64,11 +68,12 @@ async def test_all_queues_are_merged_by_score(rig: Rig, place: Place, offset: in
         for count in range(1, 5):
             listed = await rig.broker.list(rig.shard, place, "", "", start, count)
             assert listed == expected[start : start + count]
+    assert await rig.broker.list(rig.shard, place, "b", "", 0, 1) == expected[1:2]
     assert await rig.broker.list(rig.shard, place, "b", "", 1, 5) == expected[3:]
 
 
 async def test_equal_scores_are_in_the_order_of_their_ids(rig: Rig) -> None:
-    added = [(await rig.held(queue=queue))[0][0] for queue in "cab"]
+    added = [(await rig.held(queue=queue))[0][0] for queue in "cabfedihgjkl"]
     assert [job.id for job in await rig.broker.list(rig.shard, "running")] == sorted(added)
 
 

@@ -96,6 +96,16 @@ async def test_above_the_bytes_the_oldest_go_first(rig: Rig) -> None:
     assert await trim(rig, caps, now=NOW + 5) == Trimmed(0, 0, 0, False)
 
 
+async def test_at_its_caps_exactly_a_queue_keeps_all(rig: Rig) -> None:
+    finished = [(await done(rig, now=NOW + n))[0] for n in range(5)]
+    stored = await rig.broker.get(rig.shard, finished[1:])
+    size = sum(len(job.definition) + len(job.state) for job in stored)
+    caps = Caps(finished_count=4, finished_bytes=size, finished_min_age_ms=0)
+    assert await trim(rig, caps, now=NOW + 5) == Trimmed(0, 1, 0, False)
+    assert await trim(rig, caps, now=NOW + 5) == Trimmed(0, 0, 0, False)
+    assert await left(rig, finished) == finished[1:]
+
+
 @pytest.mark.parametrize("caps", [Caps(finished_count=0), Caps(finished_bytes=0)])
 async def test_no_finished_job_goes_younger_than_the_least_age(rig: Rig, caps: Caps) -> None:
     first = await done(rig)
