@@ -1,0 +1,395 @@
+"""The state machine: it drives the Broker at random, and holds every answer and all that the store then holds against
+the model (model.py) and against the invariants of the design (invariants.py).
+
+The machine owns the clock: every call is given its time, also one before the last. Only the TTLs of dedupe keys, of
+the records of claims and of the counters by the minute run by the store's own clock. They are ten minutes or more, so
+none lapses during a run; rules delete the first two to stand for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, cast
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import seed as set_seed
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
+
+from queuey.broker import Caps, Place
+from queuey.models import Priority
+from queuey.records import encode_key
+from queuey.scripts import Scripts
+from tests.properties import agreement
+from tests.properties import strategies as draw
+from tests.properties.agreement import ClaimAnswer, Held
+from tests.properties.contents import Ask
+from tests.properties.driver import UNKNOWN, Driver, one_lease_each
+from tests.properties.invariants import check_contents
+from tests.properties.model import Model
+from tests.properties.strategies import HOUR, LEASE, MINUTE, QUEUES, SECOND, Spec
+
+
+def _any(where: Callable[[Model], object]) -> Callable[[Any], bool]:
+    return lambda machine: any(where(model) for model in machine.models)
+
+
+class BrokerMachine(Driver):
+    def teardown(self) -> None:
+        try:
+            if self.sound:
+                self.drain()
+        finally:
+            self.run(self.client.aclose())
+            self.runner.close()
+
+    # --- a job's way -------------------------------------------------------------------------------------------
+
+    @initialize(specs=st.lists(draw.specs, min_size=2, max_size=8))
+    def begin(self, specs: list[Spec]) -> None:
+        for shard in range(len(self.models)):
+            self.enqueue(shard=shard, specs=specs, full=False, twice=False)
+
+    @rule(shard=draw.shards, specs=draw.spec_lists, full=draw.rarely, twice=st.booleans())
+    def enqueue(self, shard: int, specs: list[Spec], full: bool, twice: bool) -> None:
+        shard, model = self.on(shard)
+        there = set(model.jobs)
+        pairs = [pair for spec in specs if (pair := self.new_job(shard, spec))]
+        if not pairs:
+            return
+        new, requests = [job for job, _ in pairs], [request for _, request in pairs]
+        # An id that stands there twice as two jobs may be refused as the one and then taken as the other.
+        twice = twice and len(set(requests)) == len({request.id for request in requests})
+        answers = self.hold(
+            lambda: self.broker.enqueue(shard, new, full=full, now=self.now),
+            lambda: model.enqueue(self.now, full, requests),
+            twice,
+        )
+        for job, answer in zip(new, answers, strict=True):
+            if answer == "new" and job.id not in there:
+                there.add(job.id)
+                self.history.acknowledged(job.id, delayed=job.id in model.scheduled)
+
+    def enqueue_with_key(self, shard: int, spec: Spec, key: str) -> None:
+        which = [encode_key(name) for name in self.keys_of(shard)].index(key)
+        self.enqueue(shard=shard, specs=[replace(spec, key=which, reuse=None)], full=False, twice=False)
+        self.the_store_shows_what_the_model_holds()
+
+    @rule(
+        shard=draw.shards, limit=st.integers(1, 4), queues=draw.queue_lists, starve=draw.starves,
+        suspects=st.integers(0, 1), again=draw.again, lease=draw.leases, wait=draw.waits, twice=st.booleans(),
+    )  # fmt: skip
+    def claim(
+        self, shard: int, limit: int, queues: tuple[str, ...], starve: int, suspects: int, again: int | None,
+        lease: int, wait: int, twice: bool,
+    ) -> None:  # fmt: skip
+        self.pass_time(wait)
+        claim_id = self.earlier_or_new(self.claim_ids, again, "c")
+        ask = Ask(claim_id, f"w{len(self.claim_ids)}", lease, limit, queues, starve, suspects, defer=SECOND)
+        self.claim_on(shard % len(self.models), ask, twice)
+
+    @rule(shard=draw.shards, limits=draw.claim_limits, starve=draw.starves, wait=draw.waits)
+    def claim_in_turn(self, shard: int, limits: list[int], starve: int, wait: int) -> None:
+        """A worker with few free slots. This also sees to it that much runs in most examples."""
+        self.pass_time(wait)
+        shard, _ = self.on(shard, lambda model: any(model.lanes.values()))
+        for limit in limits:
+            claim_id = self.earlier_or_new(self.claim_ids, None, "c")
+            self.claim_on(shard, Ask(claim_id, "w", LEASE, limit, QUEUES, starve, 1, SECOND))
+            self.the_store_shows_what_the_model_holds()
+
+    @precondition(_any(lambda model: any(model.lanes.values())))
+    @rule(shard=draw.shards, limit=st.integers(1, 3), delays=draw.delay_lists, wait=draw.lease_waits)
+    def a_worker_is_lost(self, shard: int, limit: int, delays: list[int], wait: int) -> None:
+        self.claim_in_turn(shard=shard, limits=[limit], starve=HOUR, wait=MINUTE)
+        self.reap(shard=shard, limit=100, delays=delays, wait=wait)
+
+    def claim_on(self, shard: int, ask: Ask, twice: bool = False) -> list[Held]:
+        _, model = self.on(shard)
+        before, definitions = self.seen.contents[shard], self.seen.definitions
+        is_resent = ask.claim_id in model.claims
+
+        def expect() -> ClaimAnswer:
+            job_ids, due_in, more = model.claim(self.now, ask)
+            return agreement.handed_out(model, job_ids, definitions), due_in, more
+
+        jobs, _, _ = self.hold(lambda: agreement.send_claim(self.broker, shard, ask, self.now), expect)
+        if twice and jobs:
+            raw = self.read().raw
+            again, _, _ = self.hold(lambda: agreement.send_claim(self.broker, shard, ask, self.now), expect)
+            assert again == jobs, "a claim that is sent again gets the same jobs"
+            assert self.read().raw == raw, "a claim that is sent again changes nothing"
+        if not is_resent:
+            for job_id, *_ in jobs:
+                self.history.claimed(shard, job_id, before)
+        held = [(job_id, token) for job_id, token, *_ in jobs]
+        self.given += held
+        return held
+
+    @precondition(_any(lambda model: model.leases))
+    @rule(shard=draw.shards, numbers=draw.numbers, lease=draw.leases, twice=st.booleans())
+    def extend(self, shard: int, numbers: list[int], lease: int, twice: bool) -> None:
+        shard, model = self.on(shard, lambda model: model.leases)
+        held = self.pick_held(model, numbers)
+        self.hold(
+            lambda: self.broker.extend(shard, lease, held, now=self.now),
+            lambda: model.extend(self.now, lease, held),
+            twice,
+        )
+
+    @precondition(_any(lambda model: model.leases))
+    @rule(shard=draw.shards, numbers=draw.numbers, result=draw.results, twice=st.booleans())
+    def complete(self, shard: int, numbers: list[int], result: str, twice: bool) -> None:
+        shard, model = self.on(shard, lambda model: model.leases)
+        self.complete_on(shard, self.pick_held(model, numbers), result, twice)
+
+    def complete_on(self, shard: int, held: list[Held], result: str = "", twice: bool = False) -> None:
+        _, model = self.on(shard)
+        results = [(*item, result) for item in held]
+        self.hold(
+            lambda: self.broker.complete(shard, results, now=self.now),
+            lambda: model.complete(self.now, results),
+            twice and one_lease_each(held),
+        )
+
+    @precondition(_any(lambda model: model.leases))
+    @rule(shard=draw.shards, failures=draw.failures, twice=st.booleans())
+    def fail(self, shard: int, failures: list[tuple[int, int, bool]], twice: bool) -> None:
+        shard, model = self.on(shard, lambda model: model.leases)
+        held = self.pick_held(model, [number for number, _, _ in failures])
+        items = [(*item, delay, dead) for item, (_, delay, dead) in zip(held, failures, strict=True)]
+        with_errors = [(job_id, token, _error_of(model, job_id), delay, dead) for job_id, token, delay, dead in items]
+        self.hold(
+            lambda: self.broker.fail(shard, with_errors, now=self.now),
+            lambda: model.fail(self.now, items),
+            twice and one_lease_each(held),
+        )
+
+    @precondition(_any(lambda model: model.leases))
+    @rule(shard=draw.shards, numbers=draw.numbers, twice=st.booleans())
+    def release(self, shard: int, numbers: list[int], twice: bool) -> None:
+        shard, model = self.on(shard, lambda model: model.leases)
+        held = self.pick_held(model, numbers)
+        self.hold(
+            lambda: self.broker.release(shard, held, now=self.now),
+            lambda: model.release(self.now, held),
+            twice and one_lease_each(held),
+        )
+
+    @rule(shard=draw.shards, numbers=draw.few_numbers, twice=st.booleans())
+    def cancel(self, shard: int, numbers: list[int], twice: bool) -> None:
+        shard, model = self.on(shard, lambda model: model.jobs)
+        job_ids = self.pick_ids(shard, numbers, mostly=[*(model.leases or model.jobs)])
+        self.hold(
+            lambda: self.broker.cancel(shard, job_ids, now=self.now), lambda: model.cancel(self.now, job_ids), twice
+        )
+
+    @precondition(_any(lambda model: model.dead))
+    @rule(
+        shard=draw.shards, numbers=draw.numbers, rival=st.none() | draw.specs, again=draw.again, wait=draw.waits,
+        twice=st.booleans(),
+    )  # fmt: skip
+    def replay(
+        self, shard: int, numbers: list[int], rival: Spec | None, again: int | None, wait: int, twice: bool
+    ) -> None:
+        """A rival may have taken the dedupe key of the last that died."""
+        self.pass_time(wait)
+        shard, model = self.on(shard, lambda model: model.dead)
+        key = model.jobs[[*model.dead][-1]].dedupe
+        if rival and key:
+            self.enqueue_with_key(shard, rival, key)
+        replay_id = self.earlier_or_new(self.replay_ids, again, "y")
+        job_ids = self.pick_ids(shard, numbers, mostly=[*model.dead])
+        self.hold(
+            lambda: self.broker.replay(shard, replay_id, job_ids, now=self.now),
+            lambda: model.replay(self.now, replay_id, job_ids),
+            twice,
+        )
+
+    # --- maintenance -------------------------------------------------------------------------------------------
+
+    @precondition(_any(lambda model: model.leases))
+    @rule(shard=draw.shards, limit=draw.limits, delays=draw.delay_lists, wait=draw.lease_waits)
+    def reap(self, shard: int, limit: int, delays: list[int], wait: int) -> None:
+        self.pass_time(wait)
+        shard, _ = self.on(shard, lambda model: model.leases)
+        self.reap_on(shard, limit, delays)
+
+    def reap_on(self, shard: int, limit: int, delays: list[int]) -> None:
+        _, model = self.on(shard)
+        order = self.order_of_queues(shard)
+
+        async def call() -> tuple[list[tuple[str, str]], bool]:
+            reaped = await self.broker.reap(shard, limit, delays, now=self.now)
+            return reaped.outcomes, reaped.more
+
+        self.hold(call, lambda: model.reap(self.now, limit, delays, order))
+
+    @precondition(_any(lambda model: model.scheduled))
+    @rule(shard=draw.shards, limit=draw.limits, wait=draw.waits)
+    def promote(self, shard: int, limit: int, wait: int) -> None:
+        self.pass_time(wait)
+        shard, model = self.on(shard, lambda model: model.scheduled)
+
+        async def call() -> tuple[int, int]:
+            promoted = await self.broker.promote(shard, limit, now=self.now)
+            return promoted.count, promoted.due_in_ms
+
+        self.hold(call, lambda: model.promote(self.now, limit))
+
+    @precondition(_any(lambda model: model.queues))
+    @rule(shard=draw.shards, limit=draw.limits, caps=draw.caps, wait=draw.waits)
+    def trim(self, shard: int, limit: int, caps: Caps, wait: int) -> None:
+        self.pass_time(wait)
+        shard, _ = self.on(shard, lambda model: model.dead or model.done)
+        self.trim_on(shard, limit, caps)
+
+    def trim_on(self, shard: int, limit: int, caps: Caps) -> None:
+        _, model = self.on(shard)
+        order, sizes = self.order_of_queues(shard), self.seen.sizes
+
+        async def call() -> tuple[int, int, int, bool]:
+            trimmed = await self.broker.trim(shard, limit, caps, now=self.now)
+            return trimmed.dead, trimmed.finished, trimmed.queues, trimmed.more
+
+        self.hold(call, lambda: model.trim(self.now, limit, caps, order, sizes))
+
+    @precondition(lambda self: not any(model.paused for model in self.models))
+    @rule(shard=draw.shards, queue=draw.queues, reason=st.sampled_from(["full", "by hand"]), twice=st.booleans())
+    def pause(self, shard: int, queue: str, reason: str, twice: bool) -> None:
+        shard, model = self.on(shard)
+        self.hold(lambda: self.broker.pause(shard, queue, reason), lambda: model.pause(queue, reason), twice)
+
+    @precondition(_any(lambda model: model.paused))
+    @rule(shard=draw.shards, queue=draw.queues)
+    def resume(self, shard: int, queue: str) -> None:
+        shard, model = self.on(shard, lambda model: model.paused)
+        self.hold(lambda: self.broker.resume(shard, queue), lambda: model.resume(queue))
+
+    # --- what happens by itself ----------------------------------------------------------------------------------
+
+    @rule(step=draw.ticks)
+    def pass_time(self, step: int) -> None:
+        self.now += step
+        self.history.latest = max(self.history.latest, self.now)
+
+    @rule(shard=draw.shards, queue=draw.queues)
+    def a_replica_wakes(self, shard: int, queue: str) -> None:
+        shard, model = self.on(shard, lambda model: queue in model.awake)
+        taken = self.run(self.client.zpopmin(self.broker.shards.keys[shard].wake(queue)))
+        assert bool(taken) == (queue in model.awake), f"a replica that waits for {queue} finds {taken}"
+        model.awake.discard(queue)
+
+    @precondition(_any(lambda model: model.dedupe))
+    @rule(number=st.integers(0, 5), spec=st.none() | draw.specs)
+    def a_dedupe_key_lapses(self, number: int, spec: Spec | None) -> None:
+        """And another job may take it, before the one that held it has ended."""
+        held = [(shard, key) for shard, model in enumerate(self.models) for key in sorted(model.dedupe)]
+        shard, key = held[number % len(held)]
+        self.run(self.client.delete(self.broker.shards.keys[shard].dedupe(key)))
+        del self.models[shard].dedupe[key]
+        self.history.lapsed.add(key)
+        if spec:
+            self.the_store_shows_what_the_model_holds()
+            self.enqueue_with_key(shard, spec, key)
+
+    @precondition(_any(lambda model: model.claims))
+    @rule(number=st.integers(0, 5))
+    def the_record_of_a_claim_lapses(self, number: int) -> None:
+        kept = [(shard, claim_id) for shard, model in enumerate(self.models) for claim_id in sorted(model.claims)]
+        shard, claim_id = kept[number % len(kept)]
+        self.run(self.client.delete(self.broker.shards.keys[shard].claim(claim_id)))
+        del self.models[shard].claims[claim_id]
+
+    # --- looking -----------------------------------------------------------------------------------------------
+
+    @rule(
+        shard=draw.shards, place=draw.places, queue=draw.queues, all_queues=st.booleans(), lane=draw.lanes,
+        start=st.integers(0, 2), count=st.sampled_from([1, 2, 1000]),
+    )  # fmt: skip
+    def look(
+        self, shard: int, place: Place, queue: str, all_queues: bool, lane: Priority, start: int, count: int
+    ) -> None:
+        shard, model = self.on(shard)
+        queue = "" if all_queues and place not in ("ready", "scheduled") else queue
+        found = self.run(self.broker.list(shard, place, queue, lane, start, count))
+        wanted = agreement.listed(model, place, queue, lane, start, count)
+        assert found == wanted, f"list tells {found}, the model {wanted}"
+        self.look_at_all(shard)
+
+    def look_at_all(self, shard: int) -> None:
+        _, model = self.on(shard)
+        self.run(agreement.check_get(self.broker, shard, model, UNKNOWN))
+        self.run(agreement.check_stats(self.broker, shard, model, self.seen, self.now))
+
+    @invariant()
+    def the_store_shows_what_the_model_holds(self) -> None:
+        self.sound = False
+        before, self.seen = self.seen, self.read()
+        for shard, model in enumerate(self.models):
+            shown = self.seen.contents[shard]
+            agreement.check_contents_agree(shown, model)
+            check_contents(shown, self.history.lapsed)
+            self.history.step(before.contents[shard], shown)
+        self.history.all_shards(self.seen.contents)
+        self.sound = True
+
+    def drain(self) -> None:
+        """All ends within two leases (invariant 9), and once it is trimmed nothing is left (invariant 8)."""
+        self.now = self.history.latest
+        for shard, model in enumerate(self.models):
+            for queue in sorted(model.paused):
+                self.resume(shard=shard, queue=queue)
+        for _ in range(4 + max(len(model.jobs) for model in self.models)):
+            if any(model.scheduled or model.leases or any(model.lanes.values()) for model in self.models):
+                self.run_all_that_is_due()
+        for shard in range(len(self.models)):
+            self.look_at_all(shard)
+        assert not any(job.status in ("waiting", "running") for model in self.models for job in model.jobs.values())
+        self.pass_time(25 * HOUR)
+        for _ in range(2):
+            for shard in range(len(self.models)):
+                self.trim_on(shard, 1000, Caps(0, 0, 0, 0, 0, 0))
+            self.the_store_shows_what_the_model_holds()
+        left = {name.split(":")[2] for name in self.seen.raw}
+        assert left <= {"stats", "dedupe", "claim"}, f"left behind: {left}"
+
+    def run_all_that_is_due(self) -> None:
+        """One round of a healthy replica that completes what it claims: one suspect a shard, and all others."""
+        self.pass_time(LEASE)
+        for shard in range(len(self.models)):
+            self.reap_on(shard, 100, [0])
+        self.the_store_shows_what_the_model_holds()
+        ask = Ask(self.earlier_or_new(self.claim_ids, None, "c"), "w", LEASE, 100, QUEUES, HOUR, 1, SECOND)
+        held = [self.claim_on(shard, ask) for shard in range(len(self.models))]
+        self.the_store_shows_what_the_model_holds()
+        for shard, own in enumerate(held):
+            self.complete_on(shard, own)
+        self.the_store_shows_what_the_model_holds()
+
+
+def _error_of(model: Model, job_id: str) -> str:
+    attempt = model.jobs[job_id].attempts + 1 if job_id in model.jobs else 1
+    return f'{{"attempt":{attempt},"kind":"error","message":"no \\u00e4"}}'
+
+
+def run_machine(url: str, shards: int, scripts: Scripts, seed: int, *, shrink: bool = True) -> None:
+    """Ten examples, the same ones every time. After its first ten, Hypothesis mostly varies those that it has had."""
+
+    def machine() -> BrokerMachine:
+        return BrokerMachine(url, shards, scripts)
+
+    run_state_machine_as_test(
+        cast("type[BrokerMachine]", set_seed(seed)(machine)),
+        settings=settings(
+            max_examples=10,
+            stateful_step_count=40,
+            deadline=None,
+            database=None,
+            print_blob=True,
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
+        ),
+    )

@@ -1,0 +1,102 @@
+"""The state machine sees what it is there for: each of these faults, put into a copy of the scripts, turns it red."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from queuey.scripts import Scripts, lua_folder
+from tests.properties.machine import run_machine
+from tests.support.store import Server
+
+FAULTS = {
+    "complete does not check the token": (
+        "complete.lua",
+        "if holds(state, token) then",
+        "if state and state.s == 'r' then",
+    ),
+    "a resend is not answered as before": (
+        "include/state.lua",
+        "return state ~= nil and state.p == token and",
+        "return false and",
+    ),
+    "a claim that is sent again gets jobs of others": (
+        "claim.lua",
+        "state.s == 'r' and state.h == claim_id and",
+        "state.s == 'r' and",
+    ),
+    "a dedupe key is freed for whoever holds it": (
+        "include/leave.lua",
+        "fields.k and redis.call('GET', dedupe_key(fields.k)) == id then",
+        "fields.k then",
+    ),
+    "replay takes a dedupe key from another job": (
+        "replay.lua",
+        "if holder and holder ~= id then",
+        "if false then",
+    ),
+    "replay keeps the attempts": (
+        "replay.lua",
+        "state.s, state.a, state.x, state.f, state.z, state.r, state.y = 'w', nil, nil, nil, nil, now, replay_id",
+        "state.s, state.x, state.f, state.z, state.r, state.y = 'w', nil, nil, nil, now, replay_id",
+    ),
+    "a crash is not counted": (
+        "reap.lua",
+        "state.x = number_of(state, 'x') + 1",
+        "state.x = number_of(state, 'x')",
+    ),
+    "a lease lapses one ms early": (
+        "reap.lua",
+        "'-inf', now, 'LIMIT'",
+        "'-inf', now + 1, 'LIMIT'",
+    ),
+    "release forgets the flag for cancel": (
+        "release.lua",
+        "if state.z then",
+        "if false then",
+    ),
+    "a released job goes to the tail": (
+        "release.lua",
+        "lpush(ready_key",
+        "rpush(ready_key",
+    ),
+    "what is due comes in reverse": (
+        "include/promote.lua",
+        "'RPUSH'",
+        "'LPUSH'",
+    ),
+    "a tombstone is not counted": (
+        "cancel.lua",
+        "hincr(queue_key(queue_of(state)), 'tombstones_' .. lane_of(state), 1)",
+        "",
+    ),
+    "the bytes of a trimmed job stay counted": (
+        "trim.lua",
+        "if freed > 0 then",
+        "if false then",
+    ),
+    "a claim that leaves jobs wakes nobody": (
+        "claim.lua",
+        "      more = true\n      wake(queue)\n",
+        "      more = true\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_state_machine_sees(server: Server, tmp_path: Path, fault: str) -> None:
+    file, right, wrong = FAULTS[fault]
+    scripts = tmp_path / "lua"
+    shutil.copytree(lua_folder(), scripts)
+    source = (scripts / file).read_text(encoding="utf-8")
+    assert source.count(right) == 1, f"{file} has changed: this fault must be put in anew"
+    (scripts / file).write_text(source.replace(right, wrong), encoding="utf-8")
+    with pytest.raises(AssertionError):
+        run_seeds(server.url, Scripts(scripts))
+
+
+def run_seeds(url: str, scripts: Scripts) -> None:
+    for seed in range(10):
+        run_machine(url, 1, scripts, seed, shrink=False)
