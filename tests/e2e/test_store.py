@@ -60,6 +60,7 @@ async def test_while_the_store_is_away_requests_are_told_so_and_nothing_acknowle
     visitor = await gate.visitor()
     waiting = [other.submit("echo", number, delay=1) for number in range(20)]
     kill(store)
+    visitor.let_go("finished while the store was away")
     for each in (server, other):
         began = time.monotonic()
         reply = each.http.post("/v1/jobs", json={"type": "echo"})
@@ -71,7 +72,6 @@ async def test_while_the_store_is_away_requests_are_told_so_and_nothing_acknowle
         assert healthz(each) == {"status": "ok", "redis": "down"}
         ready = each.http.get("/readyz")
         assert (ready.status_code, ready.json()["status"]) == (503, "store down")
-    visitor.let_go("finished while the store was away")
     start_again(store)
     eventually(lambda: server.http.get("/readyz").status_code == 200)
     assert server.until(running)["result"] == "finished while the store was away"

@@ -122,7 +122,8 @@ async def test_one_job_that_has_crashed_before_runs_at_a_time(rig: Rig, server: 
     await rig.broker.reap(rig.shard, 10, [0], now=NOW)
     await rig.broker.promote(rig.shard, 10, now=NOW)
     fresh = await rig.add(3, now=0, body=HELD)
-    async with working(server.url, stage.app):
+    scripts = FaultyScripts()
+    async with working(server.url, stage.app, scripts=scripts):
         first, *others = await stage.take(4)
         assert first in suspects
         assert others == fresh
@@ -131,6 +132,9 @@ async def test_one_job_that_has_crashed_before_runs_at_a_time(rig: Rig, server: 
         stage.finish(*fresh)
         (more,) = await rig.add(now=0, body=HELD)
         assert await stage.next() == more  # others are claimed past it
+        allowed = [arguments[7] for arguments in scripts.arguments("claim")]
+        assert allowed[0] == 1
+        assert set(allowed[1:]) == {0}
         stage.finish(first, more)
         assert await stage.next() == second
         stage.finish(second)
