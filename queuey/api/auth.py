@@ -1,7 +1,8 @@
 """Who may send a request: keys and scopes, and on a server without keys, which pages of a browser.
 
 A server without keys is open to whoever reaches its loopback address. A web page can be among them: by a name that it
-lets point there (the Host header gives that away), or by a form that it posts (the Origin header does).
+lets point there (the Host header gives that away), or by a form that it posts (the Origin header does). Such a form
+also reaches what a server with keys has opened by `anonymous`, in the network of whoever looks at the page.
 """
 
 from __future__ import annotations
@@ -23,20 +24,23 @@ class Gate:
         self._credentials = credentials
         self._open = credentials.open
         self._anonymous = credentials.anonymous
+        self._wants_keys = not credentials.anonymous.grants
 
     def check_origin(self, headers: Headers, method: str) -> None:
-        """On a server without keys: no other host name, and no writes from a page of another site.
+        """On a server without keys no other host name; and without a key no writes from a page of another site.
 
-        Raises WrongHost or ForeignOrigin.
+        The key of a server without keys is known to all, and counts as none. Raises WrongHost or ForeignOrigin.
         """
-        if not self._open:
+        if self._wants_keys:
             return
         host = headers.get(b"host", b"").decode("latin-1")
-        if host and not is_loopback(_without_port(host)):
+        if self._open and host and not is_loopback(_without_port(host)):
             raise WrongHost("A server without API keys answers only as localhost or 127.0.0.1. Set a key to open it.")
         origin = headers.get(b"origin")
-        if origin is not None and method not in READING and origin.decode("latin-1") != f"http://{host}":
-            raise ForeignOrigin("A server without API keys takes no changes from a page of another site.")
+        if origin is None or method in READING or (not self._open and _key(headers) is not None):
+            return
+        if origin.decode("latin-1") not in (f"http://{host}", f"https://{host}"):
+            raise ForeignOrigin("Without an API key no changes are taken from a page of another site.")
 
     def admit(self, headers: Headers, scope: str) -> Principal:
         """Who calls; they have the scope over one queue at least. Raises Unauthorized or Forbidden."""

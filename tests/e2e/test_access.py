@@ -1,18 +1,52 @@
-"""Keys and scopes on a real server, made by `queuey key new`; and nothing secret in its log."""
+"""Keys and scopes on a real server that other machines can reach; and nothing secret in what it tells or keeps.
+
+The cases are made from the table of routes, so that a new route is among them, or fails here until it is.
+"""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
-from typing import Any
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import pytest
 
+from queuey.api.app import create_app
+from queuey.api.endpoints import Endpoint
+from queuey.credentials import SCOPES, Credentials
+from queuey.settings import Settings
 from tests.e2e.conftest import QUICK
 from tests.support.serving import Serving, queuey
 
 ADMIN = "canary-admin-key"
 PAYLOAD = "canary-payload"
+WRONG_KEYS = ("", "dev", "canary-wrong-key", ADMIN.upper(), ADMIN[:-1], "canary\xe9\xff key", "k" * 5000)
+
+NOTHING = cast(Any, None)
+ROUTES = create_app(
+    Settings(data_dir=Path("/unused")), NOTHING, NOTHING, Credentials(ADMIN), NOTHING, NOTHING
+).endpoints
+GUARDED = [route for route in ROUTES if route.needs is not None]
+BODIES: dict[str, Any] = {
+    "/v1/jobs": {"type": "echo", "payload": PAYLOAD, "queue": "mail"},
+    "/v1/jobs/batch": [{"type": "echo", "payload": PAYLOAD, "queue": "mail"}],
+}
+"""Of the routes that take one: a good body, about the queue `mail`."""
+OVER_ALL_QUEUES = {"/v1/replay-dlq"}
+"""Routes for which a grant over one queue does not do, whichever queue it is."""
+FILTERED = {"/v1/queues/metrics"}
+"""Routes that answer with what the caller may see."""
+
+
+def name_of(route: Endpoint) -> str:
+    return f"{route.method} {route.path}"
+
+
+every_route = pytest.mark.parametrize("route", ROUTES, ids=name_of)
+every_guarded_route = pytest.mark.parametrize("route", GUARDED, ids=name_of)
 
 
 def new_key(name: str, *scopes: str) -> tuple[str, str]:
@@ -26,20 +60,27 @@ def new_key(name: str, *scopes: str) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def keys() -> dict[str, tuple[str, str]]:
-    return {
+    keys = {
         "reader": new_key("reader", "read"),
         "reports": new_key("reports", "read@reports", "submit@reports"),
+        "mail": new_key("mail", *(f"{scope}@mail" for scope in SCOPES)),
+        "web": new_key("web", *(f"{scope}@web" for scope in SCOPES)),
     }
+    for scope in SCOPES:
+        keys[f"only-{scope}"] = new_key(f"only-{scope}", scope)
+        keys[f"no-{scope}"] = new_key(f"no-{scope}", *(other for other in SCOPES if other not in (scope, "admin")))
+    return keys
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory, keys: dict[str, tuple[str, str]]) -> Iterator[Serving]:
-    """A server with keys, which logs all that there is to log."""
+def guarded(keys: dict[str, tuple[str, str]]) -> Iterator[Serving]:
+    """A server with keys, on every address of this machine, which logs all that there is to log."""
     variables = {"QUEUEY_API_KEY": ADMIN, "QUEUEY_API_KEYS": ",".join(entry for _, entry in keys.values())}
-    data_dir = tmp_path_factory.mktemp("guarded") / "data"
-    server = Serving(data_dir, *QUICK, "--log-level", "debug", variables=variables, key=ADMIN)
-    yield server
-    server.close()
+    flags = (*QUICK, "--host", "0.0.0.0", "--log-level", "debug")
+    with tempfile.TemporaryDirectory(prefix="queuey-") as folder:
+        server = Serving(Path(folder, "data"), *flags, variables=variables, key=ADMIN)
+        yield server
+        server.close()
 
 
 class Caller:
@@ -51,12 +92,22 @@ class Caller:
     def __call__(self, method: str, path: str, key: str | None, body: object = None, **headers: str) -> httpx.Response:
         if key is not None:
             headers["x-api-key"] = key
-        return self.http.request(method, path, headers=headers, json=body)
+        return self.http.request(method, path, headers=httpx.Headers(headers, encoding="latin-1"), json=body)
+
+    def route(self, route: Endpoint, key: str | None) -> httpx.Response:
+        """Call a route as it wants to be called, about a job in the queue `mail`, which nobody serves."""
+        job = self("POST", "/v1/jobs", ADMIN, BODIES["/v1/jobs"]).json()["job_id"]
+        return self(route.method, route.path.replace("{id}", job), key, BODIES.get(route.path))
+
+
+def is_problem(reply: httpx.Response, status: int, code: str) -> bool:
+    return (reply.status_code, reply.json()["type"]) == (status, f"urn:queuey:problem:{code}")
 
 
 @pytest.fixture(scope="module")
 def call(guarded: Serving) -> Iterator[Caller]:
-    caller = Caller(guarded.url)
+    assert "//0.0.0.0:" in guarded.url
+    caller = Caller(guarded.url.replace("0.0.0.0", "127.0.0.1"))
     yield caller
     caller.http.close()
 
@@ -65,19 +116,68 @@ def echo(queue: str = "default") -> dict[str, object]:
     return {"type": "echo", "payload": PAYLOAD, "queue": queue}
 
 
-def test_without_a_key_only_health_is_told(call: Caller) -> None:
-    assert call("GET", "/healthz", None).status_code == 200
-    assert call("GET", "/readyz", None).status_code == 200
-    for key in (None, "canary-wrong-key", "dev", ""):
-        for method, path, body in (
-            ("POST", "/v1/jobs", echo()),
-            ("POST", "/v1/jobs/batch", [echo()]),
-            ("GET", "/v1/queues/metrics", None),
-            ("POST", "/v1/replay-dlq", None),
-        ):
-            reply = call(method, path, key, body)
-            assert (reply.status_code, reply.json()["type"]) == (401, "urn:queuey:problem:unauthorized")
+@every_route
+def test_without_a_valid_key_only_health_is_told(call: Caller, route: Endpoint) -> None:
+    for key in (None, *WRONG_KEYS):
+        reply = call.route(route, key)
+        if route.needs is None:
+            assert route.path in ("/healthz", "/readyz")
+            assert reply.status_code == 200
+        else:
+            assert is_problem(reply, 401, "unauthorized")
             assert reply.headers["www-authenticate"].startswith("Bearer")
+        assert not key or key not in reply.text + str(reply.headers)
+
+
+@every_guarded_route
+def test_a_refusal_looks_the_same_whether_or_not_the_job_exists(call: Caller, route: Endpoint) -> None:
+    there = call.route(route, None)
+    nowhere = call(route.method, route.path.replace("{id}", "0" * 28), None, BODIES.get(route.path))
+    assert (there.status_code, there.text) == (nowhere.status_code, nowhere.text)
+
+
+@every_guarded_route
+def test_too_small_a_scope_is_refused_and_named(
+    call: Caller, keys: dict[str, tuple[str, str]], route: Endpoint
+) -> None:
+    reply = call.route(route, keys[f"no-{route.needs}"][0])
+    assert is_problem(reply, 403, "forbidden")
+    assert str(route.needs) in reply.json()["detail"]
+
+
+@every_guarded_route
+def test_the_scope_alone_is_enough(call: Caller, keys: dict[str, tuple[str, str]], route: Endpoint) -> None:
+    assert call.route(route, keys[f"only-{route.needs}"][0]).status_code == 200
+
+
+@every_guarded_route
+def test_a_grant_over_one_queue_is_good_for_that_queue_alone(
+    call: Caller, keys: dict[str, tuple[str, str]], route: Endpoint
+) -> None:
+    own, foreign = [call.route(route, keys[name][0]) for name in ("mail", "web")]
+    if route.path in OVER_ALL_QUEUES:
+        assert is_problem(own, 403, "forbidden")
+    else:
+        assert own.status_code == 200
+        assert '"error":' not in own.text
+    if route.path in FILTERED:
+        assert [queue["name"] for queue in own.json()["queues"]] == ["mail"]
+        assert foreign.json()["queues"] == []
+    elif "{id}" in route.path:
+        assert is_problem(foreign, 404, "not-found")
+    elif isinstance(BODIES.get(route.path), list):
+        assert foreign.json()["results"][0]["error"]["type"] == "urn:queuey:problem:forbidden"
+    else:
+        assert is_problem(foreign, 403, "forbidden")
+
+
+@every_route
+def test_other_methods_give_no_more_away(call: Caller, route: Endpoint) -> None:
+    path = route.path.replace("{id}", "0" * 28)
+    for method in ("HEAD", "PUT", "PATCH", "DELETE", "TRACE"):
+        reply = call(method, path, None)
+        assert reply.status_code in ((401, 405) if route.needs else (200, 405))
+        assert PAYLOAD not in reply.text
 
 
 def test_the_admin_key_may_do_everything_and_comes_in_either_header(call: Caller) -> None:
@@ -115,6 +215,33 @@ def test_a_batch_takes_what_the_key_may_submit(call: Caller, keys: dict[str, tup
     own, other = reply.json()["results"]
     assert own["deduplicated"] is False
     assert other["error"]["status"] == 403
+
+
+def files(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def commands(pid: int) -> str:
+    """The command lines of a process and of those that it started."""
+    found = ""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            if pid in (parent, int(folder.name)):
+                found += (folder / "cmdline").read_text()
+    return found
+
+
+def test_no_key_is_in_what_others_can_read(guarded: Serving, keys: dict[str, tuple[str, str]]) -> None:
+    """Of the store, which keeps each replica's sign of life; and of the process table."""
+    stored = files(guarded.data_dir)
+    assert PAYLOAD.encode() in stored
+    assert b"only-admin" not in stored
+    shown = commands(guarded.process.pid)
+    assert "--data-dir" in shown or not Path("/proc").exists()
+    for secret in (ADMIN, "canary-wrong-key", *(part for key in keys.values() for part in (key[0], key[1][-64:]))):
+        assert secret.encode() not in stored
+        assert secret not in shown
 
 
 def test_no_key_and_no_payload_is_in_the_log(guarded: Serving, keys: dict[str, tuple[str, str]]) -> None:

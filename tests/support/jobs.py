@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
+import warnings
 from typing import Any
 
 import msgspec
@@ -110,3 +112,31 @@ async def poison(payload: None) -> None:
 async def log(payload: str, ctx: Context) -> str:
     ctx.log.info("said_by_handler", answer=42)
     return payload
+
+
+def _shout(text: str, ctx: Context) -> None:
+    logging.getLogger(text[:20]).warning(text)
+    logging.getLogger("shouting").warning("%s", text, extra={"text": text})
+    ctx.log.info(text, text=text, **{text: [text]})
+    warnings.warn(text, UserWarning, stacklevel=1)
+    try:
+        raise ValueError(text)
+    except ValueError:
+        logging.getLogger("shouting").exception("it failed")
+        raise
+
+
+@app.job("shout.loop", max_attempts=1)
+async def shout_loop(text: str, ctx: Context) -> None:
+    """Says the text in every way that ends in the log, and fails with it."""
+    _shout(text, ctx)
+
+
+@app.job("shout.thread", max_attempts=1)
+def shout_thread(text: str, ctx: Context) -> None:
+    _shout(text, ctx)
+
+
+@app.job("shout.process", max_attempts=1, run_in="process")
+def shout_process(text: str, ctx: Context) -> None:
+    _shout(text, ctx)

@@ -120,3 +120,22 @@ def test_an_open_server_takes_no_writes_from_other_sites(origin: bytes) -> None:
     OPEN.check_origin(headers, "GET")
     OPEN.check_origin({**headers, b"origin": b"http://127.0.0.1:8000"}, "POST")
     gate(bob="read").check_origin(headers, "POST")
+
+
+@pytest.mark.parametrize("host", [b"queue.example", b"queue.example:8000", b"10.0.0.7"])
+def test_what_is_open_to_all_is_not_open_to_pages_of_other_sites(host: bytes) -> None:
+    opened = gate(anonymous="submit", bob="submit")
+    headers = {b"host": host, b"origin": b"https://evil.example"}
+    with pytest.raises(ForeignOrigin):
+        opened.check_origin(headers, "POST")
+    opened.check_origin(headers, "GET")
+    opened.check_origin({b"host": host}, "POST")
+    opened.check_origin({**headers, b"x-api-key": b"bob"}, "POST")
+    for scheme in (b"http", b"https"):
+        opened.check_origin({b"host": host, b"origin": scheme + b"://" + host}, "POST")
+
+
+def test_the_key_that_all_know_makes_no_page_less_foreign() -> None:
+    headers = {b"host": b"127.0.0.1:8000", b"origin": b"http://evil.example", b"x-api-key": b"dev"}
+    with pytest.raises(ForeignOrigin):
+        OPEN.check_origin(headers, "POST")
