@@ -44,6 +44,9 @@ bench: $(VENV)/.dev ## Measure speed and memory (CHECK=1: fail below the limits)
 faults: $(VENV)/.dev ## Let faults happen to the real system, and check the invariants (ROUNDS=20 SEED=7 FAULT=kill-store)
 	@exec $(BIN)/python -m tests.faults --rounds "$(ROUNDS)" --seed "$(SEED)" --fault "$(FAULT)" $(ARGS)
 
+faults-long: $(VENV)/.dev ## Every fault six times, about half an hour; the figures go to docs/reliability.md (SEED=7)
+	@exec $(BIN)/python -m tests.faults --each 6 --seed "$(SEED)" $(ARGS)
+
 faults-controls: $(VENV)/.dev ## Take out one safeguard after the other: passes only if the invariants notice each time
 	@exec $(BIN)/python -m tests.faults.controls $(if $(SEED),--seed "$(SEED)") $(ARGS)
 
@@ -66,7 +69,7 @@ clean: ## Remove what make has built
 	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find queuey tests bench examples scripts -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
-.PHONY: help run test check format smoke demo bench faults faults-controls accept wheel lock check-workflows clean
+.PHONY: help run test check format smoke demo bench faults faults-long faults-controls accept wheel lock check-workflows clean
 
 # A stamp in a virtual environment says what has been installed since its lock file last changed.
 

@@ -30,7 +30,7 @@ def main() -> int:
         return 1
     names = [name for name in names if name not in missing]
     seed = arguments.seed or str(secrets.randbelow(100_000))
-    rounds = (arguments.rounds or len(names)) if names else 0
+    rounds = (arguments.rounds or arguments.each * len(names)) if names else 0
     # One round alone plays the very seed given: so a round of a longer run is repeated by its own seed.
     plans = [Plan(names[n % len(names)], seed if rounds == 1 else f"{seed}.{n + 1}") for n in range(rounds)]
     with asyncio.Runner() as runner:
@@ -46,6 +46,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--rounds", type=lambda text: int(text or 0), help="how many; by default each fault once")
+    parser.add_argument("--each", type=int, default=1, help="rounds of each fault, where --rounds is not given")
     parser.add_argument("--seed", help="of a run, or of a single round to repeat it; by default a random one")
     parser.add_argument("--fault", help="only this one, or several with commas between")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
