@@ -60,6 +60,19 @@ def _check(path: Path) -> None:
         path.chmod(0o700)
 
 
+def sync_names(path: Path) -> None:
+    """See to it that a power cut leaves the directory, what is in it, and each directory that it is in.
+
+    A sync of a file does not promise that its name is found again, nor that of a new directory above it."""
+    for folder in (path, *path.parents):
+        with suppress(PermissionError):  # one that may not even be read is not new, and not ours
+            fd = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+
 class FileLock:
     """A lock that the kernel gives back when its holder dies, however it dies.
 

@@ -26,7 +26,7 @@ from urllib.parse import quote
 from hiredis import ReplyError
 
 from queuey import aof
-from queuey.data_dir import FileLock, exclusively, prepare
+from queuey.data_dir import FileLock, exclusively, prepare, sync_names
 from queuey.errors import StartupError
 from queuey.memory_limit import memory_limit
 from queuey.store_process import LOG_NAME, Fsync, StoreProcess, command_line, find_binary, stronger
@@ -100,6 +100,7 @@ class EmbeddedStore:
             async with exclusively(self._start_lock, LOCK_PATIENCE):
                 self._become_user()
             await self._bring_up()
+            await asyncio.to_thread(sync_names, self._data_dir)
         except OSError as error:
             await self.stop()
             raise StartupError(f"The store in {self._data_dir} cannot be started: {error}.") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import sys
@@ -212,6 +213,31 @@ async def test_an_unusable_directory_is_refused(make_user: MakeUser, tmp_path: P
     (tmp_path / "file").touch()
     with pytest.raises(StartupError, match="not a directory"):
         await make_user(tmp_path / "file").start()
+
+
+async def test_a_power_cut_leaves_the_names_of_its_folders(
+    make_user: MakeUser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[int] = set()
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.add(os.fstat(fd).st_ino))
+    data = tmp_path / "new" / "data"
+    await make_user(data).start()
+    monkeypatch.undo()
+    folders = [data, data.parent, tmp_path, Path("/")]
+    assert {folder.stat().st_ino for folder in folders} <= synced
+
+
+async def test_a_power_cut_that_may_cost_the_names_is_an_error(
+    make_user: MakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, "broken disk")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", fail)
+        with pytest.raises(StartupError, match="broken disk"):
+            await make_user().start()
+    await make_user().start()
 
 
 async def test_restarting_goes_on_when_it_fails(make_user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from queuey.data_dir import FileLock, exclusively, prepare
+from queuey.data_dir import FileLock, exclusively, prepare, sync_names
 from queuey.errors import StartupError
 from queuey.store_socket import SOCKET_PATH_LIMIT, SocketPath
 
@@ -54,6 +54,21 @@ def test_a_directory_that_cannot_be_written_to_is_refused(tmp_path: Path, monkey
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere, so ask for it
     with pytest.raises(StartupError, match="cannot be written to"):
         prepare(tmp_path)
+
+
+def test_a_parent_that_may_not_be_read_is_left_out_of_the_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+    real = os.open
+
+    def open_all_but_the_root(path: Path, flags: int) -> int:
+        if path == Path("/"):
+            raise PermissionError(path)
+        opened.append(path)
+        return real(path, flags)
+
+    monkeypatch.setattr(os, "open", open_all_but_the_root)
+    sync_names(tmp_path)
+    assert opened == [tmp_path, *tmp_path.parents][:-1]
 
 
 @pytest.mark.parametrize("name", ["file", "dangling"])
