@@ -23,6 +23,9 @@ run: $(VENV)/.run ## Start Queuey with its own store on 127.0.0.1:8000 (ARGS: fl
 test: $(VENV)/.dev ## Run the tests (ARGS: flags of pytest)
 	$(BIN)/python -m pytest $(ARGS)
 
+stress: $(VENV)/.dev ## Run the heavy versions of some tests, which take minutes (ARGS: flags of pytest)
+	$(BIN)/python -m pytest -m stress -o session_timeout=3600 $(ARGS)
+
 check: $(VENV)/.dev ## Run the linter, the format check and the type checker
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -65,11 +68,15 @@ check-workflows: $(TOOLS)/.workflows ## Check the CI files
 	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(TOOLS)/bin/zizmor --offline --no-progress .github
 
+audit: $(TOOLS)/.audit ## Look for known vulnerabilities in all that the lock files pin (ARGS=--dry-run: only list)
+	$(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
+	    $(patsubst %,-r %,$(sort $(wildcard requirements/*.txt))) $(ARGS)
+
 clean: ## Remove what make has built
 	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find queuey tests bench examples scripts -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
-.PHONY: help run test check format smoke demo bench faults faults-long faults-controls accept wheel lock check-workflows clean
+.PHONY: help run test stress check format smoke demo bench faults faults-long faults-controls accept wheel lock check-workflows audit clean
 
 # A stamp in a virtual environment says what has been installed since its lock file last changed.
 
