@@ -21,8 +21,8 @@ def main() -> int:
     if unknown := [name for name in names if name not in FAULTS]:
         print(f"There is no fault {', '.join(unknown)}. There are: {', '.join(FAULTS)}.", file=sys.stderr)
         return 2
-    if any(FAULTS[name].own_mounts for name in names) and not mounts.inside() and not mounts.missing():
-        mounts.enter("tests.faults", sys.argv[1:])
+    if any(FAULTS[name].own_mounts for name in names) and not mounts.inside() and mounts.possible():
+        mounts.enter("-m", "tests.faults", *sys.argv[1:])
     missing = {name: tools for name in names if (tools := FAULTS[name].missing())}
     for name, tools in missing.items():
         print(f"Cannot be applied: {name} needs {', '.join(tools)}.", file=sys.stderr)

@@ -7,9 +7,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 MARK: Final = "FAULTS_OWN_MOUNTS"
 """In the environment of those who are inside."""
@@ -21,21 +21,19 @@ def inside(environment: Mapping[str, str] = os.environ) -> bool:
     return MARK in environment
 
 
-def missing() -> list[str]:
-    """What is not here that a namespace of one's own takes."""
-    if inside():
-        return []
-    if absent := [tool for tool in TOOLS if shutil.which(tool) is None]:
-        return absent
+def possible() -> bool:
+    """Whether one can be made, and something mounted in it: as root, or with user namespaces."""
+    if any(shutil.which(tool) is None for tool in TOOLS):
+        return False
     with tempfile.TemporaryDirectory() as folder:
         trial = [*_unshare(), "mount", "-t", "tmpfs", "tmpfs", folder]
         done = subprocess.run(trial, stderr=subprocess.DEVNULL, check=False, timeout=PATIENCE)
-    return ["the right to mount: root, or user namespaces"] if done.returncode else []
+    return done.returncode == 0
 
 
-def enter(module: str, arguments: Sequence[str]) -> None:
-    """Replace this process by the same program inside a new namespace. Does not return."""
-    command = [*_unshare(), sys.executable, "-m", module, *arguments]
+def enter(*arguments: str) -> NoReturn:
+    """Replace this process by Python with these arguments, inside of a new namespace."""
+    command = [*_unshare(), sys.executable, *arguments]
     os.execvpe(command[0], command, {**os.environ, MARK: "1"})
 
 

@@ -1,4 +1,4 @@
-"""Libraries in C that are loaded into a process with LD_PRELOAD, to see or to change what the system tells it."""
+"""Ways into other processes: libraries in C, loaded with LD_PRELOAD, and a script in the place of the store."""
 
 from __future__ import annotations
 
@@ -29,10 +29,18 @@ def build(source: Path, folder: Path) -> Path:
 
 
 def into_store(setup: Setup, library: Path, variables: Mapping[str, str]) -> None:
-    """Load a library into the embedded store of every replica, which starts it with an empty environment."""
+    """Load a library into the embedded store."""
     settings = [shlex.quote(f"{name}={value}") for name, value in {"LD_PRELOAD": str(library), **variables}.items()]
+    wrap_store(setup, with_command=f"/usr/bin/env {' '.join(settings)}")
+
+
+def wrap_store(setup: Setup, *, before: str = "", with_command: str = "") -> None:
+    """Let a shell script start the embedded store of every replica, whose environment is empty.
+
+    It runs the lines `before` first, and the store's binary by `with_command`.
+    """
     script = setup.folder / "valkey-server"
-    script.write_text(f'#!/bin/sh\nexec /usr/bin/env {" ".join(settings)} {shlex.quote(str(find_binary()))} "$@"\n')
+    script.write_text(f'#!/bin/sh\n{before}\nexec {with_command} {shlex.quote(str(find_binary()))} "$@"\n')
     script.chmod(0o700)
     for number in range(setup.replicas):
         setup.replica_environment.setdefault(number, {})["FAULTS_STORE"] = str(script)

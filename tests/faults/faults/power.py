@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from random import Random
 from typing import ClassVar, Final
 
@@ -22,10 +19,10 @@ from tests.faults.faults.base import Fault, no_crashes
 from tests.faults.invariants import Evidence
 from tests.faults.power.disk import SHIM, Disk, Rest
 from tests.faults.rig import Rig, Setup
+from tests.faults.store_processes import kill_all, processes_in
 
 LOCK_PATIENCE: Final = 20.0
 HOLD_PATIENCE: Final = 2.0
-END_PATIENCE: Final = 5.0
 REWRITE_TIMEOUT: Final = 1.0
 POLL: Final = 0.005
 AT_A_SYNC: Final = "before sync appendonly"
@@ -71,7 +68,7 @@ class PowerCut(Fault):
                 for replica in rig.replicas:
                     replica.send(signal.SIGKILL)
                 (folder / "users.lock").write_bytes(b"")  # nobody has synced the note in it
-            _kill_all(folder)
+            kill_all(folder)
             return self.disk.cut(self.rest, self.rng)
 
     async def _until_held(self) -> None:
@@ -138,28 +135,5 @@ class PowerCutInRewrite(PowerCut):
 
 async def _until_started(rig: Rig) -> None:
     async with asyncio.timeout(LOCK_PATIENCE):
-        while not _processes_in(rig.setup.store_folder):  # noqa: ASYNC110 - it is no child of ours
+        while not processes_in(rig.setup.store_folder):  # noqa: ASYNC110 - it is no child of ours
             await asyncio.sleep(POLL)
-
-
-def _processes_in(folder: Path) -> list[int]:
-    """The store, and its child while it rewrites. Linux only."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if (entry / "cwd").readlink() == folder and (entry / "stat").read_text().rsplit(")", 1)[1].split()[
-                0
-            ] != "Z":
-                found.append(int(entry.name))
-    return found
-
-
-def _kill_all(folder: Path) -> None:
-    """At once, and until none is left: a process may have had a child meanwhile. Raises TimeoutError."""
-    give_up = time.monotonic() + END_PATIENCE
-    while left := _processes_in(folder):
-        if time.monotonic() > give_up:
-            raise TimeoutError(f"the processes {left} do not end")
-        for pid in left:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
