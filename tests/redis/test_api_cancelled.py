@@ -1,0 +1,109 @@
+"""Clients that hang up at any moment: no reply goes to another, and the connections to the store stay in step."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from random import Random
+
+import pytest
+
+from queuey import ids
+from queuey.broker import Broker
+from queuey.scripts import Scripts
+from queuey.shards import Shards
+from tests.support.http import ApiRig, api_over
+from tests.support.store import Rig, Server, client_for
+from tests.support.working import until_blocked
+
+CONNECTIONS = 4
+KNOWN = 40
+REQUESTS = 400
+TURNS = 60
+"""Turns of the event loop until a cancel, at most: longer than the first requests take, shorter than all."""
+
+
+@pytest.fixture
+def kind() -> str:
+    return "valkey"
+
+
+@pytest.fixture
+def shards() -> int:
+    return 2
+
+
+@pytest.fixture
+async def api(rig: Rig, server: Server) -> AsyncIterator[ApiRig]:
+    client = client_for(server.url, max_connections=CONNECTIONS)
+    async with api_over(Broker(Shards(client, 2), Scripts()), request_deadline=20.0) as api:
+        yield api
+    await client.aclose()
+
+
+class Storm:
+    """Requests of every kind, of which each checks that what it gets is its own; about half are cancelled."""
+
+    def __init__(self, api: ApiRig, known: list[str], seed: int) -> None:
+        self._api = api
+        self._known = known
+        self._random = Random(seed)
+        self.answered = 0
+        self.cancelled = 0
+
+    async def run(self) -> None:
+        tasks = [asyncio.create_task(self._request(number)) for number in range(REQUESTS)]
+        doomed = [(self._random.randrange(TURNS), task) for task in tasks if self._random.random() < 0.5]
+        for turn in range(TURNS):
+            for at, task in doomed:
+                if at == turn:
+                    task.cancel()
+            await asyncio.sleep(0)
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(outcome, asyncio.CancelledError):
+                self.cancelled += 1
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                self.answered += 1
+
+    async def _request(self, number: int) -> None:
+        match self._random.randrange(4):
+            case 0:
+                job_id = ids.new_id()
+                assert await self._api.submit(id=job_id, payload=number) == job_id
+            case 1:
+                key = number % len(self._known)
+                assert await self._api.submit(dedupe_key=f"known{key}") == self._known[key]
+            case 2:
+                job_id = self._random.choice(self._known)
+                job = await self._api.job(job_id)
+                assert (job["id"], job["payload"]) == (job_id, f"payload of {self._known.index(job_id)}")
+            case _:
+                job_id = ids.new_id()
+                response = await self._api.http.post(f"/v1/jobs/{job_id}/cancel")
+                assert response.status_code == 404
+                assert job_id in response.text
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_no_reply_goes_to_another(rig: Rig, api: ApiRig, seed: int) -> None:
+    known = [await api.submit(payload=f"payload of {n}", dedupe_key=f"known{n}") for n in range(KNOWN)]
+    storm = Storm(api, known, seed)
+    await storm.run()
+    assert storm.cancelled > REQUESTS / 10
+    assert storm.answered > REQUESTS / 4
+    await every_connection_answers_for_itself(rig, api)
+    for number, job_id in enumerate(known):
+        assert (await api.job(job_id))["payload"] == f"payload of {number}"
+
+
+async def every_connection_answers_for_itself(rig: Rig, api: ApiRig) -> None:
+    """None was lost to the pool, and none still holds the reply to a request that was cancelled."""
+    client = api.broker.shards.client
+    calls = [asyncio.create_task(client.blpop([f"list{n}"], timeout=20)) for n in range(CONNECTIONS)]
+    await until_blocked(rig.client, CONNECTIONS)
+    for number in reversed(range(CONNECTIONS)):
+        await rig.client.rpush(f"list{number}", f"entry{number}")
+    answers = await asyncio.gather(*calls)
+    assert answers == [(f"list{n}".encode(), f"entry{n}".encode()) for n in range(CONNECTIONS)]
