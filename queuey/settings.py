@@ -128,7 +128,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         redis_url(
             STORE,
-            "Redis or Valkey to keep the jobs in.",
+            "Redis or Valkey to keep the jobs in. Other users see command lines: give a password by the variable.",
             none="a private Valkey, started in the data directory",
         ),
     ] = None
