@@ -44,23 +44,24 @@ if before then
 end
 
 -- Promote, and learn each queue's settings and lengths.
-local open, settings, lengths, next_due, overdue = {}, {}, {}, nil, {}
+local open, settings, lengths, tombstones, next_due, overdue = {}, {}, {}, {}, nil, {}
 for _, queue in ipairs(queues) do
-  local fields = redis.call('HMGET', queue_key(queue), 'paused', 'guard_default', 'guard_low')
+  local fields = redis.call('HMGET', queue_key(queue), 'paused', 'guard_default', 'guard_low', 'tombstones_high',
+    'tombstones_default', 'tombstones_low')
   if not fields[1] then
     open[#open + 1] = queue
     settings[queue] = {default = tonumber(fields[2] or 0), low = tonumber(fields[3] or 0)}
     local _, due = promote_due(now, queue, math.max(limit, 100))
     if due then next_due = math.min(next_due or math.huge, due) end
     overdue[queue] = due and due <= now
-    for _, lane in ipairs(LANES) do
+    for i, lane in ipairs(LANES) do
       local list = ready_key(queue, lane)
-      lengths[list] = redis.call('LLEN', list)
+      lengths[list], tombstones[list] = redis.call('LLEN', list), tonumber(fields[i + 3] or 0)
     end
   end
 end
 
-local consumed, claimed, skipped, deferred, stopped = {}, {}, 0, 0, false
+local consumed, moved, skipped, deferred, stopped = {}, {}, 0, 0, false
 
 local function claim_job(queue, id, state, definition)
   if not state then
@@ -68,21 +69,31 @@ local function claim_job(queue, id, state, definition)
     adopt(state, parse_fields(definition), #definition)
   end
   state.s, state.n, state.h, state.w, state.b = 'r', number_of(state, 'n') + 1, claim_id, worker, now
-  claimed[id] = true
   put(state_key(id), format_state(state))
   zadd(leases_key(queue), now + lease_ms, id)
   hand_out(id, state, definition)
+end
+
+-- belongs(queue, lane, id, fields): whether the job stands here. Its id may be the tombstone of one that was cancelled
+-- here, whose record is gone and whose id was enqueued anew, to run elsewhere or later.
+local function belongs(queue, lane, id, fields)
+  return queue_of(fields) == queue and lane_of(fields) == lane
+    and not redis.call('ZSCORE', scheduled_key(queue, lane), id)
 end
 
 -- examine(queue, lane, id, definition, text, ready_before): what becomes of the entry at the head of a lane:
 -- 'claimed', 'deferred', 'skipped' (a tombstone), or 'young' (left: it has not been ready since ready_before).
 local function examine(queue, lane, id, definition, text, ready_before)
   local state = text and parse_state(text)
-  if not definition or claimed[id] or (state and state.s ~= 'w') then return 'skipped' end
+  if not definition or moved[id] or (state and state.s ~= 'w') then return 'skipped' end
+  if tombstones[ready_key(queue, lane)] > 0 and not belongs(queue, lane, id, state or parse_fields(definition)) then
+    return 'skipped'
+  end
   if ready_before then
     local ready_at = tonumber(state and state.r or string.match(definition, '^r=(%d+)') or now)
     if ready_at > ready_before then return 'young' end
   end
+  moved[id] = true
   if state and number_of(state, 'x') > 0 then
     if suspects == 0 then
       local due = now + defer_ms + deferred * 37 % 500

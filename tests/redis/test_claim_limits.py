@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from queuey.broker import CLAIM_BYTES
-from tests.support.store import HOUR, NOW, SECOND, Rig
+from queuey.broker import CLAIM_BYTES, Caps
+from queuey.models import Priority
+from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig
 
 
 @pytest.mark.parametrize(("added", "limit", "more"), [(3, 2, True), (3, 3, False), (3, 4, False), (40, 39, True)])
@@ -138,6 +139,44 @@ async def test_a_tombstone_whose_record_was_trimmed_is_skipped_too(rig: Rig) -> 
     await rig.broker.cancel(rig.shard, [gone], now=NOW)
     await rig.client.delete(rig.keys.job(gone), rig.keys.state(gone))
     assert [job.id for job in (await rig.claim(2)).jobs] == [job_id]
+    assert (await rig.row())["default"] == 0
+
+
+async def cancelled_and_trimmed(rig: Rig) -> str:
+    """The id of a job of which a tombstone in the lane default:default is all that is left."""
+    (job_id,) = await rig.add(retention_ms=0)
+    assert await rig.broker.cancel(rig.shard, [job_id], now=NOW) == ["cancelled"]
+    assert (await rig.broker.trim(rig.shard, 10, Caps(), now=NOW)).finished == 1
+    return job_id
+
+
+async def test_the_tombstone_of_an_id_that_is_used_again_brings_no_job_before_its_time(rig: Rig) -> None:
+    job_id = await cancelled_and_trimmed(rig)
+    await rig.add(id=job_id, delay_ms=SECOND)
+    assert (await rig.claim(10)).jobs == []
+    assert (await rig.row())["scheduled"] == 1
+    assert [job.id for job in (await rig.claim(10, now=NOW + SECOND)).jobs] == [job_id]
+    assert (await rig.row())["default"] == 0
+
+
+@pytest.mark.parametrize(("queue", "priority"), [("mail", "default"), ("default", "low")])
+async def test_the_tombstone_of_an_id_that_is_used_again_elsewhere_is_skipped(
+    rig: Rig, queue: str, priority: Priority
+) -> None:
+    """Claimed from the wrong queue, it would have a lease where no reaper looks for it."""
+    job_id = await cancelled_and_trimmed(rig)
+    await rig.add(id=job_id, queue=queue, priority=priority)
+    for name in ("default", "mail"):
+        await rig.claim(10, queues=[name])
+    assert await rig.scores(rig.keys.leases(queue)) == {job_id: NOW + LEASE}
+    assert [(await rig.row(name))["default"] for name in ("default", queue)] == [0, 0]
+
+
+async def test_a_job_whose_id_stands_twice_in_its_lane_runs_once(rig: Rig) -> None:
+    job_id = await cancelled_and_trimmed(rig)
+    other, _ = [*await rig.add(), *await rig.add(id=job_id)]
+    assert (await rig.row())["default"] == 2
+    assert [job.id for job in (await rig.claim(10)).jobs] == [job_id, other]
     assert (await rig.row())["default"] == 0
 
 
