@@ -11,6 +11,7 @@ from typing import ClassVar, Final
 
 from redis.exceptions import RedisError
 
+from queuey.aof import ends_in_zero, last_increment
 from queuey.data_dir import exclusively
 from queuey.shards import connect
 from tests.faults import preload
@@ -42,9 +43,11 @@ class PowerCut(Fault):
     def __init__(self, rng: Random) -> None:
         super().__init__(rng)
         self._whole_machine = rng.random() < 0.3
+        self._zero_tails = 0
 
     def prepare(self, setup: Setup) -> None:
         setup.store_folder.mkdir(mode=0o700)
+        self._logs = setup.folder
         self.disk = Disk(setup.store_folder, setup.folder)
         preload.into_store(setup, preload.build(SHIM, setup.folder), self.disk.variables)
 
@@ -69,7 +72,10 @@ class PowerCut(Fault):
                     replica.send(signal.SIGKILL)
                 (folder / "users.lock").write_bytes(b"")  # nobody has synced the note in it
             kill_all(folder)
-            return self.disk.cut(self.rest, self.rng)
+            done = self.disk.cut(self.rest, self.rng)
+            file = last_increment(folder)
+            self._zero_tails += file is not None and ends_in_zero(file)
+            return done
 
     async def _until_held(self) -> None:
         with suppress(TimeoutError):
@@ -80,6 +86,9 @@ class PowerCut(Fault):
     def expect(self, evidence: Evidence) -> Iterator[str]:
         if not self.disk.syncs:
             yield "no sync of the store was seen"
+        mended = sum(log.read_text().count('"store_mended"') for log in self._logs.glob("replica*.log"))
+        if mended != self._zero_tails:
+            yield f"{self._zero_tails} files ended in zeros, and {mended} were mended"
         if not self._whole_machine:
             yield from no_crashes(evidence)
 
