@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -19,8 +20,10 @@ from tests.support.working import until_blocked
 CONNECTIONS = 4
 KNOWN = 40
 REQUESTS = 400
-TURNS = 60
-"""Turns of the event loop until a cancel, at most: longer than the first requests take, shorter than all."""
+SPREAD = 40
+"""A request is cancelled when about as many have ended as were sent before it, so that it is often under way."""
+TURNS = 8
+"""Turns of the event loop between two cancels, at most."""
 
 
 @pytest.fixture
@@ -53,12 +56,14 @@ class Storm:
 
     async def run(self) -> None:
         tasks = [asyncio.create_task(self._request(number)) for number in range(REQUESTS)]
-        doomed = [(self._random.randrange(TURNS), task) for task in tasks if self._random.random() < 0.5]
-        for turn in range(TURNS):
-            for at, task in doomed:
-                if at == turn:
-                    task.cancel()
-            await asyncio.sleep(0)
+        moments = [(number - self._random.randrange(SPREAD), task) for number, task in enumerate(tasks)]
+        doomed = sorted(self._random.sample(moments, REQUESTS // 2), key=lambda one: one[0])
+        for moment, task in doomed:
+            while sum(map(asyncio.Task.done, tasks)) < min(moment, REQUESTS // 2):  # noqa: ASYNC110 - by turns
+                await asyncio.sleep(0)
+            task.cancel()
+            for _ in range(self._random.randrange(TURNS)):
+                await asyncio.sleep(0)
         for outcome in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(outcome, asyncio.CancelledError):
                 self.cancelled += 1
@@ -100,7 +105,7 @@ async def test_no_reply_goes_to_another(rig: Rig, api: ApiRig, seed: int) -> Non
 
 async def every_connection_answers_for_itself(rig: Rig, api: ApiRig) -> None:
     """None was lost to the pool, and none still holds the reply to a request that was cancelled."""
-    client = api.broker.shards.client
+    client: Any = api.broker.shards.client
     calls = [asyncio.create_task(client.blpop([f"list{n}"], timeout=20)) for n in range(CONNECTIONS)]
     await until_blocked(rig.client, CONNECTIONS)
     for number in reversed(range(CONNECTIONS)):
