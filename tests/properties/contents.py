@@ -79,7 +79,8 @@ class Contents:
 
     jobs: dict[str, Job] = field(default_factory=dict)
     lanes: dict[Lane, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """A job that is cancelled in its lane stays there, as a tombstone, until a claim comes upon it."""
+    """A job that is cancelled in its lane stays there, as a tombstone, until a claim comes upon it. Where its id was
+    enqueued anew before that, the new job stands where the id comes first in its lane."""
     scheduled: dict[str, int] = field(default_factory=dict)
     leases: dict[str, int] = field(default_factory=dict)
     dead: dict[str, int] = field(default_factory=dict)
@@ -95,8 +96,23 @@ class Contents:
     counters: Counter[str] = field(default_factory=Counter)
     by_minute: Counter[tuple[int, str]] = field(default_factory=Counter)
 
+    def stands_in(self, lane: Lane, job_id: str) -> bool:
+        """Whether a claim may take the job when it finds its id in this lane, so that this is no tombstone."""
+        job = self.jobs.get(job_id)
+        return (
+            job is not None
+            and job.status == "waiting"
+            and (job.queue, job.lane) == lane
+            and job_id not in self.scheduled
+        )
+
     def claimable(self, lane: Lane) -> list[str]:
-        return [job_id for job_id in self.lanes[lane] if job_id in self.jobs and self.jobs[job_id].status == "waiting"]
+        """The jobs of a lane, from head to tail."""
+        return [job_id for job_id in dict.fromkeys(self.lanes[lane]) if self.stands_in(lane, job_id)]
+
+    def entries(self) -> set[str]:
+        """The ids that stand in any lane, also as a tombstone."""
+        return {job_id for lane in self.lanes.values() for job_id in lane}
 
     def of_queue(self, queue: str, place: Mapping[str, int]) -> list[str]:
         """The ids of a queue in `scheduled`, `leases`, `dead` or `done`, first to last."""

@@ -79,8 +79,8 @@ class Driver(RuleBasedStateMachine):
         """Two dedupe keys that belong to the shard."""
         return [key for key in ascii_lowercase if ids.bucket_of_key(key) % len(self.models) == shard][:2]
 
-    def new_job(self, shard: int, spec: Spec) -> tuple[NewJob, Request] | None:
-        """A job for the Broker, and for the model. None where its id must not be used again yet."""
+    def new_job(self, shard: int, spec: Spec) -> tuple[NewJob, Request]:
+        """A job for the Broker, and for the model."""
         key = "" if spec.key is None else self.keys_of(shard)[spec.key]
         known = self.ids[shard]
         if spec.reuse is None or not known:
@@ -90,8 +90,6 @@ class Driver(RuleBasedStateMachine):
             job_id = known[-1 - spec.reuse % len(known)]
             if key and ids.bucket_of(job_id) != ids.bucket_of_key(key):
                 key = ""  # the API refuses an id that does not fit the key
-            if self.is_only_a_tombstone(shard, job_id):
-                return None
         dedupe, dedupe_ttl = (encode_key(key), spec.dedupe_ttl) if key else ("", DEFAULT_DEDUPE_TTL_MS)
         run_at = 0 if spec.run_in is None else self.now + spec.run_in
         head = job_head(
@@ -115,14 +113,6 @@ class Driver(RuleBasedStateMachine):
             body=spec.body,
         )
         return NewJob(job_id, spec.queue, spec.lane, head, spec.body, spec.delay, run_at, dedupe, dedupe_ttl), request
-
-    def is_only_a_tombstone(self, shard: int, job_id: str) -> bool:
-        """Whether the job was cancelled in a lane, its record trimmed, and its entry there is still to be passed over.
-
-        An id may not be used again before that: nothing tells such an entry from one of a new job.
-        """
-        model = self.models[shard]
-        return job_id not in model.jobs and any(job_id in lane for lane in model.lanes.values())
 
     def pick_held(self, model: Model, numbers: list[int]) -> list[Held]:
         """Mostly leases that stand, else one of a running job that ended, a forged one, or any that was ever given."""

@@ -76,12 +76,12 @@ class History:
         self._arrival: dict[str, int] = {}
         self._last_taken: dict[tuple[int, Lane], int] = {}
 
-    def acknowledged(self, job_id: str, delayed: bool) -> None:
+    def acknowledged(self, job_id: str, at_the_tail: bool) -> None:
         """An enqueue was answered `new` for a job that was not there."""
         self._acknowledged.add(job_id)
         self._removed.discard(job_id)
         self._arrivals += 1
-        self._arrival[job_id] = 0 if delayed else self._arrivals
+        self._arrival[job_id] = self._arrivals if at_the_tail else 0
 
     def claimed(self, shard: int, job_id: str, before: Contents) -> None:
         """A claim handed out a job; `before`: the shard before that."""

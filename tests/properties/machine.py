@@ -54,10 +54,8 @@ class BrokerMachine(Driver):
     @rule(shard=draw.shards, specs=draw.spec_lists, full=draw.rarely, twice=st.booleans())
     def enqueue(self, shard: int, specs: list[Spec], full: bool, twice: bool) -> None:
         shard, model = self.on(shard)
-        there = set(model.jobs)
-        pairs = [pair for spec in specs if (pair := self.new_job(shard, spec))]
-        if not pairs:
-            return
+        there, standing = set(model.jobs), model.entries()
+        pairs = [self.new_job(shard, spec) for spec in specs]
         new, requests = [job for job, _ in pairs], [request for _, request in pairs]
         # An id that stands there twice as two jobs may be refused as the one and then taken as the other.
         twice = twice and len(set(requests)) == len({request.id for request in requests})
@@ -69,7 +67,16 @@ class BrokerMachine(Driver):
         for job, answer in zip(new, answers, strict=True):
             if answer == "new" and job.id not in there:
                 there.add(job.id)
-                self.history.acknowledged(job.id, delayed=job.id in model.scheduled)
+                self.history.acknowledged(job.id, at_the_tail=job.id not in {*model.scheduled, *standing})
+
+    @precondition(_any(lambda model: model.entries() - model.jobs.keys()))
+    @rule(shard=draw.shards, spec=draw.specs)
+    def an_id_is_used_again(self, shard: int, spec: Spec) -> None:
+        """Its job was cancelled in a lane, and its record trimmed; what stands in the lane is a tombstone."""
+        shard, model = self.on(shard, lambda model: model.entries() - model.jobs.keys())
+        known, gone = self.ids[shard], model.entries() - model.jobs.keys()
+        reuse = next(i for i, job_id in enumerate(reversed(known)) if job_id in gone)
+        self.enqueue(shard=shard, specs=[replace(spec, reuse=reuse)], full=False, twice=False)
 
     def enqueue_with_key(self, shard: int, spec: Spec, key: str) -> None:
         which = [encode_key(name) for name in self.keys_of(shard)].index(key)

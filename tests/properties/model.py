@@ -359,15 +359,14 @@ class _Claim:
         """Claims up to `most` from the head of a lane, and says how many."""
         ids, jobs, taken = self.model.lanes[lane], self.model.jobs, 0
         while ids and taken < most:
-            job = jobs.get(ids[0])
-            if job is None or job.status != "waiting":
+            if not self.model.stands_in(lane, ids[0]):
                 del ids[0]
-            elif ready_before is not None and job.ready_at > ready_before:
+            elif ready_before is not None and jobs[ids[0]].ready_at > ready_before:
                 break
-            elif job.crashes and not self.suspects:
+            elif jobs[ids[0]].crashes and not self.suspects:
                 self._defer(ids.pop(0))
             else:
-                self.suspects -= job.crashes > 0
+                self.suspects -= jobs[ids[0]].crashes > 0
                 self._run(ids.pop(0))
                 taken += 1
         return taken
