@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,6 +17,13 @@ if TYPE_CHECKING:
 
 COMPILER: Final = "cc"
 PATIENCE: Final = 60.0
+
+
+def missing() -> list[str]:
+    """What is not here that a library takes."""
+    if sys.platform != "linux":
+        return ["Linux"]
+    return [] if shutil.which(COMPILER) else [COMPILER]
 
 
 def build(source: Path, folder: Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from tests.faults import preload
 from tests.faults.clocks.clock import HOUR, SHIM, Clock
 
 pytestmark = pytest.mark.skipif(
-    shutil.which(preload.COMPILER) is None and not os.environ.get("CI"), reason=f"needs {preload.COMPILER}"
+    bool(preload.missing()) and not os.environ.get("CI"), reason=f"needs {', '.join(preload.missing())}"
 )
 TELL = """
 import datetime, sys, time

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -26,7 +25,7 @@ from tests.faults.store import ExternalStore
 
 INCREMENT = "appendonly.aof.1.incr.aof"
 needs_compiler = pytest.mark.skipif(
-    shutil.which(preload.COMPILER) is None and not os.environ.get("CI"), reason=f"needs {preload.COMPILER}"
+    bool(preload.missing()) and not os.environ.get("CI"), reason=f"needs {', '.join(preload.missing())}"
 )
 
 

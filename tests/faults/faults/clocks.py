@@ -16,11 +16,18 @@ from tests.faults.invariants import Evidence
 from tests.faults.rig import Rig, Setup
 
 
-class ReplicaClock(Fault):
+class WrongClock(Fault):
+    """A library tells some process another time."""
+
+    @classmethod
+    def missing(cls) -> list[str]:
+        return preload.missing()
+
+
+class ReplicaClock(WrongClock):
     """A replica's clock is an hour off from its start, and then jumps to an hour off on the other side. No effect."""
 
     name = "replica-clock"
-    needs = (preload.COMPILER,)
 
     def __init__(self, rng: Random) -> None:
         super().__init__(rng)
@@ -42,7 +49,7 @@ class ReplicaClock(Fault):
         yield from every_call_answered(evidence)
 
 
-class StoreClock(Fault):
+class StoreClock(WrongClock):
     """The store's clock jumps an hour forth and back, or back and forth, and a replica is killed meanwhile. No job is
     lost.
 
@@ -52,7 +59,6 @@ class StoreClock(Fault):
     """
 
     name = "store-clock"
-    needs = (preload.COMPILER,)
     clock_moves: ClassVar[bool] = True
 
     def __init__(self, rng: Random) -> None:

@@ -37,13 +37,16 @@ class PowerCut(Fault):
     """
 
     name = "power-cut"
-    needs = (preload.COMPILER,)
     rest: Rest = "plain"
 
     def __init__(self, rng: Random) -> None:
         super().__init__(rng)
         self._whole_machine = rng.random() < 0.3
         self._zero_tails = 0
+
+    @classmethod
+    def missing(cls) -> list[str]:
+        return preload.missing()
 
     def prepare(self, setup: Setup) -> None:
         setup.store_folder.mkdir(mode=0o700)
