@@ -10,17 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis import seed as set_seed
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from queuey.broker import Caps, Place
 from queuey.models import Priority
 from queuey.records import encode_key
-from queuey.scripts import Scripts
 from tests.properties import agreement
 from tests.properties import strategies as draw
 from tests.properties.agreement import ClaimAnswer, Held
@@ -379,24 +376,3 @@ class BrokerMachine(Driver):
 def _error_of(model: Model, job_id: str) -> str:
     attempt = model.jobs[job_id].attempts + 1 if job_id in model.jobs else 1
     return f'{{"attempt":{attempt},"kind":"error","message":"no \\u00e4"}}'
-
-
-def run_machine(url: str, shards: int, scripts: Scripts, seed: int, *, shrink: bool = True) -> None:
-    """Ten examples, the same ones every time. After its first ten, Hypothesis mostly varies those that it has had."""
-
-    def machine() -> BrokerMachine:
-        return BrokerMachine(url, shards, scripts)
-
-    run_state_machine_as_test(
-        cast("type[BrokerMachine]", set_seed(seed)(machine)),
-        settings=settings(
-            max_examples=10,
-            stateful_step_count=40,
-            deadline=None,
-            database=None,
-            print_blob=True,
-            report_multiple_bugs=False,
-            suppress_health_check=list(HealthCheck),
-            phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
-        ),
-    )

@@ -13,7 +13,7 @@ import secrets
 import pytest
 
 from queuey.scripts import Scripts
-from tests.properties.machine import run_machine
+from tests.properties.running import run_machine
 from tests.support.store import Server
 
 LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"

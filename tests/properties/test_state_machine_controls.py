@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from queuey.scripts import Scripts, lua_folder
-from tests.properties.machine import run_machine
+from tests.properties.running import run_machine
 from tests.support.store import Server
 
 FAULTS = {

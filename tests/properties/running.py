@@ -1,0 +1,33 @@
+"""How the state machine is run."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import seed as set_seed
+from hypothesis.stateful import run_state_machine_as_test
+
+from queuey.scripts import Scripts
+from tests.properties.machine import BrokerMachine
+
+
+def run_machine(url: str, shards: int, scripts: Scripts, seed: int, *, shrink: bool = True) -> None:
+    """Ten examples, the same ones every time. After its first ten, Hypothesis mostly varies those that it has had."""
+
+    def machine() -> BrokerMachine:
+        return BrokerMachine(url, shards, scripts)
+
+    run_state_machine_as_test(
+        cast("type[BrokerMachine]", set_seed(seed)(machine)),
+        settings=settings(
+            max_examples=10,
+            stateful_step_count=40,
+            deadline=None,
+            database=None,
+            print_blob=True,
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
+        ),
+    )
