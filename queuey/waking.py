@@ -17,6 +17,9 @@ BLOCK_SECONDS: Final = 2
 RETRY_FIRST: Final = 0.1
 RETRY_CAP: Final = 2.0
 
+_Popped = tuple[bytes, bytes, float]
+"""Key, member, score."""
+
 logger = log.get(__name__)
 
 
@@ -50,7 +53,7 @@ class Waker:
         while True:
             await self._may_wait.wait()
             try:
-                popped = await self._client.bzpopmin(keys, timeout=BLOCK_SECONDS)
+                popped = cast(_Popped | None, await self._client.bzpopmin(keys, timeout=BLOCK_SECONDS))
                 if popped and not self._may_wait.is_set():
                     key, marker, score = popped
                     await self._client.zadd(key, {marker: score})
@@ -61,7 +64,7 @@ class Waker:
                 popped = None
             else:
                 pause = RETRY_FIRST
-            for shard in [self._shard_by_key[cast(bytes, popped[0])]] if popped else self._group:
+            for shard in [self._shard_by_key[popped[0]]] if popped else self._group:
                 self._on_wake(shard)
 
 
