@@ -14,6 +14,7 @@ from typing import Any, cast
 import httpx
 import pytest
 
+from queuey import credentials
 from queuey.api.app import create_app
 from queuey.api.endpoints import Endpoint
 from queuey.credentials import SCOPES, Credentials
@@ -50,7 +51,11 @@ every_guarded_route = pytest.mark.parametrize("route", GUARDED, ids=name_of)
 
 
 def new_key(name: str, *scopes: str) -> tuple[str, str]:
-    """The secret and the server's entry, from the command line."""
+    """The secret and the server's entry."""
+    return credentials.new_key(name, [credentials.parse_grant(scope) for scope in scopes])
+
+
+def new_key_by_command(name: str, *scopes: str) -> tuple[str, str]:
     flags = [part for scope in scopes for part in ("--scope", scope)]
     made = queuey("key", "new", name, *flags)
     assert made.returncode == 0
@@ -61,8 +66,8 @@ def new_key(name: str, *scopes: str) -> tuple[str, str]:
 @pytest.fixture(scope="module")
 def keys() -> dict[str, tuple[str, str]]:
     keys = {
-        "reader": new_key("reader", "read"),
-        "reports": new_key("reports", "read@reports", "submit@reports"),
+        "reader": new_key_by_command("reader", "read"),
+        "reports": new_key_by_command("reports", "read@reports", "submit@reports"),
         "mail": new_key("mail", *(f"{scope}@mail" for scope in SCOPES)),
         "web": new_key("web", *(f"{scope}@web" for scope in SCOPES)),
     }
