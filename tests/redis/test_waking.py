@@ -10,9 +10,10 @@ import pytest
 
 from queuey import waking
 from queuey.stopping import end_tasks
+from queuey.waking import BLOCK_SECONDS as DEFAULT_ROUND
 from queuey.waking import Waker, wake_groups
 from tests.support.store import Rig, Server, client_for
-from tests.support.working import PATIENCE, QUICKLY, FaultyScripts, Stage, eventually, until_blocked, working
+from tests.support.working import PATIENCE, QUICKLY, ROUND, FaultyScripts, Stage, eventually, until_blocked, working
 
 
 class Woken:
@@ -36,6 +37,11 @@ class Woken:
         yield
         await end_tasks([task])
         await client.aclose()
+
+
+@pytest.fixture(autouse=True)
+def long_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waking, "BLOCK_SECONDS", ROUND)
 
 
 @pytest.fixture
@@ -132,7 +138,7 @@ async def test_an_idle_worker_sends_two_commands_a_round(
     rig: Rig, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A round is BLOCK_SECONDS: one wait for the markers, and one claim after it."""
-    assert waking.BLOCK_SECONDS == 2
+    assert DEFAULT_ROUND == 2
     monkeypatch.setattr(waking, "BLOCK_SECONDS", 0.05)
     stage, scripts = Stage(), FaultyScripts()
     async with working(server.url, stage.app, scripts=scripts):

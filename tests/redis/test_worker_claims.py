@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from queuey import waking
 from tests.support.store import LEASE, NOW, Rig, Server
-from tests.support.working import HELD, QUICKLY, FaultyScripts, Stage, claims, eventually, until_blocked, working
+from tests.support.working import HELD, QUICKLY, ROUND, FaultyScripts, Stage, claims, eventually, until_blocked, working
 
 
 @pytest.fixture
@@ -16,6 +17,11 @@ def kind() -> str:
 @pytest.fixture
 def shards() -> int:
     return 1
+
+
+@pytest.fixture(autouse=True)
+def long_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waking, "BLOCK_SECONDS", ROUND)
 
 
 @pytest.fixture

@@ -31,8 +31,10 @@ from queuey.worker import Worker
 from tests.support.store import Server, client_for
 
 PATIENCE: Final = 20.0
-QUICKLY: Final = 1.5
-"""Seconds. Below the 2 s after which an idle replica looks for work unasked, so it proves that it was told."""
+ROUND: Final = 8
+"""Seconds after which an idle replica looks for work unasked, in tests that patch waking.BLOCK_SECONDS with it."""
+QUICKLY: Final = 6.0
+"""Seconds. Below ROUND, so what happens within it was told, also on a busy machine."""
 HELD: Final = '{"type":"held"}'
 """The body of a job for the Stage."""
 
