@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from queuey import waking
-from tests.support.store import LEASE, NOW, Rig, Server
+from tests.support.store import HOUR, LEASE, NOW, Rig, Server
 from tests.support.working import HELD, QUICKLY, ROUND, FaultyScripts, Stage, claims, eventually, until_blocked, working
 
 
@@ -67,9 +67,11 @@ async def test_a_full_process_leaves_the_markers_to_others(rig: Rig, server: Ser
 async def test_a_marker_that_comes_to_a_process_just_filled_goes_on_to_another(
     rig: Rig, server: Server, stage: Stage
 ) -> None:
-    (first,) = await rig.add(now=0, body=HELD, delay_ms=100)
-    async with working(server.url, stage.app, concurrency=1):
-        await until_blocked(rig.client, 1)  # and it stays so while the timer fills the only slot
+    (first,) = await rig.add(now=0, body=HELD, delay_ms=HOUR)
+    async with working(server.url, stage.app, concurrency=1) as worker:
+        await until_blocked(rig.client, 1)
+        await rig.client.zadd(rig.keys.scheduled("default", "default"), {first: 1})
+        worker.wake(0)  # as the timer does, which fills the only slot while the process waits for a marker
         assert await stage.next(within=QUICKLY) == first
         other = Stage()
         async with working(server.url, other.app, worker_id="w2"):
