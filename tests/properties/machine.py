@@ -197,12 +197,12 @@ class BrokerMachine(Driver):
     def replay(
         self, shard: int, numbers: list[int], rival: Spec | None, again: int | None, wait: int, twice: bool
     ) -> None:
-        """A rival may have taken the dedupe key of the last that died."""
+        """A rival may have taken the dedupe key of one that died."""
         self.pass_time(wait)
         shard, model = self.on(shard, lambda model: model.dead)
-        key = model.jobs[[*model.dead][-1]].dedupe
-        if rival and key:
-            self.enqueue_with_key(shard, rival, key)
+        keys = [model.jobs[job_id].dedupe for job_id in model.dead if model.jobs[job_id].dedupe]
+        if rival and keys:
+            self.enqueue_with_key(shard, rival, keys[-1])
         replay_id = self.earlier_or_new(self.replay_ids, again, "y")
         job_ids = self.pick_ids(shard, numbers, mostly=[*model.dead])
         self.hold(
