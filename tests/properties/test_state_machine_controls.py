@@ -98,5 +98,5 @@ def test_the_state_machine_sees(server: Server, tmp_path: Path, fault: str) -> N
 
 
 def run_seeds(url: str, scripts: Scripts) -> None:
-    for seed in range(10):
+    for seed in range(7, 17):  # 7 meets nearly all of them at once, which saves time
         run_machine(url, 1, scripts, seed, shrink=False)
