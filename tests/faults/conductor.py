@@ -80,6 +80,9 @@ async def play(plan: Plan) -> Result:
     try:
         async with asyncio.timeout(ROUND_PATIENCE):
             await _play(plan, folder, result)
+    except asyncio.CancelledError:
+        shutil.rmtree(folder, ignore_errors=True)  # nobody will be told of it
+        raise
     except Exception as error:
         result.violations.append(Violation(0, f"the round broke off: {type(error).__name__}: {error}"))
     finally:

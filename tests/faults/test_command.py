@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from pathlib import Path
@@ -99,3 +100,23 @@ def test_jobs_with_crashes_take_turns() -> None:
     timing = Timing(lease=2.0, reap_interval=0.25, backoff_cap=0.4, reap_delay_max=0.3)
     assert conductor.bound(timing, replicas=2, crashed=0) == pytest.approx(4.65)
     assert conductor.bound(timing, replicas=2, crashed=3) == pytest.approx(4.65 + 2 * conductor.PUT_OFF)
+
+
+async def test_an_interrupted_round_leaves_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    folders: list[Path] = []
+    begun = asyncio.Event()
+
+    async def go_wrong_and_wait(plan: Plan, folder: Path, result: Result) -> None:
+        folders.append(folder)
+        (folder / "ledger.jsonl").touch()
+        result.violations = [Violation(0, "a process was left behind")]
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(conductor, "_play", go_wrong_and_wait)
+    playing = asyncio.create_task(conductor.play(Plan("kill-store", "7")))
+    await begun.wait()
+    playing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await playing
+    assert not folders[0].exists()

@@ -240,6 +240,17 @@ async def test_what_no_sync_has_ended_for_is_gone_after_the_cut(tmp_path: Path) 
 
 
 @needs_compiler
+async def test_a_store_that_was_held_can_go_on(tmp_path: Path) -> None:
+    async with running(tmp_path) as store:
+        store.disk.hold("before sync appendonly")
+        kept = asyncio.create_task(store.client.set("kept", "1"))
+        await until(lambda: is_held(store))
+        store.disk.let_go()
+        await kept
+        assert store.unsynced == 0
+
+
+@needs_compiler
 async def test_a_rewrite_has_synced_its_files_and_their_names(tmp_path: Path) -> None:
     async def done() -> bool:
         info = await store.client.info("persistence")

@@ -86,6 +86,9 @@ class PowerCut(Fault):
                 while not self.disk.held():  # noqa: ASYNC110 - the store cannot tell us
                     await asyncio.sleep(POLL)
 
+    async def heal(self, rig: Rig) -> None:
+        self.disk.let_go()  # when the round was interrupted
+
     def expect(self, evidence: Evidence) -> Iterator[str]:
         if not self.disk.syncs:
             yield "no sync of the store was seen"

@@ -54,10 +54,14 @@ class Disk:
         return {"POWER_RECORD": str(self._record), "POWER_HOLD": str(self._hold), "POWER_KEEP": str(self._kept)}
 
     def hold(self, where: str) -> None:
-        """Let the store stop for ever where it next comes by, such as `before sync appendonly` or `after move`."""
+        """Let the store stop where it next comes by, such as `before sync appendonly` or `after move`."""
         part = self._hold.with_suffix(".part")
         part.write_text(where)
         part.rename(self._hold)  # the shim never sees half of it
+
+    def let_go(self) -> None:
+        """Let it go on."""
+        self._hold.unlink(missing_ok=True)
 
     def held(self) -> str:
         """Where it stopped, '' when it has not."""
@@ -68,7 +72,7 @@ class Disk:
 
         Returns what was done, for people.
         """
-        self._hold.unlink(missing_ok=True)
+        self.let_go()
         durable = self.read()
         self.syncs += durable.syncs
         reverted = [self._revert(change) for change in self._not_on_disk(durable, rng)]
