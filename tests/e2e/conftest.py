@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,17 @@ def serve(folder: Path) -> Iterator[Serve]:
         return servers[-1]
 
     yield start
-    try:
+    with ExitStack() as closing:  # each of them, whatever becomes of the others, and then their stores
+        closing.callback(end_stores, servers)
         for server in servers:
-            server.close()
-    finally:
-        for server in servers:
-            for event in [*server.events("store_started"), *server.events("store_joined")]:
-                end_store(event["pid"])
+            closing.callback(server.close)
+
+
+def end_stores(servers: Sequence[Serving]) -> None:
+    """End the stores that servers which were killed have left behind."""
+    for server in servers:
+        for event in [*server.events("store_started"), *server.events("store_joined")]:
+            end_store(event["pid"])
 
 
 @pytest.fixture(scope="session")
