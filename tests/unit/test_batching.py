@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -262,9 +264,14 @@ async def test_a_waiter_that_goes_away_cancels_nothing() -> None:
 
 @in_virtual_time
 async def test_an_error_that_nobody_awaits_is_no_warning() -> None:
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     batcher = Batcher(Store(unavailable).send, patience=PATIENCE)
     batcher.submit("a")
     await batcher.drain()
+    await asyncio.sleep(10)
+    gc.collect()
+    assert complaints == []
 
 
 @in_virtual_time
