@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from redis.asyncio import Redis
@@ -78,6 +78,10 @@ class StoreView:
         return [job_id for job_id, job in self.jobs.items() if job.status not in TERMINAL]
 
 
+GONE: Final = -2
+"""What PTTL says of a key that is not there."""
+
+
 async def read_store(client: Redis, prefix: str = "queuey") -> StoreView:
     """Read everything. The store must be at rest, or a job may be seen in two places."""
     reader: Any = client
@@ -89,7 +93,7 @@ async def read_store(client: Redis, prefix: str = "queuey") -> StoreView:
     view = StoreView()
     states: dict[str, str] = {}
     for key in keys:
-        _take(view, states, key, prefix, replies)
+        take(view, states, key, prefix, replies)
     for job_id, text in states.items():
         if job_id in view.jobs:
             _add_state(view.jobs[job_id], text)
@@ -120,12 +124,13 @@ def _ask(pipeline: Any, key: str, prefix: str) -> None:
         pipeline.hgetall(key)
 
 
-def _take(view: StoreView, states: dict[str, str], key: str, prefix: str, replies: Iterator[Any]) -> None:
+def take(view: StoreView, states: dict[str, str], key: str, prefix: str, replies: Iterator[Any]) -> None:
+    """Put into the view what the replies to a key's commands say."""
     shard, kind, argument = _parts(key, prefix)
     if kind in STRINGS:
         raw, ttl = next(replies), next(replies)
-        if raw is None:
-            return  # it has lapsed since the scan
+        if raw is None or ttl == GONE:
+            return  # it has lapsed since the scan, or between the two replies
         text = raw.decode()
         if kind == "job":
             head, definition = parse_definition(text)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from queuey.scripts import Scripts
-from tests.faults.store_view import read_store
+from tests.faults.store_view import GONE, StoreView, read_store, take
 from tests.support.store import NOW, Rig, Server, client_for, valkey_binary
 
 
@@ -73,3 +73,10 @@ async def test_what_should_not_be_there_is_told(rig: Rig) -> None:
     assert sorted(view.strangers) == sorted(strangers)
     assert view.lone_states == {"gone"}
     assert view.jobs == {}
+
+
+@pytest.mark.parametrize(("raw", "ttl", "kept"), [(b"id", 5, {"c1": 5}), (None, GONE, {}), (b"id", GONE, {})])
+def test_what_lapses_while_it_is_read_is_not_there(raw: bytes | None, ttl: int, kept: dict[str, int]) -> None:
+    view = StoreView()
+    take(view, {}, "queuey:{0}:claim:c1", "queuey", iter([raw, ttl]))
+    assert view.claims == kept
