@@ -91,6 +91,19 @@ async def test_a_second_signal_ends_it_at_once_and_gives_the_jobs_back(serve: Se
     assert alive(other.store_pid)
 
 
+async def test_a_second_signal_stops_a_store_that_nobody_else_uses(serve: Serve, gate: Gate) -> None:
+    server = serve()
+    store = server.store_pid
+    server.submit("gate.loop", gate.path)
+    await gate.visitor()
+    server.terminate()
+    server.event("draining", running=1)
+    eventually(lambda: asked_again(server), within=5)
+    assert server.wait() == 1
+    assert server.events("forced_exit")
+    eventually(lambda: not alive(store))
+
+
 def test_a_server_that_was_killed_leaves_its_store_to_the_next(serve: Serve) -> None:
     server = serve()
     job_id = server.until(server.submit("echo", "kept"))["id"]
