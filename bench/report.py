@@ -1,0 +1,178 @@
+"""What a benchmark found, as Markdown to read and JSON to work with, each figure beside what it is held against."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+RESULTS: Final = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a figure must reach: at least, or at most."""
+
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def holds(self, value: float) -> bool:
+        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
+
+    def __str__(self) -> str:
+        return f">= {number(self.at_least)}" if self.at_least is not None else f"<= {number(self.at_most or 0)}"
+
+
+def at_least(value: float) -> Bound:
+    return Bound(at_least=value)
+
+
+def at_most(value: float) -> Bound:
+    return Bound(at_most=value)
+
+
+@dataclass
+class Row:
+    """One figure: the median over its runs with the lowest and highest.
+
+    `target` is what we want of it; `floor` is what `--check` fails below (or above)."""
+
+    name: str
+    unit: str
+    values: Sequence[float]
+    target: Bound | None = None
+    floor: Bound | None = None
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    @property
+    def verdict(self) -> str:
+        if self.target is None:
+            return ""
+        return "met" if self.target.holds(self.median) else "missed"
+
+    @property
+    def below_floor(self) -> bool:
+        return self.floor is not None and not self.floor.holds(self.median)
+
+
+@dataclass
+class Section:
+    """A table of figures under a heading, with what a reader must know of how they were measured."""
+
+    heading: str
+    rows: list[Row] = field(default_factory=list)
+    note: str = ""
+
+
+@dataclass
+class Report:
+    """All sections of one run of one benchmark. `name` is that of its files."""
+
+    name: str
+    title: str
+    sections: list[Section] = field(default_factory=list)
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for section in self.sections for row in section.rows]
+
+    def markdown(self) -> str:
+        parts = [f"# {self.title}", machine()]
+        for section in self.sections:
+            parts.append(f"## {section.heading}")
+            if section.note:
+                parts.append(section.note)
+            parts.append(table(section.rows))
+        return "\n\n".join(parts) + "\n"
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "title": self.title,
+            "machine": machine(),
+            "sections": [
+                {
+                    "heading": section.heading,
+                    "note": section.note,
+                    "figures": [
+                        {
+                            "name": row.name,
+                            "unit": row.unit,
+                            "median": row.median,
+                            "values": list(row.values),
+                            "target": str(row.target) if row.target else None,
+                            "verdict": row.verdict or None,
+                        }
+                        for row in section.rows
+                    ],
+                }
+                for section in self.sections
+            ],
+        }
+
+    def save(self) -> Path:
+        """Write bench/results/<name>.md and .json; returns the path of the first."""
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{self.name}.json").write_text(json.dumps(self.as_json(), indent=2) + "\n")
+        path = RESULTS / f"{self.name}.md"
+        path.write_text(self.markdown())
+        return path
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as a Markdown table."""
+    lines = [
+        "| what | unit | median | lowest | highest | runs | target | |",
+        "| --- | --- | ---: | ---: | ---: | ---: | --- | --- |",
+    ]
+    for row in rows:
+        numbers = " | ".join(number(value) for value in (row.median, min(row.values), max(row.values)))
+        target = str(row.target or "")
+        lines.append(f"| {row.name} | {row.unit} | {numbers} | {len(row.values)} | {target} | {row.verdict} |")
+    return "\n".join(lines)
+
+
+def number(value: float) -> str:
+    """With as many digits as mean something."""
+    size = abs(value)
+    return f"{value:,.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}"
+
+
+def machine() -> str:
+    """Date, commit, and what it ran on, on one line."""
+    date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    system = f"{platform.system()} {platform.release()}, {platform.machine()}"
+    python = f"Python {platform.python_version()}"
+    return f"{date}, commit {_commit()}; {os.cpu_count()} cores ({_processor()}), {system}, {python}"
+
+
+def _commit() -> str:
+    """The commit, with a + where the checkout differs from it; 'unknown' outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        head = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+        )
+        changes = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head.stdout.strip() + ("+" if changes.stdout.strip() else "")
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown processor"
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown processor"
+    )
