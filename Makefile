@@ -15,7 +15,7 @@ PIP = $(BIN)/python -m pip $(PIP_FLAGS)
 
 help: ## List the targets
 	@echo 'usage: make TARGET [PYTHON=python3.13] [VENV=.venv] [ARGS="more flags"]'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
 
 run: $(VENV)/.run ## Start Queuey with its own store on 127.0.0.1:8000 (ARGS: flags of `queuey serve`)
 	@exec $(BIN)/queuey serve $(ARGS)
@@ -43,6 +43,9 @@ demo: $(VENV)/.demo ## Make thumbnails of 300 pictures (KILL=server or KILL=stor
 
 bench: $(VENV)/.dev ## Measure speed and memory (CHECK=1: fail below the limits)
 	@exec $(BIN)/python -m bench $(if $(filter 1,$(CHECK)),--check) $(ARGS)
+
+check-k6: bench/k6/node_modules/.package-lock.json ## Check the types of the k6 scripts
+	cd bench/k6 && npm run --silent check
 
 faults: $(VENV)/.dev ## Let faults happen to the real system, and check the invariants (ROUNDS=20 SEED=7 FAULT=kill-store)
 	@exec $(BIN)/python -m tests.faults --rounds "$(ROUNDS)" --seed "$(SEED)" --fault "$(FAULT)" $(ARGS)
@@ -73,10 +76,10 @@ audit: $(TOOLS)/.audit ## Look for known vulnerabilities in all that the lock fi
 	    $(patsubst %,-r %,$(sort $(wildcard requirements/*.txt))) $(ARGS)
 
 clean: ## Remove what make has built
-	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist bench/*/node_modules
 	find queuey tests bench examples scripts -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
-.PHONY: help run test stress check format smoke demo bench faults faults-long faults-controls accept wheel lock check-workflows audit clean
+.PHONY: help run test stress check format smoke demo bench check-k6 faults faults-long faults-controls accept wheel lock check-workflows audit clean
 
 # A stamp in a virtual environment says what has been installed since its lock file last changed.
 
@@ -101,6 +104,11 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/.made
 
 $(VENV)/.demo: requirements/demo.txt | $(VENV)/.run
 	@$(PIP) install --require-hashes -r requirements/demo.txt
+	@touch $@
+
+bench/%/node_modules/.package-lock.json: bench/%/package-lock.json
+	@command -v npm >/dev/null || { echo 'npm is not here: install Node.js 20 or newer, which brings it' >&2; exit 1; }
+	@cd bench/$* && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 $(TOOLS)/.%: requirements/%.txt | $(TOOLS)/.made
