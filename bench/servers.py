@@ -1,20 +1,29 @@
-"""Starts `queuey serve` for a measurement and stops it again."""
+"""Starts `queuey serve`, or the store alone, for a measurement and stops it again."""
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import Any, Final
 
 from bench import cores
+from queuey.store_process import command_line, find_binary
 
 PLAN: Final = cores.plan()
 """Made before anything is pinned."""
+START_SECONDS: Final = 60
 STOP_SECONDS: Final = 20
+LOOK_SECONDS: Final = 0.01
+"""Between two looks at a process that starts."""
+
+_numbers = itertools.count()
 
 
 class Served:
@@ -30,37 +39,76 @@ class Served:
 
 
 @contextmanager
-def server(data_dir: Path, *flags: str) -> Iterator[Served]:
-    """`queuey serve --app bench.noop:app` on a free port, with more flags, and its embedded store, pinned to cores.
+def server(data_dir: Path, *flags: str, pinned: bool = True) -> Iterator[Served]:
+    """`queuey serve --app bench.noop:app` on a free port, with more flags, and its data directory's embedded store.
 
-    Raises RuntimeError with its log."""
+    `pinned`: to the cores of the plan; otherwise both may use every core. Raises RuntimeError with its log."""
     command = [sys.executable, "-m", "queuey", "serve", "--app", "bench.noop:app", "--port", "0"]
     command += ["--data-dir", str(data_dir), "--log-format", "json", *flags]
-    with (data_dir.parent / "server.log").open("w+") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.PIPE, text=True)
-        assert process.stderr is not None
+    log = data_dir.parent / f"server-{next(_numbers)}.log"
+    with ended(command, log) as process:
+        url, store_pid = _started(process, log)
+        cores.pin(process.pid, PLAN.server if pinned else PLAN.every)
+        cores.pin(store_pid, PLAN.store if pinned else PLAN.every)
+        yield Served(url, data_dir, process.pid, store_pid)
+
+
+@contextmanager
+def servers(count: int, data_dir: Path, *flags: str, pinned: bool = True) -> Iterator[list[Served]]:
+    """So many servers that share one data directory, and so one store."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(server(data_dir, *flags, pinned=pinned)) for _ in range(count)]
+
+
+@contextmanager
+def store(folder: Path, *options: str) -> Iterator[str]:
+    """The store alone, as a server starts its own, in an empty folder; later options win. Gives its URL.
+
+    It has the core that the server would have, since there is none."""
+    command = [*command_line(find_binary(), "always", 0), *options]
+    folder.mkdir()
+    log = folder.parent / f"store-{next(_numbers)}.log"
+    with ended(command, log, cwd=folder) as process:
+        _wait_for(process, log, (folder / "valkey.sock").exists)
+        cores.pin(process.pid, PLAN.server)
+        yield f"unix://{folder / 'valkey.sock'}"
+
+
+@contextmanager
+def ended(command: list[str], log: Path, cwd: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that logs to a file, and has ended after the block. It sees no QUEUEY_* variable of ours."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("QUEUEY_")}
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=cwd, env=environment)
+    try:
+        yield process
+    finally:
+        process.terminate()
         try:
-            url, store_pid = _started(process.stderr)
-            cores.pin(process.pid, PLAN.server)
-            cores.pin(store_pid, PLAN.store)
-            yield Served(url, data_dir, process.pid, store_pid)
-        finally:
-            process.terminate()
-            try:
-                process.communicate(timeout=STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.communicate()
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
-def _started(stderr: IO[str]) -> tuple[str, int]:
-    """Read the log up to the line that says where it listens. Returns that, and the store's process id."""
-    seen = []
-    store_pid = 0
-    for line in stderr:
-        seen.append(line)
-        if '"store_started"' in line:
-            store_pid = int(json.loads(line)["pid"])
-        elif '"started"' in line:
-            return str(json.loads(line)["url"] or "http://none:0"), store_pid
-    raise RuntimeError("the server did not start:\n" + "".join(seen))
+def _started(process: subprocess.Popen[bytes], log: Path) -> tuple[str, int]:
+    """Where it listens, and the store's process id, once its log says that it has started."""
+    _wait_for(process, log, lambda: "started" in _events(log))
+    events = _events(log)
+    of_store = events.get("store_started") or events.get("store_joined") or {"pid": 0}
+    return events["started"]["url"] or "http://none:0", of_store["pid"]
+
+
+def _events(log: Path) -> dict[str, dict[str, Any]]:
+    """The events in a log so far, by name."""
+    text = log.read_text()
+    complete = text[: text.rfind("\n") + 1].splitlines()
+    return {event["event"]: event for event in map(json.loads, (line for line in complete if line.startswith("{")))}
+
+
+def _wait_for(process: subprocess.Popen[bytes], log: Path, ready: Callable[[], bool]) -> None:
+    give_up_at = time.monotonic() + START_SECONDS
+    while not ready():
+        if process.poll() is not None or time.monotonic() > give_up_at:
+            raise RuntimeError("it did not start:\n" + log.read_text())
+        time.sleep(LOOK_SECONDS)

@@ -1,0 +1,139 @@
+"""What a job takes of the store: memory, and CPU."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench.figures import filling
+from bench.servers import server, store
+from queuey.broker import Broker, Caps
+
+JOBS: Final = 20_000
+WARM_ROUNDS: Final = 10
+"""Before anything is counted."""
+SPLIT_ROUNDS: Final = 40
+"""In which the store is asked after each script how long it took."""
+FSYNC_ALWAYS: Final = ()
+NO_FILE: Final = ("--appendonly", "no")
+LATER_MS: Final = 2 * 3_600_000
+"""Past the retention of everything."""
+TRIM_BATCH: Final = 500
+
+
+async def memory(folder: Path, jobs: int = JOBS) -> tuple[float, float]:
+    """Bytes per waiting job with a payload of 100 bytes, and per finished one with a result of 100 bytes as well."""
+    with server(folder / "data") as served:
+        async with filling.broker_at(served.store_url) as broker:
+            await filling.pause(broker)
+            empty = await _used(broker)
+            await filling.fill(broker, jobs, filling.body("bench.echo"))
+            waiting = await _used(broker)
+            await filling.resume(broker)
+            await filling.until_succeeded(broker, jobs)
+            finished = await _used(broker)
+    return (waiting - empty) / jobs, (finished - empty) / jobs
+
+
+async def _used(broker: Broker) -> int:
+    return int((await broker.shards.client.info("memory"))["used_memory"])
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """Microseconds of the store per job. `life`: the CPU of its whole process; the others: the time in a script, as its
+    command statistics have it. `trim`: CPU again."""
+
+    life: float
+    enqueue: float
+    claim: float
+    complete: float
+    trim: float
+
+
+async def cpu(folder: Path, batch: int, options: tuple[str, ...], jobs: int = JOBS) -> Cpu:
+    """Enqueue, claim and complete jobs in batches on a store that has nothing else to do, and trim them."""
+    with store(folder / "store", *options) as url:
+        async with filling.broker_at(url) as broker:
+            lives = _Lives(broker, batch)
+            for _ in range(WARM_ROUNDS):
+                await lives.round()
+            before = await _cpu_seconds(broker)
+            for _ in range(jobs // batch):
+                await lives.round()
+            life = (await _cpu_seconds(broker) - before) / (jobs // batch * batch)
+            enqueue, claim, complete = await lives.split(SPLIT_ROUNDS)
+            trim = await _trim(broker, lives.finished)
+    return Cpu(life * 1e6, enqueue, claim, complete, trim * 1e6)
+
+
+async def _cpu_seconds(broker: Broker) -> float:
+    info = await broker.shards.client.info("cpu")
+    return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
+
+
+class _Lives:
+    """Whole lives of jobs, a batch of them at a time."""
+
+    def __init__(self, broker: Broker, batch: int) -> None:
+        self._broker = broker
+        self._batch = batch
+        self._text = filling.body()
+        self._rounds = 0
+        self._held: list[tuple[str, str, str]] = []
+        self.finished = 0
+
+    async def round(self) -> None:
+        await self._enqueue()
+        await self._claim()
+        await self._complete()
+
+    async def _enqueue(self) -> None:
+        await self._broker.enqueue(0, [filling.new_job(self._text) for _ in range(self._batch)])
+
+    async def _claim(self) -> None:
+        self._rounds += 1
+        claimed = await self._broker.claim(
+            0,
+            claim_id=f"claim{self._rounds:07}",
+            worker="bench",
+            lease_ms=30_000,
+            limit=self._batch,
+            queues=["default"],
+        )
+        self._held = [(job.id, job.token, "null") for job in claimed.jobs]
+
+    async def _complete(self) -> None:
+        statuses = await self._broker.complete(0, self._held)
+        if statuses != ["ok"] * self._batch:
+            raise RuntimeError("not every job of a batch was completed")
+        self.finished += self._batch
+
+    async def split(self, rounds: int) -> list[float]:
+        """Microseconds per job in each of the three scripts."""
+        steps = (self._enqueue, self._claim, self._complete)
+        totals = [0.0] * len(steps)
+        for _ in range(rounds):
+            for number, step in enumerate(steps):
+                before = await self._in_scripts()
+                await step()
+                totals[number] += await self._in_scripts() - before
+        return [total / (rounds * self._batch) for total in totals]
+
+    async def _in_scripts(self) -> float:
+        stats = await self._broker.shards.client.info("commandstats")
+        return float(stats["cmdstat_evalsha"]["usec"])
+
+
+async def _trim(broker: Broker, jobs: int) -> float:
+    """Seconds of CPU per job that is removed after its retention."""
+    later = time.time_ns() // 1_000_000 + LATER_MS
+    before = await _cpu_seconds(broker)
+    removed = 0
+    for _ in range(jobs // TRIM_BATCH + 1):
+        removed += (await broker.trim(0, TRIM_BATCH, Caps(), now=later)).finished
+    if removed != jobs:
+        raise RuntimeError(f"{removed} of {jobs} finished jobs were removed")
+    return (await _cpu_seconds(broker) - before) / jobs
