@@ -118,14 +118,14 @@ NOTES: Final = {
     LATENCY: "Pick-up: from before the call until the handler runs, one job at a time. Half load: requests come at "
     "random times, half as many a second as the same server has just taken at most, and each counts from when it was "
     "due to be sent. Lateness: from when a job is due until its handler runs; 1,000 jobs due within 5 s.",
-    WAITING: f"{draining.HELD_JOBS:,} jobs pass through a queue that is kept at the same length by as many new ones: the "
+    WAITING: f"{draining.HELD_JOBS:,} jobs pass through a queue that is held at its length by as many new ones: the "
     "enqueueing, which costs some of the rate, is the same in all three. No rewrite of the append-only file falls "
     "into it.",
     PAYLOADS: "The size is that of the payload's JSON.",
     SPREAD: "Two processes are two `queuey serve` on one data directory. Where processes are compared, one as well as "
     "two, nothing is pinned: they, the store and the load generator share all cores. With shards, all is pinned as "
     "above.",
-    COST: "",
+    COST: "A finished job is weighed once the record of its claim, which is kept for as long as a lease, is gone.",
     STORE_CPU: "The scripts are called in batches on a store without a server; it has the server's core. Fsync always "
     "is the default, no file is without the append-only file. A job's whole life is enqueue, claim and complete, user "
     "and system time of the store's whole process; inside a script: by the store's own statistics.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from bench.servers import server, store
 from queuey.broker import Broker, Caps
 
 JOBS: Final = 20_000
+SHORT_LEASE: Final = "5s"
 WARM_ROUNDS: Final = 10
 """Before anything is counted."""
 SPLIT_ROUNDS: Final = 40
@@ -24,8 +26,10 @@ TRIM_BATCH: Final = 500
 
 
 async def memory(folder: Path, jobs: int = JOBS) -> tuple[float, float]:
-    """Bytes per waiting job with a payload of 100 bytes, and per finished one with a result of 100 bytes as well."""
-    with server(folder / "data") as served:
+    """Bytes per waiting job with a payload of 100 bytes, and per finished one with a result of 100 bytes as well.
+
+    A claim is remembered for as long as its leases last; finished jobs are weighed when the last has been forgotten."""
+    with server(folder / "data", "--lease", SHORT_LEASE) as served:
         async with filling.broker_at(served.store_url) as broker:
             await filling.pause(broker)
             empty = await _used(broker)
@@ -33,8 +37,17 @@ async def memory(folder: Path, jobs: int = JOBS) -> tuple[float, float]:
             waiting = await _used(broker)
             await filling.resume(broker)
             await filling.until_succeeded(broker, jobs)
+            await _until_claims_are_forgotten(broker)
             finished = await _used(broker)
     return (waiting - empty) / jobs, (finished - empty) / jobs
+
+
+async def _until_claims_are_forgotten(broker: Broker) -> None:
+    give_up_at = time.monotonic() + filling.WAIT_SECONDS
+    pattern = broker.shards.keys[0].claim("*")
+    while [key async for key in broker.shards.client.scan_iter(pattern, count=10_000)]:
+        filling.check_time(give_up_at, "the claims were not forgotten")
+        await asyncio.sleep(1)
 
 
 async def _used(broker: Broker) -> int:
