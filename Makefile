@@ -44,6 +44,9 @@ demo: $(VENV)/.demo ## Make thumbnails of 300 pictures (KILL=server or KILL=stor
 bench: $(VENV)/.dev ## Measure speed and memory (CHECK=1: fail below the limits)
 	@exec $(BIN)/python -m bench $(if $(filter 1,$(CHECK)),--check) $(ARGS)
 
+bench-limits: $(VENV)/.dev ## What this machine allows, and how close Queuey comes to it (ARGS="--runs 5")
+	@exec $(BIN)/python -m bench.limits $(ARGS)
+
 load: $(VENV)/.dev bench/load/node_modules/.package-lock.json ## Load with thresholds, by npm's loadtest (SCENARIO=submit|ramp|soak SECONDS=30)
 	@exec $(BIN)/python -m bench.load $(or $(SCENARIO),submit) $(if $(SECONDS),--seconds "$(SECONDS)") $(ARGS)
 
@@ -82,7 +85,7 @@ clean: ## Remove what make has built
 	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist bench/*/node_modules
 	find queuey tests bench examples scripts -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
-.PHONY: help run test stress check format smoke demo bench load check-k6 faults faults-long faults-controls accept wheel lock check-workflows audit clean
+.PHONY: help run test stress check format smoke demo bench bench-limits load check-k6 faults faults-long faults-controls accept wheel lock check-workflows audit clean
 
 # A stamp in a virtual environment says what has been installed since its lock file last changed.
 
