@@ -51,7 +51,9 @@ async def _until_claims_are_forgotten(broker: Broker) -> None:
 
 
 async def _used(broker: Broker) -> int:
-    return int((await broker.shards.client.info("memory"))["used_memory"])
+    """Without the buffers of connections and of the append-only file, which come and go."""
+    info = await broker.shards.client.info("memory")
+    return int(info["used_memory"]) - int(info["mem_clients_normal"]) - int(info["mem_aof_buffer"])
 
 
 @dataclass(frozen=True)
