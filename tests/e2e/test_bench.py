@@ -1,0 +1,65 @@
+"""Every figure of `make bench` can be taken: each once, small, on real processes. How large it is, is not looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.figures import costs, draining, enqueueing, idleness, latency
+
+FEW = 200
+
+
+@pytest.mark.parametrize(("shards", "processes"), [(1, 1), (4, 1), (1, 2)])
+async def test_draining(folder: Path, shards: int, processes: int) -> None:
+    assert await draining.drain(folder, FEW, shards=shards, processes=processes, pinned=processes == 1) > 0
+
+
+async def test_payloads(folder: Path) -> None:
+    assert await draining.drain_payload(folder, 256_000, 10) > 0
+
+
+async def test_the_length_of_a_queue_that_is_topped_up(folder: Path) -> None:
+    *rates, ratio = await draining.held_waiting(folder, most=3_000, jobs=500)
+    assert min(rates) > 0
+    assert ratio == rates[-1] / rates[0]
+
+
+async def test_enqueueing(folder: Path) -> None:
+    assert len(await enqueueing.half_load(folder, FEW, 4)) == FEW // 2
+
+
+async def test_enqueueing_in_batches(folder: Path) -> None:
+    assert await enqueueing.batch_enqueue(folder, 1_000, 100) > 0
+
+
+async def test_pick_up(folder: Path) -> None:
+    assert len(await latency.pick_up(folder, 3)) == 3
+
+
+async def test_pick_up_in_process(folder: Path) -> None:
+    assert len(await latency.pick_up_in_process(folder, 3)) == 3
+
+
+async def test_lateness(folder: Path) -> None:
+    late = await latency.lateness(folder, 50, 0.2)
+    assert len(late) == 50
+    assert min(late) > -0.002  # the clocks are the same one, read in milliseconds
+
+
+async def test_costs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(costs, "SHORT_LEASE", "500ms")
+    waiting, finished = await costs.memory(folder, 10 * FEW)
+    assert 100 < waiting < finished
+
+
+async def test_cpu_of_the_store(folder: Path) -> None:
+    cpu = await costs.cpu(folder, 10, costs.NO_FILE, FEW)
+    assert min(cpu.enqueue, cpu.claim, cpu.complete) > 0
+
+
+async def test_idleness(folder: Path) -> None:
+    sent, used = await idleness.idle(folder, 1)
+    assert sent >= 0
+    assert used >= 0
