@@ -34,7 +34,10 @@ function send(_options, params, request, onReply) {
     reply.on('end', () => answered(due, reply.statusCode, Buffer.concat(pieces).toString()))
     onReply(reply)
   })
-  return sent.on('error', () => (failed += 1))
+  return sent.on('error', () => {
+    lastAt = performance.now()
+    failed += 1
+  })
 }
 
 function answered(due, status, text) {
