@@ -77,7 +77,6 @@ def _cpu_lines(what: str, life: Bound | None = None) -> list[Line]:
     return [
         Line(f"store CPU of a job's whole life, {what}", "µs", life),
         *(Line(f"of that, inside {script}", "µs") for script in ("enqueue", "claim", "complete")),
-        Line(f"store CPU of trimming one finished job, {what}", "µs"),
     ]
 
 
@@ -240,6 +239,9 @@ MEASUREMENTS: Final = [
             Line("commands that an idle replica sends", "per s", at_most(3)),
             Line("CPU of an idle replica", "% of a core", at_most(1)),
         ],
+    ),
+    Measurement(
+        "trim", STORE_CPU, one(costs.trim), [Line("store CPU of trimming one finished job, batches of 500", "µs")]
     ),
     *(
         Measurement(

@@ -59,17 +59,16 @@ async def _used(broker: Broker) -> int:
 @dataclass(frozen=True)
 class Cpu:
     """Microseconds of the store per job. `life`: the CPU of its whole process; the others: the time in a script, as its
-    command statistics have it. `trim`: CPU again."""
+    command statistics have it."""
 
     life: float
     enqueue: float
     claim: float
     complete: float
-    trim: float
 
 
 async def cpu(folder: Path, batch: int, options: tuple[str, ...], jobs: int = JOBS) -> Cpu:
-    """Enqueue, claim and complete jobs in batches on a store that has nothing else to do, and trim them."""
+    """Enqueue, claim and complete jobs in batches on a store that has nothing else to do."""
     with store(folder / "store", *options) as url:
         async with filling.broker_at(url) as broker:
             lives = _Lives(broker, batch)
@@ -80,8 +79,25 @@ async def cpu(folder: Path, batch: int, options: tuple[str, ...], jobs: int = JO
                 await lives.round()
             life = (await _cpu_seconds(broker) - before) / (jobs // batch * batch)
             enqueue, claim, complete = await lives.split(SPLIT_ROUNDS)
-            trim = await _trim(broker, lives.finished)
-    return Cpu(life * 1e6, enqueue, claim, complete, trim * 1e6)
+    return Cpu(life * 1e6, enqueue, claim, complete)
+
+
+async def trim(folder: Path, jobs: int = JOBS) -> float:
+    """Microseconds of the store's CPU per finished job that is removed, once its retention is over."""
+    with store(folder / "store") as url:
+        async with filling.broker_at(url) as broker:
+            lives = _Lives(broker, TRIM_BATCH)
+            for _ in range(jobs // TRIM_BATCH):
+                await lives.round()
+            later = time.time_ns() // 1_000_000 + LATER_MS
+            before = await _cpu_seconds(broker)
+            removed = 0
+            for _ in range(jobs // TRIM_BATCH):
+                removed += (await broker.trim(0, TRIM_BATCH, Caps(), now=later)).finished
+            used = await _cpu_seconds(broker) - before
+    if removed != jobs // TRIM_BATCH * TRIM_BATCH:
+        raise RuntimeError(f"{removed} of {jobs} finished jobs were removed")
+    return used / removed * 1e6
 
 
 async def _cpu_seconds(broker: Broker) -> float:
@@ -98,7 +114,6 @@ class _Lives:
         self._text = filling.body()
         self._rounds = 0
         self._held: list[tuple[str, str, str]] = []
-        self.finished = 0
 
     async def round(self) -> None:
         await self._enqueue()
@@ -124,7 +139,6 @@ class _Lives:
         statuses = await self._broker.complete(0, self._held)
         if statuses != ["ok"] * self._batch:
             raise RuntimeError("not every job of a batch was completed")
-        self.finished += self._batch
 
     async def split(self, rounds: int) -> list[float]:
         """Microseconds per job in each of the three scripts."""
@@ -140,15 +154,3 @@ class _Lives:
     async def _in_scripts(self) -> float:
         stats = await self._broker.shards.client.info("commandstats")
         return float(stats["cmdstat_evalsha"]["usec"])
-
-
-async def _trim(broker: Broker, jobs: int) -> float:
-    """Seconds of CPU per job that is removed after its retention."""
-    later = time.time_ns() // 1_000_000 + LATER_MS
-    before = await _cpu_seconds(broker)
-    removed = 0
-    for _ in range(jobs // TRIM_BATCH + 1):
-        removed += (await broker.trim(0, TRIM_BATCH, Caps(), now=later)).finished
-    if removed != jobs:
-        raise RuntimeError(f"{removed} of {jobs} finished jobs were removed")
-    return (await _cpu_seconds(broker) - before) / jobs

@@ -59,6 +59,10 @@ async def test_cpu_of_the_store(folder: Path) -> None:
     assert min(cpu.enqueue, cpu.claim, cpu.complete) > 0
 
 
+async def test_cpu_of_trimming(folder: Path) -> None:
+    assert await costs.trim(folder, 1_000) > 0
+
+
 async def test_idleness(folder: Path) -> None:
     sent, used = await idleness.idle(folder, 1)
     assert sent >= 0
