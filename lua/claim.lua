@@ -17,6 +17,7 @@ Errors   none of its own ]=]
 --@include keys
 --@include plan
 --@include state
+--@include first
 --@include promote
 local CHUNK, MAX_SKIPS = 16, 1000
 
@@ -24,6 +25,9 @@ local args = cmsgpack.unpack(ARGV[1])
 local now, claim_id, worker, lease_ms, limit = now_ms(args[1]), args[2], args[3], args[4], args[5]
 local queues, max_starve, suspects, defer_ms, max_bytes = args[6], args[7], args[8], args[9], args[10]
 local jobs, bytes = {}, 0
+
+local first_token, first_state = '1.' .. claim_id, 's=r n=1 h=' .. claim_id .. ' b=' .. now .. ' w=' .. worker .. ' j='
+local lapses = string.format('%d', now + lease_ms)
 
 local function hand_out(id, state, definition)
   jobs[#jobs + 1] = {id, token_of(state), number_of(state, 'a') + 1, number_of(state, 'x'), definition}
@@ -64,14 +68,15 @@ end
 local consumed, moved, skipped, deferred, stopped = {}, {}, 0, 0, false
 
 local function claim_job(queue, id, state, definition)
-  if not state then
-    state = {result = '', errors = ''}
-    adopt(state, parse_fields(definition), #definition)
+  if state then
+    state.s, state.n, state.h, state.w, state.b = 'r', number_of(state, 'n') + 1, claim_id, worker, now
+    put(state_key(id), format_state(state))
+    hand_out(id, state, definition)
+  else
+    put(state_key(id), first_state .. decimal(#definition) .. kept_fields(definition))
+    jobs[#jobs + 1] = {id, first_token, 1, 0, definition}
   end
-  state.s, state.n, state.h, state.w, state.b = 'r', number_of(state, 'n') + 1, claim_id, worker, now
-  put(state_key(id), format_state(state))
-  zadd(leases_key(queue), now + lease_ms, id)
-  hand_out(id, state, definition)
+  zadd(leases_key(queue), lapses, id)
 end
 
 -- belongs(queue, lane, id, fields): whether the job stands here. Its id may be the tombstone of one that was cancelled
@@ -83,10 +88,10 @@ end
 
 -- examine(queue, lane, id, definition, text, ready_before): what becomes of the entry at the head of a lane:
 -- 'claimed', 'deferred', 'skipped' (a tombstone), or 'young' (left: it has not been ready since ready_before).
-local function examine(queue, lane, id, definition, text, ready_before)
+local function examine(queue, lane, id, definition, text, ready_before, may_be_tombstone)
   local state = text and parse_state(text)
   if not definition or moved[id] or (state and state.s ~= 'w') then return 'skipped' end
-  if tombstones[ready_key(queue, lane)] > 0 and not belongs(queue, lane, id, state or parse_fields(definition)) then
+  if may_be_tombstone and not belongs(queue, lane, id, state or parse_fields(definition)) then
     return 'skipped'
   end
   if ready_before then
@@ -112,7 +117,7 @@ end
 -- take(queue, lane, most, ready_before): claims up to `most` from the head of a lane; returns how many.
 local function take(queue, lane, most, ready_before)
   local list = ready_key(queue, lane)
-  local taken, skipped_before = 0, skipped
+  local taken, skipped_before, may_be_tombstone = 0, skipped, tombstones[list] > 0
   while taken < most and not stopped do
     local offset = consumed[list] or 0
     local want = math.min(CHUNK, math.max(most - taken, skipped - skipped_before))
@@ -126,7 +131,7 @@ local function take(queue, lane, most, ready_before)
       if taken >= most then break end
       if bytes >= max_bytes or skipped + deferred >= MAX_SKIPS then stopped = true; break end
       bytes = bytes + #(definitions[i] or '')
-      local outcome = examine(queue, lane, id, definitions[i], states[i], ready_before)
+      local outcome = examine(queue, lane, id, definitions[i], states[i], ready_before, may_be_tombstone)
       if outcome == 'young' then return taken end
       consumed[list] = (consumed[list] or 0) + 1
       if outcome == 'claimed' then

@@ -47,6 +47,7 @@ local function has_room_for(queue)
 end
 
 local answers, holds_key, made, created, duplicates = {}, {}, {}, 0, 0
+local ready_now = 'r=' .. now
 for i, job in ipairs(jobs) do
   local id, queue, lane, dedupe = job[1], job[2], job[3], job[8]
   local holder = dedupe ~= '' and (holds_key[dedupe] or holders[dedupe_index[dedupe]])
@@ -61,7 +62,7 @@ for i, job in ipairs(jobs) do
     answers[i] = 'too_many_queues'
   else
     local due = job[7] > 0 and job[7] or now + job[6]
-    local times = due > now and 'r=' .. due .. ' c=' .. now or 'r=' .. now
+    local times = due > now and 'r=' .. due .. ' c=' .. now or ready_now
     local head = job[4] ~= '' and times .. ' ' .. job[4] or times
     put(job_keys[i], head .. '\n' .. job[5])
     if due > now then

@@ -14,8 +14,13 @@ from tests.support.store import Server
 FAULTS = {
     "complete does not check the token": (
         "complete.lua",
-        "if holds(state, token) then",
-        "if state and state.s == 'r' then",
+        "if not holds(state, token) then",
+        "if not state or state.s ~= 'r' then",
+    ),
+    "complete does not check the token of a first attempt": (
+        "include/first.lua",
+        "string.sub(text, 1, #last_head) ~= last_head then",
+        "string.sub(text, 1, 3) ~= 's=r' then",
     ),
     "a resend is not answered as before": (
         "include/state.lua",
