@@ -17,7 +17,7 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
 from typing import Any, Final, TextIO, cast
 
@@ -69,8 +69,13 @@ def debug_enabled() -> bool:
     return _state["debug"]
 
 
-def configure(level: str = "info", format: str = "auto", stream: TextIO | None = None) -> None:
-    """Send every event of this process at `level` or above to `stream` (stderr by default).
+def configure(
+    level: str = "info",
+    format: str = "auto",
+    stream: TextIO | None = None,
+    fields: Mapping[str, object] | None = None,
+) -> None:
+    """Send every event of this process at `level` or above to `stream` (stderr by default), each with these fields.
 
     `format` is json, console or auto: console when the stream is a terminal. Records of the standard library's
     logging appear from `level` on too, but never below INFO: a module whose debug records are wanted sets the
@@ -79,7 +84,8 @@ def configure(level: str = "info", format: str = "auto", stream: TextIO | None =
     out = stream or sys.stderr
     terminal = out.isatty()
     threshold = logging.getLevelNamesMapping()[level.upper()]
-    steps = _steps("console" if format == "console" or (format == "auto" and terminal) else "json", terminal)
+    written = "console" if format == "console" or (format == "auto" and terminal) else "json"
+    steps = _steps(written, terminal, dict(fields or {}))
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, _add_logger_name, *steps],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
@@ -135,9 +141,10 @@ def _route_standard_logging(sink: _Sink, threshold: int, steps: list[Processor])
     logging.captureWarnings(True)
 
 
-def _steps(format: str, colors: bool) -> list[Processor]:
+def _steps(format: str, colors: bool, fields: Mapping[str, object]) -> list[Processor]:
     """What every event goes through, from its fields to its line."""
     steps: list[Processor] = [
+        lambda _, __, event: {**fields, **event},
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,

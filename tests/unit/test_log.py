@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import re
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -69,6 +70,21 @@ def test_a_line_has_its_time_level_event_and_fields_in_this_order() -> None:
         "type": "text.reverse",
         "attempt": 2,
     }
+
+
+def test_the_fields_of_a_process_are_in_each_of_its_lines() -> None:
+    stream = io.StringIO()
+    log.configure("info", "json", stream, {"replica": "r1"})
+    log.get("x").info("one", answer=42)
+    log.get("x").info("two", replica="its own")
+    logging.getLogger("mine").warning("three")
+    thread = threading.Thread(target=lambda: log.get("x").info("four"))
+    thread.start()
+    thread.join()
+    assert [line["replica"] for line in lines(stream)] == ["r1", "its own", "r1", "r1"]
+    log.configure("info", "json", stream)
+    log.get("x").info("five")
+    assert "replica" not in lines(stream)[-1]
 
 
 def test_auto_means_json_unless_the_stream_is_a_terminal() -> None:
