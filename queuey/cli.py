@@ -135,6 +135,11 @@ def _serve(**flags: str | None) -> int:
     config = given.pop("config", None)
     settings = load(given, config=config)
 
+    if settings.processes > 1:
+        from queuey.supervisor import supervise  # late, as below
+
+        return supervise(settings)
+
     from queuey.server import serve  # late, so that the other commands need not wait for it
 
     return serve(settings)

@@ -15,7 +15,6 @@ import uvicorn
 
 from queuey import log
 from queuey.connections import Connection, Guard, Limits
-from queuey.errors import StartupError
 
 BACKLOG: Final = 2048
 KEEP_ALIVE_SECONDS: Final = 75
@@ -28,30 +27,6 @@ OTHER_FILES: Final = 256
 """Open files that this process needs besides its HTTP connections."""
 
 _log = log.get(__name__)
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A bound TCP socket. Raises StartupError that says what to change."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except socket.gaierror as error:
-        raise StartupError(f"--host {host}: {error.strerror}. Give an address of this machine.") from error
-    bound = socket.socket(family, kind, protocol)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except OSError as error:
-        bound.close()
-        raise StartupError(f"Cannot listen on {host} port {port}: {error.strerror}. Choose another --port.") from error
-    return bound
-
-
-def url_of(bound: socket.socket) -> str:
-    """Where a bound socket is reached."""
-    host, port = bound.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def within_files(limits: Limits) -> Limits:

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from redis.asyncio import Redis
 
@@ -27,16 +27,17 @@ from queuey.events import CancelListener
 from queuey.execution import Execution
 from queuey.health import Health
 from queuey.keys import cancel_channel
-from queuey.listener import KEEP_ALIVE_SECONDS, Listener, bind, url_of, within_files
+from queuey.listener import KEEP_ALIVE_SECONDS, Listener, within_files
 from queuey.maintenance import Heartbeat, Promoter, Reaper, StoreWatch, Trimmer, run_forever
 from queuey.models import Backoff
+from queuey.ports import bind, url_of
 from queuey.producer import Producer
 from queuey.registry import load_app
 from queuey.scripts import Scripts
 from queuey.selfcheck import StoreReport, check_store
 from queuey.settings import Settings
 from queuey.shards import Shards, connect
-from queuey.stopping import StopSignals, end_tasks
+from queuey.stopping import StopSignals, done_before, end_tasks
 from queuey.waking import BLOCK_SECONDS, Waker, wake_groups
 from queuey.worker import Worker
 
@@ -52,11 +53,22 @@ BUILTIN_APP: Final = "queuey.builtin:app"
 logger = log.get(__name__)
 
 
-def serve(settings: Settings) -> int:
+class Place(NamedTuple):
+    """What a replica that is one of several gets from its parent.
+
+    `bound`: its socket, unless it answers no HTTP. `on_started` is told what the log is told."""
+
+    signals: StopSignals
+    bound: socket.socket | None
+    on_started: Callable[[dict[str, object]], None]
+
+
+def serve(settings: Settings, place: Place | None = None) -> int:
     """Run a server until SIGTERM or SIGINT. Returns the exit code. Raises StartupError."""
-    log.configure(settings.log_level, settings.log_format)
+    replica = _replica_id()
+    log.configure(settings.log_level, settings.log_format, fields={"replica": replica} if place else None)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(Server(settings).run())
+        return runner.run(Server(settings, replica, place).run())
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -70,9 +82,11 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 class Server:
     """One replica: the parts that `settings.roles` asks for, on one store."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, replica: str, place: Place | None = None) -> None:
         self._settings = settings
-        self._id = _replica_id()
+        self._id = replica
+        self._place = place
+        self._signals = place.signals if place else StopSignals()
         self._app = load_app(settings.app) if settings.app else builtin.app
         self._scripts = Scripts()
         self._stack = AsyncExitStack()
@@ -85,14 +99,14 @@ class Server:
 
     async def run(self) -> int:
         """Start, serve until a signal comes or a part fails, drain, stop. Returns the exit code."""
-        signals = StopSignals()
+        signals = self._signals
         signals.install()
         async with self._stack:
             try:
-                if not await _done_before(self._start(), signals.first):
+                if not await done_before(self._start(), signals.first):
                     return 0
                 failed = await self._wait(signals.first)
-                if not await _done_before(self._drain(), signals.second):
+                if not await done_before(self._drain(), signals.second):
                     await self._leave_at_once()
             finally:
                 await end_tasks(self._background)
@@ -104,7 +118,10 @@ class Server:
     async def _start(self) -> None:
         settings = self._settings
         credentials = Credentials(settings.api_key, settings.api_keys, settings.anonymous)
-        bound = self._bind(credentials) if "api" in settings.roles else None
+        if self._place is not None:
+            bound = self._place.bound
+        else:
+            bound = self._bind(credentials) if "api" in settings.roles else None
         url = settings.redis or await self._open_embedded()
         broker = self._broker(url, store_timeout(settings.lease))
         report = await self._check(broker, embedded=settings.redis is None)
@@ -124,16 +141,20 @@ class Server:
             app = create_app(settings, api_broker, producer, credentials, self._health, self._max_attempts_of)
             self._listener = Listener(app, bound, within_files(_connection_limits(settings)))
             self._background.add(await self._listener.start())
-        logger.info(
-            "started",
-            version=__version__,
-            replica=self._id,
-            url=url_of(bound) if bound else None,
-            store=redact_urls(url),
-            durability=report.durability,
-            roles=list(settings.roles),
-            types=sorted(self._app.handlers),
-        )
+        facts: dict[str, object] = {
+            "version": __version__,
+            "replica": self._id,
+            "url": url_of(bound) if bound else None,
+            "store": redact_urls(url),
+            "durability": report.durability,
+            "roles": list(settings.roles),
+            "types": sorted(self._app.handlers),
+        }
+        if self._place is None:
+            logger.info("started", **facts)
+        else:
+            logger.info("replica_started", **facts)
+            self._place.on_started(facts)
 
     def _bind(self, credentials: Credentials) -> socket.socket:
         """Before the store is opened: a port in use is found at once, and changes nothing."""
@@ -283,6 +304,8 @@ class Server:
             self._health.draining = True
         running = len(self._worker.running) if self._worker else 0
         logger.info("draining", running=running, timeout=self._settings.drain_timeout)
+        if self._listener is not None and self._signals.port_first:
+            await self._listener.stop()
         if self._worker is not None:
             await self._worker.drain(self._settings.drain_timeout)
         if self._listener is not None:
@@ -300,20 +323,6 @@ class Server:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._embedded.stop(), LEAVE_SECONDS)
         os._exit(1)
-
-
-async def _done_before(coroutine: Coroutine[Any, Any, None], event: asyncio.Event) -> bool:
-    """Whether the coroutine ended before the event was set; otherwise it has been cancelled. Raises its error."""
-    task = asyncio.create_task(coroutine)
-    waiting = asyncio.create_task(event.wait())
-    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    if not task.done():
-        task.cancel()
-        await asyncio.wait({task})
-        return False
-    task.result()
-    return True
 
 
 def store_timeout(lease: float) -> float:

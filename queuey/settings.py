@@ -96,6 +96,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "reaper",
         ),
     ] = ("api", "worker", "reaper")
+    processes: Annotated[
+        int,
+        count(
+            SERVER,
+            "Replicas to run on the one port, each a process with slots of its own; one that dies is started anew.",
+            1,
+            64,
+        ),
+    ] = 1
     drain_timeout: Annotated[
         float,
         duration(SERVER, "After SIGTERM, how long running jobs may still take before they are released.", 0, HOUR),
@@ -208,7 +217,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "Of these, how many may run in processes of their own (run_in='process').",
             1,
             1024,
-            default_text="the number of cores",
+            default_text="the number of cores, divided by `processes`",
         ),
     ] = msgspec.field(default_factory=_cores)
     lease: Annotated[
@@ -367,6 +376,7 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str] = os.environ, conf
     sources.take_flags(flags)
     values = sources.values()
     values.setdefault("data_dir", _data_dir(environ))
+    values.setdefault("process_slots", max(1, _cores() // values.get("processes", 1)))
     settings = Settings(**values)
     _check_together(settings)
     return settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any, Final
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -21,6 +21,8 @@ class StopSignals:
     def __init__(self) -> None:
         self.first = asyncio.Event()
         self.second = asyncio.Event()
+        self.port_first = False
+        """Whether another server may be waiting for our port: it is given up before the jobs are done, not after."""
         self._first_at = 0.0
 
     def install(self) -> None:
@@ -36,6 +38,20 @@ class StopSignals:
             self.first.set()
         elif now > self._first_at + ECHO:
             self.second.set()
+
+
+async def done_before(coroutine: Coroutine[Any, Any, None], event: asyncio.Event) -> bool:
+    """Whether the coroutine ended before the event was set; otherwise it has been cancelled. Raises its error."""
+    task = asyncio.create_task(coroutine)
+    waiting = asyncio.create_task(event.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not task.done():
+        task.cancel()
+        await asyncio.wait({task})
+        return False
+    task.result()
+    return True
 
 
 async def end_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:

@@ -43,8 +43,10 @@ LAYERS = (
     # what users meet
     "api",
     "connections",
-    "listener",
+    "listener ports",
     "server",
+    "replica",
+    "supervisor",
     "client",
     "cli",
     "__main__",

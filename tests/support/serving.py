@@ -51,8 +51,11 @@ class Serving:
         app: str | None = jobs.PATH,
         variables: Mapping[str, str] | None = None,
         key: str | None = None,
+        own_group: bool = False,
     ) -> None:
-        """`key`: what `http` sends as x-api-key. Raises AssertionError, with the log, when it does not start."""
+        """`key`: what `http` sends as x-api-key. `own_group`: a process group of its own, as a terminal gives one.
+
+        Raises AssertionError, with the log, when it does not start."""
         self.data_dir = data_dir
         command = [sys.executable, "-m", "queuey", "serve", "--port", "0", "--data-dir", str(data_dir)]
         command += ["--log-format", "json", *(["--app", app] if app else []), *flags]
@@ -64,6 +67,7 @@ class Serving:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            process_group=0 if own_group else None,
         )
         self.lines: list[str] = []
         self._news = threading.Condition()

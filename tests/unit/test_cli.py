@@ -73,6 +73,24 @@ def test_serve_takes_flags_variables_and_a_file(
     assert settings.queues == ("emails", "images")
 
 
+def test_several_processes_have_a_parent(served: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    supervised: list[int] = []
+
+    def supervise(settings: Settings) -> int:
+        supervised.append(settings.processes)
+        return 8
+
+    module = types.ModuleType("queuey.supervisor")
+    module.__dict__["supervise"] = supervise
+    monkeypatch.setitem(sys.modules, "queuey.supervisor", module)
+    assert main(["serve", "--processes", "2"]) == 8
+    monkeypatch.setenv("QUEUEY_PROCESSES", "3")
+    assert main(["serve"]) == 8
+    assert supervised == [2, 3]
+    assert served == []
+    assert main(["serve", "--processes", "1"]) == 7
+
+
 def test_serve_alone_has_the_defaults(served: list[Settings]) -> None:
     assert main(["serve"]) == 7
     assert served == [Settings()]

@@ -34,6 +34,7 @@ def test_defaults_are_those_of_the_design() -> None:
     expected: dict[str, Any] = {
         "host": "127.0.0.1",
         "port": 8000,
+        "processes": 1,
         "roles": ("api", "worker", "reaper"),
         "redis": None,
         "data_dir": Path("/home/ann/.local/share/queuey"),
@@ -67,6 +68,12 @@ def test_defaults_are_those_of_the_design() -> None:
         "backoff_cap": 60.0,
     }
     assert {name: getattr(settings, name) for name in expected} == expected
+
+
+def test_the_cores_are_shared_among_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("queuey.settings._cores", lambda: 8)
+    assert [load({"processes": count}, {}).process_slots for count in ("1", "3", "8", "9")] == [8, 2, 1, 1]
+    assert load({"processes": "3", "process_slots": "8"}, {}).process_slots == 8
 
 
 def test_a_flag_wins_over_a_variable_and_a_variable_over_the_file(tmp_path: Path) -> None:

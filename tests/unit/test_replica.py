@@ -1,0 +1,137 @@
+"""What passes between the parent of several replicas and one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from queuey.credentials import new_key, parse_grant
+from queuey.replica import DRAIN, LEAVE, Init, Orders, main, pack, unpack_init
+from queuey.settings import SETTINGS, Settings, load
+
+PATIENCE = 10
+NEVER = 1e6
+"""Seconds until a replica without a parent is ended: beyond every test."""
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The parent's end and the replica's."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def test_every_setting_arrives_as_it_was() -> None:
+    entry = new_key("ci", [parse_grant("submit"), parse_grant("read@emails")])[1]
+    environ = {"QUEUEY_API_KEY": 's3cret-{}"', "QUEUEY_API_KEYS": entry}
+    flags = {
+        "data_dir": "/data/here",
+        "redis": "redis://ann:pass@db:6379/0",
+        "anonymous": "read@status",
+        "queues": "emails,images",
+        "maxmemory": "32MB",
+        "roles": "worker",
+        "lease": "1.5",
+        "app": "shop.jobs:app",
+        "processes": "3",
+    }
+    settings = load(flags, environ)
+    for sent in (settings, Settings(data_dir=Path("/other"))):
+        init = unpack_init(pack(Init(sent, ["/a b", "é"], 7)))
+        for name in SETTINGS:
+            assert getattr(init.settings, name) == getattr(sent, name), name
+        assert (init.settings, init.path, init.listening) == (sent, ["/a b", "é"], 7)
+        assert isinstance(init.settings.data_dir, Path)
+
+
+async def test_an_order_to_drain_is_no_order_to_leave(ends: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = ends
+    orders = Orders(theirs, b"", NEVER)
+    orders.install()
+    ours.sendall(DRAIN)
+    await asyncio.wait_for(orders.first.wait(), PATIENCE)
+    assert not orders.second.is_set()
+    assert not orders.port_first
+    ours.sendall(LEAVE)
+    await asyncio.wait_for(orders.second.wait(), PATIENCE)
+
+
+async def test_orders_that_came_early_are_followed(ends: tuple[socket.socket, socket.socket]) -> None:
+    orders = Orders(ends[1], DRAIN + LEAVE, NEVER)
+    orders.install()
+    assert orders.first.is_set()
+    assert orders.second.is_set()
+
+
+async def test_a_parent_that_is_gone_means_drain_and_free_the_port(ends: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = ends
+    orders = Orders(theirs, b"", NEVER)
+    orders.install()
+    ours.close()
+    await asyncio.wait_for(orders.first.wait(), PATIENCE)
+    assert orders.port_first
+    assert not orders.second.is_set()
+
+
+async def test_signals_drain_at_most(ends: tuple[socket.socket, socket.socket]) -> None:
+    orders = Orders(ends[1], b"", NEVER)
+    orders.install()
+    os.kill(os.getpid(), signal.SIGINT)
+    await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(orders.first.wait(), PATIENCE)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+        os.kill(os.getpid(), number)
+        await asyncio.sleep(0.01)
+    assert not orders.second.is_set()
+
+
+async def test_sigint_is_not_heeded(ends: tuple[socket.socket, socket.socket]) -> None:
+    orders = Orders(ends[1], b"", NEVER)
+    orders.install()
+    os.kill(os.getpid(), signal.SIGINT)
+    await asyncio.sleep(0.01)
+    assert not orders.first.is_set()
+
+
+async def test_a_process_that_does_not_end_after_its_parent_is_ended() -> None:
+    """Also when its loop is blocked."""
+    ours, theirs = socket.socketpair()
+    program = (
+        "import asyncio, socket, sys, threading\n"
+        "from queuey.replica import Orders\n"
+        "async def run():\n"
+        f"    Orders(socket.socket(fileno={theirs.fileno()}), b'', 0.0).install()\n"
+        "    threading.Event().wait()\n"
+        "asyncio.run(run())\n"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, pass_fds=[theirs.fileno()])
+    theirs.close()
+    ours.close()
+    assert await asyncio.wait_for(process.wait(), PATIENCE * 2) == 1
+
+
+def test_a_parent_that_is_gone_at_once_leaves_nothing_to_do() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    ours, theirs = socket.socketpair()
+    ours.sendall(b'{"settings"')
+    ours.close()
+    try:
+        assert main(theirs.detach()) == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_message_is_one_line() -> None:
+    line = pack(Init(Settings(data_dir=Path("/a\nb")), ["c\nd"], None))
+    assert line.count(b"\n") == 1
+    assert msgspec.json.decode(line)["listening"] is None
