@@ -44,6 +44,9 @@ demo: $(VENV)/.demo ## Make thumbnails of 300 pictures (KILL=server or KILL=stor
 bench: $(VENV)/.dev ## Measure speed and memory (CHECK=1: fail below the limits)
 	@exec $(BIN)/python -m bench $(if $(filter 1,$(CHECK)),--check) $(ARGS)
 
+bench-peers: $(VENV)/.dev ## Measure Queuey beside other job queues, a quarter of an hour (ARGS="--only arq,queuey --runs 1")
+	@exec $(BIN)/python -m bench.peers $(ARGS)
+
 bench-limits: $(VENV)/.dev ## What this machine allows, and how close Queuey comes to it (ARGS="--runs 5")
 	@exec $(BIN)/python -m bench.limits $(ARGS)
 
@@ -82,10 +85,10 @@ audit: $(TOOLS)/.audit ## Look for known vulnerabilities in all that the lock fi
 	    $(patsubst %,-r %,$(sort $(wildcard requirements/*.txt))) $(ARGS)
 
 clean: ## Remove what make has built
-	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist bench/*/node_modules
+	rm -rf .venv .venv-* .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist bench/*/node_modules
 	find queuey tests bench examples scripts -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
-.PHONY: help run test stress check format smoke demo bench bench-limits load check-k6 faults faults-long faults-controls accept wheel lock check-workflows audit clean
+.PHONY: help run test stress check format smoke demo bench bench-peers bench-limits load check-k6 faults faults-long faults-controls accept wheel lock check-workflows audit clean
 
 # A stamp in a virtual environment says what has been installed since its lock file last changed.
 

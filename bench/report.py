@@ -92,7 +92,8 @@ class Report:
             parts.append(f"## {section.heading}")
             if section.note:
                 parts.append(section.note)
-            parts.append(table(section.rows))
+            if section.rows:
+                parts.append(table(section.rows))
         return "\n\n".join(parts) + "\n"
 
     def as_json(self) -> dict[str, Any]:
@@ -139,6 +140,12 @@ def table(rows: Sequence[Row]) -> str:
         target = str(row.target or "")
         lines.append(f"| {row.name} | {row.unit} | {numbers} | {len(row.values)} | {target} | {row.verdict} |")
     return "\n".join(lines)
+
+
+def grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of words, for the note of a section."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def number(value: float) -> str:

@@ -22,3 +22,8 @@ compile demo --group demo -c requirements/dev.txt "$@"
 compile workflows --group workflows "$@"
 compile audit --group audit -c requirements/workflows.txt "$@"
 compile lock --group lock "$@"
+
+# The peers of `make bench-peers`, each alone.
+for peer in bench/peers/requirements/*.in; do
+    compile "../${peer%.in}" "$peer" "$@"
+done

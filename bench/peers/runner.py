@@ -1,0 +1,152 @@
+"""Measures one peer: starts a store and the peer's script, and reads what the script prints. It knows no peer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import statistics
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import IO, Final
+
+from bench import cores
+from bench.peers.catalog import WIDE, Peer
+from bench.peers.environments import ROOT
+from bench.peers.stores import Store, free_port, store
+from bench.servers import PLAN
+
+SECONDS: Final = 60
+"""For one line of a script, or its end."""
+SAMPLES: Final = 100
+UNCOUNTED: Final = 10
+"""Jobs before the samples, while the worker comes up."""
+PAUSE: Final = (0.02, 0.06)
+"""Seconds between two samples, at random, so that no poll keeps step with them."""
+
+Figures = dict[str, float]
+"""By the name of the measurement: one, bulk and drain in jobs/s, memory in bytes, p50 and p99 in ms."""
+
+
+class Script:
+    """A running script of a peer."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: IO[str]) -> None:
+        self.process = process
+        self._log = log
+
+    async def read(self) -> dict[str, float]:
+        """The next object that it prints. Raises RuntimeError with the end of its log when there is none."""
+        assert self.process.stdout is not None
+        try:
+            async with asyncio.timeout(SECONDS):
+                while line := await self.process.stdout.readline():
+                    if line.startswith(b"{"):
+                        values: dict[str, float] = json.loads(line)
+                        return values
+        except TimeoutError:
+            raise RuntimeError(f"nothing came for {SECONDS} s; {self._complaint()}") from None
+        raise RuntimeError(f"it ended; {self._complaint()}")
+
+    async def tell(self) -> None:
+        """Give it a line to act on."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"\n")
+        await self.process.stdin.drain()
+
+    def _complaint(self) -> str:
+        self._log.seek(0)
+        lines = [line.strip() for line in self._log if line.strip()]
+        return lines[-1][:300] if lines else "it logged nothing"
+
+
+class Runner:
+    """Measures one peer, whose script is called by `command` in `folder`."""
+
+    def __init__(self, peer: Peer, command: list[str], folder: Path) -> None:
+        self.peer = peer
+        self._command = command
+        self._folder = folder
+        self._port = 0
+
+    async def measure(self, what: str) -> Figures:
+        """Raises RuntimeError, or what the store raises."""
+        self._port = free_port()
+        async with store(self.peer.store) as running:
+            match what:
+                case "one":
+                    return {"one": (await self._enqueue(running, "enqueue-one", self.peer.one))[0]}
+                case "bulk":
+                    return await self._bulk(running)
+                case "drain":
+                    return {"drain": await self._drain(running, self.peer.concurrency)}
+                case "drain-wide":
+                    return {"drain-wide": await self._drain(running, WIDE)}
+                case _:
+                    return await self._pick_up(running)
+
+    async def _bulk(self, running: Store) -> Figures:
+        """How fast many are enqueued, where there is a way to do that, and what one costs the store."""
+        verb, jobs = ("enqueue-bulk", self.peer.bulk) if self.peer.bulk else ("enqueue-one", self.peer.one)
+        empty = await running.used_memory()
+        speed, enqueued = await self._enqueue(running, verb, jobs)
+        memory = (await running.used_memory() - empty) / enqueued
+        return {"bulk": speed, "memory": memory} if self.peer.bulk else {"memory": memory}
+
+    async def _enqueue(self, running: Store, verb: str, jobs: int) -> tuple[float, int]:
+        """Jobs per second, and how many were enqueued in all."""
+        async with AsyncExitStack() as stack:
+            if self.peer.serves_http:
+                await stack.enter_async_context(self._script("serve", running, PLAN.server))
+            script = await stack.enter_async_context(self._script(verb, running, PLAN.load, jobs))
+            said = await script.read()
+            await script.process.wait()
+        return said["jobs"] / said["seconds"], int(said["enqueued"])
+
+    async def _drain(self, running: Store, concurrency: int) -> float:
+        """Jobs per second, from a tenth of a full queue to its end, by the clock of the worker."""
+        jobs = self.peer.drain
+        await self._enqueue(running, "enqueue-bulk" if self.peer.bulk else "enqueue-one", jobs)
+        async with self._script("worker", running, PLAN.server, jobs, concurrency) as worker:
+            first, last = await worker.read(), await worker.read()
+        return (last["done"] - first["done"]) / (last["at"] - first["at"]) * 1e9
+
+    async def _pick_up(self, running: Store) -> Figures:
+        """From before a job is enqueued until its handler runs, one job at a time."""
+        latencies = []
+        async with (
+            self._script("worker", running, PLAN.server, concurrency=self.peer.concurrency) as worker,
+            self._script("pick-up", running, PLAN.load) as sender,
+        ):
+            for _ in range(UNCOUNTED + SAMPLES):
+                await sender.tell()
+                said = await worker.read()
+                latencies.append((said["picked_up"] - said["sent"]) / 1e6)
+                await asyncio.sleep(random.uniform(*PAUSE))
+        cuts = statistics.quantiles(latencies[UNCOUNTED:], n=100, method="inclusive")
+        return {"p50": cuts[49], "p99": cuts[98]}
+
+    @asynccontextmanager
+    async def _script(
+        self, verb: str, running: Store, where: cores.Cores, jobs: int = 0, concurrency: int = 0
+    ) -> AsyncIterator[Script]:
+        """Run a verb of the peer's script; kill it at the end, since nothing of it is needed any more."""
+        told = {"URL": running.url, "JOBS": jobs, "CONCURRENCY": concurrency or self.peer.concurrency}
+        told["PORT"] = self._port
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment.update({f"BENCH_{name}": str(value) for name, value in told.items()})
+        pipe = asyncio.subprocess.PIPE
+        with tempfile.TemporaryFile("w+", errors="replace") as log:
+            process = await asyncio.create_subprocess_exec(
+                *self._command, verb, cwd=self._folder, env=environment, stdin=pipe, stdout=pipe, stderr=log
+            )
+            try:
+                cores.pin(process.pid, where)
+                yield Script(process, log)
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                await process.communicate()
