@@ -13,6 +13,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -40,7 +41,7 @@ REPORT_LIMIT: Final = 16 << 20
 IMPORT_FROM: Final = str(Path(queuey.__file__).parent.parent)
 
 logger = log.get(__name__)
-_decode_report: Final = msgspec.json.Decoder(Started | Refused).decode
+_decode_report: Final[Callable[[bytes], Started | Refused]] = msgspec.json.Decoder(Started | Refused).decode
 
 
 def supervise(settings: Settings) -> int:
@@ -57,6 +58,7 @@ class Replica:
         self._process = process
         self._control = control
         self._started_at = time.monotonic()
+        self._began = False
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
@@ -86,14 +88,19 @@ class Replica:
             line = await self._reader.readline()
         except ConnectionError:
             return None
-        return _decode_report(line) if line.endswith(b"\n") else None
+        if not line.endswith(b"\n"):
+            return None
+        report = _decode_report(line)
+        self._began = isinstance(report, Started)
+        return report
 
     def order(self, order: bytes) -> None:
-        """DRAIN or LEAVE. One that has not begun just ends, as its socket does."""
-        if self._writer is None:
-            self._control.close()
-        else:
+        """DRAIN or LEAVE. One that does not serve yet may be busy importing the App, and is to end in any case."""
+        if self._began and self._writer is not None:
             self._writer.write(order)
+        else:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
 
     async def ended(self) -> int:
         """Wait for its end. Returns its exit code, negative for a signal."""
@@ -107,6 +114,10 @@ class Replica:
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):  # it has ended
             self._process.kill()
+
+    @property
+    def serves(self) -> bool:
+        return self._began and self._process.returncode is None
 
     @property
     def was_stable(self) -> bool:
@@ -225,10 +236,11 @@ class Supervisor:
         await end_tasks(self._keepers)
         if self._port is not None:
             self._port.close()
-        codes: list[int] = []
+        replicas = self._replicas.values()
+        serving = [replica for replica in replicas if replica.serves]
 
         async def ended() -> None:
-            codes.extend(await asyncio.gather(*(replica.ended() for replica in self._replicas.values())))
+            await asyncio.gather(*(replica.ended() for replica in replicas))
 
         self._order(DRAIN)
         if not await done_before(ended(), at_once):
@@ -237,11 +249,11 @@ class Supervisor:
             try:
                 await asyncio.wait_for(ended(), LEAVE_SECONDS)
             except TimeoutError:
-                for replica in self._replicas.values():
+                for replica in replicas:
                     replica.kill()
                 await ended()
             os._exit(1)
-        return 1 if any(codes) else 0
+        return 1 if any([await replica.ended() for replica in serving]) else 0
 
     def _order(self, order: bytes) -> None:
         for replica in self._replicas.values():

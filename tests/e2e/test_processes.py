@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ import pytest
 
 from tests.e2e.conftest import Serve
 from tests.support.gate import Gate, Visitor
-from tests.support.serving import Serving, eventually, queuey
+from tests.support.serving import PATIENCE, ROOT, Serving, environment, eventually, queuey
 from tests.support.store_users import alive
 
 TWO = ("--processes", "2", "--concurrency", "1")
@@ -331,3 +332,48 @@ def test_a_count_that_cannot_be_is_refused(folder: Path, count: str) -> None:
     assert ended.returncode == 2
     assert f"--processes: '{count}'" in ended.stderr
     assert "Allowed: 1 to 64" in ended.stderr
+
+
+async def test_a_signal_during_the_start_ends_it(folder: Path, gate: Gate) -> None:
+    """While the second replica imports an App that takes its time."""
+    lines = (
+        "from tests.support.handlers import wait_at",
+        "from tests.support.jobs import app",
+        f"wait_at({gate.path!r})",
+    )
+    (folder / "gated.py").write_text("\n".join(lines))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "queuey", "serve", "--processes", "2", "--port", "0", "--app", "gated:app"),
+        *("--data-dir", str(folder / "data")),
+        cwd=ROOT,
+        env=environment(PYTHONPATH=str(folder)),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    (await gate.visitor()).let_go("")
+    second = await gate.visitor()
+    process.terminate()
+    _, log = await asyncio.wait_for(process.communicate(), PATIENCE)
+    assert process.returncode == 0
+    assert not alive(second.pid)
+    assert b'"store_stopped"' in log
+    assert b"Traceback" not in log
+
+
+async def test_a_replica_that_died_before_does_not_spoil_the_exit_code(serve: Serve, folder: Path) -> None:
+    module = folder / "brittle.py"
+    module.write_text("from tests.support.jobs import app\n")
+    server = serve("--processes", "2", app="brittle:app", variables={"PYTHONPATH": str(folder)})
+    module.write_text("raise RuntimeError('broken since')\n")
+    os.kill(pids(server)[0], signal.SIGKILL)
+    server.event("process_ended", exit_code=3)
+    assert server.stop() == 0
+
+
+async def test_a_replica_that_is_killed_while_it_drains_is_a_failure(serve: Serve, gate: Gate) -> None:
+    server = serve(*TWO)
+    _, visitors = await one_job_each(server, gate)
+    server.terminate()
+    eventually(lambda: len(server.events("draining", running=1)) == 2)
+    os.kill(visitors[0].pid, signal.SIGKILL)
+    visitors[1].let_go("")
+    assert server.wait() == 1
