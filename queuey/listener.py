@@ -92,9 +92,13 @@ class Listener(uvicorn.Server):
             self._guard.run_once(connections, asyncio.get_running_loop().time())
         return await super().on_tick(counter)
 
+    def close_port(self) -> None:
+        """Accept no more. What is under way is answered still."""
+        self.should_exit = True
+
     async def stop(self) -> None:
         """Accept no more, answer what is under way, and return."""
-        self.should_exit = True
+        self.close_port()
         if self._task is not None:
             await asyncio.wait([self._task], timeout=CLOSE_SECONDS + 1)
 

@@ -305,7 +305,7 @@ class Server:
         running = len(self._worker.running) if self._worker else 0
         logger.info("draining", running=running, timeout=self._settings.drain_timeout)
         if self._listener is not None and self._signals.port_first:
-            await self._listener.stop()
+            self._listener.close_port()
         if self._worker is not None:
             await self._worker.drain(self._settings.drain_timeout)
         if self._listener is not None:

@@ -224,6 +224,19 @@ async def test_a_signal_drains_every_replica_and_nothing_is_left(serve: Serve, g
     assert '"processes": 2' in server.lines[-1]
 
 
+async def test_while_one_drains_it_answers_alone(serve: Serve, gate: Gate) -> None:
+    server = serve(*TWO)
+    server.submit("gate.loop", gate.path)
+    visitor = await gate.visitor()
+    server.terminate()
+    idle = server.event("draining", running=0)["replica"]
+    server.event("stopped", replica=idle)
+    with ExitStack() as stack:
+        connections(str(server.url), stack)
+        visitor.let_go("finished")
+        assert server.wait() == 0
+
+
 async def test_ctrl_c_in_a_terminal_is_one_signal(serve: Serve, gate: Gate, folder: Path) -> None:
     server = serve(*TWO, own_group=True)
     _, visitors = await one_job_each(server, gate)
@@ -319,11 +332,13 @@ def test_a_host_that_wants_a_key_is_told_once(folder: Path) -> None:
 
 
 def test_a_process_that_dies_before_it_has_started_ends_the_start(folder: Path) -> None:
-    (folder / "deadly.py").write_text("import os\nos.kill(os.getpid(), 9)\n")
+    tries = folder / "tries"
+    (folder / "deadly.py").write_text(f"import os\nopen({str(tries)!r}, 'a').write('.')\nos.kill(os.getpid(), 9)\n")
     arguments = ("serve", "--processes", "2", "--port", "0", "--app", "deadly:app")
     ended = queuey(*arguments, "--data-dir", str(folder / "data"), PYTHONPATH=str(folder))
     assert ended.returncode == 3
     assert ended.stderr == "queuey: A process of this server ended with exit code -9 before it had started.\n"
+    assert tries.read_text() == "."  # the others were not even tried
 
 
 @pytest.mark.parametrize("count", ["0", "65", "auto"])
