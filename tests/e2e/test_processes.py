@@ -362,13 +362,17 @@ async def test_the_first_starts_alone_and_a_signal_during_the_start_ends_all(fol
         env=environment(PYTHONPATH=str(folder)),
         stderr=asyncio.subprocess.PIPE,
     )
-    first = await gate.visitor()
-    if (children := Path(f"/proc/{process.pid}/task/{process.pid}/children")).exists():
-        assert children.read_text().split() == [str(first.pid)]  # the first starts alone
-    first.let_go("")
-    second = await gate.visitor()
-    process.terminate()
-    _, log = await asyncio.wait_for(process.communicate(), PATIENCE)
+    try:
+        first = await gate.visitor()
+        if (children := Path(f"/proc/{process.pid}/task/{process.pid}/children")).exists():
+            assert children.read_text().split() == [str(first.pid)]  # the first starts alone
+        first.let_go("")
+        second = await gate.visitor()
+        process.terminate()
+        _, log = await asyncio.wait_for(process.communicate(), PATIENCE)
+    finally:
+        if process.returncode is None:
+            process.kill()
     assert process.returncode == 0
     assert not alive(second.pid)
     assert b'"store_stopped"' in log

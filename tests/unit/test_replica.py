@@ -117,7 +117,11 @@ async def test_a_process_that_does_not_end_after_its_parent_is_ended() -> None:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, pass_fds=[theirs.fileno()])
     theirs.close()
     ours.close()
-    assert await asyncio.wait_for(process.wait(), PATIENCE * 2) == 1
+    try:
+        assert await asyncio.wait_for(process.wait(), PATIENCE * 2) == 1
+    finally:
+        if process.returncode is None:
+            process.kill()
 
 
 def test_a_parent_that_is_gone_at_once_leaves_nothing_to_do() -> None:
