@@ -28,7 +28,7 @@ from bench.report import Report
 from bench.servers import PLAN
 from queuey import __version__
 
-ORDER = ("one", "bulk", "drain", "drain-wide", "pick-up")
+ORDER = ("one", "bulk", "memory", "drain", "drain-wide", "pick-up")
 
 
 async def measure(peers: list[Peer], runs: int) -> Results:
@@ -50,8 +50,7 @@ async def measure(peers: list[Peer], runs: int) -> Results:
 
 async def _measure_one(runner: Runner, what: str, results: Results, where: str) -> None:
     peer = runner.peer
-    wanted = peer.wide if what == "drain-wide" else what in peer.measured
-    if not wanted or peer.name in results.failed:
+    if what not in peer.measurements or peer.name in results.failed:
         return
     try:
         figures = await runner.measure(what)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
-ALL: Final = frozenset(("one", "bulk", "drain", "pick-up"))
+ALL: Final = frozenset(("one", "bulk", "memory", "drain", "pick-up"))
+MEMORY_JOBS: Final = 20_000
+"""The same for all, since the tables of the store grow by doubling."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,7 @@ class Peer:
     lock           its lock file in bench/peers/requirements; 'npm' for bench/peers/bullmq; None: our own environment
     concurrency    what its worker runs at a time, as fast as it gets; `wide`: the variant at 256, if that is measured
     one, bulk, drain  jobs in each measurement; `bulk` is 0 where it has no means for many jobs
+    variables      of the environment, for settings that have no other place
     store          'plain': no append-only file. 'embedded': as Queuey's own store, synced before each reply
     """
 
@@ -33,6 +37,13 @@ class Peer:
     store: Literal["plain", "embedded"] = "plain"
     serves_http: bool = False
     measured: frozenset[str] = ALL
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def measurements(self) -> frozenset[str]:
+        """What is measured of it, with its variants."""
+        without = frozenset() if self.bulk else frozenset(("bulk",))
+        return (self.measured | {"drain-wide"} if self.wide else self.measured) - without
 
     @property
     def is_queuey(self) -> bool:
@@ -58,7 +69,7 @@ PEERS: Final = (
         concurrency=100,
         one=8_000,
         bulk=60_000,
-        drain=40_000,
+        drain=60_000,
         wide=True,
     ),
     Peer(
@@ -71,7 +82,7 @@ PEERS: Final = (
         bulk=60_000,
         drain=0,
         serves_http=True,
-        measured=frozenset(("one", "bulk", "pick-up")),
+        measured=ALL - {"drain"},
     ),
     Peer(
         QUEUEY_SYNCED,
@@ -81,7 +92,7 @@ PEERS: Final = (
         concurrency=100,
         one=1_500,
         bulk=60_000,
-        drain=40_000,
+        drain=60_000,
         wide=True,
         store="embedded",
     ),
@@ -96,7 +107,7 @@ PEERS: Final = (
         drain=0,
         serves_http=True,
         store="embedded",
-        measured=frozenset(("one", "bulk", "pick-up")),
+        measured=ALL - {"drain"},
     ),
     Peer(
         "arq",
@@ -114,9 +125,8 @@ PEERS: Final = (
         "SAQ",
         "saq_peer.py",
         "saq.txt",
-        "concurrency 10, its default and its fastest, ttl -1 (job deleted when done), uvloop, hiredis; "
-        "many: 100 enqueue at a time",
-        concurrency=10,
+        "concurrency 50 (default 10), ttl -1 (job deleted when done), uvloop, hiredis; many: 100 enqueue at a time",
+        concurrency=50,
         one=4_000,
         bulk=5_000,
         drain=4_000,
@@ -137,8 +147,8 @@ PEERS: Final = (
         "taskiq",
         "taskiq_peer.py",
         "taskiq.txt",
-        "RedisStreamBroker, max_async_tasks 100, xread_count 100, acknowledged when executed, no result backend, "
-        "parameters not parsed, orjson, uvloop, hiredis; many: 100 kiq at a time",
+        "RedisStreamBroker, max_async_tasks 100, xread_count 1,000 (default 100), acknowledged when executed, "
+        "no result backend, parameters not parsed, orjson, uvloop, hiredis; many: 100 kiq at a time",
         concurrency=100,
         one=4_000,
         bulk=5_000,
@@ -150,13 +160,37 @@ PEERS: Final = (
         "dramatiq",
         "dramatiq_peer.py",
         "dramatiq.txt",
-        "100 threads (default 8), prefetch twice that, default middleware, no results, hiredis",
-        concurrency=100,
+        "8 threads (its default), dramatiq_queue_prefetch 1,000 (default 16), default middleware, no results, hiredis",
+        concurrency=8,
         one=8_000,
         bulk=0,
-        drain=10_000,
+        drain=20_000,
         keeps_state=False,
-        wide=True,
+        variables={"dramatiq_queue_prefetch": "1000"},
+    ),
+    Peer(
+        "dramatiq, 32 threads",
+        "dramatiq_peer.py",
+        "dramatiq.txt",
+        "the same with 32 threads and the prefetch that follows, 64",
+        concurrency=32,
+        one=0,
+        bulk=0,
+        drain=20_000,
+        keeps_state=False,
+        measured=frozenset(("drain",)),
+    ),
+    Peer(
+        "dramatiq, defaults",
+        "dramatiq_peer.py",
+        "dramatiq.txt",
+        "the same with 8 threads and the prefetch that follows, 16",
+        concurrency=8,
+        one=0,
+        bulk=0,
+        drain=5_000,
+        keeps_state=False,
+        measured=frozenset(("drain",)),
     ),
     Peer(
         "RQ",
@@ -172,7 +206,7 @@ PEERS: Final = (
         "Celery",
         "celery_peer.py",
         "celery.txt",
-        "pool solo, its fastest here (threads and gevent were slower), acks_late, ignore_result, prefetch 100, "
+        "pool solo (threads came out the same), acks_late, ignore_result, prefetch 100, "
         "no gossip, mingle, heartbeat or events, hiredis",
         concurrency=1,
         one=3_000,
@@ -200,7 +234,7 @@ PEERS: Final = (
         concurrency=100,
         one=5_000,
         bulk=20_000,
-        drain=20_000,
+        drain=40_000,
         wide=True,
     ),
 )

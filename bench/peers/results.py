@@ -9,6 +9,7 @@ from typing import Final
 
 from bench.peers.catalog import (
     BULLMQ,
+    MEMORY_JOBS,
     PEERS,
     QUEUEY,
     QUEUEY_HTTP,
@@ -27,9 +28,19 @@ MEASURED: Final = (
     ("bulk", "Enqueue many", "jobs/s", "By the peer's own call for many jobs, or else with many calls under way."),
     ("drain", "Drain by one worker process", "jobs/s", "From a tenth of a full queue to its end, seen by the handler."),
     ("drain-wide", f"Drain at concurrency {WIDE}", "jobs/s", "The same with more at a time."),
-    ("p50", "Pick-up when idle, p50", "ms", "From before the enqueue to the handler, one job at a time, 100 samples."),
+    (
+        "p50",
+        "Pick-up when idle, p50",
+        "ms",
+        "From before the enqueue to the handler, one job at a time, 100 samples 20 to 60 ms apart.",
+    ),
     ("p99", "Pick-up when idle, p99", "ms", "The same samples."),
-    ("memory", "Store memory per waiting job", "bytes", "Payload of 100 bytes; the store's used_memory."),
+    (
+        "memory",
+        "Store memory per waiting job",
+        "bytes",
+        f"{MEMORY_JOBS:,} jobs with a payload of 100 bytes; by the store's used_memory.",
+    ),
 )
 """Name of a measurement, heading, unit, and what a reader must know."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from bench import cores
-from bench.peers.catalog import WIDE, Peer
+from bench.peers.catalog import MEMORY_JOBS, WIDE, Peer
 from bench.peers.environments import ROOT
 from bench.peers.stores import Store, free_port, store
 from bench.servers import PLAN
@@ -80,7 +80,9 @@ class Runner:
                 case "one":
                     return {"one": (await self._enqueue(running, "enqueue-one", self.peer.one))[0]}
                 case "bulk":
-                    return await self._bulk(running)
+                    return {"bulk": (await self._enqueue(running, "enqueue-bulk", self.peer.bulk))[0]}
+                case "memory":
+                    return {"memory": await self._memory(running)}
                 case "drain":
                     return {"drain": await self._drain(running, self.peer.concurrency)}
                 case "drain-wide":
@@ -88,13 +90,16 @@ class Runner:
                 case _:
                     return await self._pick_up(running)
 
-    async def _bulk(self, running: Store) -> Figures:
-        """How fast many are enqueued, where there is a way to do that, and what one costs the store."""
-        verb, jobs = ("enqueue-bulk", self.peer.bulk) if self.peer.bulk else ("enqueue-one", self.peer.one)
+    async def _memory(self, running: Store) -> float:
+        """What a waiting job costs the store, in bytes."""
         empty = await running.used_memory()
-        speed, enqueued = await self._enqueue(running, verb, jobs)
-        memory = (await running.used_memory() - empty) / enqueued
-        return {"bulk": speed, "memory": memory} if self.peer.bulk else {"memory": memory}
+        _, enqueued = await self._enqueue(running, self._fastest, MEMORY_JOBS)
+        return (await running.used_memory() - empty) / enqueued
+
+    @property
+    def _fastest(self) -> str:
+        """The verb that fills a queue."""
+        return "enqueue-bulk" if self.peer.bulk else "enqueue-one"
 
     async def _enqueue(self, running: Store, verb: str, jobs: int) -> tuple[float, int]:
         """Jobs per second, and how many were enqueued in all."""
@@ -103,13 +108,14 @@ class Runner:
                 await stack.enter_async_context(self._script("serve", running, PLAN.server))
             script = await stack.enter_async_context(self._script(verb, running, PLAN.load, jobs))
             said = await script.read()
-            await script.process.wait()
+            async with asyncio.timeout(SECONDS):
+                await script.process.wait()
         return said["jobs"] / said["seconds"], int(said["enqueued"])
 
     async def _drain(self, running: Store, concurrency: int) -> float:
         """Jobs per second, from a tenth of a full queue to its end, by the clock of the worker."""
         jobs = self.peer.drain
-        await self._enqueue(running, "enqueue-bulk" if self.peer.bulk else "enqueue-one", jobs)
+        await self._enqueue(running, self._fastest, jobs)
         async with self._script("worker", running, PLAN.server, jobs, concurrency) as worker:
             first, last = await worker.read(), await worker.read()
         return (last["done"] - first["done"]) / (last["at"] - first["at"]) * 1e9
@@ -137,6 +143,7 @@ class Runner:
         told = {"URL": running.url, "JOBS": jobs, "CONCURRENCY": concurrency or self.peer.concurrency}
         told["PORT"] = self._port
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment.update(self.peer.variables)
         environment.update({f"BENCH_{name}": str(value) for name, value in told.items()})
         pipe = asyncio.subprocess.PIPE
         with tempfile.TemporaryFile("w+", errors="replace") as log:

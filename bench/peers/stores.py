@@ -29,8 +29,10 @@ class Store:
         self._client = Redis.from_url(url)
 
     async def used_memory(self) -> int:
-        """In bytes."""
-        return int((await self._client.info("memory"))["used_memory"])
+        """In bytes, without the buffers of connections, which come and go, and without scripts."""
+        info = await self._client.info("memory")
+        beside = ("mem_clients_normal", "mem_aof_buffer", "used_memory_scripts")
+        return int(info["used_memory"]) - sum(int(info[name]) for name in beside)
 
     async def wait(self) -> None:
         """Returns when it answers. Raises RuntimeError."""

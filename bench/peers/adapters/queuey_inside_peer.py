@@ -11,10 +11,11 @@ import queuey_server
 from queuey import ids
 from queuey.broker import Broker
 from queuey.errors import QueueyError
+from queuey.link import connect
 from queuey.producer import Producer
 from queuey.records import NewJob
 from queuey.scripts import Scripts
-from queuey.shards import Shards, connect
+from queuey.shards import Shards
 
 AT_ONCE = 1000
 

@@ -14,7 +14,7 @@ AT_ONCE = 100
 """Enqueues under way at a time: taskiq has no call for many jobs."""
 
 # From the start of the stream, else the group would begin behind the jobs that wait already.
-broker = RedisStreamBroker(common.URL, consumer_id="0", xread_count=100).with_serializer(ORJSONSerializer())
+broker = RedisStreamBroker(common.URL, consumer_id="0", xread_count=1000).with_serializer(ORJSONSerializer())
 
 
 @broker.task(task_name="noop")
