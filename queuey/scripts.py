@@ -15,6 +15,7 @@ from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
 from queuey.errors import Full, QueueyError, ScriptFailed, StartupError, StoreUnavailable
+from queuey.link import StoreClient
 
 _INCLUDE = re.compile(r"^--@include (\w+)$", re.MULTILINE)
 
@@ -71,7 +72,7 @@ class Scripts:
             if isinstance(reply, redis_errors.RedisError):
                 raise translate("SCRIPT LOAD", reply) from reply
 
-    async def call(self, client: Redis, name: str, keys: tuple[str, str], argument: bytes) -> bytes:
+    async def call(self, client: StoreClient, name: str, keys: tuple[str, str], argument: bytes) -> bytes:
         """The reply of a script, as MessagePack. Raises QueueyError.
 
         NOSCRIPT (a restart, a flush, a failover to a replica without scripts) ran nothing, so loading them and calling
@@ -79,10 +80,10 @@ class Scripts:
         """
         try:
             try:
-                reply = await client.evalsha(self._shas[name], 2, *keys, argument)
+                reply = await client.link.call("EVALSHA", self._shas[name], 2, *keys, argument)
             except redis_errors.NoScriptError:
                 await self.load(client)
-                reply = await client.evalsha(self._shas[name], 2, *keys, argument)
+                reply = await client.link.call("EVALSHA", self._shas[name], 2, *keys, argument)
         except (redis_errors.RedisError, OSError) as error:
             raise translate(name, error) from error
         if not isinstance(reply, bytes):

@@ -13,8 +13,6 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from typing import Any, Final, NamedTuple
 
-from redis.asyncio import Redis
-
 from queuey import __version__, builtin, log
 from queuey.acks import Acks
 from queuey.api.app import create_app
@@ -27,6 +25,7 @@ from queuey.events import CancelListener
 from queuey.execution import Execution
 from queuey.health import Health
 from queuey.keys import cancel_channel
+from queuey.link import StoreClient, connect
 from queuey.listener import KEEP_ALIVE_SECONDS, Listener, within_files
 from queuey.maintenance import Heartbeat, Promoter, Reaper, StoreWatch, Trimmer, run_forever
 from queuey.models import Backoff
@@ -36,7 +35,7 @@ from queuey.registry import load_app
 from queuey.scripts import Scripts
 from queuey.selfcheck import StoreReport, check_store
 from queuey.settings import Settings
-from queuey.shards import Shards, connect
+from queuey.shards import Shards
 from queuey.stopping import StopSignals, done_before, end_tasks
 from queuey.waking import BLOCK_SECONDS, Waker, wake_groups
 from queuey.worker import Worker
@@ -178,13 +177,13 @@ class Server:
         self._spawn("embedded-store", store.run())
         return store.url
 
-    def _client(self, url: str, timeout: float, max_connections: int) -> Redis:
+    def _client(self, url: str, timeout: float, max_connections: int = 2) -> StoreClient:
         client = connect(url, timeout=timeout, max_connections=max_connections)
         self._stack.push_async_callback(client.aclose)
         return client
 
     def _broker(self, url: str, timeout: float) -> Broker:
-        client = self._client(url, timeout, self._settings.max_connections)
+        client = self._client(url, timeout)
         return Broker(Shards(client, self._settings.shards, self._settings.prefix), self._scripts)
 
     async def _check(self, broker: Broker, *, embedded: bool) -> StoreReport:
@@ -241,7 +240,7 @@ class Server:
 
     def _lease_broker(self, url: str) -> Broker:
         """On connections of the calling event loop: the lease keeper's thread has its own."""
-        client = connect(url, timeout=store_timeout(self._settings.lease), max_connections=2)
+        client = connect(url, timeout=store_timeout(self._settings.lease))
         return Broker(Shards(client, self._settings.shards, self._settings.prefix), self._scripts)
 
     def _start_maintenance(self, broker: Broker, watch: StoreWatch) -> None:

@@ -188,7 +188,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         duration(STORE, "How long the store may take to answer a call that an HTTP request waits for.", 0.05, MINUTE),
     ] = 0.7
-    max_connections: Annotated[int, count(STORE, "Connections to each server of the store for calls.", 2, 1024)] = 16
 
     app: Annotated[
         str | None,

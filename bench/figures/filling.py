@@ -11,9 +11,10 @@ from typing import Final
 
 from queuey import ids
 from queuey.broker import MAX_BATCH, MAX_BYTES, Broker
+from queuey.link import connect
 from queuey.records import NewJob
 from queuey.scripts import Scripts
-from queuey.shards import Shards, connect
+from queuey.shards import Shards
 
 WAIT_SECONDS: Final = 120
 POLL_SECONDS: Final = 0.01
@@ -35,7 +36,7 @@ def body(job_type: str = "bench.noop", size: int = 100) -> str:
 @asynccontextmanager
 async def broker_at(store_url: str, shards: int = 1) -> AsyncIterator[Broker]:
     """A Broker on a store."""
-    client = connect(store_url, timeout=30, max_connections=4)
+    client = connect(store_url, timeout=30)
     try:
         yield Broker(Shards(client, shards), Scripts())
     finally:

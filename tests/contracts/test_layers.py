@@ -27,6 +27,7 @@ LAYERS = (
     "__init__",
     "builtin",
     # the store: nothing below these lines knows its commands or its keys
+    "link",
     "shards scripts",
     "broker selfcheck waking events",
     "batching",
@@ -54,7 +55,7 @@ LAYERS = (
 LEVEL = {module: level for level, line in enumerate(LAYERS) for module in line.split()}
 PATHS = sorted(PACKAGE.rglob("*.py"))
 
-STORE = {"shards", "scripts", "broker", "selfcheck", "waking", "events", "server"}
+STORE = {"link", "shards", "scripts", "broker", "selfcheck", "waking", "events", "server"}
 """Those that may import the Redis client: the lines of the store, and the composition root, which makes the clients."""
 
 

@@ -12,7 +12,7 @@ from bench.figures import filling
 from bench.limits import disk, store, web
 from bench.limits.bare import ENQUEUE, serving
 from queuey.broker import MAX_BATCH
-from queuey.shards import connect
+from queuey.link import connect
 
 FEW = 20
 
@@ -46,7 +46,7 @@ async def test_what_a_bare_server_can_do(folder: Path) -> None:
 
 async def test_what_the_store_can_do(folder: Path) -> None:
     with servers.store(folder / "store") as url:
-        client = connect(url, timeout=30, max_connections=4)
+        client = connect(url, timeout=30)
         try:
             assert len(await store.one_at_a_time(await store.empty_script(client), FEW)) == FEW
             assert await store.at_once(client.ping, 4, FEW) > 0

@@ -17,8 +17,8 @@ from typing import Any, Final
 import httpx
 from redis.exceptions import RedisError
 
+from queuey.link import connect
 from queuey.scripts import read_scripts
-from queuey.shards import connect
 from queuey.store_process import Fsync
 from queuey.store_socket import SOCKET_NAME
 from tests.faults import handlers

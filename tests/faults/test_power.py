@@ -15,7 +15,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from queuey.aof import FOLDER
-from queuey.shards import connect
+from queuey.link import connect
 from queuey.store_process import Fsync
 from queuey.store_socket import SOCKET_NAME
 from tests.faults import preload

@@ -17,11 +17,6 @@ FAULTS = {
         "if not holds(state, token) then",
         "if not state or state.s ~= 'r' then",
     ),
-    "complete does not check the token of a first attempt": (
-        "include/first.lua",
-        "string.sub(text, 1, #last_head) ~= last_head then",
-        "string.sub(text, 1, 3) ~= 's=r' then",
-    ),
     "a resend is not answered as before": (
         "include/state.lua",
         "return state ~= nil and state.p == token and",

@@ -37,7 +37,7 @@ def store(start_server: StartServer) -> Server:
 @pytest.fixture
 async def api(store: Server) -> AsyncIterator[ApiRig]:
     """With the timeouts of the defaults."""
-    client = client_for(store.url, timeout=Settings().store_timeout, max_connections=16)
+    client = client_for(store.url, timeout=Settings().store_timeout)
     async with api_over(Broker(Shards(client, 2), Scripts())) as api:
         await api.submit()
         yield api

@@ -116,6 +116,7 @@ async def test_a_store_that_stalls_is_waited_for(own: Any) -> None:
 async def test_a_store_that_stalls_for_too_long_leaves_the_outcome_unknown(own: Any) -> None:
     rig, server = own
     batcher = enqueuer(rig, patience=0.3)
+    await rig.broker.get(0, [])  # connected, so that what follows has been sent
     server.process.send_signal(signal.SIGSTOP)
     job = rig.job()
     with pytest.raises(OutcomeUnknown):

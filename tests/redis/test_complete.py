@@ -56,6 +56,7 @@ async def test_who_does_not_hold_the_lease_is_told_lost(rig: Rig) -> None:
         dead,
         reaped,
         (running[0], "1.x"),
+        (running[0], running[1][:-3] + "999"),
         (running[0], "2.c"),
         (waiting, "1.c"),
         ("no", ""),

@@ -23,10 +23,11 @@ from redis.asyncio import Redis
 from queuey import ids
 from queuey.broker import Broker, Claimed
 from queuey.keys import ShardKeys
+from queuey.link import StoreClient, connect
 from queuey.models import Priority
 from queuey.records import NewJob, StoredJob, encode_key, job_head, parse_fields
 from queuey.scripts import Scripts
-from queuey.shards import Shards, connect
+from queuey.shards import Shards
 from queuey.store_process import find_binary
 
 START_PATIENCE: Final = 20.0
@@ -127,7 +128,7 @@ class Rig:
     Everything happens at NOW unless a test says otherwise.
     """
 
-    def __init__(self, client: Redis, shards: int, scripts: Scripts) -> None:
+    def __init__(self, client: StoreClient, shards: int, scripts: Scripts) -> None:
         self.client: Any = client  # the types of its replies are unions of all that a reply can be
         self.broker = Broker(Shards(client, shards), scripts)
         self.scripts = scripts
@@ -277,5 +278,5 @@ async def until_loading(client: Redis) -> None:
                 await asyncio.sleep(0.01)  # as above
 
 
-def client_for(url: str, *, timeout: float = 10.0, max_connections: int = 8) -> Redis:
+def client_for(url: str, *, timeout: float = 10.0, max_connections: int = 8) -> StoreClient:
     return connect(url, timeout=timeout, max_connections=max_connections)

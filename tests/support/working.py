@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import msgspec
 from redis import exceptions as redis_errors
-from redis.asyncio import Redis
 
 from queuey.acks import Acks
 from queuey.broker import Broker
@@ -20,6 +19,7 @@ from queuey.errors import StoreUnavailable
 from queuey.events import CancelListener
 from queuey.execution import Execution
 from queuey.keys import cancel_channel
+from queuey.link import StoreClient
 from queuey.models import Backoff
 from queuey.registry import App, Context
 from queuey.scripts import Scripts
@@ -94,7 +94,7 @@ class FaultyScripts(Scripts):
         self.waiting: asyncio.Queue[str] = asyncio.Queue()
         """The scripts whose replies are held back by a gate."""
 
-    async def call(self, client: Redis, name: str, keys: tuple[str, str], argument: bytes) -> bytes:
+    async def call(self, client: StoreClient, name: str, keys: tuple[str, str], argument: bytes) -> bytes:
         self.calls.append((name, msgspec.msgpack.decode(argument)))
         if self.down:
             raise StoreUnavailable("switched off by the test")

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 from redis.exceptions import RedisError
 
-from queuey.shards import connect
+from queuey.link import connect
 from queuey.store_socket import SOCKET_NAME
 from tests.faults.calls import Caller
 from tests.faults.faults.base import Fault

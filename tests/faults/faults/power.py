@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from queuey.aof import ends_in_zero, last_increment
 from queuey.data_dir import exclusively
-from queuey.shards import connect
+from queuey.link import connect
 from tests.faults import preload
 from tests.faults.calls import Caller
 from tests.faults.faults.base import Fault, no_crashes

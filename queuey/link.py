@@ -1,0 +1,201 @@
+"""Calls to the store over one connection, written as they come and answered in order.
+
+What is called in one pass of the event loop reaches the store together and shares its sync. redis-py connects, logs in,
+writes and reads; what it does around each command (a place in a pool, a task and two timers) took longer than all else
+of a call, and is left out here: docs/adr/0008.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+import hiredis
+from redis import exceptions as redis_errors
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+GONE: Final = "Connection to the store was lost"
+
+_pack: Final[Callable[[tuple[bytes | str | int, ...]], bytes]] = hiredis.pack_command  # type: ignore[assignment]
+"""Its annotation asks for a tuple of one."""
+
+
+class _Call:
+    __slots__ = ("due", "reply")
+
+    def __init__(self, due: float, reply: asyncio.Future[Any]) -> None:
+        self.due = due
+        self.reply = reply
+
+
+class Link:
+    """One connection, made when it is needed and again after it was lost; its maker must give it no read timeout.
+
+    `timeout` in seconds holds for connecting and for each reply. When one does not come, the connection is given up,
+    and with it every call that waits. Whoever stops waiting for a call disturbs no other.
+    """
+
+    def __init__(self, pool: BlockingConnectionPool, timeout: float) -> None:
+        self._pool = pool
+        self._timeout = timeout
+        self._loop: asyncio.AbstractEventLoop
+        self._open = False
+        self._opening: asyncio.Task[None] | None = None
+        self._work: list[asyncio.Task[None]] = []
+        """That reads and that writes, while it is open."""
+        self._unsent: list[bytes] = []
+        self._has_unsent = asyncio.Event()
+        self._waiting: deque[_Call] = deque()
+        """Sent or not, in the order of their commands."""
+        self._alarm: asyncio.TimerHandle | None = None
+
+    async def call(self, *command: bytes | str | int) -> Any:
+        """The reply to one command. Raises what redis-py raises, and OSError."""
+        if not self._open:
+            await self._connected()
+        call = _Call(self._loop.time() + self._timeout, self._loop.create_future())
+        self._waiting.append(call)
+        self._unsent.append(_pack(command))
+        self._has_unsent.set()
+        if self._alarm is None:
+            self._alarm = self._loop.call_at(call.due, self._look_at_oldest)
+        return await call.reply
+
+    async def close(self) -> None:
+        """Hang up. Calls that wait fail."""
+        if self._opening is not None:
+            self._opening.cancel()
+        work = self._work
+        self._give_up(redis_errors.ConnectionError(GONE))
+        if work:
+            await asyncio.wait(work)
+
+    # --- connecting -----------------------------------------------------------------------------------------------
+
+    async def _connected(self) -> None:
+        """All who come while a connection is being made share one attempt, and its error."""
+        if self._opening is None:
+            self._loop = asyncio.get_running_loop()
+            self._opening = self._loop.create_task(self._connect())
+            self._opening.add_done_callback(self._opened)
+        await asyncio.shield(self._opening)
+
+    def _opened(self, opening: asyncio.Task[None]) -> None:
+        self._opening = None
+        if not opening.cancelled():
+            opening.exception()  # Whoever asked may have gone: then nobody else looks at it.
+
+    async def _connect(self) -> None:
+        connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        try:
+            async with asyncio.timeout(self._timeout):
+                await connection.connect()  # type: ignore[no-untyped-call]
+        except TimeoutError:
+            await connection.disconnect(nowait=True)
+            raise redis_errors.TimeoutError("Timeout connecting to the store") from None
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        self._open = True
+        self._work = [self._loop.create_task(part(connection)) for part in (self._read, self._write)]
+
+    # --- writing and reading --------------------------------------------------------------------------------------
+
+    async def _write(self, connection: AbstractConnection) -> None:
+        """One write for all that came since the last."""
+        try:
+            while True:
+                await self._has_unsent.wait()
+                self._has_unsent.clear()
+                unsent, self._unsent = b"".join(self._unsent), []
+                await connection.send_packed_command(unsent, check_health=False)
+        except (redis_errors.RedisError, OSError) as error:
+            self._give_up(error)
+
+    async def _read(self, connection: AbstractConnection) -> None:
+        try:
+            while True:
+                try:
+                    self._answer(await connection.read_response(), None)
+                except redis_errors.ResponseError as error:
+                    self._answer(None, error)
+        except (redis_errors.RedisError, OSError) as error:
+            self._give_up(error)
+        finally:
+            await connection.disconnect(nowait=True)
+
+    def _answer(self, reply: Any, error: Exception | None) -> None:
+        if not self._waiting:
+            raise redis_errors.InvalidResponse("The store answered what nobody asked")
+        call = self._waiting.popleft()
+        if call.reply.done():
+            return  # nobody waits for it any more
+        if error is None:
+            call.reply.set_result(reply)
+        else:
+            call.reply.set_exception(error)
+
+    def _look_at_oldest(self) -> None:
+        """One timer for all: each waits equally long, so the oldest is due first."""
+        self._alarm = None
+        if not self._waiting:
+            return
+        if self._waiting[0].due > self._loop.time():
+            self._alarm = self._loop.call_at(self._waiting[0].due, self._look_at_oldest)
+        else:
+            self._give_up(redis_errors.TimeoutError(f"Timeout reading from the store: no reply in {self._timeout:g} s"))
+
+    def _give_up(self, error: Exception) -> None:
+        """The connection is of no use: all that wait for it fail, the oldest with `error`, which may be its reply."""
+        self._open = False
+        for task in self._work:
+            if task is not asyncio.current_task():
+                task.cancel()
+        self._work = []
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        waiting, self._waiting = self._waiting, deque()
+        self._unsent.clear()
+        self._has_unsent.clear()
+        for call in waiting:
+            if not call.reply.done():
+                call.reply.set_exception(error)
+            error = redis_errors.ConnectionError(GONE)
+
+
+class StoreClient(Redis):
+    """redis-py's client, with a link for the calls that are made all the time."""
+
+    link: Link
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        await self.link.close()
+        await super().aclose(close_connection_pool)
+
+
+def connect(url: str, *, timeout: float, max_connections: int = 2) -> StoreClient:
+    """A client without retries of its own, which would run a script more than once on their own account.
+
+    `timeout` in seconds holds for connecting and for every reply. Commands that do not go over the link have up to
+    `max_connections` connections; further ones wait for a free one, at most as long.
+    """
+
+    def pool(reply_timeout: float | None) -> BlockingConnectionPool:
+        return BlockingConnectionPool.from_url(
+            url,
+            max_connections=max_connections,
+            timeout=timeout,
+            socket_timeout=reply_timeout,
+            socket_connect_timeout=timeout,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    client = cast(StoreClient, StoreClient.from_pool(pool(timeout)))
+    client.link = Link(pool(None), timeout)
+    return client
