@@ -91,7 +91,8 @@ class Runner:
                     return await self._pick_up(running)
 
     async def _memory(self, running: Store) -> float:
-        """What a waiting job costs the store, in bytes."""
+        """What a waiting job costs the store, in bytes, beside what the first jobs leave there once and for all."""
+        await self._enqueue(running, self._fastest, 1)
         empty = await running.used_memory()
         _, enqueued = await self._enqueue(running, self._fastest, MEMORY_JOBS)
         return (await running.used_memory() - empty) / enqueued

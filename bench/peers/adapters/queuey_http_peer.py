@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 
 import common
 import queuey_server
@@ -48,6 +49,11 @@ def definition(kind: str, payload: str) -> str:
     return json.dumps({"type": kind, "payload": payload}, separators=(",", ":"))
 
 
+@cache
+def batch(size: int) -> bytes:
+    return post("/v1/jobs/batch", f"[{','.join([definition('noop', common.TEXT)] * size)}]".encode())
+
+
 @asynccontextmanager
 async def sender() -> AsyncIterator[common.Sender]:
     connections = [await connect() for _ in range(CONNECTIONS)]
@@ -56,11 +62,11 @@ async def sender() -> AsyncIterator[common.Sender]:
         await connections[0].send(post("/v1/jobs", definition(kind, payload).encode()))
 
     async def many(count: int) -> None:
-        batch = post("/v1/jobs/batch", f"[{','.join([definition('noop', common.TEXT)] * AT_ONCE)}]".encode())
+        sizes = iter(common.batches(count, AT_ONCE))
 
         async def share(connection: Connection) -> None:
-            for _ in range(count // AT_ONCE // CONNECTIONS):
-                await connection.send(batch)
+            for size in sizes:
+                await connection.send(batch(size))
 
         await asyncio.gather(*(share(connection) for connection in connections))
 
