@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -28,6 +29,12 @@ class Acks:
         self._complete: list[Batcher[tuple[str, str, str], str]] = batchers(broker.complete)
         self._fail: list[Batcher[tuple[str, str, str, int, bool], str]] = batchers(broker.fail)
         self._release: list[Batcher[Held, str]] = batchers(partial(_release_last_first, broker))
+
+    @contextmanager
+    def held(self, shard: int) -> Iterator[None]:
+        """Within it outcomes are gathered. Once it is left they go out, beside what else is said to the shard then."""
+        with self._complete[shard].held(), self._fail[shard].held():
+            yield
 
     def complete(self, shard: int, job_id: str, token: str, result: str) -> asyncio.Future[str]:
         """`result`: JSON on one line, '' for none. Answers `ok` or `lost`."""

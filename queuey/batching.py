@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, Generic, TypeVar
 
 from queuey.broker import MAX_BATCH, MAX_BYTES
@@ -60,6 +61,8 @@ class Batcher(Generic[Item, Reply]):
         self._waiting: deque[_Entry[Item, Reply]] = deque()
         self._in_flight: list[_Entry[Item, Reply]] = []
         self._alarm: asyncio.TimerHandle | None = None
+        self._open = asyncio.Event()
+        self._open.set()
         self._flusher: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
 
@@ -79,6 +82,15 @@ class Batcher(Generic[Item, Reply]):
             self._alarm = self._loop.call_later(self._patience + OVERDUE, self._give_up_overdue)
         return future
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within it no flush begins. What has come goes out once it is left, also when it is entered again at once."""
+        self._open.clear()
+        try:
+            yield
+        finally:
+            self._open.set()
+
     async def drain(self) -> None:
         """Returns when nothing waits and nothing is under way."""
         while self._flusher is not None:
@@ -87,6 +99,7 @@ class Batcher(Generic[Item, Reply]):
     async def _flush_all(self) -> None:
         try:
             while self._waiting:
+                await self._open.wait()
                 self._in_flight = self._next_batch()
                 await self._flush(self._in_flight)
         finally:

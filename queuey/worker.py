@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -17,6 +18,7 @@ from queuey.errors import QueueyError, StoreUnavailable
 from queuey.execution import Execution
 from queuey.leases import LeaseKeeper
 from queuey.records import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, parse_definition
+from queuey.runners import Runners
 from queuey.settings import Settings
 from queuey.work import Failed, Outcome, Succeeded, Work, error_json
 
@@ -34,9 +36,12 @@ logger = log.get(__name__)
 
 
 class Running:
-    """A job in one of this process's slots."""
+    """A job that this process holds."""
 
-    __slots__ = ("crashes", "grace", "job_id", "lost", "releasing", "reporting", "shard", "timeout", "token", "work")
+    __slots__ = (
+        *("crashes", "grace", "job_id", "lost", "releasing", "reporting", "shard", "timeout", "token", "unreadable"),
+        "work",
+    )
 
     def __init__(self, job: ClaimedJob, shard: int, work: Work, timeout: float, grace: float) -> None:
         self.job_id = job.id
@@ -52,6 +57,8 @@ class Running:
         """Unless it succeeds, it is to be given back."""
         self.reporting = False
         """Its handler has ended, and the store is being told."""
+        self.unreadable: Failed | None = None
+        """What to report without running it."""
 
     def is_overdue(self, now: float) -> bool:
         started = self.work.started_at
@@ -59,7 +66,12 @@ class Running:
 
 
 class Worker:
-    """Runs up to `settings.concurrency` jobs at a time from `queues`, until `drain`. `keeper` renews their leases."""
+    """Runs up to `settings.concurrency` jobs at a time from `queues`, until `drain`. `keeper` renews their leases.
+
+    A slot is free again when the handler has ended; the store is told meanwhile. One claim is under way at a time, and
+    asks for half of the slots at most: so while the store does one half, this process does the other, and what one
+    has done is told together with the next claim.
+    """
 
     def __init__(
         self,
@@ -76,10 +88,19 @@ class Worker:
         self._settings = settings
         self._id = worker_id
         self._queues = list(queues)
+        self._slots = settings.concurrency
         self._lease_ms = round(settings.lease * 1000)
         self.keeper = LeaseKeeper(settings.lease, self.on_trouble)
         self.running: dict[str, Running] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        """All that is held: waiting for its turn, in a handler, or being reported."""
+        self._busy = 0
+        """How many have a slot."""
+        self._untold = 0
+        """How many have had one, and the store has not confirmed what came of them."""
+        self._quiet = asyncio.Event()
+        """Both are 0."""
+        self._quiet.set()
+        self._runners = Runners(self._run)
         self._stopping = False
         self._claiming = False
         self._between_claims = asyncio.Event()
@@ -99,8 +120,21 @@ class Worker:
         self._hot.setdefault(shard)
         self._settle_events()
 
+    @property
+    def _free(self) -> int:
+        """Slots to claim for. None while twice as many jobs as there are slots wait for the store to confirm them."""
+        return self._slots - self._busy if self._untold < 2 * self._slots else 0
+
+    def _count(self, busy: int, untold: int) -> None:
+        had_free = self._free > 0
+        self._busy += busy
+        self._untold += untold
+        if (self._free > 0) != had_free:
+            self._settle_events()
+        _set(self._quiet, not self._busy and not self._untold)
+
     def _settle_events(self) -> None:
-        free = len(self.running) < self._settings.concurrency and not self._stopping
+        free = self._free > 0 and not self._stopping
         _set(self._may_claim, free and bool(self._hot))
         _set(self.may_wait, free and not self._hot and not self._claiming)
         _set(self._between_claims, not self._claiming)
@@ -118,6 +152,8 @@ class Worker:
         """Claim whenever a slot is free and a shard may hold work. Ends when cancelled."""
         while True:
             await self._may_claim.wait()
+            if not self._may_claim.is_set():
+                continue  # the slots have been taken since it was set
             shard = next(iter(self._hot))
             del self._hot[shard]
             self._claiming = True
@@ -133,10 +169,11 @@ class Worker:
         """
         claim_id, asked_at = ids.short_random(), time.monotonic()
         pause = RETRY_FIRST
-        limit = min(self._settings.concurrency - len(self.running), MAX_BATCH)
+        limit = min(self._free, (self._slots + 1) // 2, MAX_BATCH)
         while not self._stopping:
             try:
-                claimed = await self._ask(shard, claim_id, limit)
+                with self._acks.held(shard):
+                    claimed = await self._ask(shard, claim_id, limit)
                 jobs = claimed.jobs
                 if jobs and time.monotonic() > asked_at + self._settings.lease / 3:
                     jobs = await self._still_ours(shard, jobs)
@@ -147,8 +184,10 @@ class Worker:
                 if time.monotonic() > asked_at + self._settings.lease or not isinstance(error, StoreUnavailable):
                     claim_id, asked_at = ids.short_random(), time.monotonic()
                 continue
-            for job in jobs:
-                self._start(job, shard)
+            held = [self._hold(job, shard) for job in jobs]
+            # In a later pass of the loop: by then the next claim is on its way, with the outcomes that waited for the
+            # answer to this one, and the store works while these jobs run.
+            self._loop.call_soon(self._run_all, held)
             if claimed.more:
                 self._hot.setdefault(shard)
             self._wake_in(shard, claimed.due_in_ms)
@@ -177,7 +216,7 @@ class Worker:
 
     # --- running --------------------------------------------------------------------------------------------------
 
-    def _start(self, job: ClaimedJob, shard: int) -> None:
+    def _hold(self, job: ClaimedJob, shard: int) -> Running:
         unreadable: Failed | None = None
         try:
             work = _to_work(job)
@@ -185,51 +224,73 @@ class Worker:
             work = Work(job.id, "unreadable", DEFAULT_QUEUE, b"", job.token, job.attempt, DEFAULT_MAX_ATTEMPTS)
             unreadable = Failed("payload", f"what the store holds of the job cannot be read: {error}", dead=True)
         running = Running(job, shard, work, self._execution.timeout_of(work), self._settings.grace)
+        running.unreadable = unreadable
         self.running[job.id] = running
+        self._count(1, 0)
         self.keeper.hold(running)
-        task = self._loop.create_task(self._run(running, unreadable))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        return running
 
-    async def _run(self, running: Running, unreadable: Failed | None) -> None:
+    def _run_all(self, held: list[Running]) -> None:
+        for running in held:
+            self._runners.add(running)
+
+    async def _run(self, running: Running) -> None:
+        outcome: Outcome | None = None
         try:
-            outcome = unreadable or await self._execution.run(running.work)
-            if running.releasing and isinstance(outcome, Failed):
-                return  # it is given back together with the others, in their order
-            running.reporting = True
-            if not running.lost:
-                await self._report(running, outcome)
-        except QueueyError as error:
-            logger.error("outcome_not_stored", job_id=running.job_id, type=running.work.type, error=error.message)
+            outcome = running.unreadable or await self._execution.run(running.work)
         finally:
-            if running.reporting or not running.releasing:
-                self._free(running)
+            if outcome is not None and not (running.releasing and isinstance(outcome, Failed)):
+                running.reporting = True
+                self._report(running, outcome)
+            elif not running.releasing:
+                self._let_go(running)
+            # else it is given back together with the others, in their order
+            self._count(-1, 0)
 
-    def _free(self, running: Running) -> None:
+    def _let_go(self, running: Running) -> None:
+        """It is not held any more."""
         self.keeper.let_go(running)
         if self.running.get(running.job_id) is running:
             del self.running[running.job_id]
-        self._settle_events()
 
-    async def _report(self, running: Running, outcome: Outcome) -> None:
+    def _report(self, running: Running, outcome: Outcome) -> None:
+        """Tell the store, with what else there is to tell it; the slot does not wait for the answer."""
         work = running.work
-        if isinstance(outcome, Succeeded):
-            status = await self._acks.complete(running.shard, work.id, work.token, outcome.result_json)
-            if log.debug_enabled():
-                logger.debug("job_succeeded", job_id=work.id, type=work.type, attempt=work.attempt)
+        if running.lost:
+            self._let_go(running)
+            return
+        try:
+            if isinstance(outcome, Succeeded):
+                answer = self._acks.complete(running.shard, work.id, work.token, outcome.result_json)
+            else:
+                error = error_json(outcome, attempt=work.attempt, worker=self._id)
+                delay = outcome.retry_after_ms
+                answer = self._acks.fail(running.shard, work.id, work.token, error, delay, outcome.dead)
+        except QueueyError as error_:
+            self._log_untold(work, error_)
+            self._let_go(running)
         else:
-            status = await self._acks.fail(
-                running.shard,
-                work.id,
-                work.token,
-                error_json(outcome, attempt=work.attempt, worker=self._id),
-                outcome.retry_after_ms,
-                outcome.dead,
-            )
-            if status != "lost":
-                self._log_failure(work, outcome, status)
+            self._count(0, 1)
+            answer.add_done_callback(partial(self._answered, running, outcome))
+
+    def _answered(self, running: Running, outcome: Outcome, answer: asyncio.Future[str]) -> None:
+        self._let_go(running)
+        self._count(0, -1)
+        work = running.work
+        try:
+            status = answer.result()
+        except QueueyError as error:
+            self._log_untold(work, error)
+            return
         if status == "lost":
             logger.warning("lease_lost", job_id=work.id, type=work.type, attempt=work.attempt)
+        elif isinstance(outcome, Failed):
+            self._log_failure(work, outcome, status)
+        elif log.debug_enabled():
+            logger.debug("job_succeeded", job_id=work.id, type=work.type, attempt=work.attempt)
+
+    def _log_untold(self, work: Work, error: QueueyError) -> None:
+        logger.error("outcome_not_stored", job_id=work.id, type=work.type, error=error.message)
 
     def _log_failure(self, work: Work, outcome: Failed, status: str) -> None:
         """The message of an exception may quote the payload: it is kept with the job, not here."""
@@ -271,8 +332,7 @@ class Worker:
         for timer in self._timers.values():
             timer.cancel()
         await self._end_of_claim()
-        if self._tasks and timeout > 0:
-            await asyncio.wait(self._tasks, timeout=timeout)
+        await self._until_quiet(timeout)
         left = list(self.running.values())
         if not left:
             return
@@ -280,9 +340,14 @@ class Worker:
         for running in left:
             running.releasing = True
             self._execution.cancel(running.work)
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=self._settings.grace)
+        await self._until_quiet(self._settings.grace)
         await self._release_all(RELEASE_SECONDS)
+
+    async def _until_quiet(self, seconds: float) -> None:
+        """No handler runs, and the store knows what came of all; or the time is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._quiet.wait()
 
     async def _end_of_claim(self) -> None:
         """A claim that is under way may still bring jobs, which are ours then."""
@@ -309,7 +374,7 @@ class Worker:
             error = answer.exception() if answer.done() else "the store did not answer in time"
             if error:
                 logger.error("not_released", job_id=running.job_id, type=running.work.type, error=str(error))
-            self._free(running)
+            self._let_go(running)
 
 
 def _set(event: asyncio.Event, wanted: bool) -> None:

@@ -35,7 +35,7 @@ LAYERS = (
     # what the parts of a server do
     "acks producer submission jobs dead_letters queue_lengths health leases maintenance",
     "executors",
-    "execution",
+    "execution runners",
     "worker",
     # the private Valkey
     "aof data_dir store_socket",

@@ -83,12 +83,11 @@ async def test_jobs_that_stop_late_keep_their_place(rig: Rig, server: Server, st
     jobs = []
     for kind in ("held", "slow", "held", "slow"):
         jobs += await rig.add(now=0, body=f'{{"type":"{kind}"}}')
-    running = 0
+    running = asyncio.Semaphore(0)
 
     @stage.app.job("slow")
     async def slow(payload: Any) -> None:
-        nonlocal running
-        running += 1
+        running.release()
         try:
             await asyncio.Event().wait()
         finally:
@@ -96,7 +95,8 @@ async def test_jobs_that_stop_late_keep_their_place(rig: Rig, server: Server, st
 
     async with working(server.url, stage.app) as worker:
         await stage.take(2)
-        assert running == 2
+        for _ in range(2):
+            await running.acquire()
         await drained(worker, 0)
     assert await rig.waiting() == jobs
 
