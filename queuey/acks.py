@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
-from queuey.batching import Batcher
+from queuey.batching import Answer, Batcher
 from queuey.broker import Broker, Held
 
 Item = TypeVar("Item")
@@ -36,13 +36,15 @@ class Acks:
         with self._complete[shard].held(), self._fail[shard].held():
             yield
 
-    def complete(self, shard: int, job_id: str, token: str, result: str) -> asyncio.Future[str]:
+    def complete(self, shard: int, job_id: str, token: str, result: str, answer: Answer[str]) -> None:
         """`result`: JSON on one line, '' for none. Answers `ok` or `lost`."""
-        return self._complete[shard].submit((job_id, token, result), 80 + len(result))
+        self._complete[shard].tell((job_id, token, result), 80 + len(result), answer)
 
-    def fail(self, shard: int, job_id: str, token: str, error: str, delay_ms: int, dead: bool) -> asyncio.Future[str]:
+    def fail(
+        self, shard: int, job_id: str, token: str, error: str, delay_ms: int, dead: bool, answer: Answer[str]
+    ) -> None:
         """`error`: JSON on one line. Answers `retry`, `dead`, `cancelled` or `lost`."""
-        return self._fail[shard].submit((job_id, token, error, delay_ms, dead), 100 + len(error))
+        self._fail[shard].tell((job_id, token, error, delay_ms, dead), 100 + len(error), answer)
 
     def release(self, shard: int, job_id: str, token: str) -> asyncio.Future[str]:
         """Answers `ok` or `lost`. Of jobs in one lane the one that was submitted last comes to stand first."""

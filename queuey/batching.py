@@ -11,7 +11,8 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, Generic, TypeVar
+from functools import partial
+from typing import Final, Generic, TypeVar, cast
 
 from queuey.broker import MAX_BATCH, MAX_BYTES
 from queuey.errors import Full, OutcomeUnknown, ScriptFailed, StartupError, StoreUnavailable
@@ -26,15 +27,25 @@ OVERDUE: Final = 0.4
 """Seconds past its deadline at which an item is given up, even while a reply is outstanding."""
 
 
-class _Entry(Generic[Item, Reply]):
-    __slots__ = ("deadline", "future", "item", "maybe_done", "size")
+Answer = Callable[[Reply | None, Exception | None], None]
+"""Told once of an item's reply, or of the error instead of one."""
 
-    def __init__(self, item: Item, size: int, deadline: float, future: asyncio.Future[Reply]) -> None:
+
+class _Entry(Generic[Item, Reply]):
+    __slots__ = ("answer", "answered", "deadline", "item", "maybe_done", "size")
+
+    def __init__(self, item: Item, size: int, deadline: float, answer: Answer[Reply]) -> None:
         self.item = item
         self.size = size
         self.deadline = deadline
-        self.future = future
+        self.answer = answer
+        self.answered = False
         self.maybe_done = False
+
+    def settle(self, reply: Reply | None, error: Exception | None) -> None:
+        if not self.answered:
+            self.answered = True
+            self.answer(reply, error)
 
 
 class Batcher(Generic[Item, Reply]):
@@ -72,15 +83,19 @@ class Batcher(Generic[Item, Reply]):
         The future fails with StoreUnavailable (not done), OutcomeUnknown (perhaps done), or the script's own error.
         Cancelling it cancels nothing that is under way.
         """
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        self.tell(item, size, partial(_answer_future, future))
+        return future
+
+    def tell(self, item: Item, size: int, answer: Answer[Reply]) -> None:
+        """As `submit`, for those whose `answer` is no more than a few lines: it costs no turn of the event loop."""
         if len(self._waiting) >= self._max_waiting:
             raise StoreUnavailable("Too many calls wait for the store; try again in a moment.")
-        future: asyncio.Future[Reply] = self._loop.create_future()
-        self._waiting.append(_Entry(item, size, self._loop.time() + self._patience, future))
+        self._waiting.append(_Entry(item, size, self._loop.time() + self._patience, answer))
         if self._flusher is None:
             self._flusher = self._loop.create_task(self._flush_all())
         if self._alarm is None:
             self._alarm = self._loop.call_later(self._patience + OVERDUE, self._give_up_overdue)
-        return future
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -111,10 +126,10 @@ class Batcher(Generic[Item, Reply]):
         overdue = self._loop.time() - OVERDUE
         for entry in self._in_flight:
             if entry.deadline <= overdue:
-                _settle_error(entry, OutcomeUnknown("The store did not answer in time. It may have been done."))
+                entry.settle(None, OutcomeUnknown("The store did not answer in time. It may have been done."))
         while self._waiting and self._waiting[0].deadline <= overdue:
-            _settle_error(self._waiting.popleft(), StoreUnavailable("The store did not answer in time."))
-        pending = (entry for entry in (*self._in_flight, *self._waiting) if not entry.future.done())
+            self._waiting.popleft().settle(None, StoreUnavailable("The store did not answer in time."))
+        pending = (entry for entry in (*self._in_flight, *self._waiting) if not entry.answered)
         oldest = next(pending, None)
         self._alarm = self._loop.call_at(oldest.deadline + OVERDUE, self._give_up_overdue) if oldest else None
 
@@ -141,11 +156,12 @@ class Batcher(Generic[Item, Reply]):
                 await asyncio.sleep(self._rest(batch, pause))
                 pause *= 2
             except (Full, StartupError) as error:
-                _settle_errors(batch, error)
+                for entry in batch:
+                    entry.settle(None, error)
                 return
             except Exception as error:  # ScriptFailed, or an item that cannot be encoded
                 if len(batch) == 1:
-                    _settle_error(batch[0], error)
+                    batch[0].settle(None, error)
                     return
                 for entry in batch:  # the bad one fails alone
                     await self._flush([entry])
@@ -160,14 +176,14 @@ class Batcher(Generic[Item, Reply]):
         kept = []
         for entry in batch:
             entry.maybe_done = entry.maybe_done or error.maybe_done
-            if entry.future.done() and not entry.future.cancelled():
+            if entry.answered:
                 continue  # given up as overdue
             if now < entry.deadline:
                 kept.append(entry)
             elif entry.maybe_done:
-                _settle_error(entry, OutcomeUnknown(f"{error.message} It may have been done."))
+                entry.settle(None, OutcomeUnknown(f"{error.message} It may have been done."))
             else:
-                _settle_error(entry, error)
+                entry.settle(None, error)
         return kept
 
 
@@ -175,16 +191,14 @@ def _settle(batch: Sequence[_Entry[Item, Reply]], replies: Sequence[Reply]) -> N
     if len(replies) != len(batch):
         raise ScriptFailed(f"The store gave {len(replies)} answers to {len(batch)} items.")
     for entry, reply in zip(batch, replies, strict=True):
-        if not entry.future.done():
-            entry.future.set_result(reply)
+        entry.settle(reply, None)
 
 
-def _settle_errors(batch: Sequence[_Entry[Item, Reply]], error: Exception) -> None:
-    for entry in batch:
-        _settle_error(entry, error)
-
-
-def _settle_error(entry: _Entry[Item, Reply], error: Exception) -> None:
-    if not entry.future.done():
-        entry.future.set_exception(error)
-        entry.future.exception()  # a caller that went away is no "exception was never retrieved"
+def _answer_future(future: asyncio.Future[Reply], reply: Reply | None, error: Exception | None) -> None:
+    if future.done():
+        return  # nobody waits for it any more
+    if error is None:
+        future.set_result(cast(Reply, reply))
+    else:
+        future.set_exception(error)
+        future.exception()  # a caller that goes away now is no "exception was never retrieved"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Coroutine
 from random import Random
+from typing import Any
 
 from queuey import retry
 from queuey.errors import StartupError
@@ -16,8 +18,7 @@ from queuey.executors.stopping import OnEvent, Stopper
 from queuey.executors.threads import ThreadExecutor
 from queuey.models import Backoff
 from queuey.registry import App
-from queuey.signatures import Mode
-from queuey.work import Failed, Outcome, Work
+from queuey.work import Failed, Outcome, Succeeded, Work
 
 
 class Execution:
@@ -58,37 +59,40 @@ class Execution:
         self._loop = LoopExecutor(self._stopper, result_limit)
         self._threads = ThreadExecutor(thread_slots, self._stopper, result_limit, on_event)
         self._processes = ProcessExecutor(process_slots, self._stopper, init, on_event)
-        self._executors: dict[Mode, LoopExecutor | ThreadExecutor | ProcessExecutor] = {
-            "loop": self._loop,
-            "thread": self._threads,
-            "process": self._processes,
-        }
 
     async def start(self) -> None:
         """Enter the App's lifespan. Raises StartupError when it fails."""
         self._loop.state = self._threads.state = await self._lifespan.enter()
 
-    async def run(self, work: Work) -> Outcome:
-        """Run one attempt to its end, in the calling task; whatever the handler does, this returns.
+    def begin(self, work: Work) -> Outcome | Coroutine[Any, Any, Outcome]:
+        """Begin one attempt in the calling task. Its outcome, when it is over at once; else what is to be awaited for
+        it in that task. Whatever the handler does, neither raises.
 
-        Only where the calling task is cancelled by others does this raise CancelledError, once the handler has
-        ended. A handler that awaits a task which refuses to end holds its caller, as a stuck thread holds its slot.
+        Only where the task is cancelled by others does the awaiting raise CancelledError, once the handler has ended. A
+        handler that awaits a task which refuses to end holds its caller, as a stuck thread holds its slot.
         """
         handler = self._handlers.get(work.type)
         if handler is None:
-            outcome: Outcome = Failed("unknown_type", f"there is no handler for the type {work.type!r} here")
-        elif self._closed or work.stopping is not None:
-            outcome = self._stopped(work)
-        else:
-            outcome = await self._attempt(self._executors[handler.mode], work)
-        if isinstance(outcome, Failed) and not outcome.dead:
-            outcome.retry_after_ms = self._retry_after_ms(outcome, work)
-        return outcome
+            return self._rated(Failed("unknown_type", f"there is no handler for the type {work.type!r} here"), work)
+        if self._closed or work.stopping is not None:
+            return self._rated(self._stopped(work), work)
+        timeout = self.timeout_of(work)
+        if handler.mode == "thread":
+            return self._attempt(self._threads.run(handler, work, timeout), work)
+        if handler.mode == "process":
+            return self._attempt(self._processes.run(handler, work, timeout), work)
+        begun = self._loop.begin(handler, work, timeout)
+        return self._rated(begun, work) if isinstance(begun, (Succeeded, Failed)) else self._attempt(begun, work)
 
-    async def _attempt(self, executor: LoopExecutor | ThreadExecutor | ProcessExecutor, work: Work) -> Outcome:
+    async def run(self, work: Work) -> Outcome:
+        """`begin` and, if need be, the rest."""
+        begun = self.begin(work)
+        return begun if isinstance(begun, (Succeeded, Failed)) else await begun
+
+    async def _attempt(self, begun: Coroutine[Any, Any, Outcome], work: Work) -> Outcome:
         outcome: Outcome | None = None
         try:
-            outcome = await executor.run(self._handlers[work.type], work, self.timeout_of(work))
+            outcome = await begun
         except asyncio.CancelledError:
             if work.stopping is None:
                 raise
@@ -98,7 +102,13 @@ class Execution:
             raise asyncio.CancelledError
         # A result that comes in spite of a cancel counts; one that comes after the timeout does not.
         if outcome is None or work.stopping == "timeout" or (work.stopping and isinstance(outcome, Failed)):
-            return self._stopped(work)
+            outcome = self._stopped(work)
+        return self._rated(outcome, work)
+
+    def _rated(self, outcome: Outcome, work: Work) -> Outcome:
+        """With the wait before the next attempt, where one may follow."""
+        if isinstance(outcome, Failed) and not outcome.dead:
+            outcome.retry_after_ms = self._retry_after_ms(outcome, work)
         return outcome
 
     def _stopped(self, work: Work) -> Failed:

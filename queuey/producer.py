@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from queuey.batching import Batcher
@@ -18,11 +18,13 @@ class Producer:
     """Enqueues. To be made inside the running loop.
 
     `patience`: seconds for which an unanswered call is sent again. While `full` is set, no new job is taken; those
-    that are known already, by their id or dedupe key, are still answered.
+    that are known already, by their id or dedupe key, are still answered. `on_send` is told of the jobs that are about
+    to go to a shard.
     """
 
     def __init__(self, broker: Broker, *, patience: float) -> None:
         self.full = False
+        self.on_send: Callable[[int, Sequence[NewJob]], None] | None = None
         self._broker = broker
         self._shard_of = broker.shards.of_job
         self._batchers: list[Batcher[NewJob, str]] = [
@@ -33,6 +35,8 @@ class Producer:
         self.full = full
 
     async def _send(self, shard: int, jobs: Sequence[NewJob]) -> Sequence[str]:
+        if self.on_send is not None:
+            self.on_send(shard, jobs)
         return await self._broker.enqueue(shard, jobs, full=self.full)
 
     def _submit(self, job: NewJob) -> asyncio.Future[str]:

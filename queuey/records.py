@@ -48,6 +48,11 @@ class NewJob(Struct, array_like=True):
     dedupe_ttl_ms: int = DEFAULT_DEDUPE_TTL_MS
 
     @property
+    def is_due(self) -> bool:
+        """It says nothing of a later time."""
+        return not self.delay_ms and not self.run_at_ms
+
+    @property
     def size(self) -> int:
         """About how many bytes it takes in a call."""
         body = len(self.body) if self.body.isascii() else len(self.body.encode())
@@ -109,7 +114,13 @@ _decode_definition = msgspec.json.Decoder(Definition).decode
 def parse_definition(text: str) -> tuple[dict[str, str], Definition]:
     """A stored definition: its header's fields, and the rest."""
     head, _, body = text.partition("\n")
-    return dict(_FIELD.findall(head)), _decode_definition(body)
+    return _fields(head), _decode_definition(body)
+
+
+def _fields(head: str) -> dict[str, str]:
+    if " " not in head and head.startswith("r="):
+        return {"r": head[2:]}  # most have no more than that
+    return dict(_FIELD.findall(head))
 
 
 def to_job(job_id: str, stored: StoredJob) -> Job:

@@ -131,7 +131,7 @@ class Server:
         await watch.run_once()
         self._spawn("store-watch", run_forever(watch))
         if "worker" in settings.roles:
-            await self._start_worker(url, broker)
+            producer.on_send = (await self._start_worker(url, broker)).expect
         if "reaper" in settings.roles:
             self._start_maintenance(broker, watch)
         self._start_heartbeat(broker)
@@ -203,7 +203,7 @@ class Server:
                     logger.warning("store_warning", warning=warning)
                 return report
 
-    async def _start_worker(self, url: str, broker: Broker) -> None:
+    async def _start_worker(self, url: str, broker: Broker) -> Worker:
         settings = self._settings
         execution = self._execution()
         await execution.start()
@@ -215,12 +215,15 @@ class Server:
         self._stack.push_async_callback(worker.keeper.stop)
         self._spawn("worker", worker.run())
         groups = wake_groups(broker.shards, cluster=await broker.is_cluster())
-        waiting = self._client(url, BLOCK_SECONDS + STORE_TIMEOUT, len(groups) + 1)
         for group in groups:
+            waiting = self._client(url, BLOCK_SECONDS + STORE_TIMEOUT)  # one each: it blocks what comes behind it
             waker = Waker(waiting, broker.shards, group, queues, worker.may_wait, worker.wake)
             self._spawn("waker", waker.run())
-        listener = CancelListener(waiting, cancel_channel(settings.prefix), worker.on_cancel)
+        listener = CancelListener(
+            self._client(url, BLOCK_SECONDS + STORE_TIMEOUT), cancel_channel(settings.prefix), worker.on_cancel
+        )
         self._spawn("cancel-listener", listener.run())
+        return worker
 
     def _execution(self) -> Execution:
         settings = self._settings

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Final, cast
 
 from redis import exceptions as redis_errors
-from redis.asyncio import Redis
 
 from queuey import log
+from queuey.link import StoreClient
 from queuey.shards import Shards
 
 BLOCK_SECONDS: Final = 2
@@ -17,7 +17,7 @@ BLOCK_SECONDS: Final = 2
 RETRY_FIRST: Final = 0.1
 RETRY_CAP: Final = 2.0
 
-_Popped = tuple[bytes, bytes, float]
+_Popped = tuple[bytes, bytes, bytes]
 """Key, member, score."""
 
 logger = log.get(__name__)
@@ -33,14 +33,14 @@ class Waker:
 
     def __init__(
         self,
-        client: Redis,
+        client: StoreClient,
         shards: Shards,
         group: Sequence[int],
         queues: Sequence[str],
         may_wait: asyncio.Event,
         on_wake: Callable[[int], None],
     ) -> None:
-        self._client = client
+        self._link = client.link
         self._group = group
         self._shard_by_key = {shards.keys[shard].wake(queue).encode(): shard for queue in queues for shard in group}
         self._may_wait = may_wait
@@ -53,10 +53,10 @@ class Waker:
         while True:
             await self._may_wait.wait()
             try:
-                popped = cast(_Popped | None, await self._client.bzpopmin(keys, timeout=BLOCK_SECONDS))
+                popped = cast(_Popped | None, await self._link.call("BZPOPMIN", *keys, BLOCK_SECONDS))
                 if popped and not self._may_wait.is_set():
                     key, marker, score = popped
-                    await self._client.zadd(key, {marker: score})
+                    await self._link.call("ZADD", key, score, marker)
             except (redis_errors.RedisError, OSError) as error:
                 logger.debug("wake_wait_failed", error=str(error))
                 await asyncio.sleep(pause)

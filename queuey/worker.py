@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -17,7 +17,7 @@ from queuey.broker import MAX_BATCH, Broker, Claimed, ClaimedJob
 from queuey.errors import QueueyError, StoreUnavailable
 from queuey.execution import Execution
 from queuey.leases import LeaseKeeper
-from queuey.records import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, parse_definition
+from queuey.records import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, NewJob, parse_definition
 from queuey.runners import Runners
 from queuey.settings import Settings
 from queuey.work import Failed, Outcome, Succeeded, Work, error_json
@@ -93,14 +93,18 @@ class Worker:
         self.keeper = LeaseKeeper(settings.lease, self.on_trouble)
         self.running: dict[str, Running] = {}
         """All that is held: waiting for its turn, in a handler, or being reported."""
+        self._incoming = 0
+        """How many have been claimed and have not begun."""
         self._busy = 0
-        """How many have a slot."""
+        """How many have a slot, those included."""
         self._untold = 0
         """How many have had one, and the store has not confirmed what came of them."""
         self._quiet = asyncio.Event()
         """Both are 0."""
         self._quiet.set()
-        self._runners = Runners(self._run)
+        self._full = False
+        """No slot was free when that was last looked at."""
+        self._runners = Runners(self._begin)
         self._stopping = False
         self._claiming = False
         self._between_claims = asyncio.Event()
@@ -125,19 +129,24 @@ class Worker:
         """Slots to claim for. None while twice as many jobs as there are slots wait for the store to confirm them."""
         return self._slots - self._busy if self._untold < 2 * self._slots else 0
 
-    def _count(self, busy: int, untold: int) -> None:
-        had_free = self._free > 0
-        self._busy += busy
-        self._untold += untold
-        if (self._free > 0) != had_free:
-            self._settle_events()
-        _set(self._quiet, not self._busy and not self._untold)
+    def expect(self, shard: int, jobs: Sequence[NewJob]) -> None:
+        """This process is about to enqueue these. With nothing else to do it claims right behind, instead of when
+        the marker comes back: that saves an idle server a third of the time until the handler runs."""
+        if self.may_wait.is_set() and any(job.is_due and job.queue in self._queues for job in jobs):
+            self.wake(shard)
 
     def _settle_events(self) -> None:
-        free = self._free > 0 and not self._stopping
+        self._full = self._free <= 0
+        free = not self._full and not self._stopping
         _set(self._may_claim, free and bool(self._hot))
         _set(self.may_wait, free and not self._hot and not self._claiming)
-        _set(self._between_claims, not self._claiming)
+        _set(self._between_claims, not self._claiming and not self._incoming)
+        _set(self._quiet, not self._busy and not self._untold)
+
+    def _settle_counts(self) -> None:
+        """After a job has gone, which is often, and seldom changes what may be done."""
+        if self._full or not self._busy:
+            self._settle_events()
 
     def _wake_in(self, shard: int, due_in_ms: int) -> None:
         old = self._timers.pop(shard, None)
@@ -184,10 +193,11 @@ class Worker:
                 if time.monotonic() > asked_at + self._settings.lease or not isinstance(error, StoreUnavailable):
                     claim_id, asked_at = ids.short_random(), time.monotonic()
                 continue
-            held = [self._hold(job, shard) for job in jobs]
+            self._busy += len(jobs)
+            self._incoming += len(jobs)
             # In a later pass of the loop: by then the next claim is on its way, with the outcomes that waited for the
             # answer to this one, and the store works while these jobs run.
-            self._loop.call_soon(self._run_all, held)
+            self._loop.call_soon(self._take_in, jobs, shard)
             if claimed.more:
                 self._hot.setdefault(shard)
             self._wake_in(shard, claimed.due_in_ms)
@@ -216,7 +226,13 @@ class Worker:
 
     # --- running --------------------------------------------------------------------------------------------------
 
-    def _hold(self, job: ClaimedJob, shard: int) -> Running:
+    def _take_in(self, jobs: list[ClaimedJob], shard: int) -> None:
+        for job in jobs:
+            self._hold(job, shard)
+        self._incoming -= len(jobs)
+        self._settle_events()
+
+    def _hold(self, job: ClaimedJob, shard: int) -> None:
         unreadable: Failed | None = None
         try:
             work = _to_work(job)
@@ -226,26 +242,38 @@ class Worker:
         running = Running(job, shard, work, self._execution.timeout_of(work), self._settings.grace)
         running.unreadable = unreadable
         self.running[job.id] = running
-        self._count(1, 0)
         self.keeper.hold(running)
-        return running
+        self._runners.add(running)
 
-    def _run_all(self, held: list[Running]) -> None:
-        for running in held:
-            self._runners.add(running)
+    def _begin(self, running: Running) -> Coroutine[Any, Any, None] | None:
+        """Run it as far as it goes without waiting. Returns what is to be awaited for the rest, if there is one."""
+        try:
+            begun = running.unreadable or self._execution.begin(running.work)
+        except BaseException:
+            self._ended(running, None)
+            raise
+        if isinstance(begun, (Succeeded, Failed)):
+            self._ended(running, begun)
+            return None
+        return self._go_on(running, begun)
 
-    async def _run(self, running: Running) -> None:
+    async def _go_on(self, running: Running, begun: Coroutine[Any, Any, Outcome]) -> None:
         outcome: Outcome | None = None
         try:
-            outcome = running.unreadable or await self._execution.run(running.work)
+            outcome = await begun
         finally:
-            if outcome is not None and not (running.releasing and isinstance(outcome, Failed)):
-                running.reporting = True
-                self._report(running, outcome)
-            elif not running.releasing:
-                self._let_go(running)
-            # else it is given back together with the others, in their order
-            self._count(-1, 0)
+            self._ended(running, outcome)
+
+    def _ended(self, running: Running, outcome: Outcome | None) -> None:
+        """Its slot is free. `outcome` is None when the task that ran it was cancelled."""
+        self._busy -= 1
+        if outcome is not None and not (running.releasing and isinstance(outcome, Failed)):
+            running.reporting = True
+            self._report(running, outcome)
+        elif not running.releasing:
+            self._let_go(running)
+        # else it is given back together with the others, in their order
+        self._settle_counts()
 
     def _let_go(self, running: Running) -> None:
         """It is not held any more."""
@@ -255,42 +283,35 @@ class Worker:
 
     def _report(self, running: Running, outcome: Outcome) -> None:
         """Tell the store, with what else there is to tell it; the slot does not wait for the answer."""
-        work = running.work
         if running.lost:
             self._let_go(running)
             return
+        work = running.work
+        answer = partial(self._answered, running, outcome)
+        self._untold += 1
         try:
             if isinstance(outcome, Succeeded):
-                answer = self._acks.complete(running.shard, work.id, work.token, outcome.result_json)
+                self._acks.complete(running.shard, work.id, work.token, outcome.result_json, answer)
             else:
-                error = error_json(outcome, attempt=work.attempt, worker=self._id)
+                entry = error_json(outcome, attempt=work.attempt, worker=self._id)
                 delay = outcome.retry_after_ms
-                answer = self._acks.fail(running.shard, work.id, work.token, error, delay, outcome.dead)
-        except QueueyError as error_:
-            self._log_untold(work, error_)
-            self._let_go(running)
-        else:
-            self._count(0, 1)
-            answer.add_done_callback(partial(self._answered, running, outcome))
-
-    def _answered(self, running: Running, outcome: Outcome, answer: asyncio.Future[str]) -> None:
-        self._let_go(running)
-        self._count(0, -1)
-        work = running.work
-        try:
-            status = answer.result()
+                self._acks.fail(running.shard, work.id, work.token, entry, delay, outcome.dead, answer)
         except QueueyError as error:
-            self._log_untold(work, error)
-            return
-        if status == "lost":
+            answer(None, error)
+
+    def _answered(self, running: Running, outcome: Outcome, status: str | None, error: Exception | None) -> None:
+        self._untold -= 1
+        self._let_go(running)
+        self._settle_counts()
+        work = running.work
+        if error is not None:
+            logger.error("outcome_not_stored", job_id=work.id, type=work.type, error=str(error))
+        elif status == "lost":
             logger.warning("lease_lost", job_id=work.id, type=work.type, attempt=work.attempt)
         elif isinstance(outcome, Failed):
-            self._log_failure(work, outcome, status)
+            self._log_failure(work, outcome, cast(str, status))
         elif log.debug_enabled():
             logger.debug("job_succeeded", job_id=work.id, type=work.type, attempt=work.attempt)
-
-    def _log_untold(self, work: Work, error: QueueyError) -> None:
-        logger.error("outcome_not_stored", job_id=work.id, type=work.type, error=error.message)
 
     def _log_failure(self, work: Work, outcome: Failed, status: str) -> None:
         """The message of an exception may quote the payload: it is kept with the job, not here."""

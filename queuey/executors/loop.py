@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 import types
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import copy_context
 from typing import Any
 
@@ -28,8 +28,10 @@ class LoopExecutor:
         self._stopper = stopper
         self._result_limit = result_limit
 
-    async def run(self, handler: Handler, work: Work, timeout: float) -> Outcome:
-        """Raises CancelledError when the task was cancelled, not when the handler raised it by itself."""
+    def begin(self, handler: Handler, work: Work, timeout: float) -> Outcome | Coroutine[Any, Any, Outcome]:
+        """Run the handler until it first waits, in the calling task. What came of it, or else what is to be awaited in
+        that task for it, which raises CancelledError when the task was cancelled, not when the handler raised it.
+        """
         try:
             payload = handler.decode(work.payload)
         except PAYLOAD_ERRORS as error:
@@ -37,8 +39,19 @@ class LoopExecutor:
         except BaseException as error:
             return failure(error)
         work.started_at = time.monotonic()
+        step = copy_context().run
         try:
-            result = await _drive(handler.call(payload, work, self.state), work, timeout, self._stopper)
+            coroutine: Coroutine[Any, Any, Any] = handler.call(payload, work, self.state)
+            waits_for = step(coroutine.send, None)
+        except StopIteration as end:
+            return success(end.value, self._result_limit)
+        except BaseException as error:
+            return failure(error)
+        return self._go_on(_drive(coroutine, step, waits_for, work, timeout, self._stopper), work)
+
+    async def _go_on(self, driven: Awaitable[Any], work: Work) -> Outcome:
+        try:
+            result = await driven
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and self._stopper.interrupted(work):
                 raise
@@ -48,14 +61,17 @@ class LoopExecutor:
 
 @types.coroutine
 def _drive(
-    coroutine: Coroutine[Any, Any, Any], work: Work, timeout: float, stopper: Stopper
+    coroutine: Coroutine[Any, Any, Any],
+    step: Callable[..., Any],
+    waits_for: Any,
+    work: Work,
+    timeout: float,
+    stopper: Stopper,
 ) -> Generator[Any, None, Any]:
-    """What `await coroutine` does, in a context of its own, and only until the work is abandoned."""
-    step = copy_context().run
+    """What `await coroutine` does once it waits, in the context of `step`, and only until the work is abandoned."""
+    stopper.enter(work)
+    stopper.start_timer(work, timeout)
     try:
-        waits_for = step(coroutine.send, None)
-        stopper.enter(work)
-        stopper.start_timer(work, timeout)
         while True:
             thrown: BaseException | None = None
             try:

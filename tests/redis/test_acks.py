@@ -7,14 +7,23 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from queuey.acks import Acks
 from queuey.broker import Broker
 from queuey.errors import OutcomeUnknown, ScriptFailed, StoreUnavailable
 from queuey.scripts import Scripts
 from queuey.shards import Shards
 from tests.redis.conftest import StartServer
 from tests.support.store import Rig, Server, client_for
-from tests.support.working import HELD, PATIENCE, FaultyScripts, Stage, eventually, kill, start_again, working
+from tests.support.working import (
+    HELD,
+    PATIENCE,
+    AskedAcks,
+    FaultyScripts,
+    Stage,
+    eventually,
+    kill,
+    start_again,
+    working,
+)
 
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 
@@ -29,8 +38,8 @@ def shards() -> int:
     return 1
 
 
-def acks_of(rig: Rig, scripts: Scripts, patience: float = 60.0) -> Acks:
-    return Acks(Broker(Shards(rig.client, rig.broker.shards.count), scripts), patience)
+def acks_of(rig: Rig, scripts: Scripts, patience: float = 60.0) -> AskedAcks:
+    return AskedAcks(Broker(Shards(rig.client, rig.broker.shards.count), scripts), patience)
 
 
 async def test_outcomes_that_come_together_share_a_call_per_kind(rig: Rig) -> None:
@@ -104,7 +113,7 @@ async def test_one_outcome_that_a_script_cannot_take_fails_alone(rig: Rig) -> No
     acks = acks_of(rig, FaultyScripts())
     answers = await asyncio.gather(
         acks.fail(0, *good, '{"attempt":1,"kind":"error","message":""}', 0, False),
-        acks.fail(0, *bad, '{"attempt":1,"kind":"error","message":""}', "soon", False),  # type: ignore[arg-type]
+        acks.fail(0, *bad, '{"attempt":1,"kind":"error","message":""}', "soon", False),
         return_exceptions=True,
     )
     assert answers[0] == "retry"

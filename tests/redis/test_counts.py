@@ -32,9 +32,9 @@ WIRE_BYTES: Final = 550_000
 """To and from the store. 300 a job are its payload, twice, and its result."""
 
 # For JOBS waiting jobs that a worker with BATCH slots runs.
-CLAIMS: Final = 20
-COMPLETES: Final = 20
-TASKS: Final = 1_100
+CLAIMS: Final = 24
+COMPLETES: Final = 22
+TASKS: Final = 100
 """That asyncio makes in the worker's process."""
 
 # For one job.

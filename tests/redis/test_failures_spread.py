@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from queuey.acks import Acks
 from queuey.broker import MAX_BATCH, Broker, ClaimedJob
 from queuey.execution import Execution
 from queuey.models import Backoff
@@ -19,7 +18,7 @@ from queuey.settings import Settings
 from queuey.shards import Shards
 from queuey.work import Failed, Work, error_json
 from tests.support.store import NOW, Rig
-from tests.support.working import FaultyScripts
+from tests.support.working import AskedAcks, FaultyScripts
 
 JOBS = 10_000
 BACKOFF = Backoff(base=4.0, factor=2.0, cap=60.0)
@@ -71,7 +70,7 @@ async def claimed(rig: Rig) -> list[ClaimedJob]:
     return jobs
 
 
-async def fail(acks: Acks, execution: Execution, job: ClaimedJob) -> str:
+async def fail(acks: AskedAcks, execution: Execution, job: ClaimedJob) -> str:
     """One job's way through the worker."""
     work = Work(job.id, "t", "default", b"null", job.token, job.attempt, 5)
     outcome = await execution.run(work)
@@ -83,7 +82,7 @@ async def fail(acks: Acks, execution: Execution, job: ClaimedJob) -> str:
 async def test_ten_thousand_failures_at_once_come_back_evenly(rig: Rig) -> None:
     scripts = FaultyScripts()
     broker = Broker(Shards(rig.client, 1), scripts)
-    acks = Acks(broker, 60.0)
+    acks = AskedAcks(broker, 60.0)
     execution = failing()
     await execution.start()
     jobs = await claimed(rig)

@@ -147,7 +147,10 @@ async def working(
         stack.push_async_callback(waiting.aclose)
         if waker:
             groups = wake_groups(broker.shards, cluster=cluster)
-            parts += [Waker(waiting, broker.shards, g, queues, worker.may_wait, worker.wake).run() for g in groups]
+            for group in groups:
+                blocking = client_for(url)
+                stack.push_async_callback(blocking.aclose)
+                parts.append(Waker(blocking, broker.shards, group, queues, worker.may_wait, worker.wake).run())
         if listener:
             parts.append(CancelListener(waiting, cancel_channel(), worker.on_cancel).run())
         tasks = [asyncio.create_task(part) for part in parts]
@@ -170,6 +173,34 @@ def _execution(app: App, settings: Settings) -> Execution:
         result_limit=settings.result_limit,
         on_event=lambda event, /, **fields: None,
     )
+
+
+class AskedAcks:
+    """Acks whose every answer is awaited."""
+
+    def __init__(self, broker: Broker, patience: float) -> None:
+        self.acks = Acks(broker, patience)
+
+    def complete(self, *outcome: Any) -> asyncio.Future[str]:
+        return self._ask(self.acks.complete, *outcome)
+
+    def fail(self, *outcome: Any) -> asyncio.Future[str]:
+        return self._ask(self.acks.fail, *outcome)
+
+    def release(self, shard: int, job_id: str, token: str) -> asyncio.Future[str]:
+        return self.acks.release(shard, job_id, token)
+
+    def _ask(self, tell: Callable[..., None], *outcome: Any) -> asyncio.Future[str]:
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def answer(status: str | None, error: Exception | None) -> None:
+            if error is None:
+                future.set_result(str(status))
+            else:
+                future.set_exception(error)
+
+        tell(*outcome, answer)
+        return future
 
 
 async def eventually(question: Callable[[], Awaitable[bool]], *, within: float = PATIENCE) -> None:
