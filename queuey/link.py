@@ -175,7 +175,8 @@ class StoreClient(Redis):
     link: Link
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        await self.link.close()
+        if "link" in self.__dict__:  # not in a copy that redis-py made of it, for one connection
+            await self.link.close()
         await super().aclose(close_connection_pool)
 
 
