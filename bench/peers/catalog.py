@@ -58,6 +58,7 @@ QUEUEY: Final = "Queuey"
 QUEUEY_HTTP: Final = "Queuey over HTTP"
 QUEUEY_SYNCED: Final = "Queuey, fsync always"
 QUEUEY_SYNCED_HTTP: Final = "Queuey over HTTP, fsync always"
+DRAMATIQ_DEFAULTS: Final = "dramatiq, defaults"
 BULLMQ: Final = "BullMQ"
 
 PEERS: Final = (
@@ -181,7 +182,7 @@ PEERS: Final = (
         measured=frozenset(("drain",)),
     ),
     Peer(
-        "dramatiq, defaults",
+        DRAMATIQ_DEFAULTS,
         "dramatiq_peer.py",
         "dramatiq.txt",
         "the same with 8 threads and the prefetch that follows, 16",
