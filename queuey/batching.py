@@ -43,9 +43,14 @@ class _Entry(Generic[Item, Reply]):
         self.maybe_done = False
 
     def settle(self, reply: Reply | None, error: Exception | None) -> None:
-        if not self.answered:
-            self.answered = True
+        if self.answered:
+            return
+        self.answered = True
+        try:
             self.answer(reply, error)
+        except Exception as fault:  # as of any callback: it is told of, and keeps no other from its answer
+            context = {"message": "An answer was not taken", "exception": fault}
+            asyncio.get_running_loop().call_exception_handler(context)
 
 
 class Batcher(Generic[Item, Reply]):

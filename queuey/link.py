@@ -58,6 +58,8 @@ class Link:
         """The reply to one command. Raises what redis-py raises, and OSError."""
         if not self._open:
             await self._connected()
+            if not self._open:  # lost again before this call had its turn
+                raise redis_errors.ConnectionError(GONE)
         call = _Call(self._loop.time() + self._timeout, self._loop.create_future())
         self._waiting.append(call)
         self._unsent.append(_pack(command))

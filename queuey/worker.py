@@ -9,16 +9,15 @@ from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any, Final, cast
 
-import msgspec
-
 from queuey import ids, log
 from queuey.acks import Acks
 from queuey.broker import MAX_BATCH, Broker, Claimed, ClaimedJob
 from queuey.errors import QueueyError, StoreUnavailable
 from queuey.execution import Execution
 from queuey.leases import LeaseKeeper
-from queuey.records import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, NewJob, parse_definition
+from queuey.records import NewJob
 from queuey.runners import Runners
+from queuey.running import UNREADABLE, Running, read
 from queuey.settings import Settings
 from queuey.work import Failed, Outcome, Succeeded, Work, error_json
 
@@ -29,40 +28,8 @@ CLAIM_SECONDS: Final = 5.0
 RELEASE_SECONDS: Final = 5.0
 ABANDON_SECONDS: Final = 0.5
 """How long the store may take to take back what runs, at the end of a drain and on a second signal."""
-UNREADABLE: Final = (msgspec.DecodeError, ValueError)
-"""What decoding raises when the store holds something that no Queuey wrote; UnicodeDecodeError is a ValueError."""
 
 logger = log.get(__name__)
-
-
-class Running:
-    """A job that this process holds."""
-
-    __slots__ = (
-        *("crashes", "grace", "job_id", "lost", "releasing", "reporting", "shard", "timeout", "token", "unreadable"),
-        "work",
-    )
-
-    def __init__(self, job: ClaimedJob, shard: int, work: Work, timeout: float, grace: float) -> None:
-        self.job_id = job.id
-        self.token = job.token
-        self.crashes = job.crashes
-        self.shard = shard
-        self.work = work
-        self.timeout = timeout
-        self.grace = grace
-        self.lost = False
-        """Its lease is another's: what comes of it is discarded."""
-        self.releasing = False
-        """Unless it succeeds, it is to be given back."""
-        self.reporting = False
-        """Its handler has ended, and the store is being told."""
-        self.unreadable: Failed | None = None
-        """What to report without running it."""
-
-    def is_overdue(self, now: float) -> bool:
-        started = self.work.started_at
-        return started is not None and now > started + self.timeout + self.grace
 
 
 class Worker:
@@ -93,10 +60,10 @@ class Worker:
         self.keeper = LeaseKeeper(settings.lease, self.on_trouble)
         self.running: dict[str, Running] = {}
         """All that is held: waiting for its turn, in a handler, or being reported."""
-        self._incoming = 0
-        """How many have been claimed and have not begun."""
+        self._incoming: list[tuple[ClaimedJob, int]] = []
+        """Those that have been claimed, with their shard, and are not in `running` yet."""
         self._busy = 0
-        """How many have a slot, those included."""
+        """How many have a slot, the incoming ones included."""
         self._untold = 0
         """How many have had one, and the store has not confirmed what came of them."""
         self._quiet = asyncio.Event()
@@ -161,8 +128,9 @@ class Worker:
         """Claim whenever a slot is free and a shard may hold work. Ends when cancelled."""
         while True:
             await self._may_claim.wait()
+            self._settle_events()
             if not self._may_claim.is_set():
-                continue  # the slots have been taken since it was set
+                continue  # the slots have been taken, or too much is untold, since it was set
             shard = next(iter(self._hot))
             del self._hot[shard]
             self._claiming = True
@@ -194,10 +162,10 @@ class Worker:
                     claim_id, asked_at = ids.short_random(), time.monotonic()
                 continue
             self._busy += len(jobs)
-            self._incoming += len(jobs)
+            self._incoming += [(job, shard) for job in jobs]
             # In a later pass of the loop: by then the next claim is on its way, with the outcomes that waited for the
             # answer to this one, and the store works while these jobs run.
-            self._loop.call_soon(self._take_in, jobs, shard)
+            self._loop.call_soon(self._take_in)
             if claimed.more:
                 self._hot.setdefault(shard)
             self._wake_in(shard, claimed.due_in_ms)
@@ -212,8 +180,12 @@ class Worker:
             limit=limit,
             queues=self._queues_in_turn(),
             max_starve_ms=round(self._settings.max_starve * 1000),
-            suspects=0 if any(job.crashes for job in self.running.values()) else 1,
+            suspects=0 if self._holds_suspect() else 1,
         )
+
+    def _holds_suspect(self) -> bool:
+        """Whether a job that has crashed a process is here, begun or not."""
+        return any(job.crashes for job in self.running.values()) or any(job.crashes for job, _ in self._incoming)
 
     async def _still_ours(self, shard: int, jobs: list[ClaimedJob]) -> list[ClaimedJob]:
         """Those whose leases stand, renewed: of an answer that came late the next renewal would be too late."""
@@ -226,27 +198,24 @@ class Worker:
 
     # --- running --------------------------------------------------------------------------------------------------
 
-    def _take_in(self, jobs: list[ClaimedJob], shard: int) -> None:
-        for job in jobs:
+    def _take_in(self) -> None:
+        incoming, self._incoming = self._incoming, []
+        for job, shard in incoming:
             self._hold(job, shard)
-        self._incoming -= len(jobs)
         self._settle_events()
 
     def _hold(self, job: ClaimedJob, shard: int) -> None:
-        unreadable: Failed | None = None
-        try:
-            work = _to_work(job)
-        except UNREADABLE as error:
-            work = Work(job.id, "unreadable", DEFAULT_QUEUE, b"", job.token, job.attempt, DEFAULT_MAX_ATTEMPTS)
-            unreadable = Failed("payload", f"what the store holds of the job cannot be read: {error}", dead=True)
-        running = Running(job, shard, work, self._execution.timeout_of(work), self._settings.grace)
-        running.unreadable = unreadable
+        work, unreadable = read(job)
+        running = Running(job, shard, work, unreadable, self._execution.timeout_of(work), self._settings.grace)
         self.running[job.id] = running
         self.keeper.hold(running)
         self._runners.add(running)
 
     def _begin(self, running: Running) -> Coroutine[Any, Any, None] | None:
         """Run it as far as it goes without waiting. Returns what is to be awaited for the rest, if there is one."""
+        if running.releasing:
+            self._ended(running, None)
+            return None
         try:
             begun = running.unreadable or self._execution.begin(running.work)
         except BaseException:
@@ -265,7 +234,7 @@ class Worker:
             self._ended(running, outcome)
 
     def _ended(self, running: Running, outcome: Outcome | None) -> None:
-        """Its slot is free. `outcome` is None when the task that ran it was cancelled."""
+        """Its slot is free. `outcome` is None when it did not begin, or the task that ran it was cancelled."""
         self._busy -= 1
         if outcome is not None and not (running.releasing and isinstance(outcome, Failed)):
             running.reporting = True
@@ -379,6 +348,7 @@ class Worker:
     async def abandon(self) -> None:
         """Release what runs without waiting for any handler, as far as half a second allows."""
         self._stopping = True
+        self._take_in()
         for running in self.running.values():
             running.releasing = True
         await self._release_all(ABANDON_SECONDS)
@@ -403,18 +373,3 @@ def _set(event: asyncio.Event, wanted: bool) -> None:
         event.set()
     else:
         event.clear()
-
-
-def _to_work(job: ClaimedJob) -> Work:
-    head, definition = parse_definition(job.definition)
-    return Work(
-        id=job.id,
-        type=definition.type,
-        queue=head.get("q", DEFAULT_QUEUE),
-        payload=bytes(definition.payload),
-        token=job.token,
-        attempt=job.attempt,
-        max_attempts=int(head.get("m", DEFAULT_MAX_ATTEMPTS)),
-        timeout=definition.timeout,
-        backoff=definition.backoff,
-    )

@@ -35,7 +35,7 @@ LAYERS = (
     # what the parts of a server do
     "acks producer submission jobs dead_letters queue_lengths health leases maintenance",
     "executors",
-    "execution runners",
+    "execution runners running",
     "worker",
     # the private Valkey
     "aof data_dir store_socket",

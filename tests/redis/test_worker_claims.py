@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from queuey import waking
 from tests.support.store import HOUR, LEASE, NOW, Rig, Server
 from tests.support.working import HELD, QUICKLY, ROUND, FaultyScripts, Stage, claims, eventually, until_blocked, working
+
+LIMIT = 4
+SUSPECTS = 7
+"""Places in the arguments of claim."""
 
 
 @pytest.fixture
@@ -49,6 +55,61 @@ async def test_free_slots_are_filled_and_no_more(rig: Rig, server: Server, stage
 
 async def _all_finished(rig: Rig, count: int) -> bool:
     return (await rig.row())["finished"] == count
+
+
+async def test_one_job_that_has_crashed_a_process_at_a_time(rig: Rig, server: Server, stage: Stage) -> None:
+    """The next claim goes out before what the last one brought has begun, and knows of it all the same."""
+    suspect = await rig.crashed(body=HELD)
+    (plain,) = await rig.add(now=0, body=HELD)
+    scripts = FaultyScripts()
+    async with working(server.url, stage.app, scripts=scripts, concurrency=2):
+        assert await stage.take(2) == [suspect, plain]
+        assert [arguments[LIMIT] for arguments in scripts.arguments("claim")[:2]] == [1, 1]
+        assert [arguments[SUSPECTS] for arguments in scripts.arguments("claim")[:2]] == [1, 0]
+        stage.finish(suspect, plain)
+
+
+async def test_nothing_is_claimed_while_too_much_is_untold(rig: Rig, server: Server, stage: Stage) -> None:
+    (held,) = await rig.add(now=0, body=HELD)
+    await rig.add(40, now=0, body='{"type":"quick"}')
+    ran = asyncio.Semaphore(0)
+
+    @stage.app.job("quick")
+    async def quick(payload: None) -> None:
+        ran.release()
+
+    scripts = FaultyScripts()
+    scripts.gates["complete"] = asyncio.Event()
+    async with working(server.url, stage.app, scripts=scripts, concurrency=4):
+        for _ in range(2 * 4):
+            await ran.acquire()
+        for _ in range(20):  # as many round trips as another claim would need, and more
+            await rig.row()
+        limits = [arguments[LIMIT] for arguments in scripts.arguments("claim")]
+        assert min(limits) >= 1
+        assert len(limits) <= 8
+        scripts.gates["complete"].set()
+        await eventually(lambda: _all_finished(rig, 40))
+        stage.finish(held)
+
+
+async def test_a_claim_right_behind_an_enqueue_of_its_own(rig: Rig, server: Server, stage: Stage) -> None:
+    scripts = FaultyScripts()
+    async with working(server.url, stage.app, scripts=scripts, waker=False) as worker:
+        await worker.may_wait.wait()
+        await eventually(lambda: _claims(scripts, 1))
+        later, elsewhere = rig.job(delay_ms=HOUR), rig.job(queue="other")
+        worker.expect(0, [later, elsewhere])
+        assert worker.may_wait.is_set(), "none of these can be claimed here now"
+        (job,) = await rig.add(now=0, body=HELD)
+        worker.expect(0, [later, rig.job()])
+        assert await stage.next() == job
+        assert len(scripts.arguments("claim")) == 2
+        stage.finish(job)
+
+
+async def _claims(scripts: FaultyScripts, count: int) -> bool:
+    return len(scripts.arguments("claim")) == count
 
 
 async def test_a_full_process_leaves_the_markers_to_others(rig: Rig, server: Server, stage: Stage) -> None:

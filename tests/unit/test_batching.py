@@ -66,6 +66,38 @@ async def test_what_comes_together_goes_together_and_is_answered_in_order() -> N
 
 
 @in_virtual_time
+async def test_what_comes_while_it_is_held_goes_out_once_it_is_left() -> None:
+    store = Store()
+    batcher = Batcher(store.send, patience=PATIENCE)
+    with batcher.held():
+        answers = [batcher.submit("a")]
+        await asyncio.sleep(0.1)
+        answers.append(batcher.submit("b"))
+        await asyncio.sleep(0.1)
+        assert store.batches == []
+    with batcher.held():  # entered again at once, and for long
+        assert await asyncio.gather(*answers) == ["A", "B"]
+    assert store.batches == [["a", "b"]]
+
+
+@in_virtual_time
+async def test_an_answer_that_cannot_be_taken_keeps_no_other_from_its_own() -> None:
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context["exception"]))
+    store = Store()
+    batcher = Batcher(store.send, patience=PATIENCE)
+    broken = ValueError("of the test")
+
+    def answer(reply: str | None, error: Exception | None) -> None:
+        raise broken
+
+    batcher.tell("a", 100, answer)
+    assert await batcher.submit("b") == "B"
+    assert faults == [broken]
+    assert store.batches == [["a", "b"]], "it was sent once"
+
+
+@in_virtual_time
 async def test_while_one_flush_is_under_way_the_next_gathers() -> None:
     store = Store()
     batcher = Batcher(store.send, patience=PATIENCE)
