@@ -121,7 +121,7 @@ NOTES: Final = {
     "enqueueing, which costs some of the rate, is the same in all three. No rewrite of the append-only file falls "
     "into it.",
     PAYLOADS: "The size is that of the payload's JSON.",
-    SPREAD: "Two processes are two `queuey serve` on one data directory. Where processes are compared, one as well as "
+    SPREAD: "Two processes are `queuey serve --processes 2`. Where processes are compared, one as well as "
     "two, nothing is pinned: they, the store and the load generator share all cores. With shards, all is pinned as "
     "above.",
     COST: "A finished job is weighed once the record of its claim, which is kept for as long as a lease, is gone.",

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,22 +42,16 @@ class Served:
 def server(data_dir: Path, *flags: str, pinned: bool = True) -> Iterator[Served]:
     """`queuey serve --app bench.noop:app` on a free port, with more flags, and its data directory's embedded store.
 
-    `pinned`: to the cores of the plan; otherwise both may use every core. Raises RuntimeError with its log."""
+    `pinned`: to the cores of the plan; otherwise all may use every core. Raises RuntimeError with its log."""
     command = [sys.executable, "-m", "queuey", "serve", "--app", "bench.noop:app", "--port", "0"]
     command += ["--data-dir", str(data_dir), "--log-format", "json", *flags]
     log = data_dir.parent / f"server-{next(_numbers)}.log"
     with ended(command, log) as process:
-        url, store_pid = _started(process, log)
-        cores.pin(process.pid, PLAN.server if pinned else PLAN.every)
+        url, pids, store_pid = _started(process, log)
+        for pid in {process.pid, *pids}:
+            cores.pin(pid, PLAN.server if pinned else PLAN.every)
         cores.pin(store_pid, PLAN.store if pinned else PLAN.every)
         yield Served(url, data_dir, process.pid, store_pid)
-
-
-@contextmanager
-def servers(count: int, data_dir: Path, *flags: str, pinned: bool = True) -> Iterator[list[Served]]:
-    """So many servers that share one data directory, and so one store."""
-    with ExitStack() as stack:
-        yield [stack.enter_context(server(data_dir, *flags, pinned=pinned)) for _ in range(count)]
 
 
 @contextmanager
@@ -91,12 +85,14 @@ def ended(command: list[str], log: Path, cwd: Path | None = None) -> Iterator[su
             process.wait()
 
 
-def _started(process: subprocess.Popen[bytes], log: Path) -> tuple[str, int]:
-    """Where it listens, and the store's process id, once its log says that it has started."""
+def _started(process: subprocess.Popen[bytes], log: Path) -> tuple[str, list[int], int]:
+    """Where it listens, the process ids of its replicas, if it has several, and the store's, once its log says that it
+    has started."""
     _wait_for(process, log, lambda: "started" in _events(log))
     events = _events(log)
     of_store = events.get("store_started") or events.get("store_joined") or {"pid": 0}
-    return events["started"]["url"] or "http://none:0", of_store["pid"]
+    started = events["started"]
+    return started["url"] or "http://none:0", started.get("pids", []), of_store["pid"]
 
 
 def _events(log: Path) -> dict[str, dict[str, Any]]:

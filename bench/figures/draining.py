@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.figures import filling
-from bench.servers import server, servers
+from bench.servers import server
 from queuey.broker import Broker
 
 JOBS: Final = 20_000
@@ -31,8 +31,9 @@ async def drain(
     pinned: bool = True,
 ) -> float:
     """Jobs per second from the moment that a paused, full queue is resumed until the last job is done."""
-    with servers(processes, folder / "data", "--shards", str(shards), *flags, pinned=pinned) as served:
-        async with filling.broker_at(served[0].store_url, shards) as broker:
+    flags = ("--processes", str(processes), "--shards", str(shards), *flags)
+    with server(folder / "data", *flags, pinned=pinned) as served:
+        async with filling.broker_at(served.store_url, shards) as broker:
             await filling.pause(broker)
             await filling.fill(broker, jobs, text)
             began = time.perf_counter()
