@@ -177,8 +177,8 @@ class Server:
         self._spawn("embedded-store", store.run())
         return store.url
 
-    def _client(self, url: str, timeout: float, max_connections: int = 2) -> StoreClient:
-        client = connect(url, timeout=timeout, max_connections=max_connections)
+    def _client(self, url: str, timeout: float) -> StoreClient:
+        client = connect(url, timeout=timeout)
         self._stack.push_async_callback(client.aclose)
         return client
 
