@@ -6,6 +6,7 @@ import os
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from queuey.settings import Settings
 from tests.e2e.conftest import Serve
 from tests.support.gate import Gate
 from tests.support.serving import Serving, eventually
@@ -26,7 +27,7 @@ async def test_an_idle_server_ends_soon_and_leaves_nothing(serve: Serve, gate: G
     (draining,), (gone,), (stopped,) = map(server.events, ("draining", "store_stopped", "stopped"))
     assert draining["timestamp"] < gone["timestamp"] < stopped["timestamp"]
     seconds = datetime.fromisoformat(stopped["timestamp"]) - datetime.fromisoformat(draining["timestamp"])
-    assert seconds < timedelta(seconds=2)
+    assert seconds < timedelta(seconds=Settings().drain_timeout), "nothing was waited for"
 
 
 async def test_a_running_job_may_finish_while_http_still_answers(serve: Serve, gate: Gate) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import DEVNULL, Popen, run
@@ -62,9 +61,7 @@ async def test_while_the_store_is_away_requests_are_told_so_and_nothing_acknowle
     kill(store)
     visitor.let_go("finished while the store was away")
     for each in (server, other):
-        began = time.monotonic()
         reply = each.http.post("/v1/jobs", json={"type": "echo"})
-        assert time.monotonic() - began < 2
         assert reply.status_code == 503
         assert int(reply.headers["retry-after"]) >= 1
         assert reply.headers["content-type"] == "application/problem+json"

@@ -1,4 +1,4 @@
-"""The API while the store is away: killed, or silent. Every route answers in time, and nothing acknowledged is lost."""
+"""The API while the store is away: killed, or silent. Every route answers, and nothing acknowledged is lost."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import math
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -24,7 +23,9 @@ from tests.redis.conftest import StartServer
 from tests.support.http import ApiRig, api_over, problem
 from tests.support.store import Server, client_for
 
-IN_TIME: Final = 2.0
+GIVE_UP: Final = 30.0
+"""Seconds. A silent store never answers, so whoever waits for it without a bound is caught by this; how long each bound
+is, tests/unit/test_patience.py and test_batching.py measure in virtual time, where a busy machine does not matter."""
 BODIES: Final = {"/v1/jobs": b'{"type":"t"}', "/v1/jobs/batch": b'[{"type":"t"},{"type":"t"}]'}
 DEV: Final = {"x-api-key": "dev", "content-type": "application/json"}
 
@@ -54,11 +55,9 @@ def silent(store: Server) -> Iterator[None]:
         os.kill(store.process.pid, signal.SIGCONT)
 
 
-async def timed(api: ApiRig, endpoint: Endpoint) -> tuple[httpx.Response, float]:
-    started = time.monotonic()
+async def asked(api: ApiRig, endpoint: Endpoint) -> httpx.Response:
     path = endpoint.path.replace("{id}", ids.new_id())
-    response = await api.http.request(endpoint.method, path, content=BODIES.get(endpoint.path), headers=DEV)
-    return response, time.monotonic() - started
+    return await api.http.request(endpoint.method, path, content=BODIES.get(endpoint.path), headers=DEV)
 
 
 class Wave:
@@ -66,13 +65,13 @@ class Wave:
 
     def __init__(self, api: ApiRig) -> None:
         self._endpoints = api.app.endpoints * 4
-        self.tasks = [asyncio.create_task(timed(api, endpoint)) for endpoint in self._endpoints]
+        self.tasks = [asyncio.create_task(asked(api, endpoint)) for endpoint in self._endpoints]
 
     async def check(self) -> None:
-        """All are answered in time, with what there is to say about a store that is away."""
-        answers = await asyncio.gather(*self.tasks)
-        for endpoint, (response, seconds) in zip(self._endpoints, answers, strict=True):
-            assert seconds < IN_TIME, endpoint.path
+        """All are answered, with what there is to say about a store that is away."""
+        async with asyncio.timeout(GIVE_UP):
+            answers = await asyncio.gather(*self.tasks)
+        for endpoint, response in zip(self._endpoints, answers, strict=True):
             if endpoint.path == "/healthz":
                 assert (response.status_code, response.json()) == (200, {"status": "ok", "redis": "down"})
                 continue
@@ -91,19 +90,19 @@ def forget_answers(broker: Broker) -> None:
     broker._answered_at[:] = [-math.inf] * broker.shards.count
 
 
-async def test_a_dead_store_is_told_in_time(api: ApiRig, store: Server) -> None:
+async def test_a_dead_store_is_told(api: ApiRig, store: Server) -> None:
     store.process.kill()
     store.process.wait()
     forget_answers(api.broker)
     await Wave(api).check()
 
 
-async def test_a_silent_store_is_told_in_time_and_forgets_nothing(api: ApiRig, store: Server) -> None:
+async def test_a_silent_store_is_told_and_forgets_nothing(api: ApiRig, store: Server) -> None:
     with silent(store):
         forget_answers(api.broker)
         first = Wave(api)
         await asyncio.wait(first.tasks, return_when=asyncio.FIRST_COMPLETED)
-        await Wave(api).check()  # those that find others waiting are answered in time too
+        await Wave(api).check()  # those that find others waiting are answered too
         await first.check()
     await api.producer.drain()
     job_id = await api.submit()

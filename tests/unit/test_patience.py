@@ -11,6 +11,7 @@ from queuey import batching, patience
 from queuey.batching import Batcher
 from queuey.errors import OutcomeUnknown, StoreUnavailable
 from queuey.patience import Patience, outcome
+from tests.support.virtual_time import in_virtual_time
 
 SHORT = 0.05
 
@@ -57,12 +58,24 @@ async def test_what_was_never_sent_was_not_done() -> None:
     assert outcome(caught.value, ["x"]) is caught.value
 
 
+@in_virtual_time
 async def test_a_reply_that_does_not_come_is_given_up() -> None:
-    started = asyncio.get_running_loop().time()
     with pytest.raises(StoreUnavailable) as caught:
-        await Patience(SHORT).call(asyncio.Event().wait)
+        await Patience(1.5).call(asyncio.Event().wait)
     assert caught.value.maybe_done
-    assert 2 * SHORT <= asyncio.get_running_loop().time() - started < 5
+    assert asyncio.get_running_loop().time() == pytest.approx(1.5 + SHORT)
+
+
+@in_virtual_time
+@pytest.mark.parametrize("seconds", [0.0, 0.1, 0.7, 1.4])
+async def test_a_store_that_answers_no_resend_keeps_nobody_longer(seconds: float) -> None:
+    async def send() -> str:
+        await asyncio.sleep(seconds)
+        raise StoreUnavailable("no reply", maybe_done=True)
+
+    with pytest.raises(StoreUnavailable):
+        await Patience(1.5).call(send)
+    assert 1.5 <= asyncio.get_running_loop().time() <= 1.5 + SHORT
 
 
 async def test_a_batcher_gives_up_all_that_is_overdue_while_a_reply_is_outstanding() -> None:
