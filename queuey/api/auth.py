@@ -7,6 +7,7 @@ also reaches what a server with keys has opened by `anonymous`, in the network o
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from queuey.api.body import Headers
@@ -33,13 +34,13 @@ class Gate:
         """
         if self._wants_keys:
             return
-        host = headers.get(b"host", b"").decode("latin-1")
-        if self._open and host and not is_loopback(_without_port(host)):
+        host = headers.get(b"host", b"")
+        if self._open and host and not _is_local(host):
             raise WrongHost("A server without API keys answers only as localhost or 127.0.0.1. Set a key to open it.")
         origin = headers.get(b"origin")
         if origin is None or method in READING or (not self._open and _key(headers) is not None):
             return
-        if origin.decode("latin-1") not in (f"http://{host}", f"https://{host}"):
+        if origin not in (b"http://" + host, b"https://" + host):
             raise ForeignOrigin("Without an API key no changes are taken from a page of another site.")
 
     def admit(self, headers: Headers, scope: str) -> Principal:
@@ -81,6 +82,11 @@ def _key(headers: Headers) -> str | None:
     if authorization is not None and authorization[:7].lower() == b"bearer ":
         return authorization[7:].strip().decode("latin-1") or None
     return None
+
+
+@lru_cache(maxsize=64)
+def _is_local(host: bytes) -> bool:
+    return is_loopback(_without_port(host.decode("latin-1")))
 
 
 def _without_port(host: str) -> str:
