@@ -1,0 +1,60 @@
+"""The root of the command line: what commands there are, and how each ends.
+
+A command is named here by where it is, and its module is read when it runs or its help is shown. Its docstring is its
+help. stdout carries data alone; explanations, errors, progress and logs go to stderr. Exit codes: see `exits`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from cyclopts import App, CycloptsError
+
+from queuey import __version__
+from queuey.cli.exits import INTERRUPTED, OK, USAGE, explain
+from queuey.errors import StartupError
+
+SERVE_HELP: Final = (
+    "Run the server: the HTTP API, workers and the reaper in one process.\n\n"
+    "Without --redis it starts a private Valkey. Each flag --some-name is also the variable QUEUEY_SOME_NAME and "
+    "the key some_name of the TOML file that --config or QUEUEY_CONFIG names; a flag wins over a variable, and a "
+    "variable over the file. API keys have no flag, since other users of the machine see command lines: set "
+    "QUEUEY_API_KEY or QUEUEY_API_KEYS.\n\n"
+    "DURATION is a number of seconds, or 500ms, 30s, 5m, 24h, 7d. SIZE is a number of bytes, or 256kB, 1MB, 4GB "
+    "(powers of 1,000), or 256KiB, 1MiB, 4GiB (powers of 1,024)."
+)
+
+COMMANDS: Final = (
+    ("serve", "queuey.cli.serve:serve", SERVE_HELP),
+    ("key", "queuey.cli.keys:app", "Make API keys."),
+)
+"""The name of each command or group of commands, where its function or App is, and its help."""
+
+app = App(
+    name="queuey",
+    help="A job queue that any program can use over HTTP.",
+    version=__version__,
+    help_format="plaintext",
+    suppress_keyboard_interrupt=False,
+)
+for _name, _place, _help in COMMANDS:
+    app.command(_place, name=_name, help=_help)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the process's exit code. Only a bug leaves with a traceback."""
+    try:
+        result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        explain(f"queuey: {error}")
+        if "--api-key" in str(error):
+            explain("API keys have no flag, since other users of the machine see command lines: set QUEUEY_API_KEY.")
+        explain("Try 'queuey --help' or 'queuey COMMAND --help'.")
+        return USAGE
+    except StartupError as error:
+        explain(f"queuey: {error.message}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return result if isinstance(result, int) else OK
