@@ -13,6 +13,9 @@ from queuey.setting_kinds import Setting
 
 PREFIX: Final = "QUEUEY_"
 CONFIG_VARIABLE: Final = "QUEUEY_CONFIG"
+URL_VARIABLE: Final = "QUEUEY_URL"
+"""Where clients find the server; no setting of the server's."""
+
 MAX_CONFIG_BYTES: Final = 1_000_000
 
 _SET_BY_KUBERNETES: Final = re.compile(
@@ -48,7 +51,9 @@ class Sources:
         """Take the QUEUEY_* variables. An empty one counts as unset."""
         known = {variable(name): name for name in self._settings}
         for name, raw in sorted(environ.items()):
-            if not name.startswith(PREFIX) or name == CONFIG_VARIABLE or _is_set_by_kubernetes(name, raw):
+            if not name.startswith(PREFIX) or name in (CONFIG_VARIABLE, URL_VARIABLE):
+                continue
+            if _is_set_by_kubernetes(name, raw):
                 continue
             if name not in known:
                 self._add_unknown(name, "variable", name.removeprefix(PREFIX).lower(), variable)

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal, get_type_hints
 
 import msgspec
 
+from queuey.access import Access, read_access
 from queuey.credentials import ApiKey, Grant
 from queuey.errors import SettingsError
 from queuey.setting_kinds import (
@@ -379,6 +380,11 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str] = os.environ, conf
     settings = Settings(**values)
     _check_together(settings)
     return settings
+
+
+def client_access(url: str | None = None, environ: Mapping[str, str] = os.environ) -> Access:
+    """Where a client finds the server, and its key; see `read_access`."""
+    return read_access(url, environ)
 
 
 def _check_together(settings: Settings) -> None:

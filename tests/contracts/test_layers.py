@@ -21,6 +21,7 @@ LAYERS = (
     # settings: the only reader of the environment
     "setting_kinds",
     "setting_sources",
+    "access",
     "settings",
     # the Python API of handlers
     "registry",
