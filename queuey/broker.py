@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 import msgspec
 from msgspec import Struct
 from redis import exceptions as redis_errors
 
 from queuey.errors import QueueyError, StartupError, StoreUnavailable
-from queuey.keys import cancel_channel
+from queuey.keys import ScanKind, cancel_channel, scan_names
 from queuey.records import NewJob, StoredJob
 from queuey.scripts import Scripts, translate
 from queuey.shards import Shards
@@ -28,6 +28,8 @@ MAX_BYTES: Final = 1_000_000
 """Bytes of arguments in one call of a script."""
 CLAIM_BYTES: Final = 4_000_000
 """Claim stops after the definition that passes this."""
+SCAN_COUNT: Final = 1000
+"""Keys that the store looks at for one answer of `scan`."""
 
 Held = tuple[str, str]
 """A job's id and the token of its lease."""
@@ -100,6 +102,43 @@ class Stats(Struct, array_like=True):
     counters: list[tuple[str, int, int]]
 
 
+class About(Struct, array_like=True):
+    """What a store is. `data_format` and `shards` are 0 where nothing has joined yet; `now_ms` is the store's clock.
+    `imported`: the id of the export that was read into it last, '' = none, and how many bytes of that are in."""
+
+    data_format: int
+    shards: int
+    now_ms: int
+    imported: str
+    import_offset: int
+
+
+class DumpedJob(Struct, array_like=True):
+    """A job as it was at one moment. `score` is the time that belongs to its place, in ms; 0 for `ready`."""
+
+    id: str
+    place: Place
+    score: int
+    definition: str
+    state: str
+
+
+class HeldKey(Struct, array_like=True):
+    """A dedupe key as base64url, the job that holds it, and until when, in ms."""
+
+    key: str
+    job_id: str
+    until_ms: int
+
+
+class Dumped(Struct, array_like=True):
+    """`looked_at`: how many of the ids; less than all where the script stopped at its bytes."""
+
+    jobs: list[DumpedJob]
+    looked_at: int
+    held: list[HeldKey]
+
+
 class Vitals(Struct, frozen=True):
     """How the store is. `run_id`: another one after every start. `uptime`: seconds since then, by the store's clock:
     where that was set back, it may be below 0. `memory_share`: of its memory limit in use, 0 without a limit."""
@@ -130,6 +169,9 @@ _trimmed = msgspec.msgpack.Decoder(Trimmed).decode
 _stored = msgspec.msgpack.Decoder(list[StoredJob]).decode
 _listed = msgspec.msgpack.Decoder(list[Listed]).decode
 _stats = msgspec.msgpack.Decoder(Stats).decode
+_about = msgspec.msgpack.Decoder(About).decode
+_dumped = msgspec.msgpack.Decoder(Dumped).decode
+_two_lists = msgspec.msgpack.Decoder(tuple[list[str], list[str]]).decode
 _numbers = msgspec.msgpack.Decoder(list[int]).decode
 
 
@@ -246,6 +288,41 @@ class Broker:
     async def beat(self, shard: int, worker: str, description: str, stale_ms: int = 60_000, *, now: int = 0) -> int:
         """A sign of life; '' as the description says good-bye. Returns how many replicas are known."""
         return _numbers(await self._call(shard, "beat", now, worker, description, stale_ms))[0]
+
+    # --- export and import -------------------------------------------------------------------------------------
+
+    async def about(self, shard: int, *, now: int = 0) -> About:
+        """What the store is, without joining it."""
+        return _about(await self._call(shard, "about", now))
+
+    async def scan(self, kind: ScanKind, cursor: int) -> tuple[int, list[tuple[int, str]]]:
+        """Some names of all shards, (shard, name), and the next cursor; both begin and end with the cursor 0.
+
+        What is there from the first call to the last is named at least once, as long as the store is not restarted."""
+        pattern, parse = scan_names(self.shards.prefix, kind)
+        try:
+            following, names = await self.shards.client.scan(cursor, match=pattern, count=SCAN_COUNT)
+        except (redis_errors.RedisError, OSError) as error:
+            raise translate("SCAN", error) from error
+        return int(following), [found for found in map(parse, cast(list[bytes], names)) if found]
+
+    async def dump(self, shard: int, job_ids: Sequence[str], keys: Sequence[str] = (), *, now: int = 0) -> Dumped:
+        """What restore takes, of those that are there."""
+        return _dumped(await self._call(shard, "dump", now, job_ids, keys, CLAIM_BYTES))
+
+    async def restore(
+        self, shard: int, jobs: Sequence[DumpedJob], keys: Sequence[HeldKey] = (), *, now: int = 0
+    ) -> tuple[list[str], list[str]]:
+        """Per job `ok`, `there` or `too_many_queues`; per key `ok`, `there` or `past`."""
+        return _two_lists(await self._call(shard, "restore", now, jobs, keys))
+
+    async def arrange(self, shard: int, queue: str, lane: str, positions: Sequence[tuple[str, int]]) -> int:
+        """Give restored jobs their order in a lane: ids with positions below 0. Returns how many there were."""
+        return _numbers(await self._call(shard, "arrange", queue, lane, positions))[0]
+
+    async def mark(self, shard: int, export_id: str, offset: int) -> int:
+        """Note how many bytes of an export are in. Returns that."""
+        return _numbers(await self._call(shard, "mark", export_id, offset))[0]
 
     # --- looking -----------------------------------------------------------------------------------------------
 

@@ -7,8 +7,11 @@ tests hold the two spellings together.
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from collections.abc import Callable
+from typing import Final, Literal
 
+ScanKind = Literal["job", "dedupe"]
 DEFAULT_PREFIX: Final = "queuey"
 
 
@@ -80,3 +83,15 @@ class ShardKeys:
 def cancel_channel(prefix: str = DEFAULT_PREFIX) -> str:
     """The channel on which the cancel script names running jobs that were flagged."""
     return f"{prefix}:cancel"
+
+
+def scan_names(prefix: str, kind: ScanKind) -> tuple[str, Callable[[bytes], tuple[int, str] | None]]:
+    """A pattern for SCAN that finds the definitions or the dedupe keys of all shards; and what makes (shard, job id or
+    dedupe key as base64url) of a name that it found, or None of one that only looks like it."""
+    exact = re.compile(rf"{re.escape(prefix)}:\{{(\d+)\}}:{kind}:([A-Za-z0-9_-]+)".encode())
+
+    def parse(name: bytes) -> tuple[int, str] | None:
+        match = exact.fullmatch(name)
+        return (int(match[1]), match[2].decode()) if match else None
+
+    return f"{prefix}:{{*}}:{kind}:*", parse

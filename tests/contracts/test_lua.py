@@ -23,8 +23,8 @@ BY_BROKER = sorted(TEXTS.keys() - {"selftest"})
 """`selftest` is called by queuey.selfcheck, before there is a Broker."""
 
 KEYS_LINE = "KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created\n"
-READ_ONLY = {"get", "list", "stats"}
-TAKES_MEMORY = {"enqueue", "replay"}
+READ_ONLY = {"about", "dump", "get", "list", "stats"}
+TAKES_MEMORY = {"enqueue", "replay", "restore"}
 WRITES = {
     *("MSET", "SET", "DEL", "EXPIRE", "RPUSH", "LPUSH", "LPOP", "SADD", "SREM", "HSET", "HSETNX", "HINCRBY", "HDEL"),
     *("ZADD", "ZREM"),
@@ -54,6 +54,7 @@ NO_STATUS = {
         "claimed",
     ),
     *("ready", "scheduled", "running", "dead", "finished"),
+    *("import", "import_offset"),
 }
 """Words in quotes that name a lane, a field of a hash, a place, or what `examine` tells `take`."""
 
@@ -114,6 +115,7 @@ STATUS_WORDS = {
     "cancel": {"cancelled", "cancelling", "finished", "missing"},
     "reap": {"retry", "dead", "cancelled", "orphan"},
     "replay": {"ok", "duplicate", "missing"},
+    "restore": {"ok", "there", "too_many_queues", "past"},
     "pause": {"ok", "too_many_queues"},
     "resume": {"ok", "not_paused"},
 }

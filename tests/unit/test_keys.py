@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis.crc import key_slot
 
-from queuey.keys import ShardKeys, cancel_channel
+from queuey.keys import ShardKeys, cancel_channel, scan_names
 
 NAMES = {
     "job": (("ID",), "job:ID"),
@@ -62,3 +62,11 @@ def test_all_keys_of_a_shard_are_in_one_slot(shard: int) -> None:
 def test_the_channel_is_one_for_all_shards() -> None:
     assert cancel_channel() == "queuey:cancel"
     assert cancel_channel("mine") == "mine:cancel"
+
+
+def test_names_that_scan_finds_are_taken_apart() -> None:
+    pattern, parse = scan_names("a.b", "dedupe")
+    assert pattern == "a.b:{*}:dedupe:*"
+    assert parse(ShardKeys(7, "a.b").dedupe("a2V5_-").encode()) == (7, "a2V5_-")
+    for other in (ShardKeys(7, "axb").dedupe("k"), ShardKeys(7, "a.b").job("k"), "a.b:{x}:dedupe:k", "a.b:{1}:dedupe:"):
+        assert parse(other.encode()) is None

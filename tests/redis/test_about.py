@@ -1,0 +1,26 @@
+"""about: what a store is, for a program that looks before it joins."""
+
+from __future__ import annotations
+
+from queuey.broker import DATA_FORMAT, About
+from tests.support.store import NOW, Rig
+
+
+async def test_an_empty_store_has_no_format(rig: Rig) -> None:
+    async with rig.unchanged():
+        assert await rig.broker.about(rig.shard, now=NOW) == About(0, 0, NOW, "", 0)
+
+
+async def test_what_was_joined_and_read_into(rig: Rig) -> None:
+    await rig.broker.join()
+    await rig.broker.mark(rig.shard, "export1", 4096)
+    async with rig.unchanged():
+        about = await rig.broker.about(rig.shard, now=NOW)
+    assert about == About(DATA_FORMAT, rig.broker.shards.count, NOW, "export1", 4096)
+
+
+async def test_its_clock_is_the_stores(rig: Rig) -> None:
+    about = await rig.broker.about(rig.shard)
+    seconds, _ = await rig.client.time()
+    assert about.now_ms // 1000 <= seconds
+    assert about.now_ms > seconds * 1000 - 60_000
