@@ -2,11 +2,11 @@
 --[=[ selftest: every command that the scripts use, run once, on keys of its own that it removes; so that one that the
 store's user may not run is found at start-up, and not half-way through a move.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
-ARGV[1]  msgpack [channel]: where cancel publishes; an empty message is published there
+ARGV[1]  msgpack [channel, ...]: where scripts publish; an empty message is published on each
 Reply    msgpack [[command, error], ...]: those that failed; safe to resend
 Errors   none of its own ]=]
 --@include keys
-local channel = cmsgpack.unpack(ARGV[1])[1]
+local channels = cmsgpack.unpack(ARGV[1])
 local text, list, set, hash, zset =
   selftest_key('text'), selftest_key('list'), selftest_key('set'), selftest_key('hash'), selftest_key('zset')
 local failed = {}
@@ -53,5 +53,5 @@ try('ZRANGEBYSCORE', zset, '-inf', 1, 'LIMIT', 0, 1)
 for _, key in ipairs({list, set, hash, zset}) do try('EXPIRE', key, 60) end
 try('EXISTS', text)
 try('DEL', text, list, set, hash, zset)
-try('PUBLISH', channel, '')
+for _, channel in ipairs(channels) do try('PUBLISH', channel, '') end
 return cmsgpack.pack(failed)

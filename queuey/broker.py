@@ -265,6 +265,10 @@ class Broker:
         channel = cancel_channel(self.shards.prefix)
         return _words(await self._call(shard, "cancel", now, channel, job_ids))
 
+    async def watch(self, shard: int, job_ids: Sequence[str]) -> list[str]:
+        """Per job `waiting` (its end will be published), `finished` or `missing`."""
+        return _words(await self._call(shard, "watch", *job_ids))
+
     async def replay(self, shard: int, replay_id: str, job_ids: Sequence[str], *, now: int = 0) -> list[str]:
         """Per job `ok`, `duplicate` or `missing`."""
         return _words(await self._call(shard, "replay", now, replay_id, job_ids))

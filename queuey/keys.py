@@ -95,3 +95,13 @@ def scan_names(prefix: str, kind: ScanKind) -> tuple[str, Callable[[bytes], tupl
         return (int(match[1]), match[2].decode()) if match else None
 
     return f"{prefix}:{{*}}:{kind}:*", parse
+
+
+def finished_channel(prefix: str = DEFAULT_PREFIX) -> str:
+    """The channel on which scripts name jobs that have ended and that somebody waits for."""
+    return f"{prefix}:finished"
+
+
+def channels(prefix: str = DEFAULT_PREFIX) -> tuple[str, ...]:
+    """Every channel."""
+    return (cancel_channel(prefix), finished_channel(prefix))

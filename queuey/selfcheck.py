@@ -16,7 +16,7 @@ from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
 from queuey.errors import ScriptFailed, StartupError, StoreUnavailable
-from queuey.keys import cancel_channel
+from queuey.keys import channels
 from queuey.scripts import Scripts, translate
 from queuey.shards import Shards
 
@@ -112,15 +112,17 @@ async def _check_cluster(client: Redis) -> None:
 
 async def _check_scripts(shards: Shards, scripts: Scripts) -> None:
     """Load the scripts, and run each of their commands on every shard."""
-    channel = cancel_channel(shards.prefix)
+    named = channels(shards.prefix)
     await scripts.load(shards.client)
     for shard, keys in enumerate(shards.keys):
         client = shards.client_of(shard)
-        failed = _failures(await scripts.call(client, "selftest", keys.anchors, msgspec.msgpack.encode([channel])))
+        failed = _failures(await scripts.call(client, "selftest", keys.anchors, msgspec.msgpack.encode(named)))
         if failed:
             commands = list(dict.fromkeys(command for command, _ in failed))
             user = client.connection_pool.connection_kwargs.get("username") or "default"
-            rules = " ".join([f"~{shards.prefix}:*", f"&{channel}", *(f"+{command.lower()}" for command in commands)])
+            rules = " ".join(
+                [f"~{shards.prefix}:*", f"&{shards.prefix}:*", *(f"+{command.lower()}" for command in commands)]
+            )
             raise StartupError(
                 f"The store's user {user} may not run {', '.join(commands)} ({failed[0][1]}). "
                 f"Grant it: ACL SETUSER {user} {rules}"
@@ -128,10 +130,10 @@ async def _check_scripts(shards: Shards, scripts: Scripts) -> None:
 
 
 async def _check_waiting(client: Redis, shards: Shards) -> None:
-    """What workers wait with, outside of the scripts: for a marker, and for cancels."""
+    """What workers wait with, outside of the scripts: for a marker, and for messages."""
     await _run("BZPOPMIN", client.bzpopmin([shards.keys[0].selftest("marker")], timeout=0.01))
     async with client.pubsub() as pubsub:
-        await _run("SUBSCRIBE", pubsub.subscribe(cancel_channel(shards.prefix)))
+        await _run("SUBSCRIBE", pubsub.subscribe(*channels(shards.prefix)))
         await _run("SUBSCRIBE", pubsub.get_message(timeout=1.0))
 
 

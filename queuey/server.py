@@ -37,6 +37,7 @@ from queuey.selfcheck import StoreReport, check_store
 from queuey.settings import Settings
 from queuey.shards import Shards
 from queuey.stopping import StopSignals, done_before, end_tasks
+from queuey.waiters import Waiters
 from queuey.waking import BLOCK_SECONDS, Waker, wake_groups
 from queuey.worker import Worker
 
@@ -95,6 +96,7 @@ class Server:
         self._worker: Worker | None = None
         self._listener: Listener | None = None
         self._producer: Producer | None = None
+        self._waiters: Waiters | None = None
 
     async def run(self) -> int:
         """Start, serve until a signal comes or a part fails, drain, stop. Returns the exit code."""
@@ -137,7 +139,11 @@ class Server:
         self._start_heartbeat(broker)
         self._health = Health(api_broker, report.durability)
         if bound is not None:
-            app = create_app(settings, api_broker, producer, credentials, self._health, self._max_attempts_of)
+            self._waiters = Waiters(api_broker, settings.waiters)
+            self._spawn("waiters", self._waiters.run())
+            app = create_app(
+                settings, api_broker, producer, credentials, self._health, self._max_attempts_of, self._waiters
+            )
             self._listener = Listener(app, bound, within_files(_connection_limits(settings)))
             self._background.add(await self._listener.start())
         facts: dict[str, object] = {
@@ -301,9 +307,13 @@ class Server:
     # --- stop -----------------------------------------------------------------------------------------------------
 
     async def _drain(self) -> None:
-        """readyz red first, so that a balancer sends nothing more; then the jobs. HTTP answers until they are done."""
+        """readyz red first, so that a balancer sends nothing more; then the jobs. HTTP answers until they are done.
+
+        Who waits for a job is answered at once, with what it is by now."""
         if self._health is not None:
             self._health.draining = True
+        if self._waiters is not None:
+            self._waiters.close()
         running = len(self._worker.running) if self._worker else 0
         logger.info("draining", running=running, timeout=self._settings.drain_timeout)
         if self._listener is not None and self._signals.port_first:

@@ -287,6 +287,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         count(LIMITS, "The most open HTTP connections. A further one takes the place of one that waits.", 10, 100_000),
     ] = 5000
+    waiters: Annotated[
+        int,
+        count(LIMITS, "The most requests that wait for jobs at a time; a further one gets 429.", 1, 1_000_000),
+    ] = 10_000
 
     retention: Annotated[
         float, duration(KEEPING, "How long a job that succeeded or was cancelled is kept.", 1, YEAR)

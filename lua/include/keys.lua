@@ -17,3 +17,6 @@ local queues_key, workers_key, meta_key = base .. 'queues', base .. 'workers', b
 local stats_key = base .. 'stats'
 local function stats_minute_key(minute) return base .. 'stats:' .. minute end
 local function selftest_key(type) return base .. 'selftest:' .. type end
+
+-- finished_channel(): where the ends of watched jobs are published; as in queuey/keys.py, outside of every shard.
+local function finished_channel() return string.match(base, '^(.*):{%d+}:$') .. ':finished' end

@@ -18,9 +18,16 @@ local function free_dedupe(id, fields)
   if fields and fields.k and redis.call('GET', dedupe_key(fields.k)) == id then del(dedupe_key(fields.k)) end
 end
 
+-- tell_watchers(id, state): who waits for the end is told, once.
+local function tell_watchers(id, state)
+  if state.v then publish_end(id) end
+  state.v = nil
+end
+
 -- finish(now, id, state, status): into `done`, where the score is the time at which the record may go.
 local function finish(now, id, state, status)
   state.s, state.f, state.z = status, now, nil
+  tell_watchers(id, state)
   local bytes = save(id, state)
   zadd(done_key(queue_of(state)), now + retention_of(state), id)
   hincr(queue_key(queue_of(state)), 'done_bytes', bytes)
@@ -36,6 +43,7 @@ end
 -- bury(now, id, state): into the dead-letter queue; frees the dedupe key.
 local function bury(now, id, state)
   state.s, state.f = 'd', now
+  tell_watchers(id, state)
   local bytes = save(id, state)
   zadd(dead_key(queue_of(state)), now, id)
   hincr(queue_key(queue_of(state)), 'dead_bytes', bytes)

@@ -1,7 +1,7 @@
 -- plan: the writes of a script, gathered while it still reads and checks, and done by commit() at its end.
 -- An abort does not roll back, so nothing is written before everything has been checked.
 -- A variadic command gets at most 4,000 arguments, and is left out when there is nothing to write.
-local plan = {set = {}, zrem = {}, zadd = {}, rpush = {}, lpush = {}, hincr = {}, del = {}, wake = {}}
+local plan = {set = {}, zrem = {}, zadd = {}, rpush = {}, lpush = {}, hincr = {}, del = {}, wake = {}, ended = {}}
 
 local function plan_list(group, key)
   local list = group[key]
@@ -44,6 +44,9 @@ local function del(key) plan.del[#plan.del + 1] = key end
 -- wake(queue): puts the marker that wakes one idle replica; many jobs, one marker.
 local function wake(queue) plan.wake[queue] = true end
 
+-- publish_end(id): tells those who wait for this job; see watch.
+local function publish_end(id) plan.ended[#plan.ended + 1] = id end
+
 -- count(now, name, by): the shard's counters, in all and by the minute (kept for two hours).
 local function count(now, name, by)
   if by == 0 then return end
@@ -76,4 +79,5 @@ local function commit()
     redis.call('DEL', unpack(plan.del, first, math.min(first + 3999, #plan.del)))
   end
   for queue in pairs(plan.wake) do redis.call('ZADD', wake_key(queue), 0, 'm') end
+  for _, id in ipairs(plan.ended) do redis.call('PUBLISH', finished_channel(), id) end
 end

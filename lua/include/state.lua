@@ -6,6 +6,7 @@
 --   h the random part of the token while running     p the previous token  o its outcome:
 --     s succeeded, r retried, d dead, c cancelled, l released, x crashed (the lease lapsed)
 --   w worker  b last claimed at  f finished at  r ready since or due at  z=1 flagged for cancel  y the last replay
+--   v=1 somebody waits for its end, which is published then
 -- A letter that is not known here is kept.
 local ERRORS_KEPT, MAX_CRASHES = 10, 3
 

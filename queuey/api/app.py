@@ -20,6 +20,7 @@ from queuey.health import Health
 from queuey.producer import Producer
 from queuey.settings import Settings
 from queuey.submission import Submission
+from queuey.waiters import Waiters
 
 
 class Api:
@@ -48,11 +49,12 @@ def create_app(
     credentials: Credentials,
     health: Health,
     max_attempts_of: Callable[[str], int | None],
+    waiters: Waiters,
 ) -> Api:
     """The whole API. `max_attempts_of` gives what the registration of a job type says, or None."""
     gate = Gate(credentials)
     submission = Submission(settings, max_attempts_of)
-    jobs = JobRoutes(broker, settings.request_deadline)
+    jobs = JobRoutes(broker, waiters, settings.request_deadline)
     queues = QueueRoutes(broker, producer, settings.request_deadline)
     ops = OpsRoutes(health)
     batch = SubmitBatch(submission, producer, body_limit=settings.body_limit, batch_limit=settings.batch_limit)

@@ -21,5 +21,16 @@ def whole_number(request: Request, name: str, *, least: int, most: int, default:
     return int(text)
 
 
+def one_of(request: Request, name: str) -> str | None:
+    """The one parameter that the route takes, as it came; None: not given. Raises Invalid."""
+    for given in request.query_params:
+        if given != name:
+            raise _invalid(given[:64], f"is no known parameter; there is {name}")
+    values = request.query_params.getlist(name)
+    if len(values) > 1:
+        raise _invalid(name, "may be given once")
+    return values[0] if values else None
+
+
 def _invalid(parameter: str, detail: str) -> Invalid:
     return Invalid(f"{parameter} {detail}.", [ParameterFault(parameter, detail)])

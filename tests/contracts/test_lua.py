@@ -114,6 +114,7 @@ STATUS_WORDS = {
     "release": {"ok", "lost"},
     "cancel": {"cancelled", "cancelling", "finished", "missing"},
     "reap": {"retry", "dead", "cancelled", "orphan"},
+    "watch": {"waiting", "finished", "missing"},
     "replay": {"ok", "duplicate", "missing"},
     "restore": {"ok", "there", "too_many_queues", "past"},
     "pause": {"ok", "too_many_queues"},

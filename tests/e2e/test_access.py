@@ -28,7 +28,7 @@ WRONG_KEYS = ("", "dev", "canary-wrong-key", ADMIN.upper(), ADMIN[:-1], "canary\
 
 NOTHING = cast(Any, None)
 ROUTES = create_app(
-    Settings(data_dir=Path("/unused")), NOTHING, NOTHING, Credentials(ADMIN), NOTHING, NOTHING
+    Settings(data_dir=Path("/unused")), NOTHING, NOTHING, Credentials(ADMIN), NOTHING, NOTHING, NOTHING
 ).endpoints
 GUARDED = [route for route in ROUTES if route.needs is not None]
 BODIES: dict[str, Any] = {

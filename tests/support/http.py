@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +17,8 @@ from queuey.credentials import ApiKey, Credentials, parse_grant
 from queuey.health import Health
 from queuey.producer import Producer
 from queuey.settings import Settings
+from queuey.stopping import end_tasks
+from queuey.waiters import Waiters
 
 HOST: Final = "127.0.0.1:8000"
 
@@ -27,8 +30,11 @@ class ApiRig:
         self.broker = broker
         self.producer = Producer(broker, patience=settings.request_deadline)
         self.health = Health(broker, "verified")
+        self.waiters = Waiters(broker, settings.waiters)
         max_attempts_of: Callable[[str], int | None] = {"patient": 9}.get
-        self.app: Api = create_app(settings, broker, self.producer, credentials, self.health, max_attempts_of)
+        self.app: Api = create_app(
+            settings, broker, self.producer, credentials, self.health, max_attempts_of, self.waiters
+        )
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url=f"http://{HOST}")
 
     async def submit(self, **fields: Any) -> str:
@@ -47,8 +53,10 @@ class ApiRig:
 async def api_over(broker: Broker, credentials: Credentials | None = None, **settings: Any) -> AsyncIterator[ApiRig]:
     """An API whose keys are `credentials`, by default none, so that everything but admin is open."""
     rig = ApiRig(broker, credentials or Credentials(), Settings(data_dir=Path("/unused"), **settings))
+    listening = asyncio.create_task(rig.waiters.run())
     async with rig.http:
         yield rig
+    await end_tasks([listening])
     await rig.producer.drain()
 
 

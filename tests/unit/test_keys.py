@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis.crc import key_slot
 
-from queuey.keys import ShardKeys, cancel_channel, scan_names
+from queuey.keys import ShardKeys, cancel_channel, channels, finished_channel, scan_names
 
 NAMES = {
     "job": (("ID",), "job:ID"),
@@ -59,8 +59,10 @@ def test_all_keys_of_a_shard_are_in_one_slot(shard: int) -> None:
     assert slots == {key_slot(str(shard).encode())}
 
 
-def test_the_channel_is_one_for_all_shards() -> None:
+def test_a_channel_is_one_for_all_shards() -> None:
+    assert channels("mine") == ("mine:cancel", "mine:finished")
     assert cancel_channel() == "queuey:cancel"
+    assert finished_channel() == "queuey:finished"
     assert cancel_channel("mine") == "mine:cancel"
 
 
