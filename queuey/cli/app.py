@@ -24,10 +24,17 @@ SERVE_HELP: Final = (
     "DURATION is a number of seconds, or 500ms, 30s, 5m, 24h, 7d. SIZE is a number of bytes, or 256kB, 1MB, 4GB "
     "(powers of 1,000), or 256KiB, 1MiB, 4GiB (powers of 1,024)."
 )
+COMPLETION_HELP: Final = (
+    "Print the script by which a shell completes commands and flags.\n\n"
+    "bash: queuey completion bash > ~/.local/share/bash-completion/completions/queuey\n\n"
+    "zsh: queuey completion zsh > _queuey, in a folder of $fpath\n\n"
+    "fish: queuey completion fish > ~/.config/fish/completions/queuey.fish"
+)
 
 COMMANDS: Final = (
     ("serve", "queuey.cli.serve:serve", SERVE_HELP),
     ("key", "queuey.cli.keys:app", "Make API keys."),
+    ("completion", "queuey.cli.completion:completion", COMPLETION_HELP),
 )
 """The name of each command or group of commands, where its function or App is, and its help."""
 

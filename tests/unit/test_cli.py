@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 import types
@@ -201,6 +202,36 @@ def test_help_goes_to_stdout(arguments: list[str], capsys: pytest.CaptureFixture
     captured = capsys.readouterr()
     assert captured.out.startswith("Usage: queuey")
     assert captured.err == ""
+
+
+def completed_by_bash(script: str, *words: str) -> set[str]:
+    """What bash offers in place of the last word."""
+    line = f"COMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}"
+    ask = f'{script}\n{line}\n_queuey\nprintf "%s\\n" "${{COMPREPLY[@]}}"'
+    done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, timeout=30, check=True)
+    return set(done.stdout.split())
+
+
+def test_completion_completes_commands_and_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    assert {"serve", "key", "completion"} <= completed_by_bash(script, "queuey", "")
+    assert "new" in completed_by_bash(script, "queuey", "key", "")
+    offered = completed_by_bash(script, "queuey", "serve", "--d")
+    assert {"--data-dir", "--drain-timeout"} <= offered
+    assert "--port" not in offered
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish", "powershell"])
+def test_completion_is_for_other_shells_too(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert "queuey" in script
+    assert "drain-timeout" in script
+
+
+def test_an_unknown_shell_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "csh" in failure(capsys, ["completion", "csh"])
 
 
 def test_it_runs_as_a_module() -> None:

@@ -1,0 +1,132 @@
+"""What commands print: tables for people, JSON for programs.
+
+    table   columns, or a line for each field; fitted to a terminal, whole where stdout is none
+    json    one document, indented
+    jsonl   one document a line, as it comes
+
+Values come from jobs that anybody may have submitted, so in a table nothing can send the terminal a control sequence.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, TextIO
+
+import msgspec
+from msgspec import UNSET, Raw, Struct
+
+Format = Literal["table", "json", "jsonl"]
+
+STYLES: Final = {
+    "succeeded": "green",
+    "running": "cyan",
+    "scheduled": "blue",
+    "dead_letter": "red",
+    "cancelled": "yellow",
+    "paused": "yellow",
+}
+_GAP: Final = "  "
+_MAX_CELL: Final = 200
+_ENDLESS: Final = 1_000_000
+
+
+def show(item: Struct, form: Format) -> None:
+    """Print one thing: as a table, a line for each field that says something."""
+    if form == "table":
+        _print_fields(item)
+    elif form == "json":
+        write(msgspec.json.format(msgspec.json.encode(item), indent=2))
+    else:
+        write(msgspec.json.encode(item))
+
+
+def show_all(items: Sequence[Struct], columns: Sequence[str], form: Format) -> None:
+    """Print several things: as a table, these fields of each. Without any, only the column's names."""
+    if form == "table":
+        _print_table(items, columns)
+    elif form == "json":
+        write(msgspec.json.format(msgspec.json.encode(items), indent=2))
+    else:
+        for item in items:
+            write(msgspec.json.encode(item))
+
+
+def write(document: bytes) -> None:
+    """A line of stdout."""
+    sys.stdout.write(document.decode() + "\n")
+
+
+def text(value: Any) -> str:
+    """A value as one line of a table: times to the second, JSON as it came, nothing as `-`."""
+    if value is None or value is UNSET:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    if isinstance(value, float):
+        return f"{value:.3f}".rstrip("0").rstrip(".")
+    if isinstance(value, (list, tuple)) and all(isinstance(part, str) for part in value):
+        return printable(", ".join(value)) or "-"
+    return printable((bytes(value) if isinstance(value, Raw) else msgspec.json.encode(value)).decode())
+
+
+def printable(value: str) -> str:
+    """The same, with what a terminal would obey, or show as a line of its own, written as an escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in value)
+
+
+def table(items: Iterable[Struct], columns: Sequence[str], width: int) -> Any:
+    """A rich Table of these fields of each item. Where `width` is too small for all, the last column gives way."""
+    from rich.table import Table  # late: not every command draws one
+    from rich.text import Text
+
+    titles = [column.upper().replace("_", " ") for column in columns]
+    rows = [[_cut(text(getattr(item, column)), _MAX_CELL) for column in columns] for item in items]
+    taken = sum(max(len(row[at]) for row in [titles, *rows]) + len(_GAP) for at in range(len(columns) - 1))
+    room = max(width - taken, len(titles[-1]))
+    drawn = Table(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), header_style="bold")
+    for title in titles:
+        drawn.add_column(title, no_wrap=True, overflow="ellipsis")
+    for *first, last in rows:
+        cells = [*first, _cut(last, room)]
+        drawn.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in cells))
+    return drawn
+
+
+def console(stream: TextIO) -> Any:
+    """A rich Console: as wide as the terminal, and without end where there is none."""
+    from rich.console import Console
+
+    width = None if stream.isatty() else _ENDLESS
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+
+def _print_table(items: Iterable[Struct], columns: Sequence[str]) -> None:
+    screen = console(sys.stdout)
+    screen.print(table(items, columns, screen.width))
+
+
+def _print_fields(item: Struct) -> None:
+    from rich.text import Text
+
+    fields = [(name, getattr(item, name)) for name in item.__struct_fields__]
+    told = [(name, value) for name, value in fields if value is not None and value is not UNSET and value != []]
+    width = max((len(name) for name, _ in told), default=0)
+    screen = console(sys.stdout)
+    for name, value in told:
+        if isinstance(value, list) and not all(isinstance(part, str) for part in value):
+            for part in value:
+                screen.print(Text(f"{name:{width}}  {text(part)}"), soft_wrap=True)
+        else:
+            shown = text(value)
+            screen.print(Text(f"{name:{width}}  ").append(shown, STYLES.get(shown, "")), soft_wrap=True)
+
+
+def _cut(cell: str, room: int) -> str:
+    """Long errors would push the other columns out of sight; `get` shows them whole."""
+    return cell if len(cell) <= room else cell[: room - 1] + "…"
