@@ -65,8 +65,7 @@ class Waiters:
         """
         if self._closed:
             return
-        if self._count >= self._limit:
-            raise Full("Too many requests wait at this server. Ask without waiting, or later.")
+        self.check_room()
         woken = self._enter(job_id)
         try:
             with suppress(TimeoutError):
@@ -74,6 +73,11 @@ class Waiters:
                     await woken
         finally:
             self._leave(job_id, woken)
+
+    def check_room(self) -> None:
+        """Raises Full when as many wait as may."""
+        if self._count >= self._limit:
+            raise Full("Too many requests wait at this server. Ask without waiting, or later.")
 
     def _enter(self, job_id: str) -> asyncio.Future[None]:
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -14,6 +14,7 @@ from queuey.api.jobs import JobRoutes
 from queuey.api.ops import OpsRoutes
 from queuey.api.queues import QueueRoutes
 from queuey.api.submit import SubmitJob
+from queuey.api.waiting import Awaited
 from queuey.broker import Broker
 from queuey.credentials import Credentials
 from queuey.health import Health
@@ -54,13 +55,14 @@ def create_app(
     """The whole API. `max_attempts_of` gives what the registration of a job type says, or None."""
     gate = Gate(credentials)
     submission = Submission(settings, max_attempts_of)
+    awaited = Awaited(broker, waiters, settings.request_deadline)
     jobs = JobRoutes(broker, waiters, settings.request_deadline)
     queues = QueueRoutes(broker, producer, settings.request_deadline)
     ops = OpsRoutes(health)
     batch = SubmitBatch(submission, producer, body_limit=settings.body_limit, batch_limit=settings.batch_limit)
     return Api(
         [
-            SubmitJob(gate, submission, producer, settings.body_limit),
+            SubmitJob(gate, submission, producer, awaited, settings.body_limit),
             Guarded("POST", "/v1/jobs/batch", "submit", gate, batch),
             Guarded("GET", "/v1/jobs/{id}", "read", gate, jobs.show),
             Guarded("POST", "/v1/jobs/{id}/cancel", "submit", gate, jobs.cancel),

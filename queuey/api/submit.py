@@ -12,6 +12,7 @@ from queuey import log
 from queuey.api.auth import Gate, require
 from queuey.api.body import JSON, ClientGone, media_type, read_body
 from queuey.api.problems import problem_response
+from queuey.api.waiting import Awaited
 from queuey.producer import Producer
 from queuey.submission import Submission
 
@@ -23,14 +24,18 @@ _LENGTH: Final = {
 
 
 class SubmitJob:
-    """Takes one job into the store, or answers with the job that holds its dedupe key."""
+    """Takes one job into the store, or answers with the job that holds its dedupe key. Who wants to wait for its end is
+    answered with the whole job."""
 
     method = "POST"
     path = "/v1/jobs"
     needs = "submit"
 
-    def __init__(self, gate: Gate, submission: Submission, producer: Producer, body_limit: int) -> None:
+    def __init__(
+        self, gate: Gate, submission: Submission, producer: Producer, awaited: Awaited, body_limit: int
+    ) -> None:
         self._gate = gate
+        self._awaited = awaited
         self._submission = submission
         self._producer = producer
         self._body_limit = body_limit
@@ -43,8 +48,12 @@ class SubmitJob:
             media_type(headers, JSON)
             request = self._submission.parse(await read_body(headers, receive, self._body_limit))
             require(caller, "submit", request.queue)
+            wait = None
+            if scope["query_string"] or b"prefer" in headers:
+                wait = self._awaited.wanted(scope, headers, caller, request.queue)
             job = self._submission.new_job(request, time.time_ns() // 1_000_000)
             outcome = await self._producer.enqueue(job)
+            whole = None if wait is None else await self._awaited.reply(outcome, wait, caller, receive)
         except ClientGone:
             return
         except Exception as error:
@@ -52,6 +61,9 @@ class SubmitJob:
             return
         if log.debug_enabled():
             _log.debug("job_enqueued", type=request.type, queue=request.queue, **msgspec.structs.asdict(outcome))
+        if whole is not None:
+            await whole(scope, receive, send)
+            return
         job_id = outcome.job_id.encode("ascii")
         await send(
             {

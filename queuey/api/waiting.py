@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
-from starlette.types import Receive
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope
 
-from queuey.api.body import ClientGone
-from queuey.errors import Invalid, ParameterFault
-from queuey.models import Status
+from queuey import jobs
+from queuey.api.auth import require
+from queuey.api.body import ClientGone, Headers
+from queuey.api.endpoints import reply
+from queuey.api.query import one_of
+from queuey.broker import Broker
+from queuey.credentials import Principal
+from queuey.errors import Forbidden, Full, Invalid, OutcomeUnknown, ParameterFault, StoreUnavailable
+from queuey.models import EnqueueReply, Job, Status
+from queuey.patience import Patience
 from queuey.waiters import Waiters
 
 MAX_WAIT: Final = 60
@@ -35,7 +44,7 @@ class Wait:
         return {"Preference-Applied": self.applied} if self.applied else {}
 
 
-def wanted_wait(parameter: str | None, headers: Mapping[bytes, bytes]) -> Wait | None:
+def wanted_wait(parameter: str | None, headers: Headers) -> Wait | None:
     """What the request asks for; the parameter goes before the header. None: no wait. Raises Invalid."""
     if parameter is not None:
         return Wait(_seconds(parameter, "wait"))
@@ -52,6 +61,51 @@ def _seconds(text: str, name: str) -> float:
         detail = f"must be a number of seconds from 0 to {MAX_WAIT}"
         raise Invalid(f"{name} {detail}.", [ParameterFault(name, detail)])
     return float(text)
+
+
+class Awaited:
+    """Answers to submissions that wait. `patience`: seconds for which the store is asked again."""
+
+    def __init__(self, broker: Broker, waiters: Waiters, patience: float) -> None:
+        self._broker = broker
+        self._waiters = waiters
+        self._patience = patience
+
+    def wanted(self, scope: Scope, headers: Headers, caller: Principal, queue: str) -> Wait | None:
+        """What a request to take a job into this queue asks for. None: no wait.
+
+        Raises Invalid; Forbidden, since the answer tells what only readers may see; and Full when too many wait
+        already: the job is better not taken then.
+        """
+        wait = wanted_wait(one_of(Request(scope), "wait"), headers)
+        if wait is not None:
+            require(caller, "read", queue)
+            if wait.seconds:
+                self._waiters.check_room()
+        return wait
+
+    async def reply(self, taken: EnqueueReply, wait: Wait, caller: Principal, receive: Receive) -> Response:
+        """The whole job: at its end, or as it is after the wait.
+
+        Raises Forbidden when it is one that holds the dedupe key, in a queue that the caller may not read;
+        OutcomeUnknown, since the job has been taken, when it cannot be read; and ClientGone.
+        """
+        job_id = taken.job_id
+        ended = taken.deduplicated and (await self._read(job_id, caller)).status in FINAL
+        if wait.seconds and not ended:
+            with suppress(Full):  # others came between: it is answered without a wait
+                await wait_for_end(self._waiters, job_id, wait.seconds, receive)
+        job = await self._read(job_id, caller)
+        return reply(job, headers=wait.headers | {"Location": f"/v1/jobs/{job.id}"})
+
+    async def _read(self, job_id: str, caller: Principal) -> Job:
+        try:
+            job = await jobs.find(self._broker, job_id, Patience(self._patience))
+        except StoreUnavailable as error:
+            raise OutcomeUnknown(error.message, [job_id]) from error
+        if not caller.allows("read", job.queue):
+            raise Forbidden("The API key lacks the scope read over the queue of the job that holds this dedupe key.")
+        return job
 
 
 async def wait_for_end(waiters: Waiters, job_id: str, seconds: float, receive: Receive) -> None:
