@@ -79,6 +79,25 @@ class Listed(Struct, array_like=True):
     queue: str
 
 
+class Paged(Struct, array_like=True):
+    """One job of a page: where it stands, and how many bytes it takes. `place`: a number of the list, from 1."""
+
+    place: int
+    offset: int
+    score: int
+    id: str
+    bytes: int
+
+
+class Page(Struct, array_like=True):
+    """`last`: place, offset, score and id of the last entry that was looked at. `ended`: nothing is left."""
+
+    jobs: list[Paged]
+    looked: int
+    last: tuple[int, int, int, str]
+    ended: bool
+
+
 class QueueRow(Struct, array_like=True):
     """One queue on one shard: how many jobs are in each place. `paused` is the reason, '' when it is not."""
 
@@ -168,6 +187,7 @@ _promoted = msgspec.msgpack.Decoder(Promoted).decode
 _trimmed = msgspec.msgpack.Decoder(Trimmed).decode
 _stored = msgspec.msgpack.Decoder(list[StoredJob]).decode
 _listed = msgspec.msgpack.Decoder(list[Listed]).decode
+_page = msgspec.msgpack.Decoder(Page).decode
 _stats = msgspec.msgpack.Decoder(Stats).decode
 _about = msgspec.msgpack.Decoder(About).decode
 _dumped = msgspec.msgpack.Decoder(Dumped).decode
@@ -339,6 +359,24 @@ class Broker:
     ) -> list[Listed]:
         """Ids in one place, first to last; `queue` '' means all queues, for running, dead and finished."""
         return _listed(await self._call(shard, "list", place, queue, lane, start, count))
+
+    async def page(
+        self,
+        shard: int,
+        places: Sequence[tuple[Place, str, str]],
+        *,
+        after: tuple[int, int, str] = (0, 0, ""),
+        type: str = "",
+        status: str = "",
+        count: int = 50,
+        look: int = 1000,
+    ) -> Page:
+        """Jobs of the places (place, queue, lane), one after the other.
+
+        `after`: offset, score and id in the first place, of the entry that the page before ended with. `status`: a
+        letter of the state. Looks at `look` entries and places at most.
+        """
+        return _page(await self._call(shard, "page", places, after, type, status, count, look))
 
     async def stats(self, shard: int, minutes: int = 0, *, now: int = 0) -> Stats:
         """How much is where on one shard, and its counters."""

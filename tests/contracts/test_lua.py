@@ -23,7 +23,7 @@ BY_BROKER = sorted(TEXTS.keys() - {"selftest"})
 """`selftest` is called by queuey.selfcheck, before there is a Broker."""
 
 KEYS_LINE = "KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created\n"
-READ_ONLY = {"about", "dump", "get", "list", "stats"}
+READ_ONLY = {"about", "dump", "get", "list", "page", "stats"}
 TAKES_MEMORY = {"enqueue", "replay", "restore"}
 WRITES = {
     *("MSET", "SET", "DEL", "EXPIRE", "RPUSH", "LPUSH", "LPOP", "SADD", "SREM", "HSET", "HSETNX", "HINCRBY", "HDEL"),
