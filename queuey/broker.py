@@ -293,6 +293,14 @@ class Broker:
         """Per job `ok`, `duplicate` or `missing`."""
         return _words(await self._call(shard, "replay", now, replay_id, job_ids))
 
+    async def hasten(self, shard: int, request_id: str, job_ids: Sequence[str], *, now: int = 0) -> list[str]:
+        """Scheduled jobs are due now. Per job `ok`, `not_scheduled` or `missing`."""
+        return _words(await self._call(shard, "hasten", now, request_id, job_ids))
+
+    async def delete(self, shard: int, job_ids: Sequence[str], *, now: int = 0) -> list[str]:
+        """Finished jobs are gone. Per job `ok`, `unfinished` or `missing`."""
+        return _words(await self._call(shard, "delete", now, job_ids))
+
     # --- maintenance -------------------------------------------------------------------------------------------
 
     async def reap(self, shard: int, limit: int, delays_ms: Sequence[int], *, now: int = 0) -> Reaped:

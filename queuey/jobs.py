@@ -1,11 +1,11 @@
-"""Looking at one job, and cancelling it."""
+"""Looking at one job, cancelling it, having it run again or at once, and deleting it."""
 
 from __future__ import annotations
 
 from queuey import ids
 from queuey.broker import Broker
 from queuey.errors import NotFound, StoreUnavailable, WrongState
-from queuey.models import CancelReply, Job
+from queuey.models import CancelReply, Job, RetryReply
 from queuey.patience import Patience, outcome
 from queuey.records import to_job
 
@@ -42,3 +42,39 @@ async def cancel(broker: Broker, job_id: str, patience: Patience) -> CancelReply
     if word == "finished":
         raise WrongState("The job has finished and cannot be cancelled.")
     raise unknown_job(job_id)
+
+
+async def retry(broker: Broker, job: Job, patience: Patience) -> RetryReply:
+    """A new run for a dead job; a scheduled one is due now. Safe to send again within the patience.
+
+    Raises NotFound, WrongState for any other job and when another one holds the dedupe key by now, Full,
+    StoreUnavailable or OutcomeUnknown.
+    """
+    if job.status not in ("dead_letter", "scheduled"):
+        raise _no_retry(job.status)
+    move = broker.replay if job.status == "dead_letter" else broker.hasten
+    shard, request_id = broker.shards.of_job(job.id), ids.short_random()
+    try:
+        word = (await patience.call(lambda: move(shard, request_id, [job.id])))[0]
+    except StoreUnavailable as error:
+        raise outcome(error, [job.id]) from error
+    if word == "ok":
+        return RetryReply(job.id)
+    if word == "duplicate":
+        raise WrongState("Another job holds the dedupe key of this one; cancel that one first, or wait for it.")
+    raise _no_retry("in another state by now")
+
+
+def _no_retry(status: str) -> WrongState:
+    return WrongState(f"The job is {status}; a job can be retried while it is dead_letter or scheduled.")
+
+
+async def delete(broker: Broker, job: Job, patience: Patience) -> None:
+    """A finished job is gone, and its dedupe key is free. Raises WrongState, StoreUnavailable or OutcomeUnknown."""
+    shard = broker.shards.of_job(job.id)
+    try:
+        word = (await patience.call(lambda: broker.delete(shard, [job.id])))[0]
+    except StoreUnavailable as error:
+        raise outcome(error, [job.id]) from error
+    if word == "unfinished":
+        raise WrongState(f"The job is {job.status}; only a finished job can be deleted. Cancel it first.")

@@ -24,6 +24,7 @@ MaxAttempts = Annotated[int, Meta(ge=1, le=1000)]
 Timeout = Annotated[float, Meta(gt=0, le=24 * 3600)]
 
 PRIORITIES: Final[tuple[Priority, ...]] = ("high", "default", "low")
+STATUSES: Final[tuple[Status, ...]] = ("queued", "scheduled", "running", "succeeded", "dead_letter", "cancelled")
 
 
 class Backoff(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -100,11 +101,25 @@ class Job(Struct):
     worker: str | None = None
 
 
+class JobPage(Struct):
+    """The answer to `GET /v1/jobs`. `next`: the cursor of the next page; None when this is the last."""
+
+    jobs: list[Job]
+    next: str | None
+
+
 class CancelReply(Struct):
     """The answer to a cancel: `cancelled` is final; `cancelling` means that its worker has been told."""
 
     job_id: str
     status: Literal["cancelled", "cancelling"]
+
+
+class RetryReply(Struct):
+    """The answer to a retry: the job waits for a worker."""
+
+    job_id: str
+    status: Literal["queued"] = "queued"
 
 
 class QueueMetrics(Struct):

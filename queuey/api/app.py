@@ -56,16 +56,19 @@ def create_app(
     gate = Gate(credentials)
     submission = Submission(settings, max_attempts_of)
     awaited = Awaited(broker, waiters, settings.request_deadline)
-    jobs = JobRoutes(broker, waiters, settings.request_deadline)
+    jobs = JobRoutes(broker, producer, waiters, settings.request_deadline)
     queues = QueueRoutes(broker, producer, settings.request_deadline)
     ops = OpsRoutes(health)
     batch = SubmitBatch(submission, producer, body_limit=settings.body_limit, batch_limit=settings.batch_limit)
     return Api(
         [
             SubmitJob(gate, submission, producer, awaited, settings.body_limit),
+            Guarded("GET", "/v1/jobs", "read", gate, jobs.list),
             Guarded("POST", "/v1/jobs/batch", "submit", gate, batch),
             Guarded("GET", "/v1/jobs/{id}", "read", gate, jobs.show),
             Guarded("POST", "/v1/jobs/{id}/cancel", "submit", gate, jobs.cancel),
+            Guarded("POST", "/v1/jobs/{id}/retry", "submit", gate, jobs.retry),
+            Guarded("DELETE", "/v1/jobs/{id}", "admin", gate, jobs.delete),
             Guarded("GET", "/v1/queues/metrics", "read", gate, queues.metrics),
             Guarded("POST", "/v1/replay-dlq", "admin", gate, queues.replay),
             Guarded("GET", "/healthz", None, gate, ops.healthz),

@@ -1,23 +1,31 @@
-"""GET /v1/jobs/{id} and POST /v1/jobs/{id}/cancel.
+"""The routes of jobs that are there already: list, show, cancel, retry, delete.
 
 A job in a queue that the caller has no grant for is answered as one that does not exist.
 """
 
 from __future__ import annotations
 
+from typing import Final
+from urllib.parse import urlencode
+
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from queuey import jobs, log
 from queuey.api.body import read_headers
 from queuey.api.endpoints import reply
-from queuey.api.query import one_of
+from queuey.api.query import Parameters, one_of
 from queuey.api.waiting import FINAL, wait_for_end, wanted_wait
 from queuey.broker import Broker
 from queuey.credentials import Principal
-from queuey.models import Job
+from queuey.listing import MAX_PAGE, Wanted, list_jobs
+from queuey.models import STATUSES, Job
 from queuey.patience import Patience
+from queuey.producer import Producer, no_room
 from queuey.waiters import Waiters
+
+DEFAULT_PAGE: Final = 50
 
 _log = log.get(__name__)
 
@@ -25,8 +33,9 @@ _log = log.get(__name__)
 class JobRoutes:
     """`patience`: seconds for which the store is asked again."""
 
-    def __init__(self, broker: Broker, waiters: Waiters, patience: float) -> None:
+    def __init__(self, broker: Broker, producer: Producer, waiters: Waiters, patience: float) -> None:
         self._broker = broker
+        self._producer = producer
         self._waiters = waiters
         self._patience = patience
 
@@ -42,6 +51,23 @@ class JobRoutes:
             job = await self._find(job_id, caller, "read", Patience(self._patience))
         return reply(job, headers=wait.headers)
 
+    async def list(self, request: Request, caller: Principal) -> Response:
+        """Those of the queues that the caller may read."""
+        parameters = Parameters(request, "queue", "status", "type", "limit", "cursor")
+        wanted = Wanted(parameters.name("queue"), parameters.one_of("status", STATUSES), parameters.name("type"))
+        limit = parameters.whole_number("limit", least=1, most=MAX_PAGE, default=DEFAULT_PAGE)
+
+        def visible(queue: str) -> bool:
+            return caller.allows("read", queue)
+
+        cursor, patience = parameters.text("cursor"), Patience(self._patience)
+        page = await list_jobs(self._broker, wanted, visible, limit, cursor, patience)
+        if page.next is None:
+            return reply(page)
+        query = {**msgspec.structs.asdict(wanted), "limit": limit, "cursor": page.next}
+        link = urlencode({name: value for name, value in query.items() if value is not None})
+        return reply(page, headers={"Link": f'<{request.url.path}?{link}>; rel="next"'})
+
     async def cancel(self, request: Request, caller: Principal) -> Response:
         patience = Patience(self._patience)
         job_id = request.path_params["id"]
@@ -50,6 +76,24 @@ class JobRoutes:
         answer = await jobs.cancel(self._broker, job_id, patience)
         _log.info("job_cancel_requested", job_id=job_id, status=answer.status, by=caller.name)
         return reply(answer)
+
+    async def retry(self, request: Request, caller: Principal) -> Response:
+        Parameters(request)
+        patience = Patience(self._patience)
+        job = await self._find(request.path_params["id"], caller, "submit", patience)
+        if job.status == "dead_letter" and self._producer.full:
+            raise no_room()
+        answer = await jobs.retry(self._broker, job, patience)
+        _log.info("job_retried", job_id=job.id, was=job.status, by=caller.name)
+        return reply(answer)
+
+    async def delete(self, request: Request, caller: Principal) -> Response:
+        Parameters(request)
+        patience = Patience(self._patience)
+        job = await self._find(request.path_params["id"], caller, "admin", patience)
+        await jobs.delete(self._broker, job, patience)
+        _log.info("job_deleted", job_id=job.id, was=job.status, by=caller.name)
+        return Response(status_code=204, headers={"Cache-Control": "no-store"})
 
     async def _find(self, job_id: str, caller: Principal, scope: str, patience: Patience) -> Job:
         job = await jobs.find(self._broker, job_id, patience)

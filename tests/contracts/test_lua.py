@@ -117,6 +117,8 @@ STATUS_WORDS = {
     "watch": {"waiting", "finished", "missing"},
     "replay": {"ok", "duplicate", "missing"},
     "restore": {"ok", "there", "too_many_queues", "past"},
+    "hasten": {"ok", "not_scheduled", "missing"},
+    "delete": {"ok", "unfinished", "missing"},
     "pause": {"ok", "too_many_queues"},
     "resume": {"ok", "not_paused"},
 }

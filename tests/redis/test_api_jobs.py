@@ -19,6 +19,7 @@ pytestmark = [
 ]
 
 JSON = {"content-type": "application/json"}
+DEV = {"x-api-key": "dev"}
 UNKNOWN_ID = ids.new_id("nobody's")
 
 
@@ -266,6 +267,8 @@ async def test_a_bug_is_a_problem_without_details(api: ApiRig, monkeypatch: pyte
 async def test_what_is_no_jobs_id_is_not_found(api: ApiRig, job_id: str) -> None:
     problem(await api.http.get(f"/v1/jobs/{job_id}"), 404, "not-found")
     problem(await api.http.post(f"/v1/jobs/{job_id}/cancel"), 404, "not-found")
+    problem(await api.http.post(f"/v1/jobs/{job_id}/retry"), 404, "not-found")
+    problem(await api.http.delete(f"/v1/jobs/{job_id}", headers=DEV), 404, "not-found")
 
 
 async def test_a_jobs_way_is_seen(rig: Rig, api: ApiRig) -> None:
@@ -302,6 +305,76 @@ async def test_a_job_that_runs_is_told_and_one_that_finished_is_not(rig: Rig, ap
     assert (await api.job(job_id))["result"] == {"a": []}
 
 
+# --- retry and delete ----------------------------------------------------------------------------------------------
+
+
+async def die(rig: Rig, job_id: str) -> None:
+    held = await claim(rig, job_id)
+    error = json.dumps({"attempt": 1, "kind": "error", "message": "no"})
+    assert await rig.broker.fail(rig.broker.shards.of_job(job_id), [(*held, error, 0, True)]) == ["dead"]
+
+
+async def test_a_dead_job_is_run_anew(rig: Rig, api: ApiRig) -> None:
+    job_id = await api.submit()
+    await die(rig, job_id)
+    response = await api.http.post(f"/v1/jobs/{job_id}/retry")
+    assert (response.status_code, response.json()) == (200, {"job_id": job_id, "status": "queued"})
+    again = await api.job(job_id)
+    assert (again["status"], again["attempts"], len(again["errors"])) == ("queued", 0, 1)
+
+
+async def test_a_scheduled_job_is_due_now(rig: Rig, api: ApiRig) -> None:
+    job_id = await api.submit(delay=60)
+    assert (await api.http.post(f"/v1/jobs/{job_id}/retry")).json() == {"job_id": job_id, "status": "queued"}
+    assert (await api.job(job_id))["status"] == "queued"
+    assert (await claim(rig, job_id))[0] == job_id
+
+
+async def test_what_cannot_be_retried_is_told(rig: Rig, api: ApiRig) -> None:
+    job_id = await api.submit()
+    retry = f"/v1/jobs/{job_id}/retry"
+    assert "queued" in problem(await api.http.post(retry), 409, "wrong-state")["detail"]
+    held = await claim(rig, job_id)
+    assert "running" in problem(await api.http.post(retry), 409, "wrong-state")["detail"]
+    await rig.broker.complete(rig.broker.shards.of_job(job_id), [(*held, "")])
+    assert "succeeded" in problem(await api.http.post(retry), 409, "wrong-state")["detail"]
+    found = problem(await api.http.post(f"{retry}?now=1"), 422, "invalid")
+    assert found["errors"][0]["parameter"] == "now"
+
+
+async def test_a_dead_job_whose_key_is_taken_stays_dead(rig: Rig, api: ApiRig) -> None:
+    job_id = await api.submit(dedupe_key="k")
+    await die(rig, job_id)
+    await api.submit(dedupe_key="k")
+    found = problem(await api.http.post(f"/v1/jobs/{job_id}/retry"), 409, "wrong-state")
+    assert "dedupe key" in found["detail"]
+    assert (await api.job(job_id))["status"] == "dead_letter"
+
+
+async def test_no_dead_job_is_run_anew_while_the_store_is_full(rig: Rig, api: ApiRig) -> None:
+    job_id = await api.submit()
+    await die(rig, job_id)
+    scheduled = await api.submit(delay=60)
+    api.producer.set_full(True)
+    problem(await api.http.post(f"/v1/jobs/{job_id}/retry"), 429, "full")
+    assert (await api.http.post(f"/v1/jobs/{scheduled}/retry")).status_code == 200, "it takes no more room"
+
+
+async def test_a_finished_job_is_deleted(rig: Rig, api: ApiRig) -> None:
+    job_id = await api.submit(dedupe_key="k")
+    path = f"/v1/jobs/{job_id}"
+    assert "queued" in problem(await api.http.delete(path, headers=DEV), 409, "wrong-state")["detail"]
+    held = await claim(rig, job_id)
+    assert "running" in problem(await api.http.delete(path, headers=DEV), 409, "wrong-state")["detail"]
+    await rig.broker.complete(rig.broker.shards.of_job(job_id), [(*held, "")])
+    response = await api.http.delete(path, headers=DEV)
+    assert (response.status_code, response.content) == (204, b"")
+    problem(await api.http.get(path), 404, "not-found")
+    problem(await api.http.delete(path, headers=DEV), 404, "not-found")
+    assert await api.submit(dedupe_key="k") != job_id
+    problem(await api.http.delete(path), 401, "unauthorized")
+
+
 # --- routes --------------------------------------------------------------------------------------------------------
 
 
@@ -316,10 +389,10 @@ async def test_other_paths_are_not_found(api: ApiRig, path: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("GET", "/v1/jobs", "POST, OPTIONS"),
-        ("PUT", "/v1/jobs", "POST, OPTIONS"),
+        ("DELETE", "/v1/jobs", "POST, GET, HEAD, OPTIONS"),
+        ("PUT", "/v1/jobs", "POST, GET, HEAD, OPTIONS"),
         ("GET", "/v1/jobs/batch", "POST, OPTIONS"),
-        ("DELETE", f"/v1/jobs/{UNKNOWN_ID}", "GET, HEAD, OPTIONS"),
+        ("POST", f"/v1/jobs/{UNKNOWN_ID}", "GET, DELETE, HEAD, OPTIONS"),
         ("GET", "/v1/replay-dlq", "POST, OPTIONS"),
         ("POST", "/healthz", "GET, HEAD, OPTIONS"),
         ("BREW", "/readyz", "GET, HEAD, OPTIONS"),

@@ -1,0 +1,30 @@
+"""What the tests that go through the table of routes must know of some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+import httpx
+
+from queuey.api.endpoints import Endpoint
+
+OVER_ALL_QUEUES: Final = {"/v1/replay-dlq"}
+"""Routes for which a grant over one queue does not do, whichever queue it is."""
+
+FILTERED: Final = {("GET", "/v1/queues/metrics"): ("queues", "name"), ("GET", "/v1/jobs"): ("jobs", "queue")}
+"""Routes that answer with what the caller may see: the list in their reply, and what has the queue's name there."""
+
+NEEDS_SCHEDULED: Final = {("POST", "/v1/jobs/{id}/retry")}
+NEEDS_CANCELLED: Final = {("DELETE", "/v1/jobs/{id}")}
+"""Routes that are good for a job in such a state alone; the others are for one that is queued."""
+
+
+def is_for(endpoint: Endpoint, routes: Collection[tuple[str, str]]) -> bool:
+    return (endpoint.method, endpoint.path) in routes
+
+
+def seen_queues(endpoint: Endpoint, response: httpx.Response) -> set[str] | None:
+    """The queues in the answer of a route that leaves some out; None for other routes."""
+    place = FILTERED.get((endpoint.method, endpoint.path))
+    return None if place is None else {entry[place[1]] for entry in response.json()[place[0]]}
