@@ -15,6 +15,7 @@ from starlette.responses import Response
 from queuey import jobs, log
 from queuey.api.body import read_headers
 from queuey.api.endpoints import reply
+from queuey.api.etags import reply_unless_known
 from queuey.api.query import Parameters, one_of
 from queuey.api.waiting import FINAL, wait_for_end, wanted_wait
 from queuey.broker import Broker
@@ -45,11 +46,11 @@ class JobRoutes:
         job_id = request.path_params["id"]
         job = await self._find(job_id, caller, "read", Patience(self._patience))
         if wait is None:
-            return reply(job)
+            return reply_unless_known(request, job)
         if wait.seconds and job.status not in FINAL:
             await wait_for_end(self._waiters, job_id, wait.seconds, request.receive)
             job = await self._find(job_id, caller, "read", Patience(self._patience))
-        return reply(job, headers=wait.headers)
+        return reply_unless_known(request, job, wait.headers)
 
     async def list(self, request: Request, caller: Principal) -> Response:
         """Those of the queues that the caller may read."""

@@ -305,6 +305,29 @@ async def test_a_job_that_runs_is_told_and_one_that_finished_is_not(rig: Rig, ap
     assert (await api.job(job_id))["result"] == {"a": []}
 
 
+# --- ETag ----------------------------------------------------------------------------------------------------------
+
+
+async def test_who_has_seen_the_job_as_it_is_gets_304(rig: Rig, api: ApiRig) -> None:
+    path = f"/v1/jobs/{await api.submit()}"
+    first = await api.http.get(path)
+    tag = first.headers["etag"]
+    assert tag.startswith('W/"')
+    for known in (tag, tag.removeprefix("W/"), f'"other", {tag}', "*"):
+        for method in ("GET", "HEAD"):
+            response = await api.http.request(method, path, headers={"if-none-match": known})
+            assert (response.status_code, response.content) == (304, b"")
+            assert response.headers["etag"] == tag
+            assert "content-type" not in response.headers
+    for unknown in ("", '"other"', tag[:-2] + '"', "W/", ","):
+        response = await api.http.get(path, headers={"if-none-match": unknown})
+        assert (response.status_code, response.headers["etag"], response.json()) == (200, tag, first.json())
+    await api.http.post(f"{path}/cancel")
+    changed = await api.http.get(path, headers={"if-none-match": tag})
+    assert (changed.status_code, changed.json()["status"]) == (200, "cancelled")
+    assert changed.headers["etag"] != tag
+
+
 # --- retry and delete ----------------------------------------------------------------------------------------------
 
 
