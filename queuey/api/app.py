@@ -8,11 +8,13 @@ from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from queuey.api.auth import Gate
-from queuey.api.batch import SubmitBatch
+from queuey.api.batch import BATCH, SubmitBatch
 from queuey.api.endpoints import Endpoint, Guarded, Resource, no_route
+from queuey.api.job_docs import CANCEL, DELETE, LIST, RETRY, SHOW
 from queuey.api.jobs import JobRoutes
-from queuey.api.ops import OpsRoutes
-from queuey.api.queues import QueueRoutes
+from queuey.api.openapi import DESCRIPTION, Description
+from queuey.api.ops import HEALTHZ, READYZ, OpsRoutes
+from queuey.api.queues import METRICS, REPLAY, QueueRoutes
 from queuey.api.submit import SubmitJob
 from queuey.api.waiting import Awaited
 from queuey.broker import Broker
@@ -33,14 +35,14 @@ class Api:
         for endpoint in endpoints:
             by_path.setdefault(endpoint.path, []).append(endpoint)
         routes = [Route(path, Resource(group)) for path, group in by_path.items()]
-        self._router = Router(routes, redirect_slashes=False, default=no_route)
+        self.router = Router(routes, redirect_slashes=False, default=no_route)
         self._submit = next(endpoint for endpoint in endpoints if isinstance(endpoint, SubmitJob))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == "/v1/jobs" and scope["method"] == "POST":
             await self._submit(scope, receive, send)
         else:
-            await self._router(scope, receive, send)
+            await self.router(scope, receive, send)
 
 
 def create_app(
@@ -60,18 +62,22 @@ def create_app(
     queues = QueueRoutes(broker, producer, settings.request_deadline)
     ops = OpsRoutes(health)
     batch = SubmitBatch(submission, producer, body_limit=settings.body_limit, batch_limit=settings.batch_limit)
-    return Api(
+    description = Description()
+    api = Api(
         [
             SubmitJob(gate, submission, producer, awaited, settings.body_limit),
-            Guarded("GET", "/v1/jobs", "read", gate, jobs.list),
-            Guarded("POST", "/v1/jobs/batch", "submit", gate, batch),
-            Guarded("GET", "/v1/jobs/{id}", "read", gate, jobs.show),
-            Guarded("POST", "/v1/jobs/{id}/cancel", "submit", gate, jobs.cancel),
-            Guarded("POST", "/v1/jobs/{id}/retry", "submit", gate, jobs.retry),
-            Guarded("DELETE", "/v1/jobs/{id}", "admin", gate, jobs.delete),
-            Guarded("GET", "/v1/queues/metrics", "read", gate, queues.metrics),
-            Guarded("POST", "/v1/replay-dlq", "admin", gate, queues.replay),
-            Guarded("GET", "/healthz", None, gate, ops.healthz),
-            Guarded("GET", "/readyz", None, gate, ops.readyz),
+            Guarded("GET", "/v1/jobs", "read", gate, jobs.list, LIST),
+            Guarded("POST", "/v1/jobs/batch", "submit", gate, batch, BATCH),
+            Guarded("GET", "/v1/jobs/{id}", "read", gate, jobs.show, SHOW),
+            Guarded("POST", "/v1/jobs/{id}/cancel", "submit", gate, jobs.cancel, CANCEL),
+            Guarded("POST", "/v1/jobs/{id}/retry", "submit", gate, jobs.retry, RETRY),
+            Guarded("DELETE", "/v1/jobs/{id}", "admin", gate, jobs.delete, DELETE),
+            Guarded("GET", "/v1/queues/metrics", "read", gate, queues.metrics, METRICS),
+            Guarded("POST", "/v1/replay-dlq", "admin", gate, queues.replay, REPLAY),
+            Guarded("GET", "/healthz", None, gate, ops.healthz, HEALTHZ),
+            Guarded("GET", "/readyz", None, gate, ops.readyz, READYZ),
+            Guarded("GET", "/v1/openapi.json", None, gate, description.show, DESCRIPTION),
         ]
     )
+    description.endpoints = api.endpoints
+    return api

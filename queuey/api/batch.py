@@ -14,16 +14,27 @@ from queuey import log
 from queuey.api.auth import require
 from queuey.api.body import JSON, NDJSON, media_type, read_body, read_headers
 from queuey.api.endpoints import reply
+from queuey.api.operations import Media, Operation
 from queuey.api.problems import problem
 from queuey.credentials import Principal
 from queuey.errors import Full, Malformed, OutcomeUnknown, QueueyError, StoreError, TooLarge
 from queuey.json_checks import check_text, why_not_json
-from queuey.models import BatchItem, BatchReply, EnqueueReply
+from queuey.models import BatchItem, BatchReply, EnqueueReply, JobRequest
 from queuey.producer import Producer
 from queuey.records import NewJob
 from queuey.schema_faults import invalid
 from queuey.submission import Submission
 
+BATCH: Final = Operation(
+    "enqueue_jobs",
+    "Take many jobs, each with an outcome of its own",
+    {200: BatchReply},
+    description="A job that does not fit the schema gets a problem as its outcome, and the others are taken.",
+    body=list[JobRequest],
+    body_also=Media(NDJSON, "One job a line"),
+    example=[{"type": "math.square", "payload": {"n": 7}}, {"type": "text.reverse", "payload": {"text": "hello"}}],
+    errors=(Full,),
+)
 MAX_NESTING: Final = 400
 """Levels that can still be taken apart into items. The limit of an item is a setting, and is held against each."""
 

@@ -1,4 +1,8 @@
-"""What a route is made of: an endpoint per method, gathered into one resource per path."""
+"""What a route is made of: an endpoint per method, gathered into one resource per path.
+
+Each says by an Operation (operations.py) what it takes and gives. To add a route: declare it there, write what answers
+it, and put a Guarded into the table of app.py.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from queuey.api.auth import Gate
 from queuey.api.body import ClientGone, read_headers
+from queuey.api.operations import Operation, refuse_unknown
 from queuey.api.problems import problem_response
 from queuey.credentials import Principal
 from queuey.errors import MethodNotAllowed, NotFound
@@ -32,16 +37,20 @@ class Endpoint(Protocol):
     def path(self) -> str: ...
     @property
     def needs(self) -> str | None: ...
+    @property
+    def doc(self) -> Operation: ...
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
 class Guarded:
-    """An endpoint that lets in who has the scope, and turns every error into a problem."""
+    """An endpoint that lets in who has the scope, takes the declared parameters alone, and turns every error into a
+    problem."""
 
-    def __init__(self, method: str, path: str, needs: str | None, gate: Gate, answer: Answer) -> None:
+    def __init__(self, method: str, path: str, needs: str | None, gate: Gate, answer: Answer, doc: Operation) -> None:
         self.method = method
         self.path = path
         self.needs = needs
+        self.doc = doc
         self._gate = gate
         self._answer = answer
 
@@ -50,6 +59,8 @@ class Guarded:
             headers = read_headers(scope["headers"])
             self._gate.check_origin(headers, scope["method"])
             caller = NOBODY if self.needs is None else self._gate.admit(headers, self.needs)
+            if scope["query_string"]:
+                refuse_unknown(scope["query_string"], self.doc)
             response = await self._answer(Request(scope, receive), caller)
         except ClientGone:
             return
@@ -66,6 +77,11 @@ class Resource:
         if "GET" in self._by_method:
             self._by_method["HEAD"] = self._by_method["GET"]
         self._allowed = (*self._by_method, "OPTIONS")
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Those that have an endpoint of their own."""
+        return tuple(method for method in self._by_method if method != "HEAD")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]

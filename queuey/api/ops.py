@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
+from typing import Final, Literal
+
+from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
 from queuey.api.endpoints import reply
+from queuey.api.operations import Operation
 from queuey.credentials import Principal
-from queuey.health import Health
+from queuey.health import Durability, Health
+
+
+class Alive(Struct):
+    """The answer of `GET /healthz`."""
+
+    status: Literal["ok"]
+    redis: Literal["up", "down"]
+
+
+class Ready(Struct):
+    """The answer of `GET /readyz`. `durability`: what the store keeps of the promise that no job is lost."""
+
+    status: Literal["ready", "draining", "store down"]
+    redis: Literal["up", "down"]
+    durability: Durability
+
+
+HEALTHZ: Final = Operation(
+    "alive", "Whether the process lives", {200: Alive}, sample={"status": "ok", "redis": "up"}, group="Operation"
+)
+READYZ: Final = Operation(
+    "ready",
+    "Whether to send requests here",
+    {200: Ready, 503: Ready},
+    sample={"status": "ready", "redis": "up", "durability": "verified"},
+    group="Operation",
+)
 
 
 class OpsRoutes:
@@ -17,7 +48,7 @@ class OpsRoutes:
     async def healthz(self, request: Request, caller: Principal) -> Response:
         """Always 200: the process lives. A store that is down is told, and no reason to restart this process."""
         up = await self._health.store_up()
-        return reply({"status": "ok", "redis": "up" if up else "down"})
+        return reply(Alive("ok", "up" if up else "down"))
 
     async def readyz(self, request: Request, caller: Principal) -> Response:
         """200 or 503: whether to send requests here."""

@@ -2,22 +2,47 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Final
+
+from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
 from queuey import log
 from queuey.api.auth import require
 from queuey.api.endpoints import reply
+from queuey.api.operations import Operation, Parameter
 from queuey.api.query import whole_number
 from queuey.broker import Broker
 from queuey.credentials import Principal
 from queuey.dead_letters import MAX_LOOKED_AT, replay_oldest
-from queuey.models import ReplayReply
+from queuey.errors import Full
+from queuey.models import Metrics, ReplayReply
 from queuey.patience import Patience
 from queuey.producer import Producer, no_room
 from queuey.queue_lengths import queue_lengths
 
 _log = log.get(__name__)
+
+METRICS: Final = Operation(
+    "queue_metrics",
+    "How many jobs wait, run, are done or dead",
+    {200: Metrics},
+    description="Of the queues that the key may read.",
+    group="Queues",
+)
+REPLAY: Final = Operation(
+    "replay_dead_jobs",
+    "Run dead jobs anew, oldest first",
+    {200: ReplayReply},
+    description="The scope must be over all queues.",
+    query=(
+        Parameter("limit", Annotated[int, Meta(ge=1, le=MAX_LOOKED_AT)], "How many dead jobs at most", 100, example=10),
+    ),
+    sample={"requeued": 1},
+    errors=(Full,),
+    group="Dead-letter queue",
+)
 
 
 class QueueRoutes:

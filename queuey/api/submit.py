@@ -11,8 +11,11 @@ from starlette.types import Receive, Scope, Send
 from queuey import log
 from queuey.api.auth import Gate, require
 from queuey.api.body import JSON, ClientGone, media_type, read_body
+from queuey.api.operations import Operation, Parameter
 from queuey.api.problems import problem_response
-from queuey.api.waiting import Awaited
+from queuey.api.waiting import APPLIED, PREFER, WAIT, Awaited
+from queuey.errors import Full
+from queuey.models import EnqueueReply, Job, JobRequest
 from queuey.producer import Producer
 from queuey.submission import Submission
 
@@ -22,6 +25,21 @@ _LENGTH: Final = {
     flag: str(len(b'{"job_id":"') + 28 + len(rest)).encode("ascii") for flag, rest in _DEDUPLICATED.items()
 }
 
+ENQUEUE: Final = Operation(
+    "enqueue_job",
+    "Take a job",
+    {200: (EnqueueReply, Job)},
+    description="A 2xx means that the store has the job. A resend with the same `id` or `dedupe_key` is safe. "
+    "With a wait the answer is the whole job, at its end or as it is by then, and the key needs the scope read too.",
+    query=(WAIT,),
+    headers=(PREFER,),
+    gives=(Parameter("Location", str, "Where the job is"), APPLIED),
+    body=JobRequest,
+    example={"type": "text.reverse", "payload": {"text": "hello"}, "dedupe_key": "greeting:1"},
+    sample={"job_id": "4C01M85WK1F481TEH724WFD9NG9Z", "deduplicated": False},
+    errors=(Full,),
+)
+
 
 class SubmitJob:
     """Takes one job into the store, or answers with the job that holds its dedupe key. Who wants to wait for its end is
@@ -30,6 +48,7 @@ class SubmitJob:
     method = "POST"
     path = "/v1/jobs"
     needs = "submit"
+    doc = ENQUEUE
 
     def __init__(
         self, gate: Gate, submission: Submission, producer: Producer, awaited: Awaited, body_limit: int

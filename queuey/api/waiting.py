@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import suppress
-from typing import Final
+from typing import Annotated, Final
 
+from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope
@@ -15,6 +16,7 @@ from queuey import jobs
 from queuey.api.auth import require
 from queuey.api.body import ClientGone, Headers
 from queuey.api.endpoints import reply
+from queuey.api.operations import Parameter
 from queuey.api.query import one_of
 from queuey.broker import Broker
 from queuey.credentials import Principal
@@ -27,6 +29,11 @@ MAX_WAIT: Final = 60
 FINAL: Final[tuple[Status, ...]] = ("succeeded", "dead_letter", "cancelled")
 _NUMBER = re.compile(r"\d{1,5}(\.\d{1,6})?", re.ASCII)
 _PREFERENCE = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?([^\",;]*)\"?", re.IGNORECASE)
+
+_Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT)]
+WAIT: Final = Parameter("wait", _Wait, "Seconds for which the answer waits for the job's end", example=0)
+PREFER: Final = Parameter("Prefer", str, "`wait=30` does what the parameter wait does", example="wait=0")
+APPLIED: Final = Parameter("Preference-Applied", str, "The preference that was followed")
 
 
 class Wait:

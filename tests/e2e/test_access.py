@@ -20,7 +20,7 @@ from queuey.api.endpoints import Endpoint
 from queuey.credentials import SCOPES, Credentials
 from queuey.settings import Settings
 from tests.e2e.conftest import QUICK
-from tests.support.routes import NEEDS_CANCELLED, NEEDS_SCHEDULED, OVER_ALL_QUEUES, is_for, seen_queues
+from tests.support.routes import NEEDS_CANCELLED, NEEDS_SCHEDULED, OPEN, OVER_ALL_QUEUES, is_for, seen_queues
 from tests.support.serving import Serving, queuey
 
 ADMIN = "canary-admin-key"
@@ -28,9 +28,8 @@ PAYLOAD = "canary-payload"
 WRONG_KEYS = ("", "dev", "canary-wrong-key", ADMIN.upper(), ADMIN[:-1], "canary\xe9\xff key", "k" * 5000)
 
 NOTHING = cast(Any, None)
-ROUTES = create_app(
-    Settings(data_dir=Path("/unused")), NOTHING, NOTHING, Credentials(ADMIN), NOTHING, NOTHING, NOTHING
-).endpoints
+API = create_app(Settings(data_dir=Path("/unused")), NOTHING, NOTHING, Credentials(ADMIN), NOTHING, NOTHING, NOTHING)
+ROUTES = API.endpoints
 GUARDED = [route for route in ROUTES if route.needs is not None]
 BODIES: dict[str, Any] = {
     "/v1/jobs": {"type": "echo", "payload": PAYLOAD, "queue": "mail"},
@@ -122,11 +121,11 @@ def echo(queue: str = "default") -> dict[str, object]:
 
 
 @every_route
-def test_without_a_valid_key_only_health_is_told(call: Caller, route: Endpoint) -> None:
+def test_without_a_valid_key_only_health_and_the_documentation_are_told(call: Caller, route: Endpoint) -> None:
     for key in (None, *WRONG_KEYS):
         reply = call.route(route, key)
         if route.needs is None:
-            assert route.path in ("/healthz", "/readyz")
+            assert route.path in OPEN
             assert reply.status_code == 200
         else:
             assert is_problem(reply, 401, "unauthorized")

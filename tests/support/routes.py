@@ -9,6 +9,8 @@ import httpx
 
 from queuey.api.endpoints import Endpoint
 
+OPEN: Final = {"/healthz", "/readyz", "/v1/openapi.json"}
+"""Routes that need no key: they tell nothing of the jobs."""
 OVER_ALL_QUEUES: Final = {"/v1/replay-dlq"}
 """Routes for which a grant over one queue does not do, whichever queue it is."""
 

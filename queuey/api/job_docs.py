@@ -1,0 +1,58 @@
+"""What the routes of jobs that are there already take and give."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+from queuey.api.jobs import DEFAULT_PAGE
+from queuey.api.operations import Operation, Parameter, QueueName
+from queuey.api.waiting import APPLIED, PREFER, WAIT
+from queuey.errors import Full, WrongState
+from queuey.listing import MAX_PAGE
+from queuey.models import CancelReply, Job, JobPage, RetryReply, Status
+
+_ID: Final = "4C01M85WK1F481TEH724WFD9NG9Z"
+_Limit = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
+_Cursor = Annotated[str, Meta(min_length=1, max_length=1024)]
+
+LIST: Final = Operation(
+    "list_jobs",
+    "List jobs, page by page",
+    {200: JobPage},
+    description="Of the queues that the key may read. A page may be short and have a next one all the same.",
+    query=(
+        Parameter("queue", QueueName, "Only jobs of this queue", example="mail"),
+        Parameter("status", Status, "Only jobs with this status", example="dead_letter"),
+        Parameter("type", QueueName, "Only jobs of this type", example="text.reverse"),
+        Parameter("limit", _Limit, "How many jobs at most", DEFAULT_PAGE),
+        Parameter("cursor", _Cursor, "Where to go on: `next` of the page before, with the same filters"),
+    ),
+    gives=(Parameter("Link", str, 'The next page, as rel="next"'),),
+)
+SHOW: Final = Operation(
+    "get_job",
+    "What became of a job",
+    {200: Job, 304: None},
+    query=(WAIT,),
+    headers=(PREFER, Parameter("If-None-Match", str, "304 when the job is still as it was with this ETag")),
+    gives=(Parameter("ETag", str, "Changes with the job"), APPLIED),
+    errors=(Full,),
+)
+CANCEL: Final = Operation(
+    "cancel_job",
+    "Cancel a job that waits, or tell the worker of one that runs",
+    {200: CancelReply},
+    description="A job that was cancelled already is answered in the same way.",
+    sample={"job_id": _ID, "status": "cancelled"},
+    errors=(WrongState,),
+)
+RETRY: Final = Operation(
+    "retry_job",
+    "Run a dead job anew, or a scheduled one now",
+    {200: RetryReply},
+    sample={"job_id": _ID, "status": "queued"},
+    errors=(WrongState, Full),
+)
+DELETE: Final = Operation("delete_job", "Delete a finished job", {204: None}, errors=(WrongState,))

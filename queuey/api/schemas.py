@@ -1,0 +1,116 @@
+"""JSON schemas (draft 2020-12, as in OpenAPI 3.1) of the types that msgspec checks, and of the Structs by name.
+
+msgspec's own generator cannot show a default that is raw JSON, and writes patterns in Python's dialect.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Final
+
+import msgspec
+from msgspec import NODEFAULT, Raw
+from msgspec import inspect as types
+
+Schema = dict[str, Any]
+
+_PLAIN: Final[dict[type, Schema]] = {
+    types.AnyType: {},
+    types.RawType: {},
+    types.NoneType: {"type": "null"},
+    types.BoolType: {"type": "boolean"},
+    types.DateTimeType: {"type": "string", "format": "date-time"},
+}
+_BOUNDS: Final = {
+    "ge": "minimum",
+    "gt": "exclusiveMinimum",
+    "le": "maximum",
+    "lt": "exclusiveMaximum",
+    "min_length": "minLength",
+    "max_length": "maxLength",
+}
+_COUNTS: Final = {"min_length": "minItems", "max_length": "maxItems"}
+
+
+class Schemas:
+    """Makes schemas. `named` gathers those of the Structs that they refer to."""
+
+    def __init__(self) -> None:
+        self.named: dict[str, Schema] = {}
+        self._classes: dict[str, type] = {}
+
+    def of(self, annotation: Any) -> Schema:
+        """The schema of a type. Raises TypeError for what the API's types do not use, ValueError for a name twice."""
+        return self._of(types.type_info(annotation))
+
+    def _of(self, info: types.Type) -> Schema:
+        if type(info) in _PLAIN:
+            return dict(_PLAIN[type(info)])
+        match info:
+            case types.Metadata():
+                return {**self._of(info.type), **(info.extra_json_schema or {})}
+            case types.StrType():
+                pattern = {"pattern": info.pattern.replace(r"\Z", "$")} if info.pattern else {}
+                return {"type": "string", **_bounds(info, _BOUNDS), **pattern}
+            case types.IntType():
+                return {"type": "integer", **_bounds(info, _BOUNDS)}
+            case types.FloatType():
+                return {"type": "number", **_bounds(info, _BOUNDS)}
+            case types.LiteralType():
+                return {"enum": list(info.values)}
+            case types.ListType():
+                return {"type": "array", "items": self._of(info.item_type), **_bounds(info, _COUNTS)}
+            case types.DictType():
+                return {"type": "object", "additionalProperties": self._of(info.value_type)}
+            case types.UnionType():
+                return self._union(info)
+            case types.StructType():
+                return self._reference(info)
+        raise TypeError(f"{info} has no schema here")
+
+    def _union(self, info: types.UnionType) -> Schema:
+        """One of several; what takes any JSON value takes null too."""
+        if any(isinstance(member, (types.RawType, types.AnyType)) for member in info.types):
+            return {}
+        return {"anyOf": [self._of(member) for member in info.types]}
+
+    def _reference(self, info: types.StructType) -> Schema:
+        name = info.cls.__name__
+        if self._classes.setdefault(name, info.cls) is not info.cls:
+            raise ValueError(f"two Structs are named {name}")
+        if name not in self.named:
+            self.named[name] = {}  # so that a Struct may hold itself
+            self.named[name] = self._struct(info)
+        return {"$ref": f"#/components/schemas/{name}"}
+
+    def _struct(self, info: types.StructType) -> Schema:
+        schema: Schema = {"type": "object"}
+        if info.cls.__doc__:
+            schema["description"] = inspect.cleandoc(info.cls.__doc__)
+        schema["properties"] = {field.encode_name: self._field(field) for field in info.fields}
+        sent_whole = not (info.forbid_unknown_fields or info.cls.__struct_config__.omit_defaults)
+        required = [
+            field.encode_name for field in info.fields if field.required or (sent_whole and _has_default(field))
+        ]
+        if required:
+            schema["required"] = required
+        if info.forbid_unknown_fields:
+            schema["additionalProperties"] = False
+        return schema
+
+    def _field(self, field: types.Field) -> Schema:
+        schema = self._of(field.type)
+        if field.default is NODEFAULT or field.default is None:
+            return schema
+        default = field.default
+        plain = msgspec.json.decode(default) if isinstance(default, Raw) else msgspec.to_builtins(default)
+        return schema if plain is None else {**schema, "default": plain}
+
+
+def _has_default(field: types.Field) -> bool:
+    """Whether there is always a value: a field that may be unset has neither."""
+    return field.default is not NODEFAULT or field.default_factory is not NODEFAULT
+
+
+def _bounds(info: types.Type, words: dict[str, str]) -> Schema:
+    return {word: value for name, word in words.items() if (value := getattr(info, name, None)) is not None}
