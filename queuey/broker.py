@@ -200,13 +200,13 @@ class Broker:
 
     def __init__(self, shards: Shards, scripts: Scripts) -> None:
         self.shards = shards
-        self._scripts = scripts
+        self.scripts = scripts
         self._answered_at = [-math.inf] * shards.count
 
     async def _call(self, shard: int, name: str, *arguments: object) -> bytes:
         keys = self.shards.keys[shard].anchors
         try:
-            reply = await self._scripts.call(self.shards.client_of(shard), name, keys, _encode(arguments))
+            reply = await self.scripts.call(self.shards.client_of(shard), name, keys, _encode(arguments))
         except StoreUnavailable:
             self._answered_at[shard] = -math.inf
             raise

@@ -22,7 +22,9 @@
     │   ├── StoreUnavailable        503  nothing was changed, or a resend is safe
     │   ├── OutcomeUnknown          503  it may have been done; carries the job ids
     │   └── ScriptFailed            500  a script failed for a reason of its own
-    └── StartupError                no HTTP status: `queuey serve` ends with `exit_code`
+    └── StartupError                no HTTP status: the command ends with `exit_code`
+        ├── SettingsError           a flag, variable or file of settings
+        └── FileRefused             a file that was given cannot be read, or written
 
 `code` is stable: it is the last part of a problem's `type`, and clients may switch on it.
 """
@@ -239,3 +241,11 @@ class SettingsError(StartupError):
     code = "settings"
     title = "A setting cannot be used"
     exit_code = 2
+
+
+class FileRefused(StartupError):
+    """A file that a command was given cannot be used. The message names it and says what to do."""
+
+    code = "file"
+    title = "A file cannot be used"
+    exit_code = 1

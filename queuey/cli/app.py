@@ -30,11 +30,23 @@ COMPLETION_HELP: Final = (
     "zsh: queuey completion zsh > _queuey, in a folder of $fpath\n\n"
     "fish: queuey completion fish > ~/.config/fish/completions/queuey.fish"
 )
+EXPORT_HELP: Final = (
+    "Write all that a store holds to a file, for a backup or to move it.\n\n"
+    "The store may be at work: each job is written as it is at one moment. The file is the whole store when nobody is. "
+    "It holds payloads and results."
+)
+IMPORT_HELP: Final = (
+    "Read a file of `queuey export` into a store, also one with another number of shards.\n\n"
+    "Jobs that were running come back as queued, and their old workers are refused. Start the servers afterwards. "
+    "When it was broken off, the same command goes on."
+)
 
 COMMANDS: Final = (
     ("serve", "queuey.cli.serve:serve", SERVE_HELP),
     ("key", "queuey.cli.keys:app", "Make API keys."),
     ("completion", "queuey.cli.completion:completion", COMPLETION_HELP),
+    ("export", "queuey.cli.moving:export", EXPORT_HELP),
+    ("import", "queuey.cli.moving:import_", IMPORT_HELP),
 )
 """The name of each command or group of commands, where its function or App is, and its help."""
 

@@ -42,6 +42,9 @@ LAYERS = (
     "aof data_dir store_socket",
     "store_process",
     "embedded",
+    # a store as a file
+    "export_file",
+    "exporting importing store_access",
     # what users meet
     "api",
     "connections",

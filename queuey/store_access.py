@@ -1,0 +1,42 @@
+"""A store for a command that is not a server: the one of --redis, or the private Valkey of a data directory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from queuey.broker import Broker
+from queuey.embedded import EmbeddedStore
+from queuey.link import StoreClient, connect
+from queuey.scripts import Scripts
+from queuey.settings import Settings
+from queuey.shards import Shards
+
+PATIENCE: Final = 30.0
+"""Seconds for each reply: a dump of megabytes may wait behind others."""
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[StoreClient]:
+    """A client of the store. A private Valkey is joined when a server runs on its data directory, and else started and
+    stopped again. Raises StartupError."""
+    embedded = None
+    url = settings.redis
+    if url is None:
+        embedded = EmbeddedStore(settings.data_dir, fsync=settings.fsync, maxmemory=settings.maxmemory)
+        await embedded.start()
+        url = embedded.url
+    try:
+        client = connect(url, timeout=PATIENCE)
+        try:
+            yield client
+        finally:
+            await client.aclose()
+    finally:
+        if embedded is not None:
+            await embedded.stop()
+
+
+def broker_of(client: StoreClient, settings: Settings, shards: int) -> Broker:
+    return Broker(Shards(client, shards, settings.prefix), Scripts())
