@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
---[=[ claim: queued -> running, with a lease; what is due is promoted first.
+--[=[ claim: queued -> running, with a lease; what is due is promoted first; what was not started in time -> cancelled.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [now_ms | 0, claim_id, worker, lease_ms, limit, [queue, ...], max_starve_ms, suspects, defer_ms, max_bytes]
          claim_id: random; the tokens are '<claims>.<claim_id>'
@@ -9,7 +9,7 @@ ARGV[1]  msgpack [now_ms | 0, claim_id, worker, lease_ms, limit, [queue, ...], m
          max_bytes: stop after the definition that passes it, those of tombstones included
 Reply    msgpack [[[id, token, attempt, crashes, definition], ...], due_in_ms | -1, more]
          attempt counts from 1; due_in_ms: until the next scheduled job of these queues; more: stopped at a limit
-         (jobs, bytes, 1,000 skips) with jobs or tombstones left
+         (jobs, bytes, 1,000 skips, those of expired jobs included) with jobs or tombstones left
          the same claim_id again, within the lease, is answered with those of its jobs that still bear its tokens,
          with due_in_ms 0 and more: safe to resend
 Errors   none of its own ]=]
@@ -17,6 +17,7 @@ Errors   none of its own ]=]
 --@include keys
 --@include plan
 --@include state
+--@include leave
 --@include first
 --@include promote
 local CHUNK, MAX_SKIPS = 16, 1000
@@ -86,13 +87,40 @@ local function belongs(queue, lane, id, fields)
     and not redis.call('ZSCORE', scheduled_key(queue, lane), id)
 end
 
+-- has_expired(state, definition): nobody has claimed it yet, and its time to be started by, x ms after it was created, is up.
+local function has_expired(state, definition)
+  if state and state.n then return false end
+  local others = string.match(definition, '^r=%d+( [^\n]*)')
+  local within = others and string.match(others, ' x=(%d+)')
+  if not within then return false end
+  local created = string.match(others, ' c=(%d+)') or string.match(definition, '^r=(%d+)')
+  return now >= tonumber(created) + tonumber(within)
+end
+
+local expired = 0
+
+local function expire(id, state, definition)
+  if not state then
+    state = {s = 'w', result = '', errors = ''}
+    adopt(state, parse_fields(definition), #definition)
+  end
+  add_error(state, now, '{"attempt":1,"kind":"expired","message":"expired before it started"}')
+  make_cancelled(now, id, state)
+  expired = expired + 1
+end
+
 -- examine(queue, lane, id, definition, text, ready_before): what becomes of the entry at the head of a lane:
--- 'claimed', 'deferred', 'skipped' (a tombstone), or 'young' (left: it has not been ready since ready_before).
+-- 'claimed', 'deferred', 'expired', 'skipped' (a tombstone), or 'young' (left: it has not been ready since ready_before).
 local function examine(queue, lane, id, definition, text, ready_before, may_be_tombstone)
   local state = text and parse_state(text)
   if not definition or moved[id] or (state and state.s ~= 'w') then return 'skipped' end
   if may_be_tombstone and not belongs(queue, lane, id, state or parse_fields(definition)) then
     return 'skipped'
+  end
+  if has_expired(state, definition) then
+    moved[id] = true
+    expire(id, state, definition)
+    return 'expired'
   end
   if ready_before then
     local ready_at = tonumber(state and state.r or string.match(definition, '^r=(%d+)') or now)
@@ -117,10 +145,10 @@ end
 -- take(queue, lane, most, ready_before): claims up to `most` from the head of a lane; returns how many.
 local function take(queue, lane, most, ready_before)
   local list = ready_key(queue, lane)
-  local taken, skipped_before, may_be_tombstone = 0, skipped, tombstones[list] > 0
+  local taken, passed_before, may_be_tombstone = 0, skipped + expired, tombstones[list] > 0
   while taken < most and not stopped do
     local offset = consumed[list] or 0
-    local want = math.min(CHUNK, math.max(most - taken, skipped - skipped_before))
+    local want = math.min(CHUNK, math.max(most - taken, skipped + expired - passed_before))
     if offset >= lengths[list] then break end
     local ids = redis.call('LRANGE', list, offset, offset + want - 1)
     if #ids == 0 then break end
@@ -129,7 +157,7 @@ local function take(queue, lane, most, ready_before)
     local definitions, states = redis.call('MGET', unpack(job_keys)), redis.call('MGET', unpack(state_keys))
     for i, id in ipairs(ids) do
       if taken >= most then break end
-      if bytes >= max_bytes or skipped + deferred >= MAX_SKIPS then stopped = true; break end
+      if bytes >= max_bytes or skipped + deferred + expired >= MAX_SKIPS then stopped = true; break end
       bytes = bytes + #(definitions[i] or '')
       local outcome = examine(queue, lane, id, definitions[i], states[i], ready_before, may_be_tombstone)
       if outcome == 'young' then return taken end
@@ -184,6 +212,7 @@ if stopped or #jobs >= limit then
 end
 
 count(now, 'claimed', #jobs)
+count(now, 'expired', expired)
 for list, entries in pairs(consumed) do redis.call('LPOP', list, entries) end
 commit()
 for _, guard in ipairs(guards) do redis.call('HSET', queue_key(guard[1]), 'guard_' .. guard[2], now) end

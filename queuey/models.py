@@ -52,6 +52,8 @@ class JobRequest(Struct, forbid_unknown_fields=True):
     run_at: Annotated[datetime, Meta(tz=True)] | None = None
     backoff: Backoff | None = None
     retention: Seconds | None = None
+    expires_in: Annotated[float, Meta(gt=0, le=YEAR)] | None = None
+    """A job that no worker has started by then is cancelled."""
 
 
 class EnqueueReply(Struct):
@@ -99,6 +101,8 @@ class Job(Struct):
     result: Raw | None
     progress: Any = None
     worker: str | None = None
+    expires_at: datetime | None = None
+    """When it is cancelled if no worker has started it by then."""
 
 
 class JobPage(Struct):

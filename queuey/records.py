@@ -85,6 +85,7 @@ def job_head(
     retention_ms: int = DEFAULT_RETENTION_MS,
     dedupe: str = "",
     dedupe_ttl_ms: int = DEFAULT_DEDUPE_TTL_MS,
+    expires_ms: int = 0,
 ) -> str:
     """The fields of a definition's header but its times, which the script puts before them."""
     fields = []
@@ -96,6 +97,8 @@ def job_head(
         fields.append(f"m={max_attempts}")
     if retention_ms != DEFAULT_RETENTION_MS:
         fields.append(f"t={retention_ms}")
+    if expires_ms:
+        fields.append(f"x={expires_ms}")
     if dedupe:
         fields.append(f"k={dedupe}")
         if dedupe_ttl_ms != DEFAULT_DEDUPE_TTL_MS:
@@ -156,6 +159,7 @@ def to_job(job_id: str, stored: StoredJob) -> Job:
         errors=errors,
         result=Raw(result.encode()) if result else None,
         worker=state.get("w"),
+        expires_at=from_ms(created + int(head["x"])) if "x" in head else None,
     )
 
 

@@ -32,6 +32,7 @@ ALLOWED: Final = {
     "/backoff/factor": "a number from 1 to 100",
     "/backoff/cap": "a number of seconds above 0 and up to 86400, a day",
     "/retention": "a number of seconds from 0 to 31536000, a year",
+    "/expires_in": "a number of seconds above 0 and up to 31536000, a year",
 }
 """What each field takes, to be read after "must be"."""
 

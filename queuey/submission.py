@@ -72,6 +72,7 @@ class Submission:
             retention_ms=self._retention_ms if request.retention is None else to_ms(request.retention),
             dedupe=dedupe,
             dedupe_ttl_ms=dedupe_ttl_ms,
+            expires_ms=_expires(request, max(delay_ms, run_at_ms - now_ms)),
         )
         body = _encode(Definition(request.type, _kept(request.payload), request.timeout, request.backoff)).decode()
         return NewJob(job_id, queue, priority, head, body, delay_ms, run_at_ms, dedupe, dedupe_ttl_ms)
@@ -102,6 +103,16 @@ class Submission:
 def to_ms(seconds: float) -> int:
     """Whole milliseconds, rounded up so that nothing happens early; below a nanosecond it is the float's noise."""
     return math.ceil(round(seconds * 1000, 6))
+
+
+def _expires(request: JobRequest, due_in_ms: int) -> int:
+    """In how many ms it must be started; 0 = whenever."""
+    if request.expires_in is None:
+        return 0
+    expires_ms = max(1, to_ms(request.expires_in))
+    if due_in_ms and expires_ms <= due_in_ms:
+        raise invalid("/expires_in", "must be longer than until the job is due, by delay or run_at")
+    return expires_ms
 
 
 def _since_epoch(time: datetime) -> int:

@@ -51,6 +51,7 @@ NO_STATUS = {
         "skipped",
         "young",
         "deferred",
+        "expired",
         "claimed",
     ),
     *("ready", "scheduled", "running", "dead", "finished"),

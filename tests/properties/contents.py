@@ -28,6 +28,7 @@ class Request:
     delay: int
     run_at: int
     body: str
+    expires: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Job:
     body: str
     created_at: int
     ready_at: int
+    expires: int = 0
+    """In how many ms after it was created it must have been claimed; 0 = whenever."""
     status: Status = "waiting"
     attempts: int = 0
     claims: int = 0

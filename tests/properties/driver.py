@@ -99,6 +99,7 @@ class Driver(RuleBasedStateMachine):
             retention_ms=spec.retention,
             dedupe=dedupe,
             dedupe_ttl_ms=dedupe_ttl,
+            expires_ms=spec.expires,
         )
         request = Request(
             id=job_id,
@@ -111,6 +112,7 @@ class Driver(RuleBasedStateMachine):
             delay=spec.delay,
             run_at=run_at,
             body=spec.body,
+            expires=spec.expires,
         )
         return NewJob(job_id, spec.queue, spec.lane, head, spec.body, spec.delay, run_at, dedupe, dedupe_ttl), request
 

@@ -22,9 +22,10 @@ from tests.properties import agreement
 from tests.properties import strategies as draw
 from tests.properties.agreement import ClaimAnswer, Held
 from tests.properties.contents import Ask
-from tests.properties.driver import UNKNOWN, Driver, one_lease_each
+from tests.properties.driver import UNKNOWN, one_lease_each
 from tests.properties.invariants import check_contents
 from tests.properties.model import Model
+from tests.properties.single_jobs import SingleJobRules
 from tests.properties.strategies import HOUR, LEASE, MINUTE, QUEUES, SECOND, Spec
 
 
@@ -32,7 +33,7 @@ def _any(where: Callable[[Model], object]) -> Callable[[Any], bool]:
     return lambda machine: any(where(model) for model in machine.models)
 
 
-class BrokerMachine(Driver):
+class BrokerMachine(SingleJobRules):
     def teardown(self) -> None:
         try:
             if self.sound:

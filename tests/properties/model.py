@@ -13,6 +13,7 @@ from typing import Literal
 
 from queuey.broker import Caps
 from queuey.models import PRIORITIES
+from tests.properties.claiming import Claim
 from tests.properties.contents import Ask, Contents, Job, Lane, Request
 
 MAX_CRASHES = 3
@@ -45,6 +46,7 @@ class Model(Contents):
             body=new.body,
             created_at=now,
             ready_at=due,
+            expires=new.expires,
         )
         if due > now:
             self.scheduled[new.id] = due
@@ -65,7 +67,7 @@ class Model(Contents):
         queues = [queue for queue in ask.queues if queue not in self.paused]
         for queue in queues:
             self._promote(now, queue, max(ask.limit, 100))
-        claim = _Claim(self, now, ask)
+        claim = Claim(self, now, ask)
         claim.take_starving(queues)
         for lane in PRIORITIES:
             for queue in queues:
@@ -175,6 +177,37 @@ class Model(Contents):
         self.lanes[job.queue, job.lane].append(job_id)
         self.awake.add(job.queue)
         self._count(now, "replayed")
+        return "ok"
+
+    def hasten(self, now: int, request_id: str, job_ids: Sequence[str]) -> list[str]:
+        return [self._hasten(now, request_id, job_id) for job_id in job_ids]
+
+    def _hasten(self, now: int, request_id: str, job_id: str) -> str:
+        if not (job := self.jobs.get(job_id)):
+            return "missing"
+        if job.replay_id == request_id:
+            return "ok"
+        if job_id not in self.scheduled:
+            return "not_scheduled"
+        del self.scheduled[job_id]
+        job.ready_at, job.replay_id = now, request_id
+        self.lanes[job.queue, job.lane].append(job_id)
+        self.awake.add(job.queue)
+        self._count(now, "hastened")
+        return "ok"
+
+    def delete(self, now: int, job_ids: Sequence[str]) -> list[str]:
+        return [self._delete(now, job_id) for job_id in job_ids]
+
+    def _delete(self, now: int, job_id: str) -> str:
+        if not (job := self.jobs.get(job_id)):
+            return "missing"
+        if job.status in ("waiting", "running"):
+            return "unfinished"
+        self._free_dedupe(job_id)
+        (self.dead if job.status == "dead" else self.done).pop(job_id)
+        del self.jobs[job_id]
+        self._count(now, "deleted")
         return "ok"
 
     # --- maintenance: `queues` is the order in which the store goes through them -----------------------------------
@@ -332,53 +365,3 @@ class Model(Contents):
         if by:
             self.counters[name] += by
             self.by_minute[now // 60_000, name] += by
-
-
-class _Claim:
-    """One claim under way."""
-
-    def __init__(self, model: Model, now: int, ask: Ask) -> None:
-        self.model, self.now, self.ask = model, now, ask
-        self.suspects = ask.suspects
-        self.deferred = 0
-        self.taken: list[str] = []
-
-    def take_starving(self, queues: Sequence[str]) -> None:
-        """A lane that has been ready for too long, while jobs stand in lanes above, gives one job a second first."""
-        before = {lane: len(ids) for lane, ids in self.model.lanes.items()}
-        above = 0
-        for lane in PRIORITIES:
-            for queue in queues:
-                rested = abs(self.now - self.model.guards.get((queue, lane), 0)) >= 1000
-                may_take = above and rested and len(self.taken) < self.ask.limit
-                if may_take and self.take((queue, lane), 1, ready_before=self.now - self.ask.max_starve):
-                    self.model.guards[queue, lane] = self.now
-            above += sum(before.get((queue, lane), 0) for queue in queues)
-
-    def take(self, lane: Lane, most: int, ready_before: int | None = None) -> int:
-        """Claims up to `most` from the head of a lane, and says how many."""
-        ids, jobs, taken = self.model.lanes[lane], self.model.jobs, 0
-        while ids and taken < most:
-            if not self.model.stands_in(lane, ids[0]):
-                del ids[0]
-            elif ready_before is not None and jobs[ids[0]].ready_at > ready_before:
-                break
-            elif jobs[ids[0]].crashes and not self.suspects:
-                self._defer(ids.pop(0))
-            else:
-                self.suspects -= jobs[ids[0]].crashes > 0
-                self._run(ids.pop(0))
-                taken += 1
-        return taken
-
-    def _run(self, job_id: str) -> None:
-        job = self.model.jobs[job_id]
-        job.status, job.claims, job.worker, job.started_at = "running", job.claims + 1, self.ask.worker, self.now
-        job.token = f"{job.claims}.{self.ask.claim_id}"
-        self.model.leases[job_id] = self.now + self.ask.lease
-        self.taken.append(job_id)
-
-    def _defer(self, job_id: str) -> None:
-        self.model.scheduled[job_id] = self.now + self.ask.defer + self.deferred * 37 % 500
-        self.model.awake.add(self.model.jobs[job_id].queue)
-        self.deferred += 1

@@ -27,6 +27,7 @@ class Spec:
     delay: int
     run_in: int | None
     body: str
+    expires: int = 0
 
 
 specs = st.builds(
@@ -41,6 +42,7 @@ specs = st.builds(
     delay=st.sampled_from([0, 0, 0, SECOND, LEASE]),
     run_in=st.sampled_from([None, None, None, -SECOND, SECOND]),
     body=st.sampled_from(['{"type":"t"}', '{"type":"text.reverse","payload":"\u00e4"}']),
+    expires=st.sampled_from([0, 0, 0, 0, SECOND, MINUTE]),
 )
 
 spec_lists = st.lists(specs, min_size=1, max_size=4)

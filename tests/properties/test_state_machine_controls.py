@@ -82,6 +82,21 @@ FAULTS = {
         "      more = true\n      wake(queue)\n",
         "      more = true\n",
     ),
+    "a job that has expired runs": (
+        "claim.lua",
+        "if has_expired(state, definition) then",
+        "if false then",
+    ),
+    "a deleted job keeps its dedupe key": (
+        "delete.lua",
+        "  free_dedupe(id, fields)\n",
+        "",
+    ),
+    "a job that is hastened stays scheduled": (
+        "hasten.lua",
+        "      zrem(scheduled_key(queue, lane), id)\n",
+        "",
+    ),
 }
 
 

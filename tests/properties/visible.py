@@ -211,6 +211,7 @@ def _job(definition: str, state_text: str) -> Job:
         body=definition.partition("\n")[2],
         created_at=int(head.get("c", head["r"])),
         ready_at=int(state.get("r", head["r"])),
+        expires=int(head.get("x", 0)),
         status=STATUSES[state.get("s", "w")],  # type: ignore[arg-type]
         attempts=int(state.get("a", 0)),
         claims=int(state.get("n", 0)),

@@ -305,6 +305,23 @@ async def test_a_job_that_runs_is_told_and_one_that_finished_is_not(rig: Rig, ap
     assert (await api.job(job_id))["result"] == {"a": []}
 
 
+# --- expires_in ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_job_that_nobody_starts_in_time_is_cancelled(rig: Rig, api: ApiRig) -> None:
+    job_id = await api.submit(expires_in=0.001)
+    job = await api.job(job_id)
+    assert (job["status"], job["expires_at"] > job["created_at"]) == ("queued", True)
+    shard = rig.broker.shards.of_job(job_id)
+    claimed = await rig.broker.claim(
+        shard, claim_id="c", worker="w", lease_ms=1, limit=1, queues=["default"], now=int(4e12)
+    )
+    assert claimed.jobs == []
+    job = await api.job(job_id)
+    assert (job["status"], job["last_error"]) == ("cancelled", "expired before it started")
+    assert (await api.job(await api.submit()))["expires_at"] is None
+
+
 # --- ETag ----------------------------------------------------------------------------------------------------------
 
 

@@ -49,6 +49,7 @@ def test_fields_equal_to_the_formats_defaults_are_not_stored() -> None:
         ({"priority": "high"}, "l=high"),
         ({"max_attempts": 1}, "m=1"),
         ({"retention_ms": 0}, "t=0"),
+        ({"expires_ms": 1500}, "x=1500"),
         ({"dedupe": "a2V5"}, "k=a2V5"),
         ({"dedupe": "a2V5", "dedupe_ttl_ms": 60}, "k=a2V5 e=60"),
         ({"queue": "a.b-c_d", "priority": "low", "max_attempts": 9, "dedupe": "_-"}, "q=a.b-c_d l=low m=9 k=_-"),

@@ -62,6 +62,9 @@ def test_every_field_says_what_it_takes() -> None:
         ("backoff/factor", "0.5", ""),
         ("backoff/cap", '"1m"', ", not a string"),
         ("retention", "-0.1", ""),
+        ("expires_in", "0", ""),
+        ("expires_in", "31536001", ""),
+        ("expires_in", '"1m"', ", not a string"),
     ],
 )
 def test_a_fault_names_its_place_and_what_is_allowed_there(field: str, value: str, instead: str) -> None:

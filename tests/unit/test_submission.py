@@ -8,7 +8,7 @@ import pytest
 
 from queuey import ids
 from queuey.errors import Invalid, Malformed, RequestError, TooLarge
-from queuey.records import NewJob, encode_key, parse_definition, parse_fields
+from queuey.records import NewJob, encode_key, from_ms, parse_definition, parse_fields
 from queuey.settings import Settings
 from queuey.submission import Submission, to_ms
 
@@ -97,6 +97,18 @@ def test_retention_and_the_life_of_a_key_come_from_the_settings() -> None:
     assert head(made(settings, dedupe_key="k")) == {"t": "60000", "k": encode_key("k"), "e": "120000"}
     assert head(made(settings, retention=3600, dedupe_key="k", dedupe_ttl=86400)) == {"k": encode_key("k")}
     assert head(made(retention=0)) == {"t": "0"}
+
+
+def test_a_job_expires_after_so_many_ms_and_later_than_it_is_due() -> None:
+    assert head(made(expires_in=1.5)) == {"x": "1500"}
+    assert head(made(expires_in=1e-9)) == {"x": "1"}
+    assert head(made(expires_in=61, delay=60)) == {"x": "61000"}
+    past = "2020-01-01T00:00:00Z"
+    assert head(made(expires_in=1, run_at=past)) == {"x": "1000"}
+    for due in ({"delay": 60}, {"run_at": (from_ms(NOW + 60_000)).isoformat()}):
+        error = refused(expires_in=60, **due)
+        assert isinstance(error, Invalid)
+        assert pointers(error) == ["/expires_in"]
 
 
 @pytest.mark.parametrize("key", ["k", "file123:200x200", "ä€😀", "a b", "x" * 256, "€" * 85])
