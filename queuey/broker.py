@@ -276,6 +276,12 @@ class Broker:
         """
         return _words(await self._call(shard, "fail", now, failures))
 
+    async def progress(
+        self, shard: int, reports: Sequence[tuple[str, str, str]], ttl_ms: int = 3_600_000, *, now: int = 0
+    ) -> list[str]:
+        """`reports`: id, token, progress as JSON. Per job the head of its definition, or '' when the lease is lost."""
+        return _words(await self._call(shard, "progress", now, ttl_ms, reports))
+
     async def release(self, shard: int, held: Sequence[Held], *, now: int = 0) -> list[str]:
         """Per job `ok` or `lost`. The first comes to stand first in its lane."""
         return _words(await self._call(shard, "release", now, held))

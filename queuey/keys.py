@@ -52,6 +52,9 @@ class ShardKeys:
     def dedupe(self, encoded_key: str) -> str:
         return f"{self.base}dedupe:{encoded_key}"
 
+    def progress(self, job_id: str) -> str:
+        return f"{self.base}progress:{job_id}"
+
     def claim(self, claim_id: str) -> str:
         return f"{self.base}claim:{claim_id}"
 

@@ -7,7 +7,7 @@ the text that came, so integers of any size stay exact.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -22,6 +22,9 @@ Status = Literal["queued", "scheduled", "running", "succeeded", "dead_letter", "
 Seconds = Annotated[float, Meta(ge=0, le=YEAR)]
 MaxAttempts = Annotated[int, Meta(ge=1, le=1000)]
 Timeout = Annotated[float, Meta(gt=0, le=24 * 3600)]
+
+MAX_NOTE: Final = 200
+Amount = Annotated[int, Meta(ge=0, le=10**15)] | Annotated[float, Meta(ge=0, le=1e15)]
 
 PRIORITIES: Final[tuple[Priority, ...]] = ("high", "default", "low")
 STATUSES: Final[tuple[Status, ...]] = ("queued", "scheduled", "running", "succeeded", "dead_letter", "cancelled")
@@ -74,6 +77,23 @@ class JobError(Struct):
     worker: str | None = None
 
 
+class ProgressReport(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """How far a running job has come: `done` of `total`, in whatever it counts, and a note for people."""
+
+    done: Amount
+    total: Amount | None = None
+    note: Annotated[str, Meta(max_length=MAX_NOTE)] | None = None
+
+
+class Progress(Struct):
+    """What was told last, and when."""
+
+    done: int | float
+    total: int | float | None
+    note: str | None
+    at: datetime
+
+
 class Job(Struct):
     """The answer to `GET /v1/jobs/{id}`.
 
@@ -99,7 +119,7 @@ class Job(Struct):
     last_error: str | None
     errors: list[JobError]
     result: Raw | None
-    progress: Any = None
+    progress: Progress | None = None
     worker: str | None = None
     expires_at: datetime | None = None
     """When it is cancelled if no worker has started it by then."""

@@ -15,7 +15,7 @@ from typing import Final, cast
 import msgspec
 from msgspec import Raw, Struct
 
-from queuey.models import Definition, Job, JobError, Priority, Status
+from queuey.models import Definition, Job, JobError, Priority, Progress, ProgressReport, Status
 
 DEFAULT_QUEUE: Final = "default"
 DEFAULT_MAX_ATTEMPTS: Final = 5
@@ -66,6 +66,8 @@ class StoredJob(Struct, array_like=True):
     state: str
     lease_expires_ms: int
     due_ms: int
+    progress: str = ""
+    """`<at ms> <JSON>`, '' when nothing was told under the lease that stands."""
 
 
 def encode_key(dedupe_key: str) -> str:
@@ -158,6 +160,7 @@ def to_job(job_id: str, stored: StoredJob) -> Job:
         last_error=errors[-1].message if errors else None,
         errors=errors,
         result=Raw(result.encode()) if result else None,
+        progress=_parse_progress(stored.progress) if stored.progress else None,
         worker=state.get("w"),
         expires_at=from_ms(created + int(head["x"])) if "x" in head else None,
     )
@@ -170,6 +173,15 @@ def from_ms(millis: int) -> datetime:
 
 def _time(millis: str | None) -> datetime | None:
     return from_ms(int(millis)) if millis else None
+
+
+_decode_progress = msgspec.json.Decoder(ProgressReport).decode
+
+
+def _parse_progress(text: str) -> Progress:
+    at, _, body = text.partition(" ")
+    told = _decode_progress(body)
+    return Progress(told.done, told.total, told.note, from_ms(int(at)))
 
 
 class _ErrorBody(Struct):

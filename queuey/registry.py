@@ -19,7 +19,7 @@ import msgspec
 
 from queuey import signatures
 from queuey.errors import StartupError
-from queuey.models import YEAR, Backoff
+from queuey.models import MAX_NOTE, YEAR, Backoff, ProgressReport
 from queuey.signatures import Mode
 from queuey.work import Work
 
@@ -95,6 +95,19 @@ class Context:
     def cancelled(self) -> bool:
         """True once the result is no longer wanted: timed out or cancelled. Long loops in threads should look."""
         return self._work.stopping is not None
+
+    def progress(self, done: int | float, total: int | float | None = None, note: str | None = None) -> None:
+        """Tell how far the job has come: `done` of `total`, in whatever it counts, 0 to 10^15, and a note, of which 200
+        characters are kept. It is seen at once, and from then on twice a second at most: the last one counts.
+
+        Raises ValueError.
+        """
+        for name, value in (("done", done), ("total", 0 if total is None else total)):
+            if not 0 <= value <= 1e15:
+                raise ValueError(f"progress({name}={value!r}): it must be a number from 0 to 10^15")
+        report = ProgressReport(done, total, note and note[:MAX_NOTE])
+        if self._work.report is not None:
+            self._work.report(self._work, report)
 
     @property
     def log(self) -> Any:

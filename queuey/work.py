@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from queuey.models import Backoff
+from queuey.models import Backoff, ProgressReport
 
 if TYPE_CHECKING:
     from asyncio import Task, TimerHandle
@@ -48,6 +49,8 @@ class Work(msgspec.Struct, eq=False):
     timeout: float | None = None
     backoff: Backoff | None = None
 
+    report: Callable[[Work, ProgressReport], None] | None = None
+    """Where the handler's progress goes, from whichever thread; None: nowhere."""
     started_at: float | None = None
     """When the handler started, by time.monotonic(). None while the job waits for a thread or a process."""
     stopping: StopReason | None = None
@@ -84,6 +87,12 @@ class Failed(msgspec.Struct, tag="failed", array_like=True):
 
 
 Outcome = Succeeded | Failed
+
+
+class Said(msgspec.Struct, tag="said", array_like=True):
+    """What a child process tells before the outcome."""
+
+    report: ProgressReport
 
 
 class ErrorEntry(msgspec.Struct, omit_defaults=True):

@@ -15,6 +15,7 @@ from queuey.broker import MAX_BATCH, Broker, Claimed, ClaimedJob
 from queuey.errors import QueueyError, StoreUnavailable
 from queuey.execution import Execution
 from queuey.leases import LeaseKeeper
+from queuey.progress import ProgressRecorder
 from queuey.records import NewJob
 from queuey.runners import Runners
 from queuey.running import UNREADABLE, Running, read
@@ -48,8 +49,10 @@ class Worker:
         settings: Settings,
         worker_id: str,
         queues: Sequence[str],
+        progress: ProgressRecorder | None = None,
     ) -> None:
         self._broker = broker
+        self._progress = progress or ProgressRecorder(broker)
         self._acks = acks
         self._execution = execution
         self._settings = settings
@@ -206,6 +209,7 @@ class Worker:
 
     def _hold(self, job: ClaimedJob, shard: int) -> None:
         work, unreadable = read(job)
+        work.report = self._progress.of_work
         running = Running(job, shard, work, unreadable, self._execution.timeout_of(work), self._settings.grace)
         self.running[job.id] = running
         self.keeper.hold(running)

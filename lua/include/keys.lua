@@ -10,6 +10,7 @@ local function leases_key(queue) return base .. 'leases:' .. queue end
 local function dead_key(queue) return base .. 'dead:' .. queue end
 local function done_key(queue) return base .. 'done:' .. queue end
 local function dedupe_key(encoded) return base .. 'dedupe:' .. encoded end
+local function progress_key(id) return base .. 'progress:' .. id end
 local function claim_key(claim_id) return base .. 'claim:' .. claim_id end
 local function queue_key(queue) return base .. 'queue:' .. queue end
 local function wake_key(queue) return base .. 'wake:' .. queue end

@@ -1,7 +1,8 @@
 """The other side of executors/processes.py: a child process that runs one plain handler at a time.
 
 Messages over the socket are a length (4 bytes, big-endian) and a MessagePack body: first an Init, answered by None
-when the App is loaded or by a text that says why it is not; then Orders, each answered by an Outcome.
+when the App is loaded or by a text that says why it is not; then Orders, each answered by an Outcome, before which any
+number of Said may come.
 """
 
 from __future__ import annotations
@@ -14,17 +15,20 @@ import sys
 import time
 from contextvars import copy_context
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread, Timer
 from typing import Final
 
 import msgspec
 
 from queuey import log
 from queuey.executors.calling import call, describe
+from queuey.models import ProgressReport
 from queuey.registry import App, load_app
-from queuey.work import Failed, Outcome, Work
+from queuey.work import Failed, Outcome, Said, Work
 
 HEADER_BYTES: Final = 4
+REPORT_SECONDS: Final = 0.5
+"""Between two messages about a handler's progress."""
 EXIT_SECONDS: Final = 1.0
 """How long a child whose parent is gone may still run."""
 
@@ -83,14 +87,55 @@ def _serve(descriptor: int) -> None:
     parent.sendall(pack(None))
     orders = msgspec.msgpack.Decoder(Order)
     while (body := received.get()) is not None:
-        parent.sendall(pack(_run(app, orders.decode(body), init.result_limit)))
+        reporter = _Reporter(parent)
+        outcome = _run(app, orders.decode(body), init.result_limit, reporter)
+        reporter.end()
+        parent.sendall(pack(outcome))
 
 
-def _run(app: App, order: Order, result_limit: int) -> Outcome:
+class _Reporter:
+    """Tells the parent how far one handler has come: at once, and from then on twice a second at most, the last one
+    last. A thread that the handler left behind finds it ended."""
+
+    def __init__(self, parent: socket.socket) -> None:
+        self._parent = parent
+        self._lock = Lock()
+        self._latest: ProgressReport | None = None
+        self._timer: Timer | None = None
+        self._ended = False
+
+    def tell(self, work: Work, report: ProgressReport) -> None:
+        with self._lock:
+            self._latest = report
+            if self._timer is None:
+                self._send()
+
+    def _send(self) -> None:
+        if self._ended or self._latest is None:
+            return
+        report, self._latest = self._latest, None
+        self._parent.sendall(pack(Said(report)))
+        self._timer = Timer(REPORT_SECONDS, self._later)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _later(self) -> None:
+        with self._lock, contextlib.suppress(OSError):  # the parent is gone, and so is this process soon
+            self._timer = None
+            self._send()
+
+    def end(self) -> None:
+        with self._lock:
+            self._ended = True
+            if self._timer is not None:
+                self._timer.cancel()
+
+
+def _run(app: App, order: Order, result_limit: int, reporter: _Reporter) -> Outcome:
     handler = app.handlers.get(order.type)
     if handler is None:
         return Failed("unknown_type", f"the App has no handler for {order.type!r} when a child process loads it")
-    work = Work(**msgspec.structs.asdict(order))
+    work = Work(**msgspec.structs.asdict(order), report=reporter.tell)
     return copy_context().run(call, handler, work, None, result_limit)
 
 

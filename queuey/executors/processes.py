@@ -25,14 +25,14 @@ import queuey
 from queuey.executors.child import EXIT_SECONDS, HEADER_BYTES, Init, Order, pack
 from queuey.executors.stopping import OnEvent, Stopper
 from queuey.registry import Handler
-from queuey.work import Failed, Outcome, Work
+from queuey.work import Failed, Outcome, Said, Work
 
 START_SECONDS: Final = 60.0
 """How long a child may take to import the App."""
 MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
 IMPORT_FROM: Final = str(Path(queuey.__file__).parent.parent)
 
-_decode_outcome: Callable[[bytes], Outcome] = msgspec.msgpack.Decoder(Outcome).decode
+_decode_message: Callable[[bytes], Outcome | Said] = msgspec.msgpack.Decoder(Outcome | Said).decode
 _decode_start: Callable[[bytes], str | None] = msgspec.msgpack.Decoder(str | None).decode
 
 
@@ -80,11 +80,18 @@ class Child:
 
     async def ask(self, message: object) -> bytes:
         """Send a message and wait for the body of the reply. Raises ChildDied."""
-        assert self._reader is not None
         assert self._writer is not None
         try:
             self._writer.write(pack(message))
             await self._writer.drain()
+        except OSError as error:
+            raise ChildDied(await self._cause_of_death()) from error
+        return await self.hear()
+
+    async def hear(self) -> bytes:
+        """Wait for the body of the next message. Raises ChildDied."""
+        assert self._reader is not None
+        try:
             size = int.from_bytes(await self._reader.readexactly(HEADER_BYTES))
             if size > MAX_REPLY_BYTES:
                 raise ChildDied("the child process sent something that is no reply")
@@ -169,7 +176,11 @@ class ProcessExecutor:
                 try:
                     work.started_at = monotonic()
                     self._stopper.start_timer(work, timeout)
-                    outcome = _decode_outcome(await child.ask(_order(work)))
+                    message = _decode_message(await child.ask(_order(work)))
+                    while isinstance(message, Said):
+                        if work.report is not None:
+                            work.report(work, message.report)
+                        message = _decode_message(await child.hear())
                 except BaseException:
                     child.kill()
                     raise
@@ -178,7 +189,7 @@ class ProcessExecutor:
                 return Failed("worker_died", str(error))
             if child in self._children:
                 self._idle.append(child)
-            return outcome
+            return message
 
     async def _child(self) -> Child:
         if self._idle:

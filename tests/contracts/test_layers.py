@@ -34,7 +34,7 @@ LAYERS = (
     "batching",
     "patience",
     # what the parts of a server do
-    "acks producer submission jobs listing dead_letters queue_lengths health leases maintenance waiters",
+    "acks producer submission jobs listing dead_letters queue_lengths health leases maintenance waiters progress",
     "executors",
     "execution runners running",
     "worker",

@@ -107,6 +107,10 @@ DEEDS: dict[str, Callable[[Any], Any]] = {
 
 
 def act(deed: Deed, ctx: Context) -> Any:
+    if deed.name == "progress":
+        for report in deed.value:
+            ctx.progress(*report)
+        return None
     return _context(ctx) if deed.name == "context" else DEEDS[deed.name](deed.value)
 
 
@@ -145,6 +149,14 @@ def gate(deed: Deed) -> str:
     if answer.startswith("exit"):
         os._exit(int(answer.removeprefix("exit")))
     return answer
+
+
+@app.job("slow", run_in="process")
+def slow(deed: Deed, ctx: Context) -> None:
+    """Tells its progress a thousand times, and then waits."""
+    for number in range(1000):
+        ctx.progress(number, 1000)
+    wait_at(deed.name)
 
 
 @app.job("family", run_in="process")

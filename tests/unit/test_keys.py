@@ -16,6 +16,7 @@ NAMES = {
     "dead": (("mail",), "dead:mail"),
     "done": (("mail",), "done:mail"),
     "dedupe": (("a2V5",), "dedupe:a2V5"),
+    "progress": (("ID",), "progress:ID"),
     "claim": (("c1",), "claim:c1"),
     "queue": (("mail",), "queue:mail"),
     "wake": (("mail",), "wake:mail"),
