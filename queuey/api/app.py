@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from queuey.api.auth import Gate
 from queuey.api.batch import BATCH, SubmitBatch
+from queuey.api.docs import docs_endpoints
 from queuey.api.endpoints import Endpoint, Guarded, Resource, no_route
 from queuey.api.job_docs import CANCEL, DELETE, LIST, RETRY, SHOW
 from queuey.api.jobs import JobRoutes
@@ -77,6 +78,7 @@ def create_app(
             Guarded("GET", "/healthz", None, gate, ops.healthz, HEALTHZ),
             Guarded("GET", "/readyz", None, gate, ops.readyz, READYZ),
             Guarded("GET", "/v1/openapi.json", None, gate, description.show, DESCRIPTION),
+            *docs_endpoints(gate, description),
         ]
     )
     description.endpoints = api.endpoints

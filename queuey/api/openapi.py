@@ -27,7 +27,6 @@ Document = dict[str, Any]
 PATH_PARAMETERS: Final = {
     "id": Parameter("id", JobId, "A job's id"),
     "name": Parameter("name", QueueName, "A name"),
-    "file": Parameter("file", str, "A file's name"),
 }
 _ANY: Final[tuple[type[QueueyError], ...]] = (
     errors.Malformed,
@@ -80,7 +79,7 @@ def describe(endpoints: Iterable[Endpoint]) -> Document:
     schemas.of(Problem)
     paths: dict[str, dict[str, Any]] = {}
     names: set[str] = set()
-    for endpoint in endpoints:
+    for endpoint in (endpoint for endpoint in endpoints if endpoint.doc.shown):
         if endpoint.doc.name in names:
             raise ValueError(f"two operations are named {endpoint.doc.name}")
         names.add(endpoint.doc.name)

@@ -55,6 +55,7 @@ class Operation(Struct, frozen=True):
     sample      a body of the first answer, shown as an example
     errors      that it may raise, beside those of every endpoint: NotFound, WrongState, Full ...
     group       heading under which it is shown
+    shown       False = not in the description: a page or a file of the documentation itself
     """
 
     name: str
@@ -70,6 +71,7 @@ class Operation(Struct, frozen=True):
     sample: Any = UNSET
     errors: tuple[type[QueueyError], ...] = ()
     group: str = "Jobs"
+    shown: bool = True
 
 
 def refuse_unknown(query_string: bytes, operation: Operation) -> None:

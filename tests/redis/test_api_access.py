@@ -13,7 +13,15 @@ from queuey.api.endpoints import Endpoint
 from queuey.credentials import SCOPES, Credentials, Grant
 from queuey.records import NewJob, job_head
 from tests.support.http import HOST, ApiRig, api_over, keys, problem
-from tests.support.routes import NEEDS_CANCELLED, NEEDS_SCHEDULED, OPEN, OVER_ALL_QUEUES, is_for, seen_queues
+from tests.support.routes import (
+    DOCUMENTATION,
+    NEEDS_CANCELLED,
+    NEEDS_SCHEDULED,
+    OPEN,
+    OVER_ALL_QUEUES,
+    is_for,
+    seen_queues,
+)
 from tests.support.store import Rig
 
 pytestmark = [
@@ -72,7 +80,7 @@ async def test_the_table_of_routes(api: ApiRig) -> None:
         ("POST", "/v1/replay-dlq"): "admin",
         ("GET", "/healthz"): None,
         ("GET", "/readyz"): None,
-        ("GET", "/v1/openapi.json"): None,
+        **{("GET", path): None for path in DOCUMENTATION},
     }
 
 

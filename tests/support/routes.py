@@ -9,7 +9,15 @@ import httpx
 
 from queuey.api.endpoints import Endpoint
 
-OPEN: Final = {"/healthz", "/readyz", "/v1/openapi.json"}
+DOCUMENTATION: Final = {
+    "/v1/openapi.json",
+    "/docs",
+    "/docs/page.js",
+    "/docs/openapi.json",
+    "/docs/swagger-ui.css",
+    "/docs/swagger-ui-bundle.js",
+}
+OPEN: Final = {"/healthz", "/readyz", *DOCUMENTATION}
 """Routes that need no key: they tell nothing of the jobs."""
 OVER_ALL_QUEUES: Final = {"/v1/replay-dlq"}
 """Routes for which a grant over one queue does not do, whichever queue it is."""

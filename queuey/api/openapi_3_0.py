@@ -1,0 +1,39 @@
+"""The API's description in OpenAPI 3.0, which has another dialect of JSON schema: for tools that read no 3.1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Document = dict[str, Any]
+_NULL = {"type": "null"}
+
+
+def downgraded(document: Document) -> Document:
+    """A copy of a 3.1 document, as our generator makes them."""
+    made: Document = _converted(document)
+    made["openapi"] = "3.0.3"
+    made["info"]["license"] = {"name": document["info"]["license"]["name"]}
+    return made
+
+
+def _converted(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_converted(child) for child in node]
+    if not isinstance(node, dict):
+        return node
+    found = {name: child if name in ("example", "default") else _converted(child) for name, child in node.items()}
+    for bound, inclusive in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if isinstance(found.get(bound), (int, float)):
+            found[inclusive], found[bound] = found[bound], True
+    if _NULL in found.get("anyOf", []):
+        return _nullable(found)
+    return found
+
+
+def _nullable(schema: Document) -> Document:
+    """3.0 has no type null, but a mark for what may be null. Beside a reference nothing else counts."""
+    others = [member for member in schema["anyOf"] if member != _NULL]
+    rest = {name: value for name, value in schema.items() if name != "anyOf"}
+    if len(others) == 1 and "$ref" not in others[0]:
+        return {**others[0], **rest, "nullable": True}
+    return {"anyOf": others, **rest, "nullable": True}
