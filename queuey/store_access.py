@@ -14,13 +14,13 @@ from queuey.settings import Settings
 from queuey.shards import Shards
 
 PATIENCE: Final = 30.0
-"""Seconds for each reply: a dump of megabytes may wait behind others."""
+"""Seconds for a reply: a dump of megabytes may wait behind others."""
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[StoreClient]:
-    """A client of the store. A private Valkey is joined when a server runs on its data directory, and else started and
-    stopped again. Raises StartupError."""
+async def opened(settings: Settings, patience: float = PATIENCE) -> AsyncIterator[StoreClient]:
+    """A client of the store, which may take `patience` seconds for each reply. A private Valkey is joined when a server
+    runs on its data directory, and else started and stopped again. Raises StartupError."""
     embedded = None
     url = settings.redis
     if url is None:
@@ -28,7 +28,7 @@ async def opened(settings: Settings) -> AsyncIterator[StoreClient]:
         await embedded.start()
         url = embedded.url
     try:
-        client = connect(url, timeout=PATIENCE)
+        client = connect(url, timeout=patience)
         try:
             yield client
         finally:

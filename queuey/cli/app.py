@@ -40,11 +40,16 @@ IMPORT_HELP: Final = (
     "Jobs that were running come back as queued, and their old workers are refused. Start the servers afterwards. "
     "When it was broken off, the same command goes on."
 )
+DOCTOR_HELP: Final = (
+    "Look whether `queuey serve` would start with these flags, and what its store keeps. Takes the flags of serve.\n\n"
+    "A line for each thing: ok, warn or fail, and what to change. Exit code 1 when one fails."
+)
 
 COMMANDS: Final = (
     ("serve", "queuey.cli.serve:serve", SERVE_HELP),
     ("key", "queuey.cli.keys:app", "Make API keys."),
     ("completion", "queuey.cli.completion:completion", COMPLETION_HELP),
+    ("doctor", "queuey.cli.doctor:doctor", DOCTOR_HELP),
     ("export", "queuey.cli.moving:export", EXPORT_HELP),
     ("import", "queuey.cli.moving:import_", IMPORT_HELP),
 )

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Annotated
 
 from cyclopts import Group, Parameter
 
 from queuey.setting_sources import flag
-from queuey.settings import SERVER, SETTINGS, default, load
+from queuey.settings import SERVER, SETTINGS, Settings, default, load
 
 
 def serve(**flags: str | None) -> int:
-    given = {name: value for name, value in flags.items() if value is not None}
-    config = given.pop("config", None)
-    settings = load(given, config=config)
-
+    settings = settings_of(flags)
     if settings.processes > 1:
         from queuey.supervisor import supervise  # late, as below
 
@@ -26,7 +24,13 @@ def serve(**flags: str | None) -> int:
     return serve(settings)
 
 
-def _signature() -> inspect.Signature:
+def settings_of(flags: Mapping[str, str | None]) -> Settings:
+    given = {name: value for name, value in flags.items() if value is not None}
+    config = given.pop("config", None)
+    return load(given, config=config)
+
+
+def settings_signature() -> inspect.Signature:
     """A text parameter for each setting that may be a flag. `load` reads them all, with the other sources."""
     groups = {setting.group: None for setting in SETTINGS.values()}
     panels = {name: Group(name, sort_key=number) for number, name in enumerate(groups)}
@@ -51,4 +55,4 @@ def _flag_parameter(name: str, shown: Parameter) -> inspect.Parameter:
     )
 
 
-serve.__signature__ = _signature()  # type: ignore[attr-defined]
+serve.__signature__ = settings_signature()  # type: ignore[attr-defined]

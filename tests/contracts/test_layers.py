@@ -49,7 +49,7 @@ LAYERS = (
     "api",
     "connections",
     "listener ports",
-    "server",
+    "doctor server",
     "replica",
     "supervisor",
     "client",

@@ -34,3 +34,21 @@ def test_without_an_app_the_built_in_types_run(serve: Serve) -> None:
     assert server.event("started")["types"] == ["math.square", "text.reverse"]
     assert server.until(server.submit("text.reverse", {"text": "hello"}))["result"] == "olleh"
     assert server.until(server.submit("math.square", {"n": 10**20}))["result"] == 10**40
+
+
+def test_the_doctor_finds_the_server_and_its_store(serve: Serve) -> None:
+    server = serve()
+    port = server.url.rpartition(":")[2]
+    looked = queuey("doctor", "--data-dir", str(server.data_dir), "--port", port)
+    assert (looked.returncode, looked.stderr) == (0, "")
+    assert f"a Queuey server listens on 127.0.0.1 port {port} already" in looked.stdout
+    assert all(line.startswith("ok ") for line in looked.stdout.splitlines())
+    other = queuey("doctor", "--data-dir", str(server.data_dir), "--port", port, "--shards", "2")
+    assert other.returncode == 1
+    assert "start with --shards 1" in other.stdout
+
+
+def test_the_doctor_tells_of_each_setting_that_is_wrong() -> None:
+    looked = queuey("doctor", "--lease", "soon", "--port", "-3")
+    assert looked.returncode == 1
+    assert [line.split()[:2] for line in looked.stdout.splitlines()] == [["fail", "settings"]] * 2
