@@ -15,6 +15,7 @@
     │   ├── UnsupportedMedia        415
     │   ├── WrongHost               421  a host name that is not this machine's, on a server without keys
     │   ├── Invalid                 422  does not fit the schema; names each field
+    │   ├── IdempotencyMismatch     422  an Idempotency-Key came with another body before
     │   ├── Full                    429  the store has no room; try again later
     │   └── HeadTooLarge            431  its first line and headers are too many or too long
     ├── TooManyConnections          503  every connection of this server is busy
@@ -156,6 +157,12 @@ class Invalid(RequestError):
     code = "invalid"
     status = 422
     title = "The request does not fit the schema"
+
+
+class IdempotencyMismatch(RequestError):
+    code = "idempotency-mismatch"
+    status = 422
+    title = "The Idempotency-Key came with another body"
 
 
 class Full(RequestError):

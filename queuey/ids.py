@@ -40,10 +40,15 @@ def bucket_of(job_id: str) -> int:
     return _BUCKET_BY_PAIR[job_id[:2]]
 
 
-def new_id(dedupe_key: str | None = None) -> str:
-    """A new id; with a dedupe key, one whose bucket is the key's."""
+def new_id(dedupe_key: str | None = None, ending: str | None = None) -> str:
+    """A new id; with a dedupe key, one whose bucket is the key's. `ending`: 16 characters instead of random ones."""
     bucket = next(_rotation) % BUCKETS if dedupe_key is None else bucket_of_key(dedupe_key)
-    return _PAIRS[bucket] + _time(time.time_ns() // 1_000_000) + _random()
+    return _PAIRS[bucket] + _time(time.time_ns() // 1_000_000) + (_random() if ending is None else ending)
+
+
+def characters(data: bytes) -> str:
+    """One of the 32 characters for each byte."""
+    return data.translate(_CHARACTERS).decode()
 
 
 def is_id(text: str) -> bool:

@@ -11,6 +11,7 @@ import msgspec
 
 from queuey import ids
 from queuey.errors import Fault, Invalid, Malformed, TooLarge
+from queuey.idempotency import TTL_MS, Once
 from queuey.json_checks import check_payload, check_text, why_not_json
 from queuey.models import NULL, Definition, JobRequest
 from queuey.records import NewJob, encode_key, job_head
@@ -58,10 +59,10 @@ class Submission:
         check_payload(payload)
         return request
 
-    def new_job(self, request: JobRequest, now_ms: int) -> NewJob:
+    def new_job(self, request: JobRequest, now_ms: int, once: Once | None = None) -> NewJob:
         """The job to enqueue. `now_ms` decides how far off `run_at` is. Raises Invalid."""
         delay_ms, run_at_ms = self._due(request, now_ms)
-        job_id = _job_id(request)
+        job_id = _job_id(request) if once is None else _id_of_once(request, once)
         queue, priority = request.queue, request.priority
         dedupe = encode_key(request.dedupe_key) if request.dedupe_key is not None else ""
         dedupe_ttl_ms = self._dedupe_ttl_ms if request.dedupe_ttl is None else to_ms(request.dedupe_ttl)
@@ -75,6 +76,8 @@ class Submission:
             expires_ms=_expires(request, max(delay_ms, run_at_ms - now_ms)),
         )
         body = _encode(Definition(request.type, _kept(request.payload), request.timeout, request.backoff)).decode()
+        if once is not None:
+            dedupe, dedupe_ttl_ms = once.key, TTL_MS
         return NewJob(job_id, queue, priority, head, body, delay_ms, run_at_ms, dedupe, dedupe_ttl_ms)
 
     def _attempts(self, request: JobRequest) -> int:
@@ -135,6 +138,13 @@ def _job_id(request: JobRequest) -> str:
     if key is not None and ids.bucket_of(request.id) != ids.bucket_of_key(key):
         raise invalid("/id", "must begin with the bucket of its dedupe_key, crc32(key) % 1024; or leave it out")
     return request.id
+
+
+def _id_of_once(request: JobRequest, once: Once) -> str:
+    for field in ("dedupe_key", "id"):
+        if getattr(request, field) is not None:
+            raise invalid(f"/{field}", "cannot be given together with the header Idempotency-Key; leave one out")
+    return once.new_id()
 
 
 def _check_key(key: str) -> None:

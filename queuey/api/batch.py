@@ -18,6 +18,7 @@ from queuey.api.operations import Media, Operation
 from queuey.api.problems import problem
 from queuey.credentials import Principal
 from queuey.errors import Full, Malformed, OutcomeUnknown, QueueyError, StoreError, TooLarge
+from queuey.idempotency import bad_key
 from queuey.json_checks import check_text, why_not_json
 from queuey.models import BatchItem, BatchReply, EnqueueReply, JobRequest
 from queuey.producer import Producer
@@ -53,6 +54,8 @@ class SubmitBatch:
 
     async def __call__(self, request: Request, caller: Principal) -> Response:
         headers = read_headers(request.scope["headers"])
+        if b"idempotency-key" in headers:
+            raise bad_key("is for single jobs; give each job of a batch an id or a dedupe_key")
         kind = media_type(headers, JSON, NDJSON)
         body = await read_body(headers, request.receive, self._body_limit)
         check_text(body, MAX_NESTING)

@@ -79,7 +79,6 @@ class JobRoutes:
         return reply(answer)
 
     async def retry(self, request: Request, caller: Principal) -> Response:
-        Parameters(request)
         patience = Patience(self._patience)
         job = await self._find(request.path_params["id"], caller, "submit", patience)
         if job.status == "dead_letter" and self._producer.full:
@@ -89,7 +88,6 @@ class JobRoutes:
         return reply(answer)
 
     async def delete(self, request: Request, caller: Principal) -> Response:
-        Parameters(request)
         patience = Patience(self._patience)
         job = await self._find(request.path_params["id"], caller, "admin", patience)
         await jobs.delete(self._broker, job, patience)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 from starlette.types import Receive, Scope, Send
 
-from queuey import log
+from queuey import idempotency, log
 from queuey.api.auth import Gate, require
 from queuey.api.body import JSON, ClientGone, media_type, read_body
 from queuey.api.operations import Operation, Parameter
 from queuey.api.problems import problem_response
 from queuey.api.waiting import APPLIED, PREFER, WAIT, Awaited
-from queuey.errors import Full
+from queuey.errors import Full, IdempotencyMismatch
 from queuey.models import EnqueueReply, Job, JobRequest
 from queuey.producer import Producer
 from queuey.submission import Submission
@@ -25,6 +26,16 @@ _LENGTH: Final = {
     flag: str(len(b'{"job_id":"') + 28 + len(rest)).encode("ascii") for flag, rest in _DEDUPLICATED.items()
 }
 
+_Key = Annotated[str, Meta(min_length=1, max_length=idempotency.MAX_KEY_BYTES, pattern="^[ -~]*$")]
+IDEMPOTENCY_KEY: Final = Parameter(
+    idempotency.HEADER,
+    _Key,
+    "The same request again, with the same key within 24 hours, finds the job that the first one made. "
+    "Not together with `dedupe_key` or `id`",
+)
+REPLAYED: Final = Parameter("Idempotent-Replayed", str, "`true`: the job was made by an earlier request")
+_REPLAYED: Final = ((b"idempotent-replayed", b"true"),)
+
 ENQUEUE: Final = Operation(
     "enqueue_job",
     "Take a job",
@@ -32,12 +43,12 @@ ENQUEUE: Final = Operation(
     description="A 2xx means that the store has the job. A resend with the same `id` or `dedupe_key` is safe. "
     "With a wait the answer is the whole job, at its end or as it is by then, and the key needs the scope read too.",
     query=(WAIT,),
-    headers=(PREFER,),
-    gives=(Parameter("Location", str, "Where the job is"), APPLIED),
+    headers=(PREFER, IDEMPOTENCY_KEY),
+    gives=(Parameter("Location", str, "Where the job is"), APPLIED, REPLAYED),
     body=JobRequest,
     example={"type": "text.reverse", "payload": {"text": "hello"}, "dedupe_key": "greeting:1"},
     sample={"job_id": "4C01M85WK1F481TEH724WFD9NG9Z", "deduplicated": False},
-    errors=(Full,),
+    errors=(Full, IdempotencyMismatch),
 )
 
 
@@ -65,13 +76,18 @@ class SubmitJob:
             self._gate.check_origin(headers, "POST")
             caller = self._gate.admit(headers, "submit")
             media_type(headers, JSON)
-            request = self._submission.parse(await read_body(headers, receive, self._body_limit))
+            body = await read_body(headers, receive, self._body_limit)
+            request = self._submission.parse(body)
             require(caller, "submit", request.queue)
             wait = None
             if scope["query_string"] or b"prefer" in headers:
                 wait = self._awaited.wanted(scope, headers, caller, request.queue)
-            job = self._submission.new_job(request, time.time_ns() // 1_000_000)
+            key = headers.get(b"idempotency-key")
+            once = None if key is None else idempotency.once(caller.name, key, body)
+            job = self._submission.new_job(request, time.time_ns() // 1_000_000, once)
             outcome = await self._producer.enqueue(job)
+            if once is not None:
+                once.check(outcome.job_id)
             whole = None if wait is None else await self._awaited.reply(outcome, wait, caller, receive)
         except ClientGone:
             return
@@ -80,20 +96,27 @@ class SubmitJob:
             return
         if log.debug_enabled():
             _log.debug("job_enqueued", type=request.type, queue=request.queue, **msgspec.structs.asdict(outcome))
-        if whole is not None:
+        is_replayed = once is not None and outcome.deduplicated
+        if whole is None:
+            await _send_reply(send, outcome, is_replayed)
+        else:
+            if is_replayed:
+                whole.headers[REPLAYED.name] = "true"
             await whole(scope, receive, send)
-            return
-        job_id = outcome.job_id.encode("ascii")
-        await send(
-            {
-                "type": "http.response.start",
-                "status": 200,
-                "headers": [
-                    (b"content-type", b"application/json"),
-                    (b"content-length", _LENGTH[outcome.deduplicated]),
-                    (b"location", b"/v1/jobs/" + job_id),
-                ],
-            }
-        )
-        body = b'{"job_id":"' + job_id + _DEDUPLICATED[outcome.deduplicated]
-        await send({"type": "http.response.body", "body": body})
+
+
+async def _send_reply(send: Send, outcome: EnqueueReply, is_replayed: bool) -> None:
+    job_id = outcome.job_id.encode("ascii")
+    await send(
+        {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [
+                (b"content-type", b"application/json"),
+                (b"content-length", _LENGTH[outcome.deduplicated]),
+                (b"location", b"/v1/jobs/" + job_id),
+                *(_REPLAYED if is_replayed else ()),
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": b'{"job_id":"' + job_id + _DEDUPLICATED[outcome.deduplicated]})

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[2] / "queuey"
 LAYERS = (
     # what all others may use
     "errors models units ids keys memory_limit stopping",
-    "credentials retry schema_faults",
+    "credentials idempotency retry schema_faults",
     "log records json_checks work signatures",
     # settings: the only reader of the environment
     "setting_kinds",
