@@ -7,13 +7,15 @@ from typing import Final
 
 from starlette.types import Receive
 
-from queuey.errors import TooLarge, UnsupportedMedia
+from queuey.errors import Fault, Invalid, TooLarge, UnsupportedMedia
 
 Headers = dict[bytes, bytes]
 """Lower-case names to values; of a header that came twice, the last."""
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
+_MAX_NOTHING: Final = 1000
+"""Bytes of a body where none is taken."""
 
 
 class ClientGone(Exception):
@@ -84,3 +86,15 @@ async def _read_chunks(first: bytes, receive: Receive, limit: int) -> bytes:
 
 def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"The body may have at most {limit} bytes.")
+
+
+async def refuse_body(headers: Headers, receive: Receive) -> None:
+    """Check that no body came, where none is taken; an empty object says nothing and passes.
+
+    Raises Invalid, TooLarge or ClientGone.
+    """
+    if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:
+        return
+    body = await read_body(headers, receive, _MAX_NOTHING)
+    if body.strip() not in (b"", b"{}"):
+        raise Invalid("This takes no body; leave it out.", [Fault("", "is not taken here; leave it out")])

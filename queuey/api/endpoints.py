@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from queuey.api.auth import Gate
-from queuey.api.body import ClientGone, read_headers
+from queuey.api.body import ClientGone, read_headers, refuse_body
 from queuey.api.operations import Operation, refuse_unknown
 from queuey.api.problems import problem_response
 from queuey.credentials import Principal
@@ -43,7 +43,7 @@ class Endpoint(Protocol):
 
 
 class Guarded:
-    """An endpoint that lets in who has the scope, takes the declared parameters alone, and turns every error into a
+    """An endpoint that lets in who has the scope, takes what is declared and nothing else, and turns every error into a
     problem."""
 
     def __init__(self, method: str, path: str, needs: str | None, gate: Gate, answer: Answer, doc: Operation) -> None:
@@ -61,6 +61,8 @@ class Guarded:
             caller = NOBODY if self.needs is None else self._gate.admit(headers, self.needs)
             if scope["query_string"]:
                 refuse_unknown(scope["query_string"], self.doc)
+            if self.doc.body is None and self.method != "GET":
+                await refuse_body(headers, receive)
             response = await self._answer(Request(scope, receive), caller)
         except ClientGone:
             return

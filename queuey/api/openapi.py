@@ -40,7 +40,6 @@ _ANY: Final[tuple[type[QueueyError], ...]] = (
 )
 """What every endpoint may answer: some of it before the endpoint is known."""
 _KEYED: Final[tuple[type[QueueyError], ...]] = (errors.Unauthorized, errors.Forbidden)
-_WITH_BODY: Final[tuple[type[QueueyError], ...]] = (errors.TooLarge, errors.UnsupportedMedia)
 _PATH_WORD: Final = re.compile(r"{(\w+)}")
 _ABOUT: Final = (
     "A job queue over HTTP. Durations are numbers of seconds, times are RFC 3339 in UTC. Errors are "
@@ -119,7 +118,7 @@ def _operation(endpoint: Endpoint, schemas: Schemas) -> Document:
     if parameters:
         operation["parameters"] = parameters
     if doc.body is not None:
-        operation["requestBody"] = {"required": True, "content": _body(doc, schemas)}
+        operation["requestBody"] = {"required": doc.body_needed, "content": _body(doc, schemas)}
     operation["responses"] = _responses(endpoint, schemas)
     operation["security"] = [] if endpoint.needs is None else [{"key": []}, {"bearer": []}, {}]
     return operation
@@ -188,9 +187,9 @@ def _refusals(endpoint: Endpoint) -> set[int]:
     if endpoint.needs is not None:
         raised.update(_KEYED)
     if endpoint.method != "GET":
-        raised.add(errors.ForeignOrigin)
+        raised.update((errors.ForeignOrigin, errors.TooLarge))
     if endpoint.doc.body is not None:
-        raised.update(_WITH_BODY)
+        raised.add(errors.UnsupportedMedia)
     if "{" in endpoint.path:
         raised.add(errors.NotFound)
     return {error.status for error in raised}

@@ -49,7 +49,8 @@ class Operation(Struct, frozen=True):
     query       the parameters behind the question mark; every other is refused
     headers     those of the request that it reads, beside keys and media types
     gives       headers of a good answer
-    body        type of the JSON body; None = there is none
+    body        type of the JSON body; None = there is none, and one that comes is refused
+    body_needed False = it may be left out
     body_also   the body may also come as this
     example     a body that is accepted
     sample      a body of the first answer, shown as an example
@@ -66,6 +67,7 @@ class Operation(Struct, frozen=True):
     headers: tuple[Parameter, ...] = ()
     gives: tuple[Parameter, ...] = ()
     body: Any = None
+    body_needed: bool = True
     body_also: Media | None = None
     example: Any = UNSET
     sample: Any = UNSET
