@@ -29,7 +29,8 @@ local states = load_states(lapsed)
 local function crash(id, state, delay)
   state.x = number_of(state, 'x') + 1
   add_error(state, now, '{"attempt":' .. number_of(state, 'a') + 1 .. ',"kind":"lease_lapsed","message":"crash '
-    .. state.x .. ' of ' .. MAX_CRASHES .. ': no sign of life from worker ' .. (state.w or '?') .. '"}')
+    .. state.x .. ' of ' .. MAX_CRASHES .. ': no sign of life from worker ' .. (state.w or '?') .. '","worker":"'
+    .. (state.w or '?') .. '"}')
   local outcome = state.z and 'cancelled' or state.x >= MAX_CRASHES and 'dead' or 'retry'
   end_lease(id, state, 'x')
   if outcome == 'cancelled' then

@@ -94,6 +94,17 @@ class Progress(Struct):
     at: datetime
 
 
+class Attempt(Struct):
+    """One run of a job. `ended_at`: None while it runs. `error`: why it failed; None for the run that succeeded. What
+    an earlier version did not write down is None."""
+
+    attempt: int
+    started_at: datetime | None
+    ended_at: datetime | None
+    worker: str | None
+    error: str | None
+
+
 class Job(Struct):
     """The answer to `GET /v1/jobs/{id}`.
 
@@ -123,6 +134,8 @@ class Job(Struct):
     worker: str | None = None
     expires_at: datetime | None = None
     """When it is cancelled if no worker has started it by then."""
+    attempts_log: list[Attempt] = []
+    """The runs that the last 10 errors ended, crashes too, oldest first; and the one that is under way or succeeded."""
 
 
 class JobPage(Struct):

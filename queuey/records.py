@@ -15,7 +15,7 @@ from typing import Final, cast
 import msgspec
 from msgspec import Raw, Struct
 
-from queuey.models import Definition, Job, JobError, Priority, Progress, ProgressReport, Status
+from queuey.models import Attempt, Definition, Job, JobError, Priority, Progress, ProgressReport, Status
 
 DEFAULT_QUEUE: Final = "default"
 DEFAULT_MAX_ATTEMPTS: Final = 5
@@ -163,7 +163,23 @@ def to_job(job_id: str, stored: StoredJob) -> Job:
         progress=_parse_progress(stored.progress) if stored.progress else None,
         worker=state.get("w"),
         expires_at=from_ms(created + int(head["x"])) if "x" in head else None,
+        attempts_log=_attempts_log(state, errors),
     )
+
+
+def _attempts_log(state: dict[str, str], errors: list[JobError]) -> list[Attempt]:
+    """A run that was given back has spent no attempt and is not told of; nor is a job that expired before its first."""
+    starts = [int(start) for start in state["g"].split(".")] if "g" in state else []
+    known = [0] * (len(errors) - len(starts)) + starts[-len(errors) :] if errors else []
+    log = [
+        Attempt(error.attempt, from_ms(start) if start else None, error.at, error.worker, error.message)
+        for error, start in zip(errors, known, strict=True)
+        if error.kind != "expired"
+    ]
+    if state.get("s") in ("r", "s"):
+        attempt = int(state.get("a", 0)) + 1
+        log.append(Attempt(attempt, _time(state.get("b")), _time(state.get("f")), state.get("w"), None))
+    return log
 
 
 def from_ms(millis: int) -> datetime:

@@ -6,6 +6,7 @@
 --   h the random part of the token while running     p the previous token  o its outcome:
 --     s succeeded, r retried, d dead, c cancelled, l released, x crashed (the lease lapsed)
 --   w worker  b last claimed at  f finished at  r ready since or due at  z=1 flagged for cancel  y the last replay
+--   g when the runs began that the errors ended, with dots between (0: none began)
 --   v=1 somebody waits for its end, which is published then
 -- A letter that is not known here is kept.
 local ERRORS_KEPT, MAX_CRASHES = 10, 3
@@ -42,8 +43,12 @@ local function format_state(state)
   return text
 end
 
--- add_error(state, now, json): keeps the last 10.
+-- add_error(state, now, json): keeps the last 10, and when the runs began that they ended.
 local function add_error(state, now, json)
+  local starts = (state.g and state.g .. '.' or '') .. (state.b or 0)
+  local _, dots = string.gsub(starts, '%.', '')
+  for _ = ERRORS_KEPT, dots do starts = string.gsub(starts, '^%d+%.', '') end
+  state.g = starts
   local errors = state.errors .. '\n' .. now .. ' ' .. json
   local _, lines = string.gsub(errors, '\n', '')
   for _ = 1, lines - ERRORS_KEPT do

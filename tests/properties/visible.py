@@ -46,7 +46,7 @@ return cmsgpack.pack(found)
 """
 STATUSES = {"w": "waiting", "r": "running", "s": "succeeded", "d": "dead", "c": "cancelled"}
 OUTCOMES = {"s": "succeeded", "r": "retried", "d": "dead", "c": "cancelled", "l": "released", "x": "crashed"}
-KNOWN_LETTERS = frozenset("sanxjqlmthpowbfrzyv")
+KNOWN_LETTERS = frozenset("sanxjqlmthpowbfrzyvg")
 SLOW_RUN_MS = 300_000
 """The longest that an example may take, by the clock that runs TTLs."""
 

@@ -35,6 +35,7 @@ async def test_the_error_names_the_worker(rig: Rig) -> None:
         "attempt": 1,
         "kind": "lease_lapsed",
         "message": "crash 1 of 3: no sign of life from worker host-1.4711_a",
+        "worker": "host-1.4711_a",
     }
 
 
