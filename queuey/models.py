@@ -129,7 +129,8 @@ class Job(Struct):
     lease_expires_at: datetime | None
     last_error: str | None
     errors: list[JobError]
-    result: Raw | None
+    result: Raw
+    """`null` when there is none."""
     progress: Progress | None = None
     worker: str | None = None
     expires_at: datetime | None = None

@@ -15,7 +15,7 @@ from typing import Final, cast
 import msgspec
 from msgspec import Raw, Struct
 
-from queuey.models import Attempt, Definition, Job, JobError, Priority, Progress, ProgressReport, Status
+from queuey.models import NULL, Attempt, Definition, Job, JobError, Priority, Progress, ProgressReport, Status
 
 DEFAULT_QUEUE: Final = "default"
 DEFAULT_MAX_ATTEMPTS: Final = 5
@@ -159,7 +159,7 @@ def to_job(job_id: str, stored: StoredJob) -> Job:
         lease_expires_at=from_ms(stored.lease_expires_ms) if stored.lease_expires_ms >= 0 else None,
         last_error=errors[-1].message if errors else None,
         errors=errors,
-        result=Raw(result.encode()) if result else None,
+        result=Raw(result.encode()) if result else NULL,
         progress=_parse_progress(stored.progress) if stored.progress else None,
         worker=state.get("w"),
         expires_at=from_ms(created + int(head["x"])) if "x" in head else None,

@@ -113,7 +113,8 @@ def test_a_job_that_was_just_enqueued() -> None:
     assert (job.attempts, job.max_attempts, job.crashes) == (0, 5, 0)
     assert (job.created_at, job.run_at) == (at(CREATED), None)
     unset = (job.started_at, job.finished_at, job.lease_expires_at, job.dedupe_key, job.timeout, job.last_error)
-    assert (*unset, job.result, job.worker) == (None,) * 8
+    assert (*unset, job.worker) == (None,) * 7
+    assert job.result == Raw(b"null")
     assert job.errors == []
 
 
@@ -172,7 +173,7 @@ def test_errors_are_oldest_first_and_the_last_is_told_apart() -> None:
     ]
     assert (job.errors[0].detail, job.errors[0].worker) == ("Traceback", "w1")
     assert job.last_error == "two \n lines"
-    assert job.result is None
+    assert job.result == Raw(b"null")
 
 
 def test_a_result_and_errors_together() -> None:

@@ -1,0 +1,41 @@
+"""The Python client: Client for asyncio, SyncClient for the rest, and their errors. See docs/client.md."""
+
+from queuey.client.client import Client
+from queuey.client.errors import (
+    BadAnswer,
+    ClientError,
+    Forbidden,
+    Full,
+    Invalid,
+    LostLease,
+    NotFound,
+    Refused,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    Unreachable,
+    WrongState,
+)
+from queuey.client.jobs import JobOptions
+from queuey.client.sync import SyncClient
+from queuey.ids import new_id
+
+__all__ = [
+    "BadAnswer",
+    "Client",
+    "ClientError",
+    "Forbidden",
+    "Full",
+    "Invalid",
+    "JobOptions",
+    "LostLease",
+    "NotFound",
+    "Refused",
+    "SyncClient",
+    "TooLarge",
+    "Unauthorized",
+    "Unavailable",
+    "Unreachable",
+    "WrongState",
+    "new_id",
+]

@@ -1,0 +1,180 @@
+"""Calls about jobs: put them into queues, look at them, wait for them, list them, stop them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import datetime
+from typing import Any, Final, TypedDict, Unpack
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Raw
+
+from queuey import ids
+from queuey.client.transport import Http
+from queuey.models import (
+    Backoff,
+    BatchItem,
+    BatchReply,
+    CancelReply,
+    EnqueueReply,
+    Job,
+    JobPage,
+    JobRequest,
+    Priority,
+    RetryReply,
+    Status,
+)
+
+FINAL: Final[tuple[Status, ...]] = ("succeeded", "dead_letter", "cancelled")
+MAX_WAIT: Final = 60.0
+"""Seconds of one request that waits."""
+QUICK_PAUSE: Final = 0.5
+"""Seconds before a server that answered too early, since it stops, is asked anew."""
+BATCH_JOBS: Final = 1000
+BATCH_BYTES: Final = 900_000
+"""Of a request with many jobs; the server's limit is 1 MB unless it is set otherwise."""
+PAGE: Final = 100
+
+_encode = msgspec.json.Encoder().encode
+
+
+class JobOptions(TypedDict, total=False):
+    """What may be said of a new job beside its type and payload; durations are seconds. See docs/http.md."""
+
+    id: str
+    queue: str
+    priority: Priority
+    dedupe_key: str
+    dedupe_ttl: float
+    max_attempts: int
+    timeout: float
+    delay: float
+    run_at: datetime
+    expires_in: float
+    backoff: Backoff
+    retention: float
+
+
+def job_request(type: str, payload: Any, options: JobOptions) -> JobRequest:
+    """A request with an id of its own, so that sending it again is safe."""
+    request = JobRequest(type, Raw(_encode(payload)), **options)
+    return with_id(request)
+
+
+def with_id(request: JobRequest) -> JobRequest:
+    if request.id is None:
+        request.id = ids.new_id(request.dedupe_key)
+    return request
+
+
+class JobCalls:
+    """The part of Client that is about jobs. Everything here raises ClientError; ids and names are the server's."""
+
+    _http: Http
+
+    async def enqueue(self, type: str, payload: Any = None, **options: Unpack[JobOptions]) -> EnqueueReply:
+        """Put a job into its queue. When this returns, the store has it.
+
+        The payload is what msgspec can write as JSON. The id is made here, so that a request whose answer was lost is
+        sent again safely. To try again yourself, say `id=new_id(dedupe_key)`.
+        """
+        body = _body(job_request(type, payload, options))
+        return await self._http.call("POST", "/v1/jobs", EnqueueReply, body=body)
+
+    async def enqueue_many(self, requests: Sequence[JobRequest]) -> list[BatchItem]:
+        """Put any number of jobs into their queues; an outcome for each, in order: a `job_id` or an `error`.
+
+        A request without an id is given one, so that calling again with the same requests is safe.
+        """
+        results: list[BatchItem] = []
+        for batch in _batches(requests):
+            reply = await self._http.call("POST", "/v1/jobs/batch", BatchReply, body=batch)
+            results += reply.results
+        return results
+
+    async def run(self, type: str, payload: Any = None, *, wait: float = 60.0, **options: Unpack[JobOptions]) -> Job:
+        """Put a job into its queue and wait for its end, for so many seconds at most. See `wait`."""
+        until = _now() + wait
+        first = min(wait, MAX_WAIT)
+        body, query = _body(job_request(type, payload, options)), {"wait": _seconds(first)}
+        job = await self._http.call("POST", "/v1/jobs", Job, query=query, body=body, wait=first)
+        if job.status in FINAL:
+            return job
+        return await self.wait(job.id, max(0.0, until - _now()))
+
+    async def get(self, id: str) -> Job:
+        """The job as it is now."""
+        return await self._http.call("GET", _path(id), Job)
+
+    async def wait(self, id: str, timeout: float = 60.0) -> Job:
+        """The job at its end; or, after so many seconds, as it is then. Look at its `status`."""
+        until = _now() + timeout
+        while True:
+            began = _now()
+            seconds = min(max(0.0, until - began), MAX_WAIT)
+            query = {"wait": _seconds(seconds)}
+            job = await self._http.call("GET", _path(id), Job, query=query, wait=seconds)
+            left = until - _now()
+            if job.status in FINAL or left <= 0:
+                return job
+            if _now() - began < seconds / 2:
+                await asyncio.sleep(min(QUICK_PAUSE, left))
+
+    async def jobs(
+        self, *, queue: str | None = None, status: Status | None = None, type: str | None = None
+    ) -> AsyncIterator[Job]:
+        """Every job of this queue, status and type, page by page as they are asked for."""
+        query: dict[str, str | int | None] = {"queue": queue, "status": status, "type": type, "limit": PAGE}
+        while True:
+            page = await self._http.call("GET", "/v1/jobs", JobPage, query=query)
+            for job in page.jobs:
+                yield job
+            if page.next is None:
+                return
+            query["cursor"] = page.next
+
+    async def cancel(self, id: str) -> CancelReply:
+        """Cancel it; one that runs is told to stop. Raises WrongState when it has ended."""
+        return await self._http.call("POST", _path(id, "/cancel"), CancelReply)
+
+    async def retry(self, id: str) -> RetryReply:
+        """Run a dead job anew, or a scheduled one now. Raises WrongState for any other."""
+        return await self._http.call("POST", _path(id, "/retry"), RetryReply, repeatable=False)
+
+    async def delete(self, id: str) -> None:
+        """Remove a job that has ended. Raises WrongState for any other."""
+        await self._http.call("DELETE", _path(id), type(None), repeatable=False)
+
+
+def _path(id: str, rest: str = "") -> str:
+    return f"/v1/jobs/{quote(id, safe='')}{rest}"
+
+
+def _body(request: JobRequest) -> dict[str, Any]:
+    """Its fields that say something: a server that is older than this client refuses those that it does not know."""
+    return {name: value for name, value in msgspec.structs.asdict(request).items() if value is not None}
+
+
+def _batches(requests: Sequence[JobRequest]) -> Iterator[list[Raw]]:
+    """As many to a request as its limits allow; one that is too large goes alone, and is refused."""
+    batch: list[Raw] = []
+    size = 0
+    for request in requests:
+        item = _encode(_body(with_id(request)))
+        if batch and (len(batch) == BATCH_JOBS or size + len(item) > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(Raw(item))
+        size += len(item) + 1
+    if batch:
+        yield batch
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,122 @@
+"""The same client for programs without asyncio: its coroutines, run by an event loop in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from functools import wraps
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
+
+import httpx
+
+from queuey.client.client import LOCAL_URL, Client
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _blocking(
+    method: Callable[Concatenate[Client, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[SyncClient, P], R]:
+    """The method of the same name, which returns when it is done."""
+
+    @wraps(method)
+    def call(self: SyncClient, /, *arguments: P.args, **named: P.kwargs) -> R:
+        return self._run(method(self._client, *arguments, **named))
+
+    return call
+
+
+def _stepping(
+    method: Callable[Concatenate[Client, P], AsyncIterator[R]],
+) -> Callable[Concatenate[SyncClient, P], Generator[R, None, None]]:
+    """The iterator of the same name."""
+
+    @wraps(method)
+    def iterate(self: SyncClient, /, *arguments: P.args, **named: P.kwargs) -> Generator[R, None, None]:
+        steps = method(self._client, *arguments, **named)
+        try:
+            while (item := self._run(_next(steps))) is not _END:
+                yield cast("R", item)
+        finally:
+            self._run(_end(steps))
+
+    return iterate
+
+
+_END = object()
+
+
+async def _next(steps: AsyncIterator[R]) -> R | object:
+    return await anext(steps, _END)
+
+
+async def _end(steps: AsyncIterator[Any]) -> None:
+    await steps.aclose()  # type: ignore[attr-defined]  # they are generators
+
+
+class SyncClient:
+    """Client, with methods that return when they are done. Any thread may use it, several at a time.
+
+    The arguments are those of Client. A process that forks makes its own in each child.
+    """
+
+    def __init__(
+        self,
+        url: str = LOCAL_URL,
+        api_key: str | None = None,
+        *,
+        timeout: float = 10.0,
+        retries: int = 3,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._client = Client(url, api_key, timeout=timeout, retries=retries, transport=transport)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="queuey-client", daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return self._client.url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close its connections and end its thread. It cannot be used any more; closing it again does nothing."""
+        if self._loop.is_closed():
+            return
+        self._run(self._client.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, R]) -> R:
+        if self._loop.is_closed():
+            work.close()
+            raise RuntimeError("this client has been closed")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:  # Ctrl-C too: what nobody waits for any more is not to go on
+            future.cancel()
+            raise
+
+    enqueue = _blocking(Client.enqueue)
+    enqueue_many = _blocking(Client.enqueue_many)
+    run = _blocking(Client.run)
+    get = _blocking(Client.get)
+    wait = _blocking(Client.wait)
+    jobs = _stepping(Client.jobs)
+    cancel = _blocking(Client.cancel)
+    retry = _blocking(Client.retry)
+    delete = _blocking(Client.delete)
+    metrics = _blocking(Client.metrics)
+    replay = _blocking(Client.replay)

@@ -1,0 +1,94 @@
+"""The clients against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+import queuey
+from queuey import Client, SyncClient
+from queuey.client import NotFound, Unreachable
+from queuey.models import JobRequest
+from tests.e2e.conftest import Serve
+from tests.support.serving import ROOT, Serving
+
+
+@pytest.fixture
+def client(server: Serving) -> Iterator[SyncClient]:
+    with SyncClient(server.url, "dev") as client:
+        yield client
+
+
+def test_a_job_is_run_and_awaited(client: SyncClient) -> None:
+    job = client.run("echo", {"a": [1, None, "ü"]})
+    assert (job.status, bytes(job.result).decode()) == ("succeeded", '{"a":[1,null,"ü"]}')
+    assert client.get(job.id) == job
+    assert client.run("dead", "no such user", max_attempts=1).last_error == "no such user"
+
+
+def test_many_jobs_are_enqueued_awaited_and_listed(client: SyncClient) -> None:
+    requests = [JobRequest("echo", queue="default") for _ in range(1200)]
+    ids = [item.job_id for item in client.enqueue_many(requests)]
+    assert all(client.wait(str(job_id)).status == "succeeded" for job_id in ids[:20])
+    assert client.wait(str(ids[-1])).status == "succeeded"
+    listed = client.jobs(status="succeeded", type="echo")
+    assert next(listed).type == "echo"
+    listed.close()
+
+
+def test_errors_come_out_of_the_other_thread(client: SyncClient) -> None:
+    with pytest.raises(NotFound):
+        client.get("no-id")
+
+
+def test_several_threads_use_one_client(client: SyncClient) -> None:
+    results: list[bytes] = []
+
+    def work(number: int) -> None:
+        results.append(bytes(client.run("echo", number).result))
+
+    threads = [threading.Thread(target=work, args=[number]) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(int, results)) == list(range(20))
+
+
+def test_a_closed_client_says_so(server: Serving) -> None:
+    client = SyncClient(server.url)
+    client.close()
+    client.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        client.metrics()
+    assert "queuey-client" not in {thread.name for thread in threading.enumerate()}
+
+
+async def test_a_hundred_wait_at_once(server: Serving) -> None:
+    async with Client(server.url) as client:
+        jobs = await asyncio.gather(*(client.run("echo", number) for number in range(100)))
+    assert [bytes(job.result) for job in jobs] == [str(number).encode() for number in range(100)]
+
+
+async def test_a_server_that_is_gone_is_unreachable(serve: Serve) -> None:
+    server = serve()
+    async with Client(server.url, retries=1) as client:
+        await client.enqueue("echo", 1)
+        server.stop()
+        with pytest.raises(Unreachable, match=server.url) as raised:
+            await client.enqueue("echo", 1)
+    assert not raised.value.maybe_done
+    assert raised.value.status is None
+
+
+def test_a_server_loads_no_client() -> None:
+    code = "import queuey, queuey.server, sys; print('httpx' in sys.modules, queuey.Client, 'httpx' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "False <class 'queuey.client.client.Client'> True"
+    with pytest.raises(AttributeError, match="Klient"):
+        queuey.Klient  # noqa: B018
