@@ -6,13 +6,15 @@ help. stdout carries data alone; explanations, errors, progress and logs go to s
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Final
 
 from cyclopts import App, CycloptsError
 
 from queuey import __version__
-from queuey.cli.exits import INTERRUPTED, OK, USAGE, explain
+from queuey.cli.exits import INTERRUPTED, OK, READER_GONE, USAGE, explain, leave_stdout
+from queuey.cli.failures import told
 from queuey.errors import StartupError
 
 SERVE_HELP: Final = (
@@ -47,6 +49,7 @@ DOCTOR_HELP: Final = (
 
 COMMANDS: Final = (
     ("serve", "queuey.cli.serve:serve", SERVE_HELP),
+    ("job", "queuey.cli.jobs:app", "Enqueue, show and move jobs."),
     ("key", "queuey.cli.keys:app", "Make API keys."),
     ("completion", "queuey.cli.completion:completion", COMPLETION_HELP),
     ("doctor", "queuey.cli.doctor:doctor", DOCTOR_HELP),
@@ -70,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the process's exit code. Only a bug leaves with a traceback."""
     try:
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()  # here and not at exit, where a reader that is gone would be a traceback
     except CycloptsError as error:
         explain(f"queuey: {error}")
         if "--api-key" in str(error):
@@ -79,6 +83,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StartupError as error:
         explain(f"queuey: {error.message}")
         return error.exit_code
+    except BrokenPipeError:
+        leave_stdout()
+        return READER_GONE
     except KeyboardInterrupt:
         return INTERRUPTED
+    except Exception as error:
+        code = told(error)
+        if code is None:
+            raise
+        return code
     return result if isinstance(result, int) else OK

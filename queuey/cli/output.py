@@ -10,7 +10,7 @@ Values come from jobs that anybody may have submitted, so in a table nothing can
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO
 
@@ -51,6 +51,22 @@ def show_all(items: Sequence[Struct], columns: Sequence[str], form: Format) -> N
     else:
         for item in items:
             write(msgspec.json.encode(item))
+
+
+async def show_each(items: AsyncIterator[Struct], limit: int, columns: Sequence[str], form: Format) -> None:
+    """Print the first of several things that come one by one; JSON lines at once, the rest when all are there."""
+    kept: list[Struct] = []
+    count = 0
+    async for item in items:
+        if form == "jsonl":
+            write(msgspec.json.encode(item))
+        else:
+            kept.append(item)
+        count += 1
+        if count == limit:
+            break
+    if form != "jsonl":
+        show_all(kept, columns, form)
 
 
 def write(document: bytes) -> None:
@@ -115,7 +131,7 @@ def _print_fields(item: Struct) -> None:
     from rich.text import Text
 
     fields = [(name, getattr(item, name)) for name in item.__struct_fields__]
-    told = [(name, value) for name, value in fields if value is not None and value is not UNSET and value != []]
+    told = [(name, value) for name, value in fields if not _is_nothing(value)]
     width = max((len(name) for name, _ in told), default=0)
     screen = console(sys.stdout)
     for name, value in told:
@@ -125,6 +141,10 @@ def _print_fields(item: Struct) -> None:
         else:
             shown = text(value)
             screen.print(Text(f"{name:{width}}  ").append(shown, STYLES.get(shown, "")), soft_wrap=True)
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is None or value is UNSET or value == [] or (isinstance(value, Raw) and bytes(value) == b"null")
 
 
 def _cut(cell: str, room: int) -> str:

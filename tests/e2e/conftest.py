@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from queuey.cli import main
 from tests.support import serving
+from tests.support.command import Ran, Run
 from tests.support.gate import Gate
 from tests.support.serving import Serving, end_store
 
@@ -75,3 +77,16 @@ def server() -> Iterator[Serving]:
 async def gate() -> Any:
     async with Gate() as gate:
         yield gate
+
+
+@pytest.fixture
+def run(server: Serving, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command of `queuey` in this process, against the server."""
+    monkeypatch.setenv("QUEUEY_URL", server.url)
+    monkeypatch.setenv("QUEUEY_API_KEY", "dev")
+
+    def run(*arguments: str) -> Ran:
+        code = main(arguments)
+        return Ran(code, *capsys.readouterr())
+
+    return run

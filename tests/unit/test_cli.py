@@ -7,13 +7,15 @@ import shlex
 import subprocess
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from cyclopts import App
 
 from queuey import __version__
-from queuey.cli import main
+from queuey.cli import app as root
+from queuey.cli import exits, main
 from queuey.credentials import Credentials, parse_api_keys
 from queuey.errors import StartupError
 from queuey.setting_sources import flag
@@ -202,6 +204,58 @@ def test_help_goes_to_stdout(arguments: list[str], capsys: pytest.CaptureFixture
     captured = capsys.readouterr()
     assert captured.out.startswith("Usage: queuey")
     assert captured.err == ""
+
+
+def test_the_list_of_commands_is_shown_without_what_they_need() -> None:
+    script = """
+import sys
+from queuey.cli import app as root
+from queuey.cli import exits, main
+main(["--help"])
+heavy = {"httpx", "starlette", "uvicorn", "redis", "structlog", "queuey.settings", "queuey.client", "rich.progress"}
+print(*sorted(heavy & set(sys.modules)), file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout.startswith("Usage: queuey COMMAND")
+    assert done.stderr.strip() == ""
+
+
+def leaves(app: App, *path: str) -> Iterator[tuple[str, ...]]:
+    """Each command, by the words that call it."""
+    names = [name for name in app if not name.startswith("-")]
+    for name in names:
+        yield from leaves(app[name], *path, name)
+    if not names:
+        yield path
+
+
+@pytest.mark.parametrize("path", list(leaves(root.app)), ids=" ".join)
+def test_each_command_has_help_and_its_place_in_the_docs(
+    path: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*path, "--help"]) == 0
+    text = capsys.readouterr().out
+    usage, _, says, *_ = text.splitlines()
+    assert usage.startswith(f"Usage: queuey {' '.join(path)}")
+    assert re.match(r"[A-Z][a-z]+ ", says), f"{says!r} tells what it does"
+    documented = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert re.search(rf"`{' '.join(path)}[ `]", documented)
+
+
+def test_exit_codes_are_documented() -> None:
+    documented = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8").partition("## Exit codes")[2]
+    codes = {value for name, value in vars(exits).items() if name.isupper() and isinstance(value, int)}
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", documented, re.MULTILINE)} == codes
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(None, 3), (400, 2), (401, 5), (403, 5), (404, 4), (409, 6), (413, 2), (422, 2), (429, 3), (500, 1), (503, 3)],
+)
+def test_an_answer_makes_an_exit_code(status: int | None, code: int) -> None:
+    assert exits.code_of(status) == code
 
 
 def completed_by_bash(script: str, *words: str) -> set[str]:

@@ -94,7 +94,6 @@ def test_one_thing_is_a_line_for_each_field_that_says_something(capsys: pytest.C
     assert lines == [
         ["name", "first"],
         ["status", "running"],
-        ["payload", "null"],
         ["tags", "a, b"],
         ["faults", '{"at":1}'],
         ["faults", '{"at":2}'],

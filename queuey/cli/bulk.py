@@ -1,0 +1,150 @@
+"""`queuey job enqueue-many`: many jobs, from NDJSON."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Annotated, BinaryIO, Final
+
+import msgspec
+from cyclopts import Parameter
+from msgspec import UNSET, Struct, UnsetType
+
+from queuey.cli.exits import FAILED, OK, explain
+from queuey.cli.options import HERE, Output, Server
+from queuey.cli.output import Format, show, write
+from queuey.cli.progress import progress
+from queuey.client import Client, Unreachable
+from queuey.errors import SettingsError
+from queuey.models import BatchItem, JobRequest
+from queuey.schema_faults import explain as schema_fault
+
+AT_ONCE: Final = 500
+"""Lines of one call."""
+MAX_LINE: Final = 2_000_000
+SHOWN_FAULTS: Final = 20
+
+
+class Outcome(Struct, omit_defaults=True):
+    """What came of one line: an id, or why it was not taken."""
+
+    line: int
+    job_id: str | UnsetType = UNSET
+    deduplicated: bool | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+
+
+class Summary(Struct):
+    """How many lines became jobs, found a job of their dedupe key, and were refused."""
+
+    enqueued: int = 0
+    deduplicated: int = 0
+    refused: int = 0
+
+
+async def enqueue_many(
+    file: Annotated[
+        Path, Parameter(metavar="FILE", help="A JSON object a line, with the fields of POST /v1/jobs; - is stdin.")
+    ] = Path("-"),
+    /,
+    *,
+    output: Output = "table",
+    server: Server = HERE,
+) -> int:
+    """Put many jobs into their queues, and say how many were taken.
+
+    With -o jsonl it says instead what came of each line. What was refused is told on stderr as well, and makes the exit
+    code 1. Lines with an id or a dedupe_key may be sent again.
+    """
+    summary = Summary()
+    with _opened(file) as lines, progress("Enqueueing", _size(lines)) as advance:
+        async with server.client() as client:
+            sent = 0
+            for chunk in _chunks(lines):
+                try:
+                    outcomes = await _enqueue(client, sent + 1, chunk)
+                except Unreachable:
+                    explain(f"queuey: the first {sent} lines were sent, the next {len(chunk)} may have been.")
+                    raise
+                sent += len(chunk)
+                _count(outcomes, summary, output)
+                advance(sum(map(len, chunk)))
+    if output != "jsonl":
+        show(summary, output)
+    return FAILED if summary.refused else OK
+
+
+async def _enqueue(client: Client, first: int, lines: list[bytes]) -> list[Outcome]:
+    """Send what is a job in these lines. `first`: the number of the first line."""
+    outcomes: dict[int, Outcome] = {}
+    requests: dict[int, JobRequest] = {}
+    for number, line in enumerate(lines, first):
+        if line.isspace():
+            continue
+        try:
+            requests[number] = _decode(line)
+        except msgspec.ValidationError as error:
+            outcomes[number] = Outcome(number, error=schema_fault(error).message)
+        except (msgspec.DecodeError, RecursionError) as error:
+            outcomes[number] = Outcome(number, error=f"It is not JSON: {error}.")
+    items = await client.enqueue_many(list(requests.values())) if requests else []
+    for number, item in zip(requests, items, strict=True):
+        outcomes[number] = _outcome(number, item)
+    return [outcomes[number] for number in sorted(outcomes)]
+
+
+_decode = msgspec.json.Decoder(JobRequest).decode
+
+
+def _outcome(line: int, item: BatchItem) -> Outcome:
+    if item.error is not UNSET:
+        return Outcome(line, error=item.error.detail)
+    return Outcome(line, item.job_id, item.deduplicated)
+
+
+def _count(outcomes: list[Outcome], summary: Summary, form: Format) -> None:
+    for outcome in outcomes:
+        if form == "jsonl":
+            write(msgspec.json.encode(outcome))
+        if outcome.error is not UNSET:
+            summary.refused += 1
+            if summary.refused <= SHOWN_FAULTS:
+                explain(f"queuey: line {outcome.line}: {outcome.error}")
+        elif outcome.deduplicated:
+            summary.deduplicated += 1
+        else:
+            summary.enqueued += 1
+    if summary.refused > SHOWN_FAULTS >= summary.refused - len(outcomes):
+        explain("queuey: more lines were refused; -o jsonl shows each.")
+
+
+def _opened(file: Path) -> AbstractContextManager[BinaryIO]:
+    if str(file) == "-":
+        return nullcontext(sys.stdin.buffer)
+    try:
+        return file.open("rb")
+    except OSError as error:
+        raise SettingsError(f"{file}: cannot be read: {error.strerror}.") from None
+
+
+def _size(file: BinaryIO) -> int | None:
+    """Bytes, when it is a plain file."""
+    try:
+        return os.fstat(file.fileno()).st_size or None
+    except OSError:
+        return None
+
+
+def _chunks(file: BinaryIO) -> Iterator[list[bytes]]:
+    """The lines, so many at a time."""
+    chunk: list[bytes] = []
+    while line := file.readline(MAX_LINE):
+        chunk.append(line)
+        if len(chunk) == AT_ONCE:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

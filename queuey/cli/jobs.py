@@ -1,0 +1,103 @@
+"""`queuey job`: jobs one by one, and lists of them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Final
+
+from cyclopts import App, Parameter
+
+from queuey.cli.bulk import enqueue_many
+from queuey.cli.each import each
+from queuey.cli.enqueue import enqueue
+from queuey.cli.exits import OK, code_of_jobs
+from queuey.cli.options import HERE, JobId, JobIds, JobType, Output, Queue, Server, count, duration
+from queuey.cli.output import show, show_all, show_each
+from queuey.client import Client
+from queuey.models import Job, Status
+from queuey.units import MINUTE
+
+COLUMNS: Final = ("id", "type", "queue", "status", "attempts", "created_at", "last_error")
+MOST: Final = 1_000_000
+AT_ONCE: Final = 100
+"""How many jobs are waited for at the same time."""
+
+app = App(name="job")
+app.command(enqueue)
+app.command(enqueue_many)
+
+
+@app.command
+async def get(job_id: JobId, /, *, output: Output = "table", server: Server = HERE) -> int:
+    """Show a job: what it is, where it stands, what came of it."""
+    async with server.client() as client:
+        show(await client.get(job_id), output)
+    return OK
+
+
+@app.command(name="list")
+async def list_(
+    *,
+    queue: Queue = None,
+    status: Annotated[Status | None, Parameter(help="In this status alone.")] = None,
+    type: JobType = None,
+    limit: Annotated[int, count("How many at most. With -o jsonl each is printed as it comes.", MOST)] = 50,
+    output: Output = "table",
+    server: Server = HERE,
+) -> int:
+    """List jobs."""
+    async with server.client() as client:
+        await show_each(client.jobs(queue=queue, status=status, type=type), limit, COLUMNS, output)
+    return OK
+
+
+@app.command
+async def wait(
+    job_ids: JobIds,
+    /,
+    *,
+    timeout: Annotated[float, duration("How long to wait at most, for all of them together.", MINUTE)] = MINUTE,
+    output: Output = "table",
+    server: Server = HERE,
+) -> int:
+    """Wait until jobs have ended, and show them.
+
+    The exit code is 0 when all succeeded, 1 when one did not, and 7 when the time is over.
+    """
+    slots = asyncio.Semaphore(AT_ONCE)
+    until = asyncio.get_running_loop().time() + timeout
+
+    async with server.client() as client:
+
+        async def ended(job_id: str) -> Job:
+            async with slots:
+                left = round(max(0.0, until - asyncio.get_running_loop().time()), 3)
+                return await client.wait(job_id, timeout=left)
+
+        jobs = await asyncio.gather(*map(ended, job_ids))
+    show_all(jobs, COLUMNS, output)
+    return code_of_jobs(jobs)
+
+
+@app.command
+async def cancel(job_ids: JobIds, /, *, output: Output = "table", server: Server = HERE) -> int:
+    """Cancel jobs.
+
+    One that runs is told to stop, and is `cancelling` until it has.
+    """
+    return await each(server, job_ids, Client.cancel, ("job_id", "status"), output)
+
+
+@app.command
+async def retry(job_ids: JobIds, /, *, output: Output = "table", server: Server = HERE) -> int:
+    """Run dead jobs anew, and those that wait for their time now."""
+    return await each(server, job_ids, Client.retry, ("job_id", "status"), output)
+
+
+@app.command
+async def delete(job_ids: JobIds, /, *, server: Server = HERE) -> int:
+    """Delete jobs that have ended: succeeded, cancelled or dead.
+
+    Prints nothing.
+    """
+    return await each(server, job_ids, Client.delete)
