@@ -261,8 +261,12 @@ class Broker:
             )
         )
 
-    async def extend(self, shard: int, lease_ms: int, held: Sequence[Held], *, now: int = 0) -> list[str]:
-        """Per job `ok`, `lost` or `cancelled` (flagged for cancel, extended all the same)."""
+    async def extend(
+        self, shard: int, lease_ms: int, held: Sequence[Held | tuple[str, str, int]], *, now: int = 0
+    ) -> list[str]:
+        """Each by the lease of its own, where it has a third part, else by `lease_ms`.
+
+        Per job `ok`, `lost` or `cancelled` (flagged for cancel, extended all the same)."""
         return _words(await self._call(shard, "extend", now, lease_ms, held))
 
     async def complete(self, shard: int, results: Sequence[tuple[str, str, str]], *, now: int = 0) -> list[str]:

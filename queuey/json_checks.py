@@ -50,19 +50,19 @@ def _without_strings(text: bytes) -> bytes:
     return b"".join(text.split(b'"')[::2])
 
 
-def check_payload(payload: bytes) -> None:
-    """Check that a worker can decode it. Raises Malformed or Invalid.
+def check_payload(payload: bytes, field: str = "payload") -> None:
+    """Check that whoever reads it can decode it. `field` is what it is called. Raises Malformed or Invalid.
 
     That is more than JSON's grammar: half a surrogate pair is no text, and 1e999 fits no number.
     """
     try:
         _decode_any(payload)
     except msgspec.ValidationError as error:
-        pointer = "/payload" + to_pointer(str(error))
+        pointer = f"/{field}" + to_pointer(str(error))
         detail = "holds a number that is out of range: integers of up to 4,300 digits and 64-bit floats are allowed"
         raise Invalid(f"{pointer} {detail}.", [Fault(pointer, detail)]) from None
     except msgspec.DecodeError as error:
-        raise Malformed(f"The payload is not JSON: {why_not_json(error, payload)}.") from None
+        raise Malformed(f"The {field} is not JSON: {why_not_json(error, payload)}.") from None
 
 
 def why_not_json(error: msgspec.DecodeError, text: bytes) -> str:

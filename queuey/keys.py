@@ -108,3 +108,8 @@ def finished_channel(prefix: str = DEFAULT_PREFIX) -> str:
 def channels(prefix: str = DEFAULT_PREFIX) -> tuple[str, ...]:
     """Every channel."""
     return (cancel_channel(prefix), finished_channel(prefix))
+
+
+def poke_key(shard: ShardKeys, replica: str) -> str:
+    """What wakes one replica, so that it waits for other queues from then on. No script knows it."""
+    return f"{shard.base}poke:{replica}"

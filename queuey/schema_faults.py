@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -36,7 +36,17 @@ ALLOWED: Final = {
 }
 """What each field takes, to be read after "must be"."""
 
-_FIELDS: Final = {"": JobRequest.__struct_fields__, "/backoff": Backoff.__struct_fields__}
+
+class Form(NamedTuple):
+    """What the body of a request may be: by pointer what is allowed there, to be read after "must be", and the fields
+    of its objects; `*` stands for the places of an array. `whole` is what the body is called."""
+
+    allowed: Mapping[str, str]
+    fields: Mapping[str, Sequence[str]]
+    whole: str
+
+
+JOB: Final = Form(ALLOWED, {"": JobRequest.__struct_fields__, "/backoff": Backoff.__struct_fields__}, "The job")
 _KINDS: Final = {
     "str": "a string",
     "int": "a number",
@@ -49,6 +59,7 @@ _KINDS: Final = {
 
 _PATH: Final = re.compile(r" - at `\$([^`]*)`\Z")
 _STEP: Final = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+|\.\.\.)\]")
+_INDEX: Final = re.compile(r"/\d+")
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*?)`(?: - at `\$[.a-z_]*`)?\Z", re.DOTALL)
 _MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
 _GOT: Final = re.compile(r"Expected `.*`, got `(\w+)`")
@@ -64,27 +75,31 @@ def to_pointer(message: str) -> str:
     return "".join(f"/{step}" for step in steps if step != "...")
 
 
-def invalid(pointer: str, detail: str) -> Invalid:
+def invalid(pointer: str, detail: str, whole: str = JOB.whole) -> Invalid:
     """The error for one field. `detail` is read after the field's name, and ends without a full stop."""
-    return Invalid(f"{pointer.removeprefix('/') or 'The job'} {detail}.", [Fault(pointer, detail)])
+    return Invalid(f"{pointer.removeprefix('/') or whole} {detail}.", [Fault(pointer, detail)])
 
 
-def explain(error: msgspec.ValidationError) -> Invalid:
-    """The error for what the schema of a job refused: where, what was there, and what is allowed instead."""
+def explain(error: msgspec.ValidationError, form: Form = JOB) -> Invalid:
+    """The error for what the schema of a body refused: where, what was there, and what is allowed instead."""
     message = str(error)
     parent = to_pointer(message)
     if unknown := _UNKNOWN.match(message):
-        return _unknown_field(parent, unknown[1])
+        return _unknown_field(parent, unknown[1], form)
     if missing := _MISSING.match(message):
         pointer = f"{parent}/{missing[1]}"
-        return invalid(pointer, f"is missing; it must be {ALLOWED[pointer]}")
+        return invalid(pointer, f"is missing; it must be {form.allowed[pointer]}")
     got = _GOT.match(message)
     instead = f", not {_KINDS[got[1]]}" if got and got[1] in _KINDS else ""
-    return invalid(parent, f"must be {ALLOWED.get(parent, 'as the documentation says')}{instead}")
+    return invalid(
+        parent,
+        f"must be {form.allowed.get(_INDEX.sub('/*', parent), 'as the documentation says')}{instead}",
+        form.whole,
+    )
 
 
-def _unknown_field(parent: str, name: str) -> Invalid:
-    known: Sequence[str] = _FIELDS.get(parent, ())
+def _unknown_field(parent: str, name: str, form: Form) -> Invalid:
+    known = form.fields.get(parent, ())
     close = difflib.get_close_matches(name[:_SHOWN], known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
     shown = name if len(name) <= _SHOWN else name[:_SHOWN] + "..."

@@ -31,6 +31,7 @@ from queuey.maintenance import Heartbeat, Promoter, Reaper, StoreWatch, Trimmer,
 from queuey.models import Backoff
 from queuey.ports import bind, url_of
 from queuey.producer import Producer
+from queuey.pulling import Pulling
 from queuey.registry import load_app
 from queuey.scripts import Scripts
 from queuey.selfcheck import StoreReport, check_store
@@ -97,6 +98,7 @@ class Server:
         self._listener: Listener | None = None
         self._producer: Producer | None = None
         self._waiters: Waiters | None = None
+        self._pulling: Pulling | None = None
 
     async def run(self) -> int:
         """Start, serve until a signal comes or a part fails, drain, stop. Returns the exit code."""
@@ -141,8 +143,9 @@ class Server:
         if bound is not None:
             self._waiters = Waiters(api_broker, settings.waiters)
             self._spawn("waiters", self._waiters.run())
+            pulling = await self._start_pulling(url, api_broker, producer)
             app = create_app(
-                settings, api_broker, producer, credentials, self._health, self._max_attempts_of, self._waiters
+                settings, api_broker, producer, credentials, self._health, self._max_attempts_of, self._waiters, pulling
             )
             self._listener = Listener(app, bound, within_files(_connection_limits(settings)))
             self._background.add(await self._listener.start())
@@ -231,6 +234,15 @@ class Server:
         self._spawn("cancel-listener", listener.run())
         return worker
 
+    async def _start_pulling(self, url: str, api_broker: Broker, producer: Producer) -> Pulling:
+        self._pulling = pulling = Pulling(api_broker, self._settings)
+        cluster = await api_broker.is_cluster()
+        wakers = pulling.wakers(lambda: self._client(url, BLOCK_SECONDS + STORE_TIMEOUT), self._id, cluster=cluster)
+        for waker in wakers:
+            self._spawn("pull-waker", waker)
+        pulling.look_ahead(producer)
+        return pulling
+
     def _execution(self) -> Execution:
         settings = self._settings
         return Execution(
@@ -318,10 +330,14 @@ class Server:
         logger.info("draining", running=running, timeout=self._settings.drain_timeout)
         if self._listener is not None and self._signals.port_first:
             self._listener.close_port()
+        if self._pulling is not None:
+            self._pulling.leasing.drain()
         if self._worker is not None:
             await self._worker.drain(self._settings.drain_timeout)
         if self._listener is not None:
             await self._listener.stop()
+        if self._pulling is not None:
+            await self._pulling.leasing.close()
         if self._producer is not None:
             await self._producer.drain()
 

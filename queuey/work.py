@@ -107,10 +107,14 @@ class ErrorEntry(msgspec.Struct, omit_defaults=True):
 
 def error_json(failed: Failed, *, attempt: int, worker: str | None = None) -> str:
     """The failure as an entry of the job's `errors`: JSON on one line, at most 1,024 bytes of UTF-8."""
-    message = _fit(failed.message, MESSAGE_BYTES)
-    entry = ErrorEntry(attempt, failed.kind, message, detail="", worker=worker)
+    return error_entry(failed.kind, failed.message, failed.detail, attempt=attempt, worker=worker)
+
+
+def error_entry(kind: str, message: str, detail: str | None, *, attempt: int, worker: str | None) -> str:
+    """The same of a failure that was told in words of its own; `kind` and `worker` are short."""
+    entry = ErrorEntry(attempt, kind, _fit(message, MESSAGE_BYTES), detail="", worker=worker)
     room = ERROR_BYTES - len(msgspec.json.encode(entry))
-    entry.detail = _fit(failed.detail, room, tail=True) if failed.detail else None
+    entry.detail = _fit(detail, room, tail=True) if detail else None
     return msgspec.json.encode(entry).decode()
 
 

@@ -15,12 +15,12 @@ from starlette.responses import Response
 import queuey
 from queuey import errors
 from queuey.api.endpoints import Endpoint
-from queuey.api.operations import JobId, Media, Operation, Parameter, QueueName
+from queuey.api.operations import Media, Operation, Parameter, QueueName
 from queuey.api.problems import MEDIA_TYPE
 from queuey.api.schemas import Schema, Schemas
 from queuey.credentials import Principal
 from queuey.errors import QueueyError
-from queuey.models import Problem
+from queuey.models import JobId, Problem
 
 Document = dict[str, Any]
 
@@ -141,7 +141,7 @@ def _parameter(place: str, parameter: Parameter, schemas: Schemas) -> Document:
 
 
 def _body(doc: Operation, schemas: Schemas) -> Document:
-    content: Document = {"application/json": _content(schemas.of(doc.body), doc.example)}
+    content: Document = {"application/json": _content(_answer(doc.body, schemas), doc.example)}
     if doc.body_also is not None:
         content[doc.body_also.type] = {"schema": {"type": "string", "description": doc.body_also.description}}
     return content

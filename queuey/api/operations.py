@@ -14,7 +14,6 @@ from msgspec import UNSET, Meta, Struct
 from queuey.errors import Invalid, ParameterFault, QueueyError
 from queuey.models import NAME_PATTERN
 
-JobId = Annotated[str, Meta(pattern=r"^[0-9A-HJKMNP-TV-Z]{2}[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")]
 QueueName = Annotated[str, Meta(pattern=NAME_PATTERN)]
 
 _SHOWN: Final = 64
@@ -49,7 +48,7 @@ class Operation(Struct, frozen=True):
     query       the parameters behind the question mark; every other is refused
     headers     those of the request that it reads, beside keys and media types
     gives       headers of a good answer
-    body        type of the JSON body; None = there is none, and one that comes is refused
+    body        type of the JSON body; a tuple = one of these; None = there is none, and one that comes is refused
     body_needed False = it may be left out
     body_also   the body may also come as this
     example     a body that is accepted

@@ -36,8 +36,11 @@ LAYERS = (
     "patience",
     # what the parts of a server do
     "acks producer submission jobs listing dead_letters queue_lengths health leases maintenance waiters progress",
+    "lease_requests pull_workers polling",
     "executors",
     "execution runners running",
+    "leasing lease_outcomes",
+    "pulling",
     "worker",
     # the private Valkey
     "aof data_dir store_socket",

@@ -5,6 +5,7 @@ The cases are made from the table of routes, so that a new route is among them, 
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -36,14 +37,21 @@ PAYLOAD = "canary-payload"
 WRONG_KEYS = ("", "dev", "canary-wrong-key", ADMIN.upper(), ADMIN[:-1], "canary\xe9\xff key", "k" * 5000)
 
 NOTHING = cast(Any, None)
-API = create_app(Settings(data_dir=Path("/unused")), NOTHING, NOTHING, Credentials(ADMIN), NOTHING, NOTHING, NOTHING)
+API = create_app(
+    Settings(data_dir=Path("/unused")), NOTHING, NOTHING, Credentials(ADMIN), NOTHING, NOTHING, NOTHING, NOTHING
+)
 ROUTES = API.endpoints
 GUARDED = [route for route in ROUTES if route.needs is not None]
 BODIES: dict[str, Any] = {
     "/v1/jobs": {"type": "echo", "payload": PAYLOAD, "queue": "mail"},
     "/v1/jobs/batch": [{"type": "echo", "payload": PAYLOAD, "queue": "mail"}],
+    "/v1/leases": {"queues": ["mail"]},
+    "/v1/leases/complete": {"jobs": [{"id": "{id}", "token": "1.c"}]},
+    "/v1/leases/fail": {"jobs": [{"id": "{id}", "token": "1.c", "error": "e"}]},
+    "/v1/leases/extend": {"jobs": [{"id": "{id}", "token": "1.c"}]},
+    "/v1/leases/release": {"jobs": [{"id": "{id}", "token": "1.c"}]},
 }
-"""Of the routes that take one: a good body, about the queue `mail`."""
+"""Of the routes that take one: a good body, about the queue `mail`; `{id}` stands for a job in it."""
 
 
 def name_of(route: Endpoint) -> str:
@@ -105,11 +113,12 @@ class Caller:
 
     def route(self, route: Endpoint, key: str | None) -> httpx.Response:
         """Call a route as it wants to be called, about a job in the queue `mail`, which nobody serves."""
-        body = BODIES["/v1/jobs"] | ({"delay": 600} if is_for(route, NEEDS_SCHEDULED) else {})
-        job = self("POST", "/v1/jobs", ADMIN, body).json()["job_id"]
+        made = BODIES["/v1/jobs"] | ({"delay": 600} if is_for(route, NEEDS_SCHEDULED) else {})
+        job = self("POST", "/v1/jobs", ADMIN, made).json()["job_id"]
         if is_for(route, NEEDS_CANCELLED):
             self("POST", f"/v1/jobs/{job}/cancel", ADMIN)
-        return self(route.method, route.path.replace("{id}", job), key, BODIES.get(route.path))
+        body = json.loads(json.dumps(BODIES.get(route.path)).replace("{id}", job))
+        return self(route.method, route.path.replace("{id}", job), key, body)
 
 
 def is_problem(reply: httpx.Response, status: int, code: str) -> bool:
@@ -182,6 +191,8 @@ def test_a_grant_over_one_queue_is_good_for_that_queue_alone(
         assert is_problem(foreign, 404, "not-found")
     elif isinstance(BODIES.get(route.path), list):
         assert foreign.json()["results"][0]["error"]["type"] == "urn:queuey:problem:forbidden"
+    elif route.path.startswith("/v1/leases/"):
+        assert foreign.json()["results"][0]["error"]["type"] == "urn:queuey:problem:not-found"
     else:
         assert is_problem(foreign, 403, "forbidden")
 

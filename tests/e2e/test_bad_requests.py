@@ -50,6 +50,12 @@ def resolved(schema: dict[str, Any]) -> dict[str, Any]:
     return resolved(others[0]) if len(others) == 1 else schema
 
 
+def body_of(operation: dict[str, Any]) -> dict[str, Any]:
+    """The schema of its body; where it takes one thing or many of them, that of the one."""
+    schema: dict[str, Any] = operation["requestBody"]["content"][JSON]["schema"]
+    return resolved(schema["anyOf"][0] if "anyOf" in schema else schema)
+
+
 def beyond(schema: dict[str, Any]) -> Iterator[float]:
     """Numbers outside the bounds."""
     if "minimum" in schema:
@@ -156,7 +162,7 @@ SINGLE: Final = [entry for entry in WITH_BODY if entry not in BATCHES]
 def fields(operation: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """(name, wrong value) of each field of a body; and one that is not known."""
     yield "nope", 1
-    for name, schema in resolved(operation["requestBody"]["content"][JSON]["schema"])["properties"].items():
+    for name, schema in body_of(operation)["properties"].items():
         for value in wrong_values(schema):
             yield name, value
 
@@ -176,7 +182,7 @@ def test_a_body_that_is_no_such_object(asked: Serving, method: str, path: str, o
         assert reply.status_code in (400, 422), (body[:20], reply.text)
     for body in (b"null", b"1", b"[]", b'"text"', b"true"):
         refused(call(asked, method, path, [], body), "pointer", "")
-    for name in resolved(operation["requestBody"]["content"][JSON]["schema"]).get("required", []):
+    for name in body_of(operation).get("required", []):
         example = operation["requestBody"]["content"][JSON]["example"]
         body = msgspec.json.encode({field: value for field, value in example.items() if field != name})
         refused(call(asked, method, path, [], body), "pointer", f"/{name}")

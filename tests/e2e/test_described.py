@@ -38,7 +38,7 @@ SCHEMA: Final = schemathesis.openapi.from_dict(
     msgspec.json.decode(msgspec.json.encode(describe(ROUTES))), config=schemathesis.Config()
 )
 OPERATIONS: Final[list[Any]] = [cast(Any, result).ok() for result in SCHEMA.get_all_operations()]
-BATCHES: Final = {"enqueue_jobs"}
+BATCHES: Final = {"enqueue_jobs", "complete_leases", "fail_leases", "extend_leases", "release_leases"}
 """Operations that answer each item by itself: a bad one is no reason to refuse the request."""
 LONGEST_WAIT: Final = 0.02
 """Seconds: what the examples would have the server wait is cut to this."""

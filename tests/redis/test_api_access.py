@@ -32,6 +32,11 @@ pytestmark = [
 BODIES: dict[str, Any] = {
     "/v1/jobs": {"type": "t", "queue": "mail"},
     "/v1/jobs/batch": [{"type": "t", "queue": "mail"}],
+    "/v1/leases": {"queues": ["mail"]},
+    "/v1/leases/complete": {"jobs": [{"id": "{id}", "token": "1.c"}]},
+    "/v1/leases/fail": {"jobs": [{"id": "{id}", "token": "1.c", "error": "e"}]},
+    "/v1/leases/extend": {"jobs": [{"id": "{id}", "token": "1.c"}]},
+    "/v1/leases/release": {"jobs": [{"id": "{id}", "token": "1.c"}]},
 }
 
 
@@ -63,7 +68,7 @@ async def call(api: ApiRig, endpoint: Endpoint, key: str | None = None) -> Any:
     )
     path = endpoint.path.replace("{id}", job_id)
     headers = {"content-type": "application/json"} | ({"x-api-key": key} if key else {})
-    content = json.dumps(BODIES[endpoint.path]) if endpoint.path in BODIES else None
+    content = json.dumps(BODIES[endpoint.path]).replace("{id}", job_id) if endpoint.path in BODIES else None
     return await api.http.request(endpoint.method, path, content=content, headers=headers)
 
 
@@ -76,6 +81,11 @@ async def test_the_table_of_routes(api: ApiRig) -> None:
         ("DELETE", "/v1/jobs/{id}"): "admin",
         ("POST", "/v1/jobs/{id}/retry"): "submit",
         ("POST", "/v1/jobs/{id}/cancel"): "submit",
+        ("POST", "/v1/leases"): "work",
+        ("POST", "/v1/leases/complete"): "work",
+        ("POST", "/v1/leases/fail"): "work",
+        ("POST", "/v1/leases/extend"): "work",
+        ("POST", "/v1/leases/release"): "work",
         ("GET", "/v1/queues/metrics"): "read",
         ("POST", "/v1/replay-dlq"): "admin",
         ("GET", "/healthz"): None,
@@ -138,6 +148,9 @@ async def test_a_grant_over_another_queue_is_no_good(rig: Rig, api: ApiRig) -> N
         elif endpoint.path == "/v1/jobs/batch":
             error = response.json()["results"][0]["error"]
             assert (error["status"], error["type"]) == (403, "urn:queuey:problem:forbidden")
+        elif endpoint.path.startswith("/v1/leases/"):
+            error = response.json()["results"][0]["error"]
+            assert (error["status"], error["type"]) == (404, "urn:queuey:problem:not-found")
         else:
             problem(response, 403, "forbidden")
 

@@ -27,7 +27,17 @@ from tests.support.store import Server, client_for
 GIVE_UP: Final = 30.0
 """Seconds. A silent store never answers, so whoever waits for it without a bound is caught by this; how long each bound
 is, tests/unit/test_patience.py and test_batching.py measure in virtual time, where a busy machine does not matter."""
-BODIES: Final = {"/v1/jobs": b'{"type":"t"}', "/v1/jobs/batch": b'[{"type":"t"},{"type":"t"}]'}
+HELD: Final = ids.new_id().encode()
+TOLD: Final = b'{"jobs":[{"id":"%s","token":"1.c"}]}' % HELD
+BODIES: Final = {
+    "/v1/jobs": b'{"type":"t"}',
+    "/v1/jobs/batch": b'[{"type":"t"},{"type":"t"}]',
+    "/v1/leases": b"{}",
+    "/v1/leases/complete": TOLD,
+    "/v1/leases/fail": b'{"id":"%s","token":"1.c","error":"e"}' % HELD,
+    "/v1/leases/extend": TOLD,
+    "/v1/leases/release": TOLD,
+}
 DEV: Final = {"x-api-key": "dev", "content-type": "application/json"}
 
 

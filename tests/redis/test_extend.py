@@ -52,3 +52,11 @@ async def test_after_the_reap_it_is_lost(rig: Rig) -> None:
     await rig.broker.reap(rig.shard, 10, [0], now=NOW + HOUR)
     async with rig.unchanged():
         assert await rig.broker.extend(rig.shard, LEASE, held, now=NOW + HOUR) == ["lost"]
+
+
+async def test_a_lease_of_its_own_goes_before_that_of_the_call(rig: Rig) -> None:
+    first, second = await rig.held(2)
+    answers = await rig.broker.extend(rig.shard, HOUR, [(*first, LEASE), second], now=NOW + SECOND)
+    assert answers == ["ok", "ok"]
+    ends = {first[0]: NOW + SECOND + LEASE, second[0]: NOW + SECOND + HOUR}
+    assert await rig.scores(rig.keys.leases("default")) == ends

@@ -16,6 +16,7 @@ from queuey.broker import Broker
 from queuey.credentials import ApiKey, Credentials, parse_grant
 from queuey.health import Health
 from queuey.producer import Producer
+from queuey.pulling import Pulling
 from queuey.settings import Settings
 from queuey.stopping import end_tasks
 from queuey.waiters import Waiters
@@ -31,9 +32,11 @@ class ApiRig:
         self.producer = Producer(broker, patience=settings.request_deadline)
         self.health = Health(broker, "verified")
         self.waiters = Waiters(broker, settings.waiters)
+        self.pulling = Pulling(broker, settings)
+        self.pulling.look_ahead(self.producer)
         max_attempts_of: Callable[[str], int | None] = {"patient": 9}.get
         self.app: Api = create_app(
-            settings, broker, self.producer, credentials, self.health, max_attempts_of, self.waiters
+            settings, broker, self.producer, credentials, self.health, max_attempts_of, self.waiters, self.pulling
         )
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url=f"http://{HOST}")
 
@@ -57,6 +60,8 @@ async def api_over(broker: Broker, credentials: Credentials | None = None, **set
     async with rig.http:
         yield rig
     await end_tasks([listening])
+    rig.pulling.leasing.drain()
+    await rig.pulling.leasing.close()
     await rig.producer.drain()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis.crc import key_slot
 
-from queuey.keys import ShardKeys, cancel_channel, channels, finished_channel, scan_names
+from queuey.keys import ShardKeys, cancel_channel, channels, finished_channel, poke_key, scan_names
 
 NAMES = {
     "job": (("ID",), "job:ID"),
@@ -65,6 +65,10 @@ def test_a_channel_is_one_for_all_shards() -> None:
     assert cancel_channel() == "queuey:cancel"
     assert finished_channel() == "queuey:finished"
     assert cancel_channel("mine") == "mine:cancel"
+
+
+def test_the_key_that_wakes_one_replica_is_in_the_slot_of_its_shard() -> None:
+    assert poke_key(ShardKeys(3), "host-1") == "queuey:{3}:poke:host-1"
 
 
 def test_names_that_scan_finds_are_taken_apart() -> None:
