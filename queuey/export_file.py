@@ -31,7 +31,7 @@ Phase = Literal["keys", "jobs", "lanes"]
 PHASES: Final[tuple[Phase, ...]] = ("keys", "jobs", "lanes")
 Time = Annotated[int, Meta(ge=0, le=2**53)]
 
-_KEY = re.compile(r"[A-Za-z0-9_-]{1,400}")
+_KEY = re.compile(r"(i:)?[A-Za-z0-9_-]{1,400}")
 _HEAD = re.compile(r"r=\d{1,16}( [A-Za-z]=[\w.:-]+)*", re.ASCII)
 _STATE_HEAD = re.compile(r"[A-Za-z]=[\w.:-]+( [A-Za-z]=[\w.:-]+)*", re.ASCII)
 _PLACES: Final[Mapping[Place, str]] = {"ready": "w", "scheduled": "w", "running": "r", "dead": "d", "finished": "sc"}
@@ -58,7 +58,7 @@ class Queue(Struct, tag_field="kind", tag="queue"):
 
 
 class Key(Struct, tag_field="kind", tag="key"):
-    """A dedupe key as base64url, the job that holds it, and until when."""
+    """A dedupe key as base64url, or `i:` and an idempotency key's digest; the job that holds it, and until when."""
 
     key: str
     job_id: str

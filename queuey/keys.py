@@ -90,8 +90,8 @@ def cancel_channel(prefix: str = DEFAULT_PREFIX) -> str:
 
 def scan_names(prefix: str, kind: ScanKind) -> tuple[str, Callable[[bytes], tuple[int, str] | None]]:
     """A pattern for SCAN that finds the definitions or the dedupe keys of all shards; and what makes (shard, job id or
-    dedupe key as base64url) of a name that it found, or None of one that only looks like it."""
-    exact = re.compile(rf"{re.escape(prefix)}:\{{(\d+)\}}:{kind}:([A-Za-z0-9_-]+)".encode())
+    dedupe key as it stands there) of a name that it found, or None of one that only looks like it."""
+    exact = re.compile(rf"{re.escape(prefix)}:\{{(\d+)\}}:{kind}:((?:i:)?[A-Za-z0-9_-]+)".encode())
 
     def parse(name: bytes) -> tuple[int, str] | None:
         match = exact.fullmatch(name)

@@ -68,9 +68,11 @@ class Relay:
         ).fetchall()
         if not rows:
             return Sent(0, 0, 0)
+        if len(rows[0][1].encode()) > BATCH_BYTES:  # a server may hang up on it before it has read it
+            return self._note([rows[0][0]], [{"error": {"status": 413, "detail": "No request may be that large."}}])
         room, sent = BATCH_BYTES, 0
-        while sent < len(rows) and (sent == 0 or len(rows[sent][1]) < room):
-            room -= len(rows[sent][1])
+        while sent < len(rows) and len(rows[sent][1].encode()) <= room:
+            room -= len(rows[sent][1].encode())
             sent += 1
         results = self._post([job for _, job in rows[:sent]])
         return self._note([position for position, _ in rows[:sent]], results)

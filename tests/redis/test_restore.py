@@ -213,6 +213,18 @@ async def test_a_dead_job_gives_its_key_back_and_does_not_get_it_again(rig: Rig)
     assert await rig.broker.restore(rig.shard, jobs, [key], now=NOW) == (["ok"], ["past"]), "also in one call"
 
 
+async def test_an_idempotency_key_stays_when_its_job_has_died(rig: Rig) -> None:
+    ((job_id, token),) = await rig.held()
+    await rig.broker.fail(rig.shard, [(job_id, token, "{}", 0, True)], now=NOW)
+    jobs = (await rig.broker.dump(rig.shard, [job_id], now=NOW)).jobs
+    key = HeldKey("i:digest", job_id, NOW + HOUR)
+    await rig.client.flushall()
+    assert await rig.broker.restore(rig.shard, jobs, [key], now=NOW) == (["ok"], ["ok"])
+    assert await rig.client.get(rig.keys.dedupe("i:digest")) == job_id.encode()
+    await rig.client.delete(rig.keys.dedupe("i:digest"))
+    assert await rig.broker.restore(rig.shard, [], [key], now=NOW) == ([], ["ok"])
+
+
 async def test_a_full_store_takes_none(rig: Rig) -> None:
     (job_id,) = await rig.add(key="k")
     jobs = (await rig.broker.dump(rig.shard, [job_id], now=NOW)).jobs

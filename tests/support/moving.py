@@ -42,6 +42,7 @@ async def fill(rig: Rig, ready: int = 8) -> dict[str, list[str]]:
     (cancelled,) = await rig.add(now=0, priority="high")
     await rig.broker.cancel(rig.shard, [cancelled])
     ids["cancelled"] = [cancelled]
+    await rig.client.set(rig.keys.dedupe("i:digest"), dead[0], px=DAY)  # as an Idempotency-Key leaves it
     await rig.broker.pause(rig.shard, "mail", "the mail server is away")
     return ids
 

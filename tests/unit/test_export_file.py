@@ -101,6 +101,7 @@ def test_a_newer_format_is_refused_before_all_else(tmp_path: Path) -> None:
         changed(DONE, state="s=s q=a:b"),
         changed(DONE, place="running", state="s=r n=1"),
         changed(LINES[2], key="a b"),
+        changed(LINES[2], key="x:digest"),
         changed(LINES[2], job_id="x"),
         changed(LINES[6], ids=["x"]),
         changed(LINES[6], first=0),

@@ -75,5 +75,6 @@ def test_names_that_scan_finds_are_taken_apart() -> None:
     pattern, parse = scan_names("a.b", "dedupe")
     assert pattern == "a.b:{*}:dedupe:*"
     assert parse(ShardKeys(7, "a.b").dedupe("a2V5_-").encode()) == (7, "a2V5_-")
+    assert parse(ShardKeys(7, "a.b").dedupe("i:digest").encode()) == (7, "i:digest")
     for other in (ShardKeys(7, "axb").dedupe("k"), ShardKeys(7, "a.b").job("k"), "a.b:{x}:dedupe:k", "a.b:{1}:dedupe:"):
         assert parse(other.encode()) is None
