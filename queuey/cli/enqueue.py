@@ -28,6 +28,7 @@ async def enqueue(
     queue: Annotated[str, Parameter(metavar="QUEUE", help="Its queue.")] = "default",
     priority: Annotated[Priority, Parameter(help="Its lane; the higher goes first.")] = "default",
     dedupe_key: Annotated[str | None, Parameter(metavar="KEY", help="The same key finds the same job.")] = None,
+    dedupe_ttl: Annotated[float | None, duration("How long the dedupe key holds. Default: the server's.")] = None,
     delay: Annotated[float | None, duration("Run it so much later.")] = None,
     run_at: Annotated[
         datetime | None, Parameter(metavar="TIME", help="Run it at this time, such as 2030-01-31T12:00:00Z.")
@@ -35,6 +36,7 @@ async def enqueue(
     expires_in: Annotated[float | None, duration("Cancel it when it has not started by then.")] = None,
     max_attempts: Annotated[int | None, count("How often it may fail before it is dead.", 1000)] = None,
     timeout: Annotated[float | None, duration("How long one attempt may take.")] = None,
+    retention: Annotated[float | None, duration("How long it is kept once it has succeeded.")] = None,
     id: Annotated[str | None, Parameter(metavar="ID", help="Its id, when you have made one.")] = None,
     wait: Annotated[float | None, duration("Wait so long for its end, and show the job.")] = None,
     output: Output = "table",
@@ -50,11 +52,13 @@ async def enqueue(
         "queue": queue,
         "priority": priority,
         "dedupe_key": dedupe_key,
+        "dedupe_ttl": dedupe_ttl,
         "delay": delay,
         "run_at": run_at,
         "expires_in": expires_in,
         "max_attempts": max_attempts,
         "timeout": timeout,
+        "retention": retention,
         "id": id,
     }
     async with server.client() as client:

@@ -123,8 +123,13 @@ def console(stream: TextIO) -> Any:
 
 
 def _print_table(items: Iterable[Struct], columns: Sequence[str]) -> None:
+    from rich.measure import Measurement
+
     screen = console(sys.stdout)
-    screen.print(table(items, columns, screen.width))
+    drawn = table(items, columns, screen.width)
+    needed = Measurement.get(screen, screen.options.update(max_width=_ENDLESS), drawn).maximum
+    screen.width = max(screen.width, needed)  # a line too long is wrapped by the terminal, and ids stay whole
+    screen.print(drawn)
 
 
 def _print_fields(item: Struct) -> None:

@@ -28,7 +28,22 @@ def test_enqueue_shows_the_id(run: Run, server: Serving) -> None:
 def test_enqueue_passes_its_flags_on(run: Run, server: Serving) -> None:
     job_id = new_id("cli:1")
     flags = ["--queue", "cli-idle", "--priority", "high", "--dedupe-key", "cli:1", "--delay", "1h", "--id", job_id]
-    ran = run("job", "enqueue", "echo", *flags, "--max-attempts", "7", "--timeout", "1m30s"[:2], "-o", "jsonl")
+    ran = run(
+        "job",
+        "enqueue",
+        "echo",
+        *flags,
+        "--max-attempts",
+        "7",
+        "--timeout",
+        "1m",
+        "--dedupe-ttl",
+        "1h",
+        "--retention",
+        "2h",
+        "-o",
+        "jsonl",
+    )
     assert ran.lines == [{"job_id": job_id, "deduplicated": False}]
     job = server.job(job_id)
     assert (job["queue"], job["priority"], job["dedupe_key"]) == ("cli-idle", "high", "cli:1")

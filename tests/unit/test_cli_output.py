@@ -87,6 +87,16 @@ def test_in_a_terminal_the_last_column_gives_way(monkeypatch: pytest.MonkeyPatch
     ]
 
 
+def test_in_a_narrow_terminal_the_first_columns_stay_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("TERM", "xterm")
+    output.show_all([Thing("n" * 28, extra="e" * 150)], ["name", "status", "extra"], "table")
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue()).splitlines()[1]
+    assert shown.split() == ["n" * 28, "running", "eeee…"]
+
+
 def test_one_thing_is_a_line_for_each_field_that_says_something(capsys: pytest.CaptureFixture[str]) -> None:
     thing = Thing("first", tags=["a", "b"], faults=[{"at": 1}, {"at": 2}])
     output.show(thing, "table")
