@@ -13,17 +13,24 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import msgspec
 
 from queuey import signatures
 from queuey.errors import StartupError
+from queuey.job_functions import JobFunction, Sender
+from queuey.job_requests import JobOptions
 from queuey.models import MAX_NOTE, YEAR, Backoff, ProgressReport
 from queuey.signatures import Mode
 from queuey.work import Work
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from queuey.testing import Testing
+
+Payload = TypeVar("Payload")
+P = ParamSpec("P")
+R = TypeVar("R")
 Lifespan = Callable[["App"], AbstractAsyncContextManager[Any]]
 
 
@@ -151,6 +158,8 @@ class App:
         if inspect.isasyncgenfunction(lifespan):
             raise StartupError(f"decorate {signatures.where(lifespan)} with contextlib.asynccontextmanager")
         self.lifespan: Final = lifespan
+        self.sender: Sender | None = None
+        """What takes the jobs that async handlers enqueue without a client; set by the worker that runs them."""
         self._handlers: dict[str, Handler] = {}
 
     @property
@@ -172,14 +181,15 @@ class App:
         max_attempts: int | None = None,
         backoff: Backoff | None = None,
         run_in: Mode | None = None,
-    ) -> Callable[[Function], Function]:
-        """Register the decorated function for jobs of this type, and return it as it was.
+    ) -> Callable[[Callable[Concatenate[Payload, P], R]], JobFunction[Payload, P, R]]:
+        """Register the decorated function for jobs of this type. It is called as before, and has `enqueue`.
 
         timeout: seconds. run_in: None means "loop" for an async function and "thread" for a plain one.
         Raises StartupError, which says what to change.
         """
 
-        def register(function: Function) -> Function:
+        def register(given: Callable[Concatenate[Payload, P], R]) -> JobFunction[Payload, P, R]:
+            function = given.function if isinstance(given, JobFunction) else given
             try:
                 signatures.check_name("type", type)
                 signatures.check_name("queue", queue)
@@ -192,7 +202,7 @@ class App:
                 decode = signatures.decoder(payload)
             except StartupError as error:
                 raise StartupError(f"{signatures.where(function)}: {error.message}") from error.__cause__
-            self._handlers[type] = Handler(
+            handler = Handler(
                 type=type,
                 function=function,
                 mode=mode,
@@ -203,9 +213,28 @@ class App:
                 max_attempts=max_attempts,
                 backoff=backoff,
             )
-            return function
+            self.add(handler)
+            return JobFunction(function, type, _options(handler), lambda: self.sender)
 
         return register
+
+    def add(self, handler: Handler) -> None:
+        """Take in a handler that has been checked."""
+        self._handlers[handler.type] = handler
+
+    def testing(self) -> Testing:
+        """For tests of the handlers, in `async with`: they run as by a worker, without a server or a store."""
+        from queuey.testing import Testing  # late: a worker does without it
+
+        return Testing(self)
+
+
+def _options(handler: Handler) -> JobOptions:
+    """What a job of this handler is sent with. Its timeout and backoff are known to whoever runs it."""
+    options: JobOptions = {"queue": handler.queue}
+    if handler.max_attempts is not None:
+        options["max_attempts"] = handler.max_attempts
+    return options
 
 
 def load_app(path: str) -> App:

@@ -35,9 +35,11 @@ from queuey.pulling import Pulling
 from queuey.registry import load_app
 from queuey.scripts import Scripts
 from queuey.selfcheck import StoreReport, check_store
+from queuey.sending import Sending
 from queuey.settings import Settings
 from queuey.shards import Shards
 from queuey.stopping import StopSignals, done_before, end_tasks
+from queuey.submission import Submission
 from queuey.waiters import Waiters
 from queuey.waking import BLOCK_SECONDS, Waker, wake_groups
 from queuey.worker import Worker
@@ -131,6 +133,7 @@ class Server:
         api_broker = self._broker(url, settings.store_timeout)
         producer = Producer(api_broker, patience=settings.request_deadline)
         self._producer = producer
+        self._app.sender = Sending(Submission(settings, self._max_attempts_of), producer)
         watch = StoreWatch(broker, settings.lease, producer.set_full)
         await watch.run_once()
         self._spawn("store-watch", run_forever(watch))

@@ -16,9 +16,9 @@ from queuey.client.errors import (
     Unreachable,
     WrongState,
 )
-from queuey.client.jobs import JobOptions
 from queuey.client.sync import SyncClient
 from queuey.ids import new_id
+from queuey.job_requests import JobOptions
 
 __all__ = [
     "BadAnswer",

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from datetime import datetime
-from typing import Any, Final, TypedDict, Unpack
+from typing import Any, Final, Unpack
 from urllib.parse import quote
 
-import msgspec
 from msgspec import Raw
 
-from queuey import ids
 from queuey.client.transport import Http
+from queuey.job_requests import JobOptions, job_request, request_json, with_id
 from queuey.models import (
-    Backoff,
     BatchItem,
     BatchReply,
     CancelReply,
@@ -22,7 +19,6 @@ from queuey.models import (
     Job,
     JobPage,
     JobRequest,
-    Priority,
     RetryReply,
     Status,
 )
@@ -37,37 +33,6 @@ BATCH_BYTES: Final = 900_000
 """Of a request with many jobs; the server's limit is 1 MB unless it is set otherwise."""
 PAGE: Final = 100
 
-_encode = msgspec.json.Encoder().encode
-
-
-class JobOptions(TypedDict, total=False):
-    """What may be said of a new job beside its type and payload; durations are seconds. See docs/http.md."""
-
-    id: str
-    queue: str
-    priority: Priority
-    dedupe_key: str
-    dedupe_ttl: float
-    max_attempts: int
-    timeout: float
-    delay: float
-    run_at: datetime
-    expires_in: float
-    backoff: Backoff
-    retention: float
-
-
-def job_request(type: str, payload: Any, options: JobOptions) -> JobRequest:
-    """A request with an id of its own, so that sending it again is safe."""
-    request = JobRequest(type, Raw(_encode(payload)), **options)
-    return with_id(request)
-
-
-def with_id(request: JobRequest) -> JobRequest:
-    if request.id is None:
-        request.id = ids.new_id(request.dedupe_key)
-    return request
-
 
 class JobCalls:
     """The part of Client that is about jobs. Everything here raises ClientError; ids and names are the server's."""
@@ -80,7 +45,11 @@ class JobCalls:
         The payload is what msgspec can write as JSON. The id is made here, so that a request whose answer was lost is
         sent again safely. To try again yourself, say `id=new_id(dedupe_key)`.
         """
-        body = _body(job_request(type, payload, options))
+        return await self.send(job_request(type, payload, options))
+
+    async def send(self, request: JobRequest) -> EnqueueReply:
+        """What `enqueue` does, with a request that is made already. It is given an id if it has none."""
+        body = Raw(request_json(with_id(request)))
         return await self._http.call("POST", "/v1/jobs", EnqueueReply, body=body)
 
     async def enqueue_many(self, requests: Sequence[JobRequest]) -> list[BatchItem]:
@@ -98,7 +67,7 @@ class JobCalls:
         """Put a job into its queue and wait for its end, for so many seconds at most. See `wait`."""
         until = _now() + wait
         first = min(wait, MAX_WAIT)
-        body, query = _body(job_request(type, payload, options)), {"wait": _seconds(first)}
+        body, query = Raw(request_json(job_request(type, payload, options))), {"wait": _seconds(first)}
         job = await self._http.call("POST", "/v1/jobs", Job, query=query, body=body, wait=first)
         if job.status in FINAL:
             return job
@@ -152,17 +121,12 @@ def _path(id: str, rest: str = "") -> str:
     return f"/v1/jobs/{quote(id, safe='')}{rest}"
 
 
-def _body(request: JobRequest) -> dict[str, Any]:
-    """Its fields that say something: a server that is older than this client refuses those that it does not know."""
-    return {name: value for name, value in msgspec.structs.asdict(request).items() if value is not None}
-
-
 def _batches(requests: Sequence[JobRequest]) -> Iterator[list[Raw]]:
     """As many to a request as its limits allow; one that is too large goes alone, and is refused."""
     batch: list[Raw] = []
     size = 0
     for request in requests:
-        item = _encode(_body(with_id(request)))
+        item = request_json(with_id(request))
         if batch and (len(batch) == BATCH_JOBS or size + len(item) > BATCH_BYTES):
             yield batch
             batch, size = [], 0

@@ -110,6 +110,7 @@ class SyncClient:
             raise
 
     enqueue = _blocking(Client.enqueue)
+    send = _blocking(Client.send)
     enqueue_many = _blocking(Client.enqueue_many)
     run = _blocking(Client.run)
     get = _blocking(Client.get)

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 import queuey
@@ -39,6 +40,11 @@ def test_many_jobs_are_enqueued_awaited_and_listed(client: SyncClient) -> None:
     listed = client.jobs(status="succeeded", type="echo")
     assert next(listed).type == "echo"
     listed.close()
+
+
+def test_a_handler_enqueues_without_a_client(client: SyncClient) -> None:
+    other = msgspec.json.decode(client.run("forward", [1, 2]).result)
+    assert bytes(client.wait(other).result) == b"[1,2]"
 
 
 def test_errors_come_out_of_the_other_thread(client: SyncClient) -> None:

@@ -29,6 +29,12 @@ async def echo(payload: Any) -> Any:
     return payload
 
 
+@app.job("forward")
+async def forward(payload: Any) -> str:
+    """Has another job echo it, and returns that one's id."""
+    return (await echo.enqueue(payload)).job_id
+
+
 @app.job("echo.thread")
 def echo_thread(payload: Any) -> Any:
     return payload

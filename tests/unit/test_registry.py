@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -47,8 +48,10 @@ async def with_context(job: Reverse, ctx: Context) -> OnlyForCheckers:  # the re
 
 
 class TestAccepted:
-    def test_the_function_stays_what_it_was(self) -> None:
-        assert App().job("t")(plain_payload) is plain_payload
+    def test_the_function_is_called_as_before(self) -> None:
+        made = App().job("t")(plain_payload)
+        assert (made.function, made.type, vars(made)["__name__"]) == (plain_payload, "t", "plain_payload")
+        assert inspect.signature(made) == inspect.signature(plain_payload)
 
     @pytest.mark.parametrize(("function", "mode"), [(plain_payload, "loop"), (in_thread, "thread")])
     def test_where_it_runs_follows_from_async(self, function: Callable[..., Any], mode: str) -> None:
@@ -313,6 +316,8 @@ def test_the_examples_of_the_documentation_can_be_loaded(folder: Path) -> None:
         "greet": "loop",
         "digest": "process",
         "mail": "loop",
+        "ship": "loop",
+        "order": "loop",
     }
-    assert app.queues == ("default", "mail")
+    assert app.queues == ("default", "mail", "shipping")
     assert load_app("mymodule:app_with_state").lifespan is not None

@@ -1,0 +1,23 @@
+"""Jobs that handlers put into queues, taken by the server that runs them."""
+
+from __future__ import annotations
+
+import time
+
+from queuey.job_requests import request_json
+from queuey.models import EnqueueReply, JobRequest
+from queuey.producer import Producer
+from queuey.submission import Submission
+
+
+class Sending:
+    """For `App.sender`: the way of `POST /v1/jobs`, without HTTP."""
+
+    def __init__(self, submission: Submission, producer: Producer) -> None:
+        self._submission = submission
+        self._producer = producer
+
+    async def send(self, request: JobRequest) -> EnqueueReply:
+        """Take one job into the store. Raises QueueyError, as the route does: Invalid, Full, OutcomeUnknown ..."""
+        checked = self._submission.parse(request_json(request))
+        return await self._producer.enqueue(self._submission.new_job(checked, time.time_ns() // 1_000_000))
