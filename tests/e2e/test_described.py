@@ -91,7 +91,7 @@ def shorten(case: Case[Any]) -> None:
     for holder in (case.query, case.body):
         if isinstance(holder, dict) and isinstance(holder.get("wait"), (int, float)):
             holder["wait"] = min(holder["wait"], LONGEST_WAIT)
-    if STREAM in case.operation.definition.raw["responses"]["200"].get("content", {}):
+    if STREAM in case.operation.definition.raw["responses"].get("200", {}).get("content", {}):
         case.query["seconds"] = 0
 
 
