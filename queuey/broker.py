@@ -28,6 +28,8 @@ MAX_BYTES: Final = 1_000_000
 """Bytes of arguments in one call of a script."""
 CLAIM_BYTES: Final = 4_000_000
 """Claim stops after the definition that passes this."""
+STALE_MS: Final = 60_000
+"""Without a sign of life for so long a replica is forgotten."""
 SCAN_COUNT: Final = 1000
 """Keys that the store looks at for one answer of `scan`."""
 
@@ -114,6 +116,56 @@ class QueueRow(Struct, array_like=True):
     finished_bytes: int
 
 
+class QueueHead(Struct, array_like=True):
+    """One queue on one shard. `known`: the shard has it. `paused_by`: '' = not told; `paused_at_ms`: 0 = not paused.
+    `ready_for_ms`: since the job that has been ready longest became so, -1 = there is none."""
+
+    known: bool
+    paused_by: str
+    paused_at_ms: int
+    ready_for_ms: int
+
+
+class Purged(Struct, array_like=True):
+    """`more`: stopped at the limit."""
+
+    cancelled: int
+    more: bool
+
+
+class DeadJob(Struct, array_like=True):
+    """`died_at_ms` and the id are its place among the dead. `error`: the last one's JSON, '' = none. `bytes`: of the
+    definition and the state."""
+
+    id: str
+    died_at_ms: int
+    queue: str
+    type: str
+    error: str
+    bytes: int
+
+
+class Dead(Struct, array_like=True):
+    """Some dead jobs, the longest dead first. `ended`: there are no more."""
+
+    jobs: list[DeadJob]
+    ended: bool
+
+
+class Beat(Struct, array_like=True):
+    """The answer to a sign of life: how many replicas are known, and the workers that are to be quiet."""
+
+    known: int
+    quiet: list[str]
+
+
+class Replicas(Struct, array_like=True):
+    """`replicas`: name, last sign of life in ms, and the JSON that came with it. `quiet`: workers that are to be."""
+
+    replicas: list[tuple[str, int, str]]
+    quiet: list[str]
+
+
 class Stats(Struct, array_like=True):
     """`counters`: name, total, and the sum over the minutes asked for."""
 
@@ -192,6 +244,11 @@ _stats = msgspec.msgpack.Decoder(Stats).decode
 _about = msgspec.msgpack.Decoder(About).decode
 _dumped = msgspec.msgpack.Decoder(Dumped).decode
 _two_lists = msgspec.msgpack.Decoder(tuple[list[str], list[str]]).decode
+_heads = msgspec.msgpack.Decoder(list[QueueHead]).decode
+_purged = msgspec.msgpack.Decoder(Purged).decode
+_dead = msgspec.msgpack.Decoder(Dead).decode
+_beat = msgspec.msgpack.Decoder(Beat).decode
+_replicas = msgspec.msgpack.Decoder(Replicas).decode
 _numbers = msgspec.msgpack.Decoder(list[int]).decode
 
 
@@ -299,9 +356,15 @@ class Broker:
         """Per job `waiting` (its end will be published), `finished` or `missing`."""
         return _words(await self._call(shard, "watch", *job_ids))
 
-    async def replay(self, shard: int, replay_id: str, job_ids: Sequence[str], *, now: int = 0) -> list[str]:
-        """Per job `ok`, `duplicate` or `missing`."""
-        return _words(await self._call(shard, "replay", now, replay_id, job_ids))
+    async def replay(
+        self, shard: int, replay_id: str, job_ids: Sequence[str], delays_ms: Sequence[int] = (), *, now: int = 0
+    ) -> list[str]:
+        """Each is due after its delay, at once without one. Per job `ok`, `duplicate` or `missing`."""
+        return _words(await self._call(shard, "replay", now, replay_id, job_ids, delays_ms))
+
+    async def edit(self, shard: int, job_id: str, body: str) -> str:
+        """Another definition, as JSON, for a dead job: `ok`, `wrong_state` or `missing`."""
+        return _word(await self._call(shard, "edit", job_id, body))
 
     async def hasten(self, shard: int, request_id: str, job_ids: Sequence[str], *, now: int = 0) -> list[str]:
         """Scheduled jobs are due now. Per job `ok`, `not_scheduled` or `missing`."""
@@ -327,9 +390,26 @@ class Broker:
         finished = (caps.finished_count, caps.finished_bytes, caps.finished_min_age_ms)
         return _trimmed(await self._call(shard, "trim", now, limit, dead, finished))
 
-    async def beat(self, shard: int, worker: str, description: str, stale_ms: int = 60_000, *, now: int = 0) -> int:
-        """A sign of life; '' as the description says good-bye. Returns how many replicas are known."""
-        return _numbers(await self._call(shard, "beat", now, worker, description, stale_ms))[0]
+    async def beat(
+        self,
+        shard: int,
+        replica: str,
+        description: str,
+        stale_ms: int = STALE_MS,
+        quiet_here: Sequence[str] = (),
+        *,
+        now: int = 0,
+    ) -> Beat:
+        """A sign of life; '' as the description says good-bye. `quiet_here`: workers here that are quiet already."""
+        return _beat(await self._call(shard, "beat", now, replica, description, stale_ms, quiet_here))
+
+    async def workers(self, shard: int, stale_ms: int = STALE_MS, *, now: int = 0) -> Replicas:
+        """Who gave a sign of life within `stale_ms`."""
+        return _replicas(await self._call(shard, "workers", now, stale_ms))
+
+    async def quiet(self, shard: int, worker: str, *, now: int = 0) -> str:
+        """A worker is to claim no more. `ok` or `too_many`."""
+        return _word(await self._call(shard, "quiet", now, worker))
 
     # --- export and import -------------------------------------------------------------------------------------
 
@@ -424,13 +504,37 @@ class Broker:
 
     # --- queues ------------------------------------------------------------------------------------------------
 
-    async def pause(self, shard: int, queue: str, reason: str) -> str:
+    async def pause(self, shard: int, queue: str, reason: str, by: str = "", *, now: int = 0) -> str:
         """`ok` or `too_many_queues`."""
-        return _word(await self._call(shard, "pause", queue, reason))
+        return _word(await self._call(shard, "pause", now, queue, reason, by))
 
     async def resume(self, shard: int, queue: str) -> str:
         """`ok` or `not_paused`."""
         return _word(await self._call(shard, "resume", queue))
+
+    async def heads(self, shard: int, queues: Sequence[str], *, now: int = 0) -> Sequence[QueueHead]:
+        """Who paused each queue, and since when its first job has been ready."""
+        return _heads(await self._call(shard, "heads", now, queues))
+
+    async def purge(
+        self, shard: int, queue: str, *, queued: bool = True, scheduled: bool = True, limit: int = 500, now: int = 0
+    ) -> Purged:
+        """Cancel jobs that wait, at most `limit`."""
+        return _purged(await self._call(shard, "purge", now, queue, queued, scheduled, limit))
+
+    async def dead(
+        self,
+        shard: int,
+        queues: Sequence[str],
+        *,
+        older_ms: int = 0,
+        younger_ms: int = 0,
+        after: tuple[int, str] = (0, ""),
+        count: int = 500,
+        now: int = 0,
+    ) -> Dead:
+        """Those behind a place (died at, id), of an age in these bounds; `younger_ms` 0: of any age."""
+        return _dead(await self._call(shard, "dead", now, queues, (older_ms, younger_ms), after, count))
 
     # --- start-up ----------------------------------------------------------------------------------------------
 

@@ -76,6 +76,10 @@ class ShardKeys:
         return self.base + "workers"
 
     @property
+    def quiet(self) -> str:
+        return self.base + "quiet"
+
+    @property
     def stats(self) -> str:
         return self.base + "stats"
 

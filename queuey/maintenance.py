@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -163,18 +163,32 @@ class Trimmer:
 
 
 class Heartbeat:
-    """This replica's sign of life. `describe` answers with what is told of it, as a JSON-encodable object."""
+    """This replica's sign of life. `describe` answers with what is told of it, as a JSON-encodable object.
 
-    def __init__(self, broker: Broker, worker_id: str, describe: Callable[[], object], interval: float) -> None:
+    `quiet_here` names the workers here that are quiet; `on_quiet` is told which workers, of all, are to be.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        worker_id: str,
+        describe: Callable[[], object],
+        interval: float,
+        quiet_here: Callable[[], Sequence[str]] = tuple,
+        on_quiet: Callable[[Sequence[str]], None] = lambda _: None,
+    ) -> None:
         self._broker = broker
         self._worker_id = worker_id
         self._describe = describe
         self._interval = interval
+        self._quiet_here = quiet_here
+        self._on_quiet = on_quiet
 
     async def run_once(self) -> float:
         """Give it on the first shard. Returns the seconds until the next is due."""
         description = msgspec.json.encode(self._describe()).decode()
-        await self._broker.beat(0, self._worker_id, description)
+        answer = await self._broker.beat(0, self._worker_id, description, quiet_here=self._quiet_here())
+        self._on_quiet(answer.quiet)
         return self._interval
 
     async def leave(self) -> None:

@@ -9,14 +9,21 @@ from queuey.models import Metrics, QueueMetrics
 from queuey.patience import Patience
 
 
-async def queue_lengths(broker: Broker, visible: Callable[[str], bool], patience: Patience) -> Metrics:
-    """The queues for whose name `visible` holds, by name, and their sums. Raises StoreUnavailable."""
+async def queue_lengths(
+    broker: Broker, visible: Callable[[str], bool], patience: Patience, reasons: dict[str, str] | None = None
+) -> Metrics:
+    """The queues for whose name `visible` holds, by name, and their sums. Raises StoreUnavailable.
+
+    `reasons` is given why each of them is paused.
+    """
     queues: dict[str, QueueMetrics] = {}
     for shard in range(broker.shards.count):
         stats = await patience.call(lambda shard=shard: broker.stats(shard))  # type: ignore[misc]
         for row in stats.queues:
             if visible(row.name):
                 _add(queues.setdefault(row.name, QueueMetrics(row.name, False, 0, 0, 0, 0, 0, 0, 0)), row)
+                if row.paused and reasons is not None:
+                    reasons.setdefault(row.name, row.paused)
     found = [queues[name] for name in sorted(queues)]
     return Metrics(
         queue_high_length=sum(queue.high for queue in found),

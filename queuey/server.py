@@ -30,6 +30,7 @@ from queuey.listener import KEEP_ALIVE_SECONDS, Listener, within_files
 from queuey.maintenance import Heartbeat, Promoter, Reaper, StoreWatch, Trimmer, run_forever
 from queuey.models import Backoff
 from queuey.ports import bind, url_of
+from queuey.presence import Presence
 from queuey.producer import Producer
 from queuey.pulling import Pulling
 from queuey.registry import load_app
@@ -96,6 +97,9 @@ class Server:
         self._background: set[asyncio.Task[None]] = set()
         self._embedded: EmbeddedStore | None = None
         self._health: Health | None = None
+        self._presence = Presence(
+            replica, settings.roles, settings.concurrency, settings.queues or self._app.queues, self._app.handlers
+        )
         self._worker: Worker | None = None
         self._listener: Listener | None = None
         self._producer: Producer | None = None
@@ -222,7 +226,7 @@ class Server:
         self._stack.push_async_callback(execution.stop, abandon=True)
         acks = Acks(broker, ACK_PATIENCE)
         queues = settings.queues or self._app.queues
-        self._worker = worker = Worker(broker, acks, execution, settings, self._id, queues)
+        self._worker = self._presence.worker = worker = Worker(broker, acks, execution, settings, self._id, queues)
         worker.keeper.start(lambda: self._lease_broker(url))
         self._stack.push_async_callback(worker.keeper.stop)
         self._spawn("worker", worker.run())
@@ -238,7 +242,7 @@ class Server:
         return worker
 
     async def _start_pulling(self, url: str, api_broker: Broker, producer: Producer) -> Pulling:
-        self._pulling = pulling = Pulling(api_broker, self._settings)
+        self._pulling = self._presence.pulling = pulling = Pulling(api_broker, self._settings)
         cluster = await api_broker.is_cluster()
         wakers = pulling.wakers(lambda: self._client(url, BLOCK_SECONDS + STORE_TIMEOUT), self._id, cluster=cluster)
         for waker in wakers:
@@ -275,7 +279,8 @@ class Server:
         self._spawn("trimmer", run_forever(Trimmer(broker, _caps(settings), settings.trim_interval)))
 
     def _start_heartbeat(self, broker: Broker) -> None:
-        heartbeat = Heartbeat(broker, self._id, self._describe, self._settings.beat_interval)
+        presence, interval = self._presence, self._settings.beat_interval
+        heartbeat = Heartbeat(broker, self._id, presence.describe, interval, presence.quiet_here, presence.be_quiet)
 
         async def leave() -> None:
             try:
@@ -285,17 +290,6 @@ class Server:
 
         self._stack.push_async_callback(leave)
         self._spawn("heartbeat", run_forever(heartbeat))
-
-    def _describe(self) -> dict[str, object]:
-        """What the sign of life tells of this replica."""
-        return {
-            "version": __version__,
-            "pid": os.getpid(),
-            "roles": self._settings.roles,
-            "queues": self._settings.queues or self._app.queues,
-            "concurrency": self._settings.concurrency,
-            "running": len(self._worker.running) if self._worker else 0,
-        }
 
     def _max_attempts_of(self, job_type: str) -> int | None:
         handler = self._app.handlers.get(job_type)

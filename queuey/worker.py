@@ -76,6 +76,8 @@ class Worker:
         """No slot was free when that was last looked at."""
         self._runners = Runners(self._begin)
         self._stopping = False
+        self.told_quiet = False
+        """It is to claim no more, and to go on with what it has."""
         self._claiming = False
         self._between_claims = asyncio.Event()
         self._turn = 0
@@ -107,7 +109,7 @@ class Worker:
 
     def _settle_events(self) -> None:
         self._full = self._free <= 0
-        free = not self._full and not self._stopping
+        free = not self._full and not self._stopping and not self.told_quiet
         _set(self._may_claim, free and bool(self._hot))
         _set(self.may_wait, free and not self._hot and not self._claiming)
         _set(self._between_claims, not self._claiming and not self._incoming)
@@ -313,6 +315,13 @@ class Worker:
             running.lost = True
             logger.warning("lease_lost", job_id=job_id, type=running.work.type, attempt=running.work.attempt)
         self._execution.cancel(running.work)
+
+    def be_quiet(self) -> None:
+        """Claim no more, until the process ends."""
+        if not self.told_quiet:
+            self.told_quiet = True
+            logger.info("worker_quiet", running=len(self.running))
+            self._settle_events()
 
     # --- the end --------------------------------------------------------------------------------------------------
 

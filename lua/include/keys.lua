@@ -14,7 +14,8 @@ local function progress_key(id) return base .. 'progress:' .. id end
 local function claim_key(claim_id) return base .. 'claim:' .. claim_id end
 local function queue_key(queue) return base .. 'queue:' .. queue end
 local function wake_key(queue) return base .. 'wake:' .. queue end
-local queues_key, workers_key, meta_key = base .. 'queues', base .. 'workers', base .. 'meta'
+local queues_key, workers_key, quiet_key = base .. 'queues', base .. 'workers', base .. 'quiet'
+local meta_key = base .. 'meta'
 local stats_key = base .. 'stats'
 local function stats_minute_key(minute) return base .. 'stats:' .. minute end
 local function selftest_key(type) return base .. 'selftest:' .. type end

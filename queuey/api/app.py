@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
+from queuey.api import queue_admin, workers
 from queuey.api.auth import Gate
 from queuey.api.batch import BATCH, SubmitBatch
 from queuey.api.docs import docs_endpoints
@@ -64,6 +65,8 @@ def create_app(
     jobs = JobRoutes(broker, producer, waiters, settings.request_deadline)
     queues = QueueRoutes(broker, producer, settings.request_deadline)
     leases = LeaseRoutes(pulling, settings)
+    admin = queue_admin.QueueAdminRoutes(broker, settings.request_deadline, settings.body_limit)
+    staff = workers.WorkerRoutes(broker, settings.request_deadline)
     ops = OpsRoutes(health)
     batch = SubmitBatch(submission, producer, body_limit=settings.body_limit, batch_limit=settings.batch_limit)
     description = Description()
@@ -81,7 +84,14 @@ def create_app(
             Guarded("POST", "/v1/leases/fail", "work", gate, leases.fail, FAIL),
             Guarded("POST", "/v1/leases/extend", "work", gate, leases.extend, EXTEND),
             Guarded("POST", "/v1/leases/release", "work", gate, leases.release, RELEASE),
+            Guarded("GET", "/v1/queues", "read", gate, admin.list, queue_admin.LIST),
             Guarded("GET", "/v1/queues/metrics", "read", gate, queues.metrics, METRICS),
+            Guarded("GET", "/v1/queues/{name}", "read", gate, admin.show, queue_admin.SHOW),
+            Guarded("POST", "/v1/queues/{name}/pause", "admin", gate, admin.pause, queue_admin.PAUSE),
+            Guarded("POST", "/v1/queues/{name}/resume", "admin", gate, admin.resume, queue_admin.RESUME),
+            Guarded("POST", "/v1/queues/{name}/purge", "admin", gate, admin.purge, queue_admin.PURGE),
+            Guarded("GET", "/v1/workers", "read", gate, staff.list, workers.LIST),
+            Guarded("POST", "/v1/workers/{name}/quiet", "admin", gate, staff.quiet, workers.QUIET),
             Guarded("POST", "/v1/replay-dlq", "admin", gate, queues.replay, REPLAY),
             Guarded("GET", "/healthz", None, gate, ops.healthz, HEALTHZ),
             Guarded("GET", "/readyz", None, gate, ops.readyz, READYZ),

@@ -17,7 +17,7 @@ LAYERS = (
     # what all others may use
     "errors models units ids keys memory_limit stopping",
     "credentials idempotency retry schema_faults",
-    "log records json_checks work signatures job_requests",
+    "log records json_checks work signatures job_requests fingerprints",
     # settings: the only reader of the environment
     "setting_kinds",
     "setting_sources",
@@ -38,11 +38,14 @@ LAYERS = (
     # what the parts of a server do
     "acks producer submission jobs listing dead_letters queue_lengths health leases maintenance waiters progress",
     "lease_requests pull_workers polling",
+    "roster",
+    "queue_control dead_jobs",
     "executors",
     "execution runners running sending",
     "leasing lease_outcomes testing",
     "pulling",
     "worker",
+    "presence",
     # the private Valkey
     "aof data_dir store_socket",
     "store_process",

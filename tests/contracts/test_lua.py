@@ -23,8 +23,8 @@ BY_BROKER = sorted(TEXTS.keys() - {"selftest"})
 """`selftest` is called by queuey.selfcheck, before there is a Broker."""
 
 KEYS_LINE = "KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created\n"
-READ_ONLY = {"about", "dump", "get", "list", "page", "stats"}
-TAKES_MEMORY = {"enqueue", "replay", "restore"}
+READ_ONLY = {"about", "dead", "heads", "workers", "dump", "get", "list", "page", "stats"}
+TAKES_MEMORY = {"edit", "enqueue", "replay", "restore"}
 WRITES = {
     *("MSET", "SET", "DEL", "EXPIRE", "RPUSH", "LPUSH", "LPOP", "SADD", "SREM", "HSET", "HSETNX", "HINCRBY", "HDEL"),
     *("ZADD", "ZREM"),
@@ -35,6 +35,8 @@ NO_STATUS = {
         "default",
         "low",
         "paused",
+        "paused_by",
+        "paused_at",
         "guard_",
         "guard_default",
         "guard_low",
@@ -120,8 +122,10 @@ STATUS_WORDS = {
     "restore": {"ok", "there", "too_many_queues", "past"},
     "hasten": {"ok", "not_scheduled", "missing"},
     "delete": {"ok", "unfinished", "missing"},
+    "edit": {"ok", "wrong_state", "missing"},
     "pause": {"ok", "too_many_queues"},
     "resume": {"ok", "not_paused"},
+    "quiet": {"ok", "too_many"},
 }
 """As docs/protocol.md has them; a client may switch on each."""
 

@@ -107,7 +107,7 @@ def wrong_texts(schema: dict[str, Any]) -> list[str]:
 def call(
     server: Serving, method: str, path: str, query: Sequence[tuple[str, str]], content: bytes | None = None
 ) -> httpx.Response:
-    """About a job that waits, or a queue that there is."""
+    """About a job that waits, or a queue that there is, which is no worker's name."""
     job_id = server.submit("echo", queue="unserved")
     path = path.replace("{id}", job_id).replace("{name}", "unserved")
     headers = {"content-type": JSON} if content is not None else None

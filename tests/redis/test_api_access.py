@@ -12,14 +12,17 @@ from queuey import ids
 from queuey.api.endpoints import Endpoint
 from queuey.credentials import SCOPES, Credentials, Grant
 from queuey.records import NewJob, job_head
+from tests.support import routes
 from tests.support.http import HOST, ApiRig, api_over, keys, problem
 from tests.support.routes import (
     DOCUMENTATION,
     NEEDS_CANCELLED,
     NEEDS_SCHEDULED,
+    NEEDS_WORKER,
     OPEN,
     OVER_ALL_QUEUES,
     is_for,
+    path_for,
     seen_queues,
 )
 from tests.support.store import Rig
@@ -37,7 +40,13 @@ BODIES: dict[str, Any] = {
     "/v1/leases/fail": {"jobs": [{"id": "{id}", "token": "1.c", "error": "e"}]},
     "/v1/leases/extend": {"jobs": [{"id": "{id}", "token": "1.c"}]},
     "/v1/leases/release": {"jobs": [{"id": "{id}", "token": "1.c"}]},
+    **routes.BODIES,
 }
+WORKER = (
+    '{"version":"1","pid":1,"roles":["worker"],"workers":[{"name":"mail","kind":"process","slots":1,"busy":0,"jobs":[],'
+    '"queues":["mail"]}]}'
+)
+"""The sign of life of a worker that serves the queue `mail`."""
 
 
 @pytest.fixture
@@ -66,7 +75,9 @@ async def call(api: ApiRig, endpoint: Endpoint, key: str | None = None) -> Any:
     job_id = await mail_job(
         api, delay_ms=60_000 * is_for(endpoint, NEEDS_SCHEDULED), cancelled=is_for(endpoint, NEEDS_CANCELLED)
     )
-    path = endpoint.path.replace("{id}", job_id)
+    if is_for(endpoint, NEEDS_WORKER):
+        await api.broker.beat(0, "mail", WORKER)
+    path = path_for(endpoint, job_id)
     headers = {"content-type": "application/json"} | ({"x-api-key": key} if key else {})
     content = json.dumps(BODIES[endpoint.path]).replace("{id}", job_id) if endpoint.path in BODIES else None
     return await api.http.request(endpoint.method, path, content=content, headers=headers)
@@ -86,7 +97,14 @@ async def test_the_table_of_routes(api: ApiRig) -> None:
         ("POST", "/v1/leases/fail"): "work",
         ("POST", "/v1/leases/extend"): "work",
         ("POST", "/v1/leases/release"): "work",
+        ("GET", "/v1/queues"): "read",
         ("GET", "/v1/queues/metrics"): "read",
+        ("GET", "/v1/queues/{name}"): "read",
+        ("POST", "/v1/queues/{name}/pause"): "admin",
+        ("POST", "/v1/queues/{name}/resume"): "admin",
+        ("POST", "/v1/queues/{name}/purge"): "admin",
+        ("GET", "/v1/workers"): "read",
+        ("POST", "/v1/workers/{name}/quiet"): "admin",
         ("POST", "/v1/replay-dlq"): "admin",
         ("GET", "/healthz"): None,
         ("GET", "/readyz"): None,
@@ -143,7 +161,7 @@ async def test_a_grant_over_another_queue_is_no_good(rig: Rig, api: ApiRig) -> N
         response = await call(api, endpoint, "web")
         if (seen := seen_queues(endpoint, response)) is not None:
             assert seen == set()
-        elif "{id}" in endpoint.path:
+        elif "{" in endpoint.path:
             problem(response, 404, "not-found")
         elif endpoint.path == "/v1/jobs/batch":
             error = response.json()["results"][0]["error"]

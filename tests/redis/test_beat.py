@@ -8,7 +8,7 @@ STALE = 60 * SECOND
 
 
 async def beat(rig: Rig, worker: str, description: str = "{}", *, now: int = NOW) -> int:
-    return await rig.broker.beat(rig.shard, worker, description, STALE, now=now)
+    return (await rig.broker.beat(rig.shard, worker, description, STALE, now=now)).known
 
 
 async def known(rig: Rig) -> dict[str, str]:

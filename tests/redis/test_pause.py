@@ -39,3 +39,13 @@ async def test_there_are_at_most_256_queues(rig: Rig) -> None:
     async with rig.unchanged():
         assert await rig.broker.pause(rig.shard, "one-more", "by hand") == "too_many_queues"
     assert await rig.broker.pause(rig.shard, "q255", "by hand") == "ok"
+
+
+async def test_who_paused_it_and_when_is_kept(rig: Rig) -> None:
+    await rig.broker.pause(rig.shard, "mail", "the relay is down", "ada", now=NOW)
+    await rig.broker.pause(rig.shard, "mail", "the relay is down", "ada", now=NOW + 1)
+    (head,) = await rig.broker.heads(rig.shard, ["mail"])
+    assert (head.paused_by, head.paused_at_ms) == ("ada", NOW), "the same again keeps the first time"
+    await rig.broker.pause(rig.shard, "mail", "the relay is down", "bob", now=NOW + 2)
+    (head,) = await rig.broker.heads(rig.shard, ["mail"])
+    assert (head.paused_by, head.paused_at_ms) == ("bob", NOW + 2)

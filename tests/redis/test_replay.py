@@ -132,3 +132,15 @@ async def test_byte_counters_return_to_zero_over_many_runs(rig: Rig) -> None:
     )
     await replay(rig, *ids, replay_id="r2")
     assert (await rig.row())["dead_bytes"] == 0
+
+
+async def test_with_a_delay_it_is_scheduled(rig: Rig) -> None:
+    later, now_ = await dead(rig), await dead(rig)
+    async with rig.unchanged():
+        assert await rig.broker.replay(rig.shard, "r1", ["nobody"], [5], now=NOW) == ["missing"]
+    assert await rig.broker.replay(rig.shard, "r1", [later, now_], [5 * SECOND, 0], now=NOW) == ["ok", "ok"]
+    assert await rig.scores(rig.keys.scheduled("default", "default")) == {later: NOW + 5 * SECOND}
+    assert await rig.waiting() == [now_]
+    assert (await rig.state(later))["r"] == str(NOW + 5 * SECOND)
+    async with rig.unchanged():
+        assert await rig.broker.replay(rig.shard, "r1", [later], [9], now=NOW) == ["ok"], "a resend"

@@ -29,3 +29,10 @@ async def test_a_resumed_queue_without_jobs_leaves_only_its_name_and_marker(rig:
     await rig.broker.pause(rig.shard, "mail", "by hand")
     await rig.broker.resume(rig.shard, "mail")
     assert await rig.names() == {"queues", "wake:mail"}
+
+
+async def test_who_paused_it_is_forgotten(rig: Rig) -> None:
+    await rig.broker.pause(rig.shard, "mail", "by hand", "ada")
+    await rig.broker.resume(rig.shard, "mail")
+    (head,) = await rig.broker.heads(rig.shard, ["mail"])
+    assert (head.paused_by, head.paused_at_ms) == ("", 0)

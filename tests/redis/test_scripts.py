@@ -49,9 +49,25 @@ CALLS: dict[str, Call] = {
     "pause": lambda rig: rig.broker.pause(rig.shard, "q", "r"),
     "resume": lambda rig: rig.broker.resume(rig.shard, "q"),
     "join": lambda rig: rig.broker.join(),
+    "watch": lambda rig: rig.broker.watch(rig.shard, ["a"]),
+    "hasten": lambda rig: rig.broker.hasten(rig.shard, "r", ["a"], now=NOW),
+    "delete": lambda rig: rig.broker.delete(rig.shard, ["a"], now=NOW),
+    "page": lambda rig: rig.broker.page(rig.shard, [("dead", "q", "")]),
+    "progress": lambda rig: rig.broker.progress(rig.shard, [("a", "b", "{}")], now=NOW),
+    "about": lambda rig: rig.broker.about(rig.shard, now=NOW),
+    "dump": lambda rig: rig.broker.dump(rig.shard, ["a"], now=NOW),
+    "restore": lambda rig: rig.broker.restore(rig.shard, [], now=NOW),
+    "arrange": lambda rig: rig.broker.arrange(rig.shard, "q", "low", []),
+    "mark": lambda rig: rig.broker.mark(rig.shard, "i", 0),
+    "edit": lambda rig: rig.broker.edit(rig.shard, "a", "{}"),
+    "heads": lambda rig: rig.broker.heads(rig.shard, ["q"], now=NOW),
+    "purge": lambda rig: rig.broker.purge(rig.shard, "q", now=NOW),
+    "dead": lambda rig: rig.broker.dead(rig.shard, ["q"], now=NOW),
+    "workers": lambda rig: rig.broker.workers(rig.shard, now=NOW),
+    "quiet": lambda rig: rig.broker.quiet(rig.shard, "w", now=NOW),
 }
-READS = ("get", "list", "stats")
-TAKES_MEMORY = ("enqueue", "replay")
+READS = ("about", "dead", "dump", "get", "heads", "list", "page", "stats", "workers")
+TAKES_MEMORY = ("edit", "enqueue", "replay", "restore")
 
 
 @pytest.fixture(params=["valkey", "redis"])

@@ -19,15 +19,29 @@ DOCUMENTATION: Final = {
 }
 OPEN: Final = {"/healthz", "/readyz", *DOCUMENTATION}
 """Routes that need no key: they tell nothing of the jobs."""
+BODIES: Final[dict[str, object]] = {"/v1/queues/{name}/pause": {"reason": "by hand"}, "/v1/queues/{name}/purge": {}}
+"""Good bodies of the routes that take one and are about no single job."""
 OVER_ALL_QUEUES: Final = {"/v1/replay-dlq"}
 """Routes for which a grant over one queue does not do, whichever queue it is."""
 
-FILTERED: Final = {("GET", "/v1/queues/metrics"): ("queues", "name"), ("GET", "/v1/jobs"): ("jobs", "queue")}
+FILTERED: Final = {
+    ("GET", "/v1/queues/metrics"): ("queues", "name"),
+    ("GET", "/v1/queues"): ("queues", "name"),
+    ("GET", "/v1/workers"): ("workers", "name"),
+    ("GET", "/v1/jobs"): ("jobs", "queue"),
+}
 """Routes that answer with what the caller may see: the list in their reply, and what has the queue's name there."""
 
 NEEDS_SCHEDULED: Final = {("POST", "/v1/jobs/{id}/retry")}
 NEEDS_CANCELLED: Final = {("DELETE", "/v1/jobs/{id}")}
 """Routes that are good for a job in such a state alone; the others are for one that is queued."""
+NEEDS_WORKER: Final = {("GET", "/v1/workers"), ("POST", "/v1/workers/{name}/quiet")}
+"""Routes about a worker of the queue `mail`, which has that name too. A real server has none: tests/redis makes one."""
+
+
+def path_for(endpoint: Endpoint, job_id: str) -> str:
+    """A path about this job, or the queue or the worker `mail`."""
+    return endpoint.path.replace("{id}", job_id).replace("{name}", "mail")
 
 
 def is_for(endpoint: Endpoint, routes: Collection[tuple[str, str]]) -> bool:

@@ -1,0 +1,53 @@
+#!lua flags=allow-oom
+--[=[ purge: queued, scheduled -> cancelled, the first of each lane; their places are freed too.
+KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
+ARGV[1]  msgpack [now_ms | 0, queue, ready, scheduled, limit]
+         ready, scheduled: whether the jobs of these places go; limit: entries taken in one call, 1 to 1,000
+Reply    msgpack [cancelled, more]: how many, tombstones not counted; more: stopped at the limit
+         safe to resend: it goes on with the next
+Errors   none of its own ]=]
+--@include now
+--@include keys
+--@include plan
+--@include state
+--@include leave
+local args = cmsgpack.unpack(ARGV[1])
+local now, queue, limit = now_ms(args[1]), args[2], args[5]
+local left, cancelled, seen, pops = limit, 0, {}, {}
+
+-- cancel_waiting(id, lane, queued): the entry of a lane may be a tombstone: gone, not waiting any more, or enqueued
+-- anew elsewhere. Returns whether it was a job.
+local function cancel_waiting(id, lane, queued)
+  local text = redis.call('GET', state_key(id))
+  local fields, state = job_fields(id), text and parse_state(text)
+  if not fields or seen[id] or (state and state.s ~= 'w') then return false end
+  if queued and (queue_of(fields) ~= queue or lane_of(fields) ~= lane
+    or redis.call('ZSCORE', scheduled_key(queue, lane), id)) then return false end
+  if not state then
+    state = {s = 'w', result = '', errors = ''}
+    adopt(state, fields, redis.call('STRLEN', job_key(id)))
+  end
+  seen[id] = true
+  make_cancelled(now, id, state)
+  cancelled = cancelled + 1
+  return true
+end
+
+for _, lane in ipairs(LANES) do
+  local list, scheduled = ready_key(queue, lane), scheduled_key(queue, lane)
+  local ids = args[3] and left > 0 and redis.call('LRANGE', list, 0, left - 1) or {}
+  for _, id in ipairs(ids) do
+    if not cancel_waiting(id, lane, true) then hincr(queue_key(queue), 'tombstones_' .. lane, -1) end
+  end
+  if #ids > 0 then pops[list] = #ids end
+  left = left - #ids
+  ids = args[4] and left > 0 and redis.call('ZRANGE', scheduled, 0, left - 1) or {}
+  for _, id in ipairs(ids) do
+    zrem(scheduled, id)
+    cancel_waiting(id, lane, false)
+  end
+  left = left - #ids
+end
+commit()
+for list, entries in pairs(pops) do redis.call('LPOP', list, entries) end
+return cmsgpack.pack({cancelled, left == 0})
