@@ -26,6 +26,10 @@ SERVE_HELP: Final = (
     "DURATION is a number of seconds, or 500ms, 30s, 5m, 24h, 7d. SIZE is a number of bytes, or 256kB, 1MB, 4GB "
     "(powers of 1,000), or 256KiB, 1MiB, 4GiB (powers of 1,024)."
 )
+TOP_HELP: Final = (
+    "Watch the queues and workers; Ctrl-C ends it.\n\n"
+    "Where stdout is no terminal, and with -o json, it looks once. With -o jsonl each look is a line."
+)
 COMPLETION_HELP: Final = (
     "Print the script by which a shell completes commands and flags.\n\n"
     "bash: queuey completion bash > ~/.local/share/bash-completion/completions/queuey\n\n"
@@ -50,6 +54,9 @@ DOCTOR_HELP: Final = (
 COMMANDS: Final = (
     ("serve", "queuey.cli.serve:serve", SERVE_HELP),
     ("job", "queuey.cli.jobs:app", "Enqueue, show and move jobs."),
+    ("queue", "queuey.cli.queues:app", "Show queues, pause and resume them."),
+    ("worker", "queuey.cli.workers:app", "Show workers, and have them take no more jobs."),
+    ("top", "queuey.cli.top:top", TOP_HELP),
     ("key", "queuey.cli.keys:app", "Make API keys."),
     ("completion", "queuey.cli.completion:completion", COMPLETION_HELP),
     ("doctor", "queuey.cli.doctor:doctor", DOCTOR_HELP),

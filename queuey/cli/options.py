@@ -62,7 +62,12 @@ def count(help: str, high: int) -> Parameter:
     return Parameter(metavar="NUMBER", validator=validators.Number(gte=1, lte=high), help=help)
 
 
-Yes = Annotated[bool, Parameter(negative=(), help="Do it. Without, only say what it would do.")]
+def switch(help: str) -> Parameter:
+    """A flag without a value, which is off when it is not there."""
+    return Parameter(negative=(), show_default=False, help=help)
+
+
+Yes = Annotated[bool, switch("Do it. Without, only say what it would do.")]
 Queue = Annotated[str | None, Parameter(metavar="QUEUE", help="Of this queue alone.")]
 JobType = Annotated[str | None, Parameter(name="--type", metavar="TYPE", help="Of this type alone.")]
 JobId = Annotated[str, Parameter(metavar="ID", help="The id of the job.")]
