@@ -16,6 +16,7 @@ from queuey.api.body import JSON, NDJSON, media_type, read_body, read_headers
 from queuey.api.endpoints import reply
 from queuey.api.operations import Media, Operation
 from queuey.api.problems import problem
+from queuey.api.samples import OUTCOMES
 from queuey.credentials import Principal
 from queuey.errors import Full, Malformed, OutcomeUnknown, QueueyError, StoreError, TooLarge
 from queuey.idempotency import bad_key
@@ -34,6 +35,7 @@ BATCH: Final = Operation(
     body=list[JobRequest],
     body_also=Media(NDJSON, "One job a line"),
     example=[{"type": "math.square", "payload": {"n": 7}}, {"type": "text.reverse", "payload": {"text": "hello"}}],
+    sample=OUTCOMES,
     errors=(Full,),
 )
 MAX_NESTING: Final = 400

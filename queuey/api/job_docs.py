@@ -8,12 +8,12 @@ from msgspec import Meta
 
 from queuey.api.jobs import DEFAULT_PAGE
 from queuey.api.operations import Operation, Parameter, QueueName
+from queuey.api.samples import JOB, JOB_ID, PAGE
 from queuey.api.waiting import APPLIED, PREFER, WAIT
 from queuey.errors import Full, WrongState
 from queuey.listing import MAX_PAGE
 from queuey.models import CancelReply, Job, JobPage, RetryReply, Status
 
-_ID: Final = "4C01M85WK1F481TEH724WFD9NG9Z"
 _Limit = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
 _Cursor = Annotated[str, Meta(min_length=1, max_length=1024)]
 
@@ -29,6 +29,7 @@ LIST: Final = Operation(
         Parameter("limit", _Limit, "How many jobs at most", DEFAULT_PAGE),
         Parameter("cursor", _Cursor, "Where to go on: `next` of the page before, with the same filters"),
     ),
+    sample=PAGE,
     gives=(Parameter("Link", str, 'The next page, as rel="next"'),),
 )
 SHOW: Final = Operation(
@@ -37,6 +38,7 @@ SHOW: Final = Operation(
     {200: Job, 304: None},
     query=(WAIT,),
     headers=(PREFER, Parameter("If-None-Match", str, "304 when the job is still as it was with this ETag")),
+    sample=JOB,
     gives=(Parameter("ETag", str, "Changes with the job"), APPLIED),
     errors=(Full,),
 )
@@ -45,14 +47,14 @@ CANCEL: Final = Operation(
     "Cancel a job that waits, or tell the worker of one that runs",
     {200: CancelReply},
     description="A job that was cancelled already is answered in the same way.",
-    sample={"job_id": _ID, "status": "cancelled"},
+    sample={"job_id": JOB_ID, "status": "cancelled"},
     errors=(WrongState,),
 )
 RETRY: Final = Operation(
     "retry_job",
     "Run a dead job anew, or a scheduled one now",
     {200: RetryReply},
-    sample={"job_id": _ID, "status": "queued"},
+    sample={"job_id": JOB_ID, "status": "queued"},
     errors=(WrongState, Full),
 )
 DELETE: Final = Operation("delete_job", "Delete a finished job", {204: None}, errors=(WrongState,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from queuey.api.operations import Operation
+from queuey.api.samples import JOB_ID, LEASED
 from queuey.errors import Full, LostLease, NotFound
 from queuey.models import (
     CompleteBatch,
@@ -22,7 +23,7 @@ from queuey.models import (
 )
 
 _GROUP: Final = "Pull workers"
-_HELD: Final = {"id": "4C01M85WK1F481TEH724WFD9NG9Z", "token": "1.J9TQ2M7RXKD4"}
+_HELD: Final = {"id": JOB_ID, "token": "1.J9TQ2M7RXKD4"}
 _SAMPLE: Final = {"id": _HELD["id"], "status": "ok"}
 _ALONE_OR_MANY: Final = (
     "Takes one job, or up to 500 as `jobs`, each of which has an outcome of its own. May be sent again: the same token "
@@ -51,6 +52,7 @@ LEASE: Final = Operation(
     description="The same `claim_id` again, within the lease, brings the same jobs. The list is empty when none came.",
     body=LeaseRequest,
     example={"queues": ["default"], "max": 10, "lease": 30, "wait": 0},
+    sample=LEASED,
     errors=(Full,),
     group=_GROUP,
 )

@@ -52,6 +52,7 @@ DESCRIPTION: Final = Operation(
     "This description",
     {200: dict[str, Any]},
     description="OpenAPI 3.1.",
+    sample={"openapi": "3.1.0", "info": {"title": "Queuey", "version": queuey.__version__}, "paths": {}},
     group="Operation",
 )
 

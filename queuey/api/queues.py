@@ -13,6 +13,7 @@ from queuey.api.auth import require
 from queuey.api.endpoints import reply
 from queuey.api.operations import Operation, Parameter
 from queuey.api.query import whole_number
+from queuey.api.samples import LENGTHS
 from queuey.broker import Broker
 from queuey.credentials import Principal
 from queuey.dead_letters import MAX_LOOKED_AT, replay_oldest
@@ -29,6 +30,7 @@ METRICS: Final = Operation(
     "How many jobs wait, run, are done or dead",
     {200: Metrics},
     description="Of the queues that the key may read.",
+    sample=LENGTHS,
     group="Queues",
 )
 REPLAY: Final = Operation(

@@ -1,0 +1,86 @@
+"""Answers as examples, for the API's description. A test holds each against its schema."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+JOB_ID: Final = "4C01M85WK1F481TEH724WFD9NG9Z"
+JOB: Final[dict[str, Any]] = {
+    "id": JOB_ID,
+    "type": "text.reverse",
+    "queue": "default",
+    "priority": "default",
+    "status": "succeeded",
+    "payload": {"text": "hello"},
+    "dedupe_key": "greeting:1",
+    "attempts": 0,
+    "max_attempts": 5,
+    "crashes": 0,
+    "timeout": None,
+    "created_at": "2026-11-24T04:21:26.124000Z",
+    "run_at": None,
+    "started_at": "2026-11-24T04:21:26.128000Z",
+    "finished_at": "2026-11-24T04:21:26.136000Z",
+    "lease_expires_at": None,
+    "last_error": None,
+    "errors": [],
+    "result": "olleh",
+    "progress": None,
+    "worker": "host-5657-e21e",
+    "expires_at": None,
+    "attempts_log": [
+        {
+            "attempt": 1,
+            "started_at": "2026-11-24T04:21:26.128000Z",
+            "ended_at": "2026-11-24T04:21:26.136000Z",
+            "worker": "host-5657-e21e",
+            "error": None,
+        }
+    ],
+}
+PAGE: Final = {"jobs": [JOB], "next": None}
+OUTCOMES: Final = {
+    "results": [
+        {"job_id": JOB_ID, "deduplicated": False},
+        {
+            "error": {
+                "type": "urn:queuey:problem:invalid",
+                "title": "The request does not fit the schema",
+                "status": 422,
+                "detail": "There is no field 'priorty'; did you mean priority?",
+                "errors": [{"pointer": "/priorty", "detail": "is no known field; did you mean priority?"}],
+            }
+        },
+    ]
+}
+LEASED: Final = {
+    "jobs": [
+        {
+            "id": JOB_ID,
+            "token": "1.J9TQ2M7RXKD4",
+            "type": "text.reverse",
+            "payload": {"text": "hello"},
+            "attempt": 1,
+            "lease_expires_at": "2026-11-24T04:21:56.128000Z",
+        }
+    ]
+}
+LENGTHS: Final = {
+    "queue_high_length": 0,
+    "queue_default_length": 2,
+    "queue_low_length": 0,
+    "queue_dlq_length": 1,
+    "queues": [
+        {
+            "name": "default",
+            "paused": False,
+            "high": 0,
+            "default": 2,
+            "low": 0,
+            "scheduled": 0,
+            "running": 0,
+            "dead_letter": 1,
+            "finished": 4,
+        }
+    ],
+}
