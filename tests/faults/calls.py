@@ -65,6 +65,9 @@ class Caller:
     async def cancel(self, job_id: str) -> Answered:
         return await self._simple("cancel", job_id, f"/v1/jobs/{job_id}/cancel", "status")
 
+    async def retry(self, job_id: str) -> Answered:
+        return await self._simple("retry", job_id, f"/v1/jobs/{job_id}/retry", "status")
+
     async def replay(self, limit: int) -> Answered:
         return await self._simple("replay", "", f"/v1/replay-dlq?limit={limit}", "requeued")
 
@@ -77,11 +80,12 @@ class Caller:
         self._ledger.write(answer)
         return answer
 
-    async def look(self, job_id: str) -> None:
-        """Put what a job is said to be into the ledger, when anything is said."""
+    async def look(self, job_id: str, wait: float = 0.0) -> None:
+        """Put what a job is said to be into the ledger, when anything is said; `wait`: seconds until it has ended."""
         asked_at = now()
+        url = f"{self._url()}/v1/jobs/{job_id}" + (f"?wait={wait:.3f}" if wait else "")
         try:
-            response = await self._http.get(f"{self._url()}/v1/jobs/{job_id}", timeout=TIMEOUT)
+            response = await self._http.get(url, timeout=TIMEOUT)
         except httpx.HTTPError:
             return
         if response.status_code == 200:

@@ -22,6 +22,8 @@ KEYS: Final = [f"key-{number}" for number in range(6)]
 ALWAYS: Final = 99
 RESENDS: Final = 3
 LONGEST_DELAY: Final = 1.2
+LONGEST_WAIT: Final = 1.0
+"""For the end of a job; below what a call may take."""
 
 
 def make_request(rng: Random) -> dict[str, Any]:
@@ -91,6 +93,11 @@ class Clients:
         elif choice < 0.87:
             if self._replays:
                 await self._caller.replay(rng.randint(1, 5))
+        elif choice < 0.9:
+            if self._replays:
+                await self._caller.retry(rng.choice(self._submitted[-20:]))
+        elif choice < 0.94:
+            await self._caller.look(rng.choice(self._submitted[-20:]), rng.uniform(0.1, LONGEST_WAIT))
         else:
             await self._caller.look(rng.choice(self._submitted[-100:]))
 

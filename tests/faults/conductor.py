@@ -20,8 +20,9 @@ from tests.faults.faults import FAULTS
 from tests.faults.faults.base import Fault
 from tests.faults.history import History
 from tests.faults.invariants import Evidence, Rest, Violation
-from tests.faults.ledger import read
-from tests.faults.rig import Rig, Setup, Timing
+from tests.faults.ledger import NO_PROCESS, read
+from tests.faults.pullers import Pullers
+from tests.faults.rig import QUEUES, Rig, Setup, Timing
 from tests.faults.store_view import StoreView, read_store
 
 ROUND_PATIENCE: Final = 90.0
@@ -61,6 +62,8 @@ class Result:
     """Of the unknown ones, those that turned out to be in the store."""
     failed: int = 0
     executions: int = 0
+    pulled: int = 0
+    """Executions by pull workers."""
     duplicates: int = 0
     """Executions that came to a good end beyond the one that the store took."""
     lost: int = 0
@@ -128,8 +131,12 @@ async def _happen(rig: Rig, fault: Fault, rng: Random, result: Result) -> None:
     turn = Random(rng.random())
     caller = Caller(rig.http, rig.ledger, lambda: turn.choice(rig.replicas).url)
     clients = Clients(caller, rng, replays=fault.replays)
+    lease = rig.timing.lease
+    urls = [replica.url for replica in rig.replicas]
+    pullers = Pullers(rig.http, rig.ledger, urls, rng, lease, die=fault.pullers_die)
     rig.note("loading")
     clients.start()
+    pullers.start(list(QUEUES))
     try:
         await asyncio.sleep(rng.uniform(0.4, 1.2))
         result.in_flight = await rig.until_in_flight()
@@ -143,9 +150,11 @@ async def _happen(rig: Rig, fault: Fault, rng: Random, result: Result) -> None:
             await fault.heal(rig)
         await rig.ready()
         await clients.stop()
+        await pullers.stop()
         rig.note("healed")
     finally:
         await clients.abort()
+        await pullers.abort()
 
 
 async def _come_to_rest(rig: Rig) -> tuple[StoreView, Rest]:
@@ -187,6 +196,7 @@ def _count(evidence: Evidence, acknowledged: set[str], result: Result) -> None:
     result.landed = len(unsure & view.jobs.keys())
     result.failed = history.count("enqueue", "fail")
     result.executions = sum(len(job.starts) for job in history.jobs.values())
+    result.pulled = sum(start.pid == NO_PROCESS for job in history.jobs.values() for start in job.starts)
     result.duplicates = sum(max(0, len(job.ended("ok")) - 1) for job in history.jobs.values())
     result.lost = len(must_exist - view.jobs.keys() | must_exist & set(view.unfinished()))
     result.double_terminal = _terminal_beyond_runs(view)

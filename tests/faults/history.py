@@ -30,6 +30,7 @@ class JobHistory:
     request: dict[str, Any]
     enqueues: list[Call] = field(default_factory=list)
     cancels: list[Call] = field(default_factory=list)
+    retries: list[Call] = field(default_factory=list)
     starts: list[Started] = field(default_factory=list)
     ends: list[Ended] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
@@ -70,6 +71,11 @@ class JobHistory:
     @property
     def maybe_cancelled(self) -> bool:
         return any(call.outcome != "fail" for call in self.cancels)
+
+    @property
+    def maybe_retried(self) -> bool:
+        """By a client: made due at once when it was scheduled, given a new run when it was dead."""
+        return any(call.outcome != "fail" for call in self.retries)
 
     def ended(self, how: str) -> list[Ended]:
         return [end for end in self.ends if end.how == how]
@@ -122,7 +128,7 @@ class History:
         if sent.operation == "replay":
             self.replays.append(call)
         elif (job := self._known(sent.job, f"a call to {sent.operation}")) is not None:
-            (job.enqueues if sent.operation == "enqueue" else job.cancels).append(call)
+            {"enqueue": job.enqueues, "cancel": job.cancels, "retry": job.retries}[sent.operation].append(call)
         return call
 
     def must_exist(self) -> set[str]:

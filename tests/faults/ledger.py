@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Struct
 
-Operation = Literal["enqueue", "cancel", "replay"]
+Operation = Literal["enqueue", "cancel", "retry", "replay"]
 Outcome = Literal["ok", "fail", "unknown"]
 """unknown: no reply was seen, or one that says so. fail: the reply says that nothing was changed."""
 How = Literal["ok", "failed", "stopped"]
@@ -34,7 +34,8 @@ class Sent(Struct, tag_field="event", tag="sent", omit_defaults=True):
 class Answered(Struct, tag_field="event", tag="answered", omit_defaults=True):
     """What came of a call for one job. `code`: HTTP status, or the name of the error.
 
-    `said`: the job's id in the reply to an enqueue, the status in that to a cancel, the count in that to a replay.
+    `said`: the job's id in the reply to an enqueue, the status in that to a cancel or a retry, the count in that to a
+    replay.
     """
 
     at: int
@@ -55,6 +56,10 @@ class Seen(Struct, tag_field="event", tag="seen", omit_defaults=True):
     job: str
     status: str
     finished_at: str = ""
+
+
+NO_PROCESS: Final = 0
+"""The pid of a pull worker in the conductor: no fault is to look for a process of its own."""
 
 
 class Started(Struct, tag_field="event", tag="started"):

@@ -22,7 +22,7 @@ from queuey.scripts import read_scripts
 from queuey.store_process import Fsync
 from queuey.store_socket import SOCKET_NAME
 from tests.faults import handlers
-from tests.faults.ledger import Event, Ledger, Moment, Tail, now
+from tests.faults.ledger import NO_PROCESS, Event, Ledger, Moment, Tail, now
 from tests.faults.proxy import Proxy
 from tests.faults.store import ExternalStore
 from tests.support.store import free_port
@@ -32,6 +32,8 @@ START_PATIENCE: Final = 30.0
 STOP_PATIENCE: Final = 15.0
 POLL: Final = 0.03
 QUEUES: Final = ("default", "other")
+UNPULLED: Final = "unpulled"
+"""A queue that only the replicas' own workers serve, for jobs by which a fault hits one of them."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,7 @@ class Rig:
         where = ["--redis", f"unix://{setup.folder / 'proxy.sock'}"] if setup.external else []
         command = [sys.executable, "-m", "tests.faults.serve", "serve", "--app", handlers.PATH]
         command += [*where, "--data-dir", str(setup.store_folder), "--fsync", setup.fsync, "--maxmemory", "200MB"]
-        command += ["--queues", ",".join(QUEUES), "--process-slots", "2", "--thread-slots", "4"]
+        command += ["--queues", ",".join((*QUEUES, UNPULLED)), "--process-slots", "2", "--thread-slots", "4"]
         command += ["--log-format", "json", *setup.timing.flags(), *setup.replica_flags]
         # Settings meant for another server must not reach this one.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("QUEUEY_")}
@@ -291,8 +293,8 @@ class Rig:
         return list(self._tail.new())
 
     def in_flight(self) -> int:
-        """How many attempts of handlers are under way, in processes that live."""
-        return sum(Counter(started.pid for started in self._tail.in_flight() if _lives(started.pid)).values())
+        """How many attempts of handlers are under way, in processes that live; pull workers have none."""
+        return sum(started.pid != NO_PROCESS and _lives(started.pid) for started in self._tail.in_flight())
 
     def busiest(self) -> Replica:
         """The replica with the most attempts under way, those in its child processes not counted."""

@@ -37,4 +37,5 @@ async def test_no_job_is_lost_and_none_ends_twice(name: str) -> None:
     result = await play(Plan(name, seed="short"))
     assert not result.violations, f"{report.line(1, 1, result)}\n{report.complaints(result)}"
     assert result.in_flight > 0, "the fault hit nothing"
+    assert result.pulled > 0, "no pull worker had a job"
     assert result.acknowledged > 0

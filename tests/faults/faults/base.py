@@ -22,6 +22,8 @@ class Fault:
     """Programs that it wants, as they stand on the PATH."""
     replays: ClassVar[bool] = True
     """Whether clients may replay dead jobs meanwhile."""
+    pullers_die: ClassVar[bool] = False
+    """Whether pull workers may die of themselves, which costs their jobs a crash each."""
     clock_moves: ClassVar[bool] = False
     """It sets the store's clock, so that times in the store prove nothing."""
     own_mounts: ClassVar[bool] = False

@@ -15,14 +15,16 @@ from tests.faults.faults.base import Fault, no_crash_of_what_ran, no_crashes
 from tests.faults.handlers import Deed
 from tests.faults.invariants import Evidence
 from tests.faults.ledger import Started
-from tests.faults.rig import Rig, Setup
+from tests.faults.rig import UNPULLED, Rig, Setup
 from tests.faults.store_view import TERMINAL, read_store
 
 POISON_PATIENCE: Final = 40.0
 
 
 def request(type: str, deed: Deed, **fields: Any) -> dict[str, Any]:
-    return {"id": ids.new_id(), "type": type, "payload": msgspec.to_builtins(deed), "priority": "high", **fields}
+    """A job that some replica's own worker gets, soon."""
+    payload = msgspec.to_builtins(deed)
+    return {"id": ids.new_id(), "type": type, "payload": payload, "queue": UNPULLED, "priority": "high", **fields}
 
 
 class DeedFault(Fault):

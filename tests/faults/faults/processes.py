@@ -19,6 +19,7 @@ class KillServer(Fault):
     """SIGKILL of a replica while it runs jobs; sometimes of another one soon after."""
 
     name = "kill-server"
+    pullers_die = True
 
     async def inject(self, rig: Rig, caller: Caller) -> str:
         victims = [rig.busiest()]
