@@ -91,6 +91,18 @@ class Paged(Struct, array_like=True):
     bytes: int
 
 
+class Placed(Struct, array_like=True):
+    """Where a job stands. `before`: entries of its lane before it, -1 = not found; `length`: of its lane; `claimable`:
+    jobs of its queue by lane, high first. `paused`: the reason, '' = it is not; `paused_at_ms`: 0 = not told."""
+
+    before: int
+    length: int
+    claimable: list[int]
+    paused: str
+    paused_by: str
+    paused_at_ms: int
+
+
 class Page(Struct, array_like=True):
     """`last`: place, offset, score and id of the last entry that was looked at. `ended`: nothing is left."""
 
@@ -239,6 +251,7 @@ _promoted = msgspec.msgpack.Decoder(Promoted).decode
 _trimmed = msgspec.msgpack.Decoder(Trimmed).decode
 _stored = msgspec.msgpack.Decoder(list[StoredJob]).decode
 _listed = msgspec.msgpack.Decoder(list[Listed]).decode
+_placed = msgspec.msgpack.Decoder(Placed).decode
 _page = msgspec.msgpack.Decoder(Page).decode
 _stats = msgspec.msgpack.Decoder(Stats).decode
 _about = msgspec.msgpack.Decoder(About).decode
@@ -475,6 +488,10 @@ class Broker:
         letter of the state. Looks at `look` entries and places at most.
         """
         return _page(await self._call(shard, "page", places, after, type, status, count, look))
+
+    async def place(self, shard: int, queue: str, lane: str, job_id: str, *, look: int) -> Placed:
+        """Where a job stands among the first `look` entries of a lane."""
+        return _placed(await self._call(shard, "place", queue, lane, job_id, look))
 
     async def stats(self, shard: int, minutes: int = 0, *, now: int = 0) -> Stats:
         """How much is where on one shard, and its counters."""

@@ -151,6 +151,56 @@ class JobPage(Struct):
     next: str | None
 
 
+Reason = Literal[
+    "running",
+    "finished",
+    "due_later",
+    "retry_later",
+    "crashed",
+    "expired",
+    "paused",
+    "no_worker",
+    "waiting",
+    "ready",
+]
+
+
+class Ahead(Struct):
+    """Jobs of the same queue that run before this one, by priority, as far as they were counted."""
+
+    high: int
+    default: int
+    low: int
+
+
+class Explanation(Struct, omit_defaults=True):
+    """The answer to `GET /v1/jobs/{id}/explain`: why it is where it is. `detail` is for people, `reason` for programs.
+
+    Fields that have nothing to tell are left out: the times, attempts, crashes and last error of a job that is due
+    later; who paused its queue; and of a queued job its `position`, from 1, in its lane (at least that, where
+    `position_is_at_least`), the jobs ahead of it, and the workers that serve its queue and its type.
+    """
+
+    job_id: str
+    status: Status
+    reason: Reason
+    detail: str
+    due_at: datetime | UnsetType = UNSET
+    expires_at: datetime | UnsetType = UNSET
+    attempts: int | UnsetType = UNSET
+    crashes: int | UnsetType = UNSET
+    last_error: str | UnsetType = UNSET
+    worker: str | UnsetType = UNSET
+    lease_expires_at: datetime | UnsetType = UNSET
+    paused_by: str | UnsetType = UNSET
+    pause_reason: str | UnsetType = UNSET
+    paused_at: datetime | UnsetType = UNSET
+    position: int | UnsetType = UNSET
+    position_is_at_least: bool | UnsetType = UNSET
+    ahead: Ahead | UnsetType = UNSET
+    workers: list[str] | UnsetType = UNSET
+
+
 class CancelReply(Struct):
     """The answer to a cancel: `cancelled` is final; `cancelling` means that its worker has been told."""
 

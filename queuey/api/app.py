@@ -12,7 +12,7 @@ from queuey.api.auth import Gate
 from queuey.api.batch import BATCH, SubmitBatch
 from queuey.api.docs import docs_endpoints
 from queuey.api.endpoints import Endpoint, Guarded, Resource, no_route
-from queuey.api.job_docs import CANCEL, DELETE, LIST, RETRY, SHOW
+from queuey.api.job_docs import CANCEL, DELETE, EXPLAIN, LIST, RETRY, SHOW
 from queuey.api.jobs import JobRoutes
 from queuey.api.lease_docs import COMPLETE, EXTEND, FAIL, LEASE, RELEASE
 from queuey.api.leases import LeaseRoutes
@@ -77,6 +77,7 @@ def create_app(
             Guarded("POST", "/v1/jobs/batch", "submit", gate, batch, BATCH),
             Guarded("GET", "/v1/jobs/{id}", "read", gate, jobs.show, SHOW),
             Guarded("POST", "/v1/jobs/{id}/cancel", "submit", gate, jobs.cancel, CANCEL),
+            Guarded("GET", "/v1/jobs/{id}/explain", "read", gate, jobs.explain, EXPLAIN),
             Guarded("POST", "/v1/jobs/{id}/retry", "submit", gate, jobs.retry, RETRY),
             Guarded("DELETE", "/v1/jobs/{id}", "admin", gate, jobs.delete, DELETE),
             Guarded("POST", "/v1/leases", "work", gate, leases.lease, LEASE),

@@ -12,7 +12,7 @@ from queuey.api.samples import JOB, JOB_ID, PAGE
 from queuey.api.waiting import APPLIED, PREFER, WAIT
 from queuey.errors import Full, WrongState
 from queuey.listing import MAX_PAGE
-from queuey.models import CancelReply, Job, JobPage, RetryReply, Status
+from queuey.models import CancelReply, Explanation, Job, JobPage, RetryReply, Status
 
 _Limit = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
 _Cursor = Annotated[str, Meta(min_length=1, max_length=1024)]
@@ -56,5 +56,20 @@ RETRY: Final = Operation(
     {200: RetryReply},
     sample={"job_id": JOB_ID, "status": "queued"},
     errors=(WrongState, Full),
+)
+EXPLAIN: Final = Operation(
+    "explain_job",
+    "Why a job does not run",
+    {200: Explanation},
+    description="What it waits for: a time, its turn, its queue, or a worker that knows its type.",
+    sample={
+        "job_id": JOB_ID,
+        "status": "queued",
+        "reason": "waiting",
+        "detail": "3 jobs of the queue default run before it.",
+        "position": 2,
+        "ahead": {"high": 2, "default": 1, "low": 0},
+        "workers": ["host-5657-e21e"],
+    },
 )
 DELETE: Final = Operation("delete_job", "Delete a finished job", {204: None}, errors=(WrongState,))

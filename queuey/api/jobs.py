@@ -20,6 +20,7 @@ from queuey.api.query import Parameters, one_of
 from queuey.api.waiting import FINAL, wait_for_end, wanted_wait
 from queuey.broker import Broker
 from queuey.credentials import Principal
+from queuey.explaining import explain
 from queuey.listing import MAX_PAGE, Wanted, list_jobs
 from queuey.models import STATUSES, Job
 from queuey.patience import Patience
@@ -86,6 +87,11 @@ class JobRoutes:
         answer = await jobs.retry(self._broker, job, patience)
         _log.info("job_retried", job_id=job.id, was=job.status, by=caller.name)
         return reply(answer)
+
+    async def explain(self, request: Request, caller: Principal) -> Response:
+        patience = Patience(self._patience)
+        job = await self._find(request.path_params["id"], caller, "read", patience)
+        return reply(await explain(self._broker, job, patience))
 
     async def delete(self, request: Request, caller: Principal) -> Response:
         patience = Patience(self._patience)

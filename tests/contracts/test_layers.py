@@ -39,7 +39,7 @@ LAYERS = (
     "acks producer submission jobs listing dead_letters queue_lengths health leases maintenance waiters progress",
     "lease_requests pull_workers polling",
     "roster",
-    "queue_control dead_jobs",
+    "queue_control dead_jobs explaining",
     "executors",
     "execution runners running sending",
     "leasing lease_outcomes testing",

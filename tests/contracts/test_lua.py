@@ -23,7 +23,7 @@ BY_BROKER = sorted(TEXTS.keys() - {"selftest"})
 """`selftest` is called by queuey.selfcheck, before there is a Broker."""
 
 KEYS_LINE = "KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created\n"
-READ_ONLY = {"about", "dead", "heads", "workers", "dump", "get", "list", "page", "stats"}
+READ_ONLY = {"about", "dead", "heads", "workers", "dump", "get", "list", "page", "place", "stats"}
 TAKES_MEMORY = {"edit", "enqueue", "replay", "restore"}
 WRITES = {
     *("MSET", "SET", "DEL", "EXPIRE", "RPUSH", "LPUSH", "LPOP", "SADD", "SREM", "HSET", "HSETNX", "HINCRBY", "HDEL"),

@@ -91,6 +91,7 @@ async def test_the_table_of_routes(api: ApiRig) -> None:
         ("GET", "/v1/jobs/{id}"): "read",
         ("DELETE", "/v1/jobs/{id}"): "admin",
         ("POST", "/v1/jobs/{id}/retry"): "submit",
+        ("GET", "/v1/jobs/{id}/explain"): "read",
         ("POST", "/v1/jobs/{id}/cancel"): "submit",
         ("POST", "/v1/leases"): "work",
         ("POST", "/v1/leases/complete"): "work",
