@@ -419,7 +419,7 @@ async def test_a_finished_job_is_deleted(rig: Rig, api: ApiRig) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/jobs/", f"/v1/jobs/{UNKNOWN_ID}/", "/healthz/", "/v1/queues", "/v2/jobs"]
+    "path", ["/", "/v1", "/v1/jobs/", f"/v1/jobs/{UNKNOWN_ID}/", "/healthz/", "/v1/queue", "/v2/jobs"]
 )
 async def test_other_paths_are_not_found(api: ApiRig, path: str) -> None:
     for method in ("GET", "POST"):
