@@ -34,6 +34,8 @@ Time = Annotated[int, Meta(ge=0, le=2**53)]
 _KEY = re.compile(r"(i:)?[A-Za-z0-9_-]{1,400}")
 _HEAD = re.compile(r"r=\d{1,16}( [A-Za-z]=[\w.:-]+)*", re.ASCII)
 _STATE_HEAD = re.compile(r"[A-Za-z]=[\w.:-]+( [A-Za-z]=[\w.:-]+)*", re.ASCII)
+_NUMBERS: Final = frozenset("acefjmnrtx") | {"b"}
+_NUMBER = re.compile(r"\d{1,16}")
 _PLACES: Final[Mapping[Place, str]] = {"ready": "w", "scheduled": "w", "running": "r", "dead": "d", "finished": "sc"}
 """The letters that a job's status may have in each place."""
 
@@ -50,11 +52,13 @@ class Header(Struct, tag_field="kind", tag="header"):
 
 
 class Queue(Struct, tag_field="kind", tag="queue"):
-    """`paused`: the reason, '' = it is not."""
+    """`paused`: the reason, '' = it is not; by whom, '' = not told, and since when, 0 = not told."""
 
     shard: int
     name: Name
     paused: str
+    paused_by: str = ""
+    paused_at_ms: Time = 0
 
 
 class Key(Struct, tag_field="kind", tag="key"):
@@ -174,11 +178,11 @@ def _check(line: Line) -> Line:
 
 
 def _check_job(line: JobLine) -> None:
+    """What the scripts and a worker rely on. An odd error or result is kept as it is: it spoils no other job."""
     if not ids.is_id(line.id):
         raise ValueError("a job needs an id")
     if _HEAD.fullmatch(line.definition.partition("\n")[0]) is None:
         raise ValueError("a definition begins with its header")
-    parse_definition(line.definition)
     if line.state and _STATE_HEAD.fullmatch(line.state.partition("\n")[0]) is None:
         raise ValueError("a state begins with its header")
     fields = parse_fields(line.state)
@@ -189,8 +193,11 @@ def _check_job(line: JobLine) -> None:
         raise ValueError(f"a job that is {line.place} has another status")
     if line.place == "running" and not {"n", "h"} <= fields.keys():
         raise ValueError("a running job needs its token")
-    for number in ("a", "n", "x", "b", "f", "j", "m", "r", "t"):
-        int(fields.get(number, 0))
+    for texts in (fields, parse_fields(line.definition)):
+        for letter in _NUMBERS & texts.keys():
+            if _NUMBER.fullmatch(texts[letter]) is None:
+                raise ValueError(f"{letter}={texts[letter]} is no number")
+    parse_definition(line.definition)
 
 
 def read_header(path: Path) -> Header:

@@ -182,7 +182,9 @@ class Exporter:
     async def _write_queues(self) -> None:
         for shard in range(self._broker.shards.count):
             rows = (await self._broker.stats(shard)).queues
-            self._write(Queue(shard, row.name, row.paused) for row in rows)
+            for row in rows:
+                (head,) = await self._broker.heads(shard, [row.name])
+                self._write([Queue(shard, row.name, row.paused, head.paused_by, head.paused_at_ms)])
 
     async def _write_scanned(self, phase: Phase, cursor: int) -> None:
         """Page by page until the store has named all that it holds: as many pages as it has keys."""

@@ -124,7 +124,8 @@ class Importer:
     async def _pause(self, queue: Queue) -> None:
         """On all shards: with another count, jobs of this queue may come to any of them."""
         for shard in range(self._broker.shards.count):
-            if await self._broker.pause(shard, queue.name, queue.paused) != "ok":
+            answer = await self._broker.pause(shard, queue.name, queue.paused, queue.paused_by, now=queue.paused_at_ms)
+            if answer != "ok":
                 raise _too_many_queues()
 
     async def _arrange(self, lane: Lane) -> None:

@@ -16,7 +16,7 @@ from queuey.exporting import Exporter, shards_of
 from queuey.importing import Importer, shards_to_use
 from queuey.records import parse_fields, to_job
 from queuey.shards import Shards
-from tests.support.moving import DAY, all_jobs, all_keys, fill, ignore, lanes
+from tests.support.moving import DAY, PAUSED_AT, all_jobs, all_keys, fill, ignore, lanes
 from tests.support.store import Rig
 
 SPREAD = (1, 3)
@@ -99,6 +99,8 @@ async def test_queues_stay_paused_on_every_shard(rig: Rig, file: Path) -> None:
     for shard in range(3):
         rows = {row.name: row.paused for row in (await store.stats(shard)).queues}
         assert rows["mail"] == "the mail server is away"
+        (head,) = await store.heads(shard, ["mail"])
+        assert (head.paused_by, head.paused_at_ms) == ("ops", PAUSED_AT)
         assert rows.get("default", "") == ""
     shard = store.shards.of_job(ids["keyed"][0])
     options: dict[str, Any] = {"worker": "w", "lease_ms": 30_000, "limit": 10, "queues": ["mail"]}

@@ -9,6 +9,7 @@ from queuey.models import PRIORITIES
 from tests.support.store import HOUR, Rig
 
 NAMED_PAGES = 1000
+PAUSED_AT = 1_700_000_000_000
 DAY = 24 * HOUR
 
 
@@ -43,7 +44,7 @@ async def fill(rig: Rig, ready: int = 8) -> dict[str, list[str]]:
     await rig.broker.cancel(rig.shard, [cancelled])
     ids["cancelled"] = [cancelled]
     await rig.client.set(rig.keys.dedupe("i:digest"), dead[0], px=DAY)  # as an Idempotency-Key leaves it
-    await rig.broker.pause(rig.shard, "mail", "the mail server is away")
+    await rig.broker.pause(rig.shard, "mail", "the mail server is away", "ops", now=PAUSED_AT)
     return ids
 
 

@@ -94,6 +94,8 @@ def test_a_newer_format_is_refused_before_all_else(tmp_path: Path) -> None:
         changed(JOB, definition='r=5\n{"payload":"without a type"}'),
         changed(JOB, definition='r=5 q=a:b\n{"type":"t"}'),
         changed(JOB, definition='r=5 l=urgent\n{"type":"t"}'),
+        changed(JOB, definition='r=5 t=soon\n{"type":"t"}'),
+        changed(JOB, definition='r=5 m=-1\n{"type":"t"}'),
         changed(JOB, state="no header"),
         changed(JOB, state="s=s f=1 j=2"),
         changed(DONE, state="s=r n=1 h=ab"),
