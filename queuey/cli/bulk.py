@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from msgspec import UNSET, Struct, UnsetType
 
 from queuey.cli.exits import FAILED, OK, explain
-from queuey.cli.options import HERE, Output, Server
+from queuey.cli.options import HERE, Output, Server, interrupted_at_once
 from queuey.cli.output import Format, show, write
 from queuey.cli.progress import progress
 from queuey.client import Client, Unreachable
@@ -24,6 +24,7 @@ from queuey.schema_faults import explain as schema_fault
 
 AT_ONCE: Final = 500
 """Lines of one call."""
+BYTES_AT_ONCE: Final = 1_000_000
 MAX_LINE: Final = 2_000_000
 SHOWN_FAULTS: Final = 20
 
@@ -60,7 +61,7 @@ async def enqueue_many(
     code 1. Lines with an id or a dedupe_key may be sent again.
     """
     summary = Summary()
-    with _opened(file) as lines, progress("Enqueueing", _size(lines)) as advance:
+    with interrupted_at_once(), _opened(file) as lines, progress("Enqueueing", _size(lines)) as advance:
         async with server.client() as client:
             sent = 0
             for chunk in _chunks(lines):
@@ -89,7 +90,8 @@ async def _enqueue(client: Client, first: int, lines: list[bytes]) -> list[Outco
         except msgspec.ValidationError as error:
             outcomes[number] = Outcome(number, error=schema_fault(error).message)
         except (msgspec.DecodeError, RecursionError) as error:
-            outcomes[number] = Outcome(number, error=f"It is not JSON: {error}.")
+            fault = f"It is not JSON: {error}." if len(line) < MAX_LINE else f"It is longer than {MAX_LINE:,} bytes."
+            outcomes[number] = Outcome(number, error=fault)
     items = await client.enqueue_many(list(requests.values())) if requests else []
     for number, item in zip(requests, items, strict=True):
         outcomes[number] = _outcome(number, item)
@@ -139,12 +141,16 @@ def _size(file: BinaryIO) -> int | None:
 
 
 def _chunks(file: BinaryIO) -> Iterator[list[bytes]]:
-    """The lines, so many at a time."""
+    """The lines, so many at a time. One that is too long comes as its first MAX_LINE bytes."""
     chunk: list[bytes] = []
+    size = 0
     while line := file.readline(MAX_LINE):
         chunk.append(line)
-        if len(chunk) == AT_ONCE:
+        size += len(line)
+        while len(line) == MAX_LINE and not line.endswith(b"\n"):
+            line = file.readline(MAX_LINE)
+        if len(chunk) == AT_ONCE or size >= BYTES_AT_ONCE:
             yield chunk
-            chunk = []
+            chunk, size = [], 0
     if chunk:
         yield chunk

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from cyclopts import Parameter
 from msgspec import Raw
 
 from queuey.cli.exits import OK, code_of_jobs
-from queuey.cli.options import HERE, Output, Server, count, duration
+from queuey.cli.options import HERE, Output, Server, count, duration, interrupted_at_once
 from queuey.cli.output import show
 from queuey.errors import SettingsError
 from queuey.models import NULL, Priority
+
+MAX_PAYLOAD: Final = 100_000_000
+"""Bytes that are read from stdin; servers take far less."""
 
 
 async def enqueue(
@@ -76,7 +79,8 @@ def _payload(given: str | None) -> Raw:
     """The JSON as it was given. Raises SettingsError when it is none."""
     if given is None:
         return NULL
-    document = sys.stdin.buffer.read() if given == "-" else given.encode()
+    with interrupted_at_once():
+        document = sys.stdin.buffer.read(MAX_PAYLOAD) if given == "-" else given.encode()
     try:
         msgspec.json.decode(document)
     except (msgspec.DecodeError, RecursionError) as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -65,6 +67,19 @@ def count(help: str, high: int) -> Parameter:
 def switch(help: str) -> Parameter:
     """A flag without a value, which is off when it is not there."""
     return Parameter(negative=(), show_default=False, help=help)
+
+
+@contextmanager
+def interrupted_at_once() -> Iterator[None]:
+    """For reads that block: within, Ctrl-C ends the process at once.
+
+    asyncio would take it for a request to cancel the command, and a read that blocks would never come to know.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 Yes = Annotated[bool, switch("Do it. Without, only say what it would do.")]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
+import signal
+import subprocess
 import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
 from queuey.cli import exits
+from queuey.cli.bulk import AT_ONCE
 from queuey.ids import new_id
 from tests.support.command import Run
-from tests.support.serving import Serving
+from tests.support.serving import PATIENCE, ROOT, Serving, environment, eventually
 
 CLOSED = "http://127.0.0.1:1"
 """Nobody listens there."""
@@ -142,6 +146,12 @@ def test_cancel_goes_on_after_one_that_cannot_be(run: Run, server: Serving) -> N
     assert [line.split(":")[1].strip() == ended for line in ran.err.splitlines()] == [True, False]
 
 
+def test_a_lost_server_ends_it(run: Run, server: Serving) -> None:
+    ran = run("job", "cancel", new_id(), new_id(), new_id(), "--url", CLOSED)
+    assert (ran.code, ran.out) == (exits.UNREACHABLE, "")
+    assert "2 more were not tried" in ran.err
+
+
 def test_retry(run: Run, server: Serving) -> None:
     dead = server.submit("dead", "x")
     server.until(dead)
@@ -219,6 +229,15 @@ def test_enqueue_many_sends_more_than_a_call_takes(run: Run, server: Serving, tm
     assert len(run("job", "list", "--queue", "cli-many", "--limit", "5000", "-o", "jsonl").lines) == 1234
 
 
+def test_enqueue_many_refuses_a_line_without_end(run: Run, server: Serving, tmp_path: Path) -> None:
+    file = tmp_path / "jobs.ndjson"
+    file.write_text('{"type": "echo"}\n{"type": "' + "x" * 4_500_000 + '"}\n{"type": "echo", "payload": 3}\n')
+    ran = run("job", "enqueue-many", str(file), "-o", "jsonl")
+    assert ran.code == exits.FAILED
+    assert [line.get("error") for line in ran.lines] == [None, "It is longer than 2,000,000 bytes.", None]
+    assert server.job(ran.lines[2]["job_id"])["payload"] == 3
+
+
 def test_enqueue_many_says_how_far_it_came(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "jobs.ndjson"
     file.write_text('{"type": "echo"}\n' * 3)
@@ -230,11 +249,25 @@ def test_enqueue_many_says_how_far_it_came(run: Run, tmp_path: Path) -> None:
     assert "No such file" in missing.err
 
 
+def test_an_interrupt_ends_a_read_that_blocks(run: Run, server: Serving) -> None:
+    command = [sys.executable, "-m", "queuey", "job", "enqueue-many"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment(QUEUEY_URL=server.url), stdin=PIPE, stdout=PIPE, stderr=PIPE
+    )
+    assert process.stdin is not None
+    process.stdin.write(b'{"type": "echo", "queue": "cli-interrupt"}\n' * AT_ONCE)
+    process.stdin.flush()  # and it stays open, so that more is waited for
+    eventually(lambda: bool(run("job", "list", "--queue", "cli-interrupt", "-o", "jsonl").lines))
+    process.send_signal(signal.SIGINT)
+    try:
+        code = process.wait(PATIENCE)
+    finally:
+        process.kill()
+        out, err = process.communicate()
+    assert (code, out, err) == (exits.INTERRUPTED, b"", b"")
+
+
 def test_a_reader_that_leaves_early_is_no_error(server: Serving) -> None:
-    import subprocess
-
-    from tests.support.serving import ROOT, environment
-
     for _ in range(300):
         server.submit("echo", "x" * 1000, queue="cli-pipe", delay=3600)
     command = f"{sys.executable} -m queuey job list --queue cli-pipe --limit 1000 -o jsonl | head -n 1 | wc -l"
