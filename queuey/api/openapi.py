@@ -26,7 +26,7 @@ Document = dict[str, Any]
 
 PATH_PARAMETERS: Final = {
     "id": Parameter("id", JobId, "A job's id"),
-    "name": Parameter("name", QueueName, "A name"),
+    "name": Parameter("name", QueueName, "The name of a queue or of a worker"),
 }
 _ANY: Final[tuple[type[QueueyError], ...]] = (
     errors.Malformed,

@@ -16,6 +16,7 @@ from queuey import queue_control as control
 from queuey.api.endpoints import reply
 from queuey.api.json_body import JsonBody
 from queuey.api.operations import Operation
+from queuey.api.samples import PAUSED_QUEUE, QUEUE
 from queuey.broker import Broker
 from queuey.credentials import Principal
 from queuey.models import NAME_PATTERN, PauseRequest, PurgeReply, PurgeRequest, Queue, QueueList
@@ -35,9 +36,10 @@ LIST: Final = Operation(
     "Every queue: how many jobs are where, whether it is paused, who takes jobs from it",
     {200: QueueList},
     description="Of the queues that the key may read.",
+    sample={"queues": [QUEUE]},
     group="Queues",
 )
-SHOW: Final = Operation("get_queue", "One queue", {200: Queue}, group="Queues")
+SHOW: Final = Operation("get_queue", "One queue", {200: Queue}, sample=QUEUE, group="Queues")
 PAUSE: Final = Operation(
     "pause_queue",
     "Give out no more of its jobs",
@@ -45,9 +47,10 @@ PAUSE: Final = Operation(
     description="What runs goes on, and new jobs are taken. A queue can be paused before its first job comes.",
     body=PauseRequest,
     example={"reason": "the mail relay is down"},
+    sample=PAUSED_QUEUE,
     group="Queues",
 )
-RESUME: Final = Operation("resume_queue", "Give out its jobs again", {200: Queue}, group="Queues")
+RESUME: Final = Operation("resume_queue", "Give out its jobs again", {200: Queue}, sample=QUEUE, group="Queues")
 PURGE: Final = Operation(
     "purge_queue",
     "Cancel the jobs that wait in it",
@@ -58,6 +61,7 @@ PURGE: Final = Operation(
     ),
     body=PurgeRequest,
     example={"status": ["queued", "scheduled"]},
+    sample={"cancelled": 17, "more": False},
     group="Queues",
 )
 

@@ -65,22 +65,50 @@ LEASED: Final = {
         }
     ]
 }
+_LENGTHS: Final[dict[str, Any]] = {
+    "name": "default",
+    "paused": False,
+    "high": 0,
+    "default": 2,
+    "low": 0,
+    "scheduled": 0,
+    "running": 0,
+    "dead_letter": 1,
+    "finished": 4,
+}
 LENGTHS: Final = {
     "queue_high_length": 0,
     "queue_default_length": 2,
     "queue_low_length": 0,
     "queue_dlq_length": 1,
-    "queues": [
-        {
-            "name": "default",
-            "paused": False,
-            "high": 0,
-            "default": 2,
-            "low": 0,
-            "scheduled": 0,
-            "running": 0,
-            "dead_letter": 1,
-            "finished": 4,
-        }
-    ],
+    "queues": [_LENGTHS],
+}
+QUEUE: Final = {
+    **_LENGTHS,
+    "paused_by": None,
+    "pause_reason": None,
+    "paused_at": None,
+    "oldest_age": 0.25,
+    "workers": ["host-5657-e21e"],
+}
+PAUSED_QUEUE: Final = {
+    **QUEUE,
+    "paused": True,
+    "paused_by": "ops",
+    "pause_reason": "the mail relay is down",
+    "paused_at": "2026-11-24T04:21:26.124000Z",
+}
+WORKER: Final = {
+    "name": "host-5657-e21e",
+    "replica": "host-5657-e21e",
+    "kind": "process",
+    "slots": 10,
+    "busy": 1,
+    "jobs": [JOB_ID],
+    "queues": ["default"],
+    "types": ["math.square", "text.reverse"],
+    "last_seen": "2026-11-24T04:21:26.124000Z",
+    "quiet": False,
+    "started_at": "2026-11-24T04:20:00.000000Z",
+    "version": "0.1.0",
 }

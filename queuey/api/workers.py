@@ -13,6 +13,7 @@ from starlette.responses import Response
 from queuey import log, roster
 from queuey.api.endpoints import reply
 from queuey.api.operations import Operation
+from queuey.api.samples import WORKER
 from queuey.broker import Broker
 from queuey.credentials import Principal
 from queuey.errors import Forbidden, Full
@@ -26,6 +27,7 @@ LIST: Final = Operation(
     "Who runs jobs: replicas of the server, and programs that pull",
     {200: WorkerList},
     description="Those that take jobs from a queue that the key may read, as of their last sign of life.",
+    sample={"workers": [WORKER]},
     group="Workers",
 )
 QUIET: Final = Operation(
@@ -36,6 +38,7 @@ QUIET: Final = Operation(
         "It is told within 5 seconds. A replica stays quiet until it is started anew, a program that pulls until it "
         "has not asked for a minute."
     ),
+    sample={**WORKER, "quiet": True},
     errors=(Full,),
     group="Workers",
 )

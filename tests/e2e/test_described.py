@@ -96,9 +96,13 @@ def shorten(case: Case[Any]) -> None:
 
 
 def aim(case: Case[Any], server: Serving, turn: int) -> None:
-    """Let it be about a job that there is, and about a lease that is held."""
+    """Let it be about a job, a queue or a worker that there is, and about a lease that is held."""
     if "id" in case.path_parameters:
         case.path_parameters["id"] = server.submit(**STATES[turn % len(STATES)])
+    if "name" in case.path_parameters:
+        lease = {"queues": ["leased"], "worker": "puller"}
+        assert server.http.post("/v1/leases", json=lease).status_code == 200
+        case.path_parameters["name"] = "puller" if "/workers/" in case.path else "unserved"
     items: Any = case.body.get("jobs", [case.body]) if isinstance(case.body, dict) else []
     for item in items[:3]:
         if "token" in item:
