@@ -16,7 +16,7 @@ from msgspec import Struct
 from redis import exceptions as redis_errors
 
 from queuey.errors import QueueyError, StartupError, StoreUnavailable
-from queuey.keys import ScanKind, cancel_channel, scan_names
+from queuey.keys import ScanKind, cancel_channel, listening_channel, scan_names
 from queuey.records import NewJob, StoredJob
 from queuey.scripts import Scripts, translate
 from queuey.shards import Shards
@@ -26,6 +26,8 @@ MAX_BATCH: Final = 512
 """Jobs in one call of a script."""
 MAX_BYTES: Final = 1_000_000
 """Bytes of arguments in one call of a script."""
+EVENTS_KEPT: Final = 10_000
+"""About how many events can be read again."""
 CLAIM_BYTES: Final = 4_000_000
 """Claim stops after the definition that passes this."""
 STALE_MS: Final = 60_000
@@ -349,6 +351,14 @@ class Broker:
         Per job `retry`, `dead`, `cancelled` or `lost`.
         """
         return _words(await self._call(shard, "fail", now, failures))
+
+    async def emit(self, events: Sequence[str]) -> list[str]:
+        """Per event `ok` or `nobody`. All go to shard 0, so that they have one order."""
+        return _words(await self._call(0, "emit", EVENTS_KEPT, events))
+
+    async def listen(self, ttl_ms: int) -> str:
+        """`begun`, `kept` or, when ttl_ms is 0 and so only asked, `nobody`."""
+        return _word(await self._call(0, "listen", ttl_ms, listening_channel(self.shards.prefix)))
 
     async def progress(
         self, shard: int, reports: Sequence[tuple[str, str, str]], ttl_ms: int = 3_600_000, *, now: int = 0

@@ -80,6 +80,15 @@ class ShardKeys:
         return self.base + "quiet"
 
     @property
+    def events(self) -> str:
+        """Used on shard 0 alone, so that all events have one order."""
+        return self.base + "events"
+
+    @property
+    def listening(self) -> str:
+        return self.base + "listening"
+
+    @property
     def stats(self) -> str:
         return self.base + "stats"
 
@@ -109,9 +118,14 @@ def finished_channel(prefix: str = DEFAULT_PREFIX) -> str:
     return f"{prefix}:finished"
 
 
+def listening_channel(prefix: str = DEFAULT_PREFIX) -> str:
+    """The channel on which it is said, again and again, that somebody follows the events."""
+    return f"{prefix}:listening"
+
+
 def channels(prefix: str = DEFAULT_PREFIX) -> tuple[str, ...]:
     """Every channel."""
-    return (cancel_channel(prefix), finished_channel(prefix))
+    return (cancel_channel(prefix), finished_channel(prefix), listening_channel(prefix))
 
 
 def poke_key(shard: ShardKeys, replica: str) -> str:

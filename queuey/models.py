@@ -110,6 +110,35 @@ class Attempt(Struct):
     error: str | None
 
 
+class ServerSentEvent(Struct, omit_defaults=True):
+    """One event of a stream. `data` is JSON: a StatusEvent, a ProgressEvent, or {} for `reset`."""
+
+    event: Literal["status", "progress", "reset"]
+    data: str
+    id: str | UnsetType = UNSET
+
+
+class StatusEvent(Struct):
+    """The data of an event `status`. `attempt`: the one that runs or ran last, 0 before the first."""
+
+    job_id: str
+    type: str
+    queue: str
+    status: Status
+    attempt: int
+    at: datetime
+
+
+class ProgressEvent(Struct):
+    """The data of an event `progress`."""
+
+    job_id: str
+    done: int | float
+    total: int | float | None
+    note: str | None
+    at: datetime
+
+
 class Job(Struct):
     """The answer to `GET /v1/jobs/{id}`.
 

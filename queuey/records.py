@@ -122,6 +122,15 @@ def parse_definition(text: str) -> tuple[dict[str, str], Definition]:
     return _fields(head), _decode_definition(body)
 
 
+_TYPE = re.compile(r'\n\{"type":"([^"\\]*)"')
+
+
+def names_of(definition: str) -> tuple[str, str]:
+    """Type and queue, of which the first kilobyte of a definition tells; '' where it does not."""
+    found = _TYPE.search(definition)
+    return found[1] if found else "", parse_fields(definition).get("q", DEFAULT_QUEUE)
+
+
 def _fields(head: str) -> dict[str, str]:
     if " " not in head and head.startswith("r="):
         return {"r": head[2:]}  # most have no more than that

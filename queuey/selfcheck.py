@@ -130,8 +130,12 @@ async def _check_scripts(shards: Shards, scripts: Scripts) -> None:
 
 
 async def _check_waiting(client: Redis, shards: Shards) -> None:
-    """What workers wait with, outside of the scripts: for a marker, and for messages."""
+    """What workers wait with, outside of the scripts: for a marker, for messages and for events."""
     await _run("BZPOPMIN", client.bzpopmin([shards.keys[0].selftest("marker")], timeout=0.01))
+    events = shards.keys[0].selftest("stream")
+    await _run("XREAD", client.xread({events: "$"}, count=1))
+    await _run("XRANGE", client.xrange(events, count=1))
+    await _run("XREVRANGE", client.xrevrange(events, count=1))
     async with client.pubsub() as pubsub:
         await _run("SUBSCRIBE", pubsub.subscribe(*channels(shards.prefix)))
         await _run("SUBSCRIBE", pubsub.get_message(timeout=1.0))

@@ -21,17 +21,21 @@ from queuey.connections import Limits
 from queuey.credentials import Credentials, redact_urls
 from queuey.embedded import EmbeddedStore
 from queuey.errors import QueueyError, StartupError, StoreUnavailable
-from queuey.events import CancelListener
+from queuey.events import EventStream, Subscriber
 from queuey.execution import Execution
+from queuey.feed import Feed
+from queuey.followers import Followers
 from queuey.health import Health
-from queuey.keys import cancel_channel
+from queuey.keys import cancel_channel, listening_channel
 from queuey.link import StoreClient, connect
 from queuey.listener import KEEP_ALIVE_SECONDS, Listener, within_files
 from queuey.maintenance import Heartbeat, Promoter, Reaper, StoreWatch, Trimmer, run_forever
 from queuey.models import Backoff
+from queuey.observed import ObservedBroker
 from queuey.ports import bind, url_of
 from queuey.presence import Presence
 from queuey.producer import Producer
+from queuey.progress import ProgressRecorder
 from queuey.pulling import Pulling
 from queuey.registry import load_app
 from queuey.scripts import Scripts
@@ -105,6 +109,8 @@ class Server:
         self._producer: Producer | None = None
         self._waiters: Waiters | None = None
         self._pulling: Pulling | None = None
+        self._followers: Followers | None = None
+        self._feed: Feed | None = None
 
     async def run(self) -> int:
         """Start, serve until a signal comes or a part fails, drain, stop. Returns the exit code."""
@@ -132,6 +138,7 @@ class Server:
         else:
             bound = self._bind(credentials) if "api" in settings.roles else None
         url = settings.redis or await self._open_embedded()
+        self._feed = feed = Feed(self._broker(url, STORE_TIMEOUT))
         broker = self._broker(url, store_timeout(settings.lease))
         report = await self._check(broker, embedded=settings.redis is None)
         api_broker = self._broker(url, settings.store_timeout)
@@ -142,17 +149,28 @@ class Server:
         await watch.run_once()
         self._spawn("store-watch", run_forever(watch))
         if "worker" in settings.roles:
-            producer.on_send = (await self._start_worker(url, broker)).expect
+            progress = ProgressRecorder(broker)
+            progress.on_told = feed.progress
+            producer.on_send = (await self._start_worker(url, broker, progress)).expect
+        self._start_listener(url, feed)
         if "reaper" in settings.roles:
             self._start_maintenance(broker, watch)
         self._start_heartbeat(broker)
         self._health = Health(api_broker, report.durability)
         if bound is not None:
-            self._waiters = Waiters(api_broker, settings.waiters)
-            self._spawn("waiters", self._waiters.run())
+            waiters, followers = self._start_api(url, api_broker, feed)
             pulling = await self._start_pulling(url, api_broker, producer)
+            pulling.progress.on_told = feed.progress
             app = create_app(
-                settings, api_broker, producer, credentials, self._health, self._max_attempts_of, self._waiters, pulling
+                settings,
+                api_broker,
+                producer,
+                credentials,
+                self._health,
+                self._max_attempts_of,
+                waiters,
+                pulling,
+                followers,
             )
             self._listener = Listener(app, bound, within_files(_connection_limits(settings)))
             self._background.add(await self._listener.start())
@@ -200,7 +218,10 @@ class Server:
 
     def _broker(self, url: str, timeout: float) -> Broker:
         client = self._client(url, timeout)
-        return Broker(Shards(client, self._settings.shards, self._settings.prefix), self._scripts)
+        shards = Shards(client, self._settings.shards, self._settings.prefix)
+        return (
+            Broker(shards, self._scripts) if self._feed is None else ObservedBroker(shards, self._scripts, self._feed)
+        )
 
     async def _check(self, broker: Broker, *, embedded: bool) -> StoreReport:
         """Hold the store against what Queuey needs. An external one may come up a little later than we do."""
@@ -219,14 +240,16 @@ class Server:
                     logger.warning("store_warning", warning=warning)
                 return report
 
-    async def _start_worker(self, url: str, broker: Broker) -> Worker:
+    async def _start_worker(self, url: str, broker: Broker, progress: ProgressRecorder) -> Worker:
         settings = self._settings
         execution = self._execution()
         await execution.start()
         self._stack.push_async_callback(execution.stop, abandon=True)
         acks = Acks(broker, ACK_PATIENCE)
         queues = settings.queues or self._app.queues
-        self._worker = self._presence.worker = worker = Worker(broker, acks, execution, settings, self._id, queues)
+        self._worker = self._presence.worker = worker = Worker(
+            broker, acks, execution, settings, self._id, queues, progress
+        )
         worker.keeper.start(lambda: self._lease_broker(url))
         self._stack.push_async_callback(worker.keeper.stop)
         self._spawn("worker", worker.run())
@@ -235,10 +258,6 @@ class Server:
             waiting = self._client(url, BLOCK_SECONDS + STORE_TIMEOUT)  # one each: it blocks what comes behind it
             waker = Waker(waiting, broker.shards, group, queues, worker.may_wait, worker.wake)
             self._spawn("waker", waker.run())
-        listener = CancelListener(
-            self._client(url, BLOCK_SECONDS + STORE_TIMEOUT), cancel_channel(settings.prefix), worker.on_cancel
-        )
-        self._spawn("cancel-listener", listener.run())
         return worker
 
     async def _start_pulling(self, url: str, api_broker: Broker, producer: Producer) -> Pulling:
@@ -249,6 +268,24 @@ class Server:
             self._spawn("pull-waker", waker)
         pulling.look_ahead(producer)
         return pulling
+
+    def _start_listener(self, url: str, feed: Feed) -> None:
+        """For messages, of which a replica without a worker needs one kind alone."""
+        handlers: dict[str, Callable[[str], None]] = {listening_channel(self._settings.prefix): feed.heard}
+        if self._worker is not None:
+            handlers[cancel_channel(self._settings.prefix)] = self._worker.on_cancel
+        client = self._client(url, BLOCK_SECONDS + STORE_TIMEOUT)
+        self._spawn("message-listener", Subscriber(client, handlers, feed.ask).run())
+
+    def _start_api(self, url: str, broker: Broker, feed: Feed) -> tuple[Waiters, Followers]:
+        """What the API needs beside the others: those who wait and follow."""
+        settings = self._settings
+        self._waiters = Waiters(broker, settings.waiters)
+        self._spawn("waiters", self._waiters.run())
+        stream = EventStream(self._client(url, BLOCK_SECONDS + STORE_TIMEOUT), broker.shards.keys[0])
+        self._followers = Followers(broker, stream, feed, settings.waiters)
+        self._spawn("followers", self._followers.run())
+        return self._waiters, self._followers
 
     def _execution(self) -> Execution:
         settings = self._settings
@@ -323,6 +360,8 @@ class Server:
             self._health.draining = True
         if self._waiters is not None:
             self._waiters.close()
+        if self._followers is not None:
+            self._followers.close()
         running = len(self._worker.running) if self._worker else 0
         logger.info("draining", running=running, timeout=self._settings.drain_timeout)
         if self._listener is not None and self._signals.port_first:
@@ -337,6 +376,9 @@ class Server:
             await self._pulling.leasing.close()
         if self._producer is not None:
             await self._producer.drain()
+        if self._feed is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._feed.drain(), LEAVE_SECONDS)
 
     async def _leave_at_once(self) -> None:
         """A second signal: what runs is given back, and the store stopped, as far as that takes no time."""

@@ -289,7 +289,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 5000
     waiters: Annotated[
         int,
-        count(LIMITS, "The most requests that wait for jobs at a time; a further one gets 429.", 1, 1_000_000),
+        count(LIMITS, "The most requests that wait for jobs, and that follow events; more get 429.", 1, 1_000_000),
     ] = 10_000
 
     retention: Annotated[

@@ -17,6 +17,7 @@ local function wake_key(queue) return base .. 'wake:' .. queue end
 local queues_key, workers_key, quiet_key = base .. 'queues', base .. 'workers', base .. 'quiet'
 local meta_key = base .. 'meta'
 local stats_key = base .. 'stats'
+local events_key, listening_key = base .. 'events', base .. 'listening'
 local function stats_minute_key(minute) return base .. 'stats:' .. minute end
 local function selftest_key(type) return base .. 'selftest:' .. type end
 

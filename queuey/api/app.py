@@ -12,6 +12,8 @@ from queuey.api.auth import Gate
 from queuey.api.batch import BATCH, SubmitBatch
 from queuey.api.docs import docs_endpoints
 from queuey.api.endpoints import Endpoint, Guarded, Resource, no_route
+from queuey.api.event_docs import EVENTS, JOB_EVENTS
+from queuey.api.events import EventRoutes
 from queuey.api.job_docs import CANCEL, DELETE, EXPLAIN, LIST, RETRY, SHOW
 from queuey.api.jobs import JobRoutes
 from queuey.api.lease_docs import COMPLETE, EXTEND, FAIL, LEASE, RELEASE
@@ -23,6 +25,7 @@ from queuey.api.submit import SubmitJob
 from queuey.api.waiting import Awaited
 from queuey.broker import Broker
 from queuey.credentials import Credentials
+from queuey.followers import Followers
 from queuey.health import Health
 from queuey.producer import Producer
 from queuey.pulling import Pulling
@@ -57,12 +60,14 @@ def create_app(
     max_attempts_of: Callable[[str], int | None],
     waiters: Waiters,
     pulling: Pulling,
+    followers: Followers,
 ) -> Api:
     """The whole API. `max_attempts_of` gives what the registration of a job type says, or None."""
     gate = Gate(credentials)
     submission = Submission(settings, max_attempts_of)
     awaited = Awaited(broker, waiters, settings.request_deadline)
     jobs = JobRoutes(broker, producer, waiters, settings.request_deadline)
+    events = EventRoutes(broker, waiters, followers, settings.request_deadline)
     queues = QueueRoutes(broker, producer, settings.request_deadline)
     leases = LeaseRoutes(pulling, settings)
     admin = queue_admin.QueueAdminRoutes(broker, settings.request_deadline, settings.body_limit)
@@ -86,6 +91,8 @@ def create_app(
             Guarded("POST", "/v1/leases/extend", "work", gate, leases.extend, EXTEND),
             Guarded("POST", "/v1/leases/release", "work", gate, leases.release, RELEASE),
             Guarded("GET", "/v1/queues", "read", gate, admin.list, queue_admin.LIST),
+            Guarded("GET", "/v1/jobs/{id}/events", "read", gate, events.of_job, JOB_EVENTS),
+            Guarded("GET", "/v1/events", "read", gate, events.of_all, EVENTS),
             Guarded("GET", "/v1/queues/metrics", "read", gate, queues.metrics, METRICS),
             Guarded("GET", "/v1/queues/{name}", "read", gate, admin.show, queue_admin.SHOW),
             Guarded("POST", "/v1/queues/{name}/pause", "admin", gate, admin.pause, queue_admin.PAUSE),

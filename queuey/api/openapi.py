@@ -159,7 +159,7 @@ def _responses(endpoint: Endpoint, schemas: Schemas) -> Document:
         made: Document = {"description": "Done" if number == 0 else "Otherwise"}
         if isinstance(answer, Media):
             made["description"] = answer.description
-            made["content"] = {answer.type: {"schema": {"type": "string"}}}
+            made["content"] = {answer.type: {"schema": schemas.of(answer.schema)}}
         elif answer is not None:
             made["content"] = {"application/json": _content(_answer(answer, schemas), UNSET if number else doc.sample)}
         if doc.gives and number == 0:

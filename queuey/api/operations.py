@@ -31,10 +31,11 @@ class Parameter(Struct, frozen=True):
 
 
 class Media(Struct, frozen=True):
-    """An answer or a body that is not JSON: its media type and what is in it."""
+    """An answer or a body that is not JSON: its media type and what is in it. `schema`: of one event, for a stream."""
 
     type: str
     description: str
+    schema: Any = str
 
 
 class Operation(Struct, frozen=True):

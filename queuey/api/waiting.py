@@ -120,7 +120,7 @@ async def wait_for_end(waiters: Waiters, job_id: str, seconds: float, receive: R
 
     Raises ClientGone when the client does not wait any more, and Full when too many do.
     """
-    gone = asyncio.create_task(_until_gone(receive))
+    gone = asyncio.create_task(until_gone(receive))
     waiting = asyncio.create_task(waiters.wait(job_id, seconds))
     try:
         await asyncio.wait({gone, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -133,6 +133,7 @@ async def wait_for_end(waiters: Waiters, job_id: str, seconds: float, receive: R
         await asyncio.wait({gone, waiting})
 
 
-async def _until_gone(receive: Receive) -> None:
+async def until_gone(receive: Receive) -> None:
+    """Returns when the client has closed the connection. The request's body has been read, or is of no interest."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -36,6 +36,8 @@ LAYERS = (
     "batching",
     "patience",
     # what the parts of a server do
+    "feed",
+    "observed followers",
     "acks producer submission jobs listing dead_letters queue_lengths health leases maintenance waiters progress",
     "lease_requests pull_workers polling",
     "roster",

@@ -118,6 +118,8 @@ STATUS_WORDS = {
     "cancel": {"cancelled", "cancelling", "finished", "missing"},
     "reap": {"retry", "dead", "cancelled", "orphan"},
     "watch": {"waiting", "finished", "missing"},
+    "emit": {"ok", "nobody"},
+    "listen": {"begun", "kept", "nobody"},
     "replay": {"ok", "duplicate", "missing"},
     "restore": {"ok", "there", "too_many_queues", "past"},
     "hasten": {"ok", "not_scheduled", "missing"},

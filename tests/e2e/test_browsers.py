@@ -17,6 +17,7 @@ import pytest
 from queuey.api.endpoints import Endpoint
 from tests.e2e.conftest import QUICK, Serve
 from tests.e2e.test_access import BODIES, ROUTES, every_guarded_route, every_route
+from tests.support.routes import path_for
 from tests.support.serving import Serving
 
 EVIL: Final = "http://evil.example"
@@ -35,7 +36,7 @@ def keyed() -> Iterator[Serving]:
 def visit(server: Serving, route: Endpoint, **headers: str) -> httpx.Response:
     """What a browser sends on behalf of a page: without any key."""
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
-    path = route.path.replace("{id}", "0" * 28)
+    path = path_for(route, "0" * 28)
     return httpx.request(route.method, server.url + path, json=BODIES.get(route.path), headers=headers)
 
 

@@ -99,6 +99,8 @@ async def test_the_table_of_routes(api: ApiRig) -> None:
         ("POST", "/v1/leases/extend"): "work",
         ("POST", "/v1/leases/release"): "work",
         ("GET", "/v1/queues"): "read",
+        ("GET", "/v1/jobs/{id}/events"): "read",
+        ("GET", "/v1/events"): "read",
         ("GET", "/v1/queues/metrics"): "read",
         ("GET", "/v1/queues/{name}"): "read",
         ("POST", "/v1/queues/{name}/pause"): "admin",
@@ -162,6 +164,8 @@ async def test_a_grant_over_another_queue_is_no_good(rig: Rig, api: ApiRig) -> N
         response = await call(api, endpoint, "web")
         if (seen := seen_queues(endpoint, response)) is not None:
             assert seen == set()
+        elif endpoint.path == "/v1/events":
+            assert "data" not in response.text
         elif "{" in endpoint.path:
             problem(response, 404, "not-found")
         elif endpoint.path == "/v1/jobs/batch":
@@ -233,7 +237,7 @@ async def test_scopes_can_be_opened_on_purpose(rig: Rig) -> None:
 async def test_an_open_server_answers_every_route_as_this_machine_alone(rig: Rig) -> None:
     async with api_over(rig.broker) as api:
         for endpoint in api.app.endpoints:
-            path = endpoint.path.replace("{id}", "0" * 28)
+            path = path_for(endpoint, "0" * 28)
             headers = {"host": "evil.example:8000", "x-api-key": "dev"}
             problem(await api.http.request(endpoint.method, path, headers=headers), 421, "wrong-host")
             if endpoint.method == "POST":

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from queuey import events
-from queuey.events import CancelListener
+from queuey.events import Subscriber
 from queuey.stopping import end_tasks
 from tests.support.store import Rig, Server, client_for
 from tests.support.working import PATIENCE, eventually
@@ -32,7 +32,7 @@ async def heard(rig: Rig, server: Server) -> AsyncIterator[asyncio.Queue[str]]:
     """What a listener has heard, whose connection gives up on commands after 0.2 s."""
     messages: asyncio.Queue[str] = asyncio.Queue()
     client = client_for(server.url, timeout=0.2)
-    task = asyncio.create_task(CancelListener(client, CHANNEL, messages.put_nowait).run())
+    task = asyncio.create_task(Subscriber(client, {CHANNEL: messages.put_nowait}).run())
     await until_subscribed(rig)
     yield messages
     assert not task.done()

@@ -139,6 +139,13 @@ async def test_a_release_keeps_the_mark(rig: Rig, told: Told) -> None:
     assert await told() == []
 
 
+async def test_a_job_that_was_not_started_in_time_is_published(rig: Rig, told: Told) -> None:
+    (job_id,) = await rig.add(extra="x=1000")
+    await rig.broker.watch(rig.shard, [job_id])
+    assert (await rig.claim(now=NOW + 2 * SECOND)).jobs == []
+    assert await told() == [job_id]
+
+
 async def test_a_crash_is_published_when_it_is_the_last(rig: Rig, told: Told) -> None:
     job_id = await rig.crashed(crashes=2, now=NOW)
     await rig.broker.watch(rig.shard, [job_id])

@@ -14,12 +14,18 @@ import httpx
 from queuey.api.app import Api, create_app
 from queuey.broker import Broker
 from queuey.credentials import ApiKey, Credentials, parse_grant
+from queuey.events import EventStream
+from queuey.feed import Feed
+from queuey.followers import Followers
 from queuey.health import Health
+from queuey.link import StoreClient
+from queuey.observed import ObservedBroker
 from queuey.producer import Producer
 from queuey.pulling import Pulling
 from queuey.settings import Settings
 from queuey.stopping import end_tasks
 from queuey.waiters import Waiters
+from tests.support.store import client_for
 
 HOST: Final = "127.0.0.1:8000"
 
@@ -34,9 +40,22 @@ class ApiRig:
         self.waiters = Waiters(broker, settings.waiters)
         self.pulling = Pulling(broker, settings)
         self.pulling.look_ahead(self.producer)
+        self.feed = broker.feed if isinstance(broker, ObservedBroker) else Feed(broker)
+        self.pulling.progress.on_told = self.feed.progress
+        self.blocking = _another(broker.shards.client)
+        stream = EventStream(self.blocking, broker.shards.keys[0])
+        self.followers = Followers(broker, stream, self.feed, settings.waiters)
         max_attempts_of: Callable[[str], int | None] = {"patient": 9}.get
         self.app: Api = create_app(
-            settings, broker, self.producer, credentials, self.health, max_attempts_of, self.waiters, self.pulling
+            settings,
+            broker,
+            self.producer,
+            credentials,
+            self.health,
+            max_attempts_of,
+            self.waiters,
+            self.pulling,
+            self.followers,
         )
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url=f"http://{HOST}")
 
@@ -52,14 +71,20 @@ class ApiRig:
         return dict(response.json())
 
 
+def _another(client: StoreClient) -> StoreClient:
+    """A client of the same store: this one blocks what comes behind it."""
+    return client_for(f"unix://{client.connection_pool.connection_kwargs['path']}")
+
+
 @asynccontextmanager
 async def api_over(broker: Broker, credentials: Credentials | None = None, **settings: Any) -> AsyncIterator[ApiRig]:
     """An API whose keys are `credentials`, by default none, so that everything but admin is open."""
     rig = ApiRig(broker, credentials or Credentials(), Settings(data_dir=Path("/unused"), **settings))
-    listening = asyncio.create_task(rig.waiters.run())
+    listening = [asyncio.create_task(part.run()) for part in (rig.waiters, rig.followers)]
     async with rig.http:
         yield rig
-    await end_tasks([listening])
+    await end_tasks(listening)
+    await rig.blocking.aclose()
     rig.pulling.leasing.drain()
     await rig.pulling.leasing.close()
     await rig.producer.drain()

@@ -39,9 +39,14 @@ NEEDS_WORKER: Final = {("GET", "/v1/workers"), ("POST", "/v1/workers/{name}/quie
 """Routes about a worker of the queue `mail`, which has that name too. A real server has none: tests/redis makes one."""
 
 
+ENDLESS: Final = {"/v1/events", "/v1/jobs/{id}/events"}
+"""Routes whose answer goes on and on, unless it is asked for an end."""
+
+
 def path_for(endpoint: Endpoint, job_id: str) -> str:
     """A path about this job, or the queue or the worker `mail`."""
-    return endpoint.path.replace("{id}", job_id).replace("{name}", "mail")
+    path = endpoint.path.replace("{id}", job_id).replace("{name}", "mail")
+    return path + "?seconds=0" if endpoint.path in ENDLESS else path
 
 
 def is_for(endpoint: Endpoint, routes: Collection[tuple[str, str]]) -> bool:

@@ -16,7 +16,7 @@ from redis import exceptions as redis_errors
 from queuey.acks import Acks
 from queuey.broker import Broker
 from queuey.errors import StoreUnavailable
-from queuey.events import CancelListener
+from queuey.events import Subscriber
 from queuey.execution import Execution
 from queuey.keys import cancel_channel
 from queuey.link import StoreClient
@@ -152,7 +152,7 @@ async def working(
                 stack.push_async_callback(blocking.aclose)
                 parts.append(Waker(blocking, broker.shards, group, queues, worker.may_wait, worker.wake).run())
         if listener:
-            parts.append(CancelListener(waiting, cancel_channel(), worker.on_cancel).run())
+            parts.append(Subscriber(waiting, {cancel_channel(): worker.on_cancel}).run())
         tasks = [asyncio.create_task(part) for part in parts]
         try:
             yield worker

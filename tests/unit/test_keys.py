@@ -26,6 +26,9 @@ NAMES = {
     "workers": (None, "workers"),
     "meta": (None, "meta"),
     "stats": (None, "stats"),
+    "quiet": (None, "quiet"),
+    "events": (None, "events"),
+    "listening": (None, "listening"),
 }
 
 
@@ -61,7 +64,7 @@ def test_all_keys_of_a_shard_are_in_one_slot(shard: int) -> None:
 
 
 def test_a_channel_is_one_for_all_shards() -> None:
-    assert channels("mine") == ("mine:cancel", "mine:finished")
+    assert channels("mine") == ("mine:cancel", "mine:finished", "mine:listening")
     assert cancel_channel() == "queuey:cancel"
     assert finished_channel() == "queuey:finished"
     assert cancel_channel("mine") == "mine:cancel"
