@@ -101,3 +101,11 @@ async def delete(job_ids: JobIds, /, *, server: Server = HERE) -> int:
     Prints nothing.
     """
     return await each(server, job_ids, Client.delete)
+
+
+@app.command
+async def explain(job_id: JobId, /, *, output: Output = "table", server: Server = HERE) -> int:
+    """Say why a job does not run: what it waits for, who holds it, how it ended."""
+    async with server.client() as client:
+        show(await client.explain(job_id), output)
+    return OK

@@ -16,6 +16,7 @@ from queuey.models import (
     BatchReply,
     CancelReply,
     EnqueueReply,
+    Explanation,
     Job,
     JobPage,
     JobRequest,
@@ -103,6 +104,10 @@ class JobCalls:
             if page.next is None:
                 return
             query["cursor"] = page.next
+
+    async def explain(self, id: str) -> Explanation:
+        """Why it is where it is: what it waits for, who holds it, how it ended."""
+        return await self._http.call("GET", _path(id, "/explain"), Explanation)
 
     async def cancel(self, id: str) -> CancelReply:
         """Cancel it; one that runs is told to stop. Raises WrongState when it has ended."""

@@ -116,6 +116,7 @@ class SyncClient:
     get = _blocking(Client.get)
     wait = _blocking(Client.wait)
     jobs = _stepping(Client.jobs)
+    explain = _blocking(Client.explain)
     cancel = _blocking(Client.cancel)
     retry = _blocking(Client.retry)
     delete = _blocking(Client.delete)

@@ -152,6 +152,18 @@ def test_a_lost_server_ends_it(run: Run, server: Serving) -> None:
     assert "2 more were not tried" in ran.err
 
 
+def test_explain(run: Run, server: Serving) -> None:
+    later = server.submit("echo", delay=3600)
+    ran = run("job", "explain", later)
+    shown = dict(line.split(maxsplit=1) for line in ran.out.splitlines())
+    assert (ran.code, shown["job_id"], shown["reason"]) == (exits.OK, later, "due_later")
+    assert shown["due_at"].endswith("Z")
+    waiting = server.submit("echo", queue="cli-unserved")
+    explained = run("job", "explain", waiting, "-o", "json").data
+    assert (explained["status"], explained["reason"]) == ("queued", "no_worker")
+    assert run("job", "explain", new_id()).code == exits.NOT_FOUND
+
+
 def test_retry(run: Run, server: Serving) -> None:
     dead = server.submit("dead", "x")
     server.until(dead)
