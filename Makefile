@@ -56,6 +56,19 @@ load: $(VENV)/.dev bench/load/node_modules/.package-lock.json ## Load with thres
 check-k6: bench/k6/node_modules/.package-lock.json ## Check the types of the k6 scripts
 	cd bench/k6 && npm run --silent check
 
+dashboard: $(TOOLS)/.deploy ## Write deploy/grafana/queuey.json anew from deploy/grafana/dashboard.py
+	$(TOOLS)/bin/python deploy/grafana/dashboard.py >deploy/grafana/queuey.json
+
+check-deploy: $(TOOLS)/.deploy ## Check what deploys Queuey: alert rules and their tests (promtool), dashboard, ECS, Kubernetes
+	promtool check rules deploy/prometheus/alerts.yml
+	promtool test rules deploy/prometheus/alerts_test.yml
+	$(TOOLS)/bin/python deploy/grafana/dashboard.py | cmp - deploy/grafana/queuey.json
+	$(TOOLS)/bin/cfn-lint deploy/ecs/queuey.yaml
+	$(TOOLS)/bin/kubernetes-validate --strict deploy/k8s/queuey.yaml
+
+docker-test: ## Build the image and run it for real: alone, killed, and behind a balancer (CONTAINER_TOOLS=FOLDER)
+	@CONTAINER_TOOLS="$(CONTAINER_TOOLS)" bash scripts/docker_test.sh
+
 faults: $(VENV)/.dev ## Let faults happen to the real system, and check the invariants (ROUNDS=20 SEED=7 FAULT=kill-store)
 	@exec $(BIN)/python -m tests.faults --rounds "$(ROUNDS)" --seed "$(SEED)" --fault "$(FAULT)" $(ARGS)
 
@@ -71,6 +84,9 @@ accept: $(VENV)/.dev ## Run the commands that docs/acceptance.md lists for an is
 wheel: $(VENV)/.dev ## Build the wheel into dist/
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist/*.whl
+
+publish: $(TOOLS)/.lock ## Send dist/ to PyPI, as the release workflow does: by its identity, without a password
+	$(TOOLS)/bin/uv publish --trusted-publishing always
 
 lock: $(TOOLS)/.lock ## Pin the dependencies anew (ARGS=--upgrade: to the newest releases)
 	@UV=$(TOOLS)/bin/uv sh scripts/lock.sh $(ARGS)
@@ -88,7 +104,7 @@ clean: ## Remove what make has built
 	rm -rf .venv .venv-* .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist bench/*/node_modules
 	find queuey tests bench examples scripts -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
-.PHONY: help run test stress check format smoke demo bench bench-peers bench-limits load check-k6 faults faults-long faults-controls accept wheel lock check-workflows audit clean
+.PHONY: help run test stress check format smoke demo bench bench-peers bench-limits load check-k6 faults faults-long faults-controls docker-test dashboard check-deploy accept wheel publish lock check-workflows audit clean
 
 # A stamp in a virtual environment says what has been installed since its lock file last changed.
 

@@ -1,0 +1,173 @@
+#!/bin/bash
+# Builds the image and runs it as its users would: alone under all its restrictions, killed and started again, with
+# handlers added, and as replicas behind the balancer. Leaves no container, volume or engine behind that it started.
+#
+#   docker_test.sh            with the Docker on PATH
+#   CONTAINER_TOOLS=FOLDER    scripts (lib.sh, engine.sh, compose.sh) that supply an engine where there is none
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+PYTHON=${PYTHON:-python3}
+TAG=queuey-test-$$
+KEY=a-key-of-the-docker-test
+MOST_BYTES=70000000    # that the image may add to its base
+started_engine=
+# The compose file reads these.
+export COMPOSE_PROJECT_NAME=$TAG QUEUEY_IMAGE=$TAG QUEUEY_API_KEY=$KEY
+QUEUEY_PUBLISHED_PORT=$("$PYTHON" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
+export QUEUEY_PUBLISHED_PORT
+
+scratch=$(mktemp -d)
+say() { printf '\n== %s  (%ss)\n' "$*" "$SECONDS"; }
+fail() { echo "FAIL  $*" >&2; exit 1; }
+
+# stand_in IMAGE PACKAGE: for an image that only a registry has, one of Debian's package.
+stand_in() {
+    docker image inspect "$1" >/dev/null 2>&1 && return
+    mkdir "$scratch/stand-in"
+    cat >"$scratch/stand-in/Dockerfile" <<D
+FROM standin/debian
+RUN apt-get -qq update && apt-get -qq install --yes --no-install-recommends $2 && rm -rf /var/lib/apt/lists/*
+D
+    build "$scratch/stand-in" "$1"
+    rm -r "$scratch/stand-in"
+}
+
+if [ -z "${CONTAINER_TOOLS:-}" ] && ! docker info >/dev/null 2>&1 && [ -d ../shared/container ]; then
+    CONTAINER_TOOLS=../shared/container
+fi
+if [ -n "${CONTAINER_TOOLS:-}" ]; then
+    tools=$(cd "$CONTAINER_TOOLS" && pwd)
+    "$tools/engine.sh" status >/dev/null 2>&1 || started_engine=1
+    # shellcheck disable=SC1091
+    . "$tools/lib.sh"
+    build() { build_image "$1" "$1/Dockerfile" "$2" >"$scratch/build.log" 2>&1 || { cat "$scratch/build.log" >&2; exit 1; }; }
+    compose() { "$tools/compose.sh" . "$@"; }
+else
+    docker info >/dev/null 2>&1 || fail "there is no Docker here: install it, or set CONTAINER_TOOLS"
+    build() { docker build --quiet --tag "$2" "$1" >/dev/null; }
+    compose() { docker compose "$@"; }
+fi
+
+finish() {
+    status=$?
+    set +e
+    if [ "$status" != 0 ]; then
+        docker logs --tail 30 "$TAG" 2>&1 | sed 's/^/      container: /'
+        compose logs --tail 20 2>&1 | sed 's/^/      /'
+    fi
+    docker rm --force --volumes "$TAG" "$TAG-handlers" >/dev/null 2>&1
+    compose down --volumes --remove-orphans >/dev/null 2>&1
+    docker volume rm "$TAG" >/dev/null 2>&1
+    docker rmi --force "$TAG" "$TAG-handlers" >/dev/null 2>&1
+    rm -rf "$scratch"
+    [ -z "$started_engine" ] || "$tools/engine.sh" stop
+    exit "$status"
+}
+trap finish EXIT
+
+if [ -n "${CONTAINER_TOOLS:-}" ]; then
+    say "base images, and a stand-in for the balancer's"
+    base_images
+    stand_in haproxy:3.0 haproxy
+fi
+
+# alone NAME IMAGE: under all restrictions, the volume $TAG as its data, published on a free port. Prints its URL.
+alone() {
+    docker run --detach --name "$1" --publish 127.0.0.1::8000 --env QUEUEY_API_KEY="$KEY" \
+        --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges --pids-limit 256 \
+        --volume "$TAG:/data" "$2" >/dev/null
+    healthy "$1"
+    echo "http://$(docker port "$1" 8000 | head -n 1)"
+}
+
+healthy() {
+    for _ in $(seq 120); do
+        case $(docker inspect --format '{{.State.Status}} {{.State.Health.Status}}' "$1") in
+            "running healthy") return ;;
+            exited* | dead*) fail "$1 ended" ;;
+        esac
+        sleep 0.5
+    done
+    fail "$1 is not healthy"
+}
+
+# ask METHOD PATH [BODY]: the reply's body.
+ask() {
+    curl --silent --show-error --fail-with-body --max-time 20 --request "$1" --header "x-api-key: $KEY" \
+        ${3:+--header 'content-type: application/json' --data "$3"} "$url$2"
+}
+
+field() { "$PYTHON" -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
+
+until_status() {
+    for _ in $(seq 60); do
+        now=$(ask GET "/v1/jobs/$1" | field status)
+        [ "$now" != "$2" ] || return 0
+        sleep 0.5
+    done
+    fail "job $1 is $now and not $2"
+}
+
+say "the image"
+build . "$TAG"
+base=$(sed -n 's/^FROM \(python:[^ ]*\)$/\1/p' Dockerfile)
+more=$(($(docker image inspect --format '{{.Size}}' "$TAG") - $(docker image inspect --format '{{.Size}}' "$base")))
+echo "ok    $((more / 1000000)) MB above $base"
+[ "$more" -le "$MOST_BYTES" ] || fail "the image adds $more bytes to $base, and $MOST_BYTES are allowed"
+[ "$(docker image inspect --format '{{.Config.User}}' "$TAG")" = queuey ] || fail "the image runs as root"
+
+say "without a key it says what to do"
+if docker run --rm "$TAG" >"$scratch/nokey" 2>&1; then fail "a server without keys listened to other machines"; fi
+grep -q QUEUEY_API_KEY "$scratch/nokey" || fail "the message does not name QUEUEY_API_KEY: $(cat "$scratch/nokey")"
+
+say "one container, under all its restrictions"
+docker volume create "$TAG" >/dev/null
+url=$(alone "$TAG" "$TAG")
+PYTHON=$PYTHON sh scripts/smoke.sh "$url"
+
+say "killed, and started again: the jobs are there"
+waiting=()
+for n in 1 2 3; do
+    waiting+=("$(ask POST /v1/jobs "{\"type\":\"text.reverse\",\"payload\":{\"text\":\"abc\"},\"delay\":$((n + 2))}" | field job_id)")
+done
+docker kill --signal KILL "$TAG" >/dev/null
+docker rm "$TAG" >/dev/null
+url=$(alone "$TAG" "$TAG")
+for id in "${waiting[@]}"; do until_status "$id" succeeded; done
+echo "ok    ${#waiting[@]} acknowledged jobs survived SIGKILL"
+
+say "SIGTERM ends it in time"
+docker stop -t 30 "$TAG" >/dev/null
+code=$(docker inspect --format '{{.State.ExitCode}}' "$TAG")
+[ "$code" = 0 ] || fail "it ended with $code"
+docker rm "$TAG" >/dev/null
+
+say "handlers of one's own"
+sed "s/^FROM queuey$/FROM $TAG/" examples/docker/Dockerfile >"$scratch/Dockerfile"
+cp examples/docker/handlers.py "$scratch"
+build "$scratch" "$TAG-handlers"
+url=$(alone "$TAG-handlers" "$TAG-handlers")
+id=$(ask POST /v1/jobs '{"type":"greet","payload":{"name":"Ada"}}' | field job_id)
+until_status "$id" succeeded
+[ "$(ask GET "/v1/jobs/$id" | field result)" = "Hello, Ada!" ] || fail "the handler did not run"
+docker rm --force "$TAG-handlers" >/dev/null
+echo "ok    FROM queuey"
+
+say "compose: three replicas behind the balancer"
+compose up -d --wait --scale queuey=3
+url=http://127.0.0.1:$QUEUEY_PUBLISHED_PORT
+PYTHON=$PYTHON sh scripts/smoke.sh "$url"
+replicas=$(compose ps --quiet queuey | wc -l)
+[ "$replicas" = 3 ] || fail "there are $replicas replicas"
+
+say "a replica is killed under load: nothing is lost"
+ids=()
+for n in $(seq 60); do
+    [ "$n" != 20 ] || docker kill --signal KILL "$(compose ps --quiet queuey | head -n 1)" >/dev/null
+    # An id of one's own makes a lost reply safe to ask for again.
+    ids+=("$(ask POST /v1/jobs '{"type":"text.reverse","payload":{"text":"abc"}}' | field job_id)")
+done
+for id in "${ids[@]}"; do until_status "$id" succeeded; done
+echo "ok    ${#ids[@]} jobs"
+say "all passed"
