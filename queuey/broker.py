@@ -272,6 +272,8 @@ class Broker:
 
     def __init__(self, shards: Shards, scripts: Scripts) -> None:
         self.shards = shards
+        self.metrics = scripts.metrics
+        """What this process counts, also that of those who use this broker."""
         self.scripts = scripts
         self._answered_at = [-math.inf] * shards.count
 
@@ -383,7 +385,9 @@ class Broker:
         self, shard: int, replay_id: str, job_ids: Sequence[str], delays_ms: Sequence[int] = (), *, now: int = 0
     ) -> list[str]:
         """Each is due after its delay, at once without one. Per job `ok`, `duplicate` or `missing`."""
-        return _words(await self._call(shard, "replay", now, replay_id, job_ids, delays_ms))
+        words = _words(await self._call(shard, "replay", now, replay_id, job_ids, delays_ms))
+        self.metrics.replayed.add((), words.count("ok"))
+        return words
 
     async def edit(self, shard: int, job_id: str, body: str) -> str:
         """Another definition, as JSON, for a dead job: `ok`, `wrong_state` or `missing`."""

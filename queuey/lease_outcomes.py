@@ -200,6 +200,7 @@ class LeaseOutcomes:
     def _outcome(self, job_id: str, word: str | None, error: Exception | None) -> Told:
         if word is not None:
             self._workers.ended(job_id)
+            self._broker.metrics.pulled.add((_STATUSES[word],))
             return LeaseOutcome(job_id, _STATUSES[word])
         if isinstance(error, OutcomeUnknown):
             return OutcomeUnknown(error.message, [job_id])

@@ -16,6 +16,7 @@ import msgspec
 from queuey import log
 from queuey.broker import Broker, Caps
 from queuey.errors import QueueyError
+from queuey.metrics import Metrics
 
 BATCH: Final = 500
 """Jobs per call."""
@@ -100,6 +101,7 @@ class Reaper:
     cancelled when flagged."""
 
     def __init__(self, broker: Broker, watch: StoreWatch, interval: float, delay_max: float) -> None:
+        self._metrics = broker.metrics
         self._broker = broker
         self._watch = watch
         self._interval = interval
@@ -116,9 +118,11 @@ class Reaper:
                 delays = [random.randint(0, self._delay_max_ms) for _ in range(JITTER_CHOICES)]
                 reaped = await self._broker.reap(shard, BATCH, delays)
                 for job_id, outcome in reaped.outcomes:
+                    self._metrics.lapsed.add((outcome,))
                     logger.warning("lease_reaped", job_id=job_id, outcome=outcome)
                 if not reaped.more:
                     break
+        self._metrics.reaped_at = time.time()
         return self._interval
 
 
@@ -160,6 +164,22 @@ class Trimmer:
             else:
                 wait = 0.0
         return wait
+
+
+class LagWatch:
+    """Times how late the event loop is, twice a second: what a handler that blocks it costs everything else."""
+
+    def __init__(self, metrics: Metrics, interval: float = 0.5) -> None:
+        self._metrics = metrics
+        self._interval = interval
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + self._interval
+            await asyncio.sleep(self._interval)
+            self._metrics.loop_lag.observe(max(0.0, loop.time() - due))
 
 
 class Heartbeat:

@@ -23,6 +23,7 @@ class Producer:
     """
 
     def __init__(self, broker: Broker, *, patience: float) -> None:
+        self._metrics = broker.metrics
         self.full = False
         self.on_send: Callable[[int, Sequence[NewJob]], None] | None = None
         self._broker = broker
@@ -37,7 +38,13 @@ class Producer:
     async def _send(self, shard: int, jobs: Sequence[NewJob]) -> Sequence[str]:
         if self.on_send is not None:
             self.on_send(shard, jobs)
-        return await self._broker.enqueue(shard, jobs, full=self.full)
+        words = await self._broker.enqueue(shard, jobs, full=self.full)
+        for job, word in zip(jobs, words, strict=False):  # a wrong count is the batcher's to tell
+            if word == "new":
+                self._metrics.enqueued.add((job.queue,))
+            elif word.startswith("duplicate"):
+                self._metrics.deduplicated.add((job.queue,))
+        return words
 
     def _submit(self, job: NewJob) -> asyncio.Future[str]:
         return self._batchers[self._shard_of(job.id)].submit(job, job.size)

@@ -10,7 +10,7 @@ from queuey.broker import ClaimedJob
 from queuey.records import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, parse_definition
 from queuey.work import Failed, Work
 
-UNREADABLE: Final = (msgspec.DecodeError, ValueError)
+UNREADABLE: Final = (msgspec.DecodeError, ValueError, KeyError)
 """What decoding raises when the store holds something that no Queuey wrote; UnicodeDecodeError is a ValueError."""
 
 
@@ -18,7 +18,20 @@ class Running:
     """A job that this process holds. `unreadable`: what to report without running it."""
 
     __slots__ = (
-        *("crashes", "grace", "job_id", "lost", "releasing", "reporting", "shard", "timeout", "token", "unreadable"),
+        *(
+            "claimed_ms",
+            "crashes",
+            "ended_at",
+            "grace",
+            "job_id",
+            "lost",
+            "releasing",
+            "reporting",
+            "shard",
+            "timeout",
+            "token",
+            "unreadable",
+        ),
         "work",
     )
 
@@ -33,6 +46,10 @@ class Running:
         self.unreadable = unreadable
         self.timeout = timeout
         self.grace = grace
+        self.claimed_ms = 0.0
+        """Time of day."""
+        self.ended_at = 0.0
+        """When its handler ended, by time.monotonic()."""
         self.lost = False
         """Its lease is another's: what comes of it is discarded."""
         self.releasing = False
@@ -66,4 +83,5 @@ def _to_work(job: ClaimedJob) -> Work:
         max_attempts=int(head.get("m", DEFAULT_MAX_ATTEMPTS)),
         timeout=definition.timeout,
         backoff=definition.backoff,
+        due_ms=int(head["r"]),
     )

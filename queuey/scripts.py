@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from redis.asyncio import Redis
 
 from queuey.errors import Full, QueueyError, ScriptFailed, StartupError, StoreUnavailable
 from queuey.link import StoreClient
+from queuey.metrics import Metrics
 
 _INCLUDE = re.compile(r"^--@include (\w+)$", re.MULTILINE)
 
@@ -50,8 +52,11 @@ def read_scripts(folder: Path | None = None) -> dict[str, str]:
 class Scripts:
     """Calls scripts by name. They are loaded by `load`, and again whenever the store has lost them."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, metrics: Metrics | None = None) -> None:
+        self.metrics = metrics or Metrics()
         self._sources = read_scripts(folder)
+        for name in self._sources:
+            self.metrics.script_time.series((name,))
         self._shas = {name: hashlib.sha1(text.encode()).hexdigest() for name, text in self._sources.items()}
 
     @property
@@ -78,6 +83,16 @@ class Scripts:
         NOSCRIPT (a restart, a flush, a failover to a replica without scripts) ran nothing, so loading them and calling
         once more is safe.
         """
+        began = time.perf_counter()
+        try:
+            return await self._call(client, name, keys, argument)
+        except QueueyError as error:
+            self.metrics.store_errors.add((error.code,))
+            raise
+        finally:
+            self.metrics.script_time.observe(time.perf_counter() - began, (name,))
+
+    async def _call(self, client: StoreClient, name: str, keys: tuple[str, str], argument: bytes) -> bytes:
         try:
             try:
                 reply = await client.link.call("EVALSHA", self._shas[name], 2, *keys, argument)

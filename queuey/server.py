@@ -29,7 +29,8 @@ from queuey.health import Health
 from queuey.keys import cancel_channel, listening_channel
 from queuey.link import StoreClient, connect
 from queuey.listener import KEEP_ALIVE_SECONDS, Listener, within_files
-from queuey.maintenance import Heartbeat, Promoter, Reaper, StoreWatch, Trimmer, run_forever
+from queuey.maintenance import Heartbeat, LagWatch, Promoter, Reaper, StoreWatch, Trimmer, run_forever
+from queuey.metrics import Metrics
 from queuey.models import Backoff
 from queuey.observed import ObservedBroker
 from queuey.ports import bind, url_of
@@ -96,7 +97,7 @@ class Server:
         self._place = place
         self._signals = place.signals if place else StopSignals()
         self._app = load_app(settings.app) if settings.app else builtin.app
-        self._scripts = Scripts()
+        self._scripts = Scripts(metrics=Metrics(settings.queues or self._app.queues))
         self._stack = AsyncExitStack()
         self._background: set[asyncio.Task[None]] = set()
         self._embedded: EmbeddedStore | None = None
@@ -148,6 +149,7 @@ class Server:
         watch = StoreWatch(broker, settings.lease, producer.set_full)
         await watch.run_once()
         self._spawn("store-watch", run_forever(watch))
+        self._spawn("lag-watch", LagWatch(broker.metrics).run())
         if "worker" in settings.roles:
             progress = ProgressRecorder(broker)
             progress.on_told = feed.progress

@@ -48,6 +48,8 @@ class Work(msgspec.Struct, eq=False):
     max_attempts: int
     timeout: float | None = None
     backoff: Backoff | None = None
+    due_ms: int = 0
+    """When the job became due, by the store's clock."""
 
     report: Callable[[Work, ProgressReport], None] | None = None
     """Where the handler's progress goes, from whichever thread; None: nowhere."""

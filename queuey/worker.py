@@ -51,6 +51,9 @@ class Worker:
         queues: Sequence[str],
         progress: ProgressRecorder | None = None,
     ) -> None:
+        self._metrics = broker.metrics
+        self._metrics.slots = settings.concurrency
+        self._metrics.busy = lambda: self._busy
         self._broker = broker
         self._progress = progress or ProgressRecorder(broker)
         self._acks = acks
@@ -205,14 +208,17 @@ class Worker:
 
     def _take_in(self) -> None:
         incoming, self._incoming = self._incoming, []
+        now_ms = time.time() * 1000
+        self._metrics.claimed.add((), len(incoming))
         for job, shard in incoming:
-            self._hold(job, shard)
+            self._hold(job, shard, now_ms)
         self._settle_events()
 
-    def _hold(self, job: ClaimedJob, shard: int) -> None:
+    def _hold(self, job: ClaimedJob, shard: int, now_ms: float) -> None:
         work, unreadable = read(job)
         work.report = self._progress.of_work
         running = Running(job, shard, work, unreadable, self._execution.timeout_of(work), self._settings.grace)
+        running.claimed_ms = now_ms
         self.running[job.id] = running
         self.keeper.hold(running)
         self._runners.add(running)
@@ -242,6 +248,7 @@ class Worker:
     def _ended(self, running: Running, outcome: Outcome | None) -> None:
         """Its slot is free. `outcome` is None when it did not begin, or the task that ran it was cancelled."""
         self._busy -= 1
+        running.ended_at = time.monotonic()
         if outcome is not None and not (running.releasing and isinstance(outcome, Failed)):
             running.reporting = True
             self._report(running, outcome)
@@ -282,11 +289,23 @@ class Worker:
         if error is not None:
             logger.error("outcome_not_stored", job_id=work.id, type=work.type, error=str(error))
         elif status == "lost":
+            self._metrics.lost.add()
             logger.warning("lease_lost", job_id=work.id, type=work.type, attempt=work.attempt)
         elif isinstance(outcome, Failed):
+            self._metrics.failed_attempts.add((work.type, outcome.kind))
+            if status != "retry":
+                self._count(running, "dead_letter" if status == "dead" else "cancelled")
             self._log_failure(work, outcome, cast(str, status))
-        elif log.debug_enabled():
-            logger.debug("job_succeeded", job_id=work.id, type=work.type, attempt=work.attempt)
+        else:
+            self._count(running, "succeeded")
+            if log.debug_enabled():
+                logger.debug("job_succeeded", job_id=work.id, type=work.type, attempt=work.attempt)
+
+    def _count(self, running: Running, ended: str) -> None:
+        work = running.work
+        claimed_ms = running.claimed_ms if work.attempt == 1 else 0
+        ran = running.ended_at - (work.started_at or running.ended_at)
+        self._metrics.job_ended(work.queue, work.type, ended, work.due_ms, claimed_ms, ran, time.time() * 1000)
 
     def _log_failure(self, work: Work, outcome: Failed, status: str) -> None:
         """The message of an exception may quote the payload: it is kept with the job, not here."""

@@ -11,13 +11,14 @@ from queuey.api import queue_admin, workers
 from queuey.api.auth import Gate
 from queuey.api.batch import BATCH, SubmitBatch
 from queuey.api.docs import docs_endpoints
-from queuey.api.endpoints import Endpoint, Guarded, Resource, no_route
+from queuey.api.endpoints import Endpoint, Guarded, Resource, Timed, no_route
 from queuey.api.event_docs import EVENTS, JOB_EVENTS
 from queuey.api.events import EventRoutes
 from queuey.api.job_docs import CANCEL, DELETE, EXPLAIN, LIST, RETRY, SHOW
 from queuey.api.jobs import JobRoutes
 from queuey.api.lease_docs import COMPLETE, EXTEND, FAIL, LEASE, RELEASE
 from queuey.api.leases import LeaseRoutes
+from queuey.api.metrics import SCRAPE, MetricsRoutes
 from queuey.api.openapi import DESCRIPTION, Description
 from queuey.api.ops import HEALTHZ, READYZ, OpsRoutes
 from queuey.api.queues import METRICS, REPLAY, QueueRoutes
@@ -27,6 +28,7 @@ from queuey.broker import Broker
 from queuey.credentials import Credentials
 from queuey.followers import Followers
 from queuey.health import Health
+from queuey.metrics import Metrics
 from queuey.producer import Producer
 from queuey.pulling import Pulling
 from queuey.settings import Settings
@@ -37,14 +39,18 @@ from queuey.waiters import Waiters
 class Api:
     """Routes requests. A fixed path is found without the router, which alone takes longer than most answers."""
 
-    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+    def __init__(self, endpoints: Sequence[Endpoint], metrics: Metrics) -> None:
         self.endpoints = tuple(endpoints)
         by_path: dict[str, list[Endpoint]] = {}
         for endpoint in endpoints:
             by_path.setdefault(endpoint.path, []).append(endpoint)
-        routes = [Route(path, Resource(group)) for path, group in by_path.items()]
+        routes = [Route(path, Resource([Timed(one, metrics) for one in group])) for path, group in by_path.items()]
         self.router = Router(routes, redirect_slashes=False, default=no_route)
-        self._fixed = {(endpoint.method, endpoint.path): endpoint for endpoint in endpoints if "{" not in endpoint.path}
+        self._fixed = {
+            (endpoint.method, endpoint.path): Timed(endpoint, metrics)
+            for endpoint in endpoints
+            if "{" not in endpoint.path
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self._fixed.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
@@ -73,6 +79,7 @@ def create_app(
     admin = queue_admin.QueueAdminRoutes(broker, settings.request_deadline, settings.body_limit)
     staff = workers.WorkerRoutes(broker, settings.request_deadline)
     ops = OpsRoutes(health)
+    scrapes = MetricsRoutes(broker, settings.request_deadline)
     batch = SubmitBatch(submission, producer, body_limit=settings.body_limit, batch_limit=settings.batch_limit)
     description = Description()
     api = Api(
@@ -103,9 +110,11 @@ def create_app(
             Guarded("POST", "/v1/replay-dlq", "admin", gate, queues.replay, REPLAY),
             Guarded("GET", "/healthz", None, gate, ops.healthz, HEALTHZ),
             Guarded("GET", "/readyz", None, gate, ops.readyz, READYZ),
+            Guarded("GET", "/metrics", "read", gate, scrapes.show, SCRAPE),
             Guarded("GET", "/v1/openapi.json", None, gate, description.show, DESCRIPTION),
             *docs_endpoints(gate, description),
-        ]
+        ],
+        broker.metrics,
     )
     description.endpoints = api.endpoints
     return api

@@ -6,13 +6,14 @@ it, and put a Guarded into the table of app.py.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from queuey.api.auth import Gate
 from queuey.api.body import ClientGone, read_headers, refuse_body
@@ -20,6 +21,7 @@ from queuey.api.operations import Operation, refuse_unknown
 from queuey.api.problems import problem_response
 from queuey.credentials import Principal
 from queuey.errors import MethodNotAllowed, NotFound
+from queuey.metrics import Metrics
 
 Answer = Callable[[Request, Principal], Awaitable[Response]]
 
@@ -69,6 +71,29 @@ class Guarded:
         except Exception as error:
             response = problem_response(error, scope)
         await response(scope, receive, send)
+
+
+class Timed:
+    """An endpoint whose answers are counted and timed, until their heads go out."""
+
+    def __init__(self, endpoint: Endpoint, metrics: Metrics) -> None:
+        self.method = endpoint.method
+        self.path = endpoint.path
+        self.needs = endpoint.needs
+        self.doc = endpoint.doc
+        self._endpoint = endpoint
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.perf_counter()
+
+        async def tell(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                took = time.perf_counter() - began
+                self._metrics.answered(self.method, self.path, message["status"], took)
+            await send(message)
+
+        await self._endpoint(scope, receive, tell)
 
 
 class Resource:

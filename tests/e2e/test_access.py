@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
@@ -19,6 +20,7 @@ from queuey import credentials
 from queuey.api.app import create_app
 from queuey.api.endpoints import Endpoint
 from queuey.credentials import SCOPES, Credentials
+from queuey.metrics import Metrics
 from queuey.settings import Settings
 from tests.e2e.conftest import QUICK
 from tests.support import routes
@@ -40,7 +42,8 @@ PAYLOAD = "canary-payload"
 WRONG_KEYS = ("", "dev", "canary-wrong-key", ADMIN.upper(), ADMIN[:-1], "canary\xe9\xff key", "k" * 5000)
 
 NOTHING = cast(Any, None)
-API = create_app(Settings(data_dir=Path("/unused")), NOTHING, NOTHING, Credentials(ADMIN), *[NOTHING] * 5)
+BROKER = cast(Any, SimpleNamespace(metrics=Metrics()))
+API = create_app(Settings(data_dir=Path("/unused")), BROKER, NOTHING, Credentials(ADMIN), *[NOTHING] * 5)
 ROUTES = API.endpoints
 GUARDED = [route for route in ROUTES if route.needs is not None]
 BODIES: dict[str, Any] = {

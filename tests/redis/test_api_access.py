@@ -109,6 +109,7 @@ async def test_the_table_of_routes(api: ApiRig) -> None:
         ("GET", "/v1/workers"): "read",
         ("POST", "/v1/workers/{name}/quiet"): "admin",
         ("POST", "/v1/replay-dlq"): "admin",
+        ("GET", "/metrics"): "read",
         ("GET", "/healthz"): None,
         ("GET", "/readyz"): None,
         **{("GET", path): None for path in DOCUMENTATION},

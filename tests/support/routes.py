@@ -21,7 +21,7 @@ OPEN: Final = {"/healthz", "/readyz", *DOCUMENTATION}
 """Routes that need no key: they tell nothing of the jobs."""
 BODIES: Final[dict[str, object]] = {"/v1/queues/{name}/pause": {"reason": "by hand"}, "/v1/queues/{name}/purge": {}}
 """Good bodies of the routes that take one and are about no single job."""
-OVER_ALL_QUEUES: Final = {"/v1/replay-dlq"}
+OVER_ALL_QUEUES: Final = {"/v1/replay-dlq", "/metrics"}
 """Routes for which a grant over one queue does not do, whichever queue it is."""
 
 FILTERED: Final = {

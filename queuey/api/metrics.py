@@ -1,0 +1,130 @@
+"""GET /metrics: what this replica has counted, and what the store holds, for Prometheus.
+
+It costs two script calls a shard and one more, however many jobs there are.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+from starlette.requests import Request
+from starlette.responses import Response
+
+from queuey import __version__
+from queuey.api.auth import require
+from queuey.api.operations import Media, Operation
+from queuey.broker import Broker
+from queuey.credentials import Principal
+from queuey.errors import StoreError
+from queuey.models import QueueMetrics
+from queuey.patience import Patience
+from queuey.queue_lengths import queue_lengths
+from queuey.roster import list_workers
+
+STATES: Final = ("high", "default", "low", "scheduled", "running", "dead_letter", "finished")
+"""Where a job can be; the first three are the lanes of those that wait."""
+
+SCRAPE: Final = Operation(
+    "scrape",
+    "What Prometheus scrapes",
+    {200: Media("text/plain; version=0.0.4; charset=utf-8", "Prometheus' text format, or OpenMetrics when asked for")},
+    description="What this replica has counted since its start, and what the store holds. It wants the scope read over "
+    "all queues. Replicas tell the same of the store: join those by max, and the counts by sum.",
+    group="Operation",
+)
+
+
+class MetricsRoutes:
+    """`patience`: seconds for which the store is asked again."""
+
+    def __init__(self, broker: Broker, patience: float) -> None:
+        self._broker = broker
+        self._metrics = broker.metrics
+        self._patience = patience
+
+    async def show(self, request: Request, caller: Principal) -> Response:
+        """Also without the store: then it tells that, and what was counted. For who may read every queue."""
+        require(caller, "read", None)
+        try:
+            families = await self._of_store()
+        except StoreError:
+            families = [_gauge("queuey_store_up", "Whether the store answered.", 0)]
+        registry = CollectorRegistry()
+        for collector in (self._metrics, _Gathered([*self._of_replica(), *families])):
+            registry.register(collector)
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(registry), headers={"Cache-Control": "no-store", "Content-Type": content_type})
+
+    def _of_replica(self) -> Iterator[Metric]:
+        info = GaugeMetricFamily("queuey_build_info", "1, by what runs here.", labels=["version", "python"])
+        info.add_metric([__version__, platform.python_version()], 1)
+        yield info
+        metrics = self._metrics
+        yield _gauge("queuey_slots", "Jobs that this replica runs at a time.", metrics.slots)
+        yield _gauge("queuey_slots_busy", "Jobs that it runs now.", metrics.busy())
+        yield _gauge(
+            "queuey_reaper_last_success_timestamp_seconds",
+            "When this replica last looked for lapsed leases; 0: it has not.",
+            metrics.reaped_at,
+        )
+
+    async def _of_store(self) -> list[Metric]:
+        patience = Patience(self._patience)
+        queues = (await queue_lengths(self._broker, lambda queue: True, patience)).queues
+        names = [queue.name for queue in queues]
+        oldest = dict.fromkeys(names, 0.0)
+        for shard in range(self._broker.shards.count):
+            heads = await patience.call(lambda shard=shard: self._broker.heads(shard, names))  # type: ignore[misc]
+            for name, head in zip(names, heads, strict=True):
+                oldest[name] = max(oldest[name], head.ready_for_ms / 1000)
+        serving = dict.fromkeys(names, 0)
+        for worker in await list_workers(self._broker, patience):
+            for name in () if worker.quiet else worker.queues:
+                if name in serving:
+                    serving[name] += 1
+        return [
+            _gauge("queuey_store_up", "Whether the store answered.", 1),
+            _depths(queues),
+            _by_queue("queuey_queue_paused", "1 while a queue is paused.", {q.name: q.paused for q in queues}),
+            _by_queue(
+                "queuey_queue_oldest_seconds",
+                "For how long the job has been ready that has waited longest; 0: none waits.",
+                oldest,
+            ),
+            _by_queue("queuey_queue_workers", "Workers that serve a queue and are not quiet.", serving),
+        ]
+
+
+class _Gathered(Collector):
+    """Metrics that have been read already."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = list(families)
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def _gauge(name: str, help: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, help, value=value)
+
+
+def _by_queue(name: str, help: str, values: dict[str, float] | dict[str, int] | dict[str, bool]) -> Metric:
+    family = GaugeMetricFamily(name, help, labels=["queue"])
+    for queue, value in values.items():
+        family.add_metric([queue], value)
+    return family
+
+
+def _depths(queues: Iterable[QueueMetrics]) -> Metric:
+    family = GaugeMetricFamily("queuey_queue_jobs", "Jobs in each place.", labels=["queue", "state"])
+    for queue in queues:
+        for state in STATES:
+            family.add_metric([queue.name, state], getattr(queue, state))
+    return family

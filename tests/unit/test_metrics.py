@@ -1,0 +1,83 @@
+"""Counting, and what Prometheus reads of it."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from queuey.metrics import FAST, MAX_SERIES, OVERFLOW, Counts, Metrics, Spread
+from queuey.scripts import Scripts
+
+
+def exposed(metrics: Metrics) -> dict[str, float]:
+    """Each sample as Prometheus writes it, `name{label="value"}`, to its value."""
+    registry = CollectorRegistry()
+    registry.register(metrics)
+    samples = {}
+    for family in text_string_to_metric_families(generate_latest(registry).decode()):
+        for sample in family.samples:
+            labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+            samples[f"{sample.name}{{{labels}}}"] = sample.value
+    return samples
+
+
+def test_what_is_known_is_there_from_the_start_as_zero() -> None:
+    samples = exposed(Scripts(metrics=Metrics(["mail"])).metrics)
+    for name in (
+        'queuey_jobs_enqueued_total{queue="mail"}',
+        'queuey_jobs_finished_total{outcome="dead_letter",queue="mail"}',
+        'queuey_leases_lapsed_total{outcome="retry"}',
+        'queuey_store_errors_total{code="store-unavailable"}',
+        'queuey_job_wait_seconds_count{queue="mail"}',
+        'queuey_store_script_duration_seconds_count{script="claim"}',
+        "queuey_event_loop_lag_seconds_count{}",
+    ):
+        assert samples[name] == 0, name
+
+
+def test_counts_add_up_by_label() -> None:
+    metrics = Metrics(["mail"])
+    metrics.finished.add(("mail", "succeeded"))
+    metrics.finished.add(("mail", "succeeded"), 4)
+    metrics.finished.add(("other", "cancelled"))
+    samples = exposed(metrics)
+    assert samples['queuey_jobs_finished_total{outcome="succeeded",queue="mail"}'] == 5
+    assert samples['queuey_jobs_finished_total{outcome="cancelled",queue="other"}'] == 1
+
+
+def test_a_bucket_holds_all_that_took_no_longer() -> None:
+    metrics = Metrics()
+    for seconds in (0.0, 0.001, 0.0011, 99.0):
+        metrics.loop_lag.observe(seconds)
+    samples = exposed(metrics)
+    assert samples['queuey_event_loop_lag_seconds_bucket{le="0.0005"}'] == 1
+    assert samples['queuey_event_loop_lag_seconds_bucket{le="0.001"}'] == 2, "a bound belongs to its bucket"
+    assert samples['queuey_event_loop_lag_seconds_bucket{le="2.5"}'] == 3
+    assert samples['queuey_event_loop_lag_seconds_bucket{le="+Inf"}'] == 4
+    assert samples["queuey_event_loop_lag_seconds_count{}"] == 4
+    assert samples["queuey_event_loop_lag_seconds_sum{}"] == pytest.approx(99.0021)
+
+
+def test_series_are_bounded() -> None:
+    counts = Counts("c", "help", ["queue"], [("first",)])
+    spread = Spread("s", "help", FAST, ["queue"])
+    for number in range(2 * MAX_SERIES):
+        counts.add((f"q{number}",))
+        spread.observe(1.0, (f"q{number}",))
+    counts.add(("first",))
+    for each, sample in ((counts, "c_total"), (spread, "s_count")):
+        values = {s.labels["queue"]: s.value for s in each.collect().samples if s.name == sample}
+        assert len(values) == MAX_SERIES + 1
+        assert values[OVERFLOW] >= MAX_SERIES
+        assert sum(values.values()) == 2 * MAX_SERIES + (1 if each is counts else 0), "none is lost"
+
+
+def test_names_follow_the_conventions() -> None:
+    for each in Metrics().all():
+        assert each.name.startswith("queuey_")
+        assert each.help.endswith(".")
+        assert not each.name.endswith("_total"), "the format adds it"
+        assert isinstance(each, Counts) or each.name.endswith("_seconds")
+        assert not {"id", "job_id", "token"} & set(each.labels)
