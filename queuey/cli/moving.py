@@ -69,6 +69,7 @@ def import_(
     config: Config = None,
 ) -> int:
     settings = _settings(config, redis, data_dir, prefix=prefix, shards=shards)
+    explain(f"Checking {file} ...")
     whole = read_whole(file)
     wanted = settings.shards if shards is not None or settings.shards > 1 else None
     result = asyncio.run(_import(settings, file, whole, wanted, merge))
@@ -90,10 +91,18 @@ async def _export(settings: Settings, path: Path, resume: bool) -> dict[str, int
         async with opened(settings) as client:
             shards = await shards_of(broker_of(client, settings, 1))
             broker = broker_of(client, settings, shards)
+            await _tell_who_works(broker, "each job is written as it is at one moment, and new ones may be missing.")
             with _bar("exported", await _jobs_in(broker)) as told:
                 return await Exporter(broker, path, told).run(resume=resume)
     except StoreError as error:
         raise StartupError(f"{error.message} Then go on with --resume.") from error
+
+
+async def _tell_who_works(broker: Broker, consequence: str) -> None:
+    names = sorted(name for name, _, _ in (await broker.workers(0)).replicas)
+    if names:
+        shown = ", ".join(names[:3]) + (", ..." if names[3:] else "")
+        explain(f"queuey: at work on this store now: {shown}; {consequence}")
 
 
 async def _jobs_in(broker: Broker) -> int:
@@ -112,6 +121,7 @@ async def _import(settings: Settings, path: Path, whole: Whole, wanted: int | No
             report = await check_store(client, broker.shards, broker.scripts, embedded=settings.redis is None)
             for warning in report.warnings:
                 explain(f"queuey: {warning}")
+            await _tell_who_works(broker, "they run jobs while others are still to come, so out of their order.")
             with _bar("imported", whole.counts["job"]) as told:
                 return await Importer(broker, path, whole, told).run(merge=merge)
     except (StoreError, Full) as error:

@@ -105,13 +105,14 @@ def wrong_texts(schema: dict[str, Any]) -> list[str]:
 
 
 def call(
-    server: Serving, method: str, path: str, query: Sequence[tuple[str, str]], content: bytes | None = None
+    server: Serving, method: str, path: str, query: Sequence[tuple[str, str]] | None, content: bytes | None = None
 ) -> httpx.Response:
     """About a job that waits, or a queue that there is, which is no worker's name."""
     job_id = server.submit("echo", queue="unserved")
     path = path.replace("{id}", job_id).replace("{name}", "unserved")
     headers = {"content-type": JSON} if content is not None else None
-    return server.http.request(method, path, params=httpx.QueryParams([*query]), content=content, headers=headers)
+    params = None if query is None else httpx.QueryParams([*query])
+    return server.http.request(method, path, params=params, content=content, headers=headers)
 
 
 def refused(reply: httpx.Response, place: str, name: str) -> None:
@@ -248,6 +249,64 @@ def test_a_body_where_none_is_taken(asked: Serving, method: str, path: str, oper
     for body in (b"", b"{}", b" {} "):
         reply = call(asked, method, path, [], body)
         assert reply.status_code in (200, 204, 404, 409), reply.text
+
+
+YEAR: Final = 365 * 24 * 3600
+NAMED: Final[dict[str, tuple[str, str, Any, int, str]]] = {
+    "a lease of no time": ("POST", "/v1/leases", {"queues": ["default"], "lease": 0}, 422, "/lease"),
+    "a lease of a year": ("POST", "/v1/leases", {"queues": ["default"], "lease": YEAR}, 422, "/lease"),
+    "a lease of no jobs": ("POST", "/v1/leases", {"queues": ["default"], "max": 0}, 422, "/max"),
+    "a lease of too many jobs": ("POST", "/v1/leases", {"queues": ["default"], "max": 501}, 422, "/max"),
+    "a long poll of an hour": ("POST", "/v1/leases", {"queues": ["default"], "wait": 3600}, 422, "/wait"),
+    "an odd claim id": ("POST", "/v1/leases", {"queues": ["default"], "claim_id": "a b"}, 422, "/claim_id"),
+    "a wait of an hour for a job": ("GET", "/v1/jobs/{id}?wait=3600", None, 422, "wait"),
+    "a wait of an hour for a new job": ("POST", "/v1/jobs?wait=3600", {"type": "echo"}, 422, "wait"),
+    "a page too large": ("GET", "/v1/jobs?limit=501", None, 422, "limit"),
+    "a cursor of no list": ("GET", "/v1/jobs?cursor=bm9wZQ", None, 422, "cursor"),
+    "a retention of centuries": ("POST", "/v1/jobs", {"type": "echo", "retention": 1e10}, 422, "/retention"),
+    "expired at once": ("POST", "/v1/jobs", {"type": "echo", "expires_in": 0}, 422, "/expires_in"),
+}
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status", "place"), NAMED.values(), ids=NAMED.keys())
+def test_what_is_beyond_a_bound_is_named(
+    asked: Serving, method: str, path: str, body: Any, status: int, place: str
+) -> None:
+    reply = call(asked, method, path, None, None if body is None else msgspec.json.encode(body))
+    assert reply.status_code == status, reply.text
+    assert [fault.get("pointer", fault.get("parameter")) for fault in reply.json()["errors"]] == [place]
+
+
+def test_a_token_of_nobody_and_a_million_of_them(asked: Serving) -> None:
+    foreign = {"id": asked.submit("echo", queue="unserved"), "token": "1.AAAAAAAAAAAA"}
+    for verb, rest in (
+        ("complete", {"result": 1}),
+        ("fail", {"error": "no"}),
+        ("extend", {"lease": 30}),
+        ("release", {}),
+    ):
+        alone = asked.http.post(f"/v1/leases/{verb}", json=foreign | rest)
+        assert (alone.status_code, alone.json()["type"]) == (409, "urn:queuey:problem:lost-lease")
+        many = asked.http.post(f"/v1/leases/{verb}", json={"jobs": [foreign | rest] * 3})
+        assert (many.status_code, many.json()["results"]) == (200, [{"id": foreign["id"], "status": "lost"}] * 3)
+    million = b'{"jobs":[' + b",".join([msgspec.json.encode(foreign)] * 1_000_000) + b"]}"
+    refused = asked.http.post("/v1/leases/release", content=million, headers={"content-type": JSON})
+    assert refused.status_code == 413
+
+
+def test_a_cursor_of_another_list(asked: Serving) -> None:
+    for _ in range(3):
+        asked.submit("echo", queue="listed", delay=1000)
+    page = asked.http.get("/v1/jobs", params={"queue": "listed", "limit": 1}).json()
+    for query in (
+        {"queue": "unserved"},
+        {},
+        {"queue": "listed", "status": "scheduled"},
+        {"queue": "listed", "type": "echo"},
+    ):
+        reply = asked.http.get("/v1/jobs", params={**query, "cursor": page["next"]})
+        assert reply.status_code == 422
+        assert reply.json()["errors"][0]["parameter"] == "cursor"
 
 
 def test_after_all_of_that_the_server_works_and_has_logged_no_error(asked: Serving) -> None:

@@ -22,6 +22,7 @@ async def test_a_server_moves_to_another_data_directory_and_more_shards(serve: S
     file = folder / "store.ndjson"
     exported = queuey("export", "--data-dir", str(old.data_dir), "-o", str(file))
     assert (exported.returncode, exported.stdout) == (0, "")
+    assert "at work on this store now: " in exported.stderr
     assert f"{file} has 4 jobs, 1 dedupe keys and 1 queues." in exported.stderr
     visitor.let_go("first")
     assert old.until(running)["status"] == "succeeded"
@@ -31,6 +32,7 @@ async def test_a_server_moves_to_another_data_directory_and_more_shards(serve: S
     imported = queuey("import", str(file), "--data-dir", str(new), "--shards", "3")
     assert (imported.returncode, imported.stdout) == (0, "")
     assert "4 jobs restored, 0 were there already." in imported.stderr
+    assert "at work" not in imported.stderr
     again = queuey("import", str(file), "--data-dir", str(new), "--shards", "3")
     assert "0 jobs restored, 0 were there already." in again.stderr
 
