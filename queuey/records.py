@@ -183,7 +183,7 @@ def _attempts_log(state: dict[str, str], errors: list[JobError]) -> list[Attempt
     log = [
         Attempt(error.attempt, from_ms(start) if start else None, error.at, error.worker, error.message)
         for error, start in zip(errors, known, strict=True)
-        if error.kind != "expired"
+        if start or error.kind != "expired"  # a pull worker may call its error so
     ]
     if state.get("s") in ("r", "s"):
         attempt = int(state.get("a", 0)) + 1

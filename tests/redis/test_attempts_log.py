@@ -68,6 +68,13 @@ async def test_a_job_that_expired_never_ran(rig: Rig) -> None:
     assert await log(rig, job_id) == []
 
 
+async def test_what_a_pull_worker_calls_expired_is_a_run(rig: Rig) -> None:
+    ((job_id, token),) = await rig.held()
+    error = '{"attempt":1,"kind":"expired","message":"the offer has","worker":"w1"}'
+    await rig.broker.fail(rig.shard, [(job_id, token, error, 0, False)], now=NOW + 1)
+    assert await log(rig, job_id) == [(1, 0, 1, "w1", "the offer has")]
+
+
 async def test_a_new_run_of_a_dead_job_keeps_what_was(rig: Rig) -> None:
     (job_id,) = await rig.add()
     await fail(rig, await run(rig, 1, "w1"), 2, "w1", dead=True)
