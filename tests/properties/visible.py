@@ -164,8 +164,10 @@ class _Reader:
     def _read_queue(self, queue: str, fields: dict[str, str]) -> None:
         for name, value in fields.items():
             kind, _, lane = name.partition("_")
-            if kind == "paused":
+            if name == "paused":
                 self.contents.paused[queue] = value
+            elif name in ("paused_by", "paused_at"):
+                assert "paused" in fields, f"queue:{queue} is not paused, and tells who did it"
             elif kind == "guard":
                 self.contents.guards[queue, lane] = int(value)  # type: ignore[index] # compared, like a lane's
             else:
@@ -183,7 +185,7 @@ class _Reader:
         for name, fields in self.own.items():
             kind, _, queue = name.partition(":")
             if kind == "queue":
-                for counter in fields.keys() - {"paused", "guard_default", "guard_low"}:
+                for counter in fields.keys() - {"paused", "paused_by", "paused_at", "guard_default", "guard_low"}:
                     counted[queue, counter] = int(fields[counter])
         for counter in counted.keys() | found.keys():
             assert counted[counter] == found[counter], f"{counter}: counts {counted[counter]}, has {found[counter]}"
