@@ -121,6 +121,12 @@ class Execution:
         handler = self._handlers.get(work.type)
         return work.timeout or (handler and handler.timeout) or self._default_timeout
 
+    def wanted_wait(self, work: Work, failed: Failed) -> float | None:
+        """The seconds before the next attempt that its Retry or its type asks for; None: as the server likes."""
+        handler = self._handlers.get(work.type)
+        of_type = handler is not None and handler.backoff is not None
+        return failed.retry_after_ms / 1000 if failed.after is not None or of_type else None
+
     def _retry_after_ms(self, failed: Failed, work: Work) -> int:
         """What a Retry asked for, exactly; else by the job's backoff, else its type's, else the default."""
         if failed.after is not None:

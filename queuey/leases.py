@@ -6,11 +6,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from queuey import log
-from queuey.broker import MAX_BATCH, Broker
+from queuey.broker import MAX_BATCH
 
 JOIN_SECONDS: Final = 5.0
 
@@ -28,6 +28,15 @@ class Lease(Protocol):
         """Whether it is past its timeout and grace, by time.monotonic(): then it is stuck, and others may have it."""
 
 
+class Renewer(Protocol):
+    """What leases are extended by: a Broker, or for a pull worker the HTTP API."""
+
+    async def extend(self, shard: int, lease_ms: int, held: Sequence[tuple[str, str]]) -> Sequence[str]:
+        """`ok`, `cancelled` or `lost` for each (id, token)."""
+
+    async def close(self) -> None: ...
+
+
 class LeaseKeeper:
     """Extends every lease that is held, three times per lease.
 
@@ -42,8 +51,8 @@ class LeaseKeeper:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def start(self, open_broker: Callable[[], Broker]) -> None:
-        """Start the thread. `open_broker` makes a Broker on connections of the event loop that calls it."""
+    def start(self, open_broker: Callable[[], Renewer]) -> None:
+        """Start the thread. `open_broker` makes a Broker, or what stands for one, in the event loop that calls it."""
         self._thread = threading.Thread(target=self._run, args=[open_broker], name="queuey-leases", daemon=True)
         self._thread.start()
 
@@ -62,7 +71,7 @@ class LeaseKeeper:
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, JOIN_SECONDS)
 
-    def _run(self, open_broker: Callable[[], Broker]) -> None:
+    def _run(self, open_broker: Callable[[], Renewer]) -> None:
         with asyncio.Runner() as runner:
             broker = None
             pause = self._lease / 3
@@ -72,7 +81,7 @@ class LeaseKeeper:
             if broker is not None:
                 runner.run(broker.close())
 
-    async def _renew(self, broker: Broker) -> float:
+    async def _renew(self, broker: Renewer) -> float:
         """Returns the seconds until the next renewal. Nothing may end the thread: every lease hangs on it."""
         try:
             await self.renew_once(broker, time.monotonic())
@@ -81,7 +90,7 @@ class LeaseKeeper:
             return min(1.0, self._lease / 10)
         return self._lease / 3
 
-    async def renew_once(self, broker: Broker, now: float) -> None:
+    async def renew_once(self, broker: Renewer, now: float) -> None:
         """Extend what is held and not overdue at `now` (time.monotonic()). Raises QueueyError."""
         due = [lease for lease in list(self._held.values()) if not lease.is_overdue(now)]
         for shard in sorted({lease.shard for lease in due}):
@@ -95,5 +104,5 @@ class LeaseKeeper:
                         self._main_loop.call_soon_threadsafe(self._on_trouble, lease.job_id, lease.token, status)
 
 
-async def _call(open_broker: Callable[[], Broker]) -> Broker:
+async def _call(open_broker: Callable[[], Renewer]) -> Renewer:
     return open_broker()

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from queuey.broker import ClaimedJob
+from queuey.models import LeasedJob
 from queuey.records import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, parse_definition
 from queuey.work import Failed, Work
 
@@ -36,7 +37,13 @@ class Running:
     )
 
     def __init__(
-        self, job: ClaimedJob, shard: int, work: Work, unreadable: Failed | None, timeout: float, grace: float
+        self,
+        job: ClaimedJob | LeasedJob,
+        shard: int,
+        work: Work,
+        unreadable: Failed | None,
+        timeout: float,
+        grace: float,
     ) -> None:
         self.job_id = job.id
         self.token = job.token

@@ -30,6 +30,11 @@ TOP_HELP: Final = (
     "Watch the queues and workers; Ctrl-C ends it.\n\n"
     "Where stdout is no terminal, and with -o json, it looks once. With -o jsonl each look is a line."
 )
+WORK_HELP: Final = (
+    "Run the handlers of an App for a server elsewhere: jobs come over HTTP, and so do their outcomes go.\n\n"
+    "The key, with the scope work, is QUEUEY_API_KEY. At SIGTERM it takes no more jobs, lets running ones finish for "
+    "--drain-timeout, and gives the rest back. The flags are those of serve, and so are their variables."
+)
 COMPLETION_HELP: Final = (
     "Print the script by which a shell completes commands and flags.\n\n"
     "bash: queuey completion bash > ~/.local/share/bash-completion/completions/queuey\n\n"
@@ -53,6 +58,7 @@ DOCTOR_HELP: Final = (
 
 COMMANDS: Final = (
     ("serve", "queuey.cli.serve:serve", SERVE_HELP),
+    ("work", "queuey.cli.work:work", WORK_HELP),
     ("job", "queuey.cli.jobs:app", "Enqueue, show and move jobs."),
     ("queue", "queuey.cli.queues:app", "Show queues, pause and resume them."),
     ("worker", "queuey.cli.workers:app", "Show workers, and have them take no more jobs."),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, Unpack
 from urllib.parse import quote
 
 from msgspec import Raw
 
+from queuey.client.batches import batches
 from queuey.client.transport import Http
 from queuey.job_requests import JobOptions, job_request, request_json, with_id
 from queuey.models import (
@@ -30,8 +31,6 @@ MAX_WAIT: Final = 60.0
 QUICK_PAUSE: Final = 0.5
 """Seconds before a server that answered too early, since it stops, is asked anew."""
 BATCH_JOBS: Final = 1000
-BATCH_BYTES: Final = 900_000
-"""Of a request with many jobs; the server's limit is 1 MB unless it is set otherwise."""
 PAGE: Final = 100
 
 
@@ -59,7 +58,7 @@ class JobCalls:
         A request without an id is given one, so that calling again with the same requests is safe.
         """
         results: list[BatchItem] = []
-        for batch in _batches(requests):
+        for batch in batches((request_json(with_id(request)) for request in requests), BATCH_JOBS):
             reply = await self._http.call("POST", "/v1/jobs/batch", BatchReply, body=batch)
             results += reply.results
         return results
@@ -124,21 +123,6 @@ class JobCalls:
 
 def _path(id: str, rest: str = "") -> str:
     return f"/v1/jobs/{quote(id, safe='')}{rest}"
-
-
-def _batches(requests: Sequence[JobRequest]) -> Iterator[list[Raw]]:
-    """As many to a request as its limits allow; one that is too large goes alone, and is refused."""
-    batch: list[Raw] = []
-    size = 0
-    for request in requests:
-        item = request_json(with_id(request))
-        if batch and (len(batch) == BATCH_JOBS or size + len(item) > BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(Raw(item))
-        size += len(item) + 1
-    if batch:
-        yield batch
 
 
 def _seconds(value: float) -> str:

@@ -46,8 +46,8 @@ LAYERS = (
     "execution runners running sending",
     "leasing lease_outcomes testing",
     "pulling",
-    "worker",
-    "presence",
+    "worker remote_reports",
+    "presence remote_worker",
     # the private Valkey
     "aof data_dir store_socket",
     "store_process",

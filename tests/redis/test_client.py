@@ -10,9 +10,9 @@ import httpx
 import pytest
 from msgspec import UNSET, Raw
 
-from queuey.client import Client, Forbidden, Invalid, NotFound, Refused, Unauthorized, WrongState, new_id
+from queuey.client import Client, Forbidden, Invalid, LostLease, NotFound, Refused, Unauthorized, WrongState, new_id
 from queuey.credentials import Credentials
-from queuey.models import JobRequest
+from queuey.models import CompleteItem, ExtendItem, FailItem, JobRequest, ProgressReport, ReleaseItem
 from tests.support.http import HOST, api_over, keys
 from tests.support.store import Rig
 
@@ -113,3 +113,46 @@ async def test_problems_are_errors(rig: Rig) -> None:
         assert raised.value.problem.errors != UNSET
         with pytest.raises(Refused, match="wait"):
             await client.run("mail", wait=-1)
+
+
+async def test_jobs_are_leased_and_told_of_one_by_one(rig: Rig) -> None:
+    async with client_of(rig, "dev") as client:
+        await client.enqueue_many([JobRequest("mail", payload=Raw(b"[1]")) for _ in range(4)])
+        jobs = await client.lease(max=10, lease=60, worker="w-1")
+        assert [(job.type, bytes(job.payload), job.attempt) for job in jobs] == [("mail", b"[1]", 1)] * 4
+        assert await client.lease(["default", "other"]) == []
+        done, failed, extended, released = jobs
+        assert (await client.complete(done, {"sent": True})).status == "ok"
+        assert (await client.fail(failed, "broken", retry_after=60)).status == "retry"
+        outcome = await client.extend(extended, 600, progress=ProgressReport(1, 2, "half"))
+        assert outcome.status == "ok"
+        assert outcome.lease_expires_at is not UNSET
+        assert outcome.lease_expires_at > extended.lease_expires_at
+        assert (await client.release(released)).status == "ok"
+        assert (await client.complete(done, {"sent": True})).status == "ok"
+        with pytest.raises(LostLease):
+            await client.complete(released)
+        assert bytes((await client.get(done.id)).result) == b'{"sent":true}'
+        assert (await client.get(failed.id)).last_error == "broken"
+
+
+async def test_many_outcomes_go_together(rig: Rig) -> None:
+    async with client_of(rig, "dev") as client:
+        await client.enqueue_many([JobRequest("mail") for _ in range(4)])
+        one, two, three, four = await client.lease(max=4)
+        told = await client.complete_many([CompleteItem(job.id, job.token) for job in (one, two)])
+        assert [outcome.status for outcome in told] == ["ok", "ok"]
+        (told_failed,) = await client.fail_many([FailItem(three.id, three.token, "no", dead=True)])
+        assert told_failed.status == "dead_letter"
+        assert [o.status for o in await client.extend_many([ExtendItem(four.id, four.token)])] == ["ok"]
+        stale = ReleaseItem(one.id, "9.x")
+        statuses = [o.status for o in await client.release_many([ReleaseItem(four.id, four.token), stale])]
+        assert statuses == ["ok", "lost"]
+
+
+async def test_a_claim_id_brings_the_same_jobs(rig: Rig) -> None:
+    async with client_of(rig, "dev") as client:
+        await client.enqueue_many([JobRequest("mail") for _ in range(2)])
+        first = await client.lease(claim_id="c-1")
+        assert [job.token for job in await client.lease(claim_id="c-1")] == [job.token for job in first]
+        assert [job.id for job in await client.lease(max=5)] != [first[0].id]

@@ -1,0 +1,159 @@
+"""What a pull worker tells the server over HTTP: outcomes, signs of life, progress."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from typing import Any, Final, Literal
+
+from msgspec import UNSET
+
+from queuey import log
+from queuey.client import Client, ClientError, Full, Refused, Unavailable
+from queuey.models import MAX_LEASED, CompleteItem, ExtendItem, FailItem, LeaseOutcome, ProgressReport
+from queuey.work import Work
+
+PATIENCE: Final = 120.0
+"""Seconds for which an outcome is sent again: longer than a restart of the server takes."""
+PAUSE: Final = 1.0
+PROGRESS_PAUSE: Final = 0.5
+GONE: Final = (404, 409)
+
+Outcome = CompleteItem | FailItem
+OnTold = Callable[[Outcome, str], None]
+
+logger = log.get(__name__)
+
+
+class Reports:
+    """Outcomes. What gathers while one request is under way goes out with the next.
+
+    `on_told(outcome, status)` hears what became of each: ok, retry, dead_letter, cancelled, lost, or `untold` when the
+    server could not be told; then the lease lapses, and the job runs again.
+    """
+
+    def __init__(self, client: Client, on_told: OnTold) -> None:
+        self._client = client
+        self._on_told = on_told
+        self._waiting: deque[tuple[float, Outcome]] = deque()
+        self._some = asyncio.Event()
+
+    def add(self, outcome: Outcome) -> None:
+        self._waiting.append((time.monotonic() + PATIENCE, outcome))
+        self._some.set()
+
+    async def run(self) -> None:
+        """Ends when cancelled."""
+        while True:
+            await self._some.wait()
+            if not await self._send(self._take()):
+                await asyncio.sleep(PAUSE)
+
+    def _take(self) -> list[tuple[float, Outcome]]:
+        taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_LEASED))]
+        if not self._waiting:
+            self._some.clear()
+        return taken
+
+    async def _send(self, taken: Sequence[tuple[float, Outcome]]) -> bool:
+        """Whether the server could be told; what it could not is kept for the next time, while there is any."""
+        done = [entry for entry in taken if isinstance(entry[1], CompleteItem)]
+        failed = [entry for entry in taken if isinstance(entry[1], FailItem)]
+        told = await asyncio.gather(
+            self._told(done, self._client.complete_many([item for _, item in done if isinstance(item, CompleteItem)])),
+            self._told(failed, self._client.fail_many([item for _, item in failed if isinstance(item, FailItem)])),
+        )
+        return all(told)
+
+    async def _told(
+        self, entries: Sequence[tuple[float, Outcome]], request: Coroutine[Any, Any, list[LeaseOutcome]]
+    ) -> bool:
+        try:
+            answers: Sequence[LeaseOutcome | ClientError] = await request
+        except ClientError as error:
+            answers = [error] * len(entries)
+        good = True
+        for entry, answer in zip(entries, answers, strict=True):
+            good &= self._settle(entry, answer)
+        return good
+
+    def _settle(self, entry: tuple[float, Outcome], answer: LeaseOutcome | ClientError) -> bool:
+        until, outcome = entry
+        verdict, word = _judge(answer)
+        if verdict == "told":
+            self._on_told(outcome, word)
+            return True
+        if verdict == "again" and time.monotonic() < until:
+            self._waiting.append(entry)
+            self._some.set()
+            return False
+        logger.error("outcome_not_stored", job_id=outcome.id, error=word)
+        self._on_told(outcome, "untold")
+        return True
+
+
+def _judge(answer: LeaseOutcome | ClientError) -> tuple[Literal["told", "again", "never"], str]:
+    """Whether the server has been told, with the status; else whether to tell it again, with the reason."""
+    if isinstance(answer, ClientError):
+        again = not isinstance(answer, Refused) or isinstance(answer, (Full, Unavailable))
+        return "again" if again else "never", answer.message
+    if answer.error is UNSET:
+        return "told", str(answer.status)
+    if answer.error.status in GONE:
+        return "told", "lost"
+    return "again" if answer.error.status in (429, 503) else "never", answer.error.detail
+
+
+class Renewal:
+    """For the LeaseKeeper: leases extended over HTTP, by a client of its own event loop."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def extend(self, shard: int, lease_ms: int, held: Sequence[tuple[str, str]]) -> list[str]:
+        """A job of which the server cannot tell is taken for ours until the next time. Raises ClientError."""
+        items = [ExtendItem(job_id, token, lease_ms / 1000) for job_id, token in held]
+        return [extended(outcome) for outcome in await self._client.extend_many(items)]
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def extended(outcome: LeaseOutcome) -> str:
+    """ok, cancelled or lost."""
+    if outcome.error is not UNSET:
+        return "lost" if outcome.error.status in GONE else "ok"
+    return str(outcome.status)
+
+
+class ProgressTelling:
+    """How far jobs have come, at most twice a second; of what a job tells in between, the last counts."""
+
+    def __init__(self, client: Client, lease: float) -> None:
+        self._client = client
+        self._lease = lease
+        self._latest: dict[str, tuple[str, ProgressReport]] = {}
+        self._some = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def of_work(self, work: Work, report: ProgressReport) -> None:
+        """What a handler tells, from whichever thread."""
+        self._latest[work.id] = (work.token, report)
+        with suppress(RuntimeError):  # the loop is closed: a thread was left behind
+            self._loop.call_soon_threadsafe(self._some.set)
+
+    async def run(self) -> None:
+        """Ends when cancelled. What the server does not take is dropped: the next one says more."""
+        while True:
+            await self._some.wait()
+            self._some.clear()
+            latest = [self._latest.popitem() for _ in range(len(self._latest))]
+            items = [ExtendItem(job_id, token, self._lease, report) for job_id, (token, report) in latest]
+            try:
+                await self._client.extend_many(items)
+            except ClientError as error:
+                logger.debug("progress_not_stored", jobs=len(items), error=error.message)
+            await asyncio.sleep(PROGRESS_PAUSE)
