@@ -160,22 +160,7 @@ class Server:
         self._start_heartbeat(broker)
         self._health = Health(api_broker, report.durability)
         if bound is not None:
-            waiters, followers = self._start_api(url, api_broker, feed)
-            pulling = await self._start_pulling(url, api_broker, producer)
-            pulling.progress.on_told = feed.progress
-            app = create_app(
-                settings,
-                api_broker,
-                producer,
-                credentials,
-                self._health,
-                self._max_attempts_of,
-                waiters,
-                pulling,
-                followers,
-            )
-            self._listener = Listener(app, bound, within_files(_connection_limits(settings)))
-            self._background.add(await self._listener.start())
+            await self._start_http(bound, url, api_broker, producer, credentials, self._health)
         facts: dict[str, object] = {
             "version": __version__,
             "replica": self._id,
@@ -279,15 +264,38 @@ class Server:
         client = self._client(url, BLOCK_SECONDS + STORE_TIMEOUT)
         self._spawn("message-listener", Subscriber(client, handlers, feed.ask).run())
 
-    def _start_api(self, url: str, broker: Broker, feed: Feed) -> tuple[Waiters, Followers]:
-        """What the API needs beside the others: those who wait and follow."""
+    async def _start_http(
+        self,
+        bound: socket.socket,
+        url: str,
+        broker: Broker,
+        producer: Producer,
+        credentials: Credentials,
+        health: Health,
+    ) -> None:
+        """The listener and what it needs beside the others: those who wait, pull and follow."""
         settings = self._settings
+        feed = self._feed or Feed(broker)
         self._waiters = Waiters(broker, settings.waiters)
         self._spawn("waiters", self._waiters.run())
         stream = EventStream(self._client(url, BLOCK_SECONDS + STORE_TIMEOUT), broker.shards.keys[0])
         self._followers = Followers(broker, stream, feed, settings.waiters)
         self._spawn("followers", self._followers.run())
-        return self._waiters, self._followers
+        pulling = await self._start_pulling(url, broker, producer)
+        pulling.progress.on_told = feed.progress
+        app = create_app(
+            settings,
+            broker,
+            producer,
+            credentials,
+            health,
+            self._max_attempts_of,
+            self._waiters,
+            pulling,
+            self._followers,
+        )
+        self._listener = Listener(app, bound, within_files(_connection_limits(settings)))
+        self._background.add(await self._listener.start())
 
     def _execution(self) -> Execution:
         settings = self._settings
