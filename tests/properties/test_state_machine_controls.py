@@ -39,8 +39,8 @@ FAULTS = {
     ),
     "replay keeps the attempts": (
         "replay.lua",
-        "state.s, state.a, state.x, state.f, state.z, state.r, state.y = 'w', nil, nil, nil, nil, now, replay_id",
-        "state.s, state.x, state.f, state.z, state.r, state.y = 'w', nil, nil, nil, now, replay_id",
+        "state.s, state.a, state.x, state.f, state.z, state.r, state.y = 'w', nil, nil, nil, nil, due, replay_id",
+        "state.s, state.x, state.f, state.z, state.r, state.y = 'w', nil, nil, nil, due, replay_id",
     ),
     "a crash is not counted": (
         "reap.lua",
