@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from bench.figures import costs, draining, enqueueing, idleness, latency
+from bench.figures import costs, draining, enqueueing, idleness, latency, pulling
 from bench.report import Bound, Row, at_least, at_most
 
 Figure = Callable[[Path], Awaitable[Sequence[float]]]
@@ -113,10 +113,12 @@ STORE_CPU: Final = "CPU of the store"
 
 NOTES: Final = {
     SPEED: "Payloads of 100 bytes. A drain is timed from the moment that a paused queue is resumed until the last job "
-    "is done; enqueues, with no worker beside.",
-    LATENCY: "Pick-up: from before the call until the handler runs, one job at a time. Half load: requests come at "
-    "random times, half as many a second as the same server has just taken at most, and each counts from when it was "
-    "due to be sent. Lateness: from when a job is due until its handler runs; 1,000 jobs due within 5 s.",
+    "is done; enqueues, with no worker beside. Over HTTP: from the first lease until the last outcome is confirmed, on "
+    "a server that runs no handlers.",
+    LATENCY: "Pick-up: from before the call until the handler runs, or the worker that waits has its reply; one job at "
+    "a time. Half load: requests come at random times, half as many a second as the same server has just taken at "
+    "most, and each counts from when it was due to be sent. Lateness: from when a job is due until its handler runs; "
+    "1,000 jobs due within 5 s.",
     WAITING: f"{draining.HELD_JOBS:,} jobs pass through a queue that is held at its length by as many new ones: the "
     "enqueueing, which costs some of the rate, is the same in all three. No rewrite of the append-only file falls "
     "into it.",
@@ -157,6 +159,12 @@ MEASUREMENTS: Final = [
         [Line("batch enqueue over HTTP, 1,000 a request", "jobs/s", at_least(50_000))],
     ),
     Measurement(
+        "pull",
+        SPEED,
+        one(pulling.drain),
+        [Line("claimed and completed over HTTP, 500 a lease, by 4 workers", "jobs/s", at_least(20_000))],
+    ),
+    Measurement(
         "pick-up-in-process",
         LATENCY,
         quantiles(latency.pick_up_in_process),
@@ -167,6 +175,12 @@ MEASUREMENTS: Final = [
         LATENCY,
         quantiles(latency.pick_up),
         _p50_p99("pick-up when idle, over HTTP", at_most(1.5), at_most(4)),
+    ),
+    Measurement(
+        "pick-up-long-poll",
+        LATENCY,
+        quantiles(pulling.pick_up),
+        _p50_p99("pick-up through a long poll, both over HTTP", at_most(1.5), at_most(4)),
     ),
     Measurement(
         "half-load",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.figures import costs, draining, enqueueing, idleness, latency
+from bench.figures import costs, draining, enqueueing, idleness, latency, pulling
 
 FEW = 200
 
@@ -40,6 +40,14 @@ async def test_pick_up(folder: Path) -> None:
 
 async def test_pick_up_in_process(folder: Path) -> None:
     assert len(await latency.pick_up_in_process(folder, 3)) == 3
+
+
+async def test_pulling(folder: Path) -> None:
+    assert await pulling.drain(folder, 1_200, 2) > 0
+
+
+async def test_pick_up_through_a_long_poll(folder: Path) -> None:
+    assert len(await pulling.pick_up(folder, 3)) == 3
 
 
 async def test_lateness(folder: Path) -> None:
