@@ -87,6 +87,21 @@ async def test_progress_is_told_the_last_at_once(rig: Rig, api: ApiRig) -> None:
         assert set(event.data) == {"job_id", "done", "total", "note", "at"}
 
 
+async def test_a_pull_workers_progress_and_outcome_are_told(rig: Rig, api: ApiRig) -> None:
+    job_id = await api.submit(type="pulled")
+    async with streaming(api, f"/v1/jobs/{job_id}/events") as stream:
+        await stream.expect("status", status="queued")
+        (leased,) = (await api.http.post("/v1/leases", json={"queues": ["default"]})).json()["jobs"]
+        await stream.expect("status", type="pulled", status="running")
+        held = {"id": job_id, "token": leased["token"]}
+        await api.http.post("/v1/leases/extend", json=held | {"progress": {"done": 1, "total": 2}})
+        await stream.expect("progress", job_id=job_id, done=1, total=2)
+        assert (await api.job(job_id))["progress"]["done"] == 1
+        await api.http.post("/v1/leases/complete", json=held | {"result": None})
+        await stream.expect("status", status="succeeded")
+        assert await stream.next() is None
+
+
 async def test_what_has_ended_is_told_and_that_is_all(rig: Rig, api: ApiRig) -> None:
     await rig.add(now=0)
     job_id = await finish(rig)
