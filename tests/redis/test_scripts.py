@@ -65,8 +65,11 @@ CALLS: dict[str, Call] = {
     "dead": lambda rig: rig.broker.dead(rig.shard, ["q"], now=NOW),
     "workers": lambda rig: rig.broker.workers(rig.shard, now=NOW),
     "quiet": lambda rig: rig.broker.quiet(rig.shard, "w", now=NOW),
+    "emit": lambda rig: rig.broker.emit(["{}"]),
+    "listen": lambda rig: rig.broker.listen(1),
+    "place": lambda rig: rig.broker.place(rig.shard, "q", "low", "a", look=1),
 }
-READS = ("about", "dead", "dump", "get", "heads", "list", "page", "stats", "workers")
+READS = ("about", "dead", "dump", "get", "heads", "list", "page", "place", "stats", "workers")
 TAKES_MEMORY = ("edit", "enqueue", "replay", "restore")
 
 
