@@ -53,7 +53,7 @@ MAX_NUMBER: Final = 10**40
 _HOLDERS: Final = (dict, list, tuple, set, frozenset, msgspec.Struct, msgspec.Raw, bytes, bytearray, memoryview)
 """What may hold a payload or a key: only the type is shown, of a container too that is nested too deep."""
 _FIRST: Final = ("timestamp", "level", "event", "logger")
-_QUIET: Final = ("uvicorn", "redis", "asyncio", "concurrent")
+_QUIET: Final = ("uvicorn", "redis", "asyncio", "concurrent", "httpx", "httpcore")
 """Libraries that say at INFO what our own events say, and at DEBUG what may hold payloads and keys."""
 
 _state = {"debug": False}
