@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
-from queuey.api import queue_admin, workers
+from queuey.api import dlq, queue_admin, workers
 from queuey.api.auth import Gate
 from queuey.api.batch import BATCH, SubmitBatch
 from queuey.api.docs import docs_endpoints
@@ -77,6 +77,7 @@ def create_app(
     queues = QueueRoutes(broker, producer, settings.request_deadline)
     leases = LeaseRoutes(pulling, settings)
     admin = queue_admin.QueueAdminRoutes(broker, settings.request_deadline, settings.body_limit)
+    dead = dlq.DeadLetterRoutes(broker, producer, settings)
     staff = workers.WorkerRoutes(broker, settings.request_deadline)
     ops = OpsRoutes(health)
     scrapes = MetricsRoutes(broker, settings.request_deadline)
@@ -107,6 +108,11 @@ def create_app(
             Guarded("POST", "/v1/queues/{name}/purge", "admin", gate, admin.purge, queue_admin.PURGE),
             Guarded("GET", "/v1/workers", "read", gate, staff.list, workers.LIST),
             Guarded("POST", "/v1/workers/{name}/quiet", "admin", gate, staff.quiet, workers.QUIET),
+            Guarded("GET", "/v1/dlq", "read", gate, dead.list, dlq.LIST),
+            Guarded("GET", "/v1/dlq/groups", "read", gate, dead.groups, dlq.GROUPS),
+            Guarded("POST", "/v1/dlq/replay", "admin", gate, dead.replay, dlq.REPLAY),
+            Guarded("POST", "/v1/dlq/delete", "admin", gate, dead.delete, dlq.DELETE),
+            Guarded("PUT", "/v1/jobs/{id}/payload", "admin", gate, dead.edit, dlq.EDIT),
             Guarded("POST", "/v1/replay-dlq", "admin", gate, queues.replay, REPLAY),
             Guarded("GET", "/healthz", None, gate, ops.healthz, HEALTHZ),
             Guarded("GET", "/readyz", None, gate, ops.readyz, READYZ),

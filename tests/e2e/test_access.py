@@ -27,6 +27,7 @@ from tests.support import routes
 from tests.support.routes import (
     DOCUMENTATION,
     NEEDS_CANCELLED,
+    NEEDS_DEAD,
     NEEDS_SCHEDULED,
     NEEDS_WORKER,
     OPEN,
@@ -66,7 +67,7 @@ def name_of(route: Endpoint) -> str:
 every_route = pytest.mark.parametrize("route", ROUTES, ids=name_of)
 every_guarded_route = pytest.mark.parametrize("route", GUARDED, ids=name_of)
 every_route_about_jobs = pytest.mark.parametrize(
-    "route", [route for route in GUARDED if not is_for(route, NEEDS_WORKER)], ids=name_of
+    "route", [route for route in GUARDED if not is_for(route, NEEDS_WORKER | NEEDS_DEAD)], ids=name_of
 )
 
 

@@ -157,7 +157,10 @@ def test_values_that_a_parameter_does_not_take(
 
 WITH_BODY: Final = [entry for entry in OPERATIONS if "requestBody" in entry[2]]
 BATCHES: Final = [entry for entry in WITH_BODY if isinstance(entry[2]["requestBody"]["content"][JSON]["example"], list)]
-SINGLE: Final = [entry for entry in WITH_BODY if entry not in BATCHES]
+SINGLE: Final = [
+    entry for entry in WITH_BODY if entry not in BATCHES and entry[2]["requestBody"]["content"][JSON]["schema"]
+]
+"""Without those that take any JSON."""
 
 
 def fields(operation: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -19,7 +19,13 @@ DOCUMENTATION: Final = {
 }
 OPEN: Final = {"/healthz", "/readyz", *DOCUMENTATION}
 """Routes that need no key: they tell nothing of the jobs."""
-BODIES: Final[dict[str, object]] = {"/v1/queues/{name}/pause": {"reason": "by hand"}, "/v1/queues/{name}/purge": {}}
+BODIES: Final[dict[str, object]] = {
+    "/v1/queues/{name}/pause": {"reason": "by hand"},
+    "/v1/queues/{name}/purge": {},
+    "/v1/dlq/replay": {"queue": "mail"},
+    "/v1/dlq/delete": {"queue": "mail"},
+    "/v1/jobs/{id}/payload": {"n": 1},
+}
 """Good bodies of the routes that take one and are about no single job."""
 OVER_ALL_QUEUES: Final = {"/v1/replay-dlq", "/metrics"}
 """Routes for which a grant over one queue does not do, whichever queue it is."""
@@ -29,12 +35,16 @@ FILTERED: Final = {
     ("GET", "/v1/queues"): ("queues", "name"),
     ("GET", "/v1/workers"): ("workers", "name"),
     ("GET", "/v1/jobs"): ("jobs", "queue"),
+    ("GET", "/v1/dlq"): ("jobs", "queue"),
+    ("GET", "/v1/dlq/groups"): ("groups", "type"),
 }
 """Routes that answer with what the caller may see: the list in their reply, and what has the queue's name there."""
 
 NEEDS_SCHEDULED: Final = {("POST", "/v1/jobs/{id}/retry")}
 NEEDS_CANCELLED: Final = {("DELETE", "/v1/jobs/{id}")}
 """Routes that are good for a job in such a state alone; the others are for one that is queued."""
+NEEDS_DEAD: Final = {("GET", "/v1/dlq"), ("GET", "/v1/dlq/groups"), ("PUT", "/v1/jobs/{id}/payload")}
+"""Routes that are good for a dead job alone; tests/redis makes one."""
 NEEDS_WORKER: Final = {("GET", "/v1/workers"), ("POST", "/v1/workers/{name}/quiet")}
 """Routes about a worker of the queue `mail`, which has that name too. A real server has none: tests/redis makes one."""
 
