@@ -47,8 +47,11 @@ async def wait_for(api: ApiRig, job_ids: Iterable[str]) -> list[asyncio.Task[htt
 
 
 async def marked(api: ApiRig, job_ids: Iterable[str]) -> bool:
-    stored = [await api.broker.get(api.broker.shards.of_job(job_id), [job_id]) for job_id in job_ids]
-    return all(" v=1" in job.state for (job,) in stored)
+    by_shard: dict[int, list[str]] = {}
+    for job_id in job_ids:
+        by_shard.setdefault(api.broker.shards.of_job(job_id), []).append(job_id)
+    stored = [await api.broker.get(shard, ids) for shard, ids in by_shard.items()]
+    return all(" v=1" in job.state for jobs in stored for job in jobs)
 
 
 async def answer(request: asyncio.Task[httpx.Response]) -> dict[str, Any]:
