@@ -16,6 +16,7 @@ from queuey.client.errors import (
     Unreachable,
     WrongState,
 )
+from queuey.client.events import Event
 from queuey.client.sync import SyncClient
 from queuey.ids import new_id
 from queuey.job_requests import JobOptions
@@ -24,6 +25,7 @@ __all__ = [
     "BadAnswer",
     "Client",
     "ClientError",
+    "Event",
     "Forbidden",
     "Full",
     "Invalid",

@@ -136,5 +136,7 @@ class SyncClient:
     fail_many = _blocking(Client.fail_many)
     extend_many = _blocking(Client.extend_many)
     release_many = _blocking(Client.release_many)
+    events = _stepping(Client.events)
+    follow = _stepping(Client.follow)
     metrics = _blocking(Client.metrics)
     replay = _blocking(Client.replay)

@@ -21,6 +21,8 @@ MAX_PAUSE: Final = 30.0
 FIRST_PAUSE: Final = 0.1
 CONNECTIONS: Final = 1000
 """A request that waits for a job holds one."""
+SILENCE: Final = 45.0
+"""Seconds without a word after which a stream of events is lost: the server pings every 15."""
 SHOWN: Final = 200
 
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -43,7 +45,7 @@ class Http:
     ) -> None:
         self.url = url.rstrip("/")
         self._timeout = timeout
-        self._retries = retries
+        self.retries = retries
         self._random = random.Random()
         headers = {"accept": "application/json", "user-agent": "queuey-python"}
         if api_key is not None:
@@ -112,7 +114,7 @@ class Http:
 
     def _pause(self, error: ClientError, failed: int, repeatable: bool) -> float | None:
         """Seconds until the request is sent again; None when it is not to be."""
-        if failed >= self._retries:
+        if failed >= self.retries:
             return None
         asked = 0.0
         if isinstance(error, Unreachable):
@@ -129,10 +131,12 @@ class Http:
 
     @asynccontextmanager
     async def stream(self, path: str, *, query: Query, headers: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
-        """An answer that comes part by part, of which each may take the timeout. Raises ClientError."""
+        """An answer that comes part by part, with SILENCE between two at most. Raises ClientError."""
         given = {name: value for name, value in query.items() if value is not None}
         try:
-            async with self._client.stream("GET", path, params=given, headers=headers) as response:
+            async with self._client.stream(
+                "GET", path, params=given, headers=headers, timeout=httpx.Timeout(self._timeout, read=SILENCE)
+            ) as response:
                 if response.status_code != 200:
                     await response.aread()
                     raise _error(response)

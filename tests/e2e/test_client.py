@@ -14,8 +14,9 @@ import pytest
 import queuey
 from queuey import Client, SyncClient
 from queuey.client import NotFound, Unreachable
-from queuey.models import JobRequest
+from queuey.models import JobRequest, StatusEvent
 from tests.e2e.conftest import Serve
+from tests.support.gate import Gate
 from tests.support.serving import ROOT, Serving
 
 
@@ -45,6 +46,19 @@ def test_many_jobs_are_enqueued_awaited_and_listed(client: SyncClient) -> None:
 def test_a_handler_enqueues_without_a_client(client: SyncClient) -> None:
     other = msgspec.json.decode(client.run("forward", [1, 2]).result)
     assert bytes(client.wait(other).result) == b"[1,2]"
+
+
+async def test_a_job_is_followed_to_its_end(server: Serving, gate: Gate) -> None:
+    async with Client(server.url) as client:
+        reply = await client.enqueue("gate.loop", gate.path)
+        visitor = await gate.visitor()
+        statuses = []
+        async for event in client.follow(reply.job_id):
+            if isinstance(event.data, StatusEvent):
+                statuses.append(event.data.status)
+            if len(statuses) == 1:
+                visitor.let_go("")
+    assert (statuses[0], statuses[-1]) == ("running", "succeeded")
 
 
 def test_errors_come_out_of_the_other_thread(client: SyncClient) -> None:
