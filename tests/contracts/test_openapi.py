@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from queuey.api.operations import Operation
 from tests.e2e.test_access import API, ROUTES
 
 DOCUMENT: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(describe(ROUTES)))
+REFERENCE = Path(__file__).parents[2] / "docs" / "http.md"
 OPERATIONS = [
     (f"{method} {path}", operation) for path, item in DOCUMENT["paths"].items() for method, operation in item.items()
 ]
@@ -73,15 +75,21 @@ def test_each_says_what_it_is_and_all_that_it_may_answer(operation: dict[str, An
         assert parameter["description"]
 
 
-@pytest.mark.parametrize(
-    "endpoint", [route for route in ROUTES if route.doc.shown], ids=lambda route: f"{route.method} {route.path}"
-)
+SHOWN = [route for route in ROUTES if route.doc.shown]
+
+
+@pytest.mark.parametrize("endpoint", SHOWN, ids=lambda route: f"{route.method} {route.path}")
 def test_it_needs_the_key_that_the_route_needs(endpoint: Any) -> None:
     operation = DOCUMENT["paths"][endpoint.path][endpoint.method.lower()]
     assert (operation["security"] == []) == (endpoint.needs is None)
     assert isinstance(endpoint.doc, Operation)
     if endpoint.needs is not None:
         assert f"scope {endpoint.needs}" in operation["description"]
+
+
+@pytest.mark.parametrize("endpoint", SHOWN, ids=lambda route: f"{route.method} {route.path}")
+def test_the_reference_has_it(endpoint: Any) -> None:
+    assert f"`{endpoint.method} {endpoint.path}" in REFERENCE.read_text(encoding="utf-8")
 
 
 def examples() -> Iterator[tuple[str, Any, Any]]:
