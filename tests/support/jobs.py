@@ -58,6 +58,12 @@ async def fail(times: int, ctx: Context) -> int:
     return ctx.attempt
 
 
+@app.job("sleep")
+async def sleep(payload: dict[str, float]) -> str:
+    await asyncio.sleep(payload["seconds"])
+    return "rested"
+
+
 @app.job("retry")
 async def retry(after: float, ctx: Context) -> int:
     if ctx.attempt == 1:

@@ -43,6 +43,7 @@ class PullWorker:
         self._log = log.open("ab")
         self.process = subprocess.Popen(
             command,
+            cwd=ROOT,
             env=environment(QUEUEY_URL=url, LEASE=f"{lease:g}"),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
