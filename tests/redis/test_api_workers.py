@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from queuey.maintenance import Heartbeat
+from queuey.presence import Presence
 from queuey.roster import Description, TellsWorker
 from tests.support.http import ApiRig, api_over, keys, problem
 from tests.support.store import Rig
@@ -147,3 +148,22 @@ async def test_a_quiet_worker_finishes_what_it_has_and_claims_no_more(rig: Rig, 
         assert not other.told_quiet
         assert await stage.next() == second
         stage.finish(second)
+
+
+async def test_a_quiet_puller_gets_no_more_jobs(rig: Rig, api: ApiRig) -> None:
+    presence = Presence("r1", ["api"], 0, (), ())
+    presence.pulling = api.pulling
+    heart = Heartbeat(rig.broker, "r1", presence.describe, 5.0, presence.quiet_here, presence.be_quiet)
+    asked = {"queues": ["mail"], "worker": "puller"}
+    first, second = await api.submit(queue="mail"), await api.submit(queue="mail")
+    got = (await api.http.post("/v1/leases", json=asked)).json()["jobs"]
+    await heart.run_once()
+    (found,) = await listed(api)
+    assert (found["name"], found["kind"], found["replica"], found["queues"]) == ("puller", "pull", "r1", ["mail"])
+    assert (found["busy"], found["jobs"]) == (1, [job["id"] for job in got])
+    assert (await api.http.post("/v1/workers/puller/quiet", headers=DEV)).json()["quiet"] is True
+    await heart.run_once()
+    assert (await api.http.post("/v1/leases", json=asked)).json() == {"jobs": []}
+    assert presence.quiet_here() == ["puller"]
+    (other,) = (await api.http.post("/v1/leases", json={**asked, "worker": "other"})).json()["jobs"]
+    assert {other["id"], got[0]["id"]} == {first, second}
