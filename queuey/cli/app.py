@@ -61,6 +61,7 @@ COMMANDS: Final = (
     ("work", "queuey.cli.work:work", WORK_HELP),
     ("job", "queuey.cli.jobs:app", "Enqueue, show and move jobs."),
     ("queue", "queuey.cli.queues:app", "Show queues, pause and resume them."),
+    ("dlq", "queuey.cli.dlq:app", "Show dead jobs, run them anew or delete them."),
     ("worker", "queuey.cli.workers:app", "Show workers, and have them take no more jobs."),
     ("top", "queuey.cli.top:top", TOP_HELP),
     ("key", "queuey.cli.keys:app", "Make API keys."),

@@ -19,13 +19,12 @@ from queuey.models import NULL, Priority
 MAX_PAYLOAD: Final = 100_000_000
 """Bytes that are read from stdin; servers take far less."""
 
+PayloadText = Annotated[str, Parameter(allow_leading_hyphen=True, help="Its payload as JSON; - reads it from stdin.")]
+
 
 async def enqueue(
     type: Annotated[str, Parameter(metavar="TYPE", help="The type of the job, which names its handler.")],
-    payload: Annotated[
-        str | None,
-        Parameter(allow_leading_hyphen=True, help="Its payload as JSON; - reads it from stdin. Default: null."),
-    ] = None,
+    payload: PayloadText | None = None,
     /,
     *,
     queue: Annotated[str, Parameter(metavar="QUEUE", help="Its queue.")] = "default",
@@ -66,7 +65,7 @@ async def enqueue(
     }
     async with server.client() as client:
         given = {name: value for name, value in fields.items() if value is not None}
-        reply = await client.enqueue(type, _payload(payload), **given)
+        reply = await client.enqueue(type, NULL if payload is None else read_payload(payload), **given)
         if wait is None:
             show(reply, output)
             return OK
@@ -75,10 +74,8 @@ async def enqueue(
     return code_of_jobs([job])
 
 
-def _payload(given: str | None) -> Raw:
+def read_payload(given: str) -> Raw:
     """The JSON as it was given. Raises SettingsError when it is none."""
-    if given is None:
-        return NULL
     with interrupted_at_once():
         document = sys.stdin.buffer.read(MAX_PAYLOAD) if given == "-" else given.encode()
     try:

@@ -9,9 +9,9 @@ from cyclopts import App, Parameter
 
 from queuey.cli.bulk import enqueue_many
 from queuey.cli.each import each
-from queuey.cli.enqueue import enqueue
+from queuey.cli.enqueue import PayloadText, enqueue, read_payload
 from queuey.cli.exits import OK, code_of_jobs
-from queuey.cli.options import HERE, JobId, JobIds, JobType, Output, Queue, Server, count, duration
+from queuey.cli.options import HERE, JobId, JobIds, JobType, Output, Queue, Server, count, duration, switch
 from queuey.cli.output import show, show_all, show_each
 from queuey.client import Client
 from queuey.models import Job, Status
@@ -92,6 +92,22 @@ async def cancel(job_ids: JobIds, /, *, output: Output = "table", server: Server
 async def retry(job_ids: JobIds, /, *, output: Output = "table", server: Server = HERE) -> int:
     """Run dead jobs anew, and those that wait for their time now."""
     return await each(server, job_ids, Client.retry, ("job_id", "status"), output)
+
+
+@app.command
+async def edit(
+    job_id: JobId,
+    payload: PayloadText,
+    /,
+    *,
+    requeue: Annotated[bool, switch("Run it anew at once; else `retry` does.")] = False,
+    output: Output = "table",
+    server: Server = HERE,
+) -> int:
+    """Give a dead job another payload."""
+    async with server.client() as client:
+        show(await client.edit(job_id, read_payload(payload), requeue=requeue), output)
+    return OK
 
 
 @app.command

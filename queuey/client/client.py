@@ -7,6 +7,7 @@ from typing import Final, Self
 
 import httpx
 
+from queuey.client.dead import DeadCalls
 from queuey.client.events import EventCalls
 from queuey.client.jobs import JobCalls
 from queuey.client.leases import LeaseCalls
@@ -17,7 +18,7 @@ from queuey.models import Metrics, ReplayReply
 LOCAL_URL: Final = "http://127.0.0.1:8000"
 
 
-class Client(EventCalls, JobCalls, LeaseCalls, QueueCalls):
+class Client(DeadCalls, EventCalls, JobCalls, LeaseCalls, QueueCalls):
     """Talks to one server, or to several behind one address. It belongs to one event loop.
 
     url: of the server, with a path where a proxy puts it under one. api_key: without one, what needs none is open.

@@ -54,11 +54,11 @@ def test_purge_is_asked_for_twice(run: Run, server: Serving) -> None:
 
 
 def test_workers_are_listed(run: Run, server: Serving) -> None:
-    (worker,) = run("worker", "list", "-o", "json").data
-    assert (worker["kind"], worker["quiet"], worker["queues"]) == ("process", False, ["default"])
-    head, row = run("worker", "list").out.splitlines()
+    (worker,) = [worker for worker in run("worker", "list", "-o", "json").data if worker["kind"] == "process"]
+    assert (worker["quiet"], worker["queues"]) == (False, ["default"])
+    head, *rows = run("worker", "list").out.splitlines()
     assert head.split()[:3] == ["NAME", "KIND", "BUSY"]
-    assert row.split()[:3] == [worker["name"], "process", "0"]
+    assert [worker["name"], "process"] in [row.split()[:2] for row in rows]
 
 
 def test_a_quiet_worker_takes_no_more(run: Run, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,7 @@ def test_top_once(run: Run, server: Serving) -> None:
     server.submit("echo", queue="cli-top", delay=3600)
     frame = run("top", "--once", "-o", "json").data
     assert "cli-top" in [queue["name"] for queue in frame["queues"]]
-    assert len(frame["workers"]) == 1
+    assert "process" in [worker["kind"] for worker in frame["workers"]]
     table = run("top").out  # into a pipe: once
     assert "cli-top" in table
     assert "slots busy" in table.splitlines()[0]
@@ -89,12 +89,16 @@ def test_top_lives_in_a_terminal_until_an_interrupt(server: Serving) -> None:
     process = subprocess.Popen(command, cwd=ROOT, env=variables, stdin=terminal, stdout=terminal, stderr=terminal)
     os.close(terminal)
     shown = b""
-    while shown.count(b"slots busy") < 3:
-        shown += os.read(reader, 65536)
-    process.send_signal(signal.SIGINT)
-    shown += rest(reader)
-    os.close(reader)
-    assert process.wait(PATIENCE) == exits.OK
+    try:
+        while shown.count(b"slots busy") < 3:
+            shown += os.read(reader, 65536)
+        process.send_signal(signal.SIGINT)
+        shown += rest(reader)
+        assert process.wait(PATIENCE) == exits.OK
+    finally:
+        process.kill()
+        process.wait(PATIENCE)
+        os.close(reader)
     assert b"finished a second" in shown
     assert b"Traceback" not in shown
     assert shown.rindex(b"\x1b[?1049l") > shown.rindex(b"slots busy"), "the screen is as it was before"
