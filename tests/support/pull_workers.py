@@ -44,7 +44,7 @@ class PullWorker:
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=environment(QUEUEY_URL=url, LEASE=f"{lease:g}"),
+            env=environment(QUEUEY_URL=url, LEASE=f"{lease:g}", TMPDIR=str(log.parent)),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
