@@ -122,11 +122,11 @@ async def test_threads_may_tell_it() -> None:
     await asyncio.gather(*(asyncio.to_thread(tell, job_id) for job_id in ids))
     last: dict[str, float] = {}
     async with asyncio.timeout(20):
-        while set(last.values()) != {199}:
+        while last != dict.fromkeys(ids, 199):
             await asyncio.sleep(0.01)  # the recorder's own timer is what is waited for
             for _, found in store.told:
                 last |= found
-    assert set(last) == set(ids)
+    assert len(store.told) < 200 * len(ids)
 
 
 # --- what a handler tells ----------------------------------------------------------------------------------------
