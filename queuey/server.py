@@ -45,7 +45,7 @@ from queuey.sending import Sending
 from queuey.settings import Settings
 from queuey.shards import Shards
 from queuey.stopping import StopSignals, done_before, end_tasks
-from queuey.submission import Submission
+from queuey.submission import Decoder, Submission
 from queuey.waiters import Waiters
 from queuey.waking import BLOCK_SECONDS, Waker, wake_groups
 from queuey.worker import Worker
@@ -98,6 +98,7 @@ class Server:
         self._signals = place.signals if place else StopSignals()
         self._app = load_app(settings.app) if settings.app else builtin.app
         self._scripts = Scripts(metrics=Metrics(settings.queues or self._app.queues))
+        self._submission = Submission(settings, self._max_attempts_of, self._decoder_of)
         self._stack = AsyncExitStack()
         self._background: set[asyncio.Task[None]] = set()
         self._embedded: EmbeddedStore | None = None
@@ -145,7 +146,7 @@ class Server:
         api_broker = self._broker(url, settings.store_timeout)
         producer = Producer(api_broker, patience=settings.request_deadline)
         self._producer = producer
-        self._app.sender = Sending(Submission(settings, self._max_attempts_of), producer)
+        self._app.sender = Sending(self._submission, producer)
         watch = StoreWatch(broker, settings.lease, producer.set_full)
         await watch.run_once()
         self._spawn("store-watch", run_forever(watch))
@@ -289,7 +290,7 @@ class Server:
             producer,
             credentials,
             health,
-            self._max_attempts_of,
+            self._submission,
             self._waiters,
             pulling,
             self._followers,
@@ -341,6 +342,10 @@ class Server:
     def _max_attempts_of(self, job_type: str) -> int | None:
         handler = self._app.handlers.get(job_type)
         return handler.max_attempts if handler else None
+
+    def _decoder_of(self, job_type: str) -> Decoder | None:
+        handler = self._app.handlers.get(job_type)
+        return handler.decode if handler else None
 
     # --- run ------------------------------------------------------------------------------------------------------
 

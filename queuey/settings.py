@@ -263,6 +263,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     json_depth: Annotated[
         int, count(LIMITS, "How deep arrays and objects may be nested in a payload or result.", 1, 256)
     ] = 64
+    check_payloads: Annotated[
+        Literal["no", "yes"],
+        choice(
+            LIMITS,
+            "Whether a payload that the handler of its type cannot take is refused at once, with 422. Otherwise, and "
+            "for types that this replica has no handler of, the job is taken and dies when it is run.",
+            "no",
+            "yes",
+        ),
+    ] = "no"
     batch_limit: Annotated[int, count(LIMITS, "The most jobs in one request.", 1, 10_000)] = 1000
     max_delay: Annotated[float, duration(LIMITS, "The longest delay of a job.", 1, YEAR)] = YEAR
     request_deadline: Annotated[

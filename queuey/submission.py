@@ -15,12 +15,14 @@ from queuey.idempotency import TTL_MS, Once
 from queuey.json_checks import check_payload, check_text, why_not_json
 from queuey.models import NULL, Definition, JobRequest
 from queuey.records import NewJob, encode_key, job_head
-from queuey.schema_faults import ALLOWED, explain, invalid
+from queuey.schema_faults import ALLOWED, explain, invalid, to_pointer
 from queuey.settings import Settings
 
 MAX_KEY_BYTES: Final = 256
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
+
+Decoder = Callable[[bytes], object]
 
 _decode_request = msgspec.json.Decoder(JobRequest).decode
 _encode = msgspec.json.Encoder().encode
@@ -29,11 +31,19 @@ _encode = msgspec.json.Encoder().encode
 class Submission:
     """Reads requests, checks them, and fills in what they leave open.
 
-    `max_attempts_of` gives what the registration of a job type says, or None.
+    `max_attempts_of` gives what the registration of a job type says, or None; `decoder_of` what takes a payload of that
+    type apart and raises msgspec.ValidationError when it does not fit, or None. `check_payloads` decides whether it is
+    asked.
     """
 
-    def __init__(self, settings: Settings, max_attempts_of: Callable[[str], int | None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        max_attempts_of: Callable[[str], int | None],
+        decoder_of: Callable[[str], Decoder | None] | None = None,
+    ) -> None:
         self._max_attempts_of = max_attempts_of
+        self._decoder_of = decoder_of if settings.check_payloads == "yes" else None
         self._depth = settings.json_depth
         self._payload_limit = settings.payload_limit
         self._max_attempts = settings.max_attempts
@@ -57,6 +67,8 @@ class Submission:
             detail = f"has {len(payload)} bytes, and {self._payload_limit} are allowed"
             raise TooLarge(f"The payload {detail}.", [Fault("/payload", detail)])
         check_payload(payload)
+        if self._decoder_of is not None and (decode := self._decoder_of(request.type)) is not None:
+            _check_fit(decode, request)
         return request
 
     def new_job(self, request: JobRequest, now_ms: int, once: Once | None = None) -> NewJob:
@@ -150,3 +162,14 @@ def _id_of_once(request: JobRequest, once: Once) -> str:
 def _check_key(key: str) -> None:
     if not (key and len(key.encode()) <= MAX_KEY_BYTES and key.isprintable()):
         raise invalid("/dedupe_key", f"must be {ALLOWED['/dedupe_key']}")
+
+
+def _check_fit(decode: Decoder, request: JobRequest) -> None:
+    """Raises Invalid, with the place of what does not fit."""
+    try:
+        decode(bytes(request.payload))
+    except msgspec.ValidationError as error:
+        message = str(error)
+        reason, _, _ = message.partition(" - at `")
+        detail = f"does not fit jobs of the type {request.type}: {reason[:1].lower()}{reason[1:]}"
+        raise invalid("/payload" + to_pointer(message), detail) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
@@ -63,14 +63,13 @@ def create_app(
     producer: Producer,
     credentials: Credentials,
     health: Health,
-    max_attempts_of: Callable[[str], int | None],
+    submission: Submission,
     waiters: Waiters,
     pulling: Pulling,
     followers: Followers,
 ) -> Api:
-    """The whole API. `max_attempts_of` gives what the registration of a job type says, or None."""
+    """The whole API."""
     gate = Gate(credentials)
-    submission = Submission(settings, max_attempts_of)
     awaited = Awaited(broker, waiters, settings.request_deadline)
     jobs = JobRoutes(broker, producer, waiters, settings.request_deadline)
     events = EventRoutes(broker, waiters, followers, settings.request_deadline)

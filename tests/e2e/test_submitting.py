@@ -139,3 +139,15 @@ def test_a_thousand_jobs_in_one_request(server: Serving) -> None:
         assert server.until(results[index]["job_id"])["result"] == index
     refused = server.http.post("/v1/jobs/batch", json=[*items, *items[:1]])
     assert (refused.status_code, refused.json()["type"]) == (413, "urn:queuey:problem:too-large")
+
+
+def test_a_server_that_checks_payloads_refuses_what_its_handler_cannot_take(serve: Serve) -> None:
+    server = serve("--check-payloads", "yes", app=None)
+    refused = server.http.post("/v1/jobs", json={"type": "math.square", "payload": {}})
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/payload")
+    batch = server.http.post(
+        "/v1/jobs/batch", json=[{"type": "math.square"}, {"type": "math.square", "payload": {"n": 2}}]
+    )
+    first, second = batch.json()["results"]
+    assert first["error"]["status"] == 422
+    server.until(second["job_id"], "succeeded")

@@ -24,6 +24,7 @@ from queuey.producer import Producer
 from queuey.pulling import Pulling
 from queuey.settings import Settings
 from queuey.stopping import end_tasks
+from queuey.submission import Submission
 from queuey.waiters import Waiters
 from tests.support.store import client_for
 
@@ -52,7 +53,7 @@ class ApiRig:
             self.producer,
             credentials,
             self.health,
-            max_attempts_of,
+            Submission(settings, max_attempts_of),
             self.waiters,
             self.pulling,
             self.followers,

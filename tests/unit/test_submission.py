@@ -4,13 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from queuey import ids
 from queuey.errors import Invalid, Malformed, RequestError, TooLarge
+from queuey.models import JobRequest
 from queuey.records import NewJob, encode_key, from_ms, parse_definition, parse_fields
 from queuey.settings import Settings
-from queuey.submission import Submission, to_ms
+from queuey.submission import Decoder, Submission, to_ms
 
 NOW = 1_800_000_000_000
 
@@ -244,3 +246,53 @@ def test_no_payload_gets_into_an_error(payload: bytes) -> None:
     with pytest.raises(RequestError) as caught:
         submission(payload_limit=500).parse(b'{"type":"t","payload":' + payload + b"}")
     assert "s3cret" not in repr((caught.value.message, caught.value.faults))
+
+
+# --- payloads of types that are known ----------------------------------------------------------------------------
+
+
+class Greeting(msgspec.Struct):
+    name: str
+    tags: list[str] = []
+
+
+def no_attempts(job_type: str) -> int | None:
+    return None
+
+
+def known(job_type: str) -> Decoder | None:
+    return msgspec.json.Decoder(Greeting).decode if job_type == "greet" else None
+
+
+def checking(**fields: Any) -> JobRequest:
+    settings = Settings(data_dir=Path("/unused"), check_payloads="yes")
+    return Submission(settings, no_attempts, known).parse(json.dumps(fields).encode())
+
+
+@pytest.mark.parametrize(
+    ("payload", "pointer", "reason"),
+    [
+        ({}, "/payload", "missing required field `name`"),
+        (None, "/payload", "expected `object`, got `null`"),
+        ({"name": 7}, "/payload/name", "expected `str`, got `int`"),
+        ({"name": "a", "tags": ["b", 3]}, "/payload/tags/1", "expected `str`, got `int`"),
+    ],
+)
+def test_a_payload_that_its_handler_cannot_take_is_refused_with_its_place(
+    payload: object, pointer: str, reason: str
+) -> None:
+    with pytest.raises(Invalid) as caught:
+        checking(type="greet", payload=payload)
+    assert pointers(caught.value) == [pointer]
+    assert "does not fit jobs of the type greet" in caught.value.message
+    assert reason in caught.value.message
+
+
+def test_what_fits_and_what_nobody_here_knows_is_taken() -> None:
+    assert checking(type="greet", payload={"name": "Ada"}).type == "greet"
+    assert checking(type="other", payload=None).type == "other"
+
+
+def test_payloads_are_not_checked_unless_asked_for() -> None:
+    text = b'{"type":"greet","payload":{}}'
+    assert Submission(Settings(data_dir=Path("/unused")), no_attempts, known).parse(text).type == "greet"
