@@ -11,9 +11,10 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from queuey.broker import Broker, DeadJob
+from queuey.broker import Broker
 from queuey.fingerprints import fingerprint
 from queuey.patience import Patience
+from queuey.replies import DeadJob
 from queuey.submission import to_ms
 
 MAX_LOOKED_AT: Final = 10_000

@@ -18,12 +18,13 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from queuey.broker import DATA_FORMAT, About, Broker
+from queuey.broker import DATA_FORMAT, Broker
 from queuey.credentials import Credentials, redact_urls
 from queuey.errors import QueueyError, StartupError
 from queuey.maintenance import FULL_ABOVE
 from queuey.ports import bind
 from queuey.registry import load_app
+from queuey.replies import About
 from queuey.selfcheck import StoreReport, check_store
 from queuey.settings import Settings
 from queuey.store_access import broker_of, opened

@@ -8,10 +8,11 @@ from typing import Final, TypeVar
 
 from msgspec import UNSET, UnsetType
 
-from queuey.broker import Broker, Placed
+from queuey.broker import Broker
 from queuey.models import PRIORITIES, Ahead, Explanation, Job, WorkerInfo
 from queuey.patience import Patience
 from queuey.records import MAX_CRASHES, from_ms
+from queuey.replies import Placed
 from queuey.roster import list_workers, serving
 
 Value = TypeVar("Value")

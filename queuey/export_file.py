@@ -18,10 +18,11 @@ import msgspec
 from msgspec import Meta, Struct
 
 from queuey import ids
-from queuey.broker import DATA_FORMAT, DumpedJob, HeldKey, Place
+from queuey.broker import DATA_FORMAT
 from queuey.errors import FileRefused, QueueyError
 from queuey.models import NAME_PATTERN, PRIORITIES, Name, Priority
 from queuey.records import parse_definition, parse_fields
+from queuey.replies import DumpedJob, HeldKey, Place
 
 LINE_LIMIT: Final = 8_000_000
 """Bytes. The longest line that can be: a payload and a result of 900 kB each, and what JSON makes of their quotes."""

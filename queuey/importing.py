@@ -13,9 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from queuey.broker import MAX_BYTES, Broker, DumpedJob, HeldKey
+from queuey.broker import MAX_BYTES, Broker
 from queuey.errors import StartupError
 from queuey.export_file import Checkpoint, Header, JobLine, Key, Lane, Line, Queue, Whole, kind_of, lines_from, to_job
+from queuey.replies import DumpedJob, HeldKey
 
 BATCH: Final = 256
 LANE_BATCH: Final = 1000

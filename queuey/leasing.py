@@ -16,13 +16,14 @@ from typing import Any, Final
 
 from queuey import ids, log
 from queuey.acks import Acks
-from queuey.broker import Broker, Claimed, ClaimedJob
+from queuey.broker import Broker
 from queuey.errors import QueueyError, StoreUnavailable
 from queuey.models import LeasedJob, LeaseRequest
 from queuey.patience import Patience
 from queuey.polling import Poll, Polls
 from queuey.pull_workers import PullWorkers
 from queuey.records import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, parse_definition
+from queuey.replies import Claimed, ClaimedJob
 from queuey.running import UNREADABLE
 from queuey.settings import Settings
 from queuey.waking import SharedWaker

@@ -18,11 +18,12 @@ import msgspec
 from msgspec import Struct
 
 from queuey import ids
-from queuey.broker import Broker, Page, Paged, Place
+from queuey.broker import Broker
 from queuey.errors import Invalid, ParameterFault
 from queuey.models import NAME_PATTERN, PRIORITIES, Job, JobPage, Status
 from queuey.patience import Patience
 from queuey.records import to_job
+from queuey.replies import Page, Paged, Place
 
 MAX_PAGE: Final = 500
 MAX_LOOKED_AT: Final = 10_000

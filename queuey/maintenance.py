@@ -14,9 +14,10 @@ from typing import Final, Protocol
 import msgspec
 
 from queuey import log
-from queuey.broker import Broker, Caps
+from queuey.broker import Broker
 from queuey.errors import QueueyError
 from queuey.metrics import Metrics
+from queuey.replies import Caps
 
 BATCH: Final = 500
 """Jobs per call."""

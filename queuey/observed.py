@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from queuey.broker import Broker, Claimed, Held, Reaped
+from queuey.broker import Broker, Held
 from queuey.feed import Feed
 from queuey.models import Status
 from queuey.records import NewJob, names_of
+from queuey.replies import Claimed, Reaped
 from queuey.scripts import Scripts
 from queuey.shards import Shards
 

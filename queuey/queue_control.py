@@ -8,12 +8,13 @@ from typing import Final
 
 import msgspec
 
-from queuey.broker import Broker, QueueHead
+from queuey.broker import Broker
 from queuey.errors import NotFound, StoreUnavailable
 from queuey.models import PurgeReply, Queue, QueueMetrics
 from queuey.patience import Patience, outcome
 from queuey.queue_lengths import queue_lengths
 from queuey.records import from_ms
+from queuey.replies import QueueHead
 from queuey.roster import list_workers, serving
 from queuey.schema_faults import invalid
 

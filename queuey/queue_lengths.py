@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from queuey.broker import Broker, QueueRow
+from queuey.broker import Broker
 from queuey.models import Metrics, QueueMetrics
 from queuey.patience import Patience
+from queuey.replies import QueueRow
 
 
 async def queue_lengths(

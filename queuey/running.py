@@ -6,9 +6,9 @@ from typing import Final
 
 import msgspec
 
-from queuey.broker import ClaimedJob
 from queuey.models import LeasedJob
 from queuey.records import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, parse_definition
+from queuey.replies import ClaimedJob
 from queuey.work import Failed, Work
 
 UNREADABLE: Final = (msgspec.DecodeError, ValueError, KeyError)

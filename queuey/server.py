@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from queuey import __version__, builtin, log
 from queuey.acks import Acks
 from queuey.api.app import create_app
-from queuey.broker import Broker, Caps
+from queuey.broker import Broker
 from queuey.connections import Limits
 from queuey.credentials import Credentials, redact_urls
 from queuey.embedded import EmbeddedStore
@@ -39,6 +39,7 @@ from queuey.producer import Producer
 from queuey.progress import ProgressRecorder
 from queuey.pulling import Pulling
 from queuey.registry import load_app
+from queuey.replies import Caps
 from queuey.scripts import Scripts
 from queuey.selfcheck import StoreReport, check_store
 from queuey.sending import Sending

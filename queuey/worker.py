@@ -11,12 +11,13 @@ from typing import Any, Final, cast
 
 from queuey import ids, log
 from queuey.acks import Acks
-from queuey.broker import MAX_BATCH, Broker, Claimed, ClaimedJob
+from queuey.broker import MAX_BATCH, Broker
 from queuey.errors import QueueyError, StoreUnavailable
 from queuey.execution import Execution
 from queuey.leases import LeaseKeeper
 from queuey.progress import ProgressRecorder
 from queuey.records import NewJob
+from queuey.replies import Claimed, ClaimedJob
 from queuey.runners import Runners
 from queuey.running import UNREADABLE, Running, read
 from queuey.settings import Settings

@@ -30,7 +30,7 @@ LAYERS = (
     "__init__",
     "builtin",
     # the store: nothing below these lines knows its commands or its keys
-    "link",
+    "link replies",
     "shards scripts",
     "broker selfcheck waking events",
     "batching",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 
-from queuey.broker import Broker, Claimed, Listed, Place, QueueRow, Stats
+from queuey.broker import Broker
 from queuey.models import Priority
 from queuey.records import StoredJob, to_job
+from queuey.replies import Claimed, Listed, Place, QueueRow, Stats
 from tests.properties.contents import Ask, Contents
 from tests.properties.visible import Visible
 

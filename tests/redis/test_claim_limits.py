@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from queuey.broker import CLAIM_BYTES, Caps
+from queuey.broker import CLAIM_BYTES
 from queuey.models import Priority
+from queuey.replies import Caps
 from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig
 
 

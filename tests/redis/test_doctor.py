@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from queuey import doctor
-from queuey.broker import About
 from queuey.credentials import new_key, parse_api_keys, parse_grant
 from queuey.doctor import Finding, examine
+from queuey.replies import About
 from queuey.settings import Settings
 from tests.redis.conftest import StartServer
 from tests.support.jobs import PATH

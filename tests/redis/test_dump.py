@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from queuey import broker
-from queuey.broker import DumpedJob, HeldKey
 from queuey.records import encode_key
+from queuey.replies import DumpedJob, HeldKey
 from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from queuey.broker import MAX_BATCH, Broker, ClaimedJob
+from queuey.broker import MAX_BATCH, Broker
 from queuey.execution import Execution
 from queuey.models import Backoff
 from queuey.registry import App
+from queuey.replies import ClaimedJob
 from queuey.settings import Settings
 from queuey.shards import Shards
 from queuey.work import Failed, Work, error_json

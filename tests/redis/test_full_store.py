@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from queuey.broker import Broker, Caps
+from queuey.broker import Broker
 from queuey.maintenance import StoreWatch, Trimmer
+from queuey.replies import Caps
 from queuey.scripts import Scripts
 from queuey.shards import Shards
 from tests.redis.conftest import StartServer

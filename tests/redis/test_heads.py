@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from queuey.broker import QueueHead
+from queuey.replies import QueueHead
 from tests.support.store import NOW, SECOND, Rig
 
 

@@ -6,8 +6,8 @@ from typing import cast
 
 import pytest
 
-from queuey.broker import Listed, Place
 from queuey.errors import ScriptFailed
+from queuey.replies import Listed, Place
 from tests.support.store import HOUR, LEASE, NOW, Rig
 
 

@@ -11,9 +11,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from queuey import maintenance
-from queuey.broker import Broker, Caps, Vitals
+from queuey.broker import Broker
 from queuey.errors import StoreUnavailable
 from queuey.maintenance import Chore, Heartbeat, Promoter, Reaper, StoreWatch, Trimmer, run_forever
+from queuey.replies import Caps, Vitals
 from queuey.settings import Settings
 from queuey.stopping import end_tasks
 from queuey.waking import BLOCK_SECONDS

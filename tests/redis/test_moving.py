@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from queuey import exporting
-from queuey.broker import Broker, DumpedJob
+from queuey.broker import Broker
 from queuey.errors import FileRefused, SettingsError, StartupError, StoreUnavailable
 from queuey.export_file import Checkpoint, JobLine, Lane, encode_line, lines_from, read_whole
 from queuey.exporting import Exporter, shards_of
 from queuey.importing import Importer, shards_to_use
 from queuey.records import parse_fields, to_job
+from queuey.replies import DumpedJob
 from queuey.shards import Shards
 from tests.support.moving import DAY, PAUSED_AT, all_jobs, all_keys, fill, ignore, lanes
 from tests.support.store import Rig

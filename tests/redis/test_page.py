@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from queuey.broker import Page, Place
+from queuey.replies import Page, Place
 from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig
 
 START = (0, 0, "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from queuey.broker import Placed
+from queuey.replies import Placed
 from tests.support.store import NOW, Rig
 
 

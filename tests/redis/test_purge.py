@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from queuey.broker import Purged
 from queuey.records import encode_key
+from queuey.replies import Purged
 from tests.support.store import HOUR, NOW, Rig
 
 

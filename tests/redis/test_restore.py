@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from queuey.broker import DumpedJob, HeldKey
 from queuey.errors import Full
 from queuey.records import encode_key, parse_fields, to_job
+from queuey.replies import DumpedJob, HeldKey
 from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig
 
 DAY = 24 * HOUR

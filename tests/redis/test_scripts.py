@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
-from queuey.broker import Caps
 from queuey.errors import Full, QueueyError, ScriptFailed, StartupError, StoreUnavailable
+from queuey.replies import Caps
 from queuey.scripts import Scripts
 from tests.redis.conftest import StartServer
 from tests.support.store import (

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from queuey.broker import Broker, DumpedJob
+from queuey.broker import Broker
 from queuey.models import PRIORITIES
+from queuey.replies import DumpedJob
 from tests.support.store import HOUR, Rig
 
 NAMED_PAGES = 1000

@@ -21,11 +21,12 @@ from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
 from queuey import ids
-from queuey.broker import Broker, Claimed
+from queuey.broker import Broker
 from queuey.keys import ShardKeys
 from queuey.link import StoreClient, connect
 from queuey.models import Priority
 from queuey.records import NewJob, StoredJob, encode_key, job_head, parse_fields
+from queuey.replies import Claimed
 from queuey.scripts import Scripts
 from queuey.shards import Shards
 from queuey.store_process import find_binary

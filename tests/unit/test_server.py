@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from queuey.broker import Caps
+from queuey.replies import Caps
 from queuey.server import _caps, store_timeout
 from queuey.settings import Settings
 

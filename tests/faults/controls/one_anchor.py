@@ -18,8 +18,9 @@ from redis.asyncio import Redis
 from redis.exceptions import AskError, RedisError, TryAgainError
 
 from queuey import ids
-from queuey.broker import Broker, Claimed, ClaimedJob
+from queuey.broker import Broker
 from queuey.records import NewJob
+from queuey.replies import Claimed, ClaimedJob
 from queuey.scripts import Scripts
 from queuey.shards import Shards
 from tests.faults.handlers import Deed
