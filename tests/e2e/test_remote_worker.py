@@ -67,7 +67,7 @@ def work(folder: Path) -> Iterator[Work]:
 @pytest.fixture
 def boss(serve: Serve) -> Serving:
     """A server that runs no jobs itself."""
-    return serve("--roles", "api,reaper", "--reap-interval", "200ms", "--reap-delay-max", "0s")
+    return serve("--roles", "api,reaper", "--reap-interval", "200ms", "--reap-delay-max", "0s", "--lease", "1s")
 
 
 def test_handlers_of_every_kind_run_over_http(boss: Serving, work: Work) -> None:

@@ -116,7 +116,7 @@ async def test_the_anchors_are_never_created(rig: Rig) -> None:
 async def mark(rig: Rig, job_id: str) -> None:
     """Put a field that this version does not know into a job's state, as a later version might have."""
     head, line, rest = (await rig.stored(job_id)).state.partition("\n")
-    await rig.client.set(rig.keys.state(job_id), f"{head} Q=1.a-b_c:d g=7{line}{rest}")
+    await rig.client.set(rig.keys.state(job_id), f"{head} Q=1.a-b_c:d J=7{line}{rest}")
 
 
 @pytest.mark.parametrize("live", LIVES, ids=lambda live: live.__name__)
@@ -125,7 +125,7 @@ async def test_fields_that_are_not_known_are_kept_through_every_move(rig: Rig, l
     await mark(rig, job_id)
     await live(rig, job_id, token)
     state = await rig.state(job_id)
-    assert (state["Q"], state["g"]) == ("1.a-b_c:d", "7")
+    assert (state["Q"], state["J"]) == ("1.a-b_c:d", "7")
     assert "Z=new\n" in (await rig.stored(job_id)).definition
 
 
