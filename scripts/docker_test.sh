@@ -46,6 +46,8 @@ if [ -n "${CONTAINER_TOOLS:-}" ]; then
 else
     docker info >/dev/null 2>&1 || fail "there is no Docker here: install it, or set CONTAINER_TOOLS"
     build() { docker build --quiet --tag "$2" "$1" >/dev/null; }
+    # To compare sizes with: a build does not leave its base among the images.
+    docker pull --quiet "$(sed -n 's/^FROM \(python:[^ ]*\)$/\1/p' Dockerfile)"
     compose() { docker compose "$@"; }
 fi
 
@@ -158,6 +160,11 @@ say "compose: three replicas behind the balancer"
 compose up -d --wait --scale queuey=3
 url=http://127.0.0.1:$QUEUEY_PUBLISHED_PORT
 PYTHON=$PYTHON sh scripts/smoke.sh "$url"
+for host in evil.example localhost.evil.example; do
+    code=$(curl --silent --output /dev/null --write-out '%{http_code}' --header "host: $host" "$url/v1/queues/metrics")
+    [ "$code" = 421 ] || fail "asked as $host the balancer answers $code"
+done
+echo "ok    by another name it answers nothing"
 replicas=$(compose ps --quiet queuey | wc -l)
 [ "$replicas" = 3 ] || fail "there are $replicas replicas"
 
