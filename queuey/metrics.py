@@ -196,16 +196,17 @@ class Metrics(Collector):
     ) -> None:
         """The store has taken what came of a job. One call for all that is counted of it, since every job comes by.
 
-        `outcome` is one of OUTCOMES; times of day in ms, `ran` in seconds. `claimed_ms` is 0 for a later attempt: it
-        has waited for its backoff, which is no wait for a worker.
+        `outcome` is one of OUTCOMES; times of day in ms, 0 = not known, `ran` in seconds. `claimed_ms` is 0 for a later
+        claim: it has waited for something else than a worker.
         """
         of_queue = self._of_queues.get(queue)
         if of_queue is None:
             of_queue = self._meet(queue)
         of_queue.ends[outcome][0] += 1
-        if claimed_ms:
-            _put(of_queue.wait, claimed_ms - due_ms)
-        _put(of_queue.whole, now_ms - due_ms)
+        if due_ms:
+            if claimed_ms:
+                _put(of_queue.wait, claimed_ms - due_ms)
+            _put(of_queue.whole, now_ms - due_ms)
         self.run.observe(ran, (type,))
 
     def _meet(self, queue: str) -> _OfQueue:

@@ -303,10 +303,14 @@ class Worker:
                 logger.debug("job_succeeded", job_id=work.id, type=work.type, attempt=work.attempt)
 
     def _count(self, running: Running, ended: str) -> None:
+        """Only a first claim ends a wait for a worker. A first attempt by a later claim was released, reaped or replayed
+        before: when it became due anew is not known here."""
         work = running.work
-        claimed_ms = running.claimed_ms if work.attempt == 1 else 0
+        first = work.token.startswith("1.")
+        due_ms = work.due_ms if first or work.attempt > 1 else 0
+        claimed_ms = running.claimed_ms if first else 0
         ran = running.ended_at - (work.started_at or running.ended_at)
-        self._metrics.job_ended(work.queue, work.type, ended, work.due_ms, claimed_ms, ran, time.time() * 1000)
+        self._metrics.job_ended(work.queue, work.type, ended, due_ms, claimed_ms, ran, time.time() * 1000)
 
     def _log_failure(self, work: Work, outcome: Failed, status: str) -> None:
         """The message of an exception may quote the payload: it is kept with the job, not here."""

@@ -1,6 +1,6 @@
 """GET /metrics: what this replica has counted, and what the store holds, for Prometheus.
 
-It costs two script calls a shard and one more, however many jobs there are.
+It costs three script calls a shard and one more, however many jobs there are.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from starlette.requests import Request
@@ -27,6 +27,8 @@ from queuey.patience import Patience
 from queuey.queue_lengths import queue_lengths
 from queuey.roster import list_workers
 
+EVENTS: Final = ("enqueued", "claimed", "succeeded", "dead", "cancelled", "replayed")
+"""Counters of the store that are told from the start."""
 STATES: Final = ("high", "default", "low", "scheduled", "running", "dead_letter", "finished")
 """Where a job can be; the first three are the lanes of those that wait."""
 
@@ -83,6 +85,11 @@ class MetricsRoutes:
             heads = await patience.call(lambda shard=shard: self._broker.heads(shard, names))  # type: ignore[misc]
             for name, head in zip(names, heads, strict=True):
                 oldest[name] = max(oldest[name], head.ready_for_ms / 1000)
+        counters: dict[str, int] = {}
+        for shard in range(self._broker.shards.count):
+            stats = await patience.call(lambda shard=shard: self._broker.stats(shard))  # type: ignore[misc]
+            for name, total, _ in stats.counters:
+                counters[name] = counters.get(name, 0) + total
         serving = dict.fromkeys(names, 0)
         for worker in await list_workers(self._broker, patience):
             for name in () if worker.quiet else worker.queues:
@@ -91,6 +98,7 @@ class MetricsRoutes:
         return [
             _gauge("queuey_store_up", "Whether the store answered.", 1),
             _depths(queues),
+            _counters(counters),
             _by_queue("queuey_queue_paused", "1 while a queue is paused.", {q.name: q.paused for q in queues}),
             _by_queue(
                 "queuey_queue_oldest_seconds",
@@ -119,6 +127,15 @@ def _by_queue(name: str, help: str, values: dict[str, float] | dict[str, int] | 
     family = GaugeMetricFamily(name, help, labels=["queue"])
     for queue, value in values.items():
         family.add_metric([queue], value)
+    return family
+
+
+def _counters(counters: dict[str, int]) -> Metric:
+    family = CounterMetricFamily(
+        "queuey_store_jobs", "What has happened to jobs, by whomever, as the store counts it.", labels=["event"]
+    )
+    for event in sorted({*EVENTS, *counters}):
+        family.add_metric([event], counters.get(event, 0))
     return family
 
 

@@ -101,7 +101,7 @@ async def test_a_scrape_costs_the_same_at_any_depth(api: ApiRig, rig: Rig) -> No
     few = await calls()
     for _ in range(30):
         await api.submit()
-    assert await calls() == few == 2 * rig.broker.shards.count + 1
+    assert await calls() == few == 3 * rig.broker.shards.count + 1
 
 
 async def test_without_a_store_it_tells_what_was_counted(start_server: StartServer) -> None:
@@ -145,3 +145,14 @@ async def test_names_in_the_dashboard_and_the_alerts_exist(api: ApiRig) -> None:
         used = set(re.findall(r"\bqueuey_\w+", path.read_text()))
         assert used, path
         assert used <= known, path
+
+
+async def test_what_pull_workers_end_is_in_the_stores_count(api: ApiRig) -> None:
+    before = await scraped(api)
+    await api.submit()
+    (job,) = (await api.http.post("/v1/leases", json={"queues": ["default"]})).json()["jobs"]
+    done = {"id": job["id"], "token": job["token"], "result": 1}
+    assert (await api.http.post("/v1/leases/complete", json=done)).status_code == 200
+    after = await scraped(api)
+    for name in ('queuey_store_jobs_total{event="succeeded"}', 'queuey_pulled_job_outcomes_total{outcome="ok"}'):
+        assert after[name] - before[name] == 1, name

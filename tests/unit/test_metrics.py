@@ -81,3 +81,17 @@ def test_names_follow_the_conventions() -> None:
         assert not each.name.endswith("_total"), "the format adds it"
         assert isinstance(each, Counts) or each.name.endswith("_seconds")
         assert not {"id", "job_id", "token"} & set(each.labels)
+
+
+def test_a_job_that_became_due_at_an_unknown_time_counts_and_has_no_wait() -> None:
+    metrics = Metrics(["mail"])
+    metrics.job_ended("mail", "t", "succeeded", due_ms=0, claimed_ms=0, ran=0.1, now_ms=1e12)
+    metrics.job_ended("mail", "t", "dead_letter", due_ms=1000, claimed_ms=0, ran=0.1, now_ms=3000)
+    metrics.job_ended("mail", "t", "succeeded", due_ms=1000, claimed_ms=1500, ran=0.1, now_ms=2000)
+    samples = exposed(metrics)
+    assert samples['queuey_jobs_finished_total{outcome="succeeded",queue="mail"}'] == 2
+    assert samples['queuey_job_wait_seconds_count{queue="mail"}'] == 1
+    assert samples['queuey_job_wait_seconds_sum{queue="mail"}'] == 0.5
+    assert samples['queuey_job_end_to_end_seconds_count{queue="mail"}'] == 2
+    assert samples['queuey_job_end_to_end_seconds_sum{queue="mail"}'] == 3
+    assert samples['queuey_job_run_seconds_count{type="t"}'] == 3
