@@ -303,8 +303,8 @@ class Worker:
                 logger.debug("job_succeeded", job_id=work.id, type=work.type, attempt=work.attempt)
 
     def _count(self, running: Running, ended: str) -> None:
-        """Only a first claim ends a wait for a worker. A first attempt by a later claim was released, reaped or replayed
-        before: when it became due anew is not known here."""
+        """Only a first claim ends a wait for a worker. A first attempt by a later one was released, reaped or replayed:
+        when it became due anew is not known here."""
         work = running.work
         first = work.token.startswith("1.")
         due_ms = work.due_ms if first or work.attempt > 1 else 0
