@@ -14,6 +14,7 @@ from msgspec import Struct
 from queuey.broker import Broker
 from queuey.fingerprints import fingerprint
 from queuey.patience import Patience
+from queuey.records import MAX_UNKNOWN, UNKNOWN_KIND, UNREADABLE
 from queuey.replies import DeadJob
 from queuey.submission import to_ms
 
@@ -40,7 +41,7 @@ class Filter(Struct, frozen=True):
 class DeathCause(Struct):
     """Of a stored error, what tells it from others."""
 
-    kind: str = "unknown"
+    kind: str = UNKNOWN_KIND
     message: str = ""
 
 
@@ -132,8 +133,18 @@ class DeadWalk:
     def _match(self, job: DeadJob) -> Found | None:
         if self._wanted.type is not None and job.type != self._wanted.type:
             return None
-        cause = _decode_cause(job.error) if job.error else DeathCause()
+        cause = _cause(job.error)
         mark = fingerprint(job.type, cause.kind, cause.message)
         if self._wanted.fingerprint not in (None, mark):
             return None
         return Found(job, cause, mark)
+
+
+def _cause(error: str) -> DeathCause:
+    """An import may have brought what is no error of ours: its text is the message then."""
+    if not error:
+        return DeathCause()
+    try:
+        return _decode_cause(error)
+    except UNREADABLE:
+        return DeathCause(message=error[:MAX_UNKNOWN])

@@ -143,10 +143,10 @@ def to_job(job_id: str, stored: StoredJob) -> Job:
     state_head, _, rest = stored.state.partition("\n")
     state = dict(_FIELD.findall(state_head))
     result, *error_lines = rest.split("\n")
-    errors = [_parse_error(line) for line in error_lines]
     status = _STATUSES[state.get("s", "w")]
     scheduled = status == "queued" and stored.due_ms >= 0
     created = int(head.get("c", head["r"]))
+    errors = [_parse_error(line, int(state.get("f", created))) for line in error_lines]
     due = stored.due_ms if scheduled else int(head["r"])
     dedupe = head.get("k")
     return Job(
@@ -209,6 +209,13 @@ def _parse_progress(text: str) -> Progress:
     return Progress(told.done, told.total, told.note, from_ms(int(at)))
 
 
+UNREADABLE: Final = (msgspec.DecodeError, ValueError, RecursionError)
+"""What reading a stored error may raise."""
+UNKNOWN_KIND: Final = "unknown"
+MAX_UNKNOWN: Final = 1000
+"""Characters that are shown of an error that cannot be read."""
+
+
 class _ErrorBody(Struct):
     attempt: int
     kind: str
@@ -220,11 +227,21 @@ class _ErrorBody(Struct):
 _decode_error = msgspec.json.Decoder(_ErrorBody).decode
 
 
-def _parse_error(line: str) -> JobError:
+def _parse_error(line: str, else_at: int) -> JobError:
+    """A line that is none of ours, which an import may bring, is shown as it is: the job can be looked at and mended.
+
+    `else_at`: the time in ms of one that tells none."""
     at, _, body = line.partition(" ")
-    error = _decode_error(body)
+    try:
+        time = from_ms(int(at))
+    except (ValueError, OverflowError):
+        return JobError(from_ms(else_at), 0, UNKNOWN_KIND, line[:MAX_UNKNOWN])
+    try:
+        error = _decode_error(body)
+    except UNREADABLE:
+        return JobError(time, 0, UNKNOWN_KIND, body[:MAX_UNKNOWN])
     return JobError(
-        at=from_ms(int(at)),
+        at=time,
         attempt=error.attempt,
         kind=error.kind,
         message=error.message,

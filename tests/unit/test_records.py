@@ -176,6 +176,28 @@ def test_errors_are_oldest_first_and_the_last_is_told_apart() -> None:
     assert job.result == Raw(b"null")
 
 
+@pytest.mark.parametrize(
+    ("line", "time", "message"),
+    [
+        ("odd error", CREATED + 9, "odd error"),
+        ('["odd"]', CREATED + 9, '["odd"]'),
+        ("", CREATED + 9, ""),
+        ("9" * 30 + " {}", CREATED + 9, "9" * 30 + " {}"),
+        ("9" * 5000, CREATED + 9, "9" * 1000),
+        (f'{CREATED + 1} ["odd"]', CREATED + 1, '["odd"]'),
+        (f'{CREATED + 1} {{"attempt":1}}', CREATED + 1, '{"attempt":1}'),
+        (f"{CREATED + 1} no JSON", CREATED + 1, "no JSON"),
+        (f'{CREATED + 1} {{"n":{"[" * 100_000}', CREATED + 1, '{"n":' + "[" * 995),
+    ],
+)
+def test_an_error_that_cannot_be_read_is_shown_as_it_is(line: str, time: int, message: str) -> None:
+    job = to_job("ID", stored(state=f"s=d a=1 f={CREATED + 9}\n\n{line}"))
+    (error,) = job.errors
+    assert (error.at, error.attempt, error.kind, error.message) == (at(time), 0, "unknown", message)
+    assert job.last_error == message
+    assert [run.error for run in job.attempts_log] == [message]
+
+
 def test_a_result_and_errors_together() -> None:
     job = to_job("ID", stored(state=f's=s\n"ok"\n{CREATED} {{"attempt":1,"kind":"error","message":"m"}}'))
     assert (job.result, job.last_error) == (Raw(b'"ok"'), "m")
