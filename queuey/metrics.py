@@ -120,6 +120,31 @@ class _OfQueue:
         self.whole = metrics.whole.series((queue,))
 
 
+class OfRoute:
+    """Where the counts of one route are kept."""
+
+    __slots__ = ("_cells", "_labels", "_requests", "_series", "_spread")
+
+    def __init__(self, metrics: Metrics, method: str, route: str) -> None:
+        self._labels = (method, route)
+        self._requests = metrics.requests
+        self._cells: dict[int, Cell] = {}
+        """By status, of which there are few."""
+        self._series: Series | None = None
+        self._spread = metrics.request_time
+
+    def answered(self, status: int, seconds: float) -> None:
+        cell = self._cells.get(status)
+        if cell is None:
+            cell = self._cells[status] = self._requests.cell((*self._labels, str(status)))
+        cell[0] += 1
+        series = self._series
+        if series is None:  # not before, so that a route that nobody asks has no series
+            series = self._series = self._spread.series(self._labels)
+        series[bisect_left(FAST, seconds)] += 1
+        series[-1] += seconds
+
+
 class Metrics(Collector):
     """All that this replica counts. What is read at the time of asking (gauges) is in api/metrics.py."""
 
@@ -186,10 +211,9 @@ class Metrics(Collector):
         self._of_queues: dict[str, _OfQueue] = {}
         self.loop_lag = Spread("queuey_event_loop_lag_seconds", "How late a timer of the event loop ran.", FAST)
 
-    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """A request was answered; `route` is the path as it is declared, so that no id is in it."""
-        self.requests.add((method, route, str(status)))
-        self.request_time.observe(seconds, (method, route))
+    def of_route(self, method: str, route: str) -> OfRoute:
+        """`route` is the path as it is declared, so that no id is in it."""
+        return OfRoute(self, method, route)
 
     def job_ended(
         self, queue: str, type: str, outcome: str, due_ms: float, claimed_ms: float, ran: float, now_ms: float

@@ -6,8 +6,8 @@ it, and put a Guarded into the table of app.py.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Sequence
+from time import perf_counter
 from typing import Final, Protocol
 
 import msgspec
@@ -82,16 +82,15 @@ class Timed:
         self.needs = endpoint.needs
         self.doc = endpoint.doc
         self._endpoint = endpoint
-        self._metrics = metrics
+        self._meter = metrics.of_route(endpoint.method, endpoint.path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began = time.perf_counter()
+        began = perf_counter()
 
-        async def tell(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                took = time.perf_counter() - began
-                self._metrics.answered(self.method, self.path, message["status"], took)
-            await send(message)
+        def tell(message: Message) -> Awaitable[None]:
+            if "status" in message:
+                self._meter.answered(message["status"], perf_counter() - began)
+            return send(message)
 
         await self._endpoint(scope, receive, tell)
 
