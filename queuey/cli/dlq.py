@@ -13,7 +13,7 @@ from queuey.cli.options import HERE, JobType, Output, Queue, Server, Yes, count,
 from queuey.cli.output import Format, show, show_all, show_each
 from queuey.cli.progress import progress
 from queuey.client.dead import DeadFilters
-from queuey.models import DeadReply
+from queuey.models import YEAR, DeadReply
 
 COLUMNS: Final = ("id", "type", "queue", "fingerprint", "finished_at", "attempts", "last_error")
 GROUP_COLUMNS: Final = ("fingerprint", "count", "type", "kind", "oldest", "newest", "example", "message")
@@ -118,14 +118,16 @@ async def _move(
 ) -> int:
     """Replay or delete in requests of a bounded size, and print how many it was in all."""
     total = DeadReply(matched=0, done=0, dry_run=dry_run, more=True)
+    began = asyncio.get_running_loop().time()
     async with server.client() as client:
         with progress(f"{verb}: jobs", limit) as advance:
             while total.more and total.matched < limit:
                 most = min(MOST_TRIED if dry_run else A_CALL, limit - total.matched)
+                which = _as_of(filters, asyncio.get_running_loop().time() - began) if total.done else filters
                 if verb == "replay":
-                    part = await client.dlq_replay(**filters, limit=most, rate=rate, dry_run=dry_run)
+                    part = await client.dlq_replay(**which, limit=most, rate=rate, dry_run=dry_run)
                 else:
-                    part = await client.dlq_delete(**filters, limit=most, dry_run=dry_run)
+                    part = await client.dlq_delete(**which, limit=most, dry_run=dry_run)
                 total = DeadReply(total.matched + part.matched, total.done + part.done, dry_run, part.more)
                 advance(part.matched)
                 if part.done == 0:
@@ -134,3 +136,13 @@ async def _move(
                     await asyncio.sleep(part.done / rate)  # those of this request are spread over that time
     show(total, form)
     return OK
+
+
+def _as_of(filters: DeadFilters, elapsed: float) -> DeadFilters:
+    """The same jobs as so many seconds ago, without those that died since: what was replayed and died again is not met
+    once more. The end at `younger_than` stays where it was, too."""
+    shifted = filters.copy()
+    shifted["older_than"] = min(filters.get("older_than", 0.0) + elapsed, YEAR)
+    if "younger_than" in filters:
+        shifted["younger_than"] = min(filters["younger_than"] + elapsed, YEAR)
+    return shifted
