@@ -17,15 +17,19 @@ from queuey.cli.exits import FAILED, OK, explain
 from queuey.cli.options import HERE, Output, Server, interrupted_at_once
 from queuey.cli.output import Format, show, write
 from queuey.cli.progress import progress
-from queuey.client import Client, Unreachable
+from queuey.client import Client, ClientError
+from queuey.client.batches import BYTES
 from queuey.errors import SettingsError
+from queuey.json_checks import is_deeper
 from queuey.models import BatchItem, JobRequest
 from queuey.schema_faults import explain as schema_fault
 
 AT_ONCE: Final = 500
 """Lines of one call."""
 BYTES_AT_ONCE: Final = 1_000_000
-MAX_LINE: Final = 2_000_000
+MAX_LINE: Final = BYTES
+"""One that is longer, or nested deeper, would have the server refuse all that is sent along with it."""
+MAX_NESTING: Final = 400
 SHOWN_FAULTS: Final = 20
 
 
@@ -67,8 +71,10 @@ async def enqueue_many(
             for chunk in _chunks(lines):
                 try:
                     outcomes = await _enqueue(client, sent + 1, chunk)
-                except Unreachable:
+                except ClientError:
                     explain(f"queuey: the first {sent} lines were sent, the next {len(chunk)} may have been.")
+                    if sent and output != "jsonl":
+                        show(summary, output)
                     raise
                 sent += len(chunk)
                 _count(outcomes, summary, output)
@@ -85,17 +91,32 @@ async def _enqueue(client: Client, first: int, lines: list[bytes]) -> list[Outco
     for number, line in enumerate(lines, first):
         if line.isspace():
             continue
-        try:
-            requests[number] = _decode(line)
-        except msgspec.ValidationError as error:
-            outcomes[number] = Outcome(number, error=schema_fault(error).message)
-        except (msgspec.DecodeError, RecursionError) as error:
-            fault = f"It is not JSON: {error}." if len(line) < MAX_LINE else f"It is longer than {MAX_LINE:,} bytes."
-            outcomes[number] = Outcome(number, error=fault)
+        request = _read(line)
+        if isinstance(request, str):
+            outcomes[number] = Outcome(number, error=request)
+        else:
+            requests[number] = request
     items = await client.enqueue_many(list(requests.values())) if requests else []
     for number, item in zip(requests, items, strict=True):
         outcomes[number] = _outcome(number, item)
     return [outcomes[number] for number in sorted(outcomes)]
+
+
+def _read(line: bytes) -> JobRequest | str:
+    """The job, or why the line is none."""
+    if len(line) > MAX_LINE:
+        return f"It is longer than {MAX_LINE:,} bytes."
+    if is_deeper(line, MAX_NESTING):
+        return f"It is nested deeper than the {MAX_NESTING} levels that are allowed."
+    try:
+        line.decode()  # the decoder passes over what a payload's strings hold
+        return _decode(line)
+    except UnicodeDecodeError as error:
+        return f"It is not UTF-8: byte {error.start} begins no character."
+    except msgspec.ValidationError as error:
+        return schema_fault(error).message
+    except msgspec.DecodeError as error:
+        return f"It is not JSON: {error}."
 
 
 _decode = msgspec.json.Decoder(JobRequest).decode
@@ -141,14 +162,15 @@ def _size(file: BinaryIO) -> int | None:
 
 
 def _chunks(file: BinaryIO) -> Iterator[list[bytes]]:
-    """The lines, so many at a time. One that is too long comes as its first MAX_LINE bytes."""
+    """The lines, so many at a time. One that is too long comes as its first MAX_LINE + 1 bytes."""
     chunk: list[bytes] = []
     size = 0
-    while line := file.readline(MAX_LINE):
+    most = MAX_LINE + 1
+    while line := file.readline(most):
         chunk.append(line)
         size += len(line)
-        while len(line) == MAX_LINE and not line.endswith(b"\n"):
-            line = file.readline(MAX_LINE)
+        while len(line) == most and not line.endswith(b"\n"):
+            line = file.readline(most)
         if len(chunk) == AT_ONCE or size >= BYTES_AT_ONCE:
             yield chunk
             chunk, size = [], 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 from cyclopts import App, Parameter
@@ -11,9 +12,11 @@ from queuey.cli.bulk import enqueue_many
 from queuey.cli.each import each
 from queuey.cli.enqueue import PayloadText, enqueue, read_payload
 from queuey.cli.exits import OK, code_of_jobs
+from queuey.cli.exits import explain as complain
+from queuey.cli.failures import told_of
 from queuey.cli.options import HERE, JobId, JobIds, JobType, Output, Queue, Server, count, duration, switch
 from queuey.cli.output import show, show_all, show_each
-from queuey.client import Client
+from queuey.client import Client, ClientError, Unreachable
 from queuey.models import Job, Status
 from queuey.units import MINUTE
 
@@ -62,21 +65,43 @@ async def wait(
 ) -> int:
     """Wait until jobs have ended, and show them.
 
-    The exit code is 0 when all succeeded, 1 when one did not, and 7 when the time is over.
+    The exit code is 0 when all succeeded, 1 when one did not, and 7 when the time is over. One that cannot be waited
+    for is told on stderr, and the exit code is that of its error; the others are shown all the same.
     """
     slots = asyncio.Semaphore(AT_ONCE)
     until = asyncio.get_running_loop().time() + timeout
 
+    lost: Unreachable | None = None
+
     async with server.client() as client:
 
-        async def ended(job_id: str) -> Job:
+        async def ended(job_id: str) -> Job | ClientError:
+            nonlocal lost
             async with slots:
+                if lost is not None:
+                    return lost
                 left = round(max(0.0, until - asyncio.get_running_loop().time()), 3)
-                return await client.wait(job_id, timeout=left)
+                try:
+                    return await client.wait(job_id, timeout=left)
+                except ClientError as error:
+                    lost = error if isinstance(error, Unreachable) else lost
+                    return error
 
-        jobs = await asyncio.gather(*map(ended, job_ids))
-    show_all(jobs, COLUMNS, output)
-    return code_of_jobs(jobs)
+        outcomes = await asyncio.gather(*map(ended, job_ids))
+    jobs = [outcome for outcome in outcomes if isinstance(outcome, Job)]
+    faults = [(id, outcome) for id, outcome in zip(job_ids, outcomes, strict=True) if isinstance(outcome, ClientError)]
+    if jobs or not faults:
+        show_all(jobs, COLUMNS, output)
+    return _tell(faults) or code_of_jobs(jobs)
+
+
+def _tell(faults: Sequence[tuple[str, ClientError]]) -> int:
+    """Say why these jobs could not be waited for; a lost server once. Returns the first one's exit code, or 0."""
+    lost = [id for id, error in faults if isinstance(error, Unreachable)]
+    codes = [told_of(error, f"{id}: ") for id, error in faults if id not in lost[1:]]
+    if len(lost) > 1:
+        complain(f"queuey: {len(lost) - 1} more could not be waited for.")
+    return codes[0] if codes else OK
 
 
 @app.command

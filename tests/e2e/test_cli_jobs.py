@@ -14,6 +14,7 @@ import pytest
 from queuey.cli import exits
 from queuey.cli.bulk import AT_ONCE
 from queuey.ids import new_id
+from tests.e2e.conftest import Serve
 from tests.support.command import Run
 from tests.support.serving import PATIENCE, ROOT, Serving, environment, eventually
 
@@ -135,6 +136,24 @@ def test_wait_for_several(run: Run, server: Serving) -> None:
     assert (late.code, [job["status"] for job in late.data]) == (exits.TIMED_OUT, ["succeeded", "scheduled"])
 
 
+def test_wait_shows_what_there_is(run: Run, server: Serving) -> None:
+    known, unknown = server.submit("echo", 1), new_id()
+    ran = run("job", "wait", known, unknown, "--timeout", "20s", "-o", "json")
+    assert (ran.code, [(job["id"], job["result"]) for job in ran.data]) == (exits.NOT_FOUND, [(known, 1)])
+    assert [line.split(":")[1].strip() for line in ran.err.splitlines()] == [unknown]
+    nothing = run("job", "wait", unknown)
+    assert (nothing.code, nothing.out) == (exits.NOT_FOUND, "")
+
+
+def test_wait_tells_of_a_lost_server_once(run: Run) -> None:
+    ids = [new_id() for _ in range(3)]
+    ran = run("job", "wait", *ids, "--url", CLOSED)
+    assert (ran.code, ran.out) == (exits.UNREACHABLE, "")
+    first, rest = ran.err.splitlines()
+    assert ids[0] in first
+    assert "2 more could not be waited for" in rest
+
+
 def test_cancel_goes_on_after_one_that_cannot_be(run: Run, server: Serving) -> None:
     waiting = [server.submit("echo", delay=3600) for _ in range(2)]
     ended = server.submit("echo")
@@ -246,8 +265,39 @@ def test_enqueue_many_refuses_a_line_without_end(run: Run, server: Serving, tmp_
     file.write_text('{"type": "echo"}\n{"type": "' + "x" * 4_500_000 + '"}\n{"type": "echo", "payload": 3}\n')
     ran = run("job", "enqueue-many", str(file), "-o", "jsonl")
     assert ran.code == exits.FAILED
-    assert [line.get("error") for line in ran.lines] == [None, "It is longer than 2,000,000 bytes.", None]
+    assert [line.get("error") for line in ran.lines] == [None, "It is longer than 900,000 bytes.", None]
     assert server.job(ran.lines[2]["job_id"])["payload"] == 3
+
+
+def test_enqueue_many_keeps_a_bad_line_from_the_rest(run: Run, server: Serving, tmp_path: Path) -> None:
+    file = tmp_path / "jobs.ndjson"
+    good = b'{"type": "echo", "payload": 7}\n'
+    nested = b'{"type": "echo", "payload": ' + b"[" * 500 + b"]" * 500 + b"}\n"
+    large = b'{"type": "echo", "payload": "' + b"x" * 1_200_000 + b'"}\n'
+    file.write_bytes(good + b'{"type": "echo", "payload": "\xff"}\n' + nested + large + good)
+    ran = run("job", "enqueue-many", str(file), "-o", "jsonl")
+    assert ran.code == exits.FAILED
+    assert [line.get("error") for line in ran.lines] == [
+        None,
+        "It is not UTF-8: byte 29 begins no character.",
+        "It is nested deeper than the 400 levels that are allowed.",
+        "It is longer than 900,000 bytes.",
+        None,
+    ]
+    assert [server.job(line["job_id"])["payload"] for line in ran.lines if "job_id" in line] == [7, 7]
+
+
+def test_enqueue_many_says_how_far_it_came_before_it_was_refused(
+    run: Run, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = serve("--body-limit", "100kB", "--payload-limit", "100kB", key="dev")
+    monkeypatch.setenv("QUEUEY_URL", small.url)
+    file = tmp_path / "jobs.ndjson"
+    wide = '{"type": "echo", "payload": "' + "x" * 120_000 + '"}\n'
+    file.write_text('{"type": "echo"}\n' * AT_ONCE + wide + '{"type": "echo"}\n')
+    ran = run("job", "enqueue-many", str(file), "-o", "json")
+    assert (ran.code, ran.data) == (exits.USAGE, {"enqueued": AT_ONCE, "deduplicated": 0, "refused": 0})
+    assert f"the first {AT_ONCE} lines were sent, the next 2 may have been" in ran.err
 
 
 def test_enqueue_many_says_how_far_it_came(run: Run, tmp_path: Path) -> None:
