@@ -129,7 +129,8 @@ class Leasing:
                     self._give_back([(job.id, job.token) for job in jobs])
                     return []
             if jobs or request.spent or request.replaced or self._loop.time() >= until:
-                self.workers.leased(request.worker, (job.id for job in jobs), request.asked.lease)
+                crashed = {job.id for job in jobs if job.crashes}
+                self.workers.leased(request.worker, (job.id for job in jobs), request.asked.lease, crashed)
                 return jobs
             shards = await self._next(request, gone, until)
         return []
@@ -236,7 +237,7 @@ class Leasing:
             limit=limit,
             queues=queues,
             max_starve_ms=self._max_starve_ms,
-            suspects=request.suspects,
+            suspects=0 if self.workers.holds_crashed(request.worker) else request.suspects,
         )
 
     async def _still_held(self, shard: int, jobs: list[ClaimedJob], lease: float) -> list[ClaimedJob]:

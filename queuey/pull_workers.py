@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 REMEMBERED: Final = 60.0
 """Seconds after its last request for which a worker is known."""
@@ -18,13 +18,16 @@ MAX_SHOWN: Final = 100
 
 
 class PullWorker(Struct):
-    """`started_at` and `last_seen` are seconds since 1970; `held`: ids of jobs with the time their leases end."""
+    """`started_at` and `last_seen` are seconds since 1970; `held`: ids of jobs with the time their leases end.
+
+    `crashed`: those of them that have crashes."""
 
     name: str
     queues: Sequence[str]
     started_at: float
     last_seen: float
     held: dict[str, float]
+    crashed: set[str] = field(default_factory=set)
 
 
 class PullWorkerRow(Struct):
@@ -61,8 +64,8 @@ class PullWorkers:
         worker.queues, worker.last_seen = queues, now
         self._workers[name] = worker
 
-    def leased(self, name: str, job_ids: Iterable[str], lease: float) -> None:
-        """It got these jobs for so many seconds."""
+    def leased(self, name: str, job_ids: Iterable[str], lease: float, crashed: Collection[str] = ()) -> None:
+        """It got these jobs for so many seconds. `crashed`: those of them with crashes."""
         worker = self._workers.get(name)
         if worker is None:
             return
@@ -71,6 +74,8 @@ class PullWorkers:
             if len(self._holder) >= MAX_HELD:
                 return
             worker.held[job_id] = until
+            if job_id in crashed:
+                worker.crashed.add(job_id)
             self._holder[job_id] = worker
 
     def extended(self, job_id: str, lease: float) -> None:
@@ -86,6 +91,15 @@ class PullWorkers:
         worker = self._holder.pop(job_id, None)
         if worker is not None:
             worker.held.pop(job_id, None)
+            worker.crashed.discard(job_id)
+
+    def holds_crashed(self, name: str) -> bool:
+        """Whether it holds a job with crashes, as far as this replica knows: it is to get no other one meanwhile."""
+        worker = self._workers.get(name)
+        if worker is None or not worker.crashed:
+            return False
+        now = time.time()
+        return any(worker.held[job_id] >= now for job_id in worker.crashed)
 
     def set_quiet(self, names: Collection[str]) -> None:
         """These get no more jobs, and all others do."""
@@ -125,5 +139,6 @@ class PullWorkers:
 
     def _let_go(self, worker: PullWorker, job_id: str) -> None:
         del worker.held[job_id]
+        worker.crashed.discard(job_id)
         if self._holder.get(job_id) is worker:
             del self._holder[job_id]

@@ -135,9 +135,19 @@ async def test_at_most_one_job_that_has_crashed_a_worker_goes_out_at_a_time(rig:
     assert [job["crashes"] for job in jobs if "crashes" in job] == [1]
 
 
-async def _crashed(rig: Rig) -> str:
-    (job_id,) = await rig.add(now=0)
-    await rig.claim(now=0, lease_ms=1, limit=500)
+async def test_who_holds_a_job_that_has_crashed_a_worker_gets_no_other_meanwhile(rig: Rig, api: ApiRig) -> None:
+    suspects = [await _crashed(rig, queue) for queue in ("a", "b", "c", "d")]
+    (first,) = await lease(api, worker="w", queues=["a"])
+    normal = await api.submit(queue="b")
+    assert [job["id"] for job in await lease(api, worker="w", queues=["b"], max=500)] == [normal]
+    assert [job["id"] for job in await lease(api, worker="v", queues=["c"])] == [suspects[2]]
+    await tell(api, COMPLETE, held(first))
+    assert [job["id"] for job in await lease(api, worker="w", queues=["d"])] == [suspects[3]]
+
+
+async def _crashed(rig: Rig, queue: str = "default") -> str:
+    (job_id,) = await rig.add(now=0, queue=queue)
+    await rig.claim(now=0, lease_ms=1, limit=500, queues=[queue])
 
     async def lapsed() -> bool:
         return bool((await rig.broker.reap(rig.shard, 10, [0])).outcomes)

@@ -64,6 +64,26 @@ def test_a_job_that_another_got_is_the_others(clock: Clock) -> None:
     assert [row.busy for row in workers.rows()] == [0, 0]
 
 
+def test_who_holds_a_job_with_crashes_does_so_until_it_is_over_or_its_lease_is(clock: Clock) -> None:
+    workers = PullWorkers()
+    assert not workers.holds_crashed("a")
+    workers.seen("a", ["x"])
+    workers.leased("a", ["1", "2"], 10, {"2"})
+    workers.ended("1")
+    assert workers.holds_crashed("a")
+    workers.ended("2")
+    assert not workers.holds_crashed("a")
+    workers.leased("a", ["3"], 10, {"3"})
+    clock.now += 9
+    workers.extended("3", 10)
+    clock.now += 9
+    assert workers.holds_crashed("a")
+    clock.now += 2
+    assert not workers.holds_crashed("a")
+    assert workers.rows()[0].busy == 0
+    assert not workers.holds_crashed("a")
+
+
 def test_there_are_bounds(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pull_workers, "MAX_WORKERS", 2)
     monkeypatch.setattr(pull_workers, "MAX_HELD", 150)
