@@ -212,7 +212,12 @@ class Leasing:
             (repeated and request.claim_id is not None) or self._loop.time() > began + request.asked.lease / 3
         ):
             sent_at = datetime.now(UTC)
-            jobs = await self._still_held(shard, jobs, request.asked.lease)
+            try:
+                jobs = await self._still_held(shard, jobs, request.asked.lease)
+            except QueueyError:
+                if request.claim_id is None:  # nobody will ask for them again
+                    self._give_back([(job.id, job.token) for job in jobs])
+                raise
         request.due[shard] = claimed.due_in_ms
         if jobs:  # it will not wait for the next one itself
             self.polls.due(request.everything, shard, claimed.due_in_ms)

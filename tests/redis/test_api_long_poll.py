@@ -275,6 +275,34 @@ async def test_what_a_lost_reply_to_a_claim_brought_is_not_stranded(
 
 
 @pytest.mark.parametrize("shards", [1], ids=["1shard"])
+async def test_what_came_late_and_cannot_be_renewed_is_not_stranded(
+    rig: Rig, server: Server, scripts: FaultyScripts
+) -> None:
+    broker = Broker(Shards(rig.broker.shards.client), scripts)
+    async with api_over(broker, request_deadline=0.2, store_timeout=0.1) as api:
+        sent = await rig.add(2, now=0)
+        held = scripts.gates["claim"] = asyncio.Event()
+        poller = Poller(api, max=2, lease=1, wait=0)
+        assert await scripts.waiting.get() == "claim"
+        late = asyncio.get_running_loop().time() + 1 / 3
+
+        async def is_late() -> bool:
+            return asyncio.get_running_loop().time() > late
+
+        await eventually(is_late)
+        scripts.replies_to_drop["extend"] = 1_000
+        held.set()
+        await poller.ended()
+        assert poller.messages[0]["status"] == 503
+
+        async def back() -> bool:
+            return await rig.waiting() == sent
+
+        await eventually(back)
+        assert [(await api.job(job_id))["crashes"] for job_id in sent] == [0, 0]
+
+
+@pytest.mark.parametrize("shards", [1], ids=["1shard"])
 async def test_a_reply_that_was_lost_once_goes_unnoticed(rig: Rig, api: ApiRig, scripts: FaultyScripts) -> None:
     sent = await rig.add(2, now=0)
     scripts.replies_to_drop["claim"] = 1
