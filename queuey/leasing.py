@@ -140,17 +140,19 @@ class Leasing:
         news = self.polls.join(request)
         timer = self._loop.call_at(until, request.end)
         gone.add_done_callback(request.end)
+        wake: Sequence[int] = ()
         try:
             for shard, in_ms in request.due.items():
                 self.polls.due(request.group, shard, in_ms)
             for waker in self.wakers:
                 await waker.cover(request.group)
-            return await news
+            wake = await news
+            return wake
         finally:
             timer.cancel()
             gone.remove_done_callback(request.end)
             self.polls.leave(request)
-            if gone.done() or self.polls.closed:
+            if not wake or gone.done() or self.polls.closed:  # a marker may come in the turn that ends the wait
                 self._pass_on(request)
 
     def _pass_on(self, request: _Request) -> None:

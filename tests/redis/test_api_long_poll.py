@@ -11,6 +11,7 @@ import pytest
 
 from queuey import waking
 from queuey.broker import Broker
+from queuey.polling import Poll, Wake
 from queuey.shards import Shards
 from queuey.stopping import end_tasks
 from tests.support.http import HOST, ApiRig, api_over
@@ -217,6 +218,31 @@ async def test_a_marker_that_nobody_here_can_use_goes_back(rig: Rig, api: ApiRig
     await eventually(handed_on)
     await until_blocked(rig.client, 1)
     job_id = await enqueue(rig, queue="b")
+    assert await other.jobs() == [job_id]
+
+
+async def test_a_marker_that_comes_as_the_time_ends_is_handed_on(
+    rig: Rig, api: ApiRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    polls = api.pulling.leasing.polls
+    join, wake = polls.join, polls.wake
+    joined: list[Poll] = []
+
+    def noted(poll: Poll) -> asyncio.Future[Wake]:
+        joined.append(poll)
+        return join(poll)
+
+    def as_the_time_ends(shard: int, queue: str) -> bool:
+        monkeypatch.setattr(polls, "wake", wake)
+        joined[0].end()
+        return wake(shard, queue)
+
+    monkeypatch.setattr(polls, "join", noted)
+    ending, other = Poller(api), Poller(api)
+    await waiting(rig, api, ending, other)
+    monkeypatch.setattr(polls, "wake", as_the_time_ends)
+    job_id = await enqueue(rig)
+    assert await ending.jobs() == []
     assert await other.jobs() == [job_id]
 
 
