@@ -234,7 +234,8 @@ async def _on_each_shard(
 async def edit_payload(broker: Broker, job: Job, payload: Raw, *, requeue: bool, patience: Patience) -> EditReply:
     """Another payload for a dead job, and with `requeue` a new run with it.
 
-    Raises NotFound, WrongState, Full, StoreUnavailable or OutcomeUnknown.
+    Raises NotFound, WrongState, Full, StoreUnavailable or OutcomeUnknown. A WrongState or Full of the new run says that
+    the payload was changed.
     """
     shard = broker.shards.of_job(job.id)
     stored = (await patience.call(lambda: broker.get(shard, [job.id])))[0]
@@ -252,5 +253,8 @@ async def edit_payload(broker: Broker, job: Job, payload: Raw, *, requeue: bool,
     if word == "wrong_state":
         raise WrongState("The payload can be changed while the job is in the dead-letter queue, and it is not.")
     if requeue:
-        await jobs.retry(broker, job, patience)
+        try:
+            await jobs.retry(broker, job, patience)
+        except (WrongState, Full) as error:
+            raise type(error)(f"The payload was changed, but the job was not run anew. {error.message}") from error
     return EditReply(job.id, "queued" if requeue else "dead_letter")

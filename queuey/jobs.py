@@ -61,7 +61,9 @@ async def retry(broker: Broker, job: Job, patience: Patience) -> RetryReply:
     if word == "ok":
         return RetryReply(job.id)
     if word == "duplicate":
-        raise WrongState("Another job holds the dedupe key of this one; cancel that one first, or wait for it.")
+        raise WrongState(
+            "The job is still dead_letter: another one holds its dedupe key; cancel that one first, or wait for it."
+        )
     raise _no_retry("in another state by now")
 
 

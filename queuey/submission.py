@@ -67,9 +67,22 @@ class Submission:
             detail = f"has {len(payload)} bytes, and {self._payload_limit} are allowed"
             raise TooLarge(f"The payload {detail}.", [Fault("/payload", detail)])
         check_payload(payload)
-        if self._decoder_of is not None and (decode := self._decoder_of(request.type)) is not None:
-            _check_fit(decode, request)
+        self.check_fit(request.type, payload, "/payload")
         return request
+
+    def check_fit(self, job_type: str, payload: bytes, pointer: str = "") -> None:
+        """Whether a payload fits its type, where that is asked for. `pointer`: its place in the body.
+
+        Raises Invalid, with the place of what does not fit."""
+        if self._decoder_of is None or (decode := self._decoder_of(job_type)) is None:
+            return
+        try:
+            decode(payload)
+        except msgspec.ValidationError as error:
+            message = str(error)
+            reason, _, _ = message.partition(" - at `")
+            detail = f"does not fit jobs of the type {job_type}: {reason[:1].lower()}{reason[1:]}"
+            raise invalid(pointer + to_pointer(message), detail, "The payload") from None
 
     def new_job(self, request: JobRequest, now_ms: int, once: Once | None = None) -> NewJob:
         """The job to enqueue. `now_ms` decides how far off `run_at` is. Raises Invalid."""
@@ -162,14 +175,3 @@ def _id_of_once(request: JobRequest, once: Once) -> str:
 def _check_key(key: str) -> None:
     if not (key and len(key.encode()) <= MAX_KEY_BYTES and key.isprintable()):
         raise invalid("/dedupe_key", f"must be {ALLOWED['/dedupe_key']}")
-
-
-def _check_fit(decode: Decoder, request: JobRequest) -> None:
-    """Raises Invalid, with the place of what does not fit."""
-    try:
-        decode(bytes(request.payload))
-    except msgspec.ValidationError as error:
-        message = str(error)
-        reason, _, _ = message.partition(" - at `")
-        detail = f"does not fit jobs of the type {request.type}: {reason[:1].lower()}{reason[1:]}"
-        raise invalid("/payload" + to_pointer(message), detail) from None

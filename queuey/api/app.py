@@ -76,7 +76,7 @@ def create_app(
     queues = QueueRoutes(broker, producer, settings.request_deadline)
     leases = LeaseRoutes(pulling, settings)
     admin = queue_admin.QueueAdminRoutes(broker, settings.request_deadline, settings.body_limit)
-    dead = dlq.DeadLetterRoutes(broker, producer, settings)
+    dead = dlq.DeadLetterRoutes(broker, producer, submission, settings)
     staff = workers.WorkerRoutes(broker, settings.request_deadline)
     ops = OpsRoutes(health)
     scrapes = MetricsRoutes(broker, settings.request_deadline)

@@ -27,6 +27,7 @@ from queuey.models import YEAR, DeadGroups, DeadPage, DeadReply, DeleteDead, Edi
 from queuey.patience import Patience
 from queuey.producer import Producer, no_room
 from queuey.settings import Settings
+from queuey.submission import Submission
 
 DEFAULT_PAGE: Final = 50
 _NAME: Final = "1 to 64 letters, digits, '.', '_' and '-', of which the first is a letter or a digit"
@@ -112,9 +113,10 @@ EDIT: Final = Operation(
 
 
 class DeadLetterRoutes:
-    def __init__(self, broker: Broker, producer: Producer, settings: Settings) -> None:
+    def __init__(self, broker: Broker, producer: Producer, submission: Submission, settings: Settings) -> None:
         self._broker = broker
         self._producer = producer
+        self._submission = submission
         self._patience = settings.request_deadline
         self._body_limit = settings.body_limit
         self._payload_limit = settings.payload_limit
@@ -181,6 +183,7 @@ class DeadLetterRoutes:
             raise jobs.unknown_job(job.id)
         if job.status != "dead_letter":
             raise WrongState(f"The job is {job.status}; its payload can be changed while it is dead_letter.")
+        self._submission.check_fit(job.type, bytes(payload))
         if self._producer.full:
             raise no_room()
         edited = await dead_jobs.edit_payload(self._broker, job, payload, requeue=requeue, patience=patience)

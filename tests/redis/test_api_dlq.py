@@ -1,18 +1,17 @@
-"""GET /v1/dlq and its groups, POST /v1/dlq/replay|delete, PUT /v1/jobs/{id}/payload, over a real store."""
+"""GET /v1/dlq and its groups, POST /v1/dlq/replay|delete, over a real store."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-import msgspec
 import pytest
 
 from queuey import dead_jobs, dead_walk, ids
 from queuey.errors import Full, StoreUnavailable
 from queuey.fingerprints import fingerprint
+from tests.support.dead import die
 from tests.support.http import ApiRig, api_over, keys, problem
 from tests.support.store import Rig
 
@@ -28,31 +27,6 @@ HOUR = 3_600_000
 async def api(rig: Rig) -> AsyncIterator[ApiRig]:
     async with api_over(rig.broker) as api:
         yield api
-
-
-async def die(
-    rig: Rig,
-    *,
-    queue: str = "default",
-    type: str = "t",
-    message: str = "no",
-    kind: str = "error",
-    ago: int = 0,
-    payload: str = "null",
-    **fields: Any,
-) -> str:
-    """A job that died so many ms ago, by the clock; it is alone in its queue."""
-    body = f'{{"type":"{type}","payload":{payload}}}'
-    job = rig.job(queue=queue, body=body, **fields)
-    shard, at = rig.broker.shards.of_job(job.id), int(time.time() * 1000) - ago
-    assert await rig.broker.enqueue(shard, [job], now=at) == ["new"]
-    claimed = await rig.broker.claim(
-        shard, claim_id=f"c{job.id}", worker="w", lease_ms=1000, limit=1, queues=[queue], now=at
-    )
-    (held,) = claimed.jobs
-    error = msgspec.json.encode({"attempt": 1, "kind": kind, "message": message}).decode()
-    assert await rig.broker.fail(shard, [(job.id, held.token, error, 0, True)], now=at) == ["dead"]
-    return job.id
 
 
 async def several(rig: Rig, count: int, **fields: Any) -> list[str]:
@@ -344,52 +318,3 @@ async def test_a_bad_body_is_refused_and_the_field_named(
     async with rig.unchanged():
         found = problem(await api.http.post(f"/v1/dlq/{verb}", json=body, headers=DEV), 422, "invalid")
     assert [fault["pointer"] for fault in found["errors"]] == [pointer]
-
-
-# --- another payload -----------------------------------------------------------------------------------------------
-
-
-async def test_a_dead_job_gets_another_payload(rig: Rig, api: ApiRig) -> None:
-    job_id = await die(rig, payload='{"to":"adda"}')
-    for payload in ({"to": "ada"}, None, [1, {"a": 12345678901234567890}]):
-        headers = {**DEV, "content-type": "application/json"}
-        response = await api.http.put(f"/v1/jobs/{job_id}/payload", content=json.dumps(payload), headers=headers)
-        assert response.json() == {"job_id": job_id, "status": "dead_letter"}
-        job = await api.job(job_id)
-        assert (job["payload"], job["status"], job["type"]) == (payload, "dead_letter", "t")
-    assert (await api.http.post(f"/v1/jobs/{job_id}/retry")).json()["status"] == "queued"
-    assert (await api.job(job_id))["payload"] == [1, {"a": 12345678901234567890}]
-
-
-async def test_and_a_new_run_in_the_same_request(rig: Rig, api: ApiRig) -> None:
-    job_id = await die(rig)
-    response = await api.http.put(f"/v1/jobs/{job_id}/payload?requeue=true", json={"n": 1}, headers=DEV)
-    assert response.json() == {"job_id": job_id, "status": "queued"}
-    job = await api.job(job_id)
-    assert (job["status"], job["payload"]) == ("queued", {"n": 1})
-
-
-async def test_one_that_is_not_dead_keeps_its_payload(rig: Rig, api: ApiRig) -> None:
-    job_id = await api.submit(payload=1)
-    async with rig.unchanged():
-        problem(await api.http.put(f"/v1/jobs/{job_id}/payload", json=2, headers=DEV), 409, "wrong-state")
-        problem(await api.http.put(f"/v1/jobs/{'0' * 28}/payload", json=2, headers=DEV), 404, "not-found")
-
-
-async def test_what_is_no_payload_is_refused(rig: Rig) -> None:
-    async with api_over(rig.broker, payload_limit=1000) as api:
-        job_id = await die(rig)
-        path = f"/v1/jobs/{job_id}/payload"
-        headers = {**DEV, "content-type": "application/json"}
-        async with rig.unchanged():
-            for text, status, code in (
-                (b"", 400, "malformed"),
-                (b"{", 400, "malformed"),
-                (b"1e999", 422, "invalid"),
-                (b"[" * 200 + b"]" * 200, 400, "malformed"),
-                (b'"' + b"x" * 1000 + b'"', 413, "too-large"),
-            ):
-                problem(await api.http.put(path, content=text, headers=headers), status, code)
-            problem(await api.http.put(f"{path}?requeue=yes", content=b"1", headers=headers), 422, "invalid")
-            api.producer.set_full(True)
-            problem(await api.http.put(path, content=b"1", headers=headers), 429, "full")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import msgspec
 
 from queuey.api.app import Api, create_app
 from queuey.broker import Broker
@@ -24,11 +25,17 @@ from queuey.producer import Producer
 from queuey.pulling import Pulling
 from queuey.settings import Settings
 from queuey.stopping import end_tasks
-from queuey.submission import Submission
+from queuey.submission import Decoder, Submission
 from queuey.waiters import Waiters
 from tests.support.store import client_for
 
 HOST: Final = "127.0.0.1:8000"
+
+
+class Typed(msgspec.Struct):
+    """The payload of jobs of the type `typed`."""
+
+    to: str
 
 
 class ApiRig:
@@ -47,13 +54,14 @@ class ApiRig:
         stream = EventStream(self.blocking, broker.shards.keys[0])
         self.followers = Followers(broker, stream, self.feed, settings.waiters)
         max_attempts_of: Callable[[str], int | None] = {"patient": 9}.get
+        decoder_of: Callable[[str], Decoder | None] = {"typed": msgspec.json.Decoder(Typed).decode}.get
         self.app: Api = create_app(
             settings,
             broker,
             self.producer,
             credentials,
             self.health,
-            Submission(settings, max_attempts_of),
+            Submission(settings, max_attempts_of, decoder_of),
             self.waiters,
             self.pulling,
             self.followers,
