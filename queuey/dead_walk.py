@@ -73,7 +73,8 @@ class DeadWalk:
         self._wanted = wanted
         self._visible = visible
         self._patience = patience
-        self._until = time.monotonic() + WALK_SECONDS
+        self._began = time.monotonic()
+        self._until = self._began + WALK_SECONDS
         self._queues: dict[int, list[str]] = {}
         self._pages: dict[int, deque[DeadJob]] = {}
         self._ended: dict[int, bool] = {}
@@ -115,7 +116,7 @@ class DeadWalk:
             lambda: self._broker.dead(
                 shard,
                 queues,
-                older_ms=to_ms(wanted.older_than or 0),
+                older_ms=to_ms(wanted.older_than or 0) + self._under_way_ms(),
                 younger_ms=max(1, to_ms(wanted.younger_than)) if wanted.younger_than is not None else 0,
                 after=after,
                 count=_PAGE,
@@ -125,6 +126,11 @@ class DeadWalk:
         self._ended[shard] = page.ended or not page.jobs
         if page.jobs:
             self._push(shard)
+
+    def _under_way_ms(self) -> int:
+        """What died since the walk began is not of it: what it replays may be dead again before its end. Rounded down,
+        so that none that was dead before is passed over."""
+        return int((time.monotonic() - self._began) * 1000)
 
     def _push(self, shard: int) -> None:
         head = self._pages[shard][0]

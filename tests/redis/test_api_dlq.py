@@ -29,6 +29,15 @@ async def api(rig: Rig) -> AsyncIterator[ApiRig]:
         yield api
 
 
+class Clock:
+    """In the place of the module `time`."""
+
+    seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
 async def several(rig: Rig, count: int, **fields: Any) -> list[str]:
     """Dead jobs on all shards, the longest dead first, a second apart."""
     jobs = []
@@ -232,6 +241,32 @@ async def test_at_a_rate_they_are_due_one_after_the_other(rig: Rig, api: ApiRig)
     ]
     offsets = sorted(score / 1000 - before for score in scheduled)
     assert [round(offset / 100) for offset in offsets] == [1, 2, 3]
+
+
+async def test_those_that_die_again_meanwhile_are_not_met_again(
+    rig: Rig, api: ApiRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = [await die(rig, ago=2 * HOUR, id=job_id) for job_id in sorted((rig.new_id(), rig.new_id()))]
+    clock = Clock()
+    monkeypatch.setattr(dead_walk, "time", clock)
+    monkeypatch.setattr(dead_walk, "WALK_SECONDS", 1e9)
+    monkeypatch.setattr(dead_walk, "_PAGE", 1)
+    monkeypatch.setattr(dead_jobs, "MAX_BATCH", 1)
+    replay = rig.broker.replay
+    replayed: list[str] = []
+
+    async def replay_in_vain(shard: int, replay_id: str, job_ids: list[str], delays_ms: list[int]) -> list[str]:
+        answers = await replay(shard, replay_id, job_ids, delays_ms)
+        replayed.extend(job_ids)
+        (held,) = (await rig.claim(now=0)).jobs
+        assert await rig.broker.fail(rig.shard, [(held.id, held.token, '{"n":1}', 0, True)]) == ["dead"]
+        clock.seconds += HOUR / 1000
+        return answers
+
+    monkeypatch.setattr(rig.broker, "replay", replay_in_vain)
+    assert await post(api, "replay", limit=5) == {"matched": 2, "done": 2, "dry_run": False, "more": False}
+    assert replayed == [first, second]
+    assert await listed(api) == [first, second]
 
 
 async def test_whose_key_another_job_holds_is_passed_over(rig: Rig, api: ApiRig) -> None:
