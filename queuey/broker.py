@@ -14,6 +14,7 @@ from typing import Final, cast
 import msgspec
 from redis import exceptions as redis_errors
 
+from queuey import ids
 from queuey.errors import QueueyError, StartupError, StoreUnavailable
 from queuey.keys import ScanKind, cancel_channel, listening_channel, scan_names
 from queuey.records import NewJob, StoredJob
@@ -387,8 +388,9 @@ class Broker:
 
     async def join(self) -> None:
         """Hold this replica's data format and count of shards against the store's. Raises StartupError."""
+        store_id = ids.short_random()
         for shard in range(self.shards.count):
-            data_format, count = _numbers(await self._call(shard, "join", DATA_FORMAT, self.shards.count))
+            data_format, count = _numbers(await self._call(shard, "join", DATA_FORMAT, self.shards.count, store_id))
             if count != self.shards.count:
                 raise StartupError(
                     f"The store holds its jobs in {count} shards and this process asks for {self.shards.count}: "

@@ -42,7 +42,8 @@ _PLACES: Final[Mapping[Place, str]] = {"ready": "w", "scheduled": "w", "running"
 
 
 class Header(Struct, tag_field="kind", tag="header"):
-    """`id`: of this export; an import notes it in the store that it fills."""
+    """`id`: of this export; an import notes it in the store that it fills. `store_id`: of the store that it is of, '' =
+    not known."""
 
     format: Annotated[int, Meta(ge=1)]
     id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9]{1,64}\Z")]
@@ -50,6 +51,7 @@ class Header(Struct, tag_field="kind", tag="header"):
     prefix: str
     version: str
     started_ms: Time
+    store_id: str = ""
 
 
 class Queue(Struct, tag_field="kind", tag="queue"):

@@ -109,7 +109,8 @@ class Exporter:
     async def _new_header(self) -> Header:
         about = await self._broker.about(0)
         shards = self._broker.shards
-        return Header(DATA_FORMAT, ids.short_random(), shards.count, shards.prefix, __version__, about.now_ms)
+        export_id = ids.short_random()
+        return Header(DATA_FORMAT, export_id, shards.count, shards.prefix, __version__, about.now_ms, about.store_id)
 
     def _open(self, resume: bool, header: Header) -> bool:
         """Make the file ready for its next line, unless it is whole already: then True."""
@@ -134,6 +135,11 @@ class Exporter:
             raise SettingsError(
                 f"{self._path} is of a store with {before.shards} shards and the prefix {before.prefix}; this one "
                 f"has {header.shards} and {header.prefix}: give the store that it was begun with, or another -o."
+            )
+        if before.store_id and before.store_id != header.store_id:
+            raise SettingsError(
+                f"{self._path} is of another store, though of one with as many shards and this prefix: give the store "
+                "that it was begun with, or another -o."
             )
         self._counts = found.counts
         for kind, count in found.counts.items():

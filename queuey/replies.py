@@ -158,13 +158,15 @@ class Stats(Struct, array_like=True):
 
 class About(Struct, array_like=True):
     """What a store is. `data_format` and `shards` are 0 where nothing has joined yet; `now_ms` is the store's clock.
-    `imported`: the id of the export that was read into it last, '' = none, and how many bytes of that are in."""
+    `imported`: the id of the export that was read into it last, '' = none, and how many bytes of that are in.
+    `store_id` tells it from others; '' = only versions that knew no such id have joined."""
 
     data_format: int
     shards: int
     now_ms: int
     imported: str
     import_offset: int
+    store_id: str = ""
 
 
 class DumpedJob(Struct, array_like=True):

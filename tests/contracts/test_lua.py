@@ -57,7 +57,7 @@ NO_STATUS = {
         "claimed",
     ),
     *("ready", "scheduled", "running", "dead", "finished"),
-    *("import", "import_offset"),
+    *("import", "import_offset", "store_id"),
 }
 """Words in quotes that name a lane, a field of a hash, a place, or what `examine` tells `take`."""
 

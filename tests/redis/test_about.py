@@ -17,7 +17,9 @@ async def test_what_was_joined_and_read_into(rig: Rig) -> None:
     await rig.broker.mark(rig.shard, "export1", 4096)
     async with rig.unchanged():
         about = await rig.broker.about(rig.shard, now=NOW)
-    assert about == About(DATA_FORMAT, rig.broker.shards.count, NOW, "export1", 4096)
+    store_id = (await rig.client.hget(rig.keys.meta, "store_id")).decode()
+    assert about == About(DATA_FORMAT, rig.broker.shards.count, NOW, "export1", 4096, store_id)
+    assert store_id
 
 
 async def test_its_clock_is_the_stores(rig: Rig) -> None:

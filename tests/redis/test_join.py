@@ -14,9 +14,18 @@ async def test_the_first_one_writes_and_the_others_agree(rig: Rig) -> None:
     await rig.broker.join()
     for keys in rig.broker.shards.keys:
         stored = await rig.client.hgetall(keys.meta)
+        assert len(stored.pop(b"store_id")) == 12
         assert stored == {b"format": str(DATA_FORMAT).encode(), b"shards": str(rig.broker.shards.count).encode()}
     async with rig.unchanged():
         await rig.broker.join()
+
+
+async def test_a_store_of_before_is_given_an_id(rig: Rig) -> None:
+    await rig.broker.join()
+    before = (await rig.broker.about(rig.shard)).store_id
+    await rig.client.hdel(rig.keys.meta, "store_id")
+    await rig.broker.join()
+    assert (await rig.broker.about(rig.shard)).store_id not in ("", before)
 
 
 async def test_another_count_of_shards_is_refused(rig: Rig) -> None:

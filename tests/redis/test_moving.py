@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.json import decode, encode
 
 from queuey import exporting
 from queuey.broker import Broker
@@ -222,6 +223,27 @@ async def test_an_export_of_another_store_is_not_gone_on_with(rig: Rig, file: Pa
     await other.join()
     with pytest.raises(SettingsError, match="give the store that it was begun with"):
         await Exporter(other, file, ignore).run(resume=True)
+
+
+async def test_a_store_of_the_same_shape_is_another_all_the_same(rig: Rig, file: Path) -> None:
+    await fill(rig)
+    await export(rig, file)
+    text = file.read_bytes()
+    await rig.client.flushdb()
+    with pytest.raises(SettingsError, match="is of another store"):
+        await export(rig, file, resume=True)
+    assert file.read_bytes() == text
+
+
+async def test_a_file_that_names_no_store_is_gone_on_with(rig: Rig, file: Path) -> None:
+    await fill(rig)
+    counts = await export(rig, file)
+    header, *lines = file.read_bytes().splitlines(keepends=True)
+    known = decode(header)
+    assert known.pop("store_id")
+    file.write_bytes(encode(known) + b"\n" + b"".join(lines[:-1]))
+    assert await export(rig, file, resume=True) == counts
+    assert read_whole(file).header.store_id == ""
 
 
 class Breaking(Broker):
