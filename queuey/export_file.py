@@ -181,7 +181,7 @@ def _check(line: Line) -> Line:
 
 
 def _check_job(line: JobLine) -> None:
-    """What the scripts and a worker rely on. An odd error or result is kept as it is: it spoils no other job."""
+    """What the scripts and a worker rely on. An odd error is kept as it is: it is shown as text."""
     if not ids.is_id(line.id):
         raise ValueError("a job needs an id")
     if _HEAD.fullmatch(line.definition.partition("\n")[0]) is None:
@@ -201,6 +201,9 @@ def _check_job(line: JobLine) -> None:
             if _NUMBER.fullmatch(texts[letter]) is None:
                 raise ValueError(f"{letter}={texts[letter]} is no number")
     parse_definition(line.definition)
+    result = line.state.partition("\n")[2].partition("\n")[0]
+    if result:  # which answers show as it is
+        msgspec.json.decode(result)
 
 
 def read_header(path: Path) -> Header:

@@ -101,6 +101,7 @@ def test_a_newer_format_is_refused_before_all_else(tmp_path: Path) -> None:
         changed(DONE, state="s=r n=1 h=ab"),
         changed(DONE, state="s=s n=x"),
         changed(DONE, state="s=s q=a:b"),
+        changed(DONE, state="s=s f=1\nodd result"),
         changed(DONE, place="running", state="s=r n=1"),
         changed(LINES[2], key="a b"),
         changed(LINES[2], key="x:digest"),
