@@ -43,13 +43,15 @@ logger = log.get(__name__)
 class _Request(Poll):
     """A request for leases, from its first claim until its answer."""
 
-    __slots__ = ("asked", "claim_id", "due", "everything", "replaced", "spent", "suspects", "worker")
+    __slots__ = ("asked", "claim_id", "due", "everything", "mark", "replaced", "spent", "suspects", "worker")
 
-    def __init__(self, asked: LeaseRequest, worker: str, claim_id: str | None) -> None:
+    def __init__(self, asked: LeaseRequest, worker: str, mark: str, claim_id: str | None) -> None:
         super().__init__(asked.queues)
         self.everything = self.group
         self.asked = asked
         self.worker = worker
+        self.mark = mark
+        """The worker's, in the register."""
         self.claim_id = claim_id
         """Of the client's making, for the store; None: each claim has one of its own."""
         self.due: dict[int, int] = {}
@@ -84,11 +86,10 @@ class Leasing:
     async def lease(self, asked: LeaseRequest, *, owner: str, worker: str, gone: Gone) -> list[LeasedJob]:
         """Jobs for `worker`, at once or within `asked.wait` seconds; none when there are none, or the client is gone.
 
-        `owner`: whose claim ids these are. Raises Full, StoreUnavailable.
+        `owner`: the API key whose claim ids these are, and whose worker. Raises Full, StoreUnavailable.
         """
         claim_id = _claim_id(owner, asked.claim_id) if asked.claim_id is not None else None
-        request = _Request(asked, worker, claim_id)
-        self.workers.seen(worker, asked.queues)
+        request = _Request(asked, worker, self.workers.seen(worker, owner, asked.queues), claim_id)
         if claim_id is None:
             return await self._lease(request, gone)
         before = self._by_claim.get(claim_id)
@@ -119,7 +120,7 @@ class Leasing:
         shards: Sequence[int] = self._in_turn()
         while shards and not gone.done() and not self.polls.closed:
             jobs = []
-            if self.workers.is_quiet(request.worker):
+            if self.workers.is_quiet(request.mark):
                 self._pass_on(request)
                 request.group = ()
             else:
@@ -130,7 +131,8 @@ class Leasing:
                     return []
             if jobs or request.spent or request.replaced or self._loop.time() >= until:
                 crashed = {job.id for job in jobs if job.crashes}
-                self.workers.leased(request.worker, (job.id for job in jobs), request.asked.lease, crashed)
+                held = [(job.id, job.queue) for job in jobs]
+                self.workers.leased(request.mark, held, request.asked.lease, crashed)
                 return jobs
             shards = await self._next(request, gone, until)
         return []
@@ -244,7 +246,7 @@ class Leasing:
             limit=limit,
             queues=queues,
             max_starve_ms=self._max_starve_ms,
-            suspects=0 if self.workers.holds_crashed(request.worker) else request.suspects,
+            suspects=0 if self.workers.holds_crashed(request.mark) else request.suspects,
         )
 
     async def _still_held(self, shard: int, jobs: list[ClaimedJob], lease: float) -> list[ClaimedJob]:

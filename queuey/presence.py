@@ -38,15 +38,16 @@ class Presence:
         return Description(__version__, os.getpid(), self._roles, bounded(workers))
 
     def quiet_here(self) -> list[str]:
+        """The marks of the quiet ones."""
         own = [self._replica] if self.worker is not None and self.worker.told_quiet else []
-        return own + [row.name for row in self._rows() if row.quiet]
+        return own + [row.mark for row in self._rows() if row.quiet]
 
-    def be_quiet(self, names: Sequence[str]) -> None:
+    def be_quiet(self, marks: Sequence[str]) -> None:
         """These workers, of whichever replica, are to claim no more."""
-        if self.worker is not None and self._replica in names:
+        if self.worker is not None and self._replica in marks:
             self.worker.be_quiet()
         if self.pulling is not None:
-            self.pulling.workers.set_quiet(names)
+            self.pulling.workers.set_quiet(marks)
 
     def _rows(self) -> list[PullWorkerRow]:
         """The one that was seen last comes last."""
@@ -64,4 +65,5 @@ def _tells_pull(row: PullWorkerRow) -> TellsWorker:
         started_ms=round(row.started_at * 1000),
         seen_ms=round(row.last_seen * 1000),
         quiet=row.quiet,
+        key=row.key,
     )

@@ -17,6 +17,7 @@ from queuey.broker import Broker
 from queuey.errors import Full, NotFound, StoreUnavailable
 from queuey.models import WorkerInfo
 from queuey.patience import Patience, outcome
+from queuey.pull_workers import worker_mark
 from queuey.records import from_ms
 
 MAX_JOBS_SHOWN: Final = 100
@@ -29,7 +30,7 @@ MAX_IDS_TOLD: Final = 5_000
 
 
 class TellsWorker(Struct, omit_defaults=True):
-    """One worker in a sign of life. Times are ms since 1970; `seen_ms` 0: now."""
+    """One worker in a sign of life. Times are ms since 1970; `seen_ms` 0: now. `key`: see WorkerInfo."""
 
     name: str
     kind: str
@@ -41,6 +42,7 @@ class TellsWorker(Struct, omit_defaults=True):
     started_ms: int = 0
     seen_ms: int = 0
     quiet: bool = False
+    key: str = ""
 
 
 class Description(Struct):
@@ -77,7 +79,7 @@ def bounded(workers: Iterable[TellsWorker]) -> list[TellsWorker]:
 
 
 async def list_workers(broker: Broker, patience: Patience) -> list[WorkerInfo]:
-    """All that are known, by name. Raises StoreUnavailable."""
+    """All that are known, by name; one name with two API keys is two workers. Raises StoreUnavailable."""
     known = await patience.call(lambda: broker.workers(0))
     quiet = set(known.quiet)
     found: dict[str, WorkerInfo] = {}
@@ -87,14 +89,15 @@ async def list_workers(broker: Broker, patience: Patience) -> list[WorkerInfo]:
         except (msgspec.DecodeError, UnicodeError):
             continue  # of a version that tells something else
         for worker in description.workers:
-            info = _info(worker, replica, seen_ms, description.version, worker.name in quiet)
-            found[info.name] = _joined(found[info.name], info) if info.name in found else info
-    return [found[name] for name in sorted(found)]
+            mark = worker_mark(worker.name, worker.key)
+            info = _info(worker, replica, seen_ms, description.version, mark in quiet)
+            found[mark] = _joined(found[mark], info) if mark in found else info
+    return sorted(found.values(), key=lambda worker: (worker.name, worker.key))
 
 
 def serving(workers: Iterable[WorkerInfo], queue: str) -> list[str]:
     """The names of those who take jobs from a queue."""
-    return [worker.name for worker in workers if queue in worker.queues and not worker.quiet]
+    return list(dict.fromkeys(worker.name for worker in workers if queue in worker.queues and not worker.quiet))
 
 
 def unknown_worker(name: str) -> NotFound:
@@ -105,7 +108,7 @@ async def make_quiet(broker: Broker, worker: WorkerInfo, patience: Patience) -> 
     """It claims no more once its replica has been told, with its next sign of life. Raises Full, StoreUnavailable or
     OutcomeUnknown."""
     try:
-        word = await patience.call(lambda: broker.quiet(0, worker.name))
+        word = await patience.call(lambda: broker.quiet(0, worker_mark(worker.name, worker.key)))
     except StoreUnavailable as error:
         raise outcome(error, []) from error
     if word == "too_many":
@@ -137,6 +140,7 @@ def _info(worker: TellsWorker, replica: str, seen_ms: int, version: str, quiet: 
         quiet=quiet or worker.quiet,
         started_at=from_ms(worker.started_ms or seen_ms),
         version=version,
+        key=worker.key,
     )
 
 

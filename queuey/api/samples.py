@@ -111,4 +111,5 @@ WORKER: Final = {
     "quiet": False,
     "started_at": "2026-11-24T04:20:00.000000Z",
     "version": "0.1.0",
+    "key": "",
 }

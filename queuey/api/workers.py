@@ -57,15 +57,17 @@ class WorkerRoutes:
         return reply(WorkerList([worker for worker in parts if worker is not None]))
 
     async def quiet(self, request: Request, caller: Principal) -> Response:
-        """Only who is admin over all of its queues may stop it."""
+        """Only who is admin over all of its queues may stop it. Of several with one name, those that the caller may."""
         name: str = request.path_params["name"]
         patience = Patience(self._patience)
         known = await roster.list_workers(self._broker, patience)
-        worker = next((worker for worker in known if worker.name == name), None)
-        if worker is None or not any(caller.allows("read", queue) for queue in worker.queues):
+        named = (worker for worker in known if worker.name == name)
+        seen = [worker for worker in named if any(caller.allows("read", queue) for queue in worker.queues)]
+        if not seen:
             raise roster.unknown_worker(name)
-        if not all(caller.allows("admin", queue) for queue in worker.queues):
+        own = [worker for worker in seen if all(caller.allows("admin", queue) for queue in worker.queues)]
+        if not own:
             raise Forbidden("The API key lacks the scope admin over some of the worker's queues.")
-        quieted = await roster.make_quiet(self._broker, worker, patience)
-        _log.info("worker_quiet_requested", worker=name, by=caller.name)
-        return reply(quieted)
+        quieted = [await roster.make_quiet(self._broker, worker, patience) for worker in own]
+        _log.info("worker_quiet_requested", worker=name, keys=[worker.key for worker in own], by=caller.name)
+        return reply(max(quieted, key=lambda worker: worker.last_seen))

@@ -79,7 +79,8 @@ class WorkerInfo(Struct):
 
     `process`: a replica of the server that runs jobs itself; `pull`: a program that leases them over HTTP, where
     `replica` is the server that it asked last. `slots`: jobs at a time, 0 = not known; `busy`: jobs that it holds, of
-    which `jobs` names 100 at most. A quiet one claims no more.
+    which `jobs` names 100 at most. A quiet one claims no more. `key`: the name of the API key with which it pulls; a
+    replica has none.
     """
 
     name: str
@@ -94,6 +95,7 @@ class WorkerInfo(Struct):
     quiet: bool
     started_at: datetime
     version: str
+    key: str = ""
 
 
 class WorkerList(Struct):

@@ -353,7 +353,7 @@ async def test_a_quiet_worker_waits_and_gets_nothing_until_it_is_let_again(
     rig: Rig, api: ApiRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waking, "BLOCK_SECONDS", 0.02)
-    api.pulling.workers.set_quiet({"q"})
+    api.pulling.workers.set_quiet({"anonymous/q"})
     quiet, other = Poller(api, worker="q"), Poller(api, worker="w")
     await waiting(rig, api, quiet, other)
     job_id = await enqueue(rig)
@@ -368,7 +368,7 @@ async def test_a_quiet_worker_waits_and_gets_nothing_until_it_is_let_again(
 async def test_who_becomes_quiet_while_it_waits_hands_its_marker_on(rig: Rig, api: ApiRig) -> None:
     quiet, other = Poller(api, worker="q"), Poller(api, worker="w")
     await waiting(rig, api, quiet, other)
-    api.pulling.workers.set_quiet({"q"})
+    api.pulling.workers.set_quiet({"anonymous/q"})
     job_id = await enqueue(rig)
     assert await other.jobs() == [job_id]
 

@@ -64,6 +64,7 @@ async def test_what_is_told_of_a_worker(rig: Rig, api: ApiRig) -> None:
         "quiet": False,
         "started_at": "1970-01-01T00:00:01Z",
         "version": "1.2",
+        "key": "",
     }
 
 
@@ -164,6 +165,53 @@ async def test_a_quiet_puller_gets_no_more_jobs(rig: Rig, api: ApiRig) -> None:
     assert (await api.http.post("/v1/workers/puller/quiet", headers=DEV)).json()["quiet"] is True
     await heart.run_once()
     assert (await api.http.post("/v1/leases", json=asked)).json() == {"jobs": []}
-    assert presence.quiet_here() == ["puller"]
+    assert presence.quiet_here() == ["anonymous/puller"]
     (other,) = (await api.http.post("/v1/leases", json={**asked, "worker": "other"})).json()["jobs"]
     assert {other["id"], got[0]["id"]} == {first, second}
+
+
+async def test_a_key_of_another_queue_neither_sees_nor_quiets_a_puller_by_its_name(rig: Rig) -> None:
+    """Nor is that worker in the way of what its own key may see and quiet."""
+    mail, web = ({"x-api-key": name} for name in ("mail", "web"))
+    async with api_over(rig.broker, keys(mail="admin@mail", web="admin@web")) as api:
+        presence = Presence("r1", ["api"], 0, (), ())
+        presence.pulling = api.pulling
+        heart = Heartbeat(rig.broker, "r1", presence.describe, 5.0, presence.quiet_here, presence.be_quiet)
+
+        async def ask(queue: str, headers: dict[str, str]) -> list[str]:
+            asked = {"queues": [queue], "worker": "victim"}
+            response = await api.http.post("/v1/leases", json=asked, headers=headers)
+            return [job["id"] for job in response.json()["jobs"]]
+
+        for _ in range(2):
+            await api.http.post("/v1/jobs", json={"type": "t", "queue": "mail"}, headers=mail)
+        held = await ask("mail", mail)
+        assert await ask("web", web) == []
+        await heart.run_once()
+        told = [
+            [(found["key"], found["queues"], found["jobs"]) for found in await listed(api, key)]
+            for key in ("mail", "web")
+        ]
+        assert told == [[("mail", ["mail"], held)], [("web", ["web"], [])]]
+        answer = await api.http.post("/v1/workers/victim/quiet", headers=web)
+        assert (answer.json()["key"], answer.json()["quiet"]) == ("web", True)
+        await heart.run_once()
+        assert [found["quiet"] for found in await listed(api, "mail")] == [False]
+        assert len(await ask("mail", mail)) == 1
+        await api.http.post("/v1/workers/victim/quiet", headers=mail)
+        await heart.run_once()
+        assert [found["quiet"] for found in await listed(api, "mail")] == [True]
+
+
+async def test_a_key_that_has_asked_for_another_queue_since_hides_no_queue_of_its_worker(rig: Rig) -> None:
+    async with api_over(rig.broker, keys(both="admin@mail+admin@web", web="admin@web")) as api:
+        presence = Presence("r1", ["api"], 0, (), ())
+        presence.pulling = api.pulling
+        heart = Heartbeat(rig.broker, "r1", presence.describe, 5.0, presence.quiet_here, presence.be_quiet)
+        both = {"x-api-key": "both"}
+        await api.http.post("/v1/jobs", json={"type": "t", "queue": "mail"}, headers=both)
+        for queue in ("mail", "web"):
+            await api.http.post("/v1/leases", json={"queues": [queue], "worker": "w"}, headers=both)
+        await heart.run_once()
+        assert [(found["queues"], found["jobs"]) for found in await listed(api, "web")] == [(["web"], [])]
+        problem(await api.http.post("/v1/workers/w/quiet", headers={"x-api-key": "web"}), 403, "forbidden")

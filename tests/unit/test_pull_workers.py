@@ -25,13 +25,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_a_worker_is_told_of_for_a_minute_after_its_last_request(clock: Clock) -> None:
     workers = PullWorkers()
-    workers.seen("a", ["x"])
+    workers.seen("a", "k", ["x"])
     clock.now += 59
-    workers.seen("b", ["y"])
-    workers.seen("b", ["z"])
+    workers.seen("b", "k", ["y"])
+    workers.seen("b", "k", ["z"])
     assert [(row.name, row.queues, row.started_at) for row in workers.rows()] == [
         ("a", ["x"], 1000),
-        ("b", ["z"], 1059),
+        ("b", ["y", "z"], 1059),
     ]
     clock.now += 2
     assert [row.name for row in workers.rows()] == ["b"]
@@ -39,8 +39,8 @@ def test_a_worker_is_told_of_for_a_minute_after_its_last_request(clock: Clock) -
 
 def test_what_it_holds_keeps_it_until_the_lease_is_over(clock: Clock) -> None:
     workers = PullWorkers()
-    workers.seen("a", ["x"])
-    workers.leased("a", ["1", "2", "3"], 100)
+    workers.seen("a", "k", ["x"])
+    workers.leased("k/a", [(job_id, "x") for job_id in "123"], 100)
     workers.ended("2")
     workers.ended("unknown")
     clock.now += 90
@@ -56,8 +56,8 @@ def test_what_it_holds_keeps_it_until_the_lease_is_over(clock: Clock) -> None:
 def test_a_job_that_another_got_is_the_others(clock: Clock) -> None:
     workers = PullWorkers()
     for name in ("a", "b"):
-        workers.seen(name, ["x"])
-        workers.leased(name, ["1"], 10)
+        workers.seen(name, "k", ["x"])
+        workers.leased(f"k/{name}", [("1", "x")], 10)
     workers.ended("1")
     assert [row.busy for row in workers.rows()] == [1, 0]
     clock.now += 11
@@ -66,22 +66,22 @@ def test_a_job_that_another_got_is_the_others(clock: Clock) -> None:
 
 def test_who_holds_a_job_with_crashes_does_so_until_it_is_over_or_its_lease_is(clock: Clock) -> None:
     workers = PullWorkers()
-    assert not workers.holds_crashed("a")
-    workers.seen("a", ["x"])
-    workers.leased("a", ["1", "2"], 10, {"2"})
+    assert not workers.holds_crashed("k/a")
+    workers.seen("a", "k", ["x"])
+    workers.leased("k/a", [("1", "x"), ("2", "x")], 10, {"2"})
     workers.ended("1")
-    assert workers.holds_crashed("a")
+    assert workers.holds_crashed("k/a")
     workers.ended("2")
-    assert not workers.holds_crashed("a")
-    workers.leased("a", ["3"], 10, {"3"})
+    assert not workers.holds_crashed("k/a")
+    workers.leased("k/a", [("3", "x")], 10, {"3"})
     clock.now += 9
     workers.extended("3", 10)
     clock.now += 9
-    assert workers.holds_crashed("a")
+    assert workers.holds_crashed("k/a")
     clock.now += 2
-    assert not workers.holds_crashed("a")
+    assert not workers.holds_crashed("k/a")
     assert workers.rows()[0].busy == 0
-    assert not workers.holds_crashed("a")
+    assert not workers.holds_crashed("k/a")
 
 
 def test_there_are_bounds(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,20 +89,52 @@ def test_there_are_bounds(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(pull_workers, "MAX_HELD", 150)
     workers = PullWorkers()
     for name in ("a", "b"):
-        workers.seen(name, ["x"])
-        workers.leased(name, [f"{name}{number}" for number in range(100)], 10)
+        workers.seen(name, "k", ["x"])
+        workers.leased(f"k/{name}", [(f"{name}{number}", "x") for number in range(100)], 10)
     assert [(row.busy, len(row.jobs)) for row in workers.rows()] == [(100, 100), (50, 50)]
-    workers.seen("c", ["x"])
+    workers.seen("c", "k", ["x"])
     assert [row.name for row in workers.rows()] == ["b", "c"]
-    workers.leased("c", [str(number) for number in range(100)], 10)
+    workers.leased("k/c", [(str(number), "x") for number in range(100)], 10)
     assert workers.rows()[1].busy == 100
 
 
 def test_the_quiet_ones_are_those_that_were_named_last() -> None:
     workers = PullWorkers()
-    workers.seen("a", ["x"])
-    workers.set_quiet(["a", "b"])
-    assert (workers.is_quiet("a"), workers.is_quiet("c")) == (True, False)
+    workers.seen("a", "k", ["x"])
+    workers.set_quiet(["k/a", "k/b"])
+    assert (workers.is_quiet("k/a"), workers.is_quiet("k/c")) == (True, False)
     assert [row.quiet for row in workers.rows()] == [True]
-    workers.set_quiet(["b"])
-    assert not workers.is_quiet("a")
+    workers.set_quiet(["k/b"])
+    assert not workers.is_quiet("k/a")
+
+
+def test_its_queues_are_those_of_late_those_of_its_last_request_and_those_of_its_jobs(clock: Clock) -> None:
+    workers = PullWorkers()
+    mark = workers.seen("a", "k", ["held", "old"])
+    workers.leased(mark, [("1", "held")], 300)
+    clock.now += 50
+    workers.seen("a", "k", ["new"])
+    assert workers.rows()[0].queues == ["held", "old", "new"]
+    clock.now += 100
+    assert workers.rows()[0].queues == ["new", "held"]
+    workers.extended("1", 300)
+    workers.ended("1")
+    assert workers.rows()[0].queues == ["new"]
+
+
+def test_the_queues_of_one_have_a_bound(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pull_workers, "MAX_QUEUES", 2)
+    workers = PullWorkers()
+    workers.seen("a", "k", ["x", "y"])
+    workers.seen("a", "k", ["x", "z"])
+    assert workers.rows()[0].queues == ["x", "z"]
+
+
+def test_one_name_with_two_keys_is_two_workers() -> None:
+    workers = PullWorkers()
+    mine, other = workers.seen("a", "mine", ["x"]), workers.seen("a", "other", ["y"])
+    workers.leased(mine, [("1", "x")], 10)
+    workers.set_quiet([other])
+    rows = [(row.key, row.name, row.queues, row.jobs, row.quiet) for row in workers.rows()]
+    assert rows == [("mine", "a", ["x"], ["1"], False), ("other", "a", ["y"], [], True)]
+    assert (workers.is_quiet(mine), workers.is_quiet(other)) == (False, True)
