@@ -30,6 +30,8 @@ WAITING: Final = 10_000
 KNOWN: Final = 20_000
 """Jobs whose type and queue are kept in mind."""
 GET_BYTES: Final = 40
+GET_BATCH: Final = 16
+"""Jobs that are read whole in one call, at most: the store does nothing else meanwhile, and each may be large."""
 
 logger = log.get(__name__)
 
@@ -57,12 +59,14 @@ class Feed:
         self.on = False
         self._broker = broker
         self._off: asyncio.TimerHandle | None = None
+        self._heard = 0
+        """How often somebody said that they follow."""
         self._gap = False
         """Some could not be told."""
         self._known: dict[str, tuple[str, str, int]] = {}
         self._emit: Batcher[str, str] = Batcher(broker.emit, patience=EMIT_PATIENCE, max_waiting=WAITING)
         self._get: list[Batcher[str, StoredJob]] = [
-            Batcher(partial(broker.get, shard), patience=EMIT_PATIENCE, max_waiting=WAITING)
+            Batcher(partial(broker.get, shard), patience=EMIT_PATIENCE, max_waiting=WAITING, max_batch=GET_BATCH)
             for shard in range(broker.shards.count)
         ]
 
@@ -73,6 +77,7 @@ class Feed:
         if not (ttl_ms.isascii() and ttl_ms.isdigit() and 0 < len(ttl_ms) < 10):
             return
         self.on = True
+        self._heard += 1
         if self._off is not None:
             self._off.cancel()
         self._off = asyncio.get_running_loop().call_later(int(ttl_ms) / 1000, self._stop)
@@ -141,16 +146,19 @@ class Feed:
     def _send(self, happening: Happening) -> None:
         text = _encode(happening).decode()
         try:
-            self._emit.tell(text, len(text), self._emitted)
+            self._emit.tell(text, len(text), partial(self._emitted, self._heard))
         except QueueyError:
             self._gap = True
 
-    def _emitted(self, status: str | None, error: Exception | None) -> None:
+    def _emitted(self, heard: int, status: str | None, error: Exception | None) -> None:
+        """`heard`: as it was when the event was sent. Who said since then that they follow has perhaps missed it."""
         if error is not None:
             logger.debug("event_not_told", error=str(error))
             self._gap = True
-        elif status == "nobody":
+        elif status == "nobody" and heard == self._heard:
             self._stop()
+        elif status == "nobody":
+            self._gap = True
 
     async def drain(self) -> None:
         """Returns when all has been told."""

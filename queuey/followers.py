@@ -14,12 +14,14 @@ import msgspec
 from queuey import log
 from queuey.broker import Broker
 from queuey.errors import Full, QueueyError, StoreUnavailable
-from queuey.events import FIRST, Entry, EventStream
+from queuey.events import FIRST, READ_COUNT, Entry, EventStream
 from queuey.feed import LISTENING_MS, Feed, Happening, decode
 from queuey.stopping import end_tasks
 
 BUFFER: Final = 1_000
 """Events that wait for one follower, at most: who has more is too slow, and is let go."""
+SLICE: Final = 1_000
+"""Events times followers after which others have their turn."""
 RENEW_SECONDS: Final = 10.0
 READY_SECONDS: Final = 2.0
 RETRY_FIRST: Final = 0.1
@@ -45,14 +47,21 @@ def position(event_id: str) -> tuple[int, int]:
 class Follower:
     """One of them. `over`: no more comes; it was too slow, or the server stops."""
 
-    def __init__(self, wants: Callable[[Happening], bool]) -> None:
+    def __init__(self, wants: Callable[[Happening], bool], job_id: str | None = None) -> None:
         self.over = False
+        self.job_id = job_id
         self._wants = wants
+        self._after: tuple[int, int] | None = None
+        """It has had the events up to here; None once the reader is further."""
         self._waiting: deque[Told] = deque()
         self._news = asyncio.Event()
 
     def put(self, told: Told) -> None:
-        """Unless it is not wanted. Who has too many gets a reset in their place, and no more."""
+        """Unless it is not wanted, or has been had. Who has too many gets a reset in their place, and no more."""
+        if self._after is not None:
+            if told[0] and position(told[0]) <= self._after:
+                return
+            self._after = None
         if self.over or not (told[1].kind == "reset" or self._wants(told[1])):
             return
         if len(self._waiting) >= BUFFER:
@@ -63,12 +72,15 @@ class Follower:
             self._waiting.append(told)
         self._news.set()
 
-    def begin_with(self, earlier: Sequence[Told]) -> None:
-        """These come first, without those that have come meanwhile."""
-        last = position(earlier[-1][0]) if earlier and earlier[-1] != RESET else (0, 0)
-        later = [told for told in self._waiting if not told[0] or position(told[0]) > last]
+    def begin_with(self, earlier: Sequence[Told], since: str) -> None:
+        """These, which came after `since`, come first; of them the reader, which may be behind, brings none again."""
+        later = list(self._waiting)
         self._waiting.clear()
-        for told in (*earlier, *later):
+        for told in earlier:
+            self.put(told)
+        last = earlier[-1][0] if earlier else since
+        self._after = position(last) if last else None
+        for told in later:
             self.put(told)
 
     def poke(self) -> None:
@@ -101,6 +113,8 @@ class Followers:
         self._feed = feed
         self._limit = limit
         self._followers: set[Follower] = set()
+        self._of_all: set[Follower] = set()
+        self._of_job: dict[str, set[Follower]] = {}
         self._wanted = asyncio.Event()
         self._ready = asyncio.Event()
         self._last: str | None = None
@@ -112,24 +126,27 @@ class Followers:
 
     # --- those who follow -----------------------------------------------------------------------------------------
 
-    async def follow(self, wants: Callable[[Happening], bool], since: str | None = None) -> Follower:
+    async def follow(
+        self, wants: Callable[[Happening], bool], since: str | None = None, *, job_id: str | None = None
+    ) -> Follower:
         """One more, who is to be given to `leave` in the end. From then on no event is missed without a reset.
 
-        `since`: the id after which it begins; a reset comes first when that is not there any more. Raises Full, and
-        StoreUnavailable when the stream cannot be read.
+        `since`: the id after which it begins; a reset comes first when that is not there any more. `job_id`: of other
+        jobs it is not asked. Raises Full, and StoreUnavailable when the stream cannot be read.
         """
         if len(self._followers) >= self._limit:
             raise Full("Too many follow the events of this server. Try again later.")
-        follower = Follower(wants)
+        follower = Follower(wants, job_id)
         if self._closed:
             follower.end()
             return follower
         self._followers.add(follower)
+        self._group_of(follower).add(follower)
         self._wanted.set()
         try:
             await self._until_ready()
             if since is not None:
-                follower.begin_with(await self._since(since))
+                follower.begin_with(await self._since(since), since)
         except BaseException:
             self.leave(follower)
             raise
@@ -156,6 +173,13 @@ class Followers:
 
     def leave(self, follower: Follower) -> None:
         self._followers.discard(follower)
+        group = self._group_of(follower)
+        group.discard(follower)
+        if not group and follower.job_id is not None:
+            del self._of_job[follower.job_id]
+
+    def _group_of(self, follower: Follower) -> set[Follower]:
+        return self._of_all if follower.job_id is None else self._of_job.setdefault(follower.job_id, set())
 
     def close(self) -> None:
         """Let everybody go, and take nobody any more."""
@@ -198,10 +222,22 @@ class Followers:
         self._ready.set()
 
     async def _read(self) -> None:
+        asked = 0
         while self._followers:
-            for entry in await self._stream.next(self._last or FIRST):
+            before = self._last or FIRST
+            entries = await self._stream.next(before)
+            if len(entries) >= READ_COUNT and await self._is_behind(before):
+                self._hand_out(RESET)
+            for entry in entries:
                 self._last = entry[0]
-                self._hand_out(_told(entry))
+                asked += 1 + self._hand_out(_told(entry))
+                if asked >= SLICE:
+                    asked = 0
+                    await asyncio.sleep(0)
+
+    async def _is_behind(self, event_id: str) -> bool:
+        """Whether some that came after this one are perhaps thrown away: it is not there itself any more."""
+        return event_id == FIRST or await self._stream.after(event_id, 1) is None
 
     async def _listen(self) -> str:
         word = await self._broker.listen(LISTENING_MS)
@@ -215,9 +251,14 @@ class Followers:
                 if await self._listen() == "begun":
                     self._hand_out(RESET)
 
-    def _hand_out(self, told: Told) -> None:
-        for follower in self._followers:
-            follower.put(told)
+    def _hand_out(self, told: Told) -> int:
+        """To those whom it may concern; answers how many they are."""
+        event = told[1]
+        groups = [self._followers] if event.kind == "reset" else [self._of_all, self._of_job.get(event.job_id, set())]
+        for group in groups:
+            for follower in group:
+                follower.put(told)
+        return sum(map(len, groups))
 
 
 def _told(entry: Entry) -> Told:

@@ -66,6 +66,11 @@ class ObservedBroker(Broker):
         self._tell(job_ids, words, {"cancelled": "cancelled"})
         return words
 
+    async def hasten(self, shard: int, request_id: str, job_ids: Sequence[str], *, now: int = 0) -> list[str]:
+        words = await super().hasten(shard, request_id, job_ids, now=now)
+        self._tell(job_ids, words, {"ok": "queued"})
+        return words
+
     async def replay(
         self, shard: int, replay_id: str, job_ids: Sequence[str], delays_ms: Sequence[int] = (), *, now: int = 0
     ) -> list[str]:

@@ -75,7 +75,7 @@ class EventRoutes:
         if request.method == "HEAD":
             return Response(headers=HEADERS, media_type=MEDIA_TYPE)
         self._waiters.check_room()
-        follower = await self._followers.follow(lambda event: event.job_id == job_id)
+        follower = await self._followers.follow(lambda event: True, job_id=job_id)
         return Streamed(self._one(job_id, caller, follower, seconds), lambda: self._followers.leave(follower))
 
     async def _find(self, job_id: str, caller: Principal) -> Job:

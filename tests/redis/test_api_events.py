@@ -156,6 +156,8 @@ async def test_all_that_happens_is_told_in_its_order(rig: Rig, api: ApiRig) -> N
         await stream.expect("status", job_id=job_id, status="queued")
         later = await api.submit(delay=60)
         await stream.expect("status", job_id=later, status="scheduled")
+        await api.http.post(f"/v1/jobs/{later}/retry")
+        await stream.expect("status", job_id=later, status="queued")
         await api.http.post(f"/v1/jobs/{later}/cancel")
         await stream.expect("status", job_id=later, status="cancelled")
         (job,) = (await rig.claim(now=0, queues=["mail"])).jobs
@@ -255,7 +257,7 @@ async def test_more_than_can_be_told_again_is_a_reset(rig: Rig, api: ApiRig, mon
 async def test_events_that_could_not_be_told_leave_a_reset(rig: Rig) -> None:
     scripts = FaultyScripts()
     async with api_over(observed(rig, scripts)) as api, streaming(api, "/v1/events") as stream:
-        api.feed._emitted(None, RuntimeError("as when the store refuses it"))
+        api.feed._emitted(0, None, RuntimeError("as when the store refuses it"))
         job_id = await api.submit()
         assert (await stream.next() or Event("", {})).name == "reset"
         await stream.expect("status", job_id=job_id)
