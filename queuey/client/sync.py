@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from contextlib import suppress
 from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
@@ -41,9 +43,15 @@ def _stepping(
             while (item := self._run(_next(steps))) is not _END:
                 yield cast("R", item)
         finally:
-            self._run(_end(steps))
+            with suppress(_Closed):  # then it has ended with the client
+                self._run(_end(steps))
 
     return iterate
+
+
+class _Closed(RuntimeError):
+    def __init__(self) -> None:
+        super().__init__("this client has been closed")
 
 
 _END = object()
@@ -74,7 +82,9 @@ class SyncClient:
     ) -> None:
         self._client = Client(url, api_key, timeout=timeout, retries=retries, transport=transport)
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="queuey-client", daemon=True)
+        self._lock = threading.Lock()  # nothing is handed to the loop once it has been told to stop
+        self._closed = False
+        self._thread = threading.Thread(target=self._serve, name="queuey-client", daemon=True)
         self._thread.start()
 
     @property
@@ -90,21 +100,42 @@ class SyncClient:
         self.close()
 
     def close(self) -> None:
-        """Close its connections and end its thread. It cannot be used any more; closing it again does nothing."""
-        if self._loop.is_closed():
-            return
-        self._run(self._client.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        """Close its connections and end its thread; what other threads wait for meanwhile is a RuntimeError there.
+
+        It cannot be used any more; closing it again does nothing.
+        """
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._loop.close()
+
+    def _serve(self) -> None:
+        """The thread: runs the loop until it is told to stop, and leaves nothing in it that somebody waits for."""
+        try:
+            self._loop.run_forever()
+            self._loop.run_until_complete(self._finish())
+        finally:
+            self._loop.close()
+
+    async def _finish(self) -> None:
+        calls = asyncio.all_tasks() - {asyncio.current_task()}
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)  # each tells the thread that waits for it
+        await self._loop.shutdown_asyncgens()
+        await self._client.close()
 
     def _run(self, work: Coroutine[Any, Any, R]) -> R:
-        if self._loop.is_closed():
-            work.close()
-            raise RuntimeError("this client has been closed")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        with self._lock:
+            if self._closed:
+                work.close()
+                raise _Closed
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
+        except concurrent.futures.CancelledError:
+            raise _Closed from None  # nothing else cancels what runs here
         except BaseException:  # Ctrl-C too: what nobody waits for any more is not to go on
             future.cancel()
             raise

@@ -1,0 +1,100 @@
+"""A SyncClient is closed while other threads use it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from queuey.client import Client, SyncClient
+from queuey.client.sync import _stepping
+
+PATIENCE = 10.0
+
+
+class Silent(httpx.AsyncBaseTransport):
+    """Answers nothing. `asked` is released by each request."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Semaphore(0)
+        self.closed = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked.release()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+def test_who_waits_for_a_closed_client_is_told() -> None:
+    transport = Silent()
+    client = SyncClient(transport=transport)
+    told: list[str] = []
+
+    def use() -> None:
+        try:
+            client.metrics()
+        except RuntimeError as error:
+            told.append(str(error))
+
+    threads = [threading.Thread(target=use, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        assert transport.asked.acquire(timeout=PATIENCE)
+    client.close()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert told == ["this client has been closed"] * 3
+    assert transport.closed == 1
+
+
+def close_when_all_are_there(client: SyncClient, start: threading.Barrier, errors: list[BaseException]) -> None:
+    start.wait(PATIENCE)
+    try:
+        client.close()
+    except BaseException as error:
+        errors.append(error)
+
+
+def test_several_threads_may_close_it() -> None:
+    for _ in range(20):
+        transport = Silent()
+        client = SyncClient(transport=transport)
+        start = threading.Barrier(4)
+        errors: list[BaseException] = []
+        threads = [
+            threading.Thread(target=close_when_all_are_there, args=[client, start, errors], daemon=True)
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        assert (errors, transport.closed) == ([], 1)
+        assert not any(thread.is_alive() for thread in threads)
+
+
+def test_what_was_read_half_may_be_closed_after_it() -> None:
+    ended: list[str] = []
+
+    async def numbers(_: Client) -> AsyncIterator[int]:
+        try:
+            for number in range(9):
+                yield number
+        finally:
+            ended.append("ended")
+
+    client = SyncClient(transport=Silent())
+    read = _stepping(numbers)(client)
+    assert next(read) == 0
+    client.close()
+    assert ended == ["ended"]
+    read.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        next(_stepping(numbers)(client))
