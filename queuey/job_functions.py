@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from functools import update_wrapper
@@ -64,11 +65,26 @@ class JobFunction(Generic[Payload, P, R]):
     ) -> Awaitable[EnqueueReply] | EnqueueReply:
         """Put a job for this handler into its queue; `await` it, but with a SyncClient.
 
-        An async handler needs no client: the worker that runs it takes the job. Elsewhere that is a RuntimeError.
+        An async handler needs no client: the worker that runs it takes the job. Elsewhere that is a RuntimeError, also
+        in a handler that runs in a thread, which cannot await anything.
         """
         taker = client or self._sender()
         if taker is None:
             raise RuntimeError(
                 f"{self.type}: no worker runs here that could take it; name a client, enqueue(..., client=client)"
             )
+        if client is None and not _in_a_loop():
+            raise RuntimeError(
+                f"{self.type}: nothing can be awaited in a thread, so no job was enqueued; make the handler async, or"
+                " name a SyncClient, enqueue(..., client=client)"
+            )
         return taker.send(self.request(payload, **options))
+
+
+def _in_a_loop() -> bool:
+    """Whether an event loop runs in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
