@@ -30,22 +30,29 @@ const queues = process.argv.length > 2 ? process.argv.slice(2) : ["default"];
 const headers = { "content-type": "application/json", ...(key && { "x-api-key": key }) };
 
 const MOST = 500; // jobs in one request
+const MOST_BYTES = 900_000; // of outcomes in one request: the server takes a body of 1 MB
 const PATIENCE = 60_000; // ms for which an outcome is sent again
 const held = new Map(); // id -> { job, abort, run }
-const outcomes = { complete: [], fail: [] };
+const outcomes = { complete: [], fail: [] }; // { id, token, text }: the text is what is sent
 const stopping = new AbortController();
 let asked = null; // the request for leases that has no answer yet: what it brings comes again with its claim id
 
-class Refused extends Error {}
+class Refused extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
 
 // One request. What gets no answer, or one that says to come again, throws and may be sent again: every request bears a
-// claim id or a token.
-async function post(path, body, signal) {
-  const reply = await fetch(`${url}/v1/leases${path}`, { method: "POST", headers, body: JSON.stringify(body), signal });
+// claim id or a token. The body may be JSON already.
+async function post(path, given, signal) {
+  const body = typeof given === "string" ? given : JSON.stringify(given);
+  const reply = await fetch(`${url}/v1/leases${path}`, { method: "POST", headers, body, signal });
   const answer = await reply.json();
   if (reply.ok) return answer;
-  const again = reply.status === 429 || reply.status >= 500;
-  throw new (again ? Error : Refused)(`${reply.status} ${answer.detail}`);
+  const told = `${reply.status} ${answer.detail}`;
+  throw reply.status === 429 || reply.status >= 500 ? new Error(told) : new Refused(reply.status, told);
 }
 
 async function postPatiently(path, body) {
@@ -59,20 +66,64 @@ async function postPatiently(path, body) {
   }
 }
 
+// An outcome for the next `report`. Throws when it is no JSON (BigInt, circular) or too large, so that it alone fails.
+function outcome(job, fields) {
+  const text = JSON.stringify({ id: job.id, token: job.token, ...fields });
+  const bytes = Buffer.byteLength(text);
+  if (bytes > MOST_BYTES) throw new Error(`the result has ${bytes} bytes, and ${MOST_BYTES} are the most`);
+  return { id: job.id, token: job.token, text };
+}
+
+function failure(job, error) {
+  const message = String(error?.message ?? error).slice(0, 2000);
+  const told = { message, kind: "error", detail: error?.stack?.slice(0, 2000) };
+  return outcome(job, { error: told, dead: error?.dead === true });
+}
+
 // Runs one job, and leaves what came of it for the next `report`.
 async function run(entry) {
   const { job, abort } = entry;
-  const mine = { id: job.id, token: job.token };
   try {
     const handler = handlers[job.type];
     if (!handler) throw new Error(`there is no handler for the type ${job.type} here`);
-    const result = await handler(job.payload, job, abort.signal);
-    if (held.get(job.id) === entry) outcomes.complete.push({ ...mine, result: result ?? null });
+    const result = (await handler(job.payload, job, abort.signal)) ?? null;
+    if (held.get(job.id) === entry) outcomes.complete.push(outcome(job, { result }));
   } catch (error) {
-    const told = { message: String(error?.message ?? error), kind: "error", detail: error?.stack?.slice(0, 2000) };
-    if (held.get(job.id) === entry) outcomes.fail.push({ ...mine, error: told, dead: error?.dead === true });
+    if (held.get(job.id) === entry) outcomes.fail.push(failure(job, error));
   }
   await report();
+}
+
+// Takes as many outcomes as one request may bear.
+function take(waiting) {
+  let count = 0;
+  for (let bytes = 0; count < Math.min(waiting.length, MOST); count += 1) {
+    bytes += Buffer.byteLength(waiting[count].text) + 1;
+    if (count && bytes > MOST_BYTES) break;
+  }
+  return waiting.splice(0, count);
+}
+
+const isRefused = (status) => [400, 413, 422].includes(status); // what is sent is no good, and will never be
+
+// Tells outcomes. What is refused together is told one by one, and a job whose result is refused has failed.
+async function tell(act, told) {
+  let results;
+  try {
+    ({ results } = await postPatiently(`/${act}`, `{"jobs":[${told.map(({ text }) => text).join(",")}]}`));
+  } catch (error) {
+    console.error(`not told: ${error.message}`);
+    if (!isRefused(error.status)) return;
+    if (told.length > 1) for (const one of told) await tell(act, [one]);
+    else if (act === "complete") await tell("fail", [failure(told[0], error)]);
+    return;
+  }
+  for (const [place, { status, error }] of results.entries()) {
+    if (status === "lost") console.error(`${told[place].id}: the lease was lost`);
+    if (!error) continue;
+    console.error(`${told[place].id}: ${error.detail}`);
+    if (act === "complete" && isRefused(error.status)) await tell("fail", [failure(told[place], error.detail)]);
+  }
 }
 
 // One report at a time; what comes meanwhile goes out with the next, so a busy worker tells many at once.
@@ -82,18 +133,9 @@ function report() {
     await null; // from here on `reporting` is set
     while (outcomes.complete.length + outcomes.fail.length) {
       for (const act of ["complete", "fail"]) {
-        const jobs = outcomes[act].splice(0, MOST);
-        if (!jobs.length) continue;
-        try {
-          const { results } = await postPatiently(`/${act}`, { jobs });
-          for (const told of results) {
-            if (told.error) console.error(`${told.id}: ${told.error.detail}`);
-            if (told.status === "lost") console.error(`${told.id}: the lease was lost`);
-          }
-        } catch (error) {
-          console.error(`not told: ${error.message}`);
-        }
-        for (const { id } of jobs) held.delete(id);
+        const told = take(outcomes[act]);
+        if (told.length) await tell(act, told);
+        for (const { id } of told) held.delete(id);
       }
     }
     reporting = null;

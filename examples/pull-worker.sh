@@ -27,12 +27,27 @@ id='' token='' running='' asking='' renewing=''
 # The fields come in this order, and those behind the payload hold no text of others.
 job='^\{"jobs":\[\{"id":"([0-9A-Z]+)","token":"([^"]+)","type":"([^"]+)","payload":(.*),"attempt":[0-9]+,"lease_expires_at":'
 
-# post PATH BODY: prints the answer. Sent again when no answer comes, which is safe: every request bears a claim id or a
-# token. Its exit code is not 0 when the server refused it, or is away for long.
+# post PATH BODY: prints the answer. Sent again when none comes, when it breaks off, and when the server is away, for about
+# a minute, which is safe: every request bears a claim id or a token. Its exit code is 22 when the server refused it, and
+# 1 when the server was away for long.
 post() {
-  printf '%s' "$2" | curl --silent --fail-with-body --max-time 90 --retry 5 --retry-connrefused --retry-max-time 60 \
-    --header 'content-type: application/json' ${QUEUEY_API_KEY:+--header "x-api-key: $QUEUEY_API_KEY"} \
-    --data-binary @- "$url/v1/leases$1"
+  local answer="$scratch/answer-$BASHPID" until=$((SECONDS + 60)) code=1 pause status exit_code
+  for pause in 0.2 0.5 1 2 4 8 16 16 16 0; do
+    : >"$answer" # of the last try alone
+    status=$(printf '%s' "$2" | curl --silent --max-time 90 --header 'content-type: application/json' \
+      ${QUEUEY_API_KEY:+--header "x-api-key: $QUEUEY_API_KEY"} --data-binary @- --output "$answer" \
+      --write-out '%{http_code}' "$url/v1/leases$1")
+    exit_code=$?
+    case $status in
+      2??) [ "$exit_code" -eq 0 ] && { code=0; break; } ;;
+      408 | 429) ;;
+      4??) code=22; break ;;
+    esac
+    [ "$SECONDS" -lt "$until" ] || break
+    sleep "$pause"
+  done
+  cat "$answer"
+  return "$code"
 }
 
 # as_json: standard input as a JSON string, without what is not printable ASCII.
@@ -74,6 +89,15 @@ read_job() {
 # ask SECONDS: asks for a job, and waits for it.
 ask() {
   post '' "{\"queues\":[\"$queue\"],\"wait\":$1,\"lease\":$lease,\"claim_id\":\"$claim_id\"}" >"$scratch/leased"
+}
+
+# tell complete|fail FIELD: what came of the job. Exit codes as those of post.
+tell() {
+  local code
+  post "/$1" "{\"id\":\"$id\",\"token\":\"$token\",$2}" >"$scratch/answer"
+  code=$?
+  [ "$code" -eq 0 ] || echo "$0: $id: $(<"$scratch/answer")" >&2
+  return "$code"
 }
 
 leave() {
@@ -121,12 +145,11 @@ while true; do
 
   if [ "$code" -eq 0 ]; then
     result=$(<"$scratch/out")
-    post /complete "{\"id\":\"$id\",\"token\":\"$token\",\"result\":${result:-null}}" >"$scratch/answer" \
-      || echo "$0: $id: $(<"$scratch/answer")" >&2
+    tell complete "\"result\":${result:-null}"
+    # What is not JSON or too large would be refused for ever: the attempt has failed then.
+    [ $? -ne 22 ] || tell fail "\"error\":$({ echo 'the result was refused:'; tail -c 500 "$scratch/answer"; } | as_json)"
   else
-    error=$({ tail -c 1000 "$scratch/err"; echo "exit code $code"; } | as_json)
-    post /fail "{\"id\":\"$id\",\"token\":\"$token\",\"error\":$error}" >"$scratch/answer" \
-      || echo "$0: $id: $(<"$scratch/answer")" >&2
+    tell fail "\"error\":$({ tail -c 1000 "$scratch/err"; echo "exit code $code"; } | as_json)"
   fi
   id='' token=''
 done
