@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
 --[=[ release: running -> queued, at the head of its lane, by the lease holder; no attempt is spent.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
-ARGV[1]  msgpack [now_ms | 0, [[id, token], ...]]; the first of the list comes to stand first
-Reply    msgpack [status, ...], one per job: 'ok' | 'lost'
+ARGV[1]  msgpack [now_ms | 0, [[id, token, lease_ms | nothing], ...]]; the first of the list comes to stand first
+         lease_ms: of the claim; release it only if its lease has not been extended since
+Reply    msgpack [status, ...], one per job: 'ok' | 'lost' (extended ones too)
          a job flagged for cancel becomes cancelled, and is answered 'ok'
          the same token again is answered 'ok': safe to resend
 Errors   none of its own ]=]
@@ -20,7 +21,11 @@ local states = load_states(ids)
 local statuses, released = {}, {}
 for i, item in ipairs(items) do
   local id, token, state = item[1], item[2], states[item[1]]
-  if not holds(state, token) then
+  local extended = item[3] and holds(state, token)
+    and tonumber(redis.call('ZSCORE', leases_key(queue_of(state)), id)) ~= number_of(state, 'b') + item[3]
+  if extended then
+    statuses[i] = 'lost'
+  elseif not holds(state, token) then
     statuses[i] = answered(state, token, 'lc') and 'ok' or 'lost'
   else
     if state.z then

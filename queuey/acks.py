@@ -9,7 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from queuey.batching import Answer, Batcher
-from queuey.broker import Broker, Held
+from queuey.broker import Broker, Held, Unextended
 
 Item = TypeVar("Item")
 
@@ -28,7 +28,7 @@ class Acks:
 
         self._complete: list[Batcher[tuple[str, str, str], str]] = batchers(broker.complete)
         self._fail: list[Batcher[tuple[str, str, str, int, bool], str]] = batchers(broker.fail)
-        self._release: list[Batcher[Held, str]] = batchers(partial(_release_last_first, broker))
+        self._release: list[Batcher[Held | Unextended, str]] = batchers(partial(_release_last_first, broker))
 
     @contextmanager
     def held(self, shard: int) -> Iterator[None]:
@@ -46,11 +46,14 @@ class Acks:
         """`error`: JSON on one line. Answers `retry`, `dead`, `cancelled` or `lost`."""
         self._fail[shard].tell((job_id, token, error, delay_ms, dead), 100 + len(error), answer)
 
-    def release(self, shard: int, job_id: str, token: str) -> asyncio.Future[str]:
-        """Answers `ok` or `lost`. Of jobs in one lane the one that was submitted last comes to stand first."""
-        return self._release[shard].submit((job_id, token), 80)
+    def release(self, shard: int, job_id: str, token: str, unextended: int | None = None) -> asyncio.Future[str]:
+        """Answers `ok` or `lost`. Of jobs in one lane the one that was submitted last comes to stand first.
+
+        `unextended`: ms for which it was claimed; one whose lease has been extended since is left alone, as `lost`."""
+        item = (job_id, token) if unextended is None else (job_id, token, unextended)
+        return self._release[shard].submit(item, 80)
 
 
-async def _release_last_first(broker: Broker, shard: int, held: Sequence[Held]) -> Sequence[str]:
+async def _release_last_first(broker: Broker, shard: int, held: Sequence[Held | Unextended]) -> Sequence[str]:
     """The script has the first of a batch stand first; turned round, that holds across batches too."""
     return (await broker.release(shard, held[::-1]))[::-1]

@@ -59,6 +59,8 @@ SCAN_COUNT: Final = 1000
 
 Held = tuple[str, str]
 """A job's id and the token of its lease."""
+Unextended = tuple[str, str, int]
+"""The same, and for how many ms it was claimed: it counts only while its lease has not been extended since."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -185,7 +187,7 @@ class Broker:
         """`reports`: id, token, progress as JSON. Per job the head of its definition, or '' when the lease is lost."""
         return _words(await self._call(shard, "progress", now, ttl_ms, reports))
 
-    async def release(self, shard: int, held: Sequence[Held], *, now: int = 0) -> list[str]:
+    async def release(self, shard: int, held: Sequence[Held | Unextended], *, now: int = 0) -> list[str]:
         """Per job `ok` or `lost`. The first comes to stand first in its lane."""
         return _words(await self._call(shard, "release", now, held))
 

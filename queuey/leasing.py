@@ -127,7 +127,9 @@ class Leasing:
                 request.group = request.everything
                 jobs = await self._take(request, shards)
                 if gone.done() and not request.replaced:
-                    self._give_back([(job.id, job.token) for job in jobs])
+                    # another replica may have answered the same claim id meanwhile: it extends what it hands out
+                    unextended = None if request.claim_id is None else round(request.asked.lease * 1000)
+                    self._give_back([(job.id, job.token) for job in jobs], unextended)
                     return []
             if jobs or request.spent or request.replaced or self._loop.time() >= until:
                 crashed = {job.id for job in jobs if job.crashes}
@@ -273,15 +275,17 @@ class Leasing:
                 await self._release([(job.id, job.token) for job in claimed.jobs])
                 return
 
-    def _give_back(self, held: Sequence[tuple[str, str]]) -> None:
+    def _give_back(self, held: Sequence[tuple[str, str]], unextended: int | None = None) -> None:
         if held:
-            self._spawn(self._release(held))
+            self._spawn(self._release(held, unextended))
 
-    async def _release(self, held: Sequence[tuple[str, str]]) -> None:
+    async def _release(self, held: Sequence[tuple[str, str]], unextended: int | None = None) -> None:
         """The last first: that one stood last in its lane, and does so again."""
         shard_of = self._broker.shards.of_job
         try:
-            answers = [self._returns.release(shard_of(job_id), job_id, token) for job_id, token in reversed(held)]
+            answers = [
+                self._returns.release(shard_of(job_id), job_id, token, unextended) for job_id, token in reversed(held)
+            ]
             await asyncio.gather(*answers)
         except QueueyError as error:
             logger.error("not_released", jobs=len(held), error=str(error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from queuey.broker import Broker, Held
+from queuey.broker import Broker, Held, Unextended
 from queuey.feed import Feed
 from queuey.models import Status
 from queuey.records import NewJob, names_of
@@ -56,7 +56,7 @@ class ObservedBroker(Broker):
         self._tell([item[0] for item in failures] if self.feed.on else (), words, _FAILED)
         return words
 
-    async def release(self, shard: int, held: Sequence[Held], *, now: int = 0) -> list[str]:
+    async def release(self, shard: int, held: Sequence[Held | Unextended], *, now: int = 0) -> list[str]:
         words = await super().release(shard, held, now=now)
         self._tell([item[0] for item in held] if self.feed.on else (), words, {"ok": None})  # perhaps cancelled
         return words

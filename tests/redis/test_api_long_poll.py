@@ -281,6 +281,25 @@ async def test_a_claim_that_comes_again_while_the_first_waits_takes_its_place(ri
 
 
 @pytest.mark.parametrize("shards", [1], ids=["1shard"])
+async def test_what_another_replica_gave_for_the_same_claim_id_is_not_taken_back(
+    rig: Rig, api: ApiRig, scripts: FaultyScripts
+) -> None:
+    (job_id,) = await rig.add(1, now=0)
+    held = scripts.gates["claim"] = asyncio.Event()
+    first = Poller(api, claim_id="mine", lease=60)
+    assert await scripts.waiting.get() == "claim"
+    first.hang_up()
+    await asyncio.sleep(0)
+    async with api_over(Broker(Shards(rig.broker.shards.client), FaultyScripts())) as replica:
+        assert await Poller(replica, claim_id="mine", lease=90).jobs() == [job_id]
+    held.set()
+    await first.ended()
+    await api.pulling.leasing.close()
+    assert [arguments[1][0][0] for arguments in scripts.arguments("release")] == [job_id]
+    assert (await api.job(job_id))["status"] == "running"
+
+
+@pytest.mark.parametrize("shards", [1], ids=["1shard"])
 async def test_what_a_lost_reply_to_a_claim_brought_is_not_stranded(
     rig: Rig, server: Server, scripts: FaultyScripts
 ) -> None:

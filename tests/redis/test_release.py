@@ -70,3 +70,13 @@ async def test_who_does_not_hold_the_lease_is_told_lost(rig: Rig) -> None:
     strangers = [done, retried, reaped, (running[0], "1.other"), (waiting, "1.c"), ("none", "1.c")]
     async with rig.unchanged():
         assert await rig.broker.release(rig.shard, strangers, now=NOW) == ["lost"] * len(strangers)
+
+
+async def test_of_a_claim_of_so_long_only_what_was_not_extended_is_released(rig: Rig) -> None:
+    kept, freed = await rig.held(2)
+    await rig.broker.extend(rig.shard, LEASE, [kept], now=NOW + 1)
+    items = [(*kept, LEASE), (*freed, LEASE)]
+    assert await rig.broker.release(rig.shard, items, now=NOW + 2) == ["lost", "ok"]
+    assert ((await rig.state(kept[0]))["s"], await rig.waiting()) == ("r", [freed[0]])
+    async with rig.unchanged():
+        assert await rig.broker.release(rig.shard, items, now=NOW + 2) == ["lost", "ok"]
