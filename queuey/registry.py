@@ -109,10 +109,12 @@ class Context:
 
         Raises ValueError.
         """
-        for name, value in (("done", done), ("total", 0 if total is None else total)):
-            if not 0 <= value <= 1e15:
+        numbers: tuple[tuple[str, Any], ...] = (("done", done), ("total", 0 if total is None else total))
+        for name, value in numbers:
+            if not isinstance(value, (int, float)) or not 0 <= value <= 1e15:
                 raise ValueError(f"progress({name}={value!r}): it must be a number from 0 to 10^15")
-        report = ProgressReport(done, total, note and note[:MAX_NOTE])
+        kept = note and note[:MAX_NOTE].encode(errors="replace").decode()  # half a character would stop its way
+        report = ProgressReport(done, total, kept)
         if self._work.report is not None:
             self._work.report(self._work, report)
 

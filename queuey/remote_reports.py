@@ -5,15 +5,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, Literal
+from typing import Final, Literal, TypeVar
 
+import httpx
 from msgspec import UNSET
 
 from queuey import log
 from queuey.client import Client, ClientError, Full, Refused, Unavailable
-from queuey.models import MAX_LEASED, CompleteItem, ExtendItem, FailItem, LeaseOutcome, ProgressReport
+from queuey.models import (
+    MAX_LEASED,
+    CompleteItem,
+    ExtendItem,
+    FailItem,
+    LeaseOutcome,
+    ProgressReport,
+    ReportedError,
+)
 from queuey.work import Work
 
 PATIENCE: Final = 120.0
@@ -21,8 +30,14 @@ PATIENCE: Final = 120.0
 PAUSE: Final = 1.0
 PROGRESS_PAUSE: Final = 0.5
 GONE: Final = (404, 409)
+TOO_LARGE: Final = 413
+BAD: Final = (400, TOO_LARGE, 422)
+"""What is wrong with the outcome itself, however often it is told."""
+RENEWAL_SECONDS: Final = 10.0
 
 Outcome = CompleteItem | FailItem
+Item = TypeVar("Item", CompleteItem, FailItem)
+Answer = LeaseOutcome | ClientError
 OnTold = Callable[[Outcome, str], None]
 
 logger = log.get(__name__)
@@ -32,7 +47,8 @@ class Reports:
     """Outcomes. What gathers while one request is under way goes out with the next.
 
     `on_told(outcome, status)` hears what became of each: ok, retry, dead_letter, cancelled, lost, or `untold` when the
-    server could not be told; then the lease lapses, and the job runs again.
+    server could not be told; then the lease lapses, and the job runs again. A result that the server does not take is a
+    failure, as it is for a worker in the server.
     """
 
     def __init__(self, client: Client, on_told: OnTold) -> None:
@@ -60,58 +76,90 @@ class Reports:
 
     async def _send(self, taken: Sequence[tuple[float, Outcome]]) -> bool:
         """Whether the server could be told; what it could not is kept for the next time, while there is any."""
-        done = [entry for entry in taken if isinstance(entry[1], CompleteItem)]
-        failed = [entry for entry in taken if isinstance(entry[1], FailItem)]
-        told = await asyncio.gather(
-            self._told(done, self._client.complete_many([item for _, item in done if isinstance(item, CompleteItem)])),
-            self._told(failed, self._client.fail_many([item for _, item in failed if isinstance(item, FailItem)])),
+        done = [(until, item) for until, item in taken if isinstance(item, CompleteItem)]
+        failed = [(until, item) for until, item in taken if isinstance(item, FailItem)]
+        of_done, of_failed = await asyncio.gather(
+            _answers(self._client.complete_many, [item for _, item in done]),
+            _answers(self._client.fail_many, [item for _, item in failed]),
         )
-        return all(told)
-
-    async def _told(
-        self, entries: Sequence[tuple[float, Outcome]], request: Coroutine[Any, Any, list[LeaseOutcome]]
-    ) -> bool:
-        try:
-            answers: Sequence[LeaseOutcome | ClientError] = await request
-        except ClientError as error:
-            answers = [error] * len(entries)
-        good = True
-        for entry, answer in zip(entries, answers, strict=True):
+        good, entries = True, list[tuple[float, Outcome]]([*done, *failed])
+        for entry, answer in zip(entries, [*of_done, *of_failed], strict=True):
             good &= self._settle(entry, answer)
         return good
 
-    def _settle(self, entry: tuple[float, Outcome], answer: LeaseOutcome | ClientError) -> bool:
+    def _settle(self, entry: tuple[float, Outcome], answer: Answer) -> bool:
         until, outcome = entry
         verdict, word = _judge(answer)
         if verdict == "told":
             self._on_told(outcome, word)
             return True
         if verdict == "again" and time.monotonic() < until:
-            self._waiting.append(entry)
-            self._some.set()
+            self._keep(entry)
             return False
+        if verdict == "bad" and isinstance(outcome, CompleteItem):
+            kind = "result_too_large" if _status(answer) == TOO_LARGE else "result_not_json"
+            self._keep((until, FailItem(outcome.id, outcome.token, ReportedError(word, kind))))
+            return True
         logger.error("outcome_not_stored", job_id=outcome.id, error=word)
         self._on_told(outcome, "untold")
         return True
 
+    def _keep(self, entry: tuple[float, Outcome]) -> None:
+        self._waiting.append(entry)
+        self._some.set()
 
-def _judge(answer: LeaseOutcome | ClientError) -> tuple[Literal["told", "again", "never"], str]:
-    """Whether the server has been told, with the status; else whether to tell it again, with the reason."""
-    if isinstance(answer, ClientError):
-        again = not isinstance(answer, Refused) or isinstance(answer, (Full, Unavailable))
-        return "again" if again else "never", answer.message
-    if answer.error is UNSET:
+
+async def _answers(
+    tell: Callable[[Sequence[Item]], Awaitable[list[LeaseOutcome]]], items: Sequence[Item]
+) -> Sequence[Answer]:
+    """One for each. What is refused as a whole is told again in halves, so that a bad one takes no other along."""
+    try:
+        return list(await tell(items))
+    except ClientError as error:
+        if len(items) < 2 or _judge(error)[0] != "bad":
+            return [error] * len(items)
+    half: int = (len(items) + 1) // 2
+    return [*await _answers(tell, items[:half]), *await _answers(tell, items[half:])]
+
+
+def _judge(answer: Answer) -> tuple[Literal["told", "again", "bad", "never"], str]:
+    """Whether the server has been told, with the status; else whether to tell it again, with the reason. `bad`: it has
+    been, and refuses the outcome itself."""
+    status = _status(answer)
+    if isinstance(answer, Refused):
+        again = isinstance(answer, (Full, Unavailable))
+    elif isinstance(answer, ClientError):
+        again = status != TOO_LARGE  # a proxy before the server has a limit of its own
+    elif answer.error is UNSET:
         return "told", str(answer.status)
-    if answer.error.status in GONE:
+    elif status in GONE:
         return "told", "lost"
-    return "again" if answer.error.status in (429, 503) else "never", answer.error.detail
+    else:
+        again = status in (429, 503)
+    word = answer.message if isinstance(answer, ClientError) else _detail(answer)
+    return "again" if again else "bad" if status in BAD else "never", word
+
+
+def _detail(outcome: LeaseOutcome) -> str:
+    return "" if outcome.error is UNSET else outcome.error.detail
+
+
+def _status(answer: Answer) -> int | None:
+    """That of the refusal; None where there is none."""
+    if isinstance(answer, ClientError):
+        return answer.status
+    return None if answer.error is UNSET else answer.error.status
 
 
 class Renewal:
     """For the LeaseKeeper: leases extended over HTTP, by a client of its own event loop."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(
+        self, url: str, api_key: str | None, lease: float, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        """A request that is not answered soon is given up, and the keeper makes a new one while the lease (seconds)
+        still stands."""
+        self._client = Client(url, api_key, timeout=min(RENEWAL_SECONDS, lease / 3), retries=0, transport=transport)
 
     async def extend(self, shard: int, lease_ms: int, held: Sequence[tuple[str, str]]) -> list[str]:
         """A job of which the server cannot tell is taken for ours until the next time. Raises ClientError."""

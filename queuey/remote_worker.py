@@ -48,7 +48,7 @@ class RemoteWorker:
         self._execution = execution
         self._slots = settings.concurrency
         self._grace = settings.grace
-        self._lease = max(LEAST_LEASE, settings.lease)
+        self.lease = max(LEAST_LEASE, settings.lease)
         self._name = name
         self._queues = list(queues)
         self.running: dict[str, Running] = {}
@@ -57,19 +57,31 @@ class RemoteWorker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._free = asyncio.Event()
         self._free.set()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._claim: tuple[str, float] | None = None
         """The claim id of a request for jobs that has not been answered, and until when a repeat brings the same."""
-        self.keeper = LeaseKeeper(self._lease, self._on_trouble)
+        self.keeper = LeaseKeeper(self.lease, self._on_trouble)
         self._reports = Reports(client, self._told)
-        self._progress = ProgressTelling(client, self._lease)
+        self._progress = ProgressTelling(client, self.lease)
         self._parts = [asyncio.create_task(self._reports.run()), asyncio.create_task(self._progress.run())]
 
     # --- taking ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Lease whenever a slot is free. Ends when cancelled. Raises StartupError when the server refuses."""
+        """Lease whenever a slot is free. Ends when cancelled. Raises StartupError when the server refuses, and what
+        ends one of the parts that tell it of the jobs."""
+        taking = asyncio.create_task(self._take_jobs())
+        try:
+            ended, _ = await asyncio.wait({taking, *self._parts}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await end_tasks([taking])
+        for task in ended:
+            task.result()
+
+    async def _take_jobs(self) -> None:
         pause = FIRST_PAUSE
         while True:
             await self._free.wait()
@@ -77,6 +89,7 @@ class RemoteWorker:
             try:
                 jobs = await self._ask(POLL_SECONDS)
             except (Unauthorized, Forbidden, Invalid, NotFound) as error:
+                self._claim = None
                 raise StartupError(f"{self._client.url} gives no jobs: {error.message}") from error
             except ClientError as error:
                 logger.warning("lease_failed", error=error.message)
@@ -93,11 +106,11 @@ class RemoteWorker:
         """A request whose answer was lost is made again with its claim id, so that its jobs are not."""
         now = time.monotonic()
         if self._claim is None or now > self._claim[1]:
-            self._claim = (ids.short_random(), now + wait + self._lease)
+            self._claim = (ids.short_random(), now + wait + self.lease)
         jobs = await self._client.lease(
             self._queues,
             max=max(1, min(self._slots - self._busy, MAX_LEASED)),
-            lease=self._lease,
+            lease=self.lease,
             wait=wait,
             claim_id=self._claim[0],
             worker=self._name,
@@ -129,6 +142,7 @@ class RemoteWorker:
     def _settle(self) -> None:
         """No new jobs while twice as many as there are slots have not been told of."""
         _set(self._free, self._busy < self._slots and len(self.running) < 2 * self._slots)
+        _set(self._idle, not self._busy)
         _set(self._quiet, not self.running)
 
     # --- running --------------------------------------------------------------------------------------------------
@@ -183,13 +197,14 @@ class RemoteWorker:
     async def drain(self, seconds: float) -> None:
         """With `run` ended: let what runs finish for so long, and give the rest back."""
         await self._return_unseen()
-        await self._until_quiet(seconds)
-        for running in self.running.values():
+        if not self._parts[0].done():  # else nothing that finishes could be reported
+            await _within(seconds, self._quiet)
+        for running in self._unreported():
             running.releasing = True
             self._execution.cancel(running.work)
         if self.running:
             logger.info("releasing", jobs=len(self.running))
-            await self._until_quiet(self._grace if self._busy else 0)
+        await _within(self._grace, self._idle)
         await self.release()
 
     async def _return_unseen(self) -> None:
@@ -201,14 +216,18 @@ class RemoteWorker:
                 jobs = await self._ask(0)
                 await self._client.release_many([ReleaseItem(job.id, job.token) for job in jobs])
 
-    async def _until_quiet(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._quiet.wait()
-
     async def release(self) -> None:
-        """Give back what has not been reported, without waiting for any handler."""
-        left = [running for running in self.running.values() if not running.reporting]
+        """Give back what has not been reported, without waiting for any handler. Outcomes that are being reported have
+        a few seconds more; one that comes to the server just before its job is given back counts."""
+        await self._give_back(self._unreported())
+        if not self._parts[0].done():
+            await _within(RELEASE_SECONDS, self._quiet)
+        await self._give_back(list(self.running.values()))
+
+    def _unreported(self) -> list[Running]:
+        return [running for running in self.running.values() if not running.reporting]
+
+    async def _give_back(self, left: Sequence[Running]) -> None:
         for running in left:
             running.releasing = True
         try:
@@ -247,14 +266,20 @@ async def _work(settings: Settings, access: Access, name: str) -> int:
         queues = settings.queues or app.queues
         worker = RemoteWorker(client, execution, settings, name, queues)
         stack.push_async_callback(worker.close)
-        worker.keeper.start(lambda: Renewal(Client(access.url, access.api_key)))
+        worker.keeper.start(lambda: Renewal(access.url, access.api_key, worker.lease))
         logger.info("started", url=access.url, worker=name, queues=list(queues), types=sorted(app.handlers))
-        await done_before(worker.run(), signals.first)
+        failure = None
+        try:
+            await done_before(worker.run(), signals.first)
+        except Exception as error:  # raised again below: the jobs that run must not pay for it
+            failure = error
         logger.info("draining", running=len(worker.running), timeout=settings.drain_timeout)
         in_order = await done_before(worker.drain(settings.drain_timeout), signals.second)
         if not in_order:
             logger.warning("forced_exit")
             await worker.release()
+        if failure is not None:
+            raise failure
     logger.info("stopped", worker=name)
     return 0 if in_order else 1
 
@@ -282,6 +307,12 @@ def _warn(event: str, /, **fields: object) -> None:
 def _worker_name() -> str:
     host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()).lstrip("._-")[:24] or "worker"
     return f"{host}-{os.getpid()}-{secrets.token_hex(2)}"
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def _set(event: asyncio.Event, wanted: bool) -> None:

@@ -105,10 +105,10 @@ class Http:
                 )
         except TimeoutError:
             raise Unreachable(f"{self.url} did not answer within {seconds:g} s.", maybe_done=True) from None
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:  # also an answer that is not what its Content-Encoding says
             raise self._unreachable(error) from error
 
-    def _unreachable(self, error: httpx.TransportError) -> Unreachable:
+    def _unreachable(self, error: httpx.RequestError) -> Unreachable:
         reason = str(error) or type(error).__name__
         return Unreachable(f"{self.url} cannot be reached: {reason}", maybe_done=not isinstance(error, _NOT_SENT))
 
@@ -141,7 +141,7 @@ class Http:
                     await response.aread()
                     raise _error(response)
                 yield response
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise self._unreachable(error) from error
 
 

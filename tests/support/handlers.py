@@ -111,6 +111,8 @@ def act(deed: Deed, ctx: Context) -> Any:
         for report in deed.value:
             ctx.progress(*report)
         return None
+    if deed.name == "half_a_note":
+        return ctx.progress(1, 10, "caf\udce9")
     return _context(ctx) if deed.name == "context" else DEEDS[deed.name](deed.value)
 
 

@@ -21,8 +21,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def _run_once(self) -> None:
-        if not self._ready and self._scheduled:
-            self._now = max(self._now, self._scheduled[0]._when)
+        timers = [] if self._ready else [timer._when for timer in self._scheduled if not timer._cancelled]
+        if timers:
+            self._now = max(self._now, min(timers))
         super()._run_once()  # type: ignore[misc]
 
 

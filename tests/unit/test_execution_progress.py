@@ -8,7 +8,7 @@ import pytest
 
 from queuey.models import ProgressReport
 from queuey.work import Succeeded, Work
-from tests.support.executions import executing, make_work
+from tests.support.executions import executing, failed, make_work
 from tests.support.gate import Gate
 from tests.support.handlers import Deed
 
@@ -33,6 +33,22 @@ async def test_it_is_told_before_the_outcome(mode: str) -> None:
         assert await execution.run(work) == Succeeded("null")
         assert told == [ProgressReport(3, 10, "three")]
         assert await execution.run(make_work(mode, Deed("progress", [[1]]))) == Succeeded("null")
+
+
+@pytest.mark.parametrize("mode", ["loop", "process"])
+async def test_half_a_character_in_the_note_is_replaced(mode: str) -> None:
+    told = Told()
+    async with executing() as execution:
+        work = make_work(mode, Deed("half_a_note"))
+        work.report = told
+        assert await execution.run(work) == Succeeded("null")
+    assert told == [ProgressReport(1, 10, "caf?")]
+
+
+async def test_what_is_no_number_is_refused() -> None:
+    async with executing() as execution:
+        outcome = failed(await execution.run(make_work("loop", Deed("progress", [["1"]]))), "error")
+        assert "done='1'" in outcome.message
 
 
 async def test_a_child_process_sends_the_first_and_the_last_and_few_between() -> None:

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from queuey import remote_reports
-from queuey.client import Client
+from queuey.client import Client, Unreachable
 from queuey.models import CompleteItem, FailItem
-from queuey.remote_reports import Outcome, Reports
+from queuey.remote_reports import Outcome, Renewal, Reports
 from queuey.stopping import end_tasks
 from tests.support.virtual_time import in_virtual_time
 
@@ -35,12 +35,14 @@ class Told:
         self.answers = list(answers)
         self.requests: list[tuple[str, list[str]]] = []
         self.statuses: dict[str, str] = {}
+        self.errors: list[Any] = []
         self.enough = asyncio.Event()
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         verb = request.url.path.rpartition("/")[2]
         jobs = msgspec.json.decode(request.content)["jobs"]
         self.requests.append((verb, [job["id"] for job in jobs]))
+        self.errors += [job["error"] for job in jobs if "error" in job]
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         return answer(verb, jobs) if callable(answer) else answer
 
@@ -55,7 +57,7 @@ class Told:
             for outcome in outcomes:
                 reports.add(outcome)
             task = asyncio.create_task(reports.run())
-            await self.enough.wait()
+            await asyncio.wait_for(self.enough.wait(), 1000)
             await end_tasks([task])
         return self.statuses
 
@@ -111,8 +113,82 @@ async def test_of_a_batch_only_what_the_store_did_not_take_is_told_again() -> No
 
     told = Told(first, ok)
     statuses = await told.of(*map(done, range(1, 6)))
-    assert statuses == {"c1": "ok", "c2": "ok", "c3": "lost", "c4": "lost", "c5": "untold"}
-    assert told.requests[1:] == [("complete", ["c2"])]
+    assert statuses == {"c1": "ok", "c2": "ok", "c3": "lost", "c4": "lost", "c5": "retry"}
+    assert sorted(told.requests[1:]) == [("complete", ["c2"]), ("fail", ["c5"])]
+
+
+def refusing(status: int, code: str, *bad: str) -> Answer:
+    """Refuses every request that completes one of these."""
+    body = {"type": f"urn:queuey:problem:{code}", "title": "", "status": status, "detail": "Mend it."}
+
+    def answer(verb: str, jobs: list[dict[str, Any]]) -> httpx.Response:
+        if verb == "complete" and any(job["id"] in bad for job in jobs):
+            return httpx.Response(status, json=body)
+        return ok(verb, jobs)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (413, "too-large", "result_too_large"),
+        (400, "malformed", "result_not_json"),
+        (422, "invalid", "result_not_json"),
+    ],
+)
+@in_virtual_time
+async def test_one_bad_result_costs_no_other_and_is_told_as_a_failure(status: int, code: str, kind: str) -> None:
+    told = Told(refusing(status, code, "c3"))
+    statuses = await told.of(*map(done, range(1, 8)))
+    assert statuses == {f"c{number}": "retry" if number == 3 else "ok" for number in range(1, 8)}
+    assert told.errors == [{"message": "Mend it.", "kind": kind, "detail": None}]
+
+
+@in_virtual_time
+async def test_so_is_one_that_is_too_large_for_a_proxy() -> None:
+    def proxy(verb: str, jobs: list[dict[str, Any]]) -> httpx.Response:
+        return httpx.Response(413, text="<html>") if verb == "complete" else ok(verb, jobs)
+
+    told = Told(proxy)
+    assert await told.of(done(1)) == {"c1": "retry"}
+    assert [error["kind"] for error in told.errors] == ["result_too_large"]
+
+
+@in_virtual_time
+async def test_a_failure_that_is_refused_is_not_told_again() -> None:
+    refused = httpx.Response(
+        422, json={"type": "urn:queuey:problem:invalid", "title": "", "status": 422, "detail": "No."}
+    )
+    told = Told(refused)
+    assert await told.of(failed(1)) == {"f1": "untold"}
+    assert len(told.requests) == 1
+
+
+@in_virtual_time
+async def test_an_answer_that_cannot_be_read_is_asked_for_again() -> None:
+    def garbled(verb: str, jobs: list[dict[str, Any]]) -> httpx.Response:
+        return httpx.Response(200, headers={"content-encoding": "gzip"}, content=b"no gzip")
+
+    assert await Told(garbled, ok).of(done(1)) == {"c1": "ok"}
+
+
+@in_virtual_time
+async def test_a_renewal_without_an_answer_is_given_up_well_within_the_lease() -> None:
+    async def silent(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        await asyncio.sleep(1e6)
+        raise AssertionError
+
+    requests: list[httpx.Request] = []
+    for lease, seconds in ((3.0, 1.0), (300.0, 10.0)):
+        renewal = Renewal("http://q.test", None, lease, transport=httpx.MockTransport(silent))
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(Unreachable):
+            await renewal.extend(0, round(lease * 1000), [("c1", "1.a")])
+        assert asyncio.get_running_loop().time() - began == pytest.approx(seconds)
+        await renewal.close()
+    assert len(requests) == 2
 
 
 @in_virtual_time

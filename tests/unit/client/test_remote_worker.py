@@ -1,0 +1,166 @@
+"""How a pull worker comes to its end, with a server that is a function and a clock that does not wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from queuey.client import Client
+from queuey.errors import StartupError
+from queuey.registry import App
+from queuey.remote_worker import RELEASE_SECONDS, RemoteWorker
+from queuey.settings import Settings
+from queuey.stopping import done_before
+from tests.support.executions import executing
+from tests.support.virtual_time import in_virtual_time
+
+SETTINGS = Settings(concurrency=10, grace=7.0)
+JOB = "00" + "0" * 25
+
+app = App()
+
+
+@app.job("quick")
+async def quick(payload: Any) -> Any:
+    return payload
+
+
+@app.job("endless")
+async def endless(payload: Any) -> None:
+    await asyncio.sleep(1e6)
+
+
+class Server:
+    """Gives `jobs` at the first request for some, and then answers like `after`; keeps what the worker tells."""
+
+    def __init__(self, *jobs: str, after: int | None = None, complete: httpx.Response | None = None) -> None:
+        self._jobs = [
+            {"id": f"{JOB}{number}", "type": type, "token": "1.a", "payload": number, "attempt": 1}
+            | {"lease_expires_at": "2030-01-01T00:00:00Z"}
+            for number, type in enumerate(jobs)
+        ]
+        self._after = after
+        self._complete = complete
+        self.told: dict[str, list[str]] = {}
+        self.taken = asyncio.Event()
+        """The worker has its jobs, and asks for more."""
+        self.came = asyncio.Event()
+        """An outcome."""
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        verb = request.url.path.rpartition("/")[2]
+        if verb == "leases":
+            return await self._lease(msgspec.json.decode(request.content)["wait"])
+        self.came.set()
+        jobs = msgspec.json.decode(request.content)["jobs"]
+        self.told.setdefault(verb, []).extend(job["id"][-1] for job in jobs)
+        if verb == "complete" and self._complete is not None:
+            return self._complete
+        return httpx.Response(200, json={"results": [{"id": job["id"], "status": "ok"} for job in jobs]})
+
+    async def _lease(self, wait: float) -> httpx.Response:
+        if self._jobs:
+            jobs, self._jobs = self._jobs, []
+            return httpx.Response(200, json={"jobs": jobs})
+        self.taken.set()
+        if self._after is not None:
+            problem = {"type": "urn:queuey:problem:forbidden", "title": "", "status": self._after, "detail": "No more."}
+            return httpx.Response(self._after, json=problem)
+        await asyncio.sleep(wait)
+        return httpx.Response(200, json={"jobs": []})
+
+
+@asynccontextmanager
+async def working(server: Server) -> AsyncIterator[RemoteWorker]:
+    async with (
+        executing(app, None, grace=SETTINGS.grace) as execution,
+        Client("http://q.test", retries=0, transport=httpx.MockTransport(server)) as client,
+    ):
+        worker = RemoteWorker(client, execution, SETTINGS, "w", ["default"])
+        yield worker
+        await worker.close()
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+DOWN = httpx.Response(
+    503, json={"type": "urn:queuey:problem:store-unavailable", "title": "", "status": 503, "detail": "Down."}
+)
+
+
+@in_virtual_time
+async def test_what_ends_when_it_is_cancelled_is_given_back_without_waiting_for_the_grace() -> None:
+    server = Server("endless", "endless")
+    async with working(server) as worker:
+        assert not await done_before(worker.run(), server.taken)
+        began = now()
+        await worker.drain(3.0)
+        assert now() - began < 3.0 + SETTINGS.grace / 2
+    assert sorted(server.told["release"]) == ["0", "1"]
+    assert "fail" not in server.told
+
+
+@in_virtual_time
+async def test_a_result_that_cannot_be_told_in_the_end_is_given_back() -> None:
+    server = Server("quick", complete=DOWN)
+    async with working(server) as worker:
+        assert not await done_before(worker.run(), server.came)
+        began = now()
+        await worker.drain(3.0)
+        assert 3.0 + RELEASE_SECONDS <= now() - began < 4.0 + RELEASE_SECONDS
+        assert not worker.running
+    assert server.told["release"] == ["0"]
+
+
+@in_virtual_time
+async def test_a_result_that_is_being_told_has_its_time_in_the_end() -> None:
+    server = Server("quick", complete=DOWN)
+    async with working(server) as worker:
+        assert not await done_before(worker.run(), server.came)
+        server._complete = None
+        await worker.drain(0.0)
+    assert server.told["complete"] == ["0", "0"]
+    assert "release" not in server.told
+
+
+@in_virtual_time
+async def test_a_refusal_of_jobs_leaves_those_that_run_to_the_drain() -> None:
+    server = Server("endless", after=403)
+    async with working(server) as worker:
+        with pytest.raises(StartupError, match="No more"):
+            await worker.run()
+        assert [running.work.type for running in worker.running.values()] == ["endless"]
+        await worker.drain(0.0)
+    assert server.told["release"] == ["0"]
+
+
+@pytest.mark.parametrize("part", ["_reports", "_progress"])
+def test_when_a_part_ends_so_does_the_worker_and_gives_its_jobs_back(part: str) -> None:
+    @in_virtual_time
+    async def run() -> None:
+        server = Server("endless")
+        async with working(server) as worker:
+            running = asyncio.create_task(worker.run())
+            await server.taken.wait()
+            broken = getattr(worker, part)
+            broken._client = None
+            if part == "_reports":
+                broken.add(None)
+            else:
+                broken.of_work(next(iter(worker.running.values())).work, None)
+            with pytest.raises(AttributeError):
+                await asyncio.wait_for(running, 100)
+            began = now()
+            await worker.drain(20.0)
+            assert (now() - began < 20.0) == (part == "_reports")
+        assert server.told["release"] == ["0"]
+
+    run()
