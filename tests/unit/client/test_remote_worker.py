@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
 
+from queuey import remote_worker
+from queuey.access import Access
 from queuey.client import Client
 from queuey.errors import StartupError
 from queuey.registry import App
@@ -131,15 +134,14 @@ async def test_a_result_that_is_being_told_has_its_time_in_the_end() -> None:
     assert "release" not in server.told
 
 
-@in_virtual_time
-async def test_a_refusal_of_jobs_leaves_those_that_run_to_the_drain() -> None:
+def test_after_a_refusal_of_jobs_it_drains_and_ends_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server("endless", after=403)
-    async with working(server) as worker:
-        with pytest.raises(StartupError, match="No more"):
-            await worker.run()
-        assert [running.work.type for running in worker.running.values()] == ["endless"]
-        await worker.drain(0.0)
-    assert server.told["release"] == ["0"]
+    monkeypatch.setattr("queuey.log.configure", lambda *_: None)  # it would hold for the tests that follow
+    monkeypatch.setattr(remote_worker, "Client", partial(Client, transport=httpx.MockTransport(server)))
+    settings = Settings(app=f"{__name__}:app", drain_timeout=0.0)
+    with pytest.raises(StartupError, match="No more"):
+        remote_worker.work(settings, Access("http://q.test", None), "w")
+    assert server.told == {"release": ["0"]}
 
 
 @pytest.mark.parametrize("part", ["_reports", "_progress"])
