@@ -1,9 +1,9 @@
 """What a replica counts and times, and how Prometheus is told of it.
 
 prometheus_client writes the format. Counting is done here, in plain dicts and lists: its own objects take 2.9 to 6.8 µs
-for one job, these 0.8, and the worker 5.5 for all else. A series exists from the start, with 0, where its labels are known;
-label values come from users (queues, types), so there are at most MAX_SERIES of a metric, and what comes after them counts
-as `overflow`. No id is ever a label.
+for one job, these 0.8, and the worker 5.5 for all else. A series exists from the start, with 0, where its labels are
+known. Label values come from users (queues, types), so there are at most MAX_SERIES of a metric, and what comes after
+them counts as `overflow`. No id is ever a label.
 """
 
 from __future__ import annotations
