@@ -19,6 +19,7 @@ from tests.faults.rig import UNPULLED, Rig, Setup
 from tests.faults.store_view import TERMINAL, read_store
 
 POISON_PATIENCE: Final = 40.0
+RESENDS: Final = 8
 
 
 def request(type: str, deed: Deed, **fields: Any) -> dict[str, Any]:
@@ -37,11 +38,17 @@ class DeedFault(Fault):
         requests = self.requests(rig)
         self.jobs = [one["id"] for one in requests]
         for one in requests:
-            (answer,) = await caller.enqueue([one])
-            if answer.outcome != "ok":
-                raise RuntimeError(f"the fault's own job was not taken: {answer}")
+            await self._enqueue(one, caller)
         await self._until_started(rig)
         return f"jobs {' '.join(self.jobs)}"
+
+    async def _enqueue(self, one: dict[str, Any], caller: Caller) -> None:
+        """Until a reply says that it was taken: a replica that begins at once what blocks its loop does not answer."""
+        for _ in range(RESENDS):
+            (answer,) = await caller.enqueue([one])
+            if answer.outcome == "ok":
+                return
+        raise RuntimeError(f"the fault's own job was not taken: {one}")
 
     async def _until_started(self, rig: Rig) -> None:
         async with asyncio.timeout(10):
