@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from queuey.broker import Broker
 from queuey.models import Metrics, QueueMetrics
 from queuey.patience import Patience
-from queuey.replies import QueueRow
+from queuey.replies import QueueRow, Stats
 
 
 async def queue_lengths(
@@ -17,10 +18,19 @@ async def queue_lengths(
 
     `reasons` is given why each of them is paused.
     """
+    return lengths(await stats_of(broker, patience), visible, reasons)
+
+
+async def stats_of(broker: Broker, patience: Patience) -> list[Stats]:
+    """Of each shard. Raises StoreUnavailable."""
+    return [await patience.call(partial(broker.stats, shard)) for shard in range(broker.shards.count)]
+
+
+def lengths(stats: Iterable[Stats], visible: Callable[[str], bool], reasons: dict[str, str] | None = None) -> Metrics:
+    """As `queue_lengths`, of what the shards have told."""
     queues: dict[str, QueueMetrics] = {}
-    for shard in range(broker.shards.count):
-        stats = await patience.call(lambda shard=shard: broker.stats(shard))  # type: ignore[misc]
-        for row in stats.queues:
+    for of_shard in stats:
+        for row in of_shard.queues:
             if visible(row.name):
                 _add(queues.setdefault(row.name, QueueMetrics(row.name, False, 0, 0, 0, 0, 0, 0, 0)), row)
                 if row.paused and reasons is not None:

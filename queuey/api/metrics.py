@@ -1,6 +1,6 @@
 """GET /metrics: what this replica has counted, and what the store holds, for Prometheus.
 
-It costs three script calls a shard and one more, however many jobs there are.
+It costs two script calls a shard and one more, however many jobs there are.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from queuey.credentials import Principal
 from queuey.errors import StoreError
 from queuey.models import QueueMetrics
 from queuey.patience import Patience
-from queuey.queue_lengths import queue_lengths
+from queuey.queue_lengths import lengths, stats_of
 from queuey.roster import list_workers
 
 EVENTS: Final = ("enqueued", "claimed", "succeeded", "dead", "cancelled", "replayed")
@@ -78,7 +78,8 @@ class MetricsRoutes:
 
     async def _of_store(self) -> list[Metric]:
         patience = Patience(self._patience)
-        queues = (await queue_lengths(self._broker, lambda queue: True, patience)).queues
+        stats = await stats_of(self._broker, patience)
+        queues = lengths(stats, lambda queue: True).queues
         names = [queue.name for queue in queues]
         oldest = dict.fromkeys(names, 0.0)
         for shard in range(self._broker.shards.count):
@@ -86,9 +87,8 @@ class MetricsRoutes:
             for name, head in zip(names, heads, strict=True):
                 oldest[name] = max(oldest[name], head.ready_for_ms / 1000)
         counters: dict[str, int] = {}
-        for shard in range(self._broker.shards.count):
-            stats = await patience.call(lambda shard=shard: self._broker.stats(shard))  # type: ignore[misc]
-            for name, total, _ in stats.counters:
+        for of_shard in stats:
+            for name, total, _ in of_shard.counters:
                 counters[name] = counters.get(name, 0) + total
         serving = dict.fromkeys(names, 0)
         for worker in await list_workers(self._broker, patience):

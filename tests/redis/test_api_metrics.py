@@ -101,7 +101,7 @@ async def test_a_scrape_costs_the_same_at_any_depth(api: ApiRig, rig: Rig) -> No
     few = await calls()
     for _ in range(30):
         await api.submit()
-    assert await calls() == few == 3 * rig.broker.shards.count + 1
+    assert await calls() == few == 2 * rig.broker.shards.count + 1
 
 
 async def test_without_a_store_it_tells_what_was_counted(start_server: StartServer) -> None:
