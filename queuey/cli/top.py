@@ -57,7 +57,7 @@ async def _look(client: Client) -> Frame:
 
 async def _watch(client: Client, pause: float, form: str) -> None:
     if form == "jsonl":
-        while not _is_cancelled():
+        while True:
             write(msgspec.json.encode(await _look(client)))
             sys.stdout.flush()
             await asyncio.sleep(pause)
@@ -67,7 +67,7 @@ async def _watch(client: Client, pause: float, form: str) -> None:
     screen = console(sys.stdout)
     before: Frame | None = None
     with Live(console=screen, screen=True, auto_refresh=False) as live:
-        while not _is_cancelled():
+        while True:
             try:
                 frame = await _look(client)
             except ClientError as error:
@@ -78,12 +78,6 @@ async def _watch(client: Client, pause: float, form: str) -> None:
                 live.update(drawn(frame, before, screen.width), refresh=True)
                 before = frame
             await asyncio.sleep(pause)
-
-
-def _is_cancelled() -> bool:
-    """By Ctrl-C. It was seen once that this ended a request and went no further."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _print(frame: Frame, form: str) -> None:

@@ -7,6 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
+from typing import Final
 
 import pytest
 
@@ -82,10 +83,19 @@ def test_top_once(run: Run, server: Serving) -> None:
     assert "\x1b" not in table
 
 
+AS_IN_A_TERMINAL: Final = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from queuey.cli import main
+sys.exit(main())
+"""
+"""Tests that run in the background ignore Ctrl-C, and so would what they start."""
+
+
 def test_top_lives_in_a_terminal_until_an_interrupt(server: Serving) -> None:
     reader, terminal = pty.openpty()
     variables = environment(QUEUEY_URL=server.url, QUEUEY_API_KEY="dev", TERM="xterm", COLUMNS="160", LINES="40")
-    command = [sys.executable, "-m", "queuey", "top", "--every", "200ms"]
+    command = [sys.executable, "-c", AS_IN_A_TERMINAL, "top", "--every", "200ms"]
     process = subprocess.Popen(command, cwd=ROOT, env=variables, stdin=terminal, stdout=terminal, stderr=terminal)
     os.close(terminal)
     shown = b""
