@@ -1,6 +1,7 @@
 #!/bin/bash
 # Builds the image and runs it as its users would: alone under all its restrictions, killed and started again, with
-# handlers added, and as replicas behind the balancer. Leaves no container, volume or engine behind that it started.
+# handlers added, and as replicas behind the balancer with Prometheus beside them. Leaves no container, volume or engine
+# behind that it started. Not run: Grafana, of which there is no stand-in; tests/contracts checks what it is given.
 #
 #   docker_test.sh            with the Docker on PATH
 #   CONTAINER_TOOLS=FOLDER    scripts (lib.sh, engine.sh, compose.sh) that supply an engine where there is none
@@ -12,22 +13,27 @@ TAG=queuey-test-$$
 KEY=a-key-of-the-docker-test
 MOST_BYTES=70000000    # that the image may add to its base
 started_engine=
-# The compose file reads these.
-export COMPOSE_PROJECT_NAME=$TAG QUEUEY_IMAGE=$TAG QUEUEY_API_KEY=$KEY
-QUEUEY_PUBLISHED_PORT=$("$PYTHON" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
-export QUEUEY_PUBLISHED_PORT
+
+free_port() { "$PYTHON" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+# The compose file reads these. Without QUEUEY_API_KEY its key is the one that the README names.
+unset QUEUEY_API_KEY QUEUEY_OPEN
+export COMPOSE_PROJECT_NAME=$TAG QUEUEY_IMAGE=$TAG
+QUEUEY_PUBLISHED_PORT=$(free_port) PROMETHEUS_PORT=$(free_port)
+export QUEUEY_PUBLISHED_PORT PROMETHEUS_PORT
 
 scratch=$(mktemp -d)
 say() { printf '\n== %s  (%ss)\n' "$*" "$SECONDS"; }
 fail() { echo "FAIL  $*" >&2; exit 1; }
 
-# stand_in IMAGE PACKAGE: for an image that only a registry has, one of Debian's package.
+# stand_in IMAGE PACKAGE [LINES]: for an image that only a registry has, one of Debian's package, with more lines for its
+# Dockerfile.
 stand_in() {
     docker image inspect "$1" >/dev/null 2>&1 && return
     mkdir "$scratch/stand-in"
     cat >"$scratch/stand-in/Dockerfile" <<D
 FROM standin/debian
 RUN apt-get -qq update && apt-get -qq install --yes --no-install-recommends $2 && rm -rf /var/lib/apt/lists/*
+${3:-}
 D
     build "$scratch/stand-in" "$1"
     rm -r "$scratch/stand-in"
@@ -56,10 +62,10 @@ finish() {
     set +e
     if [ "$status" != 0 ]; then
         docker logs --tail 30 "$TAG" 2>&1 | sed 's/^/      container: /'
-        compose logs --tail 20 2>&1 | sed 's/^/      /'
+        COMPOSE_PROFILES=monitoring compose logs --tail 20 2>&1 | sed 's/^/      /'
     fi
     docker rm --force --volumes "$TAG" "$TAG-handlers" >/dev/null 2>&1
-    compose down --volumes --remove-orphans >/dev/null 2>&1
+    COMPOSE_PROFILES=monitoring compose down --volumes --remove-orphans >/dev/null 2>&1
     docker volume rm "$TAG" >/dev/null 2>&1
     docker rmi --force "$TAG" "$TAG-handlers" >/dev/null 2>&1
     rm -rf "$scratch"
@@ -69,9 +75,15 @@ finish() {
 trap finish EXIT
 
 if [ -n "${CONTAINER_TOOLS:-}" ]; then
-    say "base images, and a stand-in for the balancer's"
+    say "base images, and stand-ins for the balancer's and Prometheus'"
     base_images
     stand_in haproxy:3.0 haproxy
+    # As in the real one: nobody may write to /prometheus, and a command is flags alone.
+    stand_in prom/prometheus:v3.5.0 prometheus 'RUN install -d -o nobody -g nogroup /prometheus
+USER nobody
+WORKDIR /prometheus
+VOLUME /prometheus
+ENTRYPOINT ["/bin/prometheus"]'
 fi
 
 # alone NAME IMAGE: under all restrictions, the volume $TAG as its data, published on a free port. Prints its URL.
@@ -126,7 +138,7 @@ grep -q QUEUEY_API_KEY "$scratch/nokey" || fail "the message does not name QUEUE
 say "one container, under all its restrictions"
 docker volume create "$TAG" >/dev/null
 url=$(alone "$TAG" "$TAG")
-PYTHON=$PYTHON sh scripts/smoke.sh "$url"
+PYTHON=$PYTHON QUEUEY_API_KEY=$KEY sh scripts/smoke.sh "$url"
 
 say "killed, and started again: the jobs are there"
 waiting=()
@@ -158,7 +170,9 @@ echo "ok    FROM queuey"
 
 say "compose: three replicas behind the balancer"
 compose up -d --wait --scale queuey=3
-url=http://127.0.0.1:$QUEUEY_PUBLISHED_PORT
+url=http://localhost:$QUEUEY_PUBLISHED_PORT
+KEY=dev
+"$PYTHON" -m scripts.readme_session "$url"
 PYTHON=$PYTHON sh scripts/smoke.sh "$url"
 for host in evil.example localhost.evil.example; do
     code=$(curl --silent --output /dev/null --write-out '%{http_code}' --header "host: $host" "$url/v1/queues/metrics")
@@ -167,6 +181,11 @@ done
 echo "ok    by another name it answers nothing"
 replicas=$(compose ps --quiet queuey | wc -l)
 [ "$replicas" = 3 ] || fail "there are $replicas replicas"
+"$PYTHON" -m scripts.container.through_balancer "$url" "$KEY"
+
+say "Prometheus beside them"
+compose up -d --wait prometheus
+"$PYTHON" -m scripts.container.monitoring "http://localhost:$PROMETHEUS_PORT" 3 "$url" "$KEY"
 
 say "a replica is killed under load: nothing is lost"
 ids=()
