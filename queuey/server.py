@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple
 from queuey import __version__, builtin, log
 from queuey.acks import Acks
 from queuey.api.app import create_app
+from queuey.bounds import STORE_TIMEOUT, caps, connection_limits, store_timeout
 from queuey.broker import Broker
-from queuey.connections import Limits
 from queuey.credentials import Credentials, redact_urls
 from queuey.embedded import EmbeddedStore
 from queuey.errors import QueueyError, StartupError, StoreUnavailable
@@ -28,7 +28,7 @@ from queuey.followers import Followers
 from queuey.health import Health
 from queuey.keys import cancel_channel, listening_channel
 from queuey.link import StoreClient, connect
-from queuey.listener import KEEP_ALIVE_SECONDS, Listener, within_files
+from queuey.listener import Listener, within_files
 from queuey.maintenance import Heartbeat, LagWatch, Promoter, Reaper, StoreWatch, Trimmer, run_forever
 from queuey.metrics import Metrics
 from queuey.models import Backoff
@@ -39,7 +39,6 @@ from queuey.producer import Producer
 from queuey.progress import ProgressRecorder
 from queuey.pulling import Pulling
 from queuey.registry import load_app
-from queuey.replies import Caps
 from queuey.scripts import Scripts
 from queuey.selfcheck import StoreReport, check_store
 from queuey.sending import Sending
@@ -51,8 +50,6 @@ from queuey.waiters import Waiters
 from queuey.waking import BLOCK_SECONDS, Waker, wake_groups
 from queuey.worker import Worker
 
-STORE_TIMEOUT: Final = 5.0
-"""Seconds that the store may take for a call that no HTTP request waits for; see `store_timeout`."""
 STORE_PATIENCE: Final = 30.0
 """Seconds that an external store may be away at start-up."""
 ACK_PATIENCE: Final = 120.0
@@ -296,7 +293,7 @@ class Server:
             pulling,
             self._followers,
         )
-        self._listener = Listener(app, bound, within_files(_connection_limits(settings)))
+        self._listener = Listener(app, bound, within_files(connection_limits(settings)))
         self._background.add(await self._listener.start())
 
     def _execution(self) -> Execution:
@@ -325,7 +322,7 @@ class Server:
         reaper = Reaper(broker, watch, settings.reap_interval, settings.reap_delay_max)
         self._spawn("reaper", run_forever(reaper))
         self._spawn("promoter", run_forever(Promoter(broker)))
-        self._spawn("trimmer", run_forever(Trimmer(broker, _caps(settings), settings.trim_interval)))
+        self._spawn("trimmer", run_forever(Trimmer(broker, caps(settings), settings.trim_interval)))
 
     def _start_heartbeat(self, broker: Broker) -> None:
         presence, interval = self._presence, self._settings.beat_interval
@@ -406,32 +403,6 @@ class Server:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._embedded.stop(), LEAVE_SECONDS)
         os._exit(1)
-
-
-def store_timeout(lease: float) -> float:
-    """At most a third of a lease, so that a reply which never comes costs no worker its leases."""
-    return min(STORE_TIMEOUT, lease / 3)
-
-
-def _caps(settings: Settings) -> Caps:
-    return Caps(
-        dead_age_ms=round(settings.dlq_retention * 1000),
-        dead_count=settings.dlq_max,
-        dead_bytes=settings.dlq_max_bytes,
-        finished_count=settings.finished_max,
-        finished_bytes=settings.finished_max_bytes,
-        finished_min_age_ms=round(settings.finished_min_age * 1000),
-    )
-
-
-def _connection_limits(settings: Settings) -> Limits:
-    return Limits(
-        idle=KEEP_ALIVE_SECONDS,
-        head=settings.request_head_timeout,
-        body=settings.request_body_timeout,
-        reply=settings.reply_timeout,
-        connections=settings.http_connections,
-    )
 
 
 def _replica_id() -> str:

@@ -60,6 +60,7 @@ LAYERS = (
     "api",
     "connections",
     "listener ports",
+    "bounds",
     "doctor server",
     "replica",
     "supervisor",

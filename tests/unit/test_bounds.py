@@ -1,4 +1,4 @@
-"""What the composition root decides by itself."""
+"""The bounds that follow from settings."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from queuey.bounds import caps, store_timeout
 from queuey.replies import Caps
-from queuey.server import _caps, store_timeout
 from queuey.settings import Settings
 
 
@@ -27,7 +27,7 @@ def test_each_cap_of_the_trimmer_comes_from_its_setting() -> None:
         finished_max_bytes=6_500_000,
         finished_min_age=66.5,
     )
-    assert msgspec.structs.asdict(_caps(settings)) == {
+    assert msgspec.structs.asdict(caps(settings)) == {
         "dead_age_ms": 61_500,
         "dead_count": 62,
         "dead_bytes": 6_300_000,
@@ -35,4 +35,4 @@ def test_each_cap_of_the_trimmer_comes_from_its_setting() -> None:
         "finished_bytes": 6_500_000,
         "finished_min_age_ms": 66_500,
     }
-    assert _caps(Settings(data_dir=Path("/unused"))) == Caps()
+    assert caps(Settings(data_dir=Path("/unused"))) == Caps()
