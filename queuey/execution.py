@@ -18,6 +18,7 @@ from queuey.executors.stopping import OnEvent, Stopper
 from queuey.executors.threads import ThreadExecutor
 from queuey.models import Backoff
 from queuey.registry import App
+from queuey.tracing import HandlerSpans, Tracing, handler_spans, prepare
 from queuey.work import Failed, Outcome, Succeeded, Work
 
 
@@ -26,7 +27,7 @@ class Execution:
 
     app_path: "module:attribute" of the App, from which child processes load it; None when no handler has
     run_in="process". default_timeout, grace: seconds. result_limit: bytes of JSON. log_level, log_format: those of
-    log.configure, for child processes.
+    log.configure, for child processes. tracing: what spans are to be, where there is an SDK for them.
     on_event is told of handler_abandoned, thread_abandoned, child_died and lifespan_failed.
     """
 
@@ -44,6 +45,7 @@ class Execution:
         on_event: OnEvent,
         log_level: str = "info",
         log_format: str = "auto",
+        tracing: Tracing = "link",
     ) -> None:
         self._handlers = dict(app.handlers)
         if app_path is None and any(handler.mode == "process" for handler in self._handlers.values()):
@@ -59,10 +61,19 @@ class Execution:
         self._loop = LoopExecutor(self._stopper, result_limit)
         self._threads = ThreadExecutor(thread_slots, self._stopper, result_limit, on_event)
         self._processes = ProcessExecutor(process_slots, self._stopper, init, on_event)
+        self._tracing = tracing
+        self._spans: HandlerSpans | None = None
 
     async def start(self) -> None:
         """Enter the App's lifespan. Raises StartupError when it fails."""
         self._loop.state = self._threads.state = await self._lifespan.enter()
+        prepare()  # after the App, which may have set up an SDK
+        self._spans = handler_spans(self._tracing)
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether handlers run in spans."""
+        return self._spans is not None
 
     def begin(self, work: Work) -> Outcome | Coroutine[Any, Any, Outcome]:
         """Begin one attempt in the calling task. Its outcome, when it is over at once; else what is to be awaited for
@@ -71,6 +82,16 @@ class Execution:
         Only where the task is cancelled by others does the awaiting raise CancelledError, once the handler has ended. A
         handler that awaits a task which refuses to end holds its caller, as a stuck thread holds its slot.
         """
+        return self._begin(work) if self._spans is None else self._in_span(self._spans, work)
+
+    async def _in_span(self, spans: HandlerSpans, work: Work) -> Outcome:
+        with spans.of(work) as span:
+            begun = self._begin(work)
+            outcome = begun if isinstance(begun, (Succeeded, Failed)) else await begun
+            span.ended(outcome)
+        return outcome
+
+    def _begin(self, work: Work) -> Outcome | Coroutine[Any, Any, Outcome]:
         handler = self._handlers.get(work.type)
         if handler is None:
             return self._rated(Failed("unknown_type", f"there is no handler for the type {work.type!r} here"), work)

@@ -29,6 +29,7 @@ class JobOptions(TypedDict, total=False):
     expires_in: float
     backoff: Backoff
     retention: float
+    traceparent: str
 
 
 def job_request(type: str, payload: Any, options: JobOptions) -> JobRequest:

@@ -335,6 +335,7 @@ def _read(jobs: Iterable[ClaimedJob], expires_at: datetime) -> tuple[list[Leased
                 int(head.get("m", DEFAULT_MAX_ATTEMPTS)),
                 definition.timeout,
                 job.crashes,
+                definition.traceparent,
             )
         )
     return leased, unreadable

@@ -173,6 +173,7 @@ def to_job(job_id: str, stored: StoredJob) -> Job:
         worker=state.get("w"),
         expires_at=from_ms(created + int(head["x"])) if "x" in head else None,
         attempts_log=_attempts_log(state, errors),
+        traceparent=definition.traceparent,
     )
 
 

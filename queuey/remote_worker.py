@@ -128,6 +128,7 @@ class RemoteWorker:
             attempt=job.attempt,
             max_attempts=job.max_attempts,
             timeout=job.timeout,
+            traceparent=job.traceparent,
             report=self._progress.of_work,
         )
         running = Running(job, 0, work, None, self._execution.timeout_of(work), self._grace)
@@ -297,6 +298,7 @@ def _execution(app: App, settings: Settings) -> Execution:
         on_event=_warn,
         log_level=settings.log_level,
         log_format=settings.log_format,
+        tracing=settings.tracing,
     )
 
 

@@ -91,4 +91,5 @@ def _to_work(job: ClaimedJob) -> Work:
         timeout=definition.timeout,
         backoff=definition.backoff,
         due_ms=int(head["r"]),
+        traceparent=definition.traceparent,
     )

@@ -33,6 +33,7 @@ ALLOWED: Final = {
     "/backoff/cap": "a number of seconds above 0 and up to 86400, a day",
     "/retention": "a number of seconds from 0 to 31536000, a year",
     "/expires_in": "a number of seconds above 0 and up to 31536000, a year",
+    "/traceparent": "a traceparent of W3C's Trace Context, version 00, like 00-<32 hex digits>-<16 hex digits>-01",
 }
 """What each field takes, to be read after "must be"."""
 

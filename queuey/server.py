@@ -144,7 +144,7 @@ class Server:
         api_broker = self._broker(url, settings.store_timeout)
         producer = Producer(api_broker, patience=settings.request_deadline)
         self._producer = producer
-        self._app.sender = Sending(self._submission, producer)
+        self._app.sender = sending = Sending(self._submission, producer)
         watch = StoreWatch(broker, settings.lease, producer.set_full)
         await watch.run_once()
         self._spawn("store-watch", run_forever(watch))
@@ -152,7 +152,7 @@ class Server:
         if "worker" in settings.roles:
             progress = ProgressRecorder(broker)
             progress.on_told = feed.progress
-            producer.on_send = (await self._start_worker(url, broker, progress)).expect
+            producer.on_send = (await self._start_worker(url, broker, progress, sending)).expect
         self._start_listener(url, feed)
         if "reaper" in settings.roles:
             self._start_maintenance(broker, watch)
@@ -226,10 +226,11 @@ class Server:
                     logger.warning("store_warning", warning=warning)
                 return report
 
-    async def _start_worker(self, url: str, broker: Broker, progress: ProgressRecorder) -> Worker:
+    async def _start_worker(self, url: str, broker: Broker, progress: ProgressRecorder, sending: Sending) -> Worker:
         settings = self._settings
         execution = self._execution()
         await execution.start()
+        sending.is_traced = execution.is_traced
         self._stack.push_async_callback(execution.stop, abandon=True)
         acks = Acks(broker, ACK_PATIENCE)
         queues = settings.queues or self._app.queues
@@ -310,6 +311,7 @@ class Server:
             on_event=_warn,
             log_level=settings.log_level,
             log_format=settings.log_format,
+            tracing=settings.tracing,
         )
 
     def _lease_broker(self, url: str) -> Broker:

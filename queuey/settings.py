@@ -344,6 +344,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["auto", "json", "console"],
         choice(LOGGING, "How events are written to stderr; `auto` is console on a terminal, else json.", *FORMATS),
     ] = "auto"
+    tracing: Annotated[
+        Literal["link", "child", "off"],
+        choice(
+            LOGGING,
+            "With an OpenTelemetry SDK: the span of a handler is in a trace of its own and linked to the submitter's, "
+            "or is that one's child, or there is none.",
+            "link",
+            "child",
+            "off",
+        ),
+    ] = "link"
 
     @property
     def renewal(self) -> float:

@@ -100,7 +100,10 @@ class Submission:
             dedupe_ttl_ms=dedupe_ttl_ms,
             expires_ms=_expires(request, max(delay_ms, run_at_ms - now_ms)),
         )
-        body = _encode(Definition(request.type, _kept(request.payload), request.timeout, request.backoff)).decode()
+        definition = Definition(
+            request.type, _kept(request.payload), request.timeout, request.backoff, request.traceparent
+        )
+        body = _encode(definition).decode()
         if once is not None:
             dedupe, dedupe_ttl_ms = once.key, TTL_MS
         return NewJob(job_id, queue, priority, head, body, delay_ms, run_at_ms, dedupe, dedupe_ttl_ms)

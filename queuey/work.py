@@ -50,6 +50,8 @@ class Work(msgspec.Struct, eq=False):
     backoff: Backoff | None = None
     due_ms: int = 0
     """When the job became due, by the store's clock."""
+    traceparent: str | None = None
+    """The span in which the job was submitted (traceparent.py)."""
 
     report: Callable[[Work, ProgressReport], None] | None = None
     """Where the handler's progress goes, from whichever thread; None: nowhere."""
@@ -61,6 +63,8 @@ class Work(msgspec.Struct, eq=False):
     """The grace after a timeout or cancel is over."""
     task: Task[Any] | None = None
     timer: TimerHandle | None = None
+    span: str | None = None
+    """The handler's own span, when there is one, as a traceparent."""
     interrupts: int = 0
     """How often the execution has cancelled `task`."""
     interrupts_before: int = 0

@@ -10,13 +10,14 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from queuey import log
+from queuey import log, traceparent
 from queuey.api.auth import require
 from queuey.api.body import JSON, NDJSON, media_type, read_body, read_headers
 from queuey.api.endpoints import reply
 from queuey.api.operations import Media, Operation
 from queuey.api.problems import problem
 from queuey.api.samples import OUTCOMES
+from queuey.api.submit import TRACEPARENT
 from queuey.credentials import Principal
 from queuey.errors import Full, Malformed, OutcomeUnknown, QueueyError, StoreError, TooLarge
 from queuey.idempotency import bad_key
@@ -32,6 +33,7 @@ BATCH: Final = Operation(
     "Take many jobs, each with an outcome of its own",
     {200: BatchReply},
     description="A job that does not fit the schema gets a problem as its outcome, and the others are taken.",
+    headers=(TRACEPARENT,),
     body=list[JobRequest],
     body_also=Media(NDJSON, "One job a line"),
     example=[{"type": "math.square", "payload": {"n": 7}}, {"type": "text.reverse", "payload": {"text": "hello"}}],
@@ -64,7 +66,8 @@ class SubmitBatch:
         items: Sequence[bytes | msgspec.Raw] = _lines(body) if kind == NDJSON else _elements(body)
         if len(items) > self._batch_limit:
             raise TooLarge(f"The batch has {len(items)} jobs, and {self._batch_limit} are allowed.")
-        checked = [self._check(bytes(item), caller) for item in items]
+        span = traceparent.from_headers(headers)
+        checked = [self._check(bytes(item), caller, span) for item in items]
         stored = iter(await self._producer.enqueue_many([job for job in checked if isinstance(job, NewJob)]))
         outcomes = [next(stored) if isinstance(entry, NewJob) else entry for entry in checked]
         _raise_if_nothing_was_taken(outcomes)
@@ -73,9 +76,11 @@ class SubmitBatch:
             _log.debug("batch_enqueued", jobs=taken, refused=len(outcomes) - taken)
         return reply(BatchReply([_item(outcome) for outcome in outcomes]))
 
-    def _check(self, item: bytes, caller: Principal) -> NewJob | QueueyError:
+    def _check(self, item: bytes, caller: Principal, span: str | None) -> NewJob | QueueyError:
         try:
             request = self._submission.parse(item)
+            if request.traceparent is None:
+                request.traceparent = span
             require(caller, "submit", request.queue)
             return self._submission.new_job(request, time.time_ns() // 1_000_000)
         except QueueyError as error:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 from starlette.types import Receive, Scope, Send
 
-from queuey import idempotency, log
+from queuey import idempotency, log, traceparent
 from queuey.api.auth import Gate, require
 from queuey.api.body import JSON, ClientGone, media_type, read_body
 from queuey.api.operations import Operation, Parameter
@@ -33,6 +33,13 @@ IDEMPOTENCY_KEY: Final = Parameter(
     "The same request again, with the same key within 24 hours, finds the job that the first one made. "
     "Not together with `dedupe_key` or `id`",
 )
+TRACEPARENT: Final = Parameter(
+    traceparent.HEADER,
+    str,
+    "The span that this request is part of, by W3C's Trace Context: jobs remember it, and what handles them is linked "
+    "to it. One that cannot be read is ignored",
+    example="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+)
 REPLAYED: Final = Parameter("Idempotent-Replayed", str, "`true`: the job was made by an earlier request")
 _REPLAYED: Final = ((b"idempotent-replayed", b"true"),)
 
@@ -43,7 +50,7 @@ ENQUEUE: Final = Operation(
     description="A 2xx means that the store has the job. A resend with the same `id` or `dedupe_key` is safe. "
     "With a wait the answer is the whole job, at its end or as it is by then, and the key needs the scope read too.",
     query=(WAIT,),
-    headers=(PREFER, IDEMPOTENCY_KEY),
+    headers=(PREFER, IDEMPOTENCY_KEY, TRACEPARENT),
     gives=(Parameter("Location", str, "Where the job is"), APPLIED, REPLAYED),
     body=JobRequest,
     example={"type": "text.reverse", "payload": {"text": "hello"}, "dedupe_key": "greeting:1"},
@@ -78,6 +85,8 @@ class SubmitJob:
             media_type(headers, JSON)
             body = await read_body(headers, receive, self._body_limit)
             request = self._submission.parse(body)
+            if request.traceparent is None:
+                request.traceparent = traceparent.from_headers(headers)
             require(caller, "submit", request.queue)
             wait = None
             if scope["query_string"] or b"prefer" in headers:

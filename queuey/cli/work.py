@@ -14,7 +14,7 @@ from queuey.settings import client_access
 
 FLAGS: Final = (
     *("config", "app", "queues", "concurrency", "thread_slots", "process_slots", "lease", "grace", "job_timeout"),
-    *("drain_timeout", "result_limit", "log_level", "log_format"),
+    *("drain_timeout", "result_limit", "log_level", "log_format", "tracing"),
 )
 """Those of serve that say how handlers run."""
 

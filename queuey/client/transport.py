@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 import httpx
 import msgspec
 
+from queuey import traceparent
 from queuey.client.errors import BadAnswer, ClientError, Refused, Unavailable, Unreachable, read_problem, refusal
 
 T = TypeVar("T")
@@ -97,6 +98,9 @@ class Http:
     ) -> httpx.Response:
         seconds = self._timeout + wait
         headers = {} if content is None else {"content-type": "application/json"}
+        span = traceparent.current()
+        if span is not None:
+            headers[traceparent.HEADER] = span
         given = {name: value for name, value in (query or {}).items() if value is not None}
         try:
             async with asyncio.timeout(seconds):  # httpx alone counts anew with each part that comes

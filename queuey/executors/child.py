@@ -24,6 +24,7 @@ from queuey import log
 from queuey.executors.calling import call, describe
 from queuey.models import ProgressReport
 from queuey.registry import App, load_app
+from queuey.tracing import enter, prepare
 from queuey.work import Failed, Outcome, Said, Work
 
 HEADER_BYTES: Final = 4
@@ -53,6 +54,7 @@ class Order(msgspec.Struct, array_like=True):
     token: str
     attempt: int
     max_attempts: int
+    span: str | None
 
 
 def pack(message: object) -> bytes:
@@ -84,6 +86,7 @@ def _serve(descriptor: int) -> None:
     except BaseException as error:
         parent.sendall(pack(describe(error)))
         return
+    prepare()  # after the App, which may have set up an SDK
     parent.sendall(pack(None))
     orders = msgspec.msgpack.Decoder(Order)
     while (body := received.get()) is not None:
@@ -136,7 +139,10 @@ def _run(app: App, order: Order, result_limit: int, reporter: _Reporter) -> Outc
     if handler is None:
         return Failed("unknown_type", f"the App has no handler for {order.type!r} when a child process loads it")
     work = Work(**msgspec.structs.asdict(order), report=reporter.tell)
-    return copy_context().run(call, handler, work, None, result_limit)
+    context = copy_context()
+    if work.span is not None:
+        context.run(enter, work.span)
+    return context.run(call, handler, work, None, result_limit)
 
 
 def _receive(parent: socket.socket, received: SimpleQueue[bytes | None]) -> None:

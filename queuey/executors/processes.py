@@ -221,4 +221,4 @@ class ProcessExecutor:
 
 def _order(work: Work) -> Order:
     payload = work.payload.encode() if isinstance(work.payload, str) else bytes(work.payload)
-    return Order(work.id, work.type, work.queue, payload, work.token, work.attempt, work.max_attempts)
+    return Order(work.id, work.type, work.queue, payload, work.token, work.attempt, work.max_attempts, work.span)

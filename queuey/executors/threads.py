@@ -47,7 +47,8 @@ class ThreadExecutor:
         self._stopper.start_timer(work, timeout)
         result: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         try:
-            self._start(partial(call, handler, work, self.state, self._result_limit), result)
+            context = copy_context()  # the task's, with the span that the handler is in
+            self._start(partial(context.run, call, handler, work, self.state, self._result_limit), result)
         except RuntimeError as error:  # The system gives no more threads.
             self._free.release()
             return failure(error)
@@ -71,7 +72,7 @@ class ThreadExecutor:
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         while (job := self._jobs.get()) is not None:
             run, result = job
-            outcome = copy_context().run(run)
+            outcome = run()
             with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
                 loop.call_soon_threadsafe(self._finished, result, outcome)
 

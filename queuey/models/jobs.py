@@ -8,6 +8,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from queuey import traceparent
+
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
 YEAR: Final = 365 * 24 * 3600
 NULL: Final = Raw(b"null")
@@ -58,6 +60,8 @@ class JobRequest(Struct, forbid_unknown_fields=True):
     retention: Seconds | None = None
     expires_in: Annotated[float, Meta(gt=0, le=YEAR)] | None = None
     """A job that no worker has started by then is cancelled."""
+    traceparent: Annotated[str, Meta(pattern=traceparent.PATTERN)] | None = None
+    """The span in which it is submitted; the request's header says the same of all of its jobs that have none."""
 
 
 class EnqueueReply(Struct):
@@ -167,6 +171,8 @@ class Job(Struct):
     """When it is cancelled if no worker has started it by then."""
     attempts_log: list[Attempt] = []
     """The runs that the last 10 errors ended, crashes too, oldest first; and the one that is under way or succeeded."""
+    traceparent: str | None = None
+    """The span in which it was submitted, as W3C's Trace Context has it."""
 
 
 class JobPage(Struct):
@@ -273,3 +279,4 @@ class Definition(Struct, omit_defaults=True):
     payload: msgspec.Raw = NULL
     timeout: float | None = None
     backoff: Backoff | None = None
+    traceparent: str | None = None

@@ -30,7 +30,8 @@ class LeaseRequest(Struct, forbid_unknown_fields=True):
 class LeasedJob(Struct, omit_defaults=True):
     """A job as a pull worker gets it. What equals its default is left out.
 
-    `attempt` counts from 1. `timeout` is the job's own, in seconds: the worker is to keep it.
+    `attempt` counts from 1. `timeout` is the job's own, in seconds: the worker is to keep it. `traceparent` names the
+    span in which it was submitted.
     """
 
     id: str
@@ -43,6 +44,7 @@ class LeasedJob(Struct, omit_defaults=True):
     max_attempts: int = 5
     timeout: float | None = None
     crashes: int = 0
+    traceparent: str | None = None
 
 
 class LeaseReply(Struct):

@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parents[2] / "queuey"
 
 LAYERS = (
     # what all others may use
+    "traceparent",
     "metrics errors models units ids keys memory_limit stopping",
     "credentials idempotency retry schema_faults",
     "log records json_checks work signatures job_requests fingerprints",
@@ -43,6 +44,7 @@ LAYERS = (
     "roster",
     "queue_control dead_walk explaining",
     "dead_jobs",
+    "tracing",
     "executors",
     "execution runners running sending",
     "leasing lease_outcomes testing",

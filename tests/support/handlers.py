@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from queuey import traceparent
 from queuey.models import Backoff
 from queuey.registry import App, Context, Dead, Retry
 
@@ -103,6 +104,7 @@ DEEDS: dict[str, Callable[[Any], Any]] = {
     "struct": lambda _: Deed("struct", 1),
     "inherited": lambda _: [fd for fd in range(3, 256) if is_inheritable(fd)],
     "text": lambda size: "x" * size,
+    "span": lambda _: traceparent.current(),
 }
 
 
