@@ -20,7 +20,7 @@ compile dev pyproject.toml --group build --group test --group lint \
     -c requirements/runtime.txt -c requirements/build.txt "$@"
 compile demo --group demo -c requirements/dev.txt "$@"
 compile deploy --group deploy "$@"
-compile image --group image "$@"
+compile image --group image -c requirements/dev.txt "$@"
 compile workflows --group workflows "$@"
 compile audit --group audit -c requirements/workflows.txt "$@"
 compile lock --group lock "$@"

@@ -10,6 +10,7 @@ import warnings
 from typing import Any
 
 import msgspec
+from opentelemetry import trace
 
 from queuey.registry import App, Context, Dead, Retry
 from tests.support.handlers import wait_at
@@ -43,6 +44,13 @@ def echo_thread(payload: Any) -> Any:
 @app.job("echo.process", run_in="process")
 def echo_process(payload: Any) -> Any:
     return payload
+
+
+@app.job("span.process", run_in="process")
+def span_process(name: str) -> None:
+    """Makes a span of its own."""
+    with trace.get_tracer("tests").start_as_current_span(name):
+        pass
 
 
 @app.job("sum")

@@ -21,6 +21,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from queuey import __version__, traceparent, tracing
 from queuey.registry import App
 from queuey.work import Outcome, Succeeded
+from tests.support import handlers
 from tests.support.executions import executing, make_work
 from tests.support.handlers import Deed
 

@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from opentelemetry import trace
 
+from queuey import traceparent
 from queuey.client import Client, SyncClient
 from queuey.client.sync import _stepping
 
@@ -98,3 +100,21 @@ def test_what_was_read_half_may_be_closed_after_it() -> None:
     read.close()
     with pytest.raises(RuntimeError, match="closed"):
         next(_stepping(numbers)(client))
+
+
+def test_the_span_of_the_calling_thread_goes_along() -> None:
+    """The requests are made in a thread of the client's own."""
+    seen: list[str | None] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers.get("traceparent"))
+        return httpx.Response(200, json={"job_id": "1", "deduplicated": False})
+
+    span = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    context = traceparent.read(span)
+    assert context is not None
+    with SyncClient(transport=httpx.MockTransport(answer)) as client:
+        with trace.use_span(trace.NonRecordingSpan(context)):
+            client.enqueue("t")
+        client.enqueue("t")
+    assert seen == [span, None]
