@@ -18,7 +18,7 @@ from queuey.executors.stopping import OnEvent, Stopper
 from queuey.executors.threads import ThreadExecutor
 from queuey.models import Backoff
 from queuey.registry import App
-from queuey.tracing import HandlerSpans, Tracing, handler_spans, prepare
+from queuey.tracing import HandlerSpans, Tracing, handler_spans, send_spans
 from queuey.work import Failed, Outcome, Succeeded, Work
 
 
@@ -27,7 +27,8 @@ class Execution:
 
     app_path: "module:attribute" of the App, from which child processes load it; None when no handler has
     run_in="process". default_timeout, grace: seconds. result_limit: bytes of JSON. log_level, log_format: those of
-    log.configure, for child processes. tracing: what spans are to be, where there is an SDK for them.
+    log.configure, for child processes. tracing: what spans are to be, where there is an SDK for them. sends_spans:
+    an SDK is to be set up where the App does not do it.
     on_event is told of handler_abandoned, thread_abandoned, child_died and lifespan_failed.
     """
 
@@ -46,6 +47,7 @@ class Execution:
         log_level: str = "info",
         log_format: str = "auto",
         tracing: Tracing = "link",
+        sends_spans: bool = False,
     ) -> None:
         self._handlers = dict(app.handlers)
         if app_path is None and any(handler.mode == "process" for handler in self._handlers.values()):
@@ -57,17 +59,19 @@ class Execution:
         self._closed = False
         self._lifespan = LifespanRunner(app, on_event)
         self._stopper = Stopper(grace, on_event)
-        init = Init(app_path or "", sys.path.copy(), result_limit, log_level, log_format)
+        init = Init(app_path or "", sys.path.copy(), result_limit, log_level, log_format, sends_spans)
         self._loop = LoopExecutor(self._stopper, result_limit)
         self._threads = ThreadExecutor(thread_slots, self._stopper, result_limit, on_event)
         self._processes = ProcessExecutor(process_slots, self._stopper, init, on_event)
         self._tracing = tracing
+        self._sends_spans = sends_spans
         self._spans: HandlerSpans | None = None
 
     async def start(self) -> None:
         """Enter the App's lifespan. Raises StartupError when it fails."""
         self._loop.state = self._threads.state = await self._lifespan.enter()
-        prepare()  # after the App, which may have set up an SDK
+        if self._sends_spans:
+            send_spans()  # not before the App, which may set up an SDK
         self._spans = handler_spans(self._tracing)
 
     @property

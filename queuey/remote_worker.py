@@ -24,7 +24,7 @@ from queuey.models import MAX_LEASED, Backoff, CompleteItem, FailItem, LeasedJob
 from queuey.registry import App, load_app
 from queuey.remote_reports import Outcome, ProgressTelling, Renewal, Reports
 from queuey.running import Running
-from queuey.settings import Settings
+from queuey.settings import Settings, sends_spans
 from queuey.stopping import StopSignals, done_before, end_tasks
 from queuey.work import Failed, Succeeded, Work
 
@@ -299,6 +299,7 @@ def _execution(app: App, settings: Settings) -> Execution:
         log_level=settings.log_level,
         log_format=settings.log_format,
         tracing=settings.tracing,
+        sends_spans=sends_spans(),
     )
 
 

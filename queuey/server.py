@@ -42,7 +42,7 @@ from queuey.registry import load_app
 from queuey.scripts import Scripts
 from queuey.selfcheck import StoreReport, check_store
 from queuey.sending import Sending
-from queuey.settings import Settings
+from queuey.settings import Settings, sends_spans
 from queuey.shards import Shards
 from queuey.stopping import StopSignals, done_before, end_tasks
 from queuey.submission import Decoder, Submission
@@ -312,6 +312,7 @@ class Server:
             log_level=settings.log_level,
             log_format=settings.log_format,
             tracing=settings.tracing,
+            sends_spans=sends_spans(),
         )
 
     def _lease_broker(self, url: str) -> Broker:

@@ -412,6 +412,11 @@ def client_access(url: str | None = None, environ: Mapping[str, str] = os.enviro
     return read_access(url, environ)
 
 
+def sends_spans(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the variables of OpenTelemetry's SDK name a collector for spans."""
+    return any(environ.get(f"OTEL_EXPORTER_OTLP_{which}") for which in ("ENDPOINT", "TRACES_ENDPOINT"))
+
+
 def _check_together(settings: Settings) -> None:
     """Find faults that lie between two settings."""
     shown = settings.shown()

@@ -6,7 +6,6 @@ looked at when handlers are started: without it, nothing is done for any job.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Literal
@@ -20,17 +19,16 @@ from queuey.work import Failed, Outcome, Work
 Tracing = Literal["link", "child", "off"]
 """The span of a handler is in a trace of its own, linked to the submitter's; or that one's child; or there is none."""
 SERVICE: Final = "queuey"
-ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 logger = log.get(__name__)
 
 
-def prepare() -> None:
-    """Send spans by OTLP over HTTP to where the environment says, if it does, and nobody has set up an SDK.
+def send_spans() -> None:
+    """Have an SDK send spans by OTLP over HTTP, unless somebody has set one up.
 
-    All else is the SDK's own: the variables OTEL_*, and that what waits is sent when the process ends.
+    Where to, and all else, its own variables OTEL_* say; what waits is sent when the process ends.
     """
-    if not any(os.environ.get(name) for name in ENDPOINTS) or _has_sdk():
+    if _has_sdk():
         return
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter

@@ -37,6 +37,7 @@ JOB: Final[dict[str, Any]] = {
             "error": None,
         }
     ],
+    "traceparent": None,
 }
 PAGE: Final = {"jobs": [JOB], "next": None}
 OUTCOMES: Final = {

@@ -24,7 +24,7 @@ from queuey import log
 from queuey.executors.calling import call, describe
 from queuey.models import ProgressReport
 from queuey.registry import App, load_app
-from queuey.tracing import enter, prepare
+from queuey.tracing import enter, send_spans
 from queuey.work import Failed, Outcome, Said, Work
 
 HEADER_BYTES: Final = 4
@@ -35,13 +35,15 @@ EXIT_SECONDS: Final = 1.0
 
 
 class Init(msgspec.Struct, array_like=True):
-    """`app`: "module:attribute". `path`: the parent's sys.path. `result_limit`: bytes. The rest: see log.configure."""
+    """`app`: "module:attribute". `path`: the parent's sys.path. `result_limit`: bytes. `sends_spans`: as of
+    Execution. The rest: see log.configure."""
 
     app: str
     path: list[str]
     result_limit: int
     log_level: str
     log_format: str
+    sends_spans: bool
 
 
 class Order(msgspec.Struct, array_like=True):
@@ -86,7 +88,8 @@ def _serve(descriptor: int) -> None:
     except BaseException as error:
         parent.sendall(pack(describe(error)))
         return
-    prepare()  # after the App, which may have set up an SDK
+    if init.sends_spans:
+        send_spans()  # not before the App, which may set up an SDK
     parent.sendall(pack(None))
     orders = msgspec.msgpack.Decoder(Order)
     while (body := received.get()) is not None:

@@ -30,6 +30,7 @@ LAYERS = (
     "registry",
     "__init__",
     "builtin",
+    "tracing",
     # the store: nothing below these lines knows its commands or its keys
     "link replies",
     "shards scripts",
@@ -44,7 +45,6 @@ LAYERS = (
     "roster",
     "queue_control dead_walk explaining",
     "dead_jobs",
-    "tracing",
     "executors",
     "execution runners running sending",
     "leasing lease_outcomes testing",
@@ -135,7 +135,13 @@ def test_only_the_store_knows_the_redis_client(path: Path) -> None:
 def test_the_client_imports_the_wire_format_alone() -> None:
     """Nothing of the server: a program that submits jobs need not load it."""
     for path in (PACKAGE / "client").glob("*.py"):
-        assert {imported for _, imported in own_imports(path)} <= {"client", "models", "ids", "job_requests"}
+        assert {imported for _, imported in own_imports(path)} <= {
+            "client",
+            "models",
+            "ids",
+            "job_requests",
+            "traceparent",
+        }
 
 
 def test_executors_know_nothing_of_the_store() -> None:

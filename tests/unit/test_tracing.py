@@ -20,6 +20,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from queuey import __version__, traceparent, tracing
 from queuey.registry import App
+from queuey.settings import sends_spans
 from queuey.work import Outcome, Succeeded
 from tests.support import handlers
 from tests.support.executions import executing, make_work
@@ -257,16 +258,12 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
     """What has been set as the provider of the whole process, which the test does not do."""
     made: list[Any] = []
     monkeypatch.setattr(trace, "set_tracer_provider", made.append)
-    for name in tracing.ENDPOINTS:
-        monkeypatch.delenv(name, raising=False)
     return lambda: made[0] if made else None
 
 
 def test_the_environment_alone_can_set_it_up(monkeypatch: pytest.MonkeyPatch, provider: Callable[[], Any]) -> None:
-    tracing.prepare()
-    assert provider() is None
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
-    tracing.prepare()
+    tracing.send_spans()
     assert isinstance(provider(), TracerProvider)
     assert provider().resource.attributes["service.name"] == "queuey"
     provider().shutdown()
@@ -275,26 +272,33 @@ def test_the_environment_alone_can_set_it_up(monkeypatch: pytest.MonkeyPatch, pr
 def test_a_service_name_of_the_environment_counts(monkeypatch: pytest.MonkeyPatch, provider: Callable[[], Any]) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:9/v1/traces")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.name=thumbnails")
-    tracing.prepare()
+    tracing.send_spans()
     assert provider().resource.attributes["service.name"] == "thumbnails"
     provider().shutdown()
 
 
-def test_one_that_is_there_is_left_alone(
-    spans: Spans, monkeypatch: pytest.MonkeyPatch, provider: Callable[[], Any]
-) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
-    tracing.prepare()
+def test_one_that_is_there_is_left_alone(spans: Spans, provider: Callable[[], Any]) -> None:
+    tracing.send_spans()
     assert provider() is None
 
 
 def test_without_the_packages_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, provider: Callable[[], Any]
 ) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     with structlog.testing.capture_logs() as logs:
-        tracing.prepare()
+        tracing.send_spans()
     assert provider() is None
     assert [line["event"] for line in logs] == ["tracing_unavailable"]
     assert logs[0]["advice"] == "pip install 'queuey-server[otel]'"
+
+
+@pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"])
+async def test_only_who_is_told_to_sends(provider: Callable[[], Any], name: str) -> None:
+    assert sends_spans({name: "http://127.0.0.1:9"})
+    assert not sends_spans({name: "", "OTEL_SERVICE_NAME": "x"})
+    async with executing():
+        assert provider() is None
+    async with executing(sends_spans=True):
+        assert isinstance(provider(), TracerProvider)
+    provider().shutdown()
