@@ -59,9 +59,13 @@ check-k6: bench/k6/node_modules/.package-lock.json ## Check the types of the k6 
 dashboard: $(TOOLS)/.deploy ## Write deploy/grafana/queuey.json anew from deploy/grafana/dashboard.py
 	$(TOOLS)/bin/python deploy/grafana/dashboard.py >deploy/grafana/queuey.json
 
-check-deploy: $(TOOLS)/.deploy ## Check what deploys Queuey: alert rules and their tests (promtool), dashboard, ECS, Kubernetes
-	promtool check rules deploy/prometheus/alerts.yml
+check-deploy: check-alerts check-templates ## Check what deploys Queuey: both of the next two
+
+check-alerts: ## Check Prometheus' configuration, the alert rules and their tests; needs promtool
+	promtool check config deploy/prometheus/prometheus.yml
 	promtool test rules deploy/prometheus/alerts_test.yml
+
+check-templates: $(TOOLS)/.deploy ## Check the dashboard, ECS' template, Kubernetes' manifests
 	$(TOOLS)/bin/python deploy/grafana/dashboard.py | cmp - deploy/grafana/queuey.json
 	$(TOOLS)/bin/cfn-lint deploy/ecs/queuey.yaml
 	$(TOOLS)/bin/kubernetes-validate --strict deploy/k8s/queuey.yaml
@@ -104,7 +108,7 @@ clean: ## Remove what make has built
 	rm -rf .venv .venv-* .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist bench/*/node_modules
 	find queuey tests bench examples scripts -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
-.PHONY: help run test stress check format smoke demo bench bench-peers bench-limits load check-k6 faults faults-long faults-controls docker-test dashboard check-deploy accept wheel publish lock check-workflows audit clean
+.PHONY: help run test stress check format smoke demo bench bench-peers bench-limits load check-k6 faults faults-long faults-controls docker-test dashboard check-deploy check-alerts check-templates accept wheel publish lock check-workflows audit clean
 
 # A stamp in a virtual environment says what has been installed since its lock file last changed.
 
