@@ -1,7 +1,8 @@
 """The other side of supervisor.py: one replica of `--processes N`, in a process of its own.
 
 Over a socket come an Init, as a line of JSON, and then orders, a byte each. Back goes a line of JSON: Started or
-Refused. The parent's end of the socket closes when the parent is gone, however it went.
+Refused. The parent's end of the socket closes when the parent is gone, however it went. A second socket is for what
+the replicas ask one another (siblings.py).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import msgspec
 
 from queuey.errors import StartupError
 from queuey.settings import Settings
+from queuey.siblings import Siblings
 from queuey.stopping import StopSignals
 
 DRAIN: Final = b"d"
@@ -30,11 +32,13 @@ ORPHAN_SECONDS: Final = 60.0
 
 
 class Init(msgspec.Struct):
-    """`path`: the parent's sys.path. `listening`: the descriptor of a bound socket, unless it answers no HTTP."""
+    """`path`: the parent's sys.path. `listening`: the descriptor of a bound socket, unless it answers no HTTP.
+    `number`: its place among the replicas, from 1."""
 
     settings: Settings
     path: list[str]
     listening: int | None
+    number: int
 
 
 class Started(msgspec.Struct, tag=True):
@@ -101,8 +105,10 @@ class Orders(StopSignals):
         self.first.set()
 
 
-def main(descriptor: int) -> int:
-    """Serve until the parent at the other end of the socket says otherwise or is gone. Returns the exit code."""
+def main(descriptor: int, siblings: int) -> int:
+    """Serve until the parent at the other end of the socket says otherwise or is gone. Returns the exit code.
+
+    Both are descriptors: of the socket for orders, and of the one to the siblings."""
     signal.signal(signal.SIGINT, lambda *_: None)
     parent = _inherited(descriptor)
     received = b""
@@ -121,6 +127,7 @@ def main(descriptor: int) -> int:
     place = Place(
         signals=Orders(parent, early, init.settings.drain_timeout + ORPHAN_SECONDS),
         bound=None if init.listening is None else _inherited(init.listening),
+        siblings=Siblings(init.number, init.settings.processes, _inherited(siblings)),
         on_started=lambda facts: _tell(parent, Started(facts)),
     )
     try:

@@ -44,6 +44,7 @@ from queuey.selfcheck import StoreReport, check_store
 from queuey.sending import Sending
 from queuey.settings import Settings, sends_spans
 from queuey.shards import Shards
+from queuey.siblings import Siblings
 from queuey.stopping import StopSignals, done_before, end_tasks
 from queuey.submission import Decoder, Submission
 from queuey.waiters import Waiters
@@ -67,6 +68,7 @@ class Place(NamedTuple):
 
     signals: StopSignals
     bound: socket.socket | None
+    siblings: Siblings
     on_started: Callable[[dict[str, object]], None]
 
 
@@ -283,6 +285,8 @@ class Server:
         self._spawn("followers", self._followers.run())
         pulling = await self._start_pulling(url, broker, producer)
         pulling.progress.on_told = feed.progress
+        siblings = self._place.siblings if self._place else Siblings()
+        self._stack.callback(siblings.close)
         app = create_app(
             settings,
             broker,
@@ -293,7 +297,9 @@ class Server:
             self._waiters,
             pulling,
             self._followers,
+            siblings,
         )
+        await siblings.open()
         self._listener = Listener(app, bound, within_files(connection_limits(settings)))
         self._background.add(await self._listener.start())
 

@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -29,6 +30,7 @@ from queuey.ports import SharedPort
 from queuey.replica import DRAIN, LEAVE, Init, Refused, Started, pack
 from queuey.retry import delay_ms
 from queuey.settings import Settings
+from queuey.siblings import SIBLING_SECONDS, Channel, Respond
 from queuey.stopping import StopSignals, done_before, end_tasks
 
 BACKOFF: Final = Backoff(0.2, 2.0, 5.0)
@@ -51,10 +53,11 @@ def supervise(settings: Settings) -> int:
 
 
 class Replica:
-    """A replica's process, and the socket to it."""
+    """A replica's process, and the sockets to it."""
 
-    def __init__(self, process: asyncio.subprocess.Process, control: socket.socket) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, control: socket.socket, channel: Channel) -> None:
         self.pid = process.pid
+        self.channel = channel
         self._process = process
         self._control = control
         self._started_at = time.monotonic()
@@ -63,22 +66,27 @@ class Replica:
         self._writer: asyncio.StreamWriter | None = None
 
     @classmethod
-    async def start(cls, listening: socket.socket | None) -> Replica:
-        """Start the process, which then waits for `begin`. Raises OSError."""
+    async def start(cls, listening: socket.socket | None, respond: Respond) -> Replica:
+        """Start the process, which then waits for `begin`. `respond` answers what it asks. Raises OSError."""
         ours, theirs = socket.socketpair()
+        our_end, their_end = socket.socketpair()
         path = f"import sys; sys.path.insert(0, {IMPORT_FROM!r})"
-        code = f"{path}; from queuey.replica import main; sys.exit(main({theirs.fileno()}))"
-        handed = [theirs.fileno(), *([listening.fileno()] if listening else [])]
+        handed = [theirs.fileno(), their_end.fileno()]
+        code = f"{path}; from queuey.replica import main; sys.exit(main(*{handed}))"
         try:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-c", code), stdin=asyncio.subprocess.DEVNULL, pass_fds=handed
+                *(sys.executable, "-c", code),
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=[*handed, *([listening.fileno()] if listening else [])],
             )
         except BaseException:
             ours.close()
+            our_end.close()
             raise
         finally:
             theirs.close()
-        return cls(process, ours)
+            their_end.close()
+        return cls(process, ours, Channel(our_end, respond))
 
     async def begin(self, init: Init) -> Started | Refused | None:
         """Have it serve. Returns once it does, or why it does not; None when it ended without a word."""
@@ -91,7 +99,9 @@ class Replica:
         if not line.endswith(b"\n"):
             return None
         report = _decode_report(line)
-        self._began = isinstance(report, Started)
+        if isinstance(report, Started):
+            await self.channel.open()
+            self._began = True
         return report
 
     def order(self, order: bytes) -> None:
@@ -105,6 +115,7 @@ class Replica:
     async def ended(self) -> int:
         """Wait for its end. Returns its exit code, negative for a signal."""
         code = await self._process.wait()
+        self.channel.close()
         if self._writer is None:
             self._control.close()
         else:
@@ -184,12 +195,12 @@ class Supervisor:
         """Raises StartupError when there can be no such process."""
         listening = self._port.of(number) if self._port else None
         try:
-            replica = await Replica.start(listening)
+            replica = await Replica.start(listening, partial(self._ask_others, number))
         except OSError as error:
             raise StartupError(f"A process cannot be started: {error}.") from error
         self._replicas[number] = replica
         settings = self._settings
-        return await replica.begin(Init(settings, sys.path, listening.fileno() if listening else None))
+        return await replica.begin(Init(settings, sys.path, listening.fileno() if listening else None, number + 1))
 
     # --- run ------------------------------------------------------------------------------------------------------
 
@@ -201,7 +212,7 @@ class Supervisor:
             replica = self._replicas[number]
             code = await replica.ended()
             failures = 0 if replica.was_stable else failures + 1
-            logger.warning("process_ended", process=number, pid=replica.pid, exit_code=code, error=error)
+            logger.warning("process_ended", process=number + 1, pid=replica.pid, exit_code=code, error=error)
             if failures and self._port is not None:
                 self._port.give_up(number)
             error = await self._replace(number, failures)
@@ -215,11 +226,17 @@ class Supervisor:
                 report = await self._launch(number)
             except StartupError as error:
                 failures += 1
-                logger.warning("process_start_failed", process=number, error=error.message)
+                logger.warning("process_start_failed", process=number + 1, error=error.message)
                 continue
             if isinstance(report, Started):
-                logger.info("process_started", process=number, pid=self._replicas[number].pid)
+                logger.info("process_started", process=number + 1, pid=self._replicas[number].pid)
             return report.message if isinstance(report, Refused) else None
+
+    async def _ask_others(self, number: int, question: str) -> list[str]:
+        """What the others answer to a replica's question, of those that do so in time."""
+        others = [each for other, each in self._replicas.items() if other != number and each.serves]
+        answers = await asyncio.gather(*(each.channel.ask(question, SIBLING_SECONDS) for each in others))
+        return [text for texts in answers for text in texts]
 
     async def _wait(self, stop: asyncio.Event) -> None:
         """Until `stop` is set. Raises what ends a keeper, which nothing should."""

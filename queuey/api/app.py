@@ -32,6 +32,7 @@ from queuey.metrics import Metrics
 from queuey.producer import Producer
 from queuey.pulling import Pulling
 from queuey.settings import Settings
+from queuey.siblings import Siblings
 from queuey.submission import Submission
 from queuey.waiters import Waiters
 
@@ -67,8 +68,9 @@ def create_app(
     waiters: Waiters,
     pulling: Pulling,
     followers: Followers,
+    siblings: Siblings | None = None,
 ) -> Api:
-    """The whole API."""
+    """The whole API. `siblings`: this replica and the others of its parent, if there is one."""
     gate = Gate(credentials)
     awaited = Awaited(broker, waiters, settings.request_deadline)
     jobs = JobRoutes(broker, producer, waiters, settings.request_deadline)
@@ -79,7 +81,7 @@ def create_app(
     dead = dlq.DeadLetterRoutes(broker, producer, submission, settings)
     staff = workers.WorkerRoutes(broker, settings.request_deadline)
     ops = OpsRoutes(health)
-    scrapes = MetricsRoutes(broker, settings.request_deadline)
+    scrapes = MetricsRoutes(broker, settings.request_deadline, siblings or Siblings())
     batch = SubmitBatch(submission, producer, body_limit=settings.body_limit, batch_limit=settings.batch_limit)
     description = Description()
     api = Api(

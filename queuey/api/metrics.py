@@ -1,23 +1,25 @@
 """GET /metrics: what this replica has counted, and what the store holds, for Prometheus.
 
-It costs two script calls a shard and one more, however many jobs there are.
+It costs two script calls a shard and one more, however many jobs there are. Under `--processes` it tells what each of
+the replicas has counted, with the label `process`; the store is asked by the one that is asked.
 """
 
 from __future__ import annotations
 
+import asyncio
 import platform
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Metric
+from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 
 from queuey import __version__
 from queuey.api.auth import require
+from queuey.api.exposition import joined, labelled, text_of
 from queuey.api.operations import Media, Operation
 from queuey.broker import Broker
 from queuey.credentials import Principal
@@ -26,6 +28,7 @@ from queuey.models import QueueMetrics
 from queuey.patience import Patience
 from queuey.queue_lengths import lengths, stats_of
 from queuey.roster import list_workers
+from queuey.siblings import Siblings
 
 EVENTS: Final = ("enqueued", "claimed", "succeeded", "dead", "cancelled", "replayed")
 """Counters of the store that are told from the start."""
@@ -37,7 +40,8 @@ SCRAPE: Final = Operation(
     "What Prometheus scrapes",
     {200: Media("text/plain; version=0.0.4; charset=utf-8", "Prometheus' text format, or OpenMetrics when asked for")},
     description="What this replica has counted since its start, and what the store holds. It wants the scope read over "
-    "all queues. Replicas tell the same of the store: join those by max, and the counts by sum.",
+    "all queues. Replicas tell the same of the store: join those by max, and the counts by sum. Under `--processes` "
+    "all are asked, and what each has counted has the label `process`.",
     group="Operation",
 )
 
@@ -45,23 +49,31 @@ SCRAPE: Final = Operation(
 class MetricsRoutes:
     """`patience`: seconds for which the store is asked again."""
 
-    def __init__(self, broker: Broker, patience: float) -> None:
+    def __init__(self, broker: Broker, patience: float, siblings: Siblings) -> None:
         self._broker = broker
         self._metrics = broker.metrics
         self._patience = patience
+        self._siblings = siblings
+        siblings.tell = self._own
 
     async def show(self, request: Request, caller: Principal) -> Response:
         """Also without the store: then it tells that, and what was counted. For who may read every queue."""
         require(caller, "read", None)
-        try:
-            families = await self._of_store()
-        except StoreError:
-            families = [_gauge("queuey_store_up", "Whether the store answered.", 0)]
-        registry = CollectorRegistry()
-        for collector in (self._metrics, _Gathered([*self._of_replica(), *families])):
-            registry.register(collector)
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(registry), headers={"Cache-Control": "no-store", "Content-Type": content_type})
+        _, content_type = choose_encoder(request.headers.get("accept", ""))
+        of_store, others = await asyncio.gather(self._of_store(), self._siblings.ask(content_type))
+        processes = (
+            _gauge("queuey_processes", "Replicas on this port (--processes).", self._siblings.count),
+            _gauge("queuey_processes_answering", "Those of which this scrape tells.", 1 + len(others)),
+        )
+        text = joined([self._own(content_type), *others, text_of([*processes, *of_store], content_type)])
+        return Response(text, headers={"Cache-Control": "no-store", "Content-Type": content_type})
+
+    def _own(self, content_type: str) -> str:
+        """What this replica alone can tell. With siblings, each has its label, by place and not by process id: the
+        counters of the next one in that place go on as those of a process that was started anew."""
+        families = [*self._metrics.collect(), *self._of_replica()]
+        number = self._siblings.number
+        return text_of(labelled(families, "process", str(number)) if number else families, content_type)
 
     def _of_replica(self) -> Iterator[Metric]:
         info = GaugeMetricFamily("queuey_build_info", "1, by what runs here.", labels=["version", "python"])
@@ -77,6 +89,13 @@ class MetricsRoutes:
         )
 
     async def _of_store(self) -> list[Metric]:
+        try:
+            return [_gauge("queuey_store_up", "Whether the store answered.", 1), *await self._asked_of_store()]
+        except StoreError:
+            return [_gauge("queuey_store_up", "Whether the store answered.", 0)]
+
+    async def _asked_of_store(self) -> list[Metric]:
+        """Raises StoreError."""
         patience = Patience(self._patience)
         stats = await stats_of(self._broker, patience)
         queues = lengths(stats, lambda queue: True).queues
@@ -96,7 +115,6 @@ class MetricsRoutes:
                 if name in serving:
                     serving[name] += 1
         return [
-            _gauge("queuey_store_up", "Whether the store answered.", 1),
             _depths(queues),
             _counters(counters),
             _by_queue("queuey_queue_paused", "1 while a queue is paused.", {q.name: q.paused for q in queues}),
@@ -107,16 +125,6 @@ class MetricsRoutes:
             ),
             _by_queue("queuey_queue_workers", "Workers that serve a queue and are not quiet.", serving),
         ]
-
-
-class _Gathered(Collector):
-    """Metrics that have been read already."""
-
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self._families = list(families)
-
-    def collect(self) -> Iterable[Metric]:
-        return self._families
 
 
 def _gauge(name: str, help: str, value: float) -> Metric:

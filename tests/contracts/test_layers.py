@@ -59,6 +59,7 @@ LAYERS = (
     "export_file",
     "exporting importing store_access",
     # what users meet
+    "siblings",
     "api",
     "connections",
     "listener ports",

@@ -18,6 +18,7 @@ from queuey.replica import DRAIN, LEAVE, Init, Orders, main, pack, unpack_init
 from queuey.settings import SETTINGS, Settings, load
 
 PATIENCE = 10
+NO_DESCRIPTOR = -1
 NEVER = 1e6
 """Seconds until a replica without a parent is ended: beyond every test."""
 
@@ -46,10 +47,10 @@ def test_every_setting_arrives_as_it_was() -> None:
     }
     settings = load(flags, environ)
     for sent in (settings, Settings(data_dir=Path("/other"))):
-        init = unpack_init(pack(Init(sent, ["/a b", "é"], 7)))
+        init = unpack_init(pack(Init(sent, ["/a b", "é"], 7, 3)))
         for name in SETTINGS:
             assert getattr(init.settings, name) == getattr(sent, name), name
-        assert (init.settings, init.path, init.listening) == (sent, ["/a b", "é"], 7)
+        assert (init.settings, init.path, init.listening, init.number) == (sent, ["/a b", "é"], 7, 3)
         assert isinstance(init.settings.data_dir, Path)
 
 
@@ -130,12 +131,12 @@ def test_a_parent_that_is_gone_at_once_leaves_nothing_to_do() -> None:
     ours.sendall(b'{"settings"')
     ours.close()
     try:
-        assert main(theirs.detach()) == 0
+        assert main(theirs.detach(), NO_DESCRIPTOR) == 0
     finally:
         signal.signal(signal.SIGINT, before)
 
 
 def test_a_message_is_one_line() -> None:
-    line = pack(Init(Settings(data_dir=Path("/a\nb")), ["c\nd"], None))
+    line = pack(Init(Settings(data_dir=Path("/a\nb")), ["c\nd"], None, 1))
     assert line.count(b"\n") == 1
     assert msgspec.json.decode(line)["listening"] is None
