@@ -1,7 +1,7 @@
 """Writes the dashboard: python deploy/grafana/dashboard.py > deploy/grafana/queuey.json (`make dashboard`).
 
 What the store knows (depth, age, workers) every replica tells alike, so replicas are joined by max; what a replica
-counts itself is joined by sum.
+counts itself is joined by sum. Of `--processes N` each of the N has series with the label `process`.
 """
 
 from __future__ import annotations
@@ -57,11 +57,12 @@ def number(title: str, unit: str, expression: str, help: str = ""):
 
 
 def quantiles(metric: str, by: str, selector: str = "") -> list[tuple[str, str]]:
-    """The median and the 99th percentile of a histogram, a line for each value of a label."""
+    """The median and the 99th percentile of a histogram, a line for each value of the labels in `by`."""
+    labels = " ".join(f"{{{{{label}}}}}" for label in by.split(", "))
     return [
         (
             f"histogram_quantile({share}, sum by (le, {by}) (rate({metric}_bucket{{{selector}}}[$__rate_interval])))",
-            f"{{{{{by}}}}} p{share * 100:.0f}",
+            f"{labels} p{share * 100:.0f}",
         )
         for share in (0.5, 0.99)
     ]
@@ -151,13 +152,13 @@ def build() -> dashboard.Dashboard:
             graph("Time of a request", "s", *quantiles("queuey_http_request_duration_seconds", "route"), span=HALF)
         )
         .with_panel(graph("Time of a script", "s", *quantiles("queuey_store_script_duration_seconds", "script")))
-        .with_panel(graph("Event loop lag", "s", *quantiles("queuey_event_loop_lag_seconds", "instance")))
+        .with_panel(graph("Event loop lag", "s", *quantiles("queuey_event_loop_lag_seconds", "instance, process")))
         .with_panel(
             graph(
                 "Slots",
                 "short",
-                ("queuey_slots", "{{instance}} slots"),
-                ("queuey_slots_busy", "{{instance}} busy"),
+                ("sum by (instance) (queuey_slots)", "{{instance}} slots"),
+                ("sum by (instance) (queuey_slots_busy)", "{{instance}} busy"),
                 (f"sum(rate(queuey_jobs_claimed_total{rate}))", "claims a second"),
             )
         )
