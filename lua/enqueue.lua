@@ -1,20 +1,22 @@
 #!lua
 --[=[ enqueue: nothing -> queued, or scheduled when it is due later.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
-ARGV[1]  msgpack [now_ms | 0, full, [[id, queue, lane, head, body, delay_ms, run_at_ms, dedupe, dedupe_ttl_ms], ...]]
+ARGV[1]  msgpack [now_ms | 0, full, [[id, queue, lane, head, body, delay_ms, run_at_ms, dedupe, dedupe_ttl_ms], ...], copied]
          full: true = take no new job, but answer for those that are there already
          head: the header's fields but the times, e.g. 'q=mail m=3'; body: the definition's JSON
          delay_ms counts from the store's clock; run_at_ms is a time, 0 = none
          dedupe: the key as base64url, '' = none; its TTL is at least 1 ms
+         copied: true = write in any case, since WAIT waits for what its own connection wrote last: for a job that is
+         there already, and that another one brought, it would wait for nothing
 Reply    msgpack [answer, ...], one per job: 'new' | 'duplicate <holder id>' | 'full' | 'too_many_queues'
          a job that exists already is answered 'new': safe to resend; only 'new' changes anything, but that
-         each 'duplicate' is counted
+         each 'duplicate' is counted, and for `copied`
 Errors   OOM, when the store is over its maxmemory; then nothing was written ]=]
 --@include now
 --@include keys
 --@include plan
 local args = cmsgpack.unpack(ARGV[1])
-local now, full, jobs = now_ms(args[1]), args[2], args[3]
+local now, full, jobs, copied = now_ms(args[1]), args[2], args[3], args[4]
 
 -- Read: which jobs, dedupe keys and queues are there already.
 local job_keys, dedupe_keys, dedupe_index, names, name_index = {}, {}, {}, {}, {}
@@ -85,4 +87,5 @@ for dedupe, id in pairs(holds_key) do
   redis.call('SET', dedupe_key(dedupe), id, 'PX', math.max(1, made[id][9]))
 end
 if #new_queues > 0 then redis.call('SADD', queues_key, unpack(new_queues)) end
+if copied and created == 0 then redis.call('SET', copied_key, now) end
 return cmsgpack.pack(answers)

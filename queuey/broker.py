@@ -96,10 +96,11 @@ class Broker:
         self.scripts = scripts
         self._answered_at = [-math.inf] * shards.count
 
-    async def _call(self, shard: int, name: str, *arguments: object) -> bytes:
+    async def _call(self, shard: int, name: str, *arguments: object, copies: int = 0) -> bytes:
         keys = self.shards.keys[shard].anchors
         try:
-            reply = await self.scripts.call(self.shards.client_of(shard), name, keys, _encode(arguments))
+            client = self.shards.client_of(shard)
+            reply = await self.scripts.call(client, name, keys, _encode(arguments), copies)
         except StoreUnavailable:
             self._answered_at[shard] = -math.inf
             raise
@@ -118,9 +119,13 @@ class Broker:
 
     # --- a job's way -------------------------------------------------------------------------------------------
 
-    async def enqueue(self, shard: int, jobs: Sequence[NewJob], *, full: bool = False, now: int = 0) -> list[str]:
-        """Per job `new`, `duplicate <holder id>`, `full` or `too_many_queues`. `full`: take no new job."""
-        return _words(await self._call(shard, "enqueue", now, full, jobs))
+    async def enqueue(
+        self, shard: int, jobs: Sequence[NewJob], *, full: bool = False, copies: int = 0, now: int = 0
+    ) -> list[str]:
+        """Per job `new`, `duplicate <holder id>`, `full` or `too_many_queues`. `full`: take no new job.
+
+        `copies`: replicas of the store that must have it all; else it is StoreUnavailable, perhaps done."""
+        return _words(await self._call(shard, "enqueue", now, full, jobs, copies > 0, copies=copies))
 
     async def claim(
         self,
@@ -339,6 +344,13 @@ class Broker:
         limit = info.get("maxmemory", 0)
         share = info["used_memory"] / limit if limit else 0.0
         return Vitals(str(info["run_id"]), int(info["uptime_in_seconds"]), share)
+
+    async def replicas(self) -> int:
+        """How many replicas of the store have all that it has. Raises StartupError when its user may not ask."""
+        try:
+            return int(await self.shards.client.link.call("WAIT", 0, 1))
+        except (redis_errors.RedisError, OSError) as error:
+            raise translate("WAIT", error) from error
 
     async def is_cluster(self) -> bool:
         """Whether the store refuses a call with keys of two slots."""

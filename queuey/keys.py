@@ -76,6 +76,11 @@ class ShardKeys:
         return self.base + "workers"
 
     @property
+    def copied(self) -> str:
+        """Written for no other reason than that replicas are waited for to have it."""
+        return self.base + "copied"
+
+    @property
     def quiet(self) -> str:
         return self.base + "quiet"
 

@@ -54,19 +54,36 @@ class Link:
         """Sent or not, in the order of their commands."""
         self._alarm: asyncio.TimerHandle | None = None
 
+    @property
+    def timeout(self) -> float:
+        """Seconds that a reply may take."""
+        return self._timeout
+
     async def call(self, *command: bytes | str | int) -> Any:
         """The reply to one command. Raises what redis-py raises, and OSError."""
         if not self._open:
-            await self._connected()
-            if not self._open:  # lost again before this call had its turn
-                raise redis_errors.ConnectionError(GONE)
+            await self._opened_for_call()
+        return await self._send(command)
+
+    async def calls(self, *commands: tuple[bytes | str | int, ...]) -> list[Any]:
+        """The replies to commands that go out one behind the other over one connection. Raises the first error."""
+        if not self._open:
+            await self._opened_for_call()
+        return await asyncio.gather(*map(self._send, commands))
+
+    async def _opened_for_call(self) -> None:
+        await self._connected()
+        if not self._open:  # lost again before this call had its turn
+            raise redis_errors.ConnectionError(GONE)
+
+    def _send(self, command: tuple[bytes | str | int, ...]) -> asyncio.Future[Any]:
         call = _Call(self._loop.time() + self._timeout, self._loop.create_future())
         self._waiting.append(call)
         self._unsent.append(_pack(command))
         self._has_unsent.set()
         if self._alarm is None:
             self._alarm = self._loop.call_at(call.due, self._look_at_oldest)
-        return await call.reply
+        return call.reply
 
     async def close(self) -> None:
         """Hang up. Calls that wait fail."""

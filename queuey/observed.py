@@ -29,8 +29,8 @@ class ObservedBroker(Broker):
                 if word in statuses:
                     self.feed.moved(job_id, statuses[word])
 
-    async def enqueue(self, shard: int, jobs: Sequence[NewJob], *, full: bool = False, now: int = 0) -> list[str]:
-        words = await super().enqueue(shard, jobs, full=full, now=now)
+    async def enqueue(self, shard: int, jobs: Sequence[NewJob], **options: Any) -> list[str]:
+        words = await super().enqueue(shard, jobs, **options)
         if self.feed.on:
             for job, word in zip(jobs, words, strict=True):
                 if word == "new":

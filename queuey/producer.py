@@ -17,16 +17,18 @@ from queuey.schema_faults import invalid
 class Producer:
     """Enqueues. To be made inside the running loop.
 
-    `patience`: seconds for which an unanswered call is sent again. While `full` is set, no new job is taken; those
+    `patience`: seconds for which an unanswered call is sent again. `copies`: replicas of the store that must have a job
+    before it counts as taken. While `full` is set, no new job is taken; those
     that are known already, by their id or dedupe key, are still answered. `on_send` is told of the jobs that are about
     to go to a shard.
     """
 
-    def __init__(self, broker: Broker, *, patience: float) -> None:
+    def __init__(self, broker: Broker, *, patience: float, copies: int = 0) -> None:
         self._metrics = broker.metrics
         self.full = False
         self.on_send: Callable[[int, Sequence[NewJob]], None] | None = None
         self._broker = broker
+        self._copies = copies
         self._shard_of = broker.shards.of_job
         self._batchers: list[Batcher[NewJob, str]] = [
             Batcher(partial(self._send, shard), patience=patience) for shard in range(broker.shards.count)
@@ -38,7 +40,7 @@ class Producer:
     async def _send(self, shard: int, jobs: Sequence[NewJob]) -> Sequence[str]:
         if self.on_send is not None:
             self.on_send(shard, jobs)
-        words = await self._broker.enqueue(shard, jobs, full=self.full)
+        words = await self._broker.enqueue(shard, jobs, full=self.full, copies=self._copies)
         for job, word in zip(jobs, words, strict=False):  # a wrong count is the batcher's to tell
             if word == "new":
                 self._metrics.enqueued.add((job.queue,))

@@ -10,13 +10,13 @@ import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
 from queuey.errors import Full, QueueyError, ScriptFailed, StartupError, StoreUnavailable
-from queuey.link import StoreClient
+from queuey.link import Link, StoreClient
 from queuey.metrics import Metrics
 
 _INCLUDE = re.compile(r"^--@include (\w+)$", re.MULTILINE)
@@ -77,33 +77,50 @@ class Scripts:
             if isinstance(reply, redis_errors.RedisError):
                 raise translate("SCRIPT LOAD", reply) from reply
 
-    async def call(self, client: StoreClient, name: str, keys: tuple[str, str], argument: bytes) -> bytes:
+    async def call(
+        self, client: StoreClient, name: str, keys: tuple[str, str], argument: bytes, copies: int = 0
+    ) -> bytes:
         """The reply of a script, as MessagePack. Raises QueueyError.
+
+        `copies`: how many replicas of the store must have what it wrote; when they have not in half of the time that a
+        reply may take, that is a StoreUnavailable which says that it may be done.
 
         NOSCRIPT (a restart, a flush, a failover to a replica without scripts) ran nothing, so loading them and calling
         once more is safe.
         """
         began = time.perf_counter()
         try:
-            return await self._call(client, name, keys, argument)
+            return await self._call(client, name, keys, argument, copies)
         except QueueyError as error:
             self.metrics.store_errors.add((error.code,))
             raise
         finally:
             self.metrics.script_time.observe(time.perf_counter() - began, (name,))
 
-    async def _call(self, client: StoreClient, name: str, keys: tuple[str, str], argument: bytes) -> bytes:
+    async def _call(self, client: StoreClient, name: str, keys: tuple[str, str], argument: bytes, copies: int) -> bytes:
+        command = ("EVALSHA", self._shas[name], 2, *keys, argument)
         try:
             try:
-                reply = await client.link.call("EVALSHA", self._shas[name], 2, *keys, argument)
+                reply = await _run(client.link, command, copies)
             except redis_errors.NoScriptError:
                 await self.load(client)
-                reply = await client.link.call("EVALSHA", self._shas[name], 2, *keys, argument)
+                reply = await _run(client.link, command, copies)
         except (redis_errors.RedisError, OSError) as error:
             raise translate(name, error) from error
         if not isinstance(reply, bytes):
             raise ScriptFailed(f"The script {name} answered {type(reply).__name__} instead of MessagePack.")
         return reply
+
+
+async def _run(link: Link, command: tuple[bytes | str | int, ...], copies: int) -> object:
+    if not copies:
+        return await link.call(*command)
+    # Over one connection and in one go: on another the store would wait for what that one wrote, which may be nothing.
+    reply, copied = await link.calls(command, ("WAIT", copies, round(link.timeout * 500)))
+    if copied < copies:
+        text = f"Of the store's replicas {copied} have the job, and {copies} must."
+        raise StoreUnavailable(f"{text} Is one away, or does it lag?", maybe_done=True)
+    return cast(object, reply)
 
 
 def translate(name: str, error: Exception) -> QueueyError:

@@ -144,7 +144,7 @@ class Server:
         broker = self._broker(url, store_timeout(settings.lease))
         report = await self._check(broker, embedded=settings.redis is None)
         api_broker = self._broker(url, settings.store_timeout)
-        producer = Producer(api_broker, patience=settings.request_deadline)
+        producer = await self._make_producer(url, api_broker)
         self._producer = producer
         self._app.sender = sending = Sending(self._submission, producer)
         watch = StoreWatch(broker, settings.lease, producer.set_full)
@@ -198,6 +198,17 @@ class Server:
         await store.start()
         self._spawn("embedded-store", store.run())
         return store.url
+
+    async def _make_producer(self, url: str, api_broker: Broker) -> Producer:
+        settings, copies = self._settings, self._settings.wait_replicas
+        if copies:
+            # On a connection of its own: the store answers nothing else on one that waits for replicas.
+            api_broker = self._broker(url, settings.store_timeout)
+            there = await api_broker.replicas()
+            if there < copies:
+                text = f"{there} replicas of the store are up to date, and --wait-replicas asks for {copies}"
+                logger.warning("store_warning", warning=f"{text}: no job is acknowledged before there are as many.")
+        return Producer(api_broker, patience=settings.request_deadline, copies=copies)
 
     def _client(self, url: str, timeout: float) -> StoreClient:
         client = connect(url, timeout=timeout)

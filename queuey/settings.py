@@ -185,6 +185,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "1 to 32 letters, digits, '.', '_' and '-'",
         ),
     ] = "queuey"
+    wait_replicas: Annotated[
+        int,
+        count(
+            STORE,
+            "Replicas of the store that must have a new job before it is acknowledged. For stores that do not sync to "
+            "disk, or whose replicas take over; 0: none.",
+            0,
+            5,
+        ),
+    ] = 0
     store_timeout: Annotated[
         float,
         duration(STORE, "How long the store may take to answer a call that an HTTP request waits for.", 0.05, MINUTE),

@@ -15,7 +15,7 @@ local function claim_key(claim_id) return base .. 'claim:' .. claim_id end
 local function queue_key(queue) return base .. 'queue:' .. queue end
 local function wake_key(queue) return base .. 'wake:' .. queue end
 local queues_key, workers_key, quiet_key = base .. 'queues', base .. 'workers', base .. 'quiet'
-local meta_key = base .. 'meta'
+local meta_key, copied_key = base .. 'meta', base .. 'copied'
 local stats_key = base .. 'stats'
 local events_key, listening_key = base .. 'events', base .. 'listening'
 local function stats_minute_key(minute) return base .. 'stats:' .. minute end

@@ -94,11 +94,13 @@ class FaultyScripts(Scripts):
         self.waiting: asyncio.Queue[str] = asyncio.Queue()
         """The scripts whose replies are held back by a gate."""
 
-    async def call(self, client: StoreClient, name: str, keys: tuple[str, str], argument: bytes) -> bytes:
+    async def call(
+        self, client: StoreClient, name: str, keys: tuple[str, str], argument: bytes, copies: int = 0
+    ) -> bytes:
         self.calls.append((name, msgspec.msgpack.decode(argument)))
         if self.down:
             raise StoreUnavailable("switched off by the test")
-        reply = await super().call(client, name, keys, argument)
+        reply = await super().call(client, name, keys, argument, copies)
         if gate := self.gates.get(name):
             self.waiting.put_nowait(name)
             await gate.wait()

@@ -27,6 +27,7 @@ NAMES = {
     "meta": (None, "meta"),
     "stats": (None, "stats"),
     "quiet": (None, "quiet"),
+    "copied": (None, "copied"),
     "events": (None, "events"),
     "listening": (None, "listening"),
 }

@@ -70,7 +70,7 @@ class AskingScripts(Scripts):
         self._anchors = anchors
         self._other: Any = other
 
-    async def call(self, client: Redis, name: str, keys: tuple[str, str], argument: bytes) -> bytes:
+    async def call(self, client: Redis, name: str, keys: tuple[str, str], argument: bytes, copies: int = 0) -> bytes:
         sha, anchors, asked = self._shas[name], keys[: self._anchors], None
         node: Any = client
         try:
