@@ -12,15 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
+from queuey import store_url
 from queuey.credentials import SCOPES, ApiKey, Grant, parse_api_keys, parse_grant, redact_urls
 from queuey.models import NAME_PATTERN
 from queuey.units import format_duration, format_size, parse_duration, parse_size
 
 MAX_TEXT: Final = 1000
 MAX_ITEMS: Final = 256
-REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -232,29 +231,12 @@ def directory(group: str, help: str, *, default_text: str) -> Setting:
 
 def redis_url(group: str, help: str, *, none: str) -> Setting:
     """The URL of a store; it may hold a password."""
-
-    def parse(value: str) -> str:
-        scheme, separator, _ = value.partition("://")
-        if not separator or scheme not in REDIS_SCHEMES:
-            raise ValueError(f"does not start with {', '.join(s + '://' for s in REDIS_SCHEMES)}")
-        try:
-            url = urlsplit(value)
-            if url.port == 0:
-                raise ValueError
-        except ValueError:
-            raise ValueError("has a port that is none, or brackets that do not match") from None
-        if scheme == "unix" and not url.path.strip("/"):
-            raise ValueError("names no socket")
-        if scheme != "unix" and not url.hostname:
-            raise ValueError("names no host")
-        return value
-
     return Setting(
         group=group,
         help=help,
         metavar="URL",
-        allowed="redis://[[user]:password@]host[:port][/db], rediss://... with TLS, or unix:///path/to/socket[?db=0]",
-        parse=parse,
+        allowed=store_url.ALLOWED,
+        parse=store_url.check,
         show=redact_urls,
         none=none,
         is_secret=True,

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[2] / "queuey"
 LAYERS = (
     # what all others may use
     "traceparent",
-    "metrics errors models units ids keys memory_limit stopping",
+    "metrics errors models units ids keys memory_limit stopping store_url",
     "credentials idempotency retry schema_faults",
     "log records json_checks work signatures job_requests fingerprints",
     # settings: the only reader of the environment
