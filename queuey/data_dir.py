@@ -42,8 +42,9 @@ def _check(path: Path) -> None:
     mode = stat.S_IMODE(info.st_mode)
     if info.st_uid != os.geteuid():
         raise StartupError(
-            f"The data directory {path} belongs to another user (uid {info.st_uid}). Run as that user, or give "
-            "another --data-dir; in a shared place, name a new directory inside it."
+            f"The data directory {path} belongs to another user (uid {info.st_uid}; this is {os.geteuid()}). Run as "
+            f"that user; if you trust what is in it, run: chown -R {os.geteuid()} {path}; or give another --data-dir, "
+            "in a shared place a new directory inside it."
         )
     if mode & 0o022:
         raise StartupError(

@@ -134,6 +134,9 @@ def _data_dir(settings: Settings) -> Iterator[Finding]:
     place = settings.data_dir
     if not place.exists():
         above = next(folder for folder in place.parents if folder.exists())
+        if not above.is_dir():
+            yield Finding("fail", "store", f"{place} cannot be made: {above} is a file. Give another --data-dir.")
+            return
         if not os.access(above, os.W_OK | os.X_OK):
             yield Finding("fail", "store", f"{place} cannot be made: {above} is not writable. Give another --data-dir.")
             return
@@ -152,10 +155,13 @@ def _data_dir(settings: Settings) -> Iterator[Finding]:
 async def _store(settings: Settings) -> AsyncIterator[Finding]:
     try:
         async with opened(settings, patience=STORE_SECONDS) as client:
-            asked = time.time()
-            about = await broker_of(client, settings, 1).about(0)
-            broker = broker_of(client, settings, about.shards or settings.shards)
+            broker = broker_of(client, settings, 1)  # so that the self-test is first to find what is forbidden
             report = await check_store(client, broker.shards, broker.scripts, embedded=settings.redis is None)
+            asked = time.time()
+            about = await broker.about(0)
+            if (shards := about.shards or settings.shards) > 1:
+                broker = broker_of(client, settings, shards)
+                report = await check_store(client, broker.shards, broker.scripts, embedded=settings.redis is None)
             for finding in (
                 _server(settings, report),
                 *_durability(report),

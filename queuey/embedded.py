@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -38,6 +39,8 @@ ANSWER_PATIENCE: Final = 30.0
 LOADING_PATIENCE: Final = 600.0
 SHUTDOWN_PATIENCE: Final = 10.0
 COMMAND_TIMEOUT: Final = 5.0
+ROOM: Final = 100_000
+"""Bytes of a disk that is not full: a new store writes less."""
 POLL: Final = 0.02
 FIRST_DELAY: Final = 0.1
 LONGEST_DELAY: Final = 5.0
@@ -236,6 +239,8 @@ class EmbeddedStore:
                     f"truncate -s {damage.offset} {damage.file}"
                 )
             return StartupError(message)
+        if shutil.disk_usage(self._data_dir).free < ROOM:
+            return StartupError(f"The disk of {self._data_dir} is full: make room, or give another --data-dir.")
         return StartupError(
             f"The store in {self._data_dir} ended at once (exit code {child.returncode}): "
             f"{child.complaints()} See {self._data_dir / LOG_NAME}."

@@ -26,8 +26,11 @@ _TRY_AGAIN: Final = (
     "BUSY", "READONLY", "UNBLOCKED", "MOVED", "ASK", "NOSCRIPT",
 )  # fmt: skip
 """What the store says when it did nothing, and may do it later."""
+RIGHTS: Final = "+@read +@write +evalsha +script|load +time +publish +subscribe +unsubscribe +info +hello +client +ping"
+"""What a store's user must be allowed, besides its keys and channels. docs/configuration.md has the same."""
 _FORBIDDEN: Final = ("ACL failure in script", "The user executing the script can't")
 """How Valkey and Redis say that a script may not run one of its commands; their code is a plain ERR."""
+_NO_DATABASE: Final = ("DB index is out of range", "SELECT is not allowed in cluster mode")
 
 
 def lua_folder() -> Path:
@@ -132,14 +135,30 @@ def translate(name: str, error: Exception) -> QueueyError:
     if code == "OOM":
         return Full("The store is out of memory; wait until finished jobs are trimmed, or raise its maxmemory.")
     if code == "NOPERM" or text.startswith(_FORBIDDEN):
-        return StartupError(f"The store's user may not run what {name} needs ({text}). Grant it.")
+        return _not_allowed(name, text)
+    if text.startswith(_NO_DATABASE):
+        return StartupError(f"The store has no such database ({text}): give another in --redis, the /0 at its end.")
     if isinstance(error, (redis_errors.AuthenticationError, redis_errors.AuthorizationError)):
         return StoreUnavailable("The store refuses the user name or password of --redis.")
     if code in _TRY_AGAIN:
-        return StoreUnavailable(f"The store is not ready: {text}")
+        return StoreUnavailable(f"The store is not ready: {_sentence(text)}")
     if isinstance(error, redis_errors.ResponseError):
-        return ScriptFailed(f"{name} failed: {text}")
-    return StoreUnavailable(f"The store cannot be reached: {text}", maybe_done=not _never_sent(error))
+        return ScriptFailed(f"{name} failed: {_sentence(text)}")
+    return StoreUnavailable(f"The store cannot be reached: {_sentence(text)}", maybe_done=not _never_sent(error))
+
+
+def _not_allowed(name: str, text: str) -> StartupError:
+    """With all that its user needs: the next right that is missing would show up at the next start only."""
+    found = re.search(r"\bUser (\S+) has no permissions", text)  # Redis 7.0 does not name it
+    user = found[1] if found else "NAME"
+    return StartupError(
+        f"The store's user may not run what {name} needs ({text}). Grant it: ACL SETUSER {user} ~queuey:* &queuey:* "
+        f"{RIGHTS} (where --prefix is another, with that)"
+    )
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."
 
 
 def _never_sent(error: Exception) -> bool:

@@ -31,6 +31,8 @@ memory only   It is lost, unless a snapshot or a replica holds it: the store kee
 
 FLOOR: Final = {"redis": (7, 0), "valkey": (7, 2)}
 NEEDED: Final = "Queuey needs Redis 7.0 or newer, or Valkey 7.2 or newer"
+MEND: Final = "See that the store is up, or mend --redis (rediss:// is with TLS, redis:// without)."
+"""For whoever waits for it no longer."""
 
 _failures = msgspec.msgpack.Decoder(list[tuple[str, str]]).decode
 
@@ -50,20 +52,34 @@ async def check_store(client: Redis, shards: Shards, scripts: Scripts, *, embedd
     Raises StartupError when somebody has to change something, and StoreUnavailable when the store cannot be reached,
     is still loading its data or cannot be written to at the moment; then call it again, as long as you like to wait.
     """
-    info = await _read_info(client)
-    server, version = _check_server(info)
-    _check_settings(info)
     try:
+        info = await _read_info(client)
+        server, version = _check_server(info)
+        _check_settings(info)
         if info.get("cluster_enabled"):
             await _check_cluster(client)
         await _check_scripts(shards, scripts)
         await _check_waiting(client, shards)
     except ScriptFailed as error:
-        raise StartupError(f"The store does not do what Queuey asks of it ({error.message}): {NEEDED}.") from error
+        raise _unfit(error) from error
     durability, warnings = await _durability(client, info)
     if not info.get("maxmemory"):
         warnings.append("The store has no memory limit: set maxmemory, so that it refuses jobs rather than be killed.")
     return StoreReport(durability, version, server, () if embedded else tuple(warnings))
+
+
+async def check_answers(client: Redis) -> None:
+    """Whether there is a store, and one that is new enough. Raises StartupError."""
+    try:
+        _check_server(await _read_info(client))
+    except ScriptFailed as error:
+        raise _unfit(error) from error
+    except StoreUnavailable as error:
+        raise StartupError(f"{error.message} {MEND}") from error
+
+
+def _unfit(error: ScriptFailed) -> StartupError:
+    return StartupError(f"The store does not do what Queuey asks of it ({error.message.rstrip('.')}): {NEEDED}.")
 
 
 async def _read_info(client: Redis) -> Mapping[str, Any]:

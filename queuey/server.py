@@ -40,7 +40,7 @@ from queuey.progress import ProgressRecorder
 from queuey.pulling import Pulling
 from queuey.registry import load_app
 from queuey.scripts import Scripts
-from queuey.selfcheck import StoreReport, check_store
+from queuey.selfcheck import MEND, StoreReport, check_store
 from queuey.sending import Sending
 from queuey.settings import Settings, sends_spans
 from queuey.shards import Shards
@@ -231,7 +231,7 @@ class Server:
                 await broker.join()
             except StoreUnavailable as error:
                 if time.monotonic() > give_up_at:
-                    raise StartupError(f"{error.message} Start the store, or mend --redis.") from error
+                    raise StartupError(redact_urls(f"{error.message} {MEND}")) from error
                 logger.warning("store_awaited", error=redact_urls(error.message))
                 await asyncio.sleep(1)
             else:

@@ -10,6 +10,7 @@ from queuey.broker import Broker
 from queuey.embedded import EmbeddedStore
 from queuey.link import StoreClient, connect
 from queuey.scripts import Scripts
+from queuey.selfcheck import check_answers
 from queuey.settings import Settings
 from queuey.shards import Shards
 
@@ -30,6 +31,8 @@ async def opened(settings: Settings, patience: float = PATIENCE) -> AsyncIterato
     try:
         client = connect(url, timeout=patience)
         try:
+            if embedded is None:
+                await check_answers(client)
             yield client
         finally:
             await client.aclose()

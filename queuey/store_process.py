@@ -108,4 +108,4 @@ class StoreProcess(subprocess.Popen[bytes]):
         """Its last warnings, for people."""
         lines = [line.split(" # ", 1)[1] for line in self.log().splitlines() if " # " in line]
         lines = [line for line in lines if "overcommit" not in line] or self.log().splitlines()
-        return " ".join(lines[-3:]) or "it logged nothing"
+        return " ".join(lines[-3:]) or "it logged nothing."

@@ -209,6 +209,14 @@ async def test_a_server_that_cannot_start_says_why(make_user: MakeUser, tmp_path
     await make_user().start()
 
 
+async def test_a_server_that_cannot_start_on_a_full_disk_says_that(
+    make_user: MakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "ROOM", 1 << 70)
+    with pytest.raises(StartupError, match=r"The disk of .* is full: make room, or give another --data-dir\."):
+        await make_user(extra_args=("--no-such-option", "1")).start()
+
+
 async def test_an_unusable_directory_is_refused(make_user: MakeUser, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StartupError, match="not a directory"):

@@ -46,7 +46,9 @@ def test_a_directory_that_others_can_write_to_is_refused(tmp_path: Path, bits: i
 
 def test_a_directory_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    with pytest.raises(StartupError, match=rf"belongs to another user \(uid {os.getuid()}\)"):
+    with pytest.raises(
+        StartupError, match=rf"belongs to another user \(uid {os.getuid()}; this is {os.getuid() + 1}\)"
+    ):
         prepare(tmp_path)
 
 

@@ -137,7 +137,7 @@ def test_only_its_own_part_of_the_log_is_read(tmp_path: Path) -> None:
     assert process.complaints() == "bad"
 
 
-@pytest.mark.parametrize(("said", "complaints"), [("", "it logged nothing"), ("a\nb\nc\nd", "b c d")])
+@pytest.mark.parametrize(("said", "complaints"), [("", "it logged nothing."), ("a\nb\nc\nd", "b c d")])
 def test_without_warnings_its_last_words_are_told(tmp_path: Path, said: str, complaints: str) -> None:
     assert run(tmp_path, "/bin/sh", "-c", f"printf '{said}'").complaints() == complaints
 

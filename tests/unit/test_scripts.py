@@ -98,9 +98,9 @@ def test_what_fails_while_connecting_is_looked_through() -> None:
 
 def test_a_message_names_what_was_called() -> None:
     assert "SCRIPT LOAD needs" in translate("SCRIPT LOAD", answered("NOPERM no")).message
-    assert translate("claim", answered("ERR broken")).message == "claim failed: broken"
+    assert translate("claim", answered("ERR broken")).message == "claim failed: broken."
 
 
 def test_a_message_quotes_no_argument() -> None:
     reply = "ERR unknown command 'EVALSHA', with args beginning with: 'sha' '2' 'queuey:{0}:' 'payload'"
-    assert translate("claim", answered(reply)).message == "claim failed: unknown command 'EVALSHA'"
+    assert translate("claim", answered(reply)).message == "claim failed: unknown command 'EVALSHA'."
