@@ -25,8 +25,7 @@ scratch=$(mktemp -d)
 say() { printf '\n== %s  (%ss)\n' "$*" "$SECONDS"; }
 fail() { echo "FAIL  $*" >&2; exit 1; }
 
-# stand_in IMAGE PACKAGE [LINES]: for an image that only a registry has, one of Debian's package, with more lines for its
-# Dockerfile.
+# stand_in IMAGE PACKAGE [LINES]: for an image that only a registry has, one of Debian's package; LINES end its Dockerfile.
 stand_in() {
     docker image inspect "$1" >/dev/null 2>&1 && return
     mkdir "$scratch/stand-in"
@@ -62,12 +61,12 @@ finish() {
     set +e
     if [ "$status" != 0 ]; then
         docker logs --tail 30 "$TAG" 2>&1 | sed 's/^/      container: /'
-        COMPOSE_PROFILES=monitoring compose logs --tail 20 2>&1 | sed 's/^/      /'
+        COMPOSE_PROFILES=monitoring compose logs --timestamps --tail 40 2>&1 | sed 's/^/      /'
     fi
-    docker rm --force --volumes "$TAG" "$TAG-handlers" >/dev/null 2>&1
+    docker rm --force --volumes "$TAG" "$TAG-restored" "$TAG-handlers" >/dev/null 2>&1
     COMPOSE_PROFILES=monitoring compose down --volumes --remove-orphans >/dev/null 2>&1
-    docker volume rm "$TAG" >/dev/null 2>&1
-    docker rmi --force "$TAG" "$TAG-handlers" >/dev/null 2>&1
+    docker volume rm "$TAG" "$TAG-restored" >/dev/null 2>&1
+    docker rmi --force "$TAG" "$TAG:2" "$TAG-handlers" >/dev/null 2>&1
     rm -rf "$scratch"
     [ -z "$started_engine" ] || "$tools/engine.sh" stop
     exit "$status"
@@ -87,10 +86,11 @@ ENTRYPOINT ["/bin/prometheus"]'
 fi
 
 # alone NAME IMAGE: under all restrictions, the volume $TAG as its data, published on a free port. Prints its URL.
+# With a third argument another volume is its data.
 alone() {
     docker run --detach --name "$1" --publish 127.0.0.1::8000 --env QUEUEY_API_KEY="$KEY" \
         --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges --pids-limit 256 \
-        --volume "$TAG:/data" "$2" >/dev/null
+        --volume "${3:-$TAG}:/data" "$2" >/dev/null
     healthy "$1"
     echo "http://$(docker port "$1" 8000 | head -n 1)"
 }
@@ -113,6 +113,45 @@ ask() {
 }
 
 field() { "$PYTHON" -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
+
+# printed HEADING: runs the commands that docs/operations.md prints below this heading, on the images of this test.
+printed() {
+    local commands
+    commands=$(awk -v heading="### $1" '$0 == heading { on = 1; next } /^#/ { on = 0 } on && sub(/^    /, "")' docs/operations.md)
+    [ -n "$commands" ] || fail "docs/operations.md prints nothing below '$1'"
+    commands=$(sed -E -e "s/queuey:2/$TAG:2/; s/restored:/$TAG-restored:/; s/ queuey( \\\\|:.data)/ $TAG\\1/" \
+        -e "s/^(docker (stop|start) .*)queuey\$/\\1$TAG/; s|\\\$PWD/backup|$scratch/backup|; s| backup\$| $scratch/backup|" \
+        <<<"$commands")
+    # shellcheck disable=SC2329 # called by what is printed
+    docker() { if [ "$1" = compose ]; then shift; compose "$@"; else command docker "$@"; fi }
+    eval "$commands" </dev/null
+    unset -f docker
+}
+
+# load FILE: puts job after job into a queue that nobody serves, and the ids of those that were acknowledged into the file,
+# until there is $scratch/enough. What is refused goes to $scratch/refused, and is asked for again by the same dedupe key.
+load() {
+    local reply n=0
+    until [ -e "$scratch/enough" ]; do
+        if reply=$(ask POST /v1/jobs "{\"type\":\"by-hand\",\"queue\":\"kept\",\"dedupe_key\":\"${1##*/}-$n\"}" 2>&1); then
+            field job_id <<<"$reply" >>"$1"
+            n=$((n + 1))
+        else
+            echo "$(date +%T) ${reply//$'\n'/ }" >>"$scratch/refused"
+        fi
+    done
+}
+
+loaded() { [ -e "$1" ] && [ "$(wc -l <"$1")" -ge "$2" ]; }
+
+# until_loaded FILE NUMBER
+until_loaded() {
+    for _ in $(seq 120); do
+        if loaded "$1" "$2"; then return; fi
+        sleep 0.5
+    done
+    fail "no load"
+}
 
 until_status() {
     for _ in $(seq 60); do
@@ -150,6 +189,17 @@ docker rm "$TAG" >/dev/null
 url=$(alone "$TAG" "$TAG")
 for id in "${waiting[@]}"; do until_status "$id" succeeded; done
 echo "ok    ${#waiting[@]} acknowledged jobs survived SIGKILL"
+
+say "a copy of its files, read back in another container"
+printed "The private Valkey"
+here=$url
+url=$(alone "$TAG-restored" "$TAG" "$TAG-restored")
+for id in "${waiting[@]}"; do until_status "$id" succeeded; done
+docker rm --force "$TAG-restored" >/dev/null
+rm -r "$scratch/backup"
+url=$here
+healthy "$TAG"
+echo "ok    ${#waiting[@]} jobs"
 
 say "SIGTERM ends it in time"
 docker stop -t 30 "$TAG" >/dev/null
@@ -196,4 +246,36 @@ for n in $(seq 60); do
 done
 for id in "${ids[@]}"; do until_status "$id" succeeded; done
 echo "ok    ${#ids[@]} jobs"
+
+say "the store's files are copied under load, and read back"
+load "$scratch/acknowledged" &
+loader=$!
+until_loaded "$scratch/acknowledged" 30
+cp "$scratch/acknowledged" "$scratch/before"
+printed "Copy while it runs"
+touch "$scratch/enough"
+wait "$loader"
+later=$(ask POST /v1/jobs '{"type":"by-hand","queue":"kept"}' | field job_id)
+printed "Start from a copy"
+while read -r id; do until_status "$id" queued; done <"$scratch/before"
+code=$(curl --silent --output /dev/null --write-out '%{http_code}' --header "x-api-key: $KEY" "$url/v1/jobs/$later")
+[ "$code" = 404 ] || fail "what came after the copy is answered with $code: the copy is not what runs"
+echo "ok    $(wc -l <"$scratch/before") jobs that were acknowledged before the copy are there"
+
+say "new replicas come beside the old ones, under load"
+rm "$scratch/enough"
+: >"$scratch/refused"
+load "$scratch/meanwhile" &
+loader=$!
+until_loaded "$scratch/meanwhile" 10
+printed "New replicas beside the old"
+until_loaded "$scratch/meanwhile" $(($(wc -l <"$scratch/meanwhile") + 10))
+touch "$scratch/enough"
+wait "$loader"
+# One of each replica may have come just when it closed its port.
+[ "$(wc -l <"$scratch/refused")" -le 2 ] || fail "refused meanwhile: $(cat "$scratch/refused")"
+while read -r id; do until_status "$id" queued; done <"$scratch/meanwhile"
+replicas=$(docker ps --filter "ancestor=$TAG:2" --filter "label=com.docker.compose.service=queuey" --quiet | wc -l)
+[ "$replicas" = 2 ] || fail "there are $replicas new replicas"
+echo "ok    $(wc -l <"$scratch/meanwhile") jobs, $(wc -l <"$scratch/refused") requests were sent again"
 say "all passed"
