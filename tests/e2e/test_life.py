@@ -52,7 +52,7 @@ async def test_a_running_job_tells_of_its_lease_and_worker(server: Serving, gate
     assert job["status"] == "running"
     assert when(job["lease_expires_at"]) > when(job["started_at"])
     assert job["worker"] == server.event("started")["replica"]
-    assert {name for name, value in job.items() if value is None} <= NULLS | {"timeout", "expires_at"}
+    assert {name for name, value in job.items() if value is None} <= NULLS | {"timeout", "expires_at", "traceparent"}
     visitor.let_go("done")
     assert server.until(job_id)["result"] == "done"
 
