@@ -26,7 +26,9 @@ _TRY_AGAIN: Final = (
     "BUSY", "READONLY", "UNBLOCKED", "MOVED", "ASK", "NOSCRIPT",
 )  # fmt: skip
 """What the store says when it did nothing, and may do it later."""
-RIGHTS: Final = "+@read +@write +evalsha +script|load +time +publish +subscribe +unsubscribe +info +hello +client +ping"
+RIGHTS: Final = (
+    "+@read +@write +evalsha +script|load +time +publish +subscribe +unsubscribe +info +hello +client +ping +wait"
+)
 """What a store's user must be allowed, besides its keys and channels. docs/configuration.md has the same."""
 _FORBIDDEN: Final = ("ACL failure in script", "The user executing the script can't")
 """How Valkey and Redis say that a script may not run one of its commands; their code is a plain ERR."""
