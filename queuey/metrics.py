@@ -2,8 +2,8 @@
 
 prometheus_client writes the format. Counting is done here, in plain dicts and lists: its own objects take 2.9 to 6.8 µs
 for one job, these 0.8, and the worker 5.5 for all else. A series exists from the start, with 0, where its labels are
-known. Label values come from users (queues, types), so there are at most MAX_SERIES of a metric, and what comes after
-them counts as `overflow`. No id is ever a label.
+known. Label values come from users (queues, types), so there are about MAX_SERIES of a metric, and what comes after
+them counts as `other`. No id is ever a label.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 MAX_SERIES: Final = 200
-OVERFLOW: Final = "overflow"
+OTHER: Final = "other"
+"""The queue, or the type, of all for which there is no room."""
 OUTCOMES: Final = ("succeeded", "dead_letter", "cancelled")
+FAILURES: Final = ("error", "timeout", "worker_died")
+"""Kinds of errors that each type has a series of from the start; the other kinds have one once they occur."""
 
 FAST: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Seconds, for what takes milliseconds: a request, a script, a turn of the event loop."""
@@ -32,6 +35,11 @@ Series = list[float]
 """How many fell into each bucket, the last without a bound, and then their sum."""
 
 
+def _other(labels: Labels) -> Labels:
+    """The first label is what users name; of the others (an outcome, a kind of error) there are few."""
+    return (OTHER, *labels[1:])
+
+
 class Counts:
     """A counter for each combination of label values."""
 
@@ -39,7 +47,6 @@ class Counts:
         self.name = name
         self.help = help
         self.labels = tuple(labels)
-        self._overflow: Labels = (OVERFLOW,) * len(self.labels)
         self._cells: dict[Labels, Cell] = {each: [0] for each in known}
         if not self.labels:
             self._cells[()] = [0]
@@ -52,7 +59,7 @@ class Counts:
         cell = self._cells.get(labels)
         if cell is None:
             if len(self._cells) >= MAX_SERIES:
-                labels = self._overflow
+                labels = _other(labels)
             cell = self._cells.setdefault(labels, [0])
         return cell
 
@@ -73,7 +80,6 @@ class Spread:
         self.help = help
         self.labels = tuple(labels)
         self._bounds = tuple(bounds)
-        self._overflow: Labels = (OVERFLOW,) * len(self.labels)
         self._series: dict[Labels, Series] = {each: self._empty() for each in known}
         if not self.labels:
             self._series[()] = self._empty()
@@ -91,7 +97,7 @@ class Spread:
         series = self._series.get(labels)
         if series is None:
             if len(self._series) >= MAX_SERIES:
-                labels = self._overflow
+                labels = _other(labels)
             series = self._series.setdefault(labels, self._empty())
         return series
 
@@ -148,7 +154,8 @@ class OfRoute:
 class Metrics(Collector):
     """All that this replica counts. What is read at the time of asking (gauges) is in api/metrics.py."""
 
-    def __init__(self, queues: Sequence[str] = ("default",)) -> None:
+    def __init__(self, queues: Sequence[str] = ("default",), types: Iterable[str] = ()) -> None:
+        """Whose series are there from the start: the queues and types of jobs that run here."""
         self.slots = 0
         self.busy: Callable[[], int] = lambda: 0
         """How many of `slots` are in use; both of the worker, if there is one."""
@@ -156,6 +163,8 @@ class Metrics(Collector):
         """When this replica last looked for lapsed leases and found the store well; seconds since the epoch."""
         each_queue = [(queue,) for queue in queues]
         outcomes = [(queue, outcome) for queue in queues for outcome in OUTCOMES]
+        each_type = [(type,) for type in types]
+        failures = [(*type, kind) for type in each_type for kind in FAILURES]
         self.enqueued = Counts("queuey_jobs_enqueued", "Jobs taken into the store.", ["queue"], each_queue)
         self.deduplicated = Counts(
             "queuey_jobs_deduplicated", "Enqueues answered with the job that holds the key.", ["queue"], each_queue
@@ -171,7 +180,10 @@ class Metrics(Collector):
             [("ok",), ("retry",), ("dead_letter",), ("cancelled",), ("lost",)],
         )
         self.failed_attempts = Counts(
-            "queuey_job_attempts_failed", "Attempts that failed, by job type and kind of error.", ["type", "kind"]
+            "queuey_job_attempts_failed",
+            "Attempts that failed, by job type and kind of error.",
+            ["type", "kind"],
+            failures,
         )
         self.lost = Counts("queuey_job_results_refused", "Outcomes refused, since the lease was another's by then.")
         self.lapsed = Counts(
@@ -191,7 +203,7 @@ class Metrics(Collector):
         self.wait = Spread(
             "queuey_job_wait_seconds", "From when a job was due until it was claimed.", SLOW, ["queue"], each_queue
         )
-        self.run = Spread("queuey_job_run_seconds", "From the handler's start to its end.", SLOW, ["type"])
+        self.run = Spread("queuey_job_run_seconds", "From the handler's start to its end.", SLOW, ["type"], each_type)
         self.whole = Spread(
             "queuey_job_end_to_end_seconds",
             "From when a job was due until the store had its result.",
@@ -235,7 +247,7 @@ class Metrics(Collector):
 
     def _meet(self, queue: str) -> _OfQueue:
         if len(self._of_queues) >= MAX_SERIES:
-            queue = OVERFLOW
+            queue = OTHER
         return self._of_queues.setdefault(queue, _OfQueue(self, queue))
 
     def all(self) -> list[Counts | Spread]:

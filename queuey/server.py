@@ -97,7 +97,7 @@ class Server:
         self._place = place
         self._signals = place.signals if place else StopSignals()
         self._app = load_app(settings.app) if settings.app else builtin.app
-        self._scripts = Scripts(metrics=Metrics(settings.queues or self._app.queues))
+        self._scripts = Scripts(metrics=Metrics(settings.queues or self._app.queues, self._app.handlers))
         self._submission = Submission(settings, self._max_attempts_of, self._decoder_of)
         self._stack = AsyncExitStack()
         self._background: set[asyncio.Task[None]] = set()

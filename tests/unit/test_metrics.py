@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from queuey.metrics import FAST, MAX_SERIES, OVERFLOW, Counts, Metrics, Spread
+from queuey.metrics import FAST, MAX_SERIES, OTHER, OUTCOMES, Counts, Metrics, Spread
 from queuey.scripts import Scripts
 
 
@@ -24,13 +24,15 @@ def exposed(metrics: Metrics) -> dict[str, float]:
 
 
 def test_what_is_known_is_there_from_the_start_as_zero() -> None:
-    samples = exposed(Scripts(metrics=Metrics(["mail"])).metrics)
+    samples = exposed(Scripts(metrics=Metrics(["mail"], ["send"])).metrics)
     for name in (
         'queuey_jobs_enqueued_total{queue="mail"}',
         'queuey_jobs_finished_total{outcome="dead_letter",queue="mail"}',
         'queuey_leases_lapsed_total{outcome="retry"}',
         'queuey_store_errors_total{code="store-unavailable"}',
+        'queuey_job_attempts_failed_total{kind="error",type="send"}',
         'queuey_job_wait_seconds_count{queue="mail"}',
+        'queuey_job_run_seconds_count{type="send"}',
         'queuey_store_script_duration_seconds_count{script="claim"}',
         "queuey_event_loop_lag_seconds_count{}",
     ):
@@ -70,8 +72,18 @@ def test_series_are_bounded() -> None:
     for each, sample in ((counts, "c_total"), (spread, "s_count")):
         values = {s.labels["queue"]: s.value for s in each.collect().samples if s.name == sample}
         assert len(values) == MAX_SERIES + 1
-        assert values[OVERFLOW] >= MAX_SERIES
+        assert values[OTHER] >= MAX_SERIES
         assert sum(values.values()) == 2 * MAX_SERIES + (1 if each is counts else 0), "none is lost"
+
+
+def test_of_queues_for_which_there_is_no_room_the_outcomes_are_told_apart() -> None:
+    metrics = Metrics([f"q{number}" for number in range(MAX_SERIES)])
+    for outcome in OUTCOMES:
+        metrics.job_ended("one more", "t", outcome, due_ms=0, claimed_ms=0, ran=0.1, now_ms=1e12)
+    metrics.finished.add(("another", "cancelled"))
+    samples = exposed(metrics)
+    assert samples['queuey_jobs_finished_total{outcome="succeeded",queue="other"}'] == 1
+    assert samples['queuey_jobs_finished_total{outcome="cancelled",queue="other"}'] == 2
 
 
 def test_names_follow_the_conventions() -> None:
