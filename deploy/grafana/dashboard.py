@@ -90,6 +90,7 @@ def build() -> dashboard.Dashboard:
             .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
             .multi(True)
             .include_all(True)
+            .all_value(".*")  # with `other`, which is no queue of the store
         )
     )
     waiting = f"sum({depth('high|default|low')})"
