@@ -54,12 +54,30 @@ def test_whoever_stops_queuey_waits_for_longer_than_it_drains() -> None:
     assert min(graces) >= Settings().drain_timeout + 5, "time to give jobs back, and to end"
 
 
+def test_a_pod_answers_until_nobody_sends_it_requests_any_more() -> None:
+    pods = [
+        each["spec"]["template"]["spec"] for each in read(DEPLOY / "k8s/queuey.yaml") if each["kind"] == "Deployment"
+    ]
+    (waits,) = [list(named("preStop", pod)) for pod in pods if "api,reaper" in str(pod)]
+    (command,) = [wait["exec"]["command"] for wait in waits]
+    assert command == ["sleep", "5"]
+    assert all(pod["terminationGracePeriodSeconds"] >= Settings().drain_timeout + 5 + 5 for pod in pods)
+
+
+def test_ecs_ends_no_task_because_the_store_is_away() -> None:
+    assert list(named("HealthCheckPath", ECS)) == ["/healthz"]
+    (check,) = named("HealthCheck", ECS)
+    assert "/healthz" in check["Command"][-1]
+
+
 def test_balancers_let_the_longest_wait_pass() -> None:
     haproxy = (DEPLOY / "haproxy/haproxy.cfg").read_text()
     timeouts = [int(seconds) for seconds in re.findall(r"timeout (?:client|server) (\d+)s", haproxy)]
     attributes = [pair for pairs in named("LoadBalancerAttributes", ECS) for pair in pairs]
     timeouts += [int(pair["Value"]) for pair in attributes if pair["Key"] == "idle_timeout.timeout_seconds"]
-    assert len(timeouts) == 3
+    (targets,) = named("TargetGroupAttributes", ECS)
+    timeouts += [int(pair["Value"]) for pair in targets if pair["Key"] == "deregistration_delay.timeout_seconds"]
+    assert len(timeouts) == 4
     assert min(timeouts) > MAX_WAIT + 5
 
 
