@@ -401,8 +401,11 @@ class Server:
             self._listener.close_port()
         if self._pulling is not None:
             self._pulling.leasing.drain()
+        seen = asyncio.sleep(0 if self._listener is None or self._signals.port_first else self._settings.drain_delay)
         if self._worker is not None:
-            await self._worker.drain(self._settings.drain_timeout)
+            await asyncio.gather(self._worker.drain(self._settings.drain_timeout), seen)
+        else:
+            await seen
         if self._listener is not None:
             await self._listener.stop()
         if self._pulling is not None:

@@ -110,6 +110,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         duration(SERVER, "After SIGTERM, how long running jobs may still take before they are released.", 0, HOUR),
     ] = 25.0
+    drain_delay: Annotated[
+        float,
+        duration(
+            SERVER,
+            "After SIGTERM, how long at least requests are still answered, for a balancer to see that /readyz is red.",
+            0,
+            10 * MINUTE,
+        ),
+    ] = 0.0
 
     api_key: Annotated[
         str | None,

@@ -51,6 +51,19 @@ async def test_a_running_job_may_finish_while_http_still_answers(serve: Serve, g
     assert [other.until(job)["attempts"] for job in (waiting, late)] == [0, 0]
 
 
+async def test_an_idle_server_answers_until_a_balancer_has_seen_it(serve: Serve) -> None:
+    server = serve("--drain-delay", "600s")
+    server.terminate()
+    server.event("draining", running=0)
+    assert server.http.get("/readyz").status_code == 503
+    job_id = server.submit("echo", 1)
+    assert server.job(job_id)["status"] == "queued"  # it claims no more
+    eventually(lambda: asked_again(server), within=5)
+    assert server.wait() == 1
+    assert server.events("forced_exit")
+    assert serve().until(job_id)["result"] == 1
+
+
 async def test_what_runs_past_the_drain_timeout_is_run_by_another(serve: Serve, gate: Gate) -> None:
     server = serve("--drain-timeout", "0s")
     jobs = []
