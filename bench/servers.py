@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import cores
-from queuey.store_process import command_line, find_binary
+from queuey.store.embedded.process import command_line, find_binary
 
 PLAN: Final = cores.plan()
 """Made before anything is pinned."""

@@ -2,15 +2,15 @@
 
 from typing import TYPE_CHECKING, Any
 
-from queuey.models import Backoff
-from queuey.registry import App, Context, Dead, Retry
+from queuey.protocol.models import Backoff
+from queuey.version import __version__
+from queuey.worker.handlers.app import App, Context, Dead, Retry
 
 if TYPE_CHECKING:
     from queuey.client import Client, SyncClient
+    from queuey.worker.testing import Testing
 
-__version__ = "0.1.0"
-
-__all__ = ["App", "Backoff", "Client", "Context", "Dead", "Retry", "SyncClient"]
+__all__ = ["App", "Backoff", "Client", "Context", "Dead", "Retry", "SyncClient", "Testing", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,4 +19,8 @@ def __getattr__(name: str) -> Any:
         from queuey import client
 
         return getattr(client, name)
+    if name == "Testing":
+        from queuey.worker.testing import Testing
+
+        return Testing
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -25,7 +25,7 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
-from queuey.credentials import redact_urls
+from queuey.protocol.credentials import redact_urls
 
 SECRET_FIELDS: Final = frozenset(
     {

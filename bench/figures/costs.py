@@ -10,8 +10,8 @@ from typing import Final
 
 from bench.figures import filling
 from bench.servers import server, store
-from queuey.broker import Broker
-from queuey.replies import Caps
+from queuey.store.broker import Broker
+from queuey.store.replies import Caps
 
 JOBS: Final = 20_000
 SHORT_LEASE: Final = "5s"

@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from queuey import ids
-from queuey.broker import MAX_BATCH, MAX_BYTES, Broker
-from queuey.link import connect
-from queuey.records import NewJob
-from queuey.scripts import Scripts
-from queuey.shards import Shards
+from queuey.protocol import ids
+from queuey.protocol.records import NewJob
+from queuey.store.broker import MAX_BATCH, MAX_BYTES, Broker
+from queuey.store.connections.pipelined import connect
+from queuey.store.scripts import Scripts
+from queuey.store.shards import Shards
 
 WAIT_SECONDS: Final = 120
 POLL_SECONDS: Final = 0.01

@@ -14,9 +14,9 @@ import msgspec
 from bench import http_load
 from bench.figures import filling
 from bench.servers import server
-from queuey.broker import Broker
-from queuey.producer import Producer
-from queuey.records import to_job
+from queuey.protocol.records import to_job
+from queuey.services.jobs.producer import Producer
+from queuey.store.broker import Broker
 
 REST_SECONDS: Final = 0.01
 """After a job, before its result is asked for: so that the question does not meet the job on its way."""

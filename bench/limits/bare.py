@@ -24,7 +24,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bench import cores, http_load
 from bench.figures import filling
 from bench.servers import PLAN, ended
-from queuey import ids, listener
+from queuey.protocol import ids
+from queuey.server.http import listener
 
 ENQUEUE: Final = http_load.post("/v1/jobs", filling.body().encode())
 """A request as the one that Queuey is measured with."""
@@ -69,7 +70,7 @@ APPS: Final[dict[str, ASGIApp]] = {
 
 
 class _Server(uvicorn.Server):
-    """uvicorn set as Queuey sets its own (queuey/listener.py), with its own HTTP protocol."""
+    """uvicorn set as Queuey sets its own (queuey/server/http/listener.py), with its own HTTP protocol."""
 
     def __init__(self, app: ASGIApp) -> None:
         super().__init__(

@@ -13,7 +13,7 @@ from bench import servers
 from bench.figures import draining, enqueueing, filling, latency
 from bench.limits import disk, store, web
 from bench.limits.shares import Run, pick_up_limit
-from queuey.link import connect
+from queuey.store.connections.pipelined import connect
 
 CONNECTIONS: Final = 64
 REQUESTS: Final = 20_000

@@ -11,9 +11,9 @@ from typing import Final, TypeVar
 from redis.asyncio import Redis
 
 from bench.figures import filling
-from queuey import ids
-from queuey.broker import MAX_BATCH, Broker
-from queuey.records import NewJob
+from queuey.protocol import ids
+from queuey.protocol.records import NewJob
+from queuey.store.broker import MAX_BATCH, Broker
 
 EMPTY_SCRIPT: Final = "#!lua\nreturn 0"
 VALUE: Final = b"x" * 100

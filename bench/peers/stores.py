@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from bench import cores
 from bench.servers import PLAN
-from queuey.store_process import command_line, find_binary
+from queuey.store.embedded.process import command_line, find_binary
 
 START_SECONDS: Final = 10
 MEMORY: Final = 4 << 30

@@ -17,7 +17,7 @@ from examples.demo.pictures import make_all, make_one, sizes_in
 from examples.demo.plan import Picture, job_request, make_plan
 from examples.demo.processes import Server
 from examples.demo.screen import Screen
-from queuey.ids import new_id
+from queuey.protocol.ids import new_id
 
 TIME_LIMIT = 300.0  # seconds, for everything, up to 300 pictures; a second more for each further one
 LARGEST_BATCH = 50  # jobs in one request

@@ -7,34 +7,34 @@ from collections.abc import Sequence
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
-from queuey.api import dlq, queue_admin, workers
-from queuey.api.auth import Gate
-from queuey.api.batch import BATCH, SubmitBatch
-from queuey.api.docs import docs_endpoints
-from queuey.api.endpoints import Endpoint, Guarded, Resource, Timed, no_route
-from queuey.api.event_docs import EVENTS, JOB_EVENTS
-from queuey.api.events import EventRoutes
-from queuey.api.job_docs import CANCEL, DELETE, EXPLAIN, LIST, RETRY, SHOW
-from queuey.api.jobs import JobRoutes
-from queuey.api.lease_docs import COMPLETE, EXTEND, FAIL, LEASE, RELEASE
-from queuey.api.leases import LeaseRoutes
-from queuey.api.metrics import SCRAPE, MetricsRoutes
-from queuey.api.openapi import DESCRIPTION, Description
-from queuey.api.ops import HEALTHZ, READYZ, OpsRoutes
-from queuey.api.queues import METRICS, REPLAY, QueueRoutes
-from queuey.api.submit import SubmitJob
-from queuey.api.waiting import Awaited
-from queuey.broker import Broker
-from queuey.credentials import Credentials
-from queuey.followers import Followers
-from queuey.health import Health
+from queuey.api.http.auth import Gate
+from queuey.api.http.endpoints import Endpoint, Guarded, Resource, Timed, no_route
+from queuey.api.http.waiting import Awaited
+from queuey.api.openapi.description import DESCRIPTION, Description
+from queuey.api.openapi.swagger import docs_endpoints
+from queuey.api.routes import dlq, queue_admin, workers
+from queuey.api.routes.batch import BATCH, SubmitBatch
+from queuey.api.routes.event_docs import EVENTS, JOB_EVENTS
+from queuey.api.routes.events import EventRoutes
+from queuey.api.routes.health import HEALTHZ, READYZ, OpsRoutes
+from queuey.api.routes.job_docs import CANCEL, DELETE, EXPLAIN, LIST, RETRY, SHOW
+from queuey.api.routes.jobs import JobRoutes
+from queuey.api.routes.lease_docs import COMPLETE, EXTEND, FAIL, LEASE, RELEASE
+from queuey.api.routes.leases import LeaseRoutes
+from queuey.api.routes.metrics import SCRAPE, MetricsRoutes
+from queuey.api.routes.queues import METRICS, REPLAY, QueueRoutes
+from queuey.api.routes.submit import SubmitJob
 from queuey.metrics import Metrics
-from queuey.producer import Producer
-from queuey.pulling import Pulling
-from queuey.settings import Settings
-from queuey.siblings import Siblings
-from queuey.submission import Submission
-from queuey.waiters import Waiters
+from queuey.protocol.credentials import Credentials
+from queuey.services.events.subscribers import Followers
+from queuey.services.health import Health
+from queuey.services.jobs.producer import Producer
+from queuey.services.jobs.submission import Submission
+from queuey.services.jobs.waiters import Waiters
+from queuey.services.leases.pulling import Pulling
+from queuey.services.peers import Siblings
+from queuey.settings.settings import Settings
+from queuey.store.broker import Broker
 
 
 class Api:

@@ -12,10 +12,10 @@ from typing import Final
 
 from cyclopts import App, CycloptsError
 
-from queuey import __version__
 from queuey.cli.exits import INTERRUPTED, OK, READER_GONE, USAGE, explain, leave_stdout
 from queuey.cli.failures import told
 from queuey.errors import StartupError
+from queuey.version import __version__
 
 SERVE_HELP: Final = (
     "Run the server: the HTTP API, workers and the reaper in one process.\n\n"
@@ -57,18 +57,18 @@ DOCTOR_HELP: Final = (
 )
 
 COMMANDS: Final = (
-    ("serve", "queuey.cli.serve:serve", SERVE_HELP),
-    ("work", "queuey.cli.work:work", WORK_HELP),
-    ("job", "queuey.cli.jobs:app", "Enqueue, show and move jobs."),
-    ("queue", "queuey.cli.queues:app", "Show queues, pause and resume them."),
-    ("dlq", "queuey.cli.dlq:app", "Show dead jobs, run them anew or delete them."),
-    ("worker", "queuey.cli.workers:app", "Show workers, and have them take no more jobs."),
-    ("top", "queuey.cli.top:top", TOP_HELP),
-    ("key", "queuey.cli.keys:app", "Make API keys."),
-    ("completion", "queuey.cli.completion:completion", COMPLETION_HELP),
-    ("doctor", "queuey.cli.doctor:doctor", DOCTOR_HELP),
-    ("export", "queuey.cli.moving:export", EXPORT_HELP),
-    ("import", "queuey.cli.moving:import_", IMPORT_HELP),
+    ("serve", "queuey.cli.commands.serve:serve", SERVE_HELP),
+    ("work", "queuey.cli.commands.work:work", WORK_HELP),
+    ("job", "queuey.cli.commands.jobs.jobs:app", "Enqueue, show and move jobs."),
+    ("queue", "queuey.cli.commands.queues:app", "Show queues, pause and resume them."),
+    ("dlq", "queuey.cli.commands.dlq:app", "Show dead jobs, run them anew or delete them."),
+    ("worker", "queuey.cli.commands.workers:app", "Show workers, and have them take no more jobs."),
+    ("top", "queuey.cli.commands.top:top", TOP_HELP),
+    ("key", "queuey.cli.commands.keys:app", "Make API keys."),
+    ("completion", "queuey.cli.commands.completion:completion", COMPLETION_HELP),
+    ("doctor", "queuey.cli.commands.doctor:doctor", DOCTOR_HELP),
+    ("export", "queuey.cli.commands.transfer:export", EXPORT_HELP),
+    ("import", "queuey.cli.commands.transfer:import_", IMPORT_HELP),
 )
 """The name of each command or group of commands, where its function or App is, and its help."""
 

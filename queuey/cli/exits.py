@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from queuey.models import Job
+from queuey.protocol.models import Job
 
 OK: Final = 0
 FAILED: Final = 1

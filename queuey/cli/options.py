@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Group, Parameter, Token, validators
 
-from queuey.access import LOCAL_URL
 from queuey.cli.output import Format
-from queuey.settings import client_access
-from queuey.units import format_duration, parse_duration
+from queuey.settings.client_access import LOCAL_URL
+from queuey.settings.settings import client_access
+from queuey.settings.units import format_duration, parse_duration
 
 if TYPE_CHECKING:
     from queuey.client import Client

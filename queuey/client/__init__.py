@@ -18,8 +18,8 @@ from queuey.client.errors import (
 )
 from queuey.client.events import Event
 from queuey.client.sync import SyncClient
-from queuey.ids import new_id
-from queuey.job_requests import JobOptions
+from queuey.protocol.ids import new_id
+from queuey.protocol.job_requests import JobOptions
 
 __all__ = [
     "BadAnswer",

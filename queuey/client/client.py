@@ -13,7 +13,7 @@ from queuey.client.jobs import JobCalls
 from queuey.client.leases import LeaseCalls
 from queuey.client.queues import QueueCalls
 from queuey.client.transport import Http
-from queuey.models import Metrics, ReplayReply
+from queuey.protocol.models import Metrics, ReplayReply
 
 LOCAL_URL: Final = "http://127.0.0.1:8000"
 

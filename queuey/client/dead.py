@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Raw
 
 from queuey.client.transport import Http
-from queuey.models import DeadGroups, DeadLetter, DeadPage, DeadReply, EditReply
+from queuey.protocol.models import DeadGroups, DeadLetter, DeadPage, DeadReply, EditReply
 
 PAGE: Final = 100
 SLOW: Final = 30.0

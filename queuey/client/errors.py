@@ -21,7 +21,7 @@ from typing import Final
 
 import msgspec
 
-from queuey.models import Problem
+from queuey.protocol.models import Problem
 
 PREFIX: Final = "urn:queuey:problem:"
 

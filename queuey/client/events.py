@@ -12,7 +12,7 @@ import msgspec
 
 from queuey.client.errors import BadAnswer, ClientError, Refused
 from queuey.client.transport import Http, Query
-from queuey.models import ProgressEvent, Status, StatusEvent
+from queuey.protocol.models import ProgressEvent, Status, StatusEvent
 
 MAX_EVENT: Final = 1_000_000
 """Bytes of one event; a server's takes a thousand or so."""

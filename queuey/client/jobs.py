@@ -11,8 +11,8 @@ from msgspec import Raw
 
 from queuey.client.batches import batches
 from queuey.client.transport import Http
-from queuey.job_requests import JobOptions, job_request, request_json, with_id
-from queuey.models import (
+from queuey.protocol.job_requests import JobOptions, job_request, request_json, with_id
+from queuey.protocol.models import (
     BatchItem,
     BatchReply,
     CancelReply,

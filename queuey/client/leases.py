@@ -8,10 +8,10 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import Raw
 
-from queuey import ids
 from queuey.client.batches import batches
 from queuey.client.transport import Http
-from queuey.models import (
+from queuey.protocol import ids
+from queuey.protocol.models import (
     MAX_LEASED,
     CompleteItem,
     ExtendItem,

@@ -7,7 +7,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from queuey.client.transport import Http
-from queuey.models import PurgeReply, Queue, QueueList, WorkerInfo, WorkerList
+from queuey.protocol.models import PurgeReply, Queue, QueueList, WorkerInfo, WorkerList
 
 PURGE_SECONDS = 10.0
 """How long the server may take over one step of a purge."""

@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar
 import httpx
 import msgspec
 
-from queuey import traceparent
 from queuey.client.errors import BadAnswer, ClientError, Refused, Unavailable, Unreachable, read_problem, refusal
+from queuey.protocol import traceparent
 
 T = TypeVar("T")
 Query = Mapping[str, str | int | float | None]

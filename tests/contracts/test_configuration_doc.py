@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from queuey.setting_sources import flag, variable
-from queuey.settings import SETTINGS, default, load
+from queuey.settings.settings import SETTINGS, default, load
+from queuey.settings.sources import flag, variable
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 HEAD = ("| key in the file | flag | variable | default | allowed | meaning |", "| --- | --- | --- | --- | --- | --- |")

@@ -11,8 +11,8 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from queuey.api.waiting import MAX_WAIT
-from queuey.settings import Settings
+from queuey.api.http.waiting import MAX_WAIT
+from queuey.settings.settings import Settings
 from tests.contracts.test_docs import anchors
 
 ROOT: Final = Path(__file__).parents[2]

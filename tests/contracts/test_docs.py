@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from queuey.models import JobRequest
-from queuey.settings import SETTINGS
+from queuey.protocol.models import JobRequest
+from queuey.settings.settings import SETTINGS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("examples/*.md"))]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from queuey.api.submit import SubmitJob
+from queuey.api.routes.submit import SubmitJob
 
 BENCH = Path(__file__).parents[2] / "bench"
 SCRIPTS = sorted((BENCH / "k6").glob("*.js"))

@@ -9,18 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from queuey import broker
-from queuey.broker import Broker
-from queuey.keys import ShardKeys
-from queuey.scripts import lua_folder, read_scripts
+from queuey.store import broker
+from queuey.store.broker import Broker
+from queuey.store.keys import ShardKeys
+from queuey.store.scripts import lua_folder, read_scripts
 
 FOLDER = lua_folder()
 ROOT = Path(__file__).parents[2]
-TEXTS = {path.stem: path.read_text() for path in sorted(FOLDER.glob("*.lua"))}
+PLACES = {path.stem: path for path in sorted(FOLDER.rglob("*.lua")) if path.parent.name != "include"}
+TEXTS = {name: path.read_text() for name, path in PLACES.items()}
 INCLUDES = {path.stem: path.read_text() for path in sorted((FOLDER / "include").glob("*.lua"))}
 EXPANDED = read_scripts(FOLDER)
 BY_BROKER = sorted(TEXTS.keys() - {"selftest"})
-"""`selftest` is called by queuey.selfcheck, before there is a Broker."""
+"""`selftest` is called by queuey.store.selfcheck, before there is a Broker."""
 
 KEYS_LINE = "KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created\n"
 READ_ONLY = {"about", "dead", "heads", "workers", "dump", "get", "list", "page", "place", "stats"}
@@ -160,7 +161,7 @@ def test_the_broker_has_one_method_for_each_script() -> None:
     assert sorted(called) == BY_BROKER
     for name in BY_BROKER:
         assert f'"{name}"' in inspect.getsource(getattr(Broker, name))
-    assert '"selftest"' in (ROOT / "queuey" / "selfcheck.py").read_text()
+    assert '"selftest"' in (ROOT / "queuey" / "store" / "selfcheck.py").read_text()
 
 
 @pytest.mark.parametrize("name", BY_BROKER)
@@ -205,7 +206,7 @@ def test_key_names_are_spelled_alike_in_both_languages() -> None:
 
 @pytest.mark.parametrize("name", [*TEXTS, *(f"include/{name}" for name in INCLUDES if name != "keys")])
 def test_no_script_spells_a_key(name: str) -> None:
-    text = code((FOLDER / f"{name}.lua").read_text())
+    text = code(PLACES.get(name, FOLDER / f"{name}.lua").read_text())
     assert not re.search(r"\bbase\b|KEYS", text)
     if name != "list":  # its places have the names of some keys
         prefixes = "|".join(re.escape(key.split("*")[0]) for key in lua_names().values())
@@ -221,8 +222,8 @@ def test_no_other_module_spells_a_key(path: Path) -> None:
     docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
-            assert not node.value.endswith(prefixes), f"line {node.lineno} spells a key: use queuey.keys"
-            assert "queuey:{" not in node.value, f"line {node.lineno} spells a key: use queuey.keys"
+            assert not node.value.endswith(prefixes), f"line {node.lineno} spells a key: use queuey.store.keys"
+            assert "queuey:{" not in node.value, f"line {node.lineno} spells a key: use queuey.store.keys"
 
 
 # --- rules that all keep -----------------------------------------------------------------------------------------

@@ -12,9 +12,9 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV30SpecValidator, OpenAPIV31SpecValidator
 from starlette.routing import Route
 
-from queuey.api.openapi import describe
-from queuey.api.openapi_3_0 import downgraded
-from queuey.api.operations import Operation
+from queuey.api.http.operations import Operation
+from queuey.api.openapi.description import describe
+from queuey.api.openapi.v3_0 import downgraded
 from tests.e2e.test_access import API, ROUTES
 
 DOCUMENT: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(describe(ROUTES)))

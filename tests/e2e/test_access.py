@@ -16,12 +16,12 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from queuey import credentials
 from queuey.api.app import create_app
-from queuey.api.endpoints import Endpoint
-from queuey.credentials import SCOPES, Credentials
+from queuey.api.http.endpoints import Endpoint
 from queuey.metrics import Metrics
-from queuey.settings import Settings
+from queuey.protocol import credentials
+from queuey.protocol.credentials import SCOPES, Credentials
+from queuey.settings.settings import Settings
 from tests.e2e.conftest import QUICK
 from tests.support import routes
 from tests.support.routes import (

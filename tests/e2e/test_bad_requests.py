@@ -15,7 +15,7 @@ import httpx
 import msgspec
 import pytest
 
-from queuey.api.openapi import describe
+from queuey.api.openapi.description import describe
 from tests.e2e.conftest import QUICK
 from tests.e2e.test_access import ROUTES
 from tests.support.serving import Serving

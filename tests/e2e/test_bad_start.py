@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from queuey.scripts import RIGHTS
+from queuey.store.scripts import RIGHTS
 from tests.support.old_store import store_that_says
 from tests.support.serving import queuey
 from tests.support.store import Server, client_for, free_port, valkey_binary

@@ -11,8 +11,8 @@ from bench import servers
 from bench.figures import filling
 from bench.limits import disk, store, web
 from bench.limits.bare import ENQUEUE, serving
-from queuey.broker import MAX_BATCH
-from queuey.link import connect
+from queuey.store.broker import MAX_BATCH
+from queuey.store.connections.pipelined import connect
 
 FEW = 20
 

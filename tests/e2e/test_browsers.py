@@ -14,7 +14,7 @@ from typing import Final
 import httpx
 import pytest
 
-from queuey.api.endpoints import Endpoint
+from queuey.api.http.endpoints import Endpoint
 from tests.e2e.conftest import QUICK, Serve
 from tests.e2e.test_access import BODIES, ROUTES, every_guarded_route, every_route
 from tests.support.routes import path_for

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from queuey import ids
+from queuey.protocol import ids
 from tests.support.gate import Gate
 from tests.support.serving import Serving
 

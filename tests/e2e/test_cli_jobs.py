@@ -12,8 +12,8 @@ from subprocess import PIPE
 import pytest
 
 from queuey.cli import exits
-from queuey.cli.bulk import AT_ONCE
-from queuey.ids import new_id
+from queuey.cli.commands.jobs.bulk import AT_ONCE
+from queuey.protocol.ids import new_id
 from tests.e2e.conftest import Serve
 from tests.support.command import Run
 from tests.support.serving import PATIENCE, ROOT, Serving, environment, eventually

@@ -14,7 +14,7 @@ import pytest
 import queuey
 from queuey import Client, SyncClient
 from queuey.client import NotFound, Unreachable
-from queuey.models import JobRequest, StatusEvent
+from queuey.protocol.models import JobRequest, StatusEvent
 from tests.e2e.conftest import Serve
 from tests.support.gate import Gate
 from tests.support.serving import ROOT, Serving
@@ -107,7 +107,9 @@ async def test_a_server_that_is_gone_is_unreachable(serve: Serve) -> None:
 
 
 def test_a_server_loads_no_client() -> None:
-    code = "import queuey, queuey.server, sys; print('httpx' in sys.modules, queuey.Client, 'httpx' in sys.modules)"
+    code = (
+        "import queuey, queuey.server.server, sys; print('httpx' in sys.modules, queuey.Client, 'httpx' in sys.modules)"
+    )
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False <class 'queuey.client.client.Client'> True"
     with pytest.raises(AttributeError, match="Klient"):

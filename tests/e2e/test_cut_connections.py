@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from queuey import ids
+from queuey.protocol import ids
 from tests.support.serving import PATIENCE, Serving
 
 REQUESTS = 300

@@ -20,7 +20,7 @@ from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
-from queuey.api.openapi import describe
+from queuey.api.openapi.description import describe
 from tests.e2e.conftest import QUICK
 from tests.e2e.test_access import ROUTES
 from tests.support.serving import Serving

@@ -14,7 +14,7 @@ import pytest
 
 from examples.outbox.__main__ import open_shop, order
 from examples.outbox.outbox import Relay, add, new_id
-from queuey.ids import is_id
+from queuey.protocol.ids import is_id
 from tests.e2e.conftest import Serve
 from tests.support.serving import PATIENCE, ROOT, Serving, environment
 

@@ -113,7 +113,7 @@ def test_each_line_of_a_replica_names_it(serve: Serve) -> None:
     said = server.event("said_by_handler")
     assert said["replica"] in names
     for line in server.lines:
-        assert any(name in line for name in names) == ('"queuey.supervisor"' not in line), line
+        assert any(name in line for name in names) == ('"queuey.server.processes.supervisor"' not in line), line
 
 
 def test_roles_are_those_of_each_replica(serve: Serve) -> None:
@@ -270,7 +270,7 @@ async def test_a_second_signal_ends_all_at_once_and_gives_the_jobs_back(serve: S
     eventually(lambda: len(server.events("draining", running=1)) == 2)
     eventually(lambda: asked_again(server))
     assert server.wait() == 1
-    assert len(server.events("forced_exit", logger="queuey.server")) == 2
+    assert len(server.events("forced_exit", logger="queuey.server.server")) == 2
     nothing_is_left(server, folder)
     other = serve("--roles", "api")
     assert [other.job(job_id)["status"] for job_id in jobs] == ["queued", "queued"]

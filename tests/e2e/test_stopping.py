@@ -6,7 +6,7 @@ import os
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from queuey.settings import Settings
+from queuey.settings.settings import Settings
 from tests.e2e.conftest import Serve
 from tests.support.gate import Gate
 from tests.support.serving import Serving, eventually

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from queuey import ids
+from queuey.protocol import ids
 from tests.e2e.conftest import Serve
 from tests.support.gate import Gate
 from tests.support.serving import Serving

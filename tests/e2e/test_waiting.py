@@ -8,7 +8,7 @@ import socket
 
 import httpx
 
-from queuey.stopping import end_tasks
+from queuey.lifecycle import end_tasks
 from tests.e2e.conftest import Serve
 from tests.support.gate import Gate
 from tests.support.serving import PATIENCE, Serving

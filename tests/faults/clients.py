@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from queuey import ids
+from queuey.protocol import ids
 from tests.faults.calls import Caller
 from tests.faults.handlers import TYPES, Deed
 from tests.faults.ledger import Answered

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from queuey.records import DEFAULT_DEDUPE_TTL_MS, MAX_CRASHES, encode_key
+from queuey.protocol.records import DEFAULT_DEDUPE_TTL_MS, MAX_CRASHES, encode_key
 from tests.faults.history import History, JobHistory
 from tests.faults.store_view import TERMINAL, StoredJob, StoreView
 

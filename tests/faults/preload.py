@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from queuey.store_process import find_binary
+from queuey.store.embedded.process import find_binary
 
 if TYPE_CHECKING:
     from tests.faults.rig import Setup

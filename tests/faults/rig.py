@@ -17,10 +17,10 @@ from typing import Any, Final
 import httpx
 from redis.exceptions import RedisError
 
-from queuey.link import connect
-from queuey.scripts import read_scripts
-from queuey.store_process import Fsync
-from queuey.store_socket import SOCKET_NAME
+from queuey.store.connections.pipelined import connect
+from queuey.store.embedded.process import Fsync
+from queuey.store.embedded.unix_socket import SOCKET_NAME
+from queuey.store.scripts import read_scripts
 from tests.faults import handlers
 from tests.faults.ledger import NO_PROCESS, Event, Ledger, Moment, Tail, now
 from tests.faults.proxy import Proxy

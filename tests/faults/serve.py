@@ -12,8 +12,9 @@ import os
 import sys
 from pathlib import Path
 
-from queuey import embedded, scripts
 from queuey.cli import main
+from queuey.store import scripts
+from queuey.store.embedded import store as embedded
 
 
 def change(environment: dict[str, str]) -> None:

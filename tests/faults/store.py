@@ -8,8 +8,8 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from queuey.store_process import command_line, find_binary
-from queuey.store_socket import SOCKET_NAME
+from queuey.store.embedded.process import command_line, find_binary
+from queuey.store.embedded.unix_socket import SOCKET_NAME
 
 if TYPE_CHECKING:
     from tests.faults.rig import Setup

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from redis.asyncio import Redis
 
-from queuey.records import parse_definition, parse_fields
+from queuey.protocol.records import parse_definition, parse_fields
 
 STATUSES = {"w": "waiting", "r": "running", "s": "succeeded", "d": "dead_letter", "c": "cancelled"}
 TERMINAL = frozenset({"succeeded", "dead_letter", "cancelled"})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from queuey.scripts import read_scripts
+from queuey.store.scripts import read_scripts
 from tests.faults.controls.__main__ import is_expected
 from tests.faults.controls.one_anchor import claim_during_move
 from tests.faults.controls.variants import CONTROLS, Control, changed

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from queuey.aof import FOLDER
+from queuey.store.embedded.aof import FOLDER
 from tests.faults import mounts
 from tests.faults.faults.disk import SECTOR, FileLimit
 from tests.faults.rig import ROOT, Setup

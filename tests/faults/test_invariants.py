@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from queuey import ids
-from queuey.records import encode_key
+from queuey.protocol import ids
+from queuey.protocol.records import encode_key
 from tests.faults.handlers import Deed
 from tests.faults.invariants import CHECKS, NS, check
 from tests.faults.ledger import Answered, Ended, Sent

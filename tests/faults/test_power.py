@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from redis.exceptions import RedisError
 
-from queuey.aof import FOLDER
-from queuey.link import connect
-from queuey.store_process import Fsync
-from queuey.store_socket import SOCKET_NAME
+from queuey.store.connections.pipelined import connect
+from queuey.store.embedded.aof import FOLDER
+from queuey.store.embedded.process import Fsync
+from queuey.store.embedded.unix_socket import SOCKET_NAME
 from tests.faults import preload
 from tests.faults.power.disk import SHIM, Disk, Rest
 from tests.faults.rig import Setup

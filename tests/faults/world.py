@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from queuey import ids
-from queuey.records import encode_key
+from queuey.protocol import ids
+from queuey.protocol.records import encode_key
 from tests.faults.handlers import Deed
 from tests.faults.history import History
 from tests.faults.invariants import NS, Evidence, Rest

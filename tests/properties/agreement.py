@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 
-from queuey.broker import Broker
-from queuey.models import Priority
-from queuey.records import StoredJob, to_job
-from queuey.replies import Claimed, Listed, Place, QueueRow, Stats
+from queuey.protocol.models import Priority
+from queuey.protocol.records import StoredJob, to_job
+from queuey.store.broker import Broker
+from queuey.store.replies import Claimed, Listed, Place, QueueRow, Stats
 from tests.properties.contents import Ask, Contents
 from tests.properties.visible import Visible
 

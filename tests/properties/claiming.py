@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from queuey.models import PRIORITIES
+from queuey.protocol.models import PRIORITIES
 from tests.properties.contents import Ask, Job, Lane
 
 if TYPE_CHECKING:

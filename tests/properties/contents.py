@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from queuey.models import Priority
+from queuey.protocol.models import Priority
 
 Status = Literal["waiting", "running", "succeeded", "dead", "cancelled"]
 Lane = tuple[str, Priority]

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 from hypothesis.stateful import RuleBasedStateMachine
 
-from queuey import ids
-from queuey.broker import Broker
-from queuey.records import DEFAULT_DEDUPE_TTL_MS, NewJob, encode_key, job_head
-from queuey.scripts import Scripts
-from queuey.shards import Shards
+from queuey.protocol import ids
+from queuey.protocol.records import DEFAULT_DEDUPE_TTL_MS, NewJob, encode_key, job_head
+from queuey.store.broker import Broker
+from queuey.store.scripts import Scripts
+from queuey.store.shards import Shards
 from tests.properties.agreement import Held
 from tests.properties.contents import Request
 from tests.properties.invariants import History

@@ -15,9 +15,9 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from queuey.models import Priority
-from queuey.records import encode_key
-from queuey.replies import Caps, Place
+from queuey.protocol.models import Priority
+from queuey.protocol.records import encode_key
+from queuey.store.replies import Caps, Place
 from tests.properties import agreement
 from tests.properties import strategies as draw
 from tests.properties.agreement import ClaimAnswer, Held

@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
-from queuey.models import PRIORITIES
-from queuey.replies import Caps
+from queuey.protocol.models import PRIORITIES
+from queuey.store.replies import Caps
 from tests.properties.claiming import Claim
 from tests.properties.contents import Ask, Contents, Job, Lane, Request
 

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import seed as set_seed
 from hypothesis.stateful import run_state_machine_as_test
 
-from queuey.scripts import Scripts
+from queuey.store.scripts import Scripts
 from tests.properties.machine import BrokerMachine
 
 

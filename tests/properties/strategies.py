@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from queuey.models import PRIORITIES, Priority
-from queuey.replies import Caps
+from queuey.protocol.models import PRIORITIES, Priority
+from queuey.store.replies import Caps
 
 SECOND, MINUTE, LEASE, HOUR = 1_000, 60_000, 600_000, 3_600_000
 QUEUES = ("default", "mail")

@@ -12,7 +12,7 @@ import secrets
 
 import pytest
 
-from queuey.scripts import Scripts
+from queuey.store.scripts import Scripts
 from tests.properties.running import run_machine
 from tests.support.store import Server
 

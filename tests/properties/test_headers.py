@@ -7,8 +7,8 @@ import string
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from queuey.models import PRIORITIES, Priority
-from queuey.records import decode_key, encode_key, from_ms, job_head, parse_fields
+from queuey.protocol.models import PRIORITIES, Priority
+from queuey.protocol.records import decode_key, encode_key, from_ms, job_head, parse_fields
 
 values = st.text(string.ascii_letters + string.digits + "_.:-", min_size=1, max_size=70)
 headers = st.dictionaries(st.sampled_from(string.ascii_letters), values, max_size=52)

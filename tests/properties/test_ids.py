@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuey import ids
-from queuey.shards import MAX_SHARDS
+from queuey.protocol import ids
+from queuey.store.shards import MAX_SHARDS
 
 keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=100)
 counts = st.integers(min_value=1, max_value=MAX_SHARDS)

@@ -3,8 +3,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuey.models import Backoff
-from queuey.retry import delay_ms, full_delay
+from queuey.protocol.backoff import delay_ms, full_delay
+from queuey.protocol.models import Backoff
 
 DAY = 24 * 3600
 backoffs = st.builds(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from queuey.scripts import Scripts, lua_folder
+from queuey.store.scripts import Scripts, lua_folder
 from tests.properties.running import run_machine
 from tests.support.store import Server
 
@@ -105,9 +105,10 @@ def test_the_state_machine_sees(server: Server, tmp_path: Path, fault: str) -> N
     file, right, wrong = FAULTS[fault]
     scripts = tmp_path / "lua"
     shutil.copytree(lua_folder(), scripts)
-    source = (scripts / file).read_text(encoding="utf-8")
+    (place,) = scripts.rglob(file)
+    source = place.read_text(encoding="utf-8")
     assert source.count(right) == 1, f"{file} has changed: this fault must be put in anew"
-    (scripts / file).write_text(source.replace(right, wrong), encoding="utf-8")
+    place.write_text(source.replace(right, wrong), encoding="utf-8")
     with pytest.raises(AssertionError):
         run_seeds(server.url, Scripts(scripts))
 

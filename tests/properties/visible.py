@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from queuey.keys import ShardKeys
-from queuey.records import DEFAULT_DEDUPE_TTL_MS, DEFAULT_RETENTION_MS, parse_fields
+from queuey.protocol.records import DEFAULT_DEDUPE_TTL_MS, DEFAULT_RETENTION_MS, parse_fields
+from queuey.store.keys import ShardKeys
 from tests.properties.contents import Contents, Job
 
 TYPES = {

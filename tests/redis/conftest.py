@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
-from queuey.scripts import Scripts
+from queuey.store.scripts import Scripts
 from tests.support.store import Rig, Server, client_for, debian_redis, valkey_binary
 
 KINDS = ("valkey", "cluster", "redis")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from queuey.broker import DATA_FORMAT
-from queuey.replies import About
+from queuey.store.broker import DATA_FORMAT
+from queuey.store.replies import About
 from tests.support.store import NOW, Rig
 
 

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from queuey.broker import Broker
 from queuey.errors import OutcomeUnknown, ScriptFailed, StoreUnavailable
-from queuey.scripts import Scripts
-from queuey.shards import Shards
+from queuey.store.broker import Broker
+from queuey.store.scripts import Scripts
+from queuey.store.shards import Shards
 from tests.redis.conftest import StartServer
 from tests.support.store import Rig, Server, client_for
 from tests.support.working import (

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from queuey import ids
-from queuey.api.endpoints import Endpoint
-from queuey.credentials import SCOPES, Credentials, Grant
-from queuey.records import NewJob, job_head
+from queuey.api.http.endpoints import Endpoint
+from queuey.protocol import ids
+from queuey.protocol.credentials import SCOPES, Credentials, Grant
+from queuey.protocol.records import NewJob, job_head
 from tests.support import routes
 from tests.support.http import HOST, ApiRig, api_over, keys, problem
 from tests.support.routes import (

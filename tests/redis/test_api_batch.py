@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from queuey import ids
 from queuey.errors import StoreUnavailable
+from queuey.protocol import ids
 from tests.support.http import ApiRig, api_over, problem
 from tests.support.store import Rig
 

@@ -8,10 +8,10 @@ from random import Random
 
 import pytest
 
-from queuey import ids
-from queuey.broker import Broker
-from queuey.scripts import Scripts
-from queuey.shards import Shards
+from queuey.protocol import ids
+from queuey.store.broker import Broker
+from queuey.store.scripts import Scripts
+from queuey.store.shards import Shards
 from tests.support.http import ApiRig, api_over
 from tests.support.store import Rig, Server, client_for
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from queuey import dead_jobs, dead_walk, ids
 from queuey.errors import Full, StoreUnavailable
-from queuey.fingerprints import fingerprint
+from queuey.protocol import ids
+from queuey.services.dlq import dead_jobs
+from queuey.services.dlq import scan as dead_walk
+from queuey.services.dlq.fingerprints import fingerprint
 from tests.support.dead import die
 from tests.support.http import ApiRig, api_over, keys, problem
 from tests.support.store import Rig

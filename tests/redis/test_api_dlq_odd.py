@@ -7,7 +7,7 @@ import time
 import msgspec
 import pytest
 
-from queuey.fingerprints import fingerprint
+from queuey.services.dlq.fingerprints import fingerprint
 from tests.support.http import api_over
 from tests.support.store import Rig
 

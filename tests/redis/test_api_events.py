@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from queuey import followers
-from queuey.broker import Broker
-from queuey.feed import Feed
-from queuey.models import ProgressReport
-from queuey.observed import ObservedBroker
-from queuey.progress import ProgressRecorder
-from queuey.shards import Shards
+from queuey.protocol.models import ProgressReport
+from queuey.services.events import subscribers as followers
+from queuey.services.events.observed_broker import ObservedBroker
+from queuey.services.events.publisher import Feed
+from queuey.services.jobs.progress import ProgressRecorder
+from queuey.store.broker import Broker
+from queuey.store.shards import Shards
 from tests.support.http import ApiRig, api_over, keys, problem
 from tests.support.store import Rig
 from tests.support.streams import Event, streaming
@@ -345,7 +345,7 @@ async def test_once_nobody_follows_any_more_the_reading_ends(rig: Rig, api: ApiR
 
 
 async def test_a_silent_stream_is_pinged(rig: Rig, api: ApiRig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("queuey.api.events.PING_SECONDS", 0.01)
+    monkeypatch.setattr("queuey.api.routes.events.PING_SECONDS", 0.01)
     (job_id,) = await rig.add(now=0)
     async with streaming(api, "/v1/events") as all_jobs, streaming(api, f"/v1/jobs/{job_id}/events") as one:
         await one.expect("status", status="queued")

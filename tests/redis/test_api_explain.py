@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from queuey import explaining
-from queuey.roster import Description, TellsWorker
+from queuey.services.jobs import explain as explaining
+from queuey.services.workers import Description, TellsWorker
 from tests.support.http import ApiRig, api_over, keys, problem
 from tests.support.store import Rig
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from queuey import ids
+from queuey.protocol import ids
 from tests.support.http import HOST, ApiRig, api_over, problem
 from tests.support.store import Rig
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from queuey import ids
+from queuey.protocol import ids
 from tests.support.http import ApiRig, api_over, keys, problem
 from tests.support.store import Rig
 from tests.support.working import eventually

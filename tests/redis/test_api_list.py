@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from queuey import listing
+from queuey.services.jobs import listing
 from tests.support.http import ApiRig, api_over, keys, problem
 from tests.support.store import Rig
 

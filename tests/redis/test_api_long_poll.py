@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import pytest
 
-from queuey import waking
-from queuey.broker import Broker
-from queuey.polling import Poll, Wake
-from queuey.shards import Shards
-from queuey.stopping import end_tasks
+from queuey.lifecycle import end_tasks
+from queuey.services.leases.long_polls import Poll, Wake
+from queuey.store import wakeups as waking
+from queuey.store.broker import Broker
+from queuey.store.shards import Shards
 from tests.support.http import HOST, ApiRig, api_over
 from tests.support.store import Rig, Server, client_for
 from tests.support.working import PATIENCE, QUICKLY, ROUND, FaultyScripts, eventually, until_blocked

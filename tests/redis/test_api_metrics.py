@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from queuey.api.metrics import STATES
-from queuey.maintenance import Reaper, StoreWatch
+from queuey.api.routes.metrics import STATES
+from queuey.services.maintenance.loops import Reaper, StoreWatch
 from tests.redis.conftest import StartServer
 from tests.support.http import ApiRig, api_over, keys
 from tests.support.store import Rig
@@ -105,9 +105,9 @@ async def test_a_scrape_costs_the_same_at_any_depth(api: ApiRig, rig: Rig) -> No
 
 
 async def test_without_a_store_it_tells_what_was_counted(start_server: StartServer) -> None:
-    from queuey.broker import Broker
-    from queuey.scripts import Scripts
-    from queuey.shards import Shards
+    from queuey.store.broker import Broker
+    from queuey.store.scripts import Scripts
+    from queuey.store.shards import Shards
     from tests.support.store import client_for
 
     store = start_server()

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from queuey import ids
 from queuey.errors import Full
+from queuey.protocol import ids
 from tests.support.dead import die
 from tests.support.http import ApiRig, api_over, problem
 from tests.support.store import Rig

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from queuey import ids, queue_control
-from queuey.roster import Description, TellsWorker
+from queuey.protocol import ids
+from queuey.services import queues as queue_control
+from queuey.services.workers import Description, TellsWorker
 from tests.support.http import ApiRig, api_over, keys, problem
 from tests.support.store import Rig
 

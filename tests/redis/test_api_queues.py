@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from queuey import dead_letters, ids
-from queuey.broker import Broker
 from queuey.errors import Full, StoreUnavailable
-from queuey.records import NewJob
+from queuey.protocol import ids
+from queuey.protocol.records import NewJob
+from queuey.services.dlq import replay as dead_letters
+from queuey.store.broker import Broker
 from tests.support.http import ApiRig, api_over, keys, problem
 from tests.support.store import NOW, Rig
 

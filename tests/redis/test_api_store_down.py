@@ -14,12 +14,12 @@ from typing import Final
 import httpx
 import pytest
 
-from queuey import ids
-from queuey.api.endpoints import Endpoint
-from queuey.broker import Broker
-from queuey.scripts import Scripts
-from queuey.settings import Settings
-from queuey.shards import Shards
+from queuey.api.http.endpoints import Endpoint
+from queuey.protocol import ids
+from queuey.settings.settings import Settings
+from queuey.store.broker import Broker
+from queuey.store.scripts import Scripts
+from queuey.store.shards import Shards
 from tests.redis.conftest import StartServer
 from tests.support import routes
 from tests.support.http import ApiRig, api_over, problem

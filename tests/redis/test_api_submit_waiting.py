@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from queuey.broker import Broker
-from queuey.shards import Shards
+from queuey.store.broker import Broker
+from queuey.store.shards import Shards
 from tests.support.http import ApiRig, api_over, keys, problem
 from tests.support.store import Rig
 from tests.support.working import PATIENCE, FaultyScripts, eventually

@@ -10,13 +10,13 @@ import httpx
 import pytest
 from opentelemetry import trace
 
-from queuey import traceparent
 from queuey.client import Client
-from queuey.job_requests import job_request
-from queuey.records import names_of
-from queuey.sending import Sending
-from queuey.settings import Settings
-from queuey.submission import Submission
+from queuey.protocol import traceparent
+from queuey.protocol.job_requests import job_request
+from queuey.protocol.records import names_of
+from queuey.services.jobs.submission import Submission
+from queuey.settings.settings import Settings
+from queuey.worker.sender import Sending
 from tests.support.http import HOST, ApiRig, api_over, problem
 from tests.support.store import Rig
 

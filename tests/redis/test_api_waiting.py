@@ -10,9 +10,9 @@ import httpx
 import pytest
 from redis import exceptions as redis_errors
 
-from queuey.broker import Broker
-from queuey.scripts import Scripts
-from queuey.shards import Shards
+from queuey.store.broker import Broker
+from queuey.store.scripts import Scripts
+from queuey.store.shards import Shards
 from tests.redis.conftest import StartServer
 from tests.support.http import ApiRig, api_over, keys, problem
 from tests.support.store import Rig, client_for

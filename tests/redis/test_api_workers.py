@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from queuey.maintenance import Heartbeat
-from queuey.presence import Presence
-from queuey.roster import Description, TellsWorker
+from queuey.server.presence import Presence
+from queuey.services.maintenance.loops import Heartbeat
+from queuey.services.workers import Description, TellsWorker
 from tests.support.http import ApiRig, api_over, keys, problem
 from tests.support.store import Rig
 from tests.support.working import Stage, eventually, working

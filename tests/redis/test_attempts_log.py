@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from queuey.records import StoredJob, to_job
-from queuey.work import Failed, error_json
+from queuey.protocol.records import StoredJob, to_job
+from queuey.worker.handlers.attempt import Failed, error_json
 from tests.support.store import LEASE, NOW, SECOND, Rig
 
 WAIT = 10 * SECOND

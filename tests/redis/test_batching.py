@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from queuey.batching import Batcher
 from queuey.errors import OutcomeUnknown, ScriptFailed, StoreUnavailable
-from queuey.records import NewJob
-from queuey.scripts import Scripts
+from queuey.protocol.records import NewJob
+from queuey.store.batching import Batcher
+from queuey.store.scripts import Scripts
 from tests.redis.conftest import StartServer
 from tests.support.store import Rig, client_for
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio.client import PubSub
 
-from queuey.keys import cancel_channel
-from queuey.records import encode_key
+from queuey.protocol.records import encode_key
+from queuey.store.keys import cancel_channel
 from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig
 
 

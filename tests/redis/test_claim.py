@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from queuey.records import parse_fields
+from queuey.protocol.records import parse_fields
 from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig
 
 

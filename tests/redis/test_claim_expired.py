@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from queuey.records import encode_key, to_job
+from queuey.protocol.records import encode_key, to_job
 from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig
 
 

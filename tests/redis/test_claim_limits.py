@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from queuey.broker import CLAIM_BYTES
-from queuey.models import Priority
-from queuey.replies import Caps
+from queuey.protocol.models import Priority
+from queuey.store.broker import CLAIM_BYTES
+from queuey.store.replies import Caps
 from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig
 
 
@@ -81,7 +81,7 @@ async def test_a_claim_stops_after_the_definition_that_reaches_its_limit(
     await rig.add(100)
     size = len((await rig.stored((await rig.waiting())[0])).definition)
     for limit, taken in ((3 * size - 1, 3), (3 * size, 3), (3 * size + 1, 4)):
-        monkeypatch.setattr("queuey.broker.CLAIM_BYTES", limit)
+        monkeypatch.setattr("queuey.store.broker.CLAIM_BYTES", limit)
         hits = (await rig.client.info("stats"))["keyspace_hits"]
         claimed = await rig.claim(90)
         assert (len(claimed.jobs), claimed.more) == (taken, True)

@@ -11,8 +11,8 @@ import pytest
 from msgspec import UNSET, Raw
 
 from queuey.client import Client, Forbidden, Invalid, LostLease, NotFound, Refused, Unauthorized, WrongState, new_id
-from queuey.credentials import Credentials
-from queuey.models import CompleteItem, ExtendItem, FailItem, JobRequest, ProgressReport, ReleaseItem
+from queuey.protocol.credentials import Credentials
+from queuey.protocol.models import CompleteItem, ExtendItem, FailItem, JobRequest, ProgressReport, ReleaseItem
 from tests.support.http import HOST, api_over, keys
 from tests.support.store import Rig
 

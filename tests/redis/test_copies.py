@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from queuey.errors import OutcomeUnknown, StoreUnavailable
-from queuey.producer import Producer
-from queuey.scripts import Scripts
+from queuey.services.jobs.producer import Producer
+from queuey.store.scripts import Scripts
 from tests.support.replicated import Pair
 from tests.support.store import Rig, client_for, debian_redis, valkey_binary
 from tests.support.working import eventually

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-from queuey.registry import App
+from queuey.worker.handlers.app import App
 from tests.support.store import NOW, Rig, Server
 from tests.support.working import FaultyScripts, eventually, working
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from queuey.replies import Dead
+from queuey.store.replies import Dead
 from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig
 
 ERROR = '{"attempt":1,"kind":"error","message":"no"}'

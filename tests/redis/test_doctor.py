@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from queuey import doctor
-from queuey.credentials import new_key, parse_api_keys, parse_grant
-from queuey.doctor import Finding, examine
-from queuey.replies import About
-from queuey.settings import Settings
+from queuey.protocol.credentials import new_key, parse_api_keys, parse_grant
+from queuey.server import doctor
+from queuey.server.doctor import Finding, examine
+from queuey.settings.settings import Settings
+from queuey.store.replies import About
 from tests.redis.conftest import StartServer
 from tests.support.jobs import PATH
 from tests.support.store import Server, client_for

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from queuey import broker
-from queuey.records import encode_key
-from queuey.replies import DumpedJob, HeldKey
+from queuey.protocol.records import encode_key
+from queuey.store import broker
+from queuey.store.replies import DumpedJob, HeldKey
 from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig
 
 

@@ -14,11 +14,11 @@ import pytest
 from redis.exceptions import BusyLoadingError
 from redis.exceptions import ConnectionError as StoreGone
 
-from queuey import embedded
-from queuey.data_dir import FileLock
-from queuey.embedded import EmbeddedStore
 from queuey.errors import StartupError
-from queuey.store_process import LOG_LIMIT, Fsync
+from queuey.store.embedded import store as embedded
+from queuey.store.embedded.data_dir import FileLock
+from queuey.store.embedded.process import LOG_LIMIT, Fsync
+from queuey.store.embedded.store import EmbeddedStore
 from tests.support.store_users import User, alive, command, users
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

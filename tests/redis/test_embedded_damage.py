@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from queuey import aof
 from queuey.errors import StartupError
+from queuey.store.embedded import aof
 from tests.support.store_users import User
 
 TRANSACTION = "redis.call('set', 'm1', ARGV[1]) redis.call('set', 'm2', ARGV[1])"

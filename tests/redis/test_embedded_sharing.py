@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from queuey import embedded
-from queuey.data_dir import exclusively, prepare
 from queuey.errors import StartupError
-from queuey.store_process import Fsync
+from queuey.store.embedded import store as embedded
+from queuey.store.embedded.data_dir import exclusively, prepare
+from queuey.store.embedded.process import Fsync
 from tests.support.store_users import OtherUser, User, alive, command, other_users, users
 
 MakeUser = Callable[..., User]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from queuey import broker as module
+from queuey.store import broker as module
 from tests.support.store import Rig
 
 

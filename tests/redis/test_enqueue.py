@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from queuey.records import encode_key
+from queuey.protocol.records import encode_key
 from tests.support.store import HOUR, NOW, SECOND, Rig
 
 

@@ -8,9 +8,9 @@ from functools import partial
 
 import pytest
 
-from queuey import events
-from queuey.events import Subscriber
-from queuey.stopping import end_tasks
+from queuey.lifecycle import end_tasks
+from queuey.store import pubsub as events
+from queuey.store.pubsub import Subscriber
 from tests.support.store import Rig, Server, client_for
 from tests.support.working import PATIENCE, eventually
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from queuey.broker import Held
-from queuey.records import encode_key
+from queuey.protocol.records import encode_key
+from queuey.store.broker import Held
 from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig
 
 ERROR = '{"attempt":1,"kind":"error","message":"no"}'

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from queuey.broker import MAX_BATCH, Broker
-from queuey.execution import Execution
-from queuey.models import Backoff
-from queuey.registry import App
-from queuey.replies import ClaimedJob
-from queuey.settings import Settings
-from queuey.shards import Shards
-from queuey.work import Failed, Work, error_json
+from queuey.protocol.models import Backoff
+from queuey.settings.settings import Settings
+from queuey.store.broker import MAX_BATCH, Broker
+from queuey.store.replies import ClaimedJob
+from queuey.store.shards import Shards
+from queuey.worker.execution import Execution
+from queuey.worker.handlers.app import App
+from queuey.worker.handlers.attempt import Failed, Work, error_json
 from tests.support.store import NOW, Rig
 from tests.support.working import AskedAcks, FaultyScripts
 

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from queuey.broker import Broker
-from queuey.maintenance import StoreWatch, Trimmer
-from queuey.replies import Caps
-from queuey.scripts import Scripts
-from queuey.shards import Shards
+from queuey.services.maintenance.loops import StoreWatch, Trimmer
+from queuey.store.broker import Broker
+from queuey.store.replies import Caps
+from queuey.store.scripts import Scripts
+from queuey.store.shards import Shards
 from tests.redis.conftest import StartServer
 from tests.support.http import ApiRig, api_over, problem
 from tests.support.store import LEASE, Rig, client_for

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from queuey.records import StoredJob
+from queuey.protocol.records import StoredJob
 from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig
 
 

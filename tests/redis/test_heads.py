@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from queuey.replies import QueueHead
+from queuey.store.replies import QueueHead
 from tests.support.store import NOW, SECOND, Rig
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from queuey.broker import DATA_FORMAT, Broker
-from queuey.export_file import read_whole
-from queuey.importing import Importer
-from queuey.records import decode_key, to_job
-from queuey.shards import Shards
+from queuey.protocol.records import decode_key, to_job
+from queuey.services.transfer.file_format import read_whole
+from queuey.services.transfer.importer import Importer
+from queuey.store.broker import DATA_FORMAT, Broker
+from queuey.store.shards import Shards
 from tests.support.moving import all_keys, ignore, lanes
 from tests.support.store import Rig
 

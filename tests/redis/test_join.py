@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from queuey.broker import DATA_FORMAT, Broker
 from queuey.errors import StartupError
-from queuey.shards import Shards
+from queuey.store.broker import DATA_FORMAT, Broker
+from queuey.store.shards import Shards
 from tests.support.store import Rig
 
 

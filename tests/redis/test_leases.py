@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from queuey.broker import MAX_BATCH, Broker
 from queuey.errors import StoreUnavailable
-from queuey.leases import LeaseKeeper
-from queuey.registry import App
-from queuey.scripts import Scripts
-from queuey.shards import Shards
+from queuey.store.broker import MAX_BATCH, Broker
+from queuey.store.scripts import Scripts
+from queuey.store.shards import Shards
+from queuey.worker.handlers.app import App
+from queuey.worker.lease_keeper import LeaseKeeper
 from tests.support.store import Rig, Server, client_for
 from tests.support.working import PATIENCE, FaultyScripts, eventually, working
 

@@ -10,7 +10,7 @@ import pytest
 import uvloop
 from redis import exceptions as redis_errors
 
-from queuey.link import Link, connect
+from queuey.store.connections.pipelined import Link, connect
 from tests.redis.conftest import StartServer
 from tests.support.store import Server
 

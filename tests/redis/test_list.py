@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from queuey.errors import ScriptFailed
-from queuey.replies import Listed, Place
+from queuey.store.replies import Listed, Place
 from tests.support.store import HOUR, LEASE, NOW, Rig
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from queuey.keys import listening_channel
+from queuey.store.keys import listening_channel
 from tests.support.store import Rig
 
 

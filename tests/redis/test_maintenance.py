@@ -10,14 +10,14 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from queuey import maintenance
-from queuey.broker import Broker
 from queuey.errors import StoreUnavailable
-from queuey.maintenance import Chore, Heartbeat, Promoter, Reaper, StoreWatch, Trimmer, run_forever
-from queuey.replies import Caps, Vitals
-from queuey.settings import Settings
-from queuey.stopping import end_tasks
-from queuey.waking import BLOCK_SECONDS
+from queuey.lifecycle import end_tasks
+from queuey.services.maintenance import loops as maintenance
+from queuey.services.maintenance.loops import Chore, Heartbeat, Promoter, Reaper, StoreWatch, Trimmer, run_forever
+from queuey.settings.settings import Settings
+from queuey.store.broker import Broker
+from queuey.store.replies import Caps, Vitals
+from queuey.store.wakeups import BLOCK_SECONDS
 from tests.support.store import HOUR, Rig
 from tests.support.working import PATIENCE, Clock
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from queuey.broker import DATA_FORMAT
+from queuey.store.broker import DATA_FORMAT
 from tests.support.store import Rig
 
 

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from msgspec.json import decode, encode
 
-from queuey import exporting
-from queuey.broker import Broker
 from queuey.errors import FileRefused, SettingsError, StartupError, StoreUnavailable
-from queuey.export_file import Checkpoint, JobLine, Lane, encode_line, lines_from, read_whole
-from queuey.exporting import Exporter, shards_of
-from queuey.importing import Importer, shards_to_use
-from queuey.records import parse_fields, to_job
-from queuey.replies import DumpedJob
-from queuey.shards import Shards
+from queuey.protocol.records import parse_fields, to_job
+from queuey.services.transfer import exporter as exporting
+from queuey.services.transfer.exporter import Exporter, shards_of
+from queuey.services.transfer.file_format import Checkpoint, JobLine, Lane, encode_line, lines_from, read_whole
+from queuey.services.transfer.importer import Importer, shards_to_use
+from queuey.store.broker import Broker
+from queuey.store.replies import DumpedJob
+from queuey.store.shards import Shards
 from tests.support.moving import DAY, PAUSED_AT, all_jobs, all_keys, fill, ignore, lanes
 from tests.support.store import Rig
 
@@ -152,7 +152,7 @@ async def test_what_is_written_can_be_written_again(rig: Rig, file: Path) -> Non
 
 
 async def test_an_export_is_finished_from_wherever_it_was_cut(rig: Rig, file: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("queuey.broker.SCAN_COUNT", 4)
+    monkeypatch.setattr("queuey.store.broker.SCAN_COUNT", 4)
     ids = await fill(rig)
     await export(rig, file)
     whole = file.read_bytes()
@@ -169,7 +169,7 @@ async def test_an_export_is_finished_from_wherever_it_was_cut(rig: Rig, file: Pa
 
 
 async def test_another_run_of_the_store_gives_no_cursor(rig: Rig, file: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("queuey.broker.SCAN_COUNT", 4)
+    monkeypatch.setattr("queuey.store.broker.SCAN_COUNT", 4)
     ids = await fill(rig)
     await export(rig, file)
     lines = [line for _, line in lines_from(file)]
@@ -261,7 +261,7 @@ class Breaking(Broker):
 
 @pytest.mark.parametrize("left", [1, 3, 6])
 async def test_an_import_that_was_broken_off_goes_on(rig: Rig, file: Path, monkeypatch: Any, left: int) -> None:
-    monkeypatch.setattr("queuey.broker.SCAN_COUNT", 4)
+    monkeypatch.setattr("queuey.store.broker.SCAN_COUNT", 4)
     ids = await fill(rig, ready=30)
     await export(rig, file)
     breaking = Breaking(Shards(rig.client, 3, "target"), rig.scripts)
@@ -383,7 +383,7 @@ class AtWork(Broker):
 
 
 async def test_no_job_that_was_there_all_the_time_is_missing(rig: Rig, file: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("queuey.broker.SCAN_COUNT", 4)
+    monkeypatch.setattr("queuey.store.broker.SCAN_COUNT", 4)
     monkeypatch.setattr(exporting, "DUMP_BATCH", 2)
     ids = await fill(rig, ready=40)
     await rig.broker.join()

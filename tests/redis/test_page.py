@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from queuey.replies import Page, Place
+from queuey.store.replies import Page, Place
 from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig
 
 START = (0, 0, "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from queuey.replies import Placed
+from queuey.store.replies import Placed
 from tests.support.store import NOW, Rig
 
 

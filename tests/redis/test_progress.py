@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from queuey.records import to_job
-from queuey.registry import App, Context
-from queuey.worker import Worker
+from queuey.protocol.records import to_job
+from queuey.worker.handlers.app import App, Context
+from queuey.worker.worker import Worker
 from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig, Server
 from tests.support.working import eventually, working
 

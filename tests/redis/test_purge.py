@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from queuey.records import encode_key
-from queuey.replies import Purged
+from queuey.protocol.records import encode_key
+from queuey.store.replies import Purged
 from tests.support.store import HOUR, NOW, Rig
 
 

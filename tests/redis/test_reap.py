@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from queuey.records import encode_key
+from queuey.protocol.records import encode_key
 from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from queuey.records import encode_key
+from queuey.protocol.records import encode_key
 from tests.support.store import HOUR, LEASE, NOW, Rig
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from queuey.records import encode_key
+from queuey.protocol.records import encode_key
 from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from queuey.errors import Full
-from queuey.records import encode_key, parse_fields, to_job
-from queuey.replies import DumpedJob, HeldKey
+from queuey.protocol.records import encode_key, parse_fields, to_job
+from queuey.store.replies import DumpedJob, HeldKey
 from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig
 
 DAY = 24 * HOUR

@@ -13,8 +13,8 @@ import pytest
 from redis.exceptions import ResponseError
 
 from queuey.errors import Full, QueueyError, ScriptFailed, StartupError, StoreUnavailable
-from queuey.replies import Caps
-from queuey.scripts import Scripts
+from queuey.store.replies import Caps
+from queuey.store.scripts import Scripts
 from tests.redis.conftest import StartServer
 from tests.support.store import (
     NOW,

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from queuey.errors import StartupError, StoreUnavailable
-from queuey.scripts import Scripts, read_scripts
-from queuey.selfcheck import StoreReport, check_store
-from queuey.shards import Shards
+from queuey.store.scripts import Scripts, read_scripts
+from queuey.store.selfcheck import StoreReport, check_store
+from queuey.store.shards import Shards
 from tests.redis.conftest import StartServer
 from tests.support.store import (
     SLOW_LOADING,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from queuey.replies import QueueRow
+from queuey.store.replies import QueueRow
 from tests.support.store import HOUR, LEASE, NOW, Rig
 
 MINUTE = 60_000

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from queuey.producer import Producer
-from queuey.registry import App, Context
-from queuey.scripts import Scripts
-from queuey.stopping import end_tasks
+from queuey.lifecycle import end_tasks
+from queuey.services.jobs.producer import Producer
+from queuey.store.scripts import Scripts
+from queuey.worker.handlers.app import App, Context
 from tests.redis.conftest import StartServer
 from tests.support.store import Rig, client_for
 from tests.support.working import PATIENCE, eventually, restart, working

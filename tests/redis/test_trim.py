@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from queuey.records import encode_key
-from queuey.replies import Caps, Trimmed
+from queuey.protocol.records import encode_key
+from queuey.store.replies import Caps, Trimmed
 from tests.support.store import HOUR, NOW, SECOND, Rig
 
 DAY = 24 * HOUR

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from queuey.broker import MAX_BATCH
-from queuey.replies import Caps
+from queuey.store.broker import MAX_BATCH
+from queuey.store.replies import Caps
 from tests.support.store import HOUR, NOW, Rig
 from tests.support.working import eventually
 

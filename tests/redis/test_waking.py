@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from queuey import waking
-from queuey.stopping import end_tasks
-from queuey.waking import BLOCK_SECONDS as DEFAULT_ROUND
-from queuey.waking import Waker, wake_groups
+from queuey.lifecycle import end_tasks
+from queuey.store import wakeups as waking
+from queuey.store.wakeups import BLOCK_SECONDS as DEFAULT_ROUND
+from queuey.store.wakeups import Waker, wake_groups
 from tests.support.store import Rig, Server, client_for
 from tests.support.working import PATIENCE, QUICKLY, ROUND, FaultyScripts, Stage, eventually, until_blocked, working
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from queuey.broker import Broker
-from queuey.keys import finished_channel
-from queuey.shards import Shards
+from queuey.store.broker import Broker
+from queuey.store.keys import finished_channel
+from queuey.store.shards import Shards
 from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig
 
 Told = Callable[[], Awaitable[list[str]]]

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from queuey.replies import Caps
+from queuey.store.replies import Caps
 from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig
 
 DAY = 24 * HOUR

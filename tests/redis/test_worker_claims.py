@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from queuey import waking
+from queuey.store import wakeups as waking
 from tests.support.store import HOUR, LEASE, NOW, Rig, Server
 from tests.support.working import HELD, QUICKLY, ROUND, FaultyScripts, Stage, claims, eventually, until_blocked, working
 

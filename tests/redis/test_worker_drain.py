@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from queuey import worker as worker_module
-from queuey.stopping import end_tasks
-from queuey.worker import Worker
+from queuey.lifecycle import end_tasks
+from queuey.worker import worker as worker_module
+from queuey.worker.worker import Worker
 from tests.support.store import Rig, Server
 from tests.support.working import HELD, PATIENCE, FaultyScripts, Stage, eventually, until_blocked, working
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from queuey.registry import App, Context
-from queuey.worker import Worker
+from queuey.worker.handlers.app import App, Context
+from queuey.worker.worker import Worker
 from tests.support.store import Rig, Server
 from tests.support.working import HELD, PATIENCE, FaultyScripts, Stage, eventually, working
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from queuey import worker
+from queuey.worker import worker
 from tests.support.store import HOUR, Rig, Server
 from tests.support.working import HELD, Clock, FaultyScripts, Stage, eventually, working
 

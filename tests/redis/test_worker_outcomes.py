@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from queuey.broker import Broker
-from queuey.registry import App, Context
-from queuey.worker import Worker
+from queuey.store.broker import Broker
+from queuey.worker.handlers.app import App, Context
+from queuey.worker.worker import Worker
 from tests.support.store import Rig, Server
 from tests.support.working import HELD, FaultyScripts, Stage, eventually, until_blocked, working
 

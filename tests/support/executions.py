@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from queuey.execution import Execution
-from queuey.models import Backoff
-from queuey.registry import App
-from queuey.work import Failed, Outcome, Work
+from queuey.protocol.models import Backoff
+from queuey.worker.execution import Execution
+from queuey.worker.handlers.app import App
+from queuey.worker.handlers.attempt import Failed, Outcome, Work
 from tests.support import handlers
 
 TOKEN = "7.abc"

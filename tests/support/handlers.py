@@ -16,9 +16,9 @@ from typing import Any
 
 import msgspec
 
-from queuey import traceparent
-from queuey.models import Backoff
-from queuey.registry import App, Context, Dead, Retry
+from queuey.protocol import traceparent
+from queuey.protocol.models import Backoff
+from queuey.worker.handlers.app import App, Context, Dead, Retry
 
 PATH = f"{__name__}:app"
 

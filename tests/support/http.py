@@ -13,20 +13,20 @@ import httpx
 import msgspec
 
 from queuey.api.app import Api, create_app
-from queuey.broker import Broker
-from queuey.credentials import ApiKey, Credentials, parse_grant
-from queuey.events import EventStream
-from queuey.feed import Feed
-from queuey.followers import Followers
-from queuey.health import Health
-from queuey.link import StoreClient
-from queuey.observed import ObservedBroker
-from queuey.producer import Producer
-from queuey.pulling import Pulling
-from queuey.settings import Settings
-from queuey.stopping import end_tasks
-from queuey.submission import Decoder, Submission
-from queuey.waiters import Waiters
+from queuey.lifecycle import end_tasks
+from queuey.protocol.credentials import ApiKey, Credentials, parse_grant
+from queuey.services.events.observed_broker import ObservedBroker
+from queuey.services.events.publisher import Feed
+from queuey.services.events.subscribers import Followers
+from queuey.services.health import Health
+from queuey.services.jobs.producer import Producer
+from queuey.services.jobs.submission import Decoder, Submission
+from queuey.services.jobs.waiters import Waiters
+from queuey.services.leases.pulling import Pulling
+from queuey.settings.settings import Settings
+from queuey.store.broker import Broker
+from queuey.store.connections.pipelined import StoreClient
+from queuey.store.pubsub import EventStream
 from tests.support.store import client_for
 
 HOST: Final = "127.0.0.1:8000"

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from opentelemetry import trace
 
-from queuey.registry import App, Context, Dead, Retry
+from queuey.worker.handlers.app import App, Context, Dead, Retry
 from tests.support.handlers import wait_at
 
 PATH = f"{__name__}:app"

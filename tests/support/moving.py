@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from queuey.broker import Broker
-from queuey.models import PRIORITIES
-from queuey.replies import DumpedJob
+from queuey.protocol.models import PRIORITIES
+from queuey.store.broker import Broker
+from queuey.store.replies import DumpedJob
 from tests.support.store import HOUR, Rig
 
 NAMED_PAGES = 1000

@@ -7,7 +7,7 @@ from typing import Final
 
 import httpx
 
-from queuey.api.endpoints import Endpoint
+from queuey.api.http.endpoints import Endpoint
 
 DOCUMENTATION: Final = {
     "/v1/openapi.json",

@@ -20,16 +20,16 @@ from redis import Redis as BlockingRedis
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
-from queuey import ids
-from queuey.broker import Broker
-from queuey.keys import ShardKeys
-from queuey.link import StoreClient, connect
-from queuey.models import Priority
-from queuey.records import NewJob, StoredJob, encode_key, job_head, parse_fields
-from queuey.replies import Claimed
-from queuey.scripts import Scripts
-from queuey.shards import Shards
-from queuey.store_process import find_binary
+from queuey.protocol import ids
+from queuey.protocol.models import Priority
+from queuey.protocol.records import NewJob, StoredJob, encode_key, job_head, parse_fields
+from queuey.store.broker import Broker
+from queuey.store.connections.pipelined import StoreClient, connect
+from queuey.store.embedded.process import find_binary
+from queuey.store.keys import ShardKeys
+from queuey.store.replies import Claimed
+from queuey.store.scripts import Scripts
+from queuey.store.shards import Shards
 
 START_PATIENCE: Final = 20.0
 NOW: Final = 1_800_000_000_000

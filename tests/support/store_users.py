@@ -16,15 +16,15 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from queuey.embedded import EmbeddedStore
-from queuey.store_process import Fsync
+from queuey.store.embedded.process import Fsync
+from queuey.store.embedded.store import EmbeddedStore
 
 PATIENCE = 20.0
 
 PROGRAM = """
 import asyncio, json, sys
 from pathlib import Path
-from queuey.embedded import EmbeddedStore
+from queuey.store.embedded.store import EmbeddedStore
 
 def tell(event, fields):
     print(json.dumps([event, fields]), flush=True)

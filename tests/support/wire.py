@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 import uvicorn
 from uvicorn.server import ServerState
 
-from queuey.connections import Connection, Guard, Limits
+from queuey.server.http.connections import Connection, Guard, Limits
 
 GET: Final = b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n"
 CHUNKED: Final = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"

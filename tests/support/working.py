@@ -13,21 +13,21 @@ from typing import Any, Final
 import msgspec
 from redis import exceptions as redis_errors
 
-from queuey.acks import Acks
-from queuey.broker import Broker
 from queuey.errors import StoreUnavailable
-from queuey.events import Subscriber
-from queuey.execution import Execution
-from queuey.keys import cancel_channel
-from queuey.link import StoreClient
-from queuey.models import Backoff
-from queuey.registry import App, Context
-from queuey.scripts import Scripts
-from queuey.settings import Settings
-from queuey.shards import Shards
-from queuey.stopping import end_tasks
-from queuey.waking import Waker, wake_groups
-from queuey.worker import Worker
+from queuey.lifecycle import end_tasks
+from queuey.protocol.models import Backoff
+from queuey.services.leases.acks import Acks
+from queuey.settings.settings import Settings
+from queuey.store.broker import Broker
+from queuey.store.connections.pipelined import StoreClient
+from queuey.store.keys import cancel_channel
+from queuey.store.pubsub import Subscriber
+from queuey.store.scripts import Scripts
+from queuey.store.shards import Shards
+from queuey.store.wakeups import Waker, wake_groups
+from queuey.worker.execution import Execution
+from queuey.worker.handlers.app import App, Context
+from queuey.worker.worker import Worker
 from tests.support.store import Server, client_for
 
 PATIENCE: Final = 20.0

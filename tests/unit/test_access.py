@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from queuey.access import LOCAL_URL, read_access
 from queuey.errors import SettingsError
-from queuey.settings import load
+from queuey.settings.client_access import LOCAL_URL, read_access
+from queuey.settings.settings import load
 
 
 def test_a_flag_wins_over_the_variable_and_the_variable_over_the_default() -> None:

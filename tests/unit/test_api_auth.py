@@ -4,9 +4,9 @@ import hashlib
 
 import pytest
 
-from queuey.api.auth import Gate, require
-from queuey.credentials import ApiKey, Credentials, Grant, parse_grant
+from queuey.api.http.auth import Gate, require
 from queuey.errors import Forbidden, ForeignOrigin, Unauthorized, WrongHost
+from queuey.protocol.credentials import ApiKey, Credentials, Grant, parse_grant
 
 OPEN = Gate(Credentials())
 

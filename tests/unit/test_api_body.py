@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from queuey.api.body import JSON, NDJSON, ClientGone, media_type, read_body
+from queuey.api.http.body import JSON, NDJSON, ClientGone, media_type, read_body
 from queuey.errors import TooLarge, UnsupportedMedia
 
 

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from queuey.api.operations import Operation, Parameter, refuse_unknown
-from queuey.api.schemas import Schemas
+from queuey.api.http.operations import Operation, Parameter, refuse_unknown
+from queuey.api.openapi.schemas import Schemas
 from queuey.errors import Invalid
-from queuey.models import NAME_PATTERN
+from queuey.protocol.models import NAME_PATTERN
 
 
 class Inner(Struct):

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from queuey.batching import OVERDUE, RESEND_CAP, RESEND_FIRST, Batcher
 from queuey.errors import Full, OutcomeUnknown, ScriptFailed, StoreUnavailable
+from queuey.store.batching import OVERDUE, RESEND_CAP, RESEND_FIRST, Batcher
 from tests.support.virtual_time import in_virtual_time
 
 PATIENCE = 1.5

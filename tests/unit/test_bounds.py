@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from queuey.bounds import caps, store_timeout
-from queuey.replies import Caps
-from queuey.settings import Settings
+from queuey.server.limits import caps, store_timeout
+from queuey.settings.settings import Settings
+from queuey.store.replies import Caps
 
 
 @pytest.mark.parametrize(("lease", "timeout"), [(30.0, 5.0), (15.0, 5.0), (6.0, 2.0), (0.6, 0.2)])

@@ -2,10 +2,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from queuey.builtin import app
-from queuey.execution import Execution
-from queuey.registry import load_app
-from queuey.work import Failed, Outcome, Succeeded, Work
+from queuey.worker.execution import Execution
+from queuey.worker.handlers.app import load_app
+from queuey.worker.handlers.attempt import Failed, Outcome, Succeeded, Work
+from queuey.worker.handlers.builtin import app
 
 
 @pytest.fixture
@@ -65,4 +65,4 @@ async def test_a_square_that_json_or_python_cannot_write_is_a_failure(execution:
 
 
 def test_it_is_found_by_its_path() -> None:
-    assert load_app("queuey.builtin:app") is app
+    assert load_app("queuey.worker.handlers.builtin:app") is app

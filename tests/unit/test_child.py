@@ -6,15 +6,15 @@ import socket
 import subprocess
 import sys
 
-from queuey.executors.child import Init, pack
+from queuey.worker.executors.child import Init, pack
 
 
 def test_a_child_whose_parent_is_gone_ends_without_a_word() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.shutdown(socket.SHUT_RD)  # what the child sends now finds nobody, as when the parent was killed
-        ours.sendall(pack(Init("queuey.builtin:app", sys.path, 1000, "info", "json", False)))
-        code = f"from queuey.executors.child import main; main({theirs.fileno()})"
+        ours.sendall(pack(Init("queuey.worker.handlers.builtin:app", sys.path, 1000, "info", "json", False)))
+        code = f"from queuey.worker.executors.child import main; main({theirs.fileno()})"
         child = subprocess.run(
             [sys.executable, "-c", code],
             check=False,

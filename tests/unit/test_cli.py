@@ -16,10 +16,10 @@ from cyclopts import App
 from queuey import __version__
 from queuey.cli import app as root
 from queuey.cli import exits, main
-from queuey.credentials import Credentials, parse_api_keys
 from queuey.errors import StartupError
-from queuey.setting_sources import flag
-from queuey.settings import SETTINGS, Settings, default
+from queuey.protocol.credentials import Credentials, parse_api_keys
+from queuey.settings.settings import SETTINGS, Settings, default
+from queuey.settings.sources import flag
 
 ROOT = Path(__file__).parents[2]
 Serve = Callable[[Settings], int]
@@ -37,9 +37,9 @@ def no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def serve_with(monkeypatch: pytest.MonkeyPatch, serve: Serve) -> None:
-    module = types.ModuleType("queuey.server")
+    module = types.ModuleType("queuey.server.server")
     module.__dict__["serve"] = serve
-    monkeypatch.setitem(sys.modules, "queuey.server", module)
+    monkeypatch.setitem(sys.modules, "queuey.server.server", module)
 
 
 @pytest.fixture
@@ -83,9 +83,9 @@ def test_several_processes_have_a_parent(served: list[Settings], monkeypatch: py
         supervised.append(settings.processes)
         return 8
 
-    module = types.ModuleType("queuey.supervisor")
+    module = types.ModuleType("queuey.server.processes.supervisor")
     module.__dict__["supervise"] = supervise
-    monkeypatch.setitem(sys.modules, "queuey.supervisor", module)
+    monkeypatch.setitem(sys.modules, "queuey.server.processes.supervisor", module)
     assert main(["serve", "--processes", "2"]) == 8
     monkeypatch.setenv("QUEUEY_PROCESSES", "3")
     assert main(["serve"]) == 8
@@ -212,7 +212,8 @@ import sys
 from queuey.cli import app as root
 from queuey.cli import exits, main
 main(["--help"])
-heavy = {"httpx", "starlette", "uvicorn", "redis", "structlog", "queuey.settings", "queuey.client", "rich.progress"}
+heavy = {"httpx", "starlette", "uvicorn", "redis", "structlog", "rich.progress"}
+heavy |= {"queuey.settings.settings", "queuey.client"}
 print(*sorted(heavy & set(sys.modules)), file=sys.stderr)
 """
     done = subprocess.run(

@@ -6,10 +6,10 @@ import httpx
 import msgspec
 import pytest
 
-from queuey.cli import dlq
+from queuey.cli.commands import dlq
 from queuey.cli.options import Server
 from queuey.client import Client
-from queuey.models import YEAR
+from queuey.protocol.models import YEAR
 from tests.support.virtual_time import in_virtual_time
 
 

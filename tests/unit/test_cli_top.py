@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 from datetime import UTC, datetime, timedelta
 
+from queuey.cli.commands.top import MOST_QUEUES, Frame, drawn, finished_rate
 from queuey.cli.output import console
-from queuey.cli.top import MOST_QUEUES, Frame, drawn, finished_rate
-from queuey.models import Queue, WorkerInfo
+from queuey.protocol.models import Queue, WorkerInfo
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 

@@ -7,7 +7,8 @@ import hmac
 
 import pytest
 
-from queuey.credentials import (
+from queuey.errors import SettingsError
+from queuey.protocol.credentials import (
     SCOPES,
     ApiKey,
     Credentials,
@@ -19,7 +20,6 @@ from queuey.credentials import (
     parse_grant,
     redact_urls,
 )
-from queuey.errors import SettingsError
 
 
 def entry(name: str, scopes: str, secret: str) -> str:

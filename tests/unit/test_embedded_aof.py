@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from queuey import aof
+from queuey.store.embedded import aof
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from queuey.data_dir import FileLock, exclusively, prepare, sync_names
 from queuey.errors import StartupError
-from queuey.store_socket import SOCKET_PATH_LIMIT, SocketPath
+from queuey.store.embedded.data_dir import FileLock, exclusively, prepare, sync_names
+from queuey.store.embedded.unix_socket import SOCKET_PATH_LIMIT, SocketPath
 
 
 def mode(path: Path) -> int:
@@ -158,7 +158,7 @@ async def test_a_lock_is_had_once_it_is_given_back(tmp_path: Path) -> None:
 FORK = """
 import os, sys
 from pathlib import Path
-from queuey.data_dir import FileLock
+from queuey.store.embedded.data_dir import FileLock
 
 path = Path(sys.argv[1])
 lock = FileLock(path)

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from queuey import embedded, memory_limit, store_process
-from queuey.data_dir import FileLock
-from queuey.embedded import EmbeddedStore, backoff
 from queuey.errors import StartupError
-from queuey.store_process import StoreProcess, command_line, find_binary, stronger
+from queuey.store.embedded import memory_limit
+from queuey.store.embedded import process as store_process
+from queuey.store.embedded import store as embedded
+from queuey.store.embedded.data_dir import FileLock
+from queuey.store.embedded.process import StoreProcess, command_line, find_binary, stronger
+from queuey.store.embedded.store import EmbeddedStore, backoff
 
 GIB = 1 << 30
 

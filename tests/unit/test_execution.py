@@ -12,10 +12,10 @@ import pytest
 import pytest_asyncio
 
 from queuey.errors import StartupError
-from queuey.execution import Execution
-from queuey.models import Backoff
-from queuey.registry import App, Context
-from queuey.work import Failed, Succeeded
+from queuey.protocol.models import Backoff
+from queuey.worker.execution import Execution
+from queuey.worker.handlers.app import App, Context
+from queuey.worker.handlers.attempt import Failed, Succeeded
 from tests.support import handlers
 from tests.support.executions import RESULT_LIMIT, TOKEN, Events, executing, failed, make_work
 from tests.support.handlers import Deed

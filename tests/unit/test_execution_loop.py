@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from queuey.execution import Execution
-from queuey.registry import App, Retry
-from queuey.work import Succeeded
+from queuey.worker.execution import Execution
+from queuey.worker.handlers.app import App, Retry
+from queuey.worker.handlers.attempt import Succeeded
 from tests.support.executions import Events, executing, failed, make_work
 
 GRACE = 0.05

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from queuey.execution import Execution
-from queuey.executors.processes import _spawn
-from queuey.registry import App
-from queuey.work import Outcome, Succeeded
+from queuey.worker.execution import Execution
+from queuey.worker.executors.processes import _spawn
+from queuey.worker.handlers.app import App
+from queuey.worker.handlers.attempt import Outcome, Succeeded
 from tests.support import handlers
 from tests.support.executions import Events, executing, failed, make_work
 from tests.support.gate import Gate, Visitor
@@ -127,7 +127,7 @@ async def test_a_cancel_while_the_child_starts(monkeypatch: pytest.MonkeyPatch) 
         spawned.set()
         return _spawn(descriptor)
 
-    monkeypatch.setattr("queuey.executors.processes._spawn", spawn)
+    monkeypatch.setattr("queuey.worker.executors.processes._spawn", spawn)
     async with executing() as execution:
         work = make_work("process", Deed("echo"))
         task = asyncio.create_task(execution.run(work))
@@ -257,7 +257,7 @@ class TestStart:
         assert (await self.fail("only_in_child:app")).endswith(message)
 
     async def test_a_handler_that_only_the_parent_has(self) -> None:
-        async with executing(handlers.app, "queuey.builtin:app") as execution:
+        async with executing(handlers.app, "queuey.worker.handlers.builtin:app") as execution:
             outcome = failed(await execution.run(make_work("process", Deed("echo"))), "unknown_type")
             assert outcome.message == "the App has no handler for 'process' when a child process loads it"
 
@@ -266,7 +266,7 @@ class TestStart:
         assert "could not be started" in await self.fail(handlers.PATH)
 
     async def test_one_that_takes_too_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("queuey.executors.processes.START_SECONDS", 0.0)
+        monkeypatch.setattr("queuey.worker.executors.processes.START_SECONDS", 0.0)
         assert await self.fail(handlers.PATH) == "the child process could not load the App in 0 s"
 
     async def test_without_process_handlers_there_is_no_child(self) -> None:

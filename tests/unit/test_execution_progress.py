@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from queuey.models import ProgressReport
-from queuey.work import Succeeded, Work
+from queuey.protocol.models import ProgressReport
+from queuey.worker.handlers.attempt import Succeeded, Work
 from tests.support.executions import executing, failed, make_work
 from tests.support.gate import Gate
 from tests.support.handlers import Deed

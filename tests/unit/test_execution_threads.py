@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from queuey.registry import App, Context
-from queuey.work import Succeeded
+from queuey.worker.handlers.app import App, Context
+from queuey.worker.handlers.attempt import Succeeded
 from tests.support.executions import Events, executing, failed, make_work
 
 PATIENCE = 10
@@ -231,9 +231,9 @@ async def test_stop_counts_the_threads_that_are_stuck() -> None:
 def test_a_stuck_thread_does_not_keep_the_interpreter_from_ending() -> None:
     script = """if True:
         import asyncio, threading
-        from queuey.execution import Execution
-        from queuey.registry import App
-        from queuey.work import Work
+        from queuey.worker.execution import Execution
+        from queuey.worker.handlers.app import App
+        from queuey.worker.handlers.attempt import Work
 
         app = App()
         @app.job("t", timeout=0.01)

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from queuey import export_file
-from queuey.broker import DATA_FORMAT
 from queuey.errors import FileRefused
-from queuey.export_file import (
+from queuey.services.transfer import file_format as export_file
+from queuey.services.transfer.file_format import (
     Checkpoint,
     End,
     Header,
@@ -24,6 +23,7 @@ from queuey.export_file import (
     read_header,
     read_whole,
 )
+from queuey.store.broker import DATA_FORMAT
 
 ID = "FX01M86XA2P36HASQZ19JJEJT08G"
 HEADER = Header(DATA_FORMAT, "export1", 2, "queuey", "0.1.0", 1)

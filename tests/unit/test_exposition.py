@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_plain
 
-from queuey.api.exposition import joined, labelled, text_of
+from queuey.api.routes.exposition import joined, labelled, text_of
 from queuey.metrics import Metrics
 
 FORMATS = [("", read_plain), ("application/openmetrics-text; version=1.0.0", read_openmetrics)]

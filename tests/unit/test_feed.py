@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
-from queuey.broker import Broker
-from queuey.feed import GET_BATCH, Feed, Happening, decode
-from queuey.records import StoredJob
+from queuey.protocol.records import StoredJob
+from queuey.services.events.publisher import GET_BATCH, Feed, Happening, decode
+from queuey.store.broker import Broker
 from tests.support.virtual_time import in_virtual_time
 
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from queuey.fingerprints import fingerprint, normalised
+from queuey.services.dlq.fingerprints import fingerprint, normalised
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import pytest
 
-from queuey import followers
-from queuey.broker import Broker
-from queuey.events import FIRST, READ_COUNT, Entry, EventStream
-from queuey.feed import Feed, Happening, _encode
-from queuey.followers import Follower, Followers, position
-from queuey.stopping import end_tasks
+from queuey.lifecycle import end_tasks
+from queuey.services.events import subscribers as followers
+from queuey.services.events.publisher import Feed, Happening, _encode
+from queuey.services.events.subscribers import Follower, Followers, position
+from queuey.store.broker import Broker
+from queuey.store.pubsub import FIRST, READ_COUNT, Entry, EventStream
 from tests.support.virtual_time import in_virtual_time
 
 

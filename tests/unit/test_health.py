@@ -5,9 +5,9 @@ from typing import cast
 
 import pytest
 
-from queuey import health
-from queuey.broker import Broker
-from queuey.health import Health
+from queuey.services import health
+from queuey.services.health import Health
+from queuey.store.broker import Broker
 
 
 class Answers:

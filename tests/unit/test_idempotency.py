@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from queuey import ids
 from queuey.errors import IdempotencyMismatch, Invalid
-from queuey.idempotency import once
+from queuey.protocol import ids
+from queuey.protocol.idempotency import once
 
 
 def test_the_same_request_of_the_same_caller_is_the_same() -> None:

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from queuey import ids
+from queuey.protocol import ids
 
 GOOD = "0001M85W2WTH5WPF3M1CF0E9CA0Z"
 

@@ -13,7 +13,7 @@ import pytest
 
 from queuey import App, Context
 from queuey.client import Client, SyncClient
-from queuey.models import EnqueueReply, JobRequest
+from queuey.protocol.models import EnqueueReply, JobRequest
 
 app = App()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis.crc import key_slot
 
-from queuey.keys import ShardKeys, cancel_channel, channels, finished_channel, poke_key, scan_names
+from queuey.store.keys import ShardKeys, cancel_channel, channels, finished_channel, poke_key, scan_names
 
 NAMES = {
     "job": (("ID",), "job:ID"),

@@ -6,8 +6,8 @@ import resource
 
 import pytest
 
-from queuey.connections import Limits
-from queuey.listener import within_files
+from queuey.server.http.connections import Limits
+from queuey.server.http.listener import within_files
 
 WANTED = Limits(idle=1, head=1, body=1, reply=1, connections=5000)
 

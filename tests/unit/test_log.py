@@ -58,14 +58,14 @@ def only(stream: io.StringIO) -> dict[str, Any]:
 def test_a_line_has_its_time_level_event_and_fields_in_this_order() -> None:
     stream = io.StringIO()
     log.configure("info", "json", stream)
-    log.get("queuey.worker").info("job_failed", job_id="j1", type="text.reverse", attempt=2)
+    log.get("queuey.worker.worker").info("job_failed", job_id="j1", type="text.reverse", attempt=2)
     line = only(stream)
     assert list(line) == ["timestamp", "level", "event", "logger", "job_id", "type", "attempt"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", line.pop("timestamp"))
     assert line == {
         "level": "info",
         "event": "job_failed",
-        "logger": "queuey.worker",
+        "logger": "queuey.worker.worker",
         "job_id": "j1",
         "type": "text.reverse",
         "attempt": 2,

@@ -8,7 +8,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from queuey.metrics import FAST, MAX_SERIES, OTHER, OUTCOMES, Counts, Metrics, Spread
-from queuey.scripts import Scripts
+from queuey.store.scripts import Scripts
 
 
 def exposed(metrics: Metrics) -> dict[str, float]:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from queuey import batching, patience
-from queuey.batching import Batcher
 from queuey.errors import OutcomeUnknown, StoreUnavailable
-from queuey.patience import Patience, outcome
+from queuey.store import batching
+from queuey.store import deadline as patience
+from queuey.store.batching import Batcher
+from queuey.store.deadline import Patience, outcome
 from tests.support.virtual_time import in_virtual_time
 
 SHORT = 0.05

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from queuey import polling
 from queuey.errors import Full
-from queuey.polling import Poll, Polls
-from queuey.records import NewJob
+from queuey.protocol.records import NewJob
+from queuey.services.leases import long_polls as polling
+from queuey.services.leases.long_polls import Poll, Polls
 
 
 def job(queue: str, *, delay_ms: int = 0) -> NewJob:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from queuey.errors import StartupError
-from queuey.ports import BALANCED, SharedPort, bind, url_of
+from queuey.server.http.ports import BALANCED, SharedPort, bind, url_of
 
 CONNECTIONS = 64
 on_linux = pytest.mark.skipif(not BALANCED, reason="elsewhere the replicas share one socket")
@@ -80,7 +80,7 @@ def test_each_replica_gets_connections(port: SharedPort) -> None:
 def test_where_one_gave_up_the_other_gets_all_until_it_is_back(
     port: SharedPort, balanced: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("queuey.ports.BALANCED", balanced)
+    monkeypatch.setattr("queuey.server.http.ports.BALANCED", balanced)
     port.of(0).listen(CONNECTIONS)
     port.of(1).listen(CONNECTIONS)
     port.give_up(1)

@@ -10,7 +10,7 @@ import structlog
 from starlette.responses import Response
 
 from queuey import errors
-from queuey.api.problems import INTERNAL, TYPE_PREFIX, problem_response
+from queuey.api.http.problems import INTERNAL, TYPE_PREFIX, problem_response
 
 DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
 SCOPE = {"method": "POST", "path": "/v1/jobs"}

@@ -9,13 +9,13 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from queuey import progress
-from queuey.broker import Broker
 from queuey.errors import StoreUnavailable
-from queuey.ids import new_id
-from queuey.models import ProgressReport
-from queuey.progress import INTERVAL, ProgressRecorder
-from queuey.registry import Context
+from queuey.protocol.ids import new_id
+from queuey.protocol.models import ProgressReport
+from queuey.services.jobs import progress
+from queuey.services.jobs.progress import INTERVAL, ProgressRecorder
+from queuey.store.broker import Broker
+from queuey.worker.handlers.app import Context
 from tests.support.executions import make_work
 from tests.support.virtual_time import in_virtual_time
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from queuey import pull_workers
-from queuey.pull_workers import PullWorkers
+from queuey.services.leases import pull_workers
+from queuey.services.leases.pull_workers import PullWorkers
 
 
 class Clock:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from queuey.models import Backoff
-from queuey.records import (
+from queuey.protocol.models import Backoff
+from queuey.protocol.records import (
     NewJob,
     StoredJob,
     decode_key,

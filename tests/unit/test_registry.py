@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from queuey.errors import StartupError
-from queuey.models import Backoff
-from queuey.registry import App, Context, Dead, Retry, load_app
-from queuey.work import Work
+from queuey.protocol.models import Backoff
+from queuey.worker.handlers.app import App, Context, Dead, Retry, load_app
+from queuey.worker.handlers.attempt import Work
 
 if TYPE_CHECKING:
     from decimal import Decimal as OnlyForCheckers
@@ -271,7 +271,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 class TestLoadApp:
     def test_from_the_current_directory(self, folder: Path) -> None:
-        Path("shop.py").write_text("from queuey.registry import App\napp = App()\n")
+        Path("shop.py").write_text("from queuey.worker.handlers.app import App\napp = App()\n")
         assert isinstance(load_app("shop:app"), App)
 
     @pytest.mark.parametrize(
@@ -301,7 +301,9 @@ class TestLoadApp:
             load_app(path)
 
     def test_a_bad_handler_speaks_for_itself(self, folder: Path) -> None:
-        Path("shop.py").write_text("from queuey.registry import App\napp = App()\n@app.job('a b')\ndef f(job): ...\n")
+        Path("shop.py").write_text(
+            "from queuey.worker.handlers.app import App\napp = App()\n@app.job('a b')\ndef f(job): ...\n"
+        )
         with pytest.raises(StartupError, match=r"^shop\.f \(.*shop\.py:3\): the type 'a b' is no name"):
             load_app("shop:app")
 

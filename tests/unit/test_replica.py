@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from queuey.credentials import new_key, parse_grant
-from queuey.replica import DRAIN, LEAVE, Init, Orders, main, pack, unpack_init
-from queuey.settings import SETTINGS, Settings, load
+from queuey.protocol.credentials import new_key, parse_grant
+from queuey.server.processes.replica import DRAIN, LEAVE, Init, Orders, main, pack, unpack_init
+from queuey.settings.settings import SETTINGS, Settings, load
 
 PATIENCE = 10
 NO_DESCRIPTOR = -1
@@ -109,7 +109,7 @@ async def test_a_process_that_does_not_end_after_its_parent_is_ended() -> None:
     ours, theirs = socket.socketpair()
     program = (
         "import asyncio, socket, sys, threading\n"
-        "from queuey.replica import Orders\n"
+        "from queuey.server.processes.replica import Orders\n"
         "async def run():\n"
         f"    Orders(socket.socket(fileno={theirs.fileno()}), b'', 0.0).install()\n"
         "    threading.Event().wait()\n"

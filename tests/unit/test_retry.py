@@ -2,9 +2,9 @@ from random import Random
 
 import pytest
 
-from queuey import retry
-from queuey.models import Backoff
-from queuey.retry import delay_ms, full_delay
+from queuey.protocol import backoff as retry
+from queuey.protocol.backoff import delay_ms, full_delay
+from queuey.protocol.models import Backoff
 
 
 class Lowest(Random):

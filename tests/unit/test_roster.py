@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from queuey import roster
-from queuey.roster import TellsWorker, bounded, tells_process
+from queuey.services import workers as roster
+from queuey.services.workers import TellsWorker, bounded, tells_process
 
 
 def test_a_sign_of_life_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:

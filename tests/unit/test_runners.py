@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from queuey.runners import Runners
+from queuey.worker.task_pool import Runners
 
 
 class Stage:

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from queuey.errors import Invalid
-from queuey.models import Backoff, JobRequest
-from queuey.schema_faults import ALLOWED, explain, to_pointer
+from queuey.protocol.models import Backoff, JobRequest
+from queuey.protocol.schema_faults import ALLOWED, explain, to_pointer
 
 
 def refused(text: str) -> tuple[str, str, str]:

@@ -9,7 +9,7 @@ from redis import exceptions as redis_errors
 from redis._parsers.base import BaseParser as Parser
 
 from queuey.errors import Full, QueueyError, ScriptFailed, StartupError, StoreUnavailable
-from queuey.scripts import Scripts, read_scripts, translate
+from queuey.store.scripts import Scripts, read_scripts, translate
 
 
 def answered(reply: str) -> Exception:
@@ -28,6 +28,14 @@ def test_includes_are_expanded_in_place(tmp_path: Path) -> None:
         "one": "#!lua\nlocal now = 1\n\nreturn now\n",
         "two": "#!lua\nreturn 2 --@include now\n",
     }
+
+
+def test_two_scripts_of_one_name_are_refused(tmp_path: Path) -> None:
+    for folder in ("jobs", "queues"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "list.lua").write_text("#!lua\nreturn 1\n")
+    with pytest.raises(StartupError, match=r"Two Lua scripts in .* are called list: give one of them another name"):
+        read_scripts(tmp_path)
 
 
 def test_a_folder_without_scripts_is_a_broken_installation(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from queuey.errors import StartupError
-from queuey.selfcheck import _check_server
+from queuey.store.selfcheck import _check_server
 
 
 @pytest.mark.parametrize(

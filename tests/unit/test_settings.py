@@ -8,9 +8,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 import msgspec
 import pytest
 
-from queuey.credentials import Grant
 from queuey.errors import SettingsError
-from queuey.settings import SETTINGS, Settings, default, load
+from queuey.protocol.credentials import Grant
+from queuey.settings.settings import SETTINGS, Settings, default, load
 
 SECRET = "qk_very-secret-0123456789"
 HASH = "ab" * 32
@@ -71,7 +71,7 @@ def test_defaults_are_those_of_the_design() -> None:
 
 
 def test_the_cores_are_shared_among_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("queuey.settings._cores", lambda: 8)
+    monkeypatch.setattr("queuey.settings.settings._cores", lambda: 8)
     assert [load({"processes": count}, {}).process_slots for count in ("1", "3", "8", "9")] == [8, 2, 1, 1]
     assert load({"processes": "3", "process_slots": "8"}, {}).process_slots == 8
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from queuey.siblings import Channel, Siblings
+from queuey.services.peers import Channel, Siblings
 
 LONG = 30.0
 """Seconds that no answer here takes."""

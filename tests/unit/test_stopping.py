@@ -8,8 +8,8 @@ import signal
 
 import pytest
 
-from queuey import stopping
-from queuey.stopping import StopSignals, end_tasks
+from queuey import lifecycle as stopping
+from queuey.lifecycle import StopSignals, end_tasks
 
 
 async def test_a_second_signal_counts_unless_it_is_an_echo_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:

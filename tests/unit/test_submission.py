@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from queuey import ids
 from queuey.errors import Invalid, Malformed, RequestError, TooLarge
-from queuey.models import JobRequest
-from queuey.records import NewJob, encode_key, from_ms, parse_definition, parse_fields
-from queuey.settings import Settings
-from queuey.submission import Decoder, Submission, to_ms
+from queuey.protocol import ids
+from queuey.protocol.models import JobRequest
+from queuey.protocol.records import NewJob, encode_key, from_ms, parse_definition, parse_fields
+from queuey.services.jobs.submission import Decoder, Submission, to_ms
+from queuey.settings.settings import Settings
 
 NOW = 1_800_000_000_000
 

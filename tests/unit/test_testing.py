@@ -1,4 +1,4 @@
-"""`App.testing()`: what users test their handlers with."""
+"""`Testing(app)`: what users test their handlers with."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from queuey import App, Backoff, Context, Dead, Retry
-from queuey.testing import MOST
+from queuey import App, Backoff, Context, Dead, Retry, Testing
+from queuey.worker.testing import MOST
 
 
 class Order(msgspec.Struct):
@@ -65,7 +65,7 @@ async def endless(job: None) -> None:
 
 
 async def test_a_handler_runs_as_by_a_worker() -> None:
-    async with app.testing() as testing:
+    async with Testing(app) as testing:
         ran = await testing.run(order, Order(7), attempt=2)
         assert ran.value() == {"number": 7, "queue": "orders", "attempt": 2, "state": "opened"}
         assert (await testing.run("mail", "x")).value(str).startswith("x in queuey-handler")
@@ -84,7 +84,7 @@ async def test_a_handler_runs_as_by_a_worker() -> None:
     ],
 )
 async def test_failures_are_told_by_what_would_follow(fail: str, attempt: int, expected: tuple[str, ...]) -> None:
-    async with app.testing() as testing:
+    async with Testing(app) as testing:
         ran = await testing.run(order, Order(7, fail), attempt=attempt)
     assert (ran.status, ran.kind, ran.message) == expected
     assert (ran.retry_after is None) == (ran.status == "dead_letter")
@@ -93,7 +93,7 @@ async def test_failures_are_told_by_what_would_follow(fail: str, attempt: int, e
 
 
 async def test_the_wait_before_the_next_attempt_is_the_workers() -> None:
-    async with app.testing() as testing:
+    async with Testing(app) as testing:
         assert (await testing.run(order, Order(7, "retry"))).retry_after == 60
         after = (await testing.run(order, Order(7, "error"))).retry_after
     assert after is not None
@@ -101,7 +101,7 @@ async def test_the_wait_before_the_next_attempt_is_the_workers() -> None:
 
 
 async def test_a_payload_goes_through_json() -> None:
-    async with app.testing() as testing:
+    async with Testing(app) as testing:
         ran = await testing.run("order", {"number": "seven"})
         assert (ran.status, ran.kind) == ("dead_letter", "payload")
         assert ran.message is not None
@@ -111,7 +111,7 @@ async def test_a_payload_goes_through_json() -> None:
 
 
 async def test_what_handlers_enqueue_is_kept_and_can_be_run() -> None:
-    async with app.testing() as testing:
+    async with Testing(app) as testing:
         for number in (1, 2, 1):
             await testing.run(order, Order(number))
         assert [(job.type, bytes(job.payload)) for job in testing.enqueued] == [
@@ -126,7 +126,7 @@ async def test_what_handlers_enqueue_is_kept_and_can_be_run() -> None:
 
 
 async def test_jobs_that_enqueue_one_another_for_ever_end() -> None:
-    async with app.testing() as testing:
+    async with Testing(app) as testing:
         await endless.enqueue(None)
         with pytest.raises(AssertionError, match=f"{MOST:,} jobs were run"):
             await testing.run_all()
@@ -134,4 +134,4 @@ async def test_jobs_that_enqueue_one_another_for_ever_end() -> None:
 
 async def test_outside_of_its_block_it_says_so() -> None:
     with pytest.raises(RuntimeError, match="async with"):
-        await app.testing().run(mail, "x")
+        await Testing(app).run(mail, "x")

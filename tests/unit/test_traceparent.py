@@ -4,7 +4,7 @@ import pytest
 from opentelemetry.context import attach, detach
 from opentelemetry.trace import NonRecordingSpan, set_span_in_context
 
-from queuey import traceparent
+from queuey.protocol import traceparent
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 GOOD = f"00-{TRACE}-{SPAN}-01"

@@ -18,10 +18,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from queuey import __version__, traceparent, tracing
-from queuey.registry import App
-from queuey.settings import sends_spans
-from queuey.work import Outcome, Succeeded
+from queuey import __version__
+from queuey.protocol import traceparent
+from queuey.settings.settings import sends_spans
+from queuey.worker.handlers import tracing
+from queuey.worker.handlers.app import App
+from queuey.worker.handlers.attempt import Outcome, Succeeded
 from tests.support import handlers
 from tests.support.executions import executing, make_work
 from tests.support.handlers import Deed

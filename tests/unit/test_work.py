@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuey.work import ERROR_BYTES, Failed, error_json
+from queuey.protocol.job_errors import ERROR_BYTES
+from queuey.worker.handlers.attempt import Failed, error_json
 
 texts = st.text(st.characters(codec="utf-8"), max_size=1500)
 

@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 import common
 import queuey_server
 
-from queuey import ids
-from queuey.broker import Broker
 from queuey.errors import QueueyError
-from queuey.link import connect
-from queuey.producer import Producer
-from queuey.records import NewJob
-from queuey.scripts import Scripts
-from queuey.shards import Shards
+from queuey.protocol import ids
+from queuey.protocol.records import NewJob
+from queuey.services.jobs.producer import Producer
+from queuey.store.broker import Broker
+from queuey.store.connections.pipelined import connect
+from queuey.store.scripts import Scripts
+from queuey.store.shards import Shards
 
 AT_ONCE = 1000
 

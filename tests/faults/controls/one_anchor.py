@@ -17,12 +17,12 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import AskError, RedisError, TryAgainError
 
-from queuey import ids
-from queuey.broker import Broker
-from queuey.records import NewJob
-from queuey.replies import Claimed, ClaimedJob
-from queuey.scripts import Scripts
-from queuey.shards import Shards
+from queuey.protocol import ids
+from queuey.protocol.records import NewJob
+from queuey.store.broker import Broker
+from queuey.store.replies import Claimed, ClaimedJob
+from queuey.store.scripts import Scripts
+from queuey.store.shards import Shards
 from tests.faults.handlers import Deed
 from tests.faults.history import History
 from tests.faults.invariants import Evidence, Rest, Violation, check

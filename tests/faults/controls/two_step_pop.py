@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
-from queuey.broker import Broker
-from queuey.replies import Claimed
+from queuey.store.broker import Broker
+from queuey.store.replies import Claimed
 
 LANES: Final = ("high", "default", "low")
 GAP: Final = 0.2

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from queuey.scripts import lua_folder
+from queuey.store.scripts import lua_folder
 from tests.faults.conductor import Prepare
 from tests.faults.rig import Setup
 
@@ -47,10 +47,11 @@ def changed(setup: Setup, name: str, old: str, new: str) -> Path:
     """A copy of the Lua scripts in which `old`, which stands in the file once, is `new`."""
     folder = setup.folder / "lua"
     shutil.copytree(lua_folder(), folder)
-    text = (folder / name).read_text()
+    (place,) = folder.rglob(name)
+    text = place.read_text()
     if text.count(old) != 1:
         raise ValueError(f"{name} has {text.count(old)} places like {old!r}")
-    (folder / name).write_text(text.replace(old, new))
+    place.write_text(text.replace(old, new))
     return folder
 
 

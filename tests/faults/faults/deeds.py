@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from queuey import ids
+from queuey.protocol import ids
 from tests.faults.calls import Caller
 from tests.faults.clients import ALWAYS
 from tests.faults.faults.base import Fault, no_crash_of_what_ran, no_crashes

@@ -14,7 +14,7 @@ from typing import ClassVar, Final, Protocol
 
 from redis.exceptions import RedisError
 
-from queuey.aof import last_increment
+from queuey.store.embedded.aof import last_increment
 from tests.faults import mounts
 from tests.faults.calls import Caller
 from tests.faults.faults.base import Fault, no_crashes

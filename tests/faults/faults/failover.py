@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Final
 import msgspec
 from redis.exceptions import RedisError
 
-from queuey.link import connect
-from queuey.store_socket import SOCKET_NAME
+from queuey.store.connections.pipelined import connect
+from queuey.store.embedded.unix_socket import SOCKET_NAME
 from tests.faults.calls import Caller
 from tests.faults.faults.base import Fault
 from tests.faults.invariants import Evidence

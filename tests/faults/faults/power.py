@@ -11,9 +11,9 @@ from typing import ClassVar, Final
 
 from redis.exceptions import RedisError
 
-from queuey.aof import ends_in_zero, last_increment
-from queuey.data_dir import exclusively
-from queuey.link import connect
+from queuey.store.connections.pipelined import connect
+from queuey.store.embedded.aof import ends_in_zero, last_increment
+from queuey.store.embedded.data_dir import exclusively
 from tests.faults import preload
 from tests.faults.calls import Caller
 from tests.faults.faults.base import Fault, no_crashes

@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Final, Literal
 
-from queuey.aof import FOLDER
+from queuey.store.embedded.aof import FOLDER
 
 Rest = Literal["plain", "torn", "zeros"]
 """What becomes of the bytes after the last sync: all are gone; some are there; their places are, filled with zeros."""

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from queuey.client import BadAnswer, Client, Event, Forbidden, Unreachable
-from queuey.models import ProgressEvent, StatusEvent
+from queuey.protocol.models import ProgressEvent, StatusEvent
 from tests.support.virtual_time import in_virtual_time
 
 NOW = '"at":"2026-01-01T00:00:00Z"'

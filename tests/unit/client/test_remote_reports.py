@@ -10,11 +10,11 @@ import httpx
 import msgspec
 import pytest
 
-from queuey import remote_reports
 from queuey.client import Client, Unreachable
-from queuey.models import CompleteItem, FailItem
-from queuey.remote_reports import Outcome, Renewal, Reports
-from queuey.stopping import end_tasks
+from queuey.lifecycle import end_tasks
+from queuey.protocol.models import CompleteItem, FailItem
+from queuey.worker.remote import reports as remote_reports
+from queuey.worker.remote.reports import Outcome, Renewal, Reports
 from tests.support.virtual_time import in_virtual_time
 
 Answer = Callable[[str, list[dict[str, Any]]], httpx.Response]

@@ -12,14 +12,14 @@ import httpx
 import msgspec
 import pytest
 
-from queuey import remote_worker
-from queuey.access import Access
 from queuey.client import Client
 from queuey.errors import StartupError
-from queuey.registry import App
-from queuey.remote_worker import RELEASE_SECONDS, RemoteWorker
-from queuey.settings import Settings
-from queuey.stopping import done_before
+from queuey.lifecycle import done_before
+from queuey.settings.client_access import Access
+from queuey.settings.settings import Settings
+from queuey.worker.handlers.app import App
+from queuey.worker.remote import remote_worker
+from queuey.worker.remote.remote_worker import RELEASE_SECONDS, RemoteWorker
 from tests.support.executions import executing
 from tests.support.virtual_time import in_virtual_time
 

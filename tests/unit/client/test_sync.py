@@ -10,9 +10,9 @@ import httpx
 import pytest
 from opentelemetry import trace
 
-from queuey import traceparent
 from queuey.client import Client, SyncClient
 from queuey.client.sync import _stepping
+from queuey.protocol import traceparent
 
 PATIENCE = 10.0
 

@@ -27,7 +27,7 @@ from queuey.client import (
     WrongState,
 )
 from queuey.client.errors import refusal
-from queuey.models import EnqueueReply, JobRequest, Problem, RetryReply
+from queuey.protocol.models import EnqueueReply, JobRequest, Problem, RetryReply
 from tests.support.virtual_time import in_virtual_time
 
 ID = "00" + "0" * 26

@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 
 import pytest
 
-from queuey.connections import MAX_AHEAD, MAX_HEAD, MAX_HEADERS
+from queuey.server.http.connections import MAX_AHEAD, MAX_HEAD, MAX_HEADERS
 from tests.support.wire import CHUNKED, GET, LIMITS, Client, Listening, settle
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 from structlog.testing import capture_logs
 
-from queuey.connections import EVICTED_SHARE, Limits
+from queuey.server.http.connections import EVICTED_SHARE, Limits
 from tests.support.wire import CHUNKED, GET, LIMITS, Client, Listening, settle
 
 # --- slow clients --------------------------------------------------------------------------------------------------

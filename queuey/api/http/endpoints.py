@@ -1,0 +1,133 @@
+"""What a route is made of: an endpoint per method, gathered into one resource per path.
+
+Each says by an Operation (operations.py) what it takes and gives. To add a route: declare it there, write what answers
+it, and put a Guarded into the table of app.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from time import perf_counter
+from typing import Final, Protocol
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from queuey.api.http.auth import Gate
+from queuey.api.http.body import ClientGone, read_headers, refuse_body
+from queuey.api.http.operations import Operation, refuse_unknown
+from queuey.api.http.problems import problem_response
+from queuey.errors import MethodNotAllowed, NotFound
+from queuey.metrics import Metrics
+from queuey.protocol.credentials import Principal
+
+Answer = Callable[[Request, Principal], Awaitable[Response]]
+
+_encode = msgspec.json.Encoder().encode
+NOBODY: Final = Principal("nobody", ())
+"""The caller of an endpoint that needs no key."""
+
+
+class Endpoint(Protocol):
+    """An ASGI application for one method of one path. `needs`: the scope that the caller must have; None = no key."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def needs(self) -> str | None: ...
+    @property
+    def doc(self) -> Operation: ...
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
+class Guarded:
+    """An endpoint that lets in who has the scope, takes what is declared and nothing else, and turns every error into a
+    problem."""
+
+    def __init__(self, method: str, path: str, needs: str | None, gate: Gate, answer: Answer, doc: Operation) -> None:
+        self.method = method
+        self.path = path
+        self.needs = needs
+        self.doc = doc
+        self._gate = gate
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            headers = read_headers(scope["headers"])
+            self._gate.check_origin(headers, scope["method"])
+            caller = NOBODY if self.needs is None else self._gate.admit(headers, self.needs)
+            if scope["query_string"] and self.needs is not None:  # a prober may add what it likes to /healthz
+                refuse_unknown(scope["query_string"], self.doc)
+            if self.doc.body is None and self.method != "GET":
+                await refuse_body(headers, receive)
+            response = await self._answer(Request(scope, receive), caller)
+        except ClientGone:
+            return
+        except Exception as error:
+            response = problem_response(error, scope)
+        await response(scope, receive, send)
+
+
+class Timed:
+    """An endpoint whose answers are counted and timed, until their heads go out."""
+
+    def __init__(self, endpoint: Endpoint, metrics: Metrics) -> None:
+        self.method = endpoint.method
+        self.path = endpoint.path
+        self.needs = endpoint.needs
+        self.doc = endpoint.doc
+        self._endpoint = endpoint
+        self._meter = metrics.of_route(endpoint.method, endpoint.path)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = perf_counter()
+
+        def tell(message: Message) -> Awaitable[None]:
+            if "status" in message:
+                self._meter.answered(message["status"], perf_counter() - began)
+            return send(message)
+
+        await self._endpoint(scope, receive, tell)
+
+
+class Resource:
+    """All endpoints of one path. HEAD is answered by GET, OPTIONS with what there is."""
+
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        self._by_method = {endpoint.method: endpoint for endpoint in endpoints}
+        if "GET" in self._by_method:
+            self._by_method["HEAD"] = self._by_method["GET"]
+        self._allowed = (*self._by_method, "OPTIONS")
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Those that have an endpoint of their own."""
+        return tuple(method for method in self._by_method if method != "HEAD")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        endpoint = self._by_method.get(method)
+        if endpoint is not None:
+            await endpoint(scope, receive, send)
+        elif method == "OPTIONS":
+            await Response(status_code=204, headers={"Allow": ", ".join(self._allowed)})(scope, receive, send)
+        else:
+            error = MethodNotAllowed(f"{method[:20]} is not allowed here.", self._allowed)
+            await problem_response(error, scope)(scope, receive, send)
+
+
+async def no_route(scope: Scope, receive: Receive, send: Send) -> None:
+    """The application for every other path."""
+    error = NotFound("There is nothing at this path; see the routes in the documentation.")
+    await problem_response(error, scope)(scope, receive, send)
+
+
+def reply(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A response of JSON. Never cached, since what it tells changes."""
+    all_headers = {"Cache-Control": "no-store", **(headers or {})}
+    return Response(_encode(value), status, all_headers, "application/json")

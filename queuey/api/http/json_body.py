@@ -1,0 +1,42 @@
+"""A small JSON body as a Struct, or the problem with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Generic, TypeVar
+
+import msgspec
+from msgspec import Struct
+from starlette.requests import Request
+
+from queuey.api.http.body import JSON, media_type, read_body, read_headers
+from queuey.errors import Malformed
+from queuey.protocol.json_checks import check_text, why_not_json
+from queuey.protocol.schema_faults import Form, explain
+
+MAX_NESTING: Final = 10
+
+Body = TypeVar("Body", bound=Struct)
+
+
+class JsonBody(Generic[Body]):
+    """`allowed`: what each field takes, by JSON pointer, to be read after "must be"."""
+
+    def __init__(self, kind: type[Body], allowed: Mapping[str, str]) -> None:
+        self._decode = msgspec.json.Decoder(kind).decode
+        self._form = Form({"": "a JSON object", **allowed}, {"": kind.__struct_fields__}, "The body")
+
+    async def read(self, request: Request, limit: int) -> Body:
+        """`limit` is in bytes. Raises Malformed, Invalid, TooLarge or UnsupportedMedia."""
+        headers = read_headers(request.scope["headers"])
+        media_type(headers, JSON)
+        text = await read_body(headers, request.receive, limit)
+        if not text or text.isspace():
+            raise Malformed("The body is empty; send a JSON object.")
+        check_text(text, MAX_NESTING)
+        try:
+            return self._decode(text)
+        except msgspec.ValidationError as error:
+            raise explain(error, self._form) from None
+        except msgspec.DecodeError as error:
+            raise Malformed(f"The body is not JSON: {why_not_json(error, text)}.") from None

@@ -1,0 +1,139 @@
+"""Answers that wait for a job's end: `?wait=` and the header `Prefer: wait=`."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import suppress
+from typing import Annotated, Final
+
+from msgspec import Meta
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope
+
+from queuey.api.http.auth import require
+from queuey.api.http.body import ClientGone, Headers
+from queuey.api.http.endpoints import reply
+from queuey.api.http.operations import Parameter
+from queuey.api.http.query import one_of
+from queuey.errors import Forbidden, Full, Invalid, OutcomeUnknown, ParameterFault, StoreUnavailable
+from queuey.protocol.credentials import Principal
+from queuey.protocol.models import EnqueueReply, Job, Status
+from queuey.services.jobs import actions as jobs
+from queuey.services.jobs.waiters import Waiters
+from queuey.store.broker import Broker
+from queuey.store.deadline import Patience
+
+MAX_WAIT: Final = 60
+FINAL: Final[tuple[Status, ...]] = ("succeeded", "dead_letter", "cancelled")
+_NUMBER = re.compile(r"\d{1,5}(\.\d{1,6})?", re.ASCII)
+_PREFERENCE = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?([^\",;]*)\"?", re.IGNORECASE)
+
+_Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT)]
+WAIT: Final = Parameter("wait", _Wait, "Seconds for which the answer waits for the job's end", example=0)
+PREFER: Final = Parameter("Prefer", str, "`wait=30` does what the parameter wait does", example="wait=0")
+APPLIED: Final = Parameter("Preference-Applied", str, "The preference that was followed")
+
+
+class Wait:
+    """How long an answer may wait, in seconds. `applied`: what the header Preference-Applied says, '' when the wait
+    was not asked for by Prefer."""
+
+    __slots__ = ("applied", "seconds")
+
+    def __init__(self, seconds: float, applied: str = "") -> None:
+        self.seconds = seconds
+        self.applied = applied
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Preference-Applied": self.applied} if self.applied else {}
+
+
+def wanted_wait(parameter: str | None, headers: Headers) -> Wait | None:
+    """What the request asks for; the parameter goes before the header. None: no wait. Raises Invalid."""
+    if parameter is not None:
+        return Wait(_seconds(parameter, "wait"))
+    preferred = headers.get(b"prefer")
+    found = _PREFERENCE.search(preferred.decode("latin-1")) if preferred else None
+    if found is None:
+        return None
+    text = found[1].strip()
+    return Wait(_seconds(text, "Prefer: wait"), f"wait={text}")
+
+
+def _seconds(text: str, name: str) -> float:
+    if not _NUMBER.fullmatch(text) or float(text) > MAX_WAIT:
+        detail = f"must be a number of seconds from 0 to {MAX_WAIT}"
+        raise Invalid(f"{name} {detail}.", [ParameterFault(name, detail)])
+    return float(text)
+
+
+class Awaited:
+    """Answers to submissions that wait. `patience`: seconds for which the store is asked again."""
+
+    def __init__(self, broker: Broker, waiters: Waiters, patience: float) -> None:
+        self._broker = broker
+        self._waiters = waiters
+        self._patience = patience
+
+    def wanted(self, scope: Scope, headers: Headers, caller: Principal, queue: str) -> Wait | None:
+        """What a request to take a job into this queue asks for. None: no wait.
+
+        Raises Invalid; Forbidden, since the answer tells what only readers may see; and Full when too many wait
+        already: the job is better not taken then.
+        """
+        wait = wanted_wait(one_of(Request(scope), "wait"), headers)
+        if wait is not None:
+            require(caller, "read", queue)
+            if wait.seconds:
+                self._waiters.check_room()
+        return wait
+
+    async def reply(self, taken: EnqueueReply, wait: Wait, caller: Principal, receive: Receive) -> Response:
+        """The whole job: at its end, or as it is after the wait.
+
+        Raises Forbidden when it is one that holds the dedupe key, in a queue that the caller may not read;
+        OutcomeUnknown, since the job has been taken, when it cannot be read; and ClientGone.
+        """
+        job_id = taken.job_id
+        ended = taken.deduplicated and (await self._read(job_id, caller)).status in FINAL
+        if wait.seconds and not ended:
+            with suppress(Full):  # others came between: it is answered without a wait
+                await wait_for_end(self._waiters, job_id, wait.seconds, receive)
+        job = await self._read(job_id, caller)
+        return reply(job, headers=wait.headers | {"Location": f"/v1/jobs/{job.id}"})
+
+    async def _read(self, job_id: str, caller: Principal) -> Job:
+        try:
+            job = await jobs.find(self._broker, job_id, Patience(self._patience))
+        except StoreUnavailable as error:
+            raise OutcomeUnknown(error.message, [job_id]) from error
+        if not caller.allows("read", job.queue):
+            raise Forbidden("The API key lacks the scope read over the queue of the job that holds this dedupe key.")
+        return job
+
+
+async def wait_for_end(waiters: Waiters, job_id: str, seconds: float, receive: Receive) -> None:
+    """Returns when the job has ended, or after so many seconds. The request's body has been read.
+
+    Raises ClientGone when the client does not wait any more, and Full when too many do.
+    """
+    gone = asyncio.create_task(until_gone(receive))
+    waiting = asyncio.create_task(waiters.wait(job_id, seconds))
+    try:
+        await asyncio.wait({gone, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            raise ClientGone
+        await waiting
+    finally:
+        for task in (gone, waiting):
+            task.cancel()
+        await asyncio.wait({gone, waiting})
+
+
+async def until_gone(receive: Receive) -> None:
+    """Returns when the client has closed the connection. The request's body has been read, or is of no interest."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

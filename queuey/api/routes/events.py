@@ -1,0 +1,196 @@
+"""GET /v1/events and GET /v1/jobs/{id}/events: what happens to jobs, as Server-Sent Events."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from queuey import log
+from queuey.api.http.query import Parameters
+from queuey.api.http.waiting import FINAL, until_gone
+from queuey.errors import QueueyError
+from queuey.protocol.credentials import Principal
+from queuey.protocol.models import STATUSES, Job, Progress, ProgressEvent, StatusEvent
+from queuey.protocol.records import from_ms
+from queuey.services.events.publisher import Happening
+from queuey.services.events.subscribers import Follower, Followers, Told, position
+from queuey.services.jobs import actions as jobs
+from queuey.services.jobs.waiters import Waiters
+from queuey.store.broker import Broker
+from queuey.store.deadline import Patience
+
+PING_SECONDS: Final = 15.0
+MAX_SECONDS: Final = 86_400
+PING: Final = b": ping\n\n"
+RESET: Final = b"event: reset\ndata: {}\n\n"
+HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+MEDIA_TYPE: Final = "text/event-stream"
+
+_log = log.get(__name__)
+_encode = msgspec.json.Encoder().encode
+
+
+class EventRoutes:
+    """`patience`: seconds for which the store is asked again."""
+
+    def __init__(self, broker: Broker, waiters: Waiters, followers: Followers, patience: float) -> None:
+        self._broker = broker
+        self._waiters = waiters
+        self._followers = followers
+        self._patience = patience
+
+    async def of_all(self, request: Request, caller: Principal) -> Response:
+        """Those of the queues that the caller may read."""
+        parameters = Parameters(request, "queue", "type", "status", "seconds")
+        queue, type = parameters.name("queue"), parameters.name("type")
+        status = parameters.one_of("status", STATUSES)
+        seconds = _seconds(parameters)
+
+        def wants(event: Happening) -> bool:
+            return (
+                (queue is None or event.queue == queue)
+                and (type is None or event.type == type)
+                and (status is None or event.status == status)
+                and caller.allows("read", event.queue)
+            )
+
+        if request.method == "HEAD":
+            return Response(headers=HEADERS, media_type=MEDIA_TYPE)
+        follower = await self._followers.follow(wants, request.headers.get("last-event-id"))
+        return Streamed(_all(follower, seconds), lambda: self._followers.leave(follower))
+
+    async def of_job(self, request: Request, caller: Principal) -> Response:
+        """Its status now, and what changes, to its end."""
+        job_id = request.path_params["id"]
+        seconds = _seconds(Parameters(request, "seconds"))
+        await self._find(job_id, caller)
+        if request.method == "HEAD":
+            return Response(headers=HEADERS, media_type=MEDIA_TYPE)
+        self._waiters.check_room()
+        follower = await self._followers.follow(lambda event: True, job_id=job_id)
+        return Streamed(self._one(job_id, caller, follower, seconds), lambda: self._followers.leave(follower))
+
+    async def _find(self, job_id: str, caller: Principal) -> Job:
+        job = await jobs.find(self._broker, job_id, Patience(self._patience))
+        if not caller.allows("read", job.queue):
+            raise jobs.unknown_job(job_id)
+        return job
+
+    async def _one(self, job_id: str, caller: Principal, follower: Follower, seconds: float) -> AsyncIterator[bytes]:
+        """Its end is waited for as by any other request, since of the events one may be missing."""
+        ended = asyncio.create_task(self._waiters.wait(job_id, min(seconds, MAX_SECONDS)))
+        ended.add_done_callback(lambda _: follower.poke())
+        try:
+            job = await self._find(job_id, caller)
+            yield _job_status(job)
+            if job.progress is not None:
+                yield _job_progress(job, job.progress)
+            while job.status not in FINAL:
+                told = await follower.next(PING_SECONDS)
+                for event_id, event in told:
+                    if event.kind != "reset" and event.status not in FINAL:
+                        yield _message((event_id, event))
+                if ended.done() or any(event.kind == "reset" or event.status in FINAL for _, event in told):
+                    job = await self._find(job_id, caller)
+                    yield _job_status(job)
+                if ended.done() or follower.over:
+                    return
+                if not told:
+                    yield PING
+        except QueueyError as error:  # the store is away, or the job gone: whoever wants more asks again
+            _log.debug("job_events_ended", job_id=job_id, error=error.message)
+        finally:
+            ended.cancel()
+            await asyncio.wait({ended})
+
+
+async def _all(follower: Follower, seconds: float) -> AsyncIterator[bytes]:
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + seconds
+    yield PING
+    is_last = False
+    while not is_last:
+        is_last = follower.over  # what is there now is all that comes
+        told = await follower.next(min(PING_SECONDS, ends - loop.time()))
+        for one in told:
+            yield _message(one)
+        is_last = is_last or loop.time() >= ends
+        if not told:
+            yield PING
+
+
+class Streamed(StreamingResponse):
+    """Goes on until the client is gone or there is no more; `on_end` is called then, whatever happened."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], on_end: Callable[[], None]) -> None:
+        super().__init__(chunks, headers=HEADERS, media_type=MEDIA_TYPE)
+        self._on_end = on_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gone = asyncio.create_task(until_gone(receive))
+        writing = asyncio.create_task(self._write(send))
+        try:
+            await asyncio.wait({gone, writing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (gone, writing):
+                task.cancel()
+            await asyncio.wait({gone, writing})
+            self._on_end()
+        if not writing.cancelled() and (error := writing.exception()) is not None:
+            raise error
+
+    async def _write(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        chunks = self.body_iterator
+        assert isinstance(chunks, AsyncGenerator)
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def _seconds(parameters: Parameters) -> float:
+    """How long the stream may last; without the parameter there is no end."""
+    if parameters.raw("seconds") is None:
+        return math.inf
+    return parameters.whole_number("seconds", least=0, most=MAX_SECONDS, default=0)
+
+
+def _message(told: Told) -> bytes:
+    event_id, event = told
+    if event.kind == "reset":
+        return RESET
+    at = from_ms(position(event_id)[0])
+    if event.kind == "status" and event.status is not None:
+        return _status(StatusEvent(event.job_id, event.type, event.queue, event.status, event.attempt, at), event_id)
+    report = event.progress
+    if report is None:
+        return RESET  # no version of ours writes that
+    return _text("progress", ProgressEvent(event.job_id, report.done, report.total, report.note, at), event_id)
+
+
+def _job_status(job: Job) -> bytes:
+    attempt = job.attempts + (1 if job.status in ("running", "succeeded") else 0)
+    return _status(StatusEvent(job.id, job.type, job.queue, job.status, attempt, datetime.now(UTC)))
+
+
+def _job_progress(job: Job, told: Progress) -> bytes:
+    return _text("progress", ProgressEvent(job.id, told.done, told.total, told.note, told.at))
+
+
+def _status(event: StatusEvent, event_id: str = "") -> bytes:
+    return _text("status", event, event_id)
+
+
+def _text(name: str, data: StatusEvent | ProgressEvent, event_id: str = "") -> bytes:
+    first = f"id: {event_id}\n" if event_id else ""
+    return f"{first}event: {name}\ndata: ".encode() + _encode(data) + b"\n\n"

@@ -1,0 +1,119 @@
+"""GET /v1/queues, GET /v1/queues/{name}, and what can be done to a queue: pause, resume, purge.
+
+A queue that the caller has no grant for is answered as one that does not exist.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from queuey import log
+from queuey.api.http.endpoints import reply
+from queuey.api.http.json_body import JsonBody
+from queuey.api.http.operations import Operation
+from queuey.api.openapi.samples import PAUSED_QUEUE, QUEUE
+from queuey.protocol.credentials import Principal
+from queuey.protocol.models import NAME_PATTERN, PauseRequest, PurgeReply, PurgeRequest, Queue, QueueList
+from queuey.protocol.schema_faults import invalid
+from queuey.services import queues as control
+from queuey.store.broker import Broker
+from queuey.store.deadline import Patience
+
+_NAME: Final = re.compile(NAME_PATTERN)
+_REASON: Final = "1 to 256 characters of printable text"
+_PAUSE_BODY: Final = JsonBody(PauseRequest, {"/reason": _REASON})
+_PURGE_BODY: Final = JsonBody(
+    PurgeRequest, {"/status": "an array of queued, scheduled or both", "/status/*": "queued or scheduled"}
+)
+_log = log.get(__name__)
+
+LIST: Final = Operation(
+    "list_queues",
+    "Every queue: how many jobs are where, whether it is paused, who takes jobs from it",
+    {200: QueueList},
+    description="Of the queues that the key may read.",
+    sample={"queues": [QUEUE]},
+    group="Queues",
+)
+SHOW: Final = Operation("get_queue", "One queue", {200: Queue}, sample=QUEUE, group="Queues")
+PAUSE: Final = Operation(
+    "pause_queue",
+    "Give out no more of its jobs",
+    {200: Queue},
+    description="What runs goes on, and new jobs are taken. A queue can be paused before its first job comes.",
+    body=PauseRequest,
+    example={"reason": "the mail relay is down"},
+    sample=PAUSED_QUEUE,
+    group="Queues",
+)
+RESUME: Final = Operation("resume_queue", "Give out its jobs again", {200: Queue}, sample=QUEUE, group="Queues")
+PURGE: Final = Operation(
+    "purge_queue",
+    "Cancel the jobs that wait in it",
+    {200: PurgeReply},
+    description=(
+        f"At most {control.MAX_PURGED} jobs, and for {control.PURGE_SECONDS:g} seconds; `more` says whether some may "
+        "be left. What runs is not touched."
+    ),
+    body=PurgeRequest,
+    example={"status": ["queued", "scheduled"]},
+    sample={"cancelled": 17, "more": False},
+    group="Queues",
+)
+
+
+class QueueAdminRoutes:
+    """`patience`: seconds for which the store is asked again. `body_limit` is in bytes."""
+
+    def __init__(self, broker: Broker, patience: float, body_limit: int) -> None:
+        self._broker = broker
+        self._patience = patience
+        self._body_limit = body_limit
+
+    async def list(self, request: Request, caller: Principal) -> Response:
+        def visible(queue: str) -> bool:
+            return caller.allows("read", queue)
+
+        return reply(QueueList(await control.show_queues(self._broker, visible, Patience(self._patience))))
+
+    async def show(self, request: Request, caller: Principal) -> Response:
+        name = _named(request, caller, "read")
+        return reply(await control.show_queue(self._broker, name, Patience(self._patience)))
+
+    async def pause(self, request: Request, caller: Principal) -> Response:
+        name = _named(request, caller, "admin")
+        reason = (await _PAUSE_BODY.read(request, self._body_limit)).reason
+        if not reason.isprintable():
+            raise invalid("/reason", f"must be {_REASON}")
+        patience = Patience(self._patience)
+        await control.pause(self._broker, name, reason, caller.name, patience)
+        _log.info("queue_paused", queue=name, reason=reason, by=caller.name)
+        return reply(await control.show_queue(self._broker, name, patience))
+
+    async def resume(self, request: Request, caller: Principal) -> Response:
+        name = _named(request, caller, "admin")
+        patience = Patience(self._patience)
+        await control.show_queue(self._broker, name, patience)
+        await control.resume(self._broker, name, patience)
+        _log.info("queue_resumed", queue=name, by=caller.name)
+        return reply(await control.show_queue(self._broker, name, patience))
+
+    async def purge(self, request: Request, caller: Principal) -> Response:
+        name = _named(request, caller, "admin")
+        status = (await _PURGE_BODY.read(request, self._body_limit)).status
+        await control.show_queue(self._broker, name, Patience(self._patience))
+        purged = await control.purge(self._broker, name, status, self._patience)
+        _log.info("queue_purged", queue=name, cancelled=purged.cancelled, more=purged.more, by=caller.name)
+        return reply(purged)
+
+
+def _named(request: Request, caller: Principal, scope: str) -> str:
+    """The queue of the path. Raises NotFound."""
+    name: str = request.path_params["name"]
+    if not _NAME.match(name) or not caller.allows(scope, name):
+        raise control.unknown_queue(name)
+    return name

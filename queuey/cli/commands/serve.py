@@ -1,0 +1,58 @@
+"""`queuey serve`: a flag for each setting that may be one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Annotated
+
+from cyclopts import Group, Parameter
+
+from queuey.settings.settings import SERVER, SETTINGS, Settings, default, load
+from queuey.settings.sources import flag
+
+
+def serve(**flags: str | None) -> int:
+    settings = settings_of(flags)
+    if settings.processes > 1:
+        from queuey.server.processes.supervisor import supervise
+
+        return supervise(settings)
+
+    from queuey.server.server import serve
+
+    return serve(settings)
+
+
+def settings_of(flags: Mapping[str, str | None]) -> Settings:
+    given = {name: value for name, value in flags.items() if value is not None}
+    config = given.pop("config", None)
+    return load(given, config=config)
+
+
+def settings_signature() -> inspect.Signature:
+    """A text parameter for each setting that may be a flag. `load` reads them all, with the other sources."""
+    groups = {setting.group: None for setting in SETTINGS.values()}
+    panels = {name: Group(name, sort_key=number) for number, name in enumerate(groups)}
+    config = Parameter(name="--config", metavar="FILE", help="TOML file with settings.", group=panels[SERVER])
+    parameters = [_flag_parameter("config", config)]
+    for name, setting in SETTINGS.items():
+        if setting.has_flag:
+            shown = Parameter(
+                name=flag(name),
+                metavar=setting.metavar,
+                help=setting.help,
+                group=panels[setting.group],
+                show_default=default(name),
+            )
+            parameters.append(_flag_parameter(name, shown))
+    return inspect.Signature(parameters)
+
+
+def _flag_parameter(name: str, shown: Parameter) -> inspect.Parameter:
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, shown]
+    )
+
+
+serve.__signature__ = settings_signature()  # type: ignore[attr-defined]

@@ -1,0 +1,135 @@
+"""`queuey top`: queues and workers, as they change."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from queuey.cli.commands import queues, workers
+from queuey.cli.exits import OK
+from queuey.cli.options import HERE, Output, Server, duration, switch
+from queuey.cli.output import console, table, write
+from queuey.client import Client, ClientError
+from queuey.protocol.models import Queue, WorkerInfo
+
+MOST_QUEUES: Final = 40
+MOST_WORKERS: Final = 40
+LEAST_PAUSE: Final = 0.2
+
+
+class Frame(Struct):
+    """What there is at one moment."""
+
+    at: datetime
+    queues: list[Queue]
+    workers: list[WorkerInfo]
+
+
+async def top(
+    *,
+    every: Annotated[float, duration("The pause between two looks, 200ms at least.", 1.0)] = 1.0,
+    once: Annotated[bool, switch("Look once, and end.")] = False,
+    output: Output = "table",
+    server: Server = HERE,
+) -> int:
+    """See the help in `app`."""
+    endless = not once and (output == "jsonl" or (output == "table" and sys.stdout.isatty()))
+    async with server.client() as client:
+        if not endless:
+            _print(await _look(client), output)
+            return OK
+        try:
+            await _watch(client, max(every, LEAST_PAUSE), output)
+        except asyncio.CancelledError:
+            return OK  # Ctrl-C is how one leaves
+    return OK
+
+
+async def _look(client: Client) -> Frame:
+    return Frame(datetime.now(UTC), await client.queues(), await client.workers())
+
+
+async def _watch(client: Client, pause: float, form: str) -> None:
+    if form == "jsonl":
+        while True:
+            write(msgspec.json.encode(await _look(client)))
+            sys.stdout.flush()
+            await asyncio.sleep(pause)
+
+    from rich.live import Live  # late: only this command draws one
+
+    screen = console(sys.stdout)
+    before: Frame | None = None
+    with Live(console=screen, screen=True, auto_refresh=False) as live:
+        while True:
+            try:
+                frame = await _look(client)
+            except ClientError as error:
+                if before is None:
+                    raise
+                live.update(drawn(before, None, screen.width, f"{error} (as it was)"), refresh=True)
+            else:
+                live.update(drawn(frame, before, screen.width), refresh=True)
+                before = frame
+            await asyncio.sleep(pause)
+
+
+def _print(frame: Frame, form: str) -> None:
+    if form == "table":
+        screen = console(sys.stdout)
+        screen.print(drawn(frame, None, screen.width))
+    else:
+        document = msgspec.json.encode(frame)
+        write(msgspec.json.format(document, indent=2) if form == "json" else document)
+
+
+def drawn(frame: Frame, before: Frame | None, width: int, trouble: str = "") -> Any:
+    """What is shown of a frame; the one before it, when there is one, gives the rate of finished jobs."""
+    from rich.console import Group
+    from rich.text import Text
+
+    busiest = sorted(frame.queues, key=lambda queue: -_waiting(queue) - queue.running)
+    parts = [
+        Text(_headline(frame, before), style="bold"),
+        Text(trouble, style="red"),
+        table(busiest[:MOST_QUEUES], queues.COLUMNS, width),
+        *_more(len(busiest) - MOST_QUEUES, "queues"),
+        Text(""),
+        table(frame.workers[:MOST_WORKERS], workers.COLUMNS, width),
+        *_more(len(frame.workers) - MOST_WORKERS, "workers"),
+    ]
+    return Group(*parts)
+
+
+def _headline(frame: Frame, before: Frame | None) -> str:
+    total = {place: sum(getattr(queue, place) for queue in frame.queues) for place in ("scheduled", "running")}
+    busy, slots = (sum(getattr(worker, name) for worker in frame.workers) for name in ("busy", "slots"))
+    rate = "" if before is None else f", {finished_rate(before, frame):.0f} finished a second"
+    return (
+        f"{frame.at:%H:%M:%S}Z  {sum(map(_waiting, frame.queues)):,} waiting, {total['scheduled']:,} scheduled, "
+        f"{total['running']:,} running{rate}; {busy:,} of {slots:,} slots busy"
+    )
+
+
+def finished_rate(before: Frame, after: Frame) -> float:
+    """Jobs that ended per second between two frames. Queues from which finished jobs were trimmed count as none."""
+    were = {queue.name: queue.finished + queue.dead_letter for queue in before.queues}
+    seconds = (after.at - before.at).total_seconds()
+    ended = sum(max(0, queue.finished + queue.dead_letter - were.get(queue.name, 0)) for queue in after.queues)
+    return ended / seconds if seconds > 0 else 0.0
+
+
+def _waiting(queue: Queue) -> int:
+    return queue.high + queue.default + queue.low
+
+
+def _more(count: int, what: str) -> Sequence[Any]:
+    from rich.text import Text
+
+    return [Text(f"and {count} more {what}")] if count > 0 else []

@@ -1,0 +1,221 @@
+"""API keys: who may do what. Pure; api/auth.py applies it to requests.
+
+A grant is a scope, over every queue or over one (`read@emails`):
+
+    submit   enqueue and cancel jobs
+    read     see jobs, queues and the dead-letter queue
+    work     claim, extend, complete and fail jobs over HTTP
+    admin    all of these, and what operates the queues: replay, pause, resume
+
+Keys come from two settings. `api_key` is one key with admin over everything. `api_keys` are more, as
+`name:scope[@queue][+scope[@queue]...]:sha256hex`, of which the server knows only the hash. A key that
+`new_key` makes has 256 random bits, so its plain SHA-256 gives it away no more than a slow, salted hash
+would: those protect secrets that can be guessed, and cost every request some milliseconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import re
+import secrets
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from queuey.errors import SettingsError
+from queuey.protocol.models import NAME_PATTERN
+
+SCOPES: Final = ("submit", "read", "work", "admin")
+DEV_KEY: Final = "dev"
+"""The admin key when none is set; it works on loopback alone."""
+
+MAX_KEYS: Final = 256
+_ADMIN_NAME: Final = "admin"
+_ANONYMOUS_NAME: Final = "anonymous"
+_RESERVED_NAMES: Final = (_ADMIN_NAME, _ANONYMOUS_NAME)
+_SHORT_KEY: Final = 16
+_NAME: Final = re.compile(NAME_PATTERN)
+_SHA256_HEX: Final = re.compile("[0-9a-f]{64}")
+_USERINFO: Final = re.compile(r"([a-z][a-z0-9+.-]{0,20}://)[^\s'\"<>]{0,2000}@", re.IGNORECASE)
+_URL_PASSWORD: Final = re.compile(r"([?&](?:password|username)=)[^&\s'\"<>]{1,2000}", re.IGNORECASE)
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """One scope, over one queue, or over all of them (`queue` is None)."""
+
+    scope: str
+    queue: str | None = None
+
+    def __str__(self) -> str:
+        return self.scope if self.queue is None else f"{self.scope}@{self.queue}"
+
+    def covers(self, scope: str, queue: str | None) -> bool:
+        return self.scope in (scope, "admin") and self.queue in (None, queue)
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who calls: the name of a key, or `anonymous`. The name is safe to log."""
+
+    name: str
+    grants: tuple[Grant, ...]
+
+    def allows(self, scope: str, queue: str | None = None) -> bool:
+        """Whether a grant covers the scope over this queue; `None` asks for it over all queues."""
+        for grant in self.grants:  # noqa: SIM110 - any() takes three times as long, and every request comes by
+            if grant.covers(scope, queue):
+                return True
+        return False
+
+
+class ApiKey(msgspec.Struct, frozen=True):
+    """A key as the server knows it: by its hash. `repr` shows no hash."""
+
+    name: str
+    grants: tuple[Grant, ...]
+    digest: bytes
+
+    def __repr__(self) -> str:
+        return f"ApiKey({self.name}:{'+'.join(map(str, self.grants))})"
+
+
+class Credentials:
+    """The keys that a server takes, and what it lets anybody do.
+
+    With neither `api_key` nor `api_keys` it is open: `anonymous` has every scope but admin (or those that
+    were asked for), and the admin key is `dev`. `check_bind` keeps such a server on loopback.
+    """
+
+    def __init__(
+        self, api_key: str | None = None, api_keys: Sequence[ApiKey] = (), anonymous: Sequence[Grant] = ()
+    ) -> None:
+        self.open = api_key is None and not api_keys
+        if self.open:
+            api_key = DEV_KEY
+            anonymous = anonymous or [Grant(scope) for scope in SCOPES if scope != "admin"]
+        self.anonymous = Principal(_ANONYMOUS_NAME, tuple(anonymous))
+        self._short = api_key is not None and len(api_key) < _SHORT_KEY
+        self._keys = [(key.digest, Principal(key.name, key.grants)) for key in api_keys]
+        if api_key is not None:
+            self._keys.append((_digest(api_key), Principal(_ADMIN_NAME, (Grant("admin"),))))
+
+    def identify(self, presented: str | None) -> Principal | None:
+        """The owner of the presented key; None when there is no key, or one that nobody has.
+
+        The time taken does not tell which key matched, or how much of one.
+        """
+        if presented is None:
+            return None
+        digest = _digest(presented)
+        owner = None
+        for known, principal in self._keys:
+            if hmac.compare_digest(known, digest):
+                owner = principal
+        return owner
+
+    def check_bind(self, host: str) -> str | None:
+        """Check that these keys suffice for listening on `host`. Returns a warning to log, or None.
+
+        Raises SettingsError when other machines could reach a server without keys.
+        """
+        if is_loopback(host):
+            return None
+        if self.open:
+            raise SettingsError(
+                f"Will not listen on {host} without an API key, since other machines could reach it.\n"
+                "Make a key and start again with it:\n"
+                "    queuey key new ops --scope admin\n"
+                "or set QUEUEY_API_KEY to a long random secret; or listen on this machine alone, with "
+                "--host 127.0.0.1."
+            )
+        if self._short:
+            return f"QUEUEY_API_KEY has fewer than {_SHORT_KEY} characters and can be guessed from the network"
+        return None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address. A name other than localhost counts as reachable."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def redact_urls(text: str) -> str:
+    """The text without the user and the password of each URL in it."""
+    if "://" not in text:
+        return text
+    return _URL_PASSWORD.sub(r"\1***", _USERINFO.sub(r"\1***@", text))
+
+
+def new_key(name: str, grants: Sequence[Grant]) -> tuple[str, str]:
+    """A new secret, and the entry for `api_keys` that lets it in. Raises ValueError when it cannot be so named."""
+    if not grants:
+        raise ValueError("a key needs at least one scope")
+    _check_name(name)
+    secret = "qk_" + secrets.token_urlsafe(32)
+    return secret, f"{name}:{'+'.join(map(str, grants))}:{_digest(secret).hex()}"
+
+
+def parse_grant(text: str, scopes: Sequence[str] = SCOPES) -> Grant:
+    """Read `scope` or `scope@queue`. Raises ValueError that shows nothing that might be a secret."""
+    scope, at, queue = text.partition("@")
+    if scope not in scopes:
+        shown = f" {scope!r}" if re.fullmatch("[a-z]{1,12}", scope) else ""
+        raise ValueError(f"has the unknown scope{shown} (there are {', '.join(scopes)})")
+    if at and not _NAME.match(queue):
+        raise ValueError(f"has after '{scope}@' what cannot be the name of a queue")
+    return Grant(scope, queue if at else None)
+
+
+def parse_api_keys(entries: Sequence[str]) -> tuple[ApiKey, ...]:
+    """Read entries `name:scope[@queue][+scope[@queue]...]:sha256hex`.
+
+    Raises ValueError that names the faulty entry by its number and name, and never shows a hash.
+    """
+    if len(entries) > MAX_KEYS:
+        raise ValueError(f"has more than {MAX_KEYS} entries")
+    keys: list[ApiKey] = []
+    for number, entry in enumerate(entries, 1):
+        try:
+            key = _parse_api_key(entry)
+            for other in keys:
+                if other.name == key.name:
+                    raise ValueError("has the name of an earlier entry")
+                if other.digest == key.digest:
+                    raise ValueError(f"has the hash of the entry {other.name!r}")
+        except ValueError as error:
+            raise ValueError(f"entry {number}{_shown_name(entry)} {error}") from None
+        keys.append(key)
+    return tuple(keys)
+
+
+def _parse_api_key(entry: str) -> ApiKey:
+    parts = entry.split(":")
+    if len(parts) != 3:
+        raise ValueError(f"has {len(parts)} parts between colons instead of 3 (name:scopes:sha256)")
+    name, scopes, sha256_hex = parts
+    _check_name(name)
+    grants = tuple(dict.fromkeys(parse_grant(text) for text in scopes.split("+")))
+    if not _SHA256_HEX.fullmatch(sha256_hex):
+        raise ValueError("does not end in the SHA-256 of the key, as 64 lower-case hexadecimal digits")
+    return ApiKey(name, grants, bytes.fromhex(sha256_hex))
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.match(name):
+        raise ValueError("needs a name of 1 to 64 letters, digits, '.', '_' and '-'")
+    if name in _RESERVED_NAMES:
+        raise ValueError(f"needs a name other than {' and '.join(_RESERVED_NAMES)}, which have a meaning already")
+
+
+def _shown_name(entry: str) -> str:
+    """The entry's name when it has one; a lone secret that was put here by mistake is not shown."""
+    name, colon, _ = entry.partition(":")
+    return f" ({name})" if colon and _NAME.match(name) else ""
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,47 @@
+"""An error as it is stored with its job: JSON on one line, bounded."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+ERROR_BYTES: Final = 1024
+MESSAGE_BYTES: Final = 400
+"""Of an error entry's bytes, the most that the message may take: the rest is the traceback's."""
+ELLIPSIS: Final = "…"
+
+
+class ErrorEntry(msgspec.Struct, omit_defaults=True):
+    """A JobError as it is stored; its time is the store's."""
+
+    attempt: int
+    kind: str
+    message: str
+    detail: str | None = None
+    worker: str | None = None
+
+
+def error_entry(kind: str, message: str, detail: str | None, *, attempt: int, worker: str | None) -> str:
+    """The same of a failure that was told in words of its own; `kind` and `worker` are short."""
+    entry = ErrorEntry(attempt, kind, _fit(message, MESSAGE_BYTES), detail="", worker=worker)
+    room = ERROR_BYTES - len(msgspec.json.encode(entry))
+    entry.detail = _fit(detail, room, tail=True) if detail else None
+    return msgspec.json.encode(entry).decode()
+
+
+def _fit(text: str, room: int, *, tail: bool = False) -> str:
+    """The head (or tail) of `text` whose JSON form takes at most `room` bytes, marked where it was cut."""
+    if len(text) <= room and _json_bytes(text) <= room:
+        return text
+    room = max(0, room - len(ELLIPSIS.encode()))
+    kept = text[max(0, len(text) - room) :] if tail else text[:room]
+    while (excess := _json_bytes(kept) - room) > 0:
+        # A character takes at most 6 bytes ("\u0000"), so this always cuts something and never too much.
+        drop = max(1, excess // 6)
+        kept = kept[drop:] if tail else kept[:-drop]
+    return ELLIPSIS + kept if tail else kept + ELLIPSIS
+
+
+def _json_bytes(text: str) -> int:
+    return len(msgspec.json.encode(text)) - len('""')

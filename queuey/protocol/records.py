@@ -1,0 +1,251 @@
+"""The text of `job:<id>` and `state:<id>`, and what the HTTP API makes of them.
+
+Both begin with a header line of `letter=value` fields; docs/protocol.md lists the letters, and lua/include/state.lua
+is their other reader. Fields equal to the defaults of the *format*, below, are not stored: they never change, whatever
+the settings of a replica say.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from datetime import UTC, datetime, timedelta
+from typing import Final, cast
+
+import msgspec
+from msgspec import Raw, Struct
+
+from queuey.protocol.models import NULL, Attempt, Definition, Job, JobError, Priority, Progress, ProgressReport, Status
+
+DEFAULT_QUEUE: Final = "default"
+DEFAULT_MAX_ATTEMPTS: Final = 5
+DEFAULT_RETENTION_MS: Final = 3_600_000
+DEFAULT_DEDUPE_TTL_MS: Final = 86_400_000
+MAX_CRASHES: Final = 3
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FIELD = re.compile(r"([A-Za-z])=([\w.:-]+)", re.ASCII)
+_STATUSES: Final[dict[str, Status]] = {
+    "w": "queued",
+    "r": "running",
+    "s": "succeeded",
+    "d": "dead_letter",
+    "c": "cancelled",
+}
+
+
+class NewJob(Struct, array_like=True):
+    """A job as the enqueue script takes it. Durations and times are integer milliseconds, 0 = none."""
+
+    id: str
+    queue: str
+    priority: Priority
+    head: str
+    body: str
+    delay_ms: int = 0
+    run_at_ms: int = 0
+    dedupe: str = ""
+    dedupe_ttl_ms: int = DEFAULT_DEDUPE_TTL_MS
+
+    @property
+    def is_due(self) -> bool:
+        """It says nothing of a later time."""
+        return not self.delay_ms and not self.run_at_ms
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes in a call."""
+        body = len(self.body) if self.body.isascii() else len(self.body.encode())
+        return 100 + len(self.head) + body
+
+
+class StoredJob(Struct, array_like=True):
+    """What the get script tells of one job."""
+
+    definition: str
+    state: str
+    lease_expires_ms: int
+    due_ms: int
+    progress: str = ""
+    """`<at ms> <JSON>`, '' when nothing was told under the lease that stands."""
+
+
+def encode_key(dedupe_key: str) -> str:
+    """A dedupe key as base64url without padding: fit for a header and a key name."""
+    return urlsafe_b64encode(dedupe_key.encode()).decode().rstrip("=")
+
+
+def decode_key(encoded: str) -> str:
+    return urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+
+
+def job_head(
+    *,
+    queue: str = DEFAULT_QUEUE,
+    priority: Priority = "default",
+    max_attempts: int = DEFAULT_MAX_ATTEMPTS,
+    retention_ms: int = DEFAULT_RETENTION_MS,
+    dedupe: str = "",
+    dedupe_ttl_ms: int = DEFAULT_DEDUPE_TTL_MS,
+    expires_ms: int = 0,
+) -> str:
+    """The fields of a definition's header but its times, which the script puts before them."""
+    fields = []
+    if queue != DEFAULT_QUEUE:
+        fields.append(f"q={queue}")
+    if priority != "default":
+        fields.append(f"l={priority}")
+    if max_attempts != DEFAULT_MAX_ATTEMPTS:
+        fields.append(f"m={max_attempts}")
+    if retention_ms != DEFAULT_RETENTION_MS:
+        fields.append(f"t={retention_ms}")
+    if expires_ms:
+        fields.append(f"x={expires_ms}")
+    if dedupe:
+        fields.append(f"k={dedupe}")
+        if dedupe_ttl_ms != DEFAULT_DEDUPE_TTL_MS:
+            fields.append(f"e={dedupe_ttl_ms}")
+    return " ".join(fields)
+
+
+def parse_fields(text: str) -> dict[str, str]:
+    """The fields of a header line; letters that are not known here are kept."""
+    return dict(_FIELD.findall(text.partition("\n")[0]))
+
+
+_decode_definition = msgspec.json.Decoder(Definition).decode
+
+
+def parse_definition(text: str) -> tuple[dict[str, str], Definition]:
+    """A stored definition: its header's fields, and the rest."""
+    head, _, body = text.partition("\n")
+    return _fields(head), _decode_definition(body)
+
+
+_TYPE = re.compile(r'\n\{"type":"([^"\\]*)"')
+
+
+def names_of(definition: str) -> tuple[str, str]:
+    """Type and queue, of which the first kilobyte of a definition tells; '' where it does not."""
+    found = _TYPE.search(definition)
+    return found[1] if found else "", parse_fields(definition).get("q", DEFAULT_QUEUE)
+
+
+def _fields(head: str) -> dict[str, str]:
+    if " " not in head and head.startswith("r="):
+        return {"r": head[2:]}  # most have no more than that
+    return dict(_FIELD.findall(head))
+
+
+def to_job(job_id: str, stored: StoredJob) -> Job:
+    """What `GET /v1/jobs/{id}` answers."""
+    head, definition = parse_definition(stored.definition)
+    state_head, _, rest = stored.state.partition("\n")
+    state = dict(_FIELD.findall(state_head))
+    result, *error_lines = rest.split("\n")
+    status = _STATUSES[state.get("s", "w")]
+    scheduled = status == "queued" and stored.due_ms >= 0
+    created = int(head.get("c", head["r"]))
+    errors = [_parse_error(line, int(state.get("f", created))) for line in error_lines]
+    due = stored.due_ms if scheduled else int(head["r"])
+    dedupe = head.get("k")
+    return Job(
+        id=job_id,
+        type=definition.type,
+        queue=head.get("q", DEFAULT_QUEUE),
+        priority=cast(Priority, head.get("l", "default")),
+        status="scheduled" if scheduled else status,
+        payload=definition.payload,
+        dedupe_key=decode_key(dedupe) if dedupe else None,
+        attempts=int(state.get("a", 0)),
+        max_attempts=int(head.get("m", DEFAULT_MAX_ATTEMPTS)),
+        crashes=int(state.get("x", 0)),
+        timeout=definition.timeout,
+        created_at=from_ms(created),
+        run_at=from_ms(due) if scheduled or due != created else None,
+        started_at=_time(state.get("b")),
+        finished_at=_time(state.get("f")),
+        lease_expires_at=from_ms(stored.lease_expires_ms) if stored.lease_expires_ms >= 0 else None,
+        last_error=errors[-1].message if errors else None,
+        errors=errors,
+        result=Raw(result.encode()) if result else NULL,
+        progress=_parse_progress(stored.progress) if stored.progress else None,
+        worker=state.get("w"),
+        expires_at=from_ms(created + int(head["x"])) if "x" in head else None,
+        attempts_log=_attempts_log(state, errors),
+        traceparent=definition.traceparent,
+    )
+
+
+def _attempts_log(state: dict[str, str], errors: list[JobError]) -> list[Attempt]:
+    """A run that was given back has spent no attempt and is not told of; nor is a job that expired before its first."""
+    starts = [int(start) for start in state["g"].split(".")] if "g" in state else []
+    known = [0] * (len(errors) - len(starts)) + starts[-len(errors) :] if errors else []
+    log = [
+        Attempt(error.attempt, from_ms(start) if start else None, error.at, error.worker, error.message)
+        for error, start in zip(errors, known, strict=True)
+        if start or error.kind != "expired"  # a pull worker may call its error so
+    ]
+    if state.get("s") in ("r", "s"):
+        attempt = int(state.get("a", 0)) + 1
+        log.append(Attempt(attempt, _time(state.get("b")), _time(state.get("f")), state.get("w"), None))
+    return log
+
+
+def from_ms(millis: int) -> datetime:
+    """A time of the store as a datetime in UTC."""
+    return _EPOCH + timedelta(milliseconds=millis)
+
+
+def _time(millis: str | None) -> datetime | None:
+    return from_ms(int(millis)) if millis else None
+
+
+_decode_progress = msgspec.json.Decoder(ProgressReport).decode
+
+
+def _parse_progress(text: str) -> Progress:
+    at, _, body = text.partition(" ")
+    told = _decode_progress(body)
+    return Progress(told.done, told.total, told.note, from_ms(int(at)))
+
+
+UNREADABLE: Final = (msgspec.DecodeError, ValueError, KeyError, RecursionError)
+"""What reading a stored job, or one of its errors, may raise when no Queuey wrote it."""
+UNKNOWN_KIND: Final = "unknown"
+MAX_UNKNOWN: Final = 1000
+"""Characters that are shown of an error that cannot be read."""
+
+
+class _ErrorBody(Struct):
+    attempt: int
+    kind: str
+    message: str
+    detail: str | None = None
+    worker: str | None = None
+
+
+_decode_error = msgspec.json.Decoder(_ErrorBody).decode
+
+
+def _parse_error(line: str, else_at: int) -> JobError:
+    """A line that is none of ours, which an import may bring, is shown as it is: the job can be looked at and mended.
+
+    `else_at`: the time in ms of one that tells none."""
+    at, _, body = line.partition(" ")
+    try:
+        time = from_ms(int(at))
+    except (ValueError, OverflowError):
+        return JobError(from_ms(else_at), 0, UNKNOWN_KIND, line[:MAX_UNKNOWN])
+    try:
+        error = _decode_error(body)
+    except UNREADABLE:
+        return JobError(time, 0, UNKNOWN_KIND, body[:MAX_UNKNOWN])
+    return JobError(
+        at=time,
+        attempt=error.attempt,
+        kind=error.kind,
+        message=error.message,
+        detail=error.detail,
+        worker=error.worker,
+    )

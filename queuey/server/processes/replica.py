@@ -1,0 +1,149 @@
+"""The other side of supervisor.py: one replica of `--processes N`, in a process of its own.
+
+Over a socket come an Init, as a line of JSON, and then orders, a byte each. Back goes a line of JSON: Started or
+Refused. The parent's end of the socket closes when the parent is gone, however it went. A second socket is for what
+the replicas ask one another (siblings.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from threading import Thread
+from typing import Any, Final
+
+import msgspec
+
+from queuey.errors import StartupError
+from queuey.lifecycle import StopSignals
+from queuey.services.peers import Siblings
+from queuey.settings.settings import Settings
+
+DRAIN: Final = b"d"
+LEAVE: Final = b"l"
+ORPHAN_SECONDS: Final = 60.0
+"""How long, beyond its drain timeout, a replica may live on without its parent: all else that it does takes less."""
+
+
+class Init(msgspec.Struct):
+    """`path`: the parent's sys.path. `listening`: the descriptor of a bound socket, unless it answers no HTTP.
+    `number`: its place among the replicas, from 1."""
+
+    settings: Settings
+    path: list[str]
+    listening: int | None
+    number: int
+
+
+class Started(msgspec.Struct, tag=True):
+    """It serves. `facts` are the fields of its line in the log."""
+
+    facts: dict[str, Any]
+
+
+class Refused(msgspec.Struct, tag=True):
+    """A StartupError."""
+
+    message: str
+    exit_code: int
+
+
+def pack(message: object) -> bytes:
+    return msgspec.json.encode(message, enc_hook=str) + b"\n"
+
+
+def unpack_init(line: bytes) -> Init:
+    return msgspec.json.decode(line, type=Init, dec_hook=lambda _, text: Path(text))
+
+
+class Orders(StopSignals):
+    """What the parent says, in place of signals. That it is gone counts as an order to drain.
+
+    SIGINT is not heeded, since a terminal sends it to the parent too, which passes it on; nor is it ignored, which
+    what handlers start would inherit. SIGTERM drains, and never more than that: a service manager may send it to every
+    process, and it comes again from the parent.
+    """
+
+    def __init__(self, parent: socket.socket, early: bytes, patience: float) -> None:
+        """`early`: orders that came already. `patience`: how many seconds after its parent this process may end."""
+        super().__init__()
+        self._parent = parent
+        self._early = early
+        self._patience = patience
+
+    def install(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGINT, lambda: None)
+        loop.add_signal_handler(signal.SIGTERM, self.first.set)
+        if self._early:
+            self._follow(self._early)
+        Thread(target=self._listen, args=(loop,), daemon=True, name="queuey-parent").start()
+
+    def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        """In a thread, so that a handler which blocks the loop makes no orphan that lives for ever."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: all is done
+            with contextlib.suppress(OSError):
+                while orders := self._parent.recv(16):
+                    loop.call_soon_threadsafe(self._follow, orders)
+            loop.call_soon_threadsafe(self._be_orphaned)
+        time.sleep(self._patience)
+        os._exit(1)
+
+    def _follow(self, orders: bytes) -> None:
+        self.first.set()
+        if LEAVE in orders:
+            self.second.set()
+
+    def _be_orphaned(self) -> None:
+        self.port_first = True
+        self.first.set()
+
+
+def main(descriptor: int, siblings: int) -> int:
+    """Serve until the parent at the other end of the socket says otherwise or is gone. Returns the exit code.
+
+    Both are descriptors: of the socket for orders, and of the one to the siblings."""
+    signal.signal(signal.SIGINT, lambda *_: None)
+    parent = _inherited(descriptor)
+    received = b""
+    while b"\n" not in received:
+        chunk = parent.recv(65_536)
+        if not chunk:  # it is gone already
+            parent.close()
+            return 0
+        received += chunk
+    line, _, early = received.partition(b"\n")
+    init = unpack_init(line)
+    sys.path[:] = init.path
+
+    from queuey.server.server import Place, serve
+
+    place = Place(
+        signals=Orders(parent, early, init.settings.drain_timeout + ORPHAN_SECONDS),
+        bound=None if init.listening is None else _inherited(init.listening),
+        siblings=Siblings(init.number, init.settings.processes, _inherited(siblings)),
+        on_started=lambda facts: _tell(parent, Started(facts)),
+    )
+    try:
+        return serve(init.settings, place)
+    except StartupError as error:
+        _tell(parent, Refused(error.message, error.exit_code))
+        return error.exit_code
+
+
+def _inherited(descriptor: int) -> socket.socket:
+    """A socket that is not handed on to processes started here."""
+    found = socket.socket(fileno=descriptor)
+    found.set_inheritable(False)
+    return found
+
+
+def _tell(parent: socket.socket, message: object) -> None:
+    with contextlib.suppress(OSError):  # it is gone; the orders say so
+        parent.sendall(pack(message))

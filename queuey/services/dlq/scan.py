@@ -1,0 +1,156 @@
+"""Going through dead jobs, the longest dead first over all shards and queues, with a bound on what is looked at."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from queuey.protocol.records import MAX_UNKNOWN, UNKNOWN_KIND, UNREADABLE
+from queuey.services.dlq.fingerprints import fingerprint
+from queuey.services.jobs.submission import to_ms
+from queuey.store.broker import Broker
+from queuey.store.deadline import Patience
+from queuey.store.replies import DeadJob
+
+MAX_LOOKED_AT: Final = 10_000
+"""Dead jobs that one request looks at."""
+WALK_SECONDS: Final = 10.0
+"""For which one request looks and acts."""
+_PAGE: Final = 500
+
+Place = tuple[int, str]
+"""When it died in ms, and its id."""
+
+
+class Filter(Struct, frozen=True):
+    """Which dead jobs; None: whatever it is. Ages are in seconds."""
+
+    queue: str | None = None
+    type: str | None = None
+    fingerprint: str | None = None
+    older_than: float | None = None
+    younger_than: float | None = None
+
+
+class DeathCause(Struct):
+    """Of a stored error, what tells it from others."""
+
+    kind: str = UNKNOWN_KIND
+    message: str = ""
+
+
+class Found(Struct):
+    """A dead job that fits."""
+
+    job: DeadJob
+    cause: DeathCause
+    fingerprint: str
+
+
+_decode_cause = msgspec.json.Decoder(DeathCause).decode
+
+
+class DeadWalk:
+    """One request's way. `patience`: seconds for each call. `at`: the last place that was looked at."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        wanted: Filter,
+        visible: Callable[[str], bool],
+        patience: float,
+        at: Place = (0, ""),
+    ) -> None:
+        self.at = at
+        self.looked = 0
+        self._broker = broker
+        self._wanted = wanted
+        self._visible = visible
+        self._patience = patience
+        self._began = time.monotonic()
+        self._until = self._began + WALK_SECONDS
+        self._queues: dict[int, list[str]] = {}
+        self._pages: dict[int, deque[DeadJob]] = {}
+        self._ended: dict[int, bool] = {}
+        self._heads: list[tuple[int, str, int]] = []
+
+    @property
+    def more(self) -> bool:
+        """Whether there are any behind the last that was looked at."""
+        return bool(self._heads)
+
+    async def found(self) -> AsyncGenerator[Found]:
+        """Those that fit, until all were looked at or a bound is reached. Raises StoreUnavailable."""
+        for shard in range(self._broker.shards.count):
+            self._queues[shard] = await self._queues_of(shard)
+            await self._read(shard, self.at)
+        while self._heads and self.looked < MAX_LOOKED_AT and time.monotonic() < self._until:
+            died_at, job_id, shard = heapq.heappop(self._heads)
+            job = self._pages[shard].popleft()
+            if self._pages[shard]:
+                self._push(shard)
+            elif not self._ended[shard]:
+                await self._read(shard, (died_at, job_id))
+            self.looked += 1
+            self.at = (died_at, job_id)
+            if (match := self._match(job)) is not None:
+                yield match
+
+    async def _queues_of(self, shard: int) -> list[str]:
+        if self._wanted.queue is not None:
+            return [self._wanted.queue] if self._visible(self._wanted.queue) else []
+        stats = await Patience(self._patience).call(lambda: self._broker.stats(shard))
+        return [row.name for row in stats.queues if row.dead and self._visible(row.name)]
+
+    async def _read(self, shard: int, after: Place) -> None:
+        queues, wanted = self._queues[shard], self._wanted
+        if not queues:
+            return
+        page = await Patience(self._patience).call(
+            lambda: self._broker.dead(
+                shard,
+                queues,
+                older_ms=to_ms(wanted.older_than or 0) + self._under_way_ms(),
+                younger_ms=max(1, to_ms(wanted.younger_than)) if wanted.younger_than is not None else 0,
+                after=after,
+                count=_PAGE,
+            )
+        )
+        self._pages[shard] = deque(page.jobs)
+        self._ended[shard] = page.ended or not page.jobs
+        if page.jobs:
+            self._push(shard)
+
+    def _under_way_ms(self) -> int:
+        """What died since the walk began is not of it: what it replays may be dead again before its end. Rounded down,
+        so that none that was dead before is passed over."""
+        return int((time.monotonic() - self._began) * 1000)
+
+    def _push(self, shard: int) -> None:
+        head = self._pages[shard][0]
+        heapq.heappush(self._heads, (head.died_at_ms, head.id, shard))
+
+    def _match(self, job: DeadJob) -> Found | None:
+        if self._wanted.type is not None and job.type != self._wanted.type:
+            return None
+        cause = _cause(job.error)
+        mark = fingerprint(job.type, cause.kind, cause.message)
+        if self._wanted.fingerprint not in (None, mark):
+            return None
+        return Found(job, cause, mark)
+
+
+def _cause(error: str) -> DeathCause:
+    """An import may have brought what is no error of ours: its text is the message then."""
+    if not error:
+        return DeathCause()
+    try:
+        return _decode_cause(error)
+    except UNREADABLE:
+        return DeathCause(message=error[:MAX_UNKNOWN])

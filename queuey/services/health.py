@@ -1,0 +1,48 @@
+"""Whether this process can do its work: what /healthz and /readyz tell."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Literal
+
+from queuey.store.broker import Broker
+
+Durability = Literal["verified", "declared", "memory only"]
+
+FRESH: Final = 1.0
+"""Seconds for which an answer of the store stands for its being up."""
+PATIENCE: Final = 1.5
+"""Seconds after which a store that has not answered counts as down."""
+
+
+class Health:
+    """`draining` is set when the process is told to stop. `durability`: what the store keeps of the promise."""
+
+    def __init__(self, broker: Broker, durability: Durability) -> None:
+        self.draining = False
+        self.durability = durability
+        self._broker = broker
+        self._probe: asyncio.Task[bool] | None = None
+
+    async def store_up(self) -> bool:
+        """Whether a script ran on every shard lately. Answers within PATIENCE; all who ask at once share one probe."""
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.create_task(self._ask())
+        return await asyncio.shield(self._probe)
+
+    async def ready(self) -> tuple[bool, dict[str, str]]:
+        """Whether to send requests here, and the body of /readyz."""
+        up = await self.store_up()
+        status = "draining" if self.draining else "ready" if up else "store down"
+        return status == "ready", {
+            "status": status,
+            "redis": "up" if up else "down",
+            "durability": self.durability,
+        }
+
+    async def _ask(self) -> bool:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self._broker.reachable(FRESH)
+        except TimeoutError:
+            return False

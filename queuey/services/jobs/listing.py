@@ -1,0 +1,205 @@
+"""Listing jobs, page by page.
+
+A list goes shard by shard and queue by queue, and within a queue the way that jobs go: scheduled (the next due first),
+queued (in the order in which they will run), running, dead, finished (the latest first). A job that moves on while
+somebody turns the pages may come twice; it is not left out unless it moves back, as a retry does.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from queuey.errors import Invalid, ParameterFault
+from queuey.protocol import ids
+from queuey.protocol.models import NAME_PATTERN, PRIORITIES, Job, JobPage, Status
+from queuey.protocol.records import to_job
+from queuey.store.broker import Broker
+from queuey.store.deadline import Patience
+from queuey.store.replies import Page, Paged, Place
+
+MAX_PAGE: Final = 500
+MAX_LOOKED_AT: Final = 10_000
+"""Entries and places that one request looks at."""
+MAX_PAGE_BYTES: Final = 4_000_000
+"""Of definitions and states; the page ends with the job that passes it."""
+MAX_CURSOR: Final = 400
+_LOOK: Final = 1_000
+_PLACES_A_CALL: Final = 250
+_WAYS: Final[tuple[tuple[Place, str], ...]] = (
+    *(("scheduled", lane) for lane in PRIORITIES),
+    *(("ready", lane) for lane in PRIORITIES),
+    ("running", ""),
+    ("dead", ""),
+    ("finished", ""),
+)
+_KIND: Final[dict[Status, tuple[Place, str]]] = {
+    "scheduled": ("scheduled", ""),
+    "queued": ("ready", ""),
+    "running": ("running", ""),
+    "dead_letter": ("dead", ""),
+    "succeeded": ("finished", "s"),
+    "cancelled": ("finished", "c"),
+}
+"""Where the jobs of a status are, and the letter that tells them from others there."""
+
+
+class Wanted(Struct, frozen=True):
+    """Which jobs a list has; None: whatever it is."""
+
+    queue: str | None = None
+    status: Status | None = None
+    type: str | None = None
+
+
+class Cursor(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """The entry that a page ended with. `wanted`: a digest of what the list has, which a cursor is good for."""
+
+    wanted: bytes
+    shard: int
+    queue: str
+    way: int
+    offset: int = 0
+    score: int = 0
+    id: str = ""
+
+
+async def list_jobs(
+    broker: Broker, wanted: Wanted, visible: Callable[[str], bool], limit: int, cursor: str | None, patience: Patience
+) -> JobPage:
+    """Up to `limit` jobs (1 to 500) of queues for whose name `visible` holds.
+
+    The page may be short and have a `next` all the same. Raises Invalid for a cursor that is not of this list, and
+    StoreUnavailable.
+    """
+    walk = _Walk(broker, wanted, visible, patience)
+    start = _decode(cursor, wanted, broker.shards.count) if cursor is not None else Cursor(_digest(wanted), 0, "", 0)
+    return await walk.page(start, limit)
+
+
+class _Walk:
+    """The way of one request through the places."""
+
+    def __init__(self, broker: Broker, wanted: Wanted, visible: Callable[[str], bool], patience: Patience) -> None:
+        self._broker = broker
+        self._wanted = wanted
+        self._visible = visible
+        self._patience = patience
+        place, self._letter = _KIND[wanted.status] if wanted.status else (None, "")
+        self._ways = [way for way, (kind, _) in enumerate(_WAYS) if place in (None, kind)]
+        self._looked = 0
+        self._bytes = 0
+
+    async def page(self, at: Cursor, limit: int) -> JobPage:
+        jobs: list[Job] = []
+        for shard in range(at.shard, self._broker.shards.count):
+            start = at if shard == at.shard else Cursor(at.wanted, shard, "", 0)
+            places = await self._places(start)
+            while places:
+                if len(jobs) >= limit or self._looked >= MAX_LOOKED_AT or self._bytes > MAX_PAGE_BYTES:
+                    return JobPage(jobs, _encode(start))
+                batch = places[:_PLACES_A_CALL]
+                found = await self._look(shard, batch, start, limit - len(jobs))
+                kept = self._within_bytes(found.jobs)
+                jobs += await self._read(shard, [job.id for job in kept])
+                if len(kept) == len(found.jobs) and found.ended:
+                    places = places[len(batch) :]
+                    start = Cursor(at.wanted, shard, *places[0]) if places else start
+                else:
+                    last = found.last if len(kept) == len(found.jobs) else _place_of(kept[-1])
+                    place, offset, score, job_id = last
+                    queue, way = batch[place - 1]
+                    start = Cursor(at.wanted, shard, queue, way, offset, score, job_id)
+                    places = places[place - 1 :]
+        return JobPage(jobs, None)
+
+    async def _places(self, start: Cursor) -> list[tuple[str, int]]:
+        """Queue and way of all places of a shard, from that of the cursor on."""
+        if self._wanted.queue is not None:
+            names = [self._wanted.queue]
+        else:
+            stats = await self._patience.call(lambda: self._broker.stats(start.shard))
+            names = sorted(row.name for row in stats.queues)
+        every = [(name, way) for name in names if self._visible(name) for way in self._ways]
+        return [place for place in every if place >= (start.queue, start.way)]
+
+    async def _look(self, shard: int, places: Sequence[tuple[str, int]], start: Cursor, count: int) -> Page:
+        begins_there = places[0] == (start.queue, start.way)
+        found = await self._patience.call(
+            lambda: self._broker.page(
+                shard,
+                [(_WAYS[way][0], queue, _WAYS[way][1]) for queue, way in places],
+                after=(start.offset, start.score, start.id) if begins_there else (0, 0, ""),
+                type=self._wanted.type or "",
+                status=self._letter,
+                count=count,
+                look=min(_LOOK, MAX_LOOKED_AT - self._looked),
+            )
+        )
+        self._looked += found.looked
+        return found
+
+    def _within_bytes(self, found: Sequence[Paged]) -> Sequence[Paged]:
+        """As many as one reply may hold, and the one that passes the bound."""
+        for number, job in enumerate(found, 1):
+            self._bytes += job.bytes
+            if self._bytes > MAX_PAGE_BYTES:
+                return found[:number]
+        return found
+
+    async def _read(self, shard: int, job_ids: Sequence[str]) -> list[Job]:
+        """The jobs; without those that have gone since, or whose status is not the wanted one any more."""
+        if not job_ids:
+            return []
+        stored = await self._patience.call(lambda: self._broker.get(shard, job_ids))
+        jobs = [to_job(job_id, one) for job_id, one in zip(job_ids, stored, strict=True) if one.definition]
+        return [job for job in jobs if self._wanted.status in (None, job.status)]
+
+
+def _place_of(job: Paged) -> tuple[int, int, int, str]:
+    return job.place, job.offset, job.score, job.id
+
+
+def _digest(wanted: Wanted) -> bytes:
+    return hashlib.blake2b(msgspec.msgpack.encode(wanted), digest_size=8).digest()
+
+
+def _encode(cursor: Cursor) -> str:
+    return urlsafe_b64encode(msgspec.msgpack.encode(cursor)).decode().rstrip("=")
+
+
+_decode_cursor = msgspec.msgpack.Decoder(Cursor).decode
+
+
+def _decode(text: str, wanted: Wanted, shards: int) -> Cursor:
+    """Raises Invalid. What a forged cursor reaches is what its sender may see anyway."""
+    try:
+        if len(text) > MAX_CURSOR:
+            raise ValueError("too long")
+        cursor = _decode_cursor(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    except (ValueError, binascii.Error, msgspec.DecodeError):
+        raise _invalid("is none of this server's; begin again without one") from None
+    if cursor.wanted != _digest(wanted):
+        raise _invalid("is that of another list; send it with the queue, status and type that it came with")
+    good = (
+        0 <= cursor.shard < shards
+        and 0 <= cursor.way < len(_WAYS)
+        and (cursor.queue == "" or re.match(NAME_PATTERN, cursor.queue))
+        and 0 <= cursor.offset < 2**48
+        and 0 <= cursor.score < 2**48
+        and (cursor.id == "" or ids.is_id(cursor.id))
+    )
+    if not good:
+        raise _invalid("is none of this server's; begin again without one")
+    return cursor
+
+
+def _invalid(detail: str) -> Invalid:
+    return Invalid(f"cursor {detail}.", [ParameterFault("cursor", detail)])

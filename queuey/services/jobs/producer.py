@@ -1,0 +1,108 @@
+"""Takes new jobs into the store: one batcher per shard, so that concurrent requests share a script call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from queuey.errors import Full, OutcomeUnknown, QueueyError
+from queuey.protocol.models import EnqueueReply
+from queuey.protocol.records import NewJob
+from queuey.protocol.schema_faults import invalid
+from queuey.store.batching import Batcher
+from queuey.store.broker import Broker
+
+
+class Producer:
+    """Enqueues. To be made inside the running loop.
+
+    `patience`: seconds for which an unanswered call is sent again. `copies`: replicas of the store that must have a job
+    before it counts as taken. While `full` is set, no new job is taken; those
+    that are known already, by their id or dedupe key, are still answered. `on_send` is told of the jobs that are about
+    to go to a shard.
+    """
+
+    def __init__(self, broker: Broker, *, patience: float, copies: int = 0) -> None:
+        self._metrics = broker.metrics
+        self.full = False
+        self.on_send: Callable[[int, Sequence[NewJob]], None] | None = None
+        self._broker = broker
+        self._copies = copies
+        self._shard_of = broker.shards.of_job
+        self._batchers: list[Batcher[NewJob, str]] = [
+            Batcher(partial(self._send, shard), patience=patience) for shard in range(broker.shards.count)
+        ]
+
+    def set_full(self, full: bool) -> None:
+        self.full = full
+
+    async def _send(self, shard: int, jobs: Sequence[NewJob]) -> Sequence[str]:
+        if self.on_send is not None:
+            self.on_send(shard, jobs)
+        words = await self._broker.enqueue(shard, jobs, full=self.full, copies=self._copies)
+        for job, word in zip(jobs, words, strict=False):  # a wrong count is the batcher's to tell
+            if word == "new":
+                self._metrics.enqueued.add((job.queue,))
+            elif word.startswith("duplicate"):
+                self._metrics.deduplicated.add((job.queue,))
+        return words
+
+    def _submit(self, job: NewJob) -> asyncio.Future[str]:
+        return self._batchers[self._shard_of(job.id)].submit(job, job.size)
+
+    async def enqueue(self, job: NewJob) -> EnqueueReply:
+        """Returns once the job is stored, or known to be. Raises Full, Invalid, StoreUnavailable or OutcomeUnknown."""
+        try:
+            answer = await self._submit(job)
+        except OutcomeUnknown as error:
+            raise _with_id(error, job) from None
+        return _reply(job, answer)
+
+    async def enqueue_many(self, jobs: Sequence[NewJob]) -> list[EnqueueReply | QueueyError]:
+        """What `enqueue` would return or raise for each, in order."""
+        outcomes: list[EnqueueReply | QueueyError | asyncio.Future[str]] = []
+        for job in jobs:
+            try:
+                outcomes.append(self._submit(job))
+            except QueueyError as error:
+                outcomes.append(error)
+        waiting = [outcome for outcome in outcomes if isinstance(outcome, asyncio.Future)]
+        if waiting:
+            await asyncio.wait(waiting)
+        return [_settled(job, outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
+
+    async def drain(self) -> None:
+        """Returns when every job that came has its answer."""
+        for batcher in self._batchers:
+            await batcher.drain()
+
+
+def no_room() -> Full:
+    return Full("The store has no room for new jobs; try again once some have finished.")
+
+
+def _settled(job: NewJob, outcome: EnqueueReply | QueueyError | asyncio.Future[str]) -> EnqueueReply | QueueyError:
+    if not isinstance(outcome, asyncio.Future):
+        return outcome
+    try:
+        return _reply(job, outcome.result())
+    except OutcomeUnknown as error:
+        return _with_id(error, job)
+    except QueueyError as error:
+        return error
+
+
+def _with_id(error: OutcomeUnknown, job: NewJob) -> OutcomeUnknown:
+    return OutcomeUnknown(error.message, [job.id], error.retry_after)
+
+
+def _reply(job: NewJob, answer: str) -> EnqueueReply:
+    if answer == "new":
+        return EnqueueReply(job.id, False)
+    word, _, holder = answer.partition(" ")
+    if word == "duplicate":
+        return EnqueueReply(holder, True)
+    if word == "full":
+        raise no_room()
+    raise invalid("/queue", "would be a new queue, and there may be no more; use one of those that are there")

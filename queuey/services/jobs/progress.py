@@ -1,0 +1,100 @@
+"""How far running jobs have come: gathered, and told to the store at most twice a second."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, Protocol
+
+import msgspec
+
+from queuey import log
+from queuey.errors import QueueyError
+from queuey.protocol.models import ProgressReport
+from queuey.store.broker import MAX_BATCH, Broker
+
+INTERVAL: Final = 0.5
+"""Seconds between two calls to the store; of what a job tells in between, the last counts."""
+MOST: Final = 50_000
+"""Jobs whose progress may wait to be told; of further ones it is dropped."""
+
+logger = log.get(__name__)
+_encode = msgspec.json.Encoder().encode
+
+
+class Leased(Protocol):
+    """What is told of: a job under a lease."""
+
+    id: str
+    token: str
+
+
+class ProgressRecorder:
+    """To be made inside the running loop. `record` may be called from any thread.
+
+    `on_told(job_id, head, report)` hears of each that the store has taken, with the head of the job's definition. What
+    the store does not take is dropped: the next one says more.
+    """
+
+    def __init__(self, broker: Broker) -> None:
+        self.on_told: Callable[[str, str, ProgressReport], None] | None = None
+        self._broker = broker
+        self._latest: dict[str, tuple[str, ProgressReport]] = {}
+        self._armed = False
+        """A flush is due or under way, which looks once more when it has ended."""
+        self._told_at = float("-inf")
+        self._flushing: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def of_work(self, work: Leased, report: ProgressReport) -> None:
+        """What a handler of this process tells."""
+        self.record(work.id, work.token, report)
+
+    def record(self, job_id: str, token: str, report: ProgressReport) -> None:
+        """`token`: the lease's. Each step is one under the interpreter's lock, and in this order none is missed."""
+        if len(self._latest) >= MOST and job_id not in self._latest:
+            return
+        self._latest[job_id] = (token, report)
+        if not self._armed:
+            self._armed = True
+            with suppress(RuntimeError):  # the loop is closed: a thread was left behind
+                self._loop.call_soon_threadsafe(self._arm)
+
+    def _arm(self) -> None:
+        self._loop.call_at(max(self._loop.time(), self._told_at + INTERVAL), self._start)
+
+    def _start(self) -> None:
+        self._flushing = self._loop.create_task(self._flush())
+
+    async def _flush(self) -> None:
+        self._told_at = self._loop.time()
+        try:
+            await self._tell_all()
+        finally:
+            self._armed = False
+            if self._latest:
+                self._armed = True
+                self._arm()
+
+    async def _tell_all(self) -> None:
+        by_shard: dict[int, list[tuple[str, str, ProgressReport]]] = defaultdict(list)
+        for _ in range(len(self._latest)):
+            job_id, (token, report) = self._latest.popitem()
+            by_shard[self._broker.shards.of_job(job_id)].append((job_id, token, report))
+        for shard, told in by_shard.items():
+            for first in range(0, len(told), MAX_BATCH):
+                await self._tell(shard, told[first : first + MAX_BATCH])
+
+    async def _tell(self, shard: int, told: list[tuple[str, str, ProgressReport]]) -> None:
+        reports = [(job_id, token, _encode(report).decode()) for job_id, token, report in told]
+        try:
+            heads = await self._broker.progress(shard, reports)
+        except QueueyError as error:
+            logger.debug("progress_not_stored", jobs=len(told), error=str(error))
+            return
+        if self.on_told is not None:
+            for (job_id, _, report), head in zip(told, heads, strict=True):
+                if head:
+                    self.on_told(job_id, head, report)

@@ -1,0 +1,180 @@
+"""From the text of a request to a job as the enqueue script takes it. Pure: the clock comes as an argument."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from queuey.errors import Fault, Invalid, Malformed, TooLarge
+from queuey.protocol import ids
+from queuey.protocol.idempotency import TTL_MS, Once
+from queuey.protocol.json_checks import check_payload, check_text, why_not_json
+from queuey.protocol.models import NULL, Definition, JobRequest
+from queuey.protocol.records import NewJob, encode_key, job_head
+from queuey.protocol.schema_faults import ALLOWED, explain, invalid, to_pointer
+from queuey.settings.settings import Settings
+
+MAX_KEY_BYTES: Final = 256
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+Decoder = Callable[[bytes], object]
+
+_decode_request = msgspec.json.Decoder(JobRequest).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Submission:
+    """Reads requests, checks them, and fills in what they leave open.
+
+    `max_attempts_of` gives what the registration of a job type says, or None; `decoder_of` what takes a payload of that
+    type apart and raises msgspec.ValidationError when it does not fit, or None. `check_payloads` decides whether it is
+    asked.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        max_attempts_of: Callable[[str], int | None],
+        decoder_of: Callable[[str], Decoder | None] | None = None,
+    ) -> None:
+        self._max_attempts_of = max_attempts_of
+        self._decoder_of = decoder_of if settings.check_payloads == "yes" else None
+        self._depth = settings.json_depth
+        self._payload_limit = settings.payload_limit
+        self._max_attempts = settings.max_attempts
+        self._max_delay_ms = to_ms(settings.max_delay)
+        self._retention_ms = to_ms(settings.retention)
+        self._dedupe_ttl_ms = to_ms(settings.dedupe_ttl)
+
+    def parse(self, text: bytes) -> JobRequest:
+        """One job as JSON. Raises Malformed, Invalid or TooLarge (of the payload)."""
+        if not text or text.isspace():
+            raise Malformed("The body is empty; send a job as a JSON object.")
+        check_text(text, self._depth + 1)
+        try:
+            request = _decode_request(text)
+        except msgspec.ValidationError as error:
+            raise explain(error) from None
+        except msgspec.DecodeError as error:
+            raise Malformed(f"The body is not JSON: {why_not_json(error, text)}.") from None
+        payload = bytes(request.payload)
+        if len(payload) > self._payload_limit:
+            detail = f"has {len(payload)} bytes, and {self._payload_limit} are allowed"
+            raise TooLarge(f"The payload {detail}.", [Fault("/payload", detail)])
+        check_payload(payload)
+        self.check_fit(request.type, payload, "/payload")
+        return request
+
+    def check_fit(self, job_type: str, payload: bytes, pointer: str = "") -> None:
+        """Whether a payload fits its type, where that is asked for. `pointer`: its place in the body.
+
+        Raises Invalid, with the place of what does not fit."""
+        if self._decoder_of is None or (decode := self._decoder_of(job_type)) is None:
+            return
+        try:
+            decode(payload)
+        except msgspec.ValidationError as error:
+            message = str(error)
+            reason, _, _ = message.partition(" - at `")
+            detail = f"does not fit jobs of the type {job_type}: {reason[:1].lower()}{reason[1:]}"
+            raise invalid(pointer + to_pointer(message), detail, "The payload") from None
+
+    def new_job(self, request: JobRequest, now_ms: int, once: Once | None = None) -> NewJob:
+        """The job to enqueue. `now_ms` decides how far off `run_at` is. Raises Invalid."""
+        delay_ms, run_at_ms = self._due(request, now_ms)
+        job_id = _job_id(request) if once is None else _id_of_once(request, once)
+        queue, priority = request.queue, request.priority
+        dedupe = encode_key(request.dedupe_key) if request.dedupe_key is not None else ""
+        dedupe_ttl_ms = self._dedupe_ttl_ms if request.dedupe_ttl is None else to_ms(request.dedupe_ttl)
+        head = job_head(
+            queue=queue,
+            priority=priority,
+            max_attempts=self._attempts(request),
+            retention_ms=self._retention_ms if request.retention is None else to_ms(request.retention),
+            dedupe=dedupe,
+            dedupe_ttl_ms=dedupe_ttl_ms,
+            expires_ms=_expires(request, max(delay_ms, run_at_ms - now_ms)),
+        )
+        definition = Definition(
+            request.type, _kept(request.payload), request.timeout, request.backoff, request.traceparent
+        )
+        body = _encode(definition).decode()
+        if once is not None:
+            dedupe, dedupe_ttl_ms = once.key, TTL_MS
+        return NewJob(job_id, queue, priority, head, body, delay_ms, run_at_ms, dedupe, dedupe_ttl_ms)
+
+    def _attempts(self, request: JobRequest) -> int:
+        if request.max_attempts is not None:
+            return request.max_attempts
+        return self._max_attempts_of(request.type) or self._max_attempts
+
+    def _due(self, request: JobRequest, now_ms: int) -> tuple[int, int]:
+        """The delay and the time of day, in ms; 0 = none."""
+        if request.delay is None and request.run_at is None:
+            return 0, 0
+        if request.delay is not None and request.run_at is not None:
+            detail = "cannot be given together; leave one out"
+            raise Invalid(f"delay and run_at {detail}.", [Fault("/delay", detail), Fault("/run_at", detail)])
+        if request.run_at is not None:
+            run_at_ms = _since_epoch(request.run_at)
+            if run_at_ms - now_ms > self._max_delay_ms:
+                raise invalid("/run_at", f"must be at most {self._max_delay_ms / 1000:g} seconds from now")
+            return 0, max(run_at_ms, 0)
+        delay_ms = to_ms(request.delay or 0)
+        if delay_ms > self._max_delay_ms:
+            raise invalid("/delay", f"must be a number of seconds from 0 to {self._max_delay_ms / 1000:g}")
+        return delay_ms, 0
+
+
+def to_ms(seconds: float) -> int:
+    """Whole milliseconds, rounded up so that nothing happens early; below a nanosecond it is the float's noise."""
+    return math.ceil(round(seconds * 1000, 6))
+
+
+def _expires(request: JobRequest, due_in_ms: int) -> int:
+    """In how many ms it must be started; 0 = whenever."""
+    if request.expires_in is None:
+        return 0
+    expires_ms = max(1, to_ms(request.expires_in))
+    if due_in_ms and expires_ms <= due_in_ms:
+        raise invalid("/expires_in", "must be longer than until the job is due, by delay or run_at")
+    return expires_ms
+
+
+def _since_epoch(time: datetime) -> int:
+    return -((_EPOCH - time) // _MILLISECOND)
+
+
+def _kept(payload: msgspec.Raw) -> msgspec.Raw:
+    """`null` is the default and not stored, which the encoder knows by identity."""
+    return NULL if bytes(payload) == b"null" else payload
+
+
+def _job_id(request: JobRequest) -> str:
+    key = request.dedupe_key
+    if key is not None:
+        _check_key(key)
+    if request.id is None:
+        return ids.new_id(key)
+    if not ids.is_id(request.id):
+        raise invalid("/id", f"must be {ALLOWED['/id']}")
+    if key is not None and ids.bucket_of(request.id) != ids.bucket_of_key(key):
+        raise invalid("/id", "must begin with the bucket of its dedupe_key, crc32(key) % 1024; or leave it out")
+    return request.id
+
+
+def _id_of_once(request: JobRequest, once: Once) -> str:
+    for field in ("dedupe_key", "id"):
+        if getattr(request, field) is not None:
+            raise invalid(f"/{field}", "cannot be given together with the header Idempotency-Key; leave one out")
+    return once.new_id()
+
+
+def _check_key(key: str) -> None:
+    if not (key and len(key.encode()) <= MAX_KEY_BYTES and key.isprintable()):
+        raise invalid("/dedupe_key", f"must be {ALLOWED['/dedupe_key']}")

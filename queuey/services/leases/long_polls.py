@@ -1,0 +1,178 @@
+"""Requests that wait for work: who of them is woken by what. Plain bookkeeping of one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final
+
+from queuey.errors import Full
+from queuey.protocol.records import NewJob
+
+MAX_PLACES: Final = 200_000
+"""Requests that wait, times the queues of each."""
+FARTHEST_MS: Final = 61_000
+"""No request waits longer, so no timer need be set for what is due later."""
+
+Wake = Sequence[int]
+"""The shards that may hold work; none when the wait is over."""
+
+
+class Poll:
+    """One request that waits for work of some queues; of none, where it is only to wait."""
+
+    __slots__ = ("group", "marker", "news", "number")
+
+    def __init__(self, queues: Iterable[str]) -> None:
+        self.group = tuple(sorted(queues))
+        self.number = 0
+        self.news: asyncio.Future[Wake] | None = None
+        self.marker: tuple[int, str] | None = None
+        """The marker by which it was woken: another's, should it not look."""
+
+    def end(self, *_: object) -> None:
+        """There is nothing more to wait for."""
+        self.tell(())
+
+    def tell(self, wake: Wake) -> None:
+        if self.news is not None and not self.news.done():
+            self.news.set_result(wake)
+
+
+class _Group:
+    """The polls of the same queues, first come, first woken, and the timers for what is due next."""
+
+    __slots__ = ("polls", "timers")
+
+    def __init__(self) -> None:
+        self.polls: dict[Poll, None] = {}
+        self.timers: dict[int, asyncio.TimerHandle] = {}
+
+    @property
+    def first(self) -> Poll:
+        return next(iter(self.polls))
+
+
+class Polls:
+    """All that wait in this process: the Crowd of its SharedWakers."""
+
+    def __init__(self) -> None:
+        self.some = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._numbers = itertools.count(1)
+        self._groups: dict[tuple[str, ...], _Group] = {}
+        self._by_queue: dict[str, dict[_Group, None]] = {}
+        self._places = 0
+        self._closed = False
+
+    @property
+    def queues(self) -> Collection[str]:
+        return self._by_queue.keys()
+
+    @property
+    def count(self) -> int:
+        """How many wait."""
+        return sum(len(group.polls) for group in self._groups.values())
+
+    # --- the polls' side ------------------------------------------------------------------------------------------
+
+    def join(self, poll: Poll) -> asyncio.Future[Wake]:
+        """It waits from now on, until its news are there. Raises Full when too many wait."""
+        if self._places + len(poll.group) > MAX_PLACES:
+            raise Full("Too many requests wait for work here; wait for fewer queues, or try again in a moment.")
+        news = poll.news = self._loop.create_future()
+        poll.marker = None
+        if self._closed:
+            poll.end()
+            return news
+        poll.number = next(self._numbers)
+        group = self._groups.get(poll.group)
+        if group is None:
+            group = self._groups[poll.group] = _Group()
+            for queue in poll.group:
+                self._by_queue.setdefault(queue, {})[group] = None
+        group.polls[poll] = None
+        self._places += len(poll.group)
+        self.some.set()
+        return news
+
+    def due(self, queues: Iterable[str], shard: int, in_ms: int) -> None:
+        """Of these queues the next job on this shard is due then: who waits for one of them looks at that time."""
+        if not 0 <= in_ms <= FARTHEST_MS:
+            return
+        at = self._loop.time() + in_ms / 1000
+        for group in {group for queue in queues for group in self._by_queue.get(queue, ())}:
+            old = group.timers.get(shard)
+            if old is None or old.when() > at:
+                if old is not None:
+                    old.cancel()
+                group.timers[shard] = self._loop.call_at(at, self._on_time, group, shard)
+
+    def leave(self, poll: Poll) -> None:
+        """It waits no longer."""
+        group = self._groups.get(poll.group)
+        if group is None or poll not in group.polls:
+            return
+        del group.polls[poll]
+        self._places -= len(poll.group)
+        if group.polls:
+            return
+        for timer in group.timers.values():
+            timer.cancel()
+        del self._groups[poll.group]
+        for queue in poll.group:
+            groups = self._by_queue[queue]
+            del groups[group]
+            if not groups:
+                del self._by_queue[queue]
+        if not self._groups:
+            self.some.clear()
+
+    def close(self) -> None:
+        """All waiting is over, also that of those who come later."""
+        self._closed = True
+        for group in list(self._groups.values()):
+            for poll in list(group.polls):
+                self.leave(poll)
+                poll.end()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    # --- the wakers' side -----------------------------------------------------------------------------------------
+
+    def wake(self, shard: int, queue: str) -> bool:
+        """By a marker: the one that has waited longest of those who wait for this queue."""
+        groups = self._by_queue.get(queue)
+        if not groups:
+            return False
+        poll = min((group.first for group in groups), key=lambda first: first.number)
+        poll.marker = (shard, queue)
+        self._tell(poll, (shard,))
+        return True
+
+    def wake_each(self, shards: Sequence[int]) -> None:
+        for group in list(self._groups.values()):
+            self._tell(group.first, shards)
+
+    def expect(self, shard: int, jobs: Iterable[NewJob]) -> None:
+        """This process is about to enqueue these: who waits for one claims right behind, instead of when the marker
+        comes back."""
+        if not self._by_queue:
+            return
+        for job in jobs:
+            groups = self._by_queue.get(job.queue)
+            if groups and job.is_due:
+                self._tell(min((group.first for group in groups), key=lambda first: first.number), (shard,))
+                if not self._by_queue:
+                    return
+
+    def _tell(self, poll: Poll, wake: Wake) -> None:
+        self.leave(poll)
+        poll.tell(wake)
+
+    def _on_time(self, group: _Group, shard: int) -> None:
+        del group.timers[shard]
+        self._tell(group.first, (shard,))

@@ -1,0 +1,173 @@
+"""From the text of a pull worker's request to what it asks for. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+from queuey.errors import Fault, Malformed, QueueyError, TooLarge
+from queuey.protocol.json_checks import check_payload, check_text, is_deeper, why_not_json
+from queuey.protocol.models import (
+    MAX_LEASED,
+    MAX_NOTE,
+    NULL,
+    CompleteItem,
+    ExtendItem,
+    FailItem,
+    LeaseRequest,
+    ProgressReport,
+    ReleaseItem,
+    ReportedError,
+)
+from queuey.protocol.schema_faults import Form, explain, invalid
+
+AROUND: Final = 3
+"""Levels around a result in a batch."""
+_NAME: Final = "1 to 64 letters, digits, '.', '_' and '-', of which the first is a letter or a digit"
+_LEASE: Final = "a number of seconds from 1 to 3600, an hour"
+
+_ALLOWED: Final = {
+    "": "a JSON object",
+    "/queues": "an array of 1 to 256 names of queues",
+    "/queues/*": _NAME,
+    "/max": f"a whole number from 1 to {MAX_LEASED}",
+    "/lease": _LEASE,
+    "/wait": "a number of seconds from 0 to 60",
+    "/claim_id": "1 to 64 letters, digits, '-' and '_'",
+    "/worker": _NAME,
+    "/id": "the id of a job",
+    "/token": "the token that came with the job",
+    "/result": "any JSON value",
+    "/error": "a text, or an object of message, kind and detail",
+    "/error/message": "a text",
+    "/error/kind": _NAME,
+    "/error/detail": "a text",
+    "/progress": "an object of done, total and note",
+    "/progress/done": "a number from 0 to 1e15",
+    "/progress/total": "a number from 0 to 1e15",
+    "/progress/note": f"a text of at most {MAX_NOTE} characters",
+    "/retry_after": "a number of seconds from 0 to 31536000, a year",
+    "/dead": "true or false",
+}
+_INNER: Final = {
+    "/error": ReportedError.__struct_fields__,
+    "/progress": ProgressReport.__struct_fields__,
+}
+_WHOLE: Final = "The body"
+_BATCH: Final = Form({"": "a JSON object", "/jobs": f"an array of 1 to {MAX_LEASED} objects"}, {"": ("jobs",)}, _WHOLE)
+
+Item = TypeVar("Item", bound=CompleteItem | FailItem | ExtendItem | ReleaseItem)
+
+
+class _Probe(Struct):
+    jobs: Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _RawBatch(Struct, forbid_unknown_fields=True):
+    jobs: list[Raw]
+
+
+class Given(Struct, Generic[Item]):
+    """What a request tells of its jobs. `single`: of one, outside a batch. An item that is no good is its error."""
+
+    single: bool
+    items: list[Item | QueueyError]
+
+
+class LeaseRequests:
+    """Reads the bodies. `depth` and `result_limit` (bytes) are settings."""
+
+    def __init__(self, depth: int, result_limit: int) -> None:
+        self._depth = depth
+        self._result_limit = result_limit
+        self.complete: Callable[[bytes], Given[CompleteItem]] = _Reader(CompleteItem, self, self._check_result).read
+        self.fail: Callable[[bytes], Given[FailItem]] = _Reader(FailItem, self).read
+        self.extend: Callable[[bytes], Given[ExtendItem]] = _Reader(ExtendItem, self).read
+        self.release: Callable[[bytes], Given[ReleaseItem]] = _Reader(ReleaseItem, self).read
+        self._lease = msgspec.json.Decoder(LeaseRequest)
+        self._lease_form = _form(LeaseRequest)
+
+    def lease(self, text: bytes) -> LeaseRequest:
+        """Raises Malformed or Invalid. A queue that was named twice stands there once."""
+        self.check(text)
+        request = decode(self._lease, text, self._lease_form)
+        request.queues = list(dict.fromkeys(request.queues))
+        return request
+
+    def check(self, text: bytes) -> None:
+        if not text or text.isspace():
+            raise Malformed("The body is empty; send a JSON object.")
+        check_text(text, self._depth + AROUND)
+
+    def _check_result(self, item: CompleteItem) -> None:
+        """Raises TooLarge, Malformed or Invalid. Afterwards the result is on one line."""
+        if item.result is NULL:
+            return
+        text = bytes(item.result)
+        if len(text) > self._result_limit:
+            detail = f"has {len(text)} bytes, and {self._result_limit} are allowed"
+            raise TooLarge(f"The result {detail}.", [Fault("/result", detail)])
+        if is_deeper(text, self._depth):
+            raise Malformed(f"The result is nested deeper than the {self._depth} levels that are allowed.")
+        check_payload(text, "result")
+        if b"\n" in text or b"\r" in text:  # between its parts: within a string they are escaped
+            item.result = Raw(text.replace(b"\r", b" ").replace(b"\n", b" "))
+
+
+class _Reader(Generic[Item]):
+    """Reads the bodies of one kind: one item, or `{"jobs": [...]}`."""
+
+    def __init__(
+        self, item_type: type[Item], requests: LeaseRequests, check: Callable[[Item], None] | None = None
+    ) -> None:
+        self._decoder = msgspec.json.Decoder(item_type)
+        self._form = _form(item_type)
+        self._requests = requests
+        self._check = check
+
+    def read(self, text: bytes) -> Given[Item]:
+        """Raises Malformed, Invalid or TooLarge: of a batch only when it cannot be taken apart, or has too many."""
+        self._requests.check(text)
+        if decode(_probe, text, _BATCH).jobs is msgspec.UNSET:
+            return Given(True, [self._item(text)])
+        raw = decode(_raw_batch, text, _BATCH).jobs
+        if not raw:
+            raise invalid("/jobs", f"must be {_BATCH.allowed['/jobs']}")
+        if len(raw) > MAX_LEASED:
+            raise TooLarge(f"The batch has {len(raw)} jobs, and {MAX_LEASED} are allowed.")
+        return Given(False, [self._item_or_error(item) for item in raw])
+
+    def _item_or_error(self, raw: Raw) -> Item | QueueyError:
+        try:
+            return self._item(raw)
+        except QueueyError as error:
+            return error
+
+    def _item(self, text: bytes | Raw) -> Item:
+        item = decode(self._decoder, text, self._form)
+        if self._check is not None:
+            self._check(item)
+        return item
+
+
+Decoded = TypeVar("Decoded")
+
+_probe: Final = msgspec.json.Decoder(_Probe)
+_raw_batch: Final = msgspec.json.Decoder(_RawBatch)
+
+
+def decode(decoder: msgspec.json.Decoder[Decoded], text: bytes | Raw, form: Form) -> Decoded:
+    """Raises Malformed, or Invalid in the terms of the form."""
+    try:
+        return decoder.decode(text)
+    except msgspec.ValidationError as error:
+        raise explain(error, form) from None
+    except msgspec.DecodeError as error:
+        raise Malformed(f"The body is not JSON: {why_not_json(error, bytes(text))}.") from None
+
+
+def _form(struct: type[Struct]) -> Form:
+    return Form(_ALLOWED, {"": struct.__struct_fields__, **_INNER}, _WHOLE)

@@ -1,0 +1,128 @@
+"""Looking at queues one by one, and telling them what to do: pause, resume, purge."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from queuey.errors import NotFound, StoreUnavailable
+from queuey.protocol.models import PurgeReply, Queue, QueueMetrics
+from queuey.protocol.records import from_ms
+from queuey.protocol.schema_faults import invalid
+from queuey.services.queue_lengths import queue_lengths
+from queuey.services.workers import list_workers, serving
+from queuey.store.broker import Broker
+from queuey.store.deadline import Patience, outcome
+from queuey.store.replies import QueueHead
+
+MAX_PURGED: Final = 100_000
+"""Jobs that one request cancels."""
+PURGE_SECONDS: Final = 10.0
+_PURGE_STEP: Final = 500
+MAX_WORKERS_SHOWN: Final = 1_000
+
+
+def unknown_queue(name: str) -> NotFound:
+    return NotFound(f"There is no queue {name[:64]!r}.")
+
+
+async def show_queues(broker: Broker, visible: Callable[[str], bool], patience: Patience) -> list[Queue]:
+    """The queues for whose name `visible` holds, by name. Raises StoreUnavailable."""
+    reasons: dict[str, str] = {}
+    metrics = await queue_lengths(broker, visible, patience, reasons)
+    lengths = {queue.name: queue for queue in metrics.queues}
+    heads = await _heads(broker, list(lengths), patience)
+    workers = await list_workers(broker, patience) if lengths else []
+    return [
+        _queue(lengths[name], reasons.get(name), heads[name], serving(workers, name)[:MAX_WORKERS_SHOWN])
+        for name in lengths
+    ]
+
+
+async def show_queue(broker: Broker, name: str, patience: Patience) -> Queue:
+    """Raises NotFound or StoreUnavailable."""
+    found = await show_queues(broker, lambda queue: queue == name, patience)
+    if not found:
+        raise unknown_queue(name)
+    return found[0]
+
+
+async def pause(broker: Broker, name: str, reason: str, by: str, patience: Patience) -> None:
+    """Nothing is claimed from it any more; a queue that nobody has seen yet can be paused too.
+
+    Raises Invalid when there may be no further queue, StoreUnavailable or OutcomeUnknown.
+    """
+    for shard in range(broker.shards.count):
+        try:
+            word = await patience.call(lambda shard=shard: broker.pause(shard, name, reason, by))  # type: ignore[misc]
+        except StoreUnavailable as error:
+            raise outcome(error, []) from error
+        if word == "too_many_queues":
+            raise invalid("/queue", "would be a new queue, and there may be no more; use one of those that are there")
+
+
+async def resume(broker: Broker, name: str, patience: Patience) -> None:
+    """Raises StoreUnavailable or OutcomeUnknown."""
+    for shard in range(broker.shards.count):
+        try:
+            await patience.call(lambda shard=shard: broker.resume(shard, name))  # type: ignore[misc]
+        except StoreUnavailable as error:
+            raise outcome(error, []) from error
+
+
+async def purge(broker: Broker, name: str, status: Sequence[str], patience: float) -> PurgeReply:
+    """Cancel the jobs that wait, step by step, until none is left or a bound is reached.
+
+    `patience`: seconds for each step. Raises OutcomeUnknown or StoreUnavailable.
+    """
+    until = time.monotonic() + PURGE_SECONDS
+    cancelled = 0
+    queued, scheduled = "queued" in status, "scheduled" in status
+    for shard in range(broker.shards.count):
+        more = True
+        while more:
+            if cancelled >= MAX_PURGED or time.monotonic() > until:
+                return PurgeReply(cancelled, True)
+            try:
+                step = await Patience(patience).call(
+                    lambda shard=shard: broker.purge(  # type: ignore[misc]
+                        shard, name, queued=queued, scheduled=scheduled, limit=_PURGE_STEP
+                    )
+                )
+            except StoreUnavailable as error:
+                error.maybe_done = error.maybe_done or cancelled > 0
+                raise outcome(error, []) from error
+            cancelled += step.cancelled
+            more = step.more
+    return PurgeReply(cancelled, False)
+
+
+async def _heads(broker: Broker, names: Sequence[str], patience: Patience) -> dict[str, list[QueueHead]]:
+    """What each shard that has the queue tells of it."""
+    found: dict[str, list[QueueHead]] = {name: [] for name in names}
+    if not names:
+        return found
+    for shard in range(broker.shards.count):
+        heads = await patience.call(lambda shard=shard: broker.heads(shard, names))  # type: ignore[misc]
+        for name, head in zip(names, heads, strict=True):
+            if head.known:
+                found[name].append(head)
+    return found
+
+
+def _queue(lengths: QueueMetrics, reason: str | None, heads: Sequence[QueueHead], workers: list[str]) -> Queue:
+    """Of the shards' times of the pause the first counts."""
+    pauses = [head for head in heads if head.paused_at_ms]
+    paused = min(pauses, key=lambda head: head.paused_at_ms) if pauses else None
+    waits = [head.ready_for_ms for head in heads if head.ready_for_ms >= 0]
+    return Queue(
+        **msgspec.structs.asdict(lengths),
+        paused_by=(paused.paused_by or None) if paused and lengths.paused else None,
+        pause_reason=reason if lengths.paused else None,
+        paused_at=from_ms(paused.paused_at_ms) if paused and lengths.paused else None,
+        oldest_age=max(waits) / 1000 if waits else None,
+        workers=workers,
+    )

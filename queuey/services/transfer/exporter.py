@@ -1,0 +1,252 @@
+"""Writing what a store holds to a file: `queuey export`.
+
+The store may be at work. SCAN names every job that is there from the beginning to the end, and each is read at one
+moment; a job that came later may be missing, and two jobs are not of one moment. With nobody at work it is the store.
+Dedupe keys come first: a key that was seen is held by a job that is then found, unless its record has been trimmed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from msgspec import Struct
+
+from queuey.errors import FileRefused, SettingsError, StartupError
+from queuey.protocol import ids
+from queuey.protocol.models import PRIORITIES
+from queuey.services.transfer.file_format import (
+    COUNTED,
+    PHASES,
+    Checkpoint,
+    End,
+    Header,
+    Lane,
+    Line,
+    Phase,
+    Queue,
+    encode_line,
+    from_job,
+    from_key,
+    kind_of,
+    lines_from,
+    read_header,
+)
+from queuey.store.broker import DATA_FORMAT, Broker
+from queuey.version import __version__
+
+DUMP_BATCH: Final = 256
+LANE_PAGE: Final = 1000
+MAX_LANE: Final = 100_000_000
+"""Entries of one lane that are looked at."""
+
+Progress = Callable[[str, int], None]
+"""Is told a kind of line, and how many more there are."""
+
+
+class Written(Struct):
+    """How far a file has come. `size`: up to the end of its last checkpoint or header."""
+
+    header: Header
+    counts: Counter[str]
+    size: int
+    at: Checkpoint | None
+    whole: bool
+
+
+def written_so_far(path: Path) -> Written:
+    """What `--resume` finds. Raises FileRefused."""
+    header = read_header(path)
+    counts: Counter[str] = Counter()
+    found = Written(header, Counter(), 0, None, False)
+    for position, line in lines_from(path):
+        if isinstance(line, (Header, Checkpoint)):
+            at = line if isinstance(line, Checkpoint) else None
+            found = Written(header, counts.copy(), position, at, False)
+        elif isinstance(line, End):
+            found.whole = True
+        else:
+            counts[kind_of(line)] += 1
+    return found
+
+
+class Exporter:
+    """Writes one file. `progress` is told of every page."""
+
+    def __init__(self, broker: Broker, path: Path, progress: Progress) -> None:
+        self._broker = broker
+        self._path = path
+        self._progress = progress
+        self._counts: Counter[str] = Counter()
+        self._file: BinaryIO
+        self._run_id = ""
+        self._at: Checkpoint | None = None
+
+    async def run(self, *, resume: bool) -> dict[str, int]:
+        """Write all of the file, or what it lacks. Returns how many lines of each kind it has.
+
+        Raises SettingsError, FileRefused, StartupError and StoreUnavailable."""
+        self._run_id = (await self._broker.vitals()).run_id
+        if await asyncio.to_thread(self._open, resume, await self._new_header()):
+            return self._counted()
+        try:
+            await self._write_phases(self._at)
+            about = await self._broker.about(0)
+            self._write([End(self._counted(), about.now_ms)])
+            await asyncio.to_thread(self._sync)
+        except OSError as error:
+            raise FileRefused(f"{self._path}: {error.strerror}. Make room, then go on with --resume.") from error
+        finally:
+            self._file.close()
+        return self._counted()
+
+    def _counted(self) -> dict[str, int]:
+        return {kind: self._counts[kind] for kind in COUNTED}
+
+    async def _new_header(self) -> Header:
+        about = await self._broker.about(0)
+        shards = self._broker.shards
+        export_id = ids.short_random()
+        return Header(DATA_FORMAT, export_id, shards.count, shards.prefix, __version__, about.now_ms, about.store_id)
+
+    def _open(self, resume: bool, header: Header) -> bool:
+        """Make the file ready for its next line, unless it is whole already: then True."""
+        if resume and self._path.exists() and self._path.stat().st_size > 0:
+            return self._reopen(header)
+        exclusive = 0 if resume else os.O_EXCL
+        try:
+            self._file = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | exclusive, 0o600), "wb")
+            os.fchmod(self._file.fileno(), 0o600)
+        except FileExistsError:
+            raise SettingsError(f"{self._path} is there already: go on with --resume, or give another -o.") from None
+        except OSError as error:
+            raise SettingsError(f"{self._path}: {error.strerror}.") from error
+        self._write([header])
+        self._file.flush()
+        return False
+
+    def _reopen(self, header: Header) -> bool:
+        found = written_so_far(self._path)
+        before = found.header
+        if (before.shards, before.prefix) != (header.shards, header.prefix):
+            raise SettingsError(
+                f"{self._path} is of a store with {before.shards} shards and the prefix {before.prefix}; this one "
+                f"has {header.shards} and {header.prefix}: give the store that it was begun with, or another -o."
+            )
+        if before.store_id and before.store_id != header.store_id:
+            raise SettingsError(
+                f"{self._path} is of another store, though of one with as many shards and this prefix: give the store "
+                "that it was begun with, or another -o."
+            )
+        self._counts = found.counts
+        for kind, count in found.counts.items():
+            self._progress(kind, count)
+        if not found.whole:
+            self._file = self._path.open("r+b")
+            self._file.truncate(found.size)
+            self._file.seek(found.size)
+            self._at = found.at
+        return found.whole
+
+    def _sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _write(self, lines: Iterable[Line]) -> None:
+        for line in lines:
+            self._file.write(encode_line(line))
+            kind = kind_of(line)
+            if kind in COUNTED:
+                self._counts[kind] += 1
+                self._progress(kind, 1)
+
+    # --- the phases ---------------------------------------------------------------------------------------------
+
+    async def _write_phases(self, at: Checkpoint | None) -> None:
+        first = PHASES.index(at.phase) if at else 0
+        if at is None:
+            await self._write_queues()
+        for phase in PHASES[first:]:
+            begun = at is not None and at.phase == phase
+            if begun and at is not None and at.cursor == 0:
+                continue
+            # The cursor of another run of the store may pass over names: then this phase begins anew.
+            cursor = at.cursor if begun and at is not None and at.run_id == self._run_id else 0
+            if phase == "lanes":
+                await self._write_lanes()
+                self._checkpoint(phase, 0)
+            else:
+                await self._write_scanned(phase, cursor)
+
+    def _checkpoint(self, phase: Phase, cursor: int) -> None:
+        self._write([Checkpoint(phase, cursor, self._run_id)])
+        self._file.flush()
+
+    async def _write_queues(self) -> None:
+        for shard in range(self._broker.shards.count):
+            rows = (await self._broker.stats(shard)).queues
+            for row in rows:
+                (head,) = await self._broker.heads(shard, [row.name])
+                self._write([Queue(shard, row.name, row.paused, head.paused_by, head.paused_at_ms)])
+
+    async def _write_scanned(self, phase: Phase, cursor: int) -> None:
+        """Page by page until the store has named all that it holds: as many pages as it has keys."""
+        while True:
+            cursor, names = await self._broker.scan("dedupe" if phase == "keys" else "job", cursor)
+            by_shard: defaultdict[int, list[str]] = defaultdict(list)
+            for shard, name in names:
+                if shard < self._broker.shards.count:
+                    by_shard[shard].append(name)
+            for shard, found in by_shard.items():
+                for first in range(0, len(found), DUMP_BATCH):
+                    await self._write_dumped(phase, shard, found[first : first + DUMP_BATCH])
+            if names or not cursor:
+                self._checkpoint(phase, cursor)
+            if not cursor:
+                return
+
+    async def _write_dumped(self, phase: Phase, shard: int, names: Sequence[str]) -> None:
+        if phase == "keys":
+            found = await self._broker.dump(shard, (), names)
+            self._write(map(from_key, found.held))
+            return
+        while names:  # each call looks at one at least
+            found = await self._broker.dump(shard, names)
+            self._write(map(from_job, found.jobs))
+            names = names[found.looked_at :]
+
+    async def _write_lanes(self) -> None:
+        for shard in range(self._broker.shards.count):
+            for row in (await self._broker.stats(shard)).queues:
+                for priority in PRIORITIES:
+                    await self._write_lane(shard, row.name, priority)
+
+    async def _write_lane(self, shard: int, queue: str, priority: str) -> None:
+        """From the end: what is claimed meanwhile goes from the head, and moves nothing that is still to be read."""
+        for first in range(-LANE_PAGE, -MAX_LANE, -LANE_PAGE):
+            page = [entry.id for entry in await self._broker.list(shard, "ready", queue, priority, first, LANE_PAGE)]
+            if page:
+                begins = first + LANE_PAGE - len(page)
+                self._write([Lane(queue, priority, begins, page)])  # type: ignore[arg-type]
+            if len(page) < LANE_PAGE:
+                return
+
+
+async def shards_of(broker: Broker) -> int:
+    """How many shards the store has. Raises StartupError when it is not of Queuey, or of a newer version."""
+    about = await broker.about(0)
+    if not about.data_format:
+        raise StartupError(
+            f"The store holds nothing of Queuey under the prefix {broker.shards.prefix}: give its --prefix, or "
+            "another --redis or --data-dir."
+        )
+    if about.data_format > DATA_FORMAT:
+        raise StartupError(
+            f"The store's data has format {about.data_format} and this version of Queuey reads {DATA_FORMAT}: "
+            "use the version that wrote it."
+        )
+    return about.shards

@@ -1,0 +1,258 @@
+"""An export file: NDJSON, a line for each thing that a store holds.
+
+A `header`, then the queues, then per phase (keys, jobs, lanes) what was found, with a `checkpoint` after each page, and
+an `end` with the counts of the lines before it. A file without an end is not whole; `queuey export --resume` goes on at
+the last checkpoint. Times are integer milliseconds since 1970 by the store's clock. A reader passes over fields that it
+does not know, and refuses a `format` above its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from queuey.errors import FileRefused, QueueyError
+from queuey.protocol import ids
+from queuey.protocol.models import NAME_PATTERN, PRIORITIES, Name, Priority
+from queuey.protocol.records import parse_definition, parse_fields
+from queuey.store.broker import DATA_FORMAT
+from queuey.store.replies import DumpedJob, HeldKey, Place
+
+LINE_LIMIT: Final = 8_000_000
+"""Bytes. The longest line that can be: a payload and a result of 900 kB each, and what JSON makes of their quotes."""
+COUNTED: Final = ("queue", "key", "job", "lane")
+
+Phase = Literal["keys", "jobs", "lanes"]
+PHASES: Final[tuple[Phase, ...]] = ("keys", "jobs", "lanes")
+Time = Annotated[int, Meta(ge=0, le=2**53)]
+
+_KEY = re.compile(r"(i:)?[A-Za-z0-9_-]{1,400}")
+_HEAD = re.compile(r"r=\d{1,16}( [A-Za-z]=[\w.:-]+)*", re.ASCII)
+_STATE_HEAD = re.compile(r"[A-Za-z]=[\w.:-]+( [A-Za-z]=[\w.:-]+)*", re.ASCII)
+_NUMBERS: Final = frozenset("acefjmnrtx") | {"b"}
+_NUMBER = re.compile(r"\d{1,16}")
+_PLACES: Final[Mapping[Place, str]] = {"ready": "w", "scheduled": "w", "running": "r", "dead": "d", "finished": "sc"}
+"""The letters that a job's status may have in each place."""
+
+
+class Header(Struct, tag_field="kind", tag="header"):
+    """`id`: of this export; an import notes it in the store that it fills. `store_id`: of the store that it is of, '' =
+    not known."""
+
+    format: Annotated[int, Meta(ge=1)]
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9]{1,64}\Z")]
+    shards: Annotated[int, Meta(ge=1, le=ids.BUCKETS)]
+    prefix: str
+    version: str
+    started_ms: Time
+    store_id: str = ""
+
+
+class Queue(Struct, tag_field="kind", tag="queue"):
+    """`paused`: the reason, '' = it is not; by whom, '' = not told, and since when, 0 = not told."""
+
+    shard: int
+    name: Name
+    paused: str
+    paused_by: str = ""
+    paused_at_ms: Time = 0
+
+
+class Key(Struct, tag_field="kind", tag="key"):
+    """A dedupe key as base64url, or `i:` and an idempotency key's digest; the job that holds it, and until when."""
+
+    key: str
+    job_id: str
+    until_ms: Time
+
+
+class JobLine(Struct, tag_field="kind", tag="job"):
+    """`at_ms` is when it is due (scheduled), its lease ends (running), it died (dead) or may go (finished); 0: ready.
+    `definition` and `state` are the texts of `job:<id>` and `state:<id>`, see docs/protocol.md."""
+
+    id: str
+    place: Place
+    at_ms: Time
+    definition: str
+    state: str
+
+
+class Lane(Struct, tag_field="kind", tag="lane"):
+    """Some ids in the order of their lane, and the place of the first, counted from the end: -1 is the last."""
+
+    queue: Name
+    priority: Priority
+    first: Annotated[int, Meta(le=-1)]
+    ids: list[str]
+
+
+class Checkpoint(Struct, tag_field="kind", tag="checkpoint"):
+    """What has been read so far: up to this cursor of this phase; 0 = all of it. `run_id`: the store's process, whose
+    restart makes its cursors useless."""
+
+    phase: Phase
+    cursor: int
+    run_id: str
+
+
+class End(Struct, tag_field="kind", tag="end"):
+    """How many lines of each kind stand before it."""
+
+    counts: dict[str, int]
+    ended_ms: Time
+
+
+Line = Header | Queue | Key | JobLine | Lane | Checkpoint | End
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Line).decode
+_format_of = msgspec.json.Decoder(dict[str, object]).decode
+
+
+def encode_line(line: Line) -> bytes:
+    return _encode(line) + b"\n"
+
+
+def kind_of(line: Line) -> str:
+    return str(line.__struct_config__.tag)
+
+
+def to_job(line: JobLine) -> DumpedJob:
+    return DumpedJob(line.id, line.place, line.at_ms, line.definition, line.state)
+
+
+def from_job(job: DumpedJob) -> JobLine:
+    return JobLine(job.id, job.place, job.score, job.definition, job.state)
+
+
+def from_key(held: HeldKey) -> Key:
+    return Key(held.key, held.job_id, held.until_ms)
+
+
+class Whole(Struct):
+    """What a whole file says of itself. `start`: where the line after the header begins."""
+
+    header: Header
+    counts: dict[str, int]
+    start: int
+    size: int
+
+
+def lines_from(path: Path, offset: int = 0) -> Iterator[tuple[int, Line]]:
+    """Each line and where it ends, from `offset` on, which must be the start of a line. A last line without its newline
+    was not written whole, and is left out. Raises FileRefused."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            while line := file.readline(LINE_LIMIT):
+                if not line.endswith(b"\n"):
+                    if len(line) == LINE_LIMIT:
+                        raise FileRefused(f"{path}: the line at byte {offset} is longer than {LINE_LIMIT} bytes.")
+                    return
+                yield offset + len(line), _parse(path, offset, line)
+                offset += len(line)
+    except OSError as error:
+        raise FileRefused(f"{path}: {error.strerror}.") from error
+
+
+def _parse(path: Path, offset: int, text: bytes) -> Line:
+    try:
+        return _check(_decode(text))
+    except (msgspec.DecodeError, UnicodeError, ValueError, KeyError, QueueyError) as error:
+        raise FileRefused(f"{path}: the line at byte {offset} is not of an export of Queuey: {error}.") from error
+
+
+def _check(line: Line) -> Line:
+    """What the Structs cannot say. Raises ValueError."""
+    if isinstance(line, JobLine):
+        _check_job(line)
+    elif isinstance(line, Key):
+        if not ids.is_id(line.job_id) or _KEY.fullmatch(line.key) is None:
+            raise ValueError("a key needs its base64url and a job's id")
+    elif isinstance(line, Lane) and (not all(map(ids.is_id, line.ids)) or line.first + len(line.ids) > 0):
+        raise ValueError("a lane needs the ids of jobs, and places below 0")
+    return line
+
+
+def _check_job(line: JobLine) -> None:
+    """What the scripts and a worker rely on. An odd error is kept as it is: it is shown as text."""
+    if not ids.is_id(line.id):
+        raise ValueError("a job needs an id")
+    if _HEAD.fullmatch(line.definition.partition("\n")[0]) is None:
+        raise ValueError("a definition begins with its header")
+    if line.state and _STATE_HEAD.fullmatch(line.state.partition("\n")[0]) is None:
+        raise ValueError("a state begins with its header")
+    fields = parse_fields(line.state)
+    for texts in (fields, parse_fields(line.definition)):
+        if re.match(NAME_PATTERN, texts.get("q", "default")) is None or texts.get("l", "default") not in PRIORITIES:
+            raise ValueError("a job needs a queue and a lane")
+    if fields.get("s", "w") not in _PLACES[line.place]:
+        raise ValueError(f"a job that is {line.place} has another status")
+    if line.place == "running" and not {"n", "h"} <= fields.keys():
+        raise ValueError("a running job needs its token")
+    for texts in (fields, parse_fields(line.definition)):
+        for letter in _NUMBERS & texts.keys():
+            if _NUMBER.fullmatch(texts[letter]) is None:
+                raise ValueError(f"{letter}={texts[letter]} is no number")
+    parse_definition(line.definition)
+    result = line.state.partition("\n")[2].partition("\n")[0]
+    if result:  # which answers show as it is
+        msgspec.json.decode(result)
+
+
+def read_header(path: Path) -> Header:
+    """The first line. Raises FileRefused, also where a newer version of Queuey wrote it."""
+    try:
+        with path.open("rb") as file:
+            text = file.readline(LINE_LIMIT)
+    except OSError as error:
+        raise FileRefused(f"{path}: {error.strerror}.") from error
+    _check_format(path, text)
+    line = _parse(path, 0, text)
+    if not isinstance(line, Header):
+        raise FileRefused(f"{path}: it does not begin with the header of an export.")
+    return line
+
+
+def _check_format(path: Path, text: bytes) -> None:
+    """Before all else is read: a newer format may have other fields."""
+    try:
+        found = _format_of(text).get("format")
+    except msgspec.DecodeError:
+        return  # told by whoever reads the line
+    if isinstance(found, int) and found > DATA_FORMAT:
+        raise FileRefused(
+            f"{path} has format {found} and this version of Queuey reads up to {DATA_FORMAT}: "
+            "import it with the version that wrote it, or a newer one."
+        )
+
+
+def read_whole(path: Path) -> Whole:
+    """Read and check every line, before anything is done with one. Raises FileRefused unless the file is whole."""
+    header = read_header(path)
+    counts: Counter[str] = Counter()
+    start = position = 0
+    end: End | None = None
+    for position, line in lines_from(path):
+        if end is not None:
+            raise FileRefused(f"{path}: lines follow its end at byte {position}.")
+        if isinstance(line, End):
+            end = line
+        elif isinstance(line, Header):
+            if start:
+                raise FileRefused(f"{path}: a second header ends at byte {position}.")
+            start = position
+        else:
+            counts[kind_of(line)] += 1
+    if end is None:
+        raise FileRefused(f"{path} is not whole: finish it with `queuey export --resume -o {path}`.")
+    counted = {kind: counts[kind] for kind in COUNTED}
+    if end.counts != counted:
+        raise FileRefused(f"{path}: its end speaks of {end.counts}, and there are {counted}: lines are missing.")
+    return Whole(header, counted, start, position)

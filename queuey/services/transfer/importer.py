@@ -1,0 +1,174 @@
+"""Reading an export file into a store: `queuey import`.
+
+Ids keep their buckets, so in a store with another count of shards each job comes to the shard where every replica looks
+for it. Every step may be done twice: what is there already stays as it is. The store notes how far it has come, and the
+same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from queuey.errors import StartupError
+from queuey.services.transfer.file_format import (
+    Checkpoint,
+    Header,
+    JobLine,
+    Key,
+    Lane,
+    Line,
+    Queue,
+    Whole,
+    kind_of,
+    lines_from,
+    to_job,
+)
+from queuey.store.broker import MAX_BYTES, Broker
+from queuey.store.replies import DumpedJob, HeldKey
+
+BATCH: Final = 256
+LANE_BATCH: Final = 1000
+PROMOTE_BATCH: Final = 500
+
+Progress = Callable[[str, int], None]
+Position = tuple[str, int]
+
+
+def shards_to_use(wanted: int | None, stored: int, header: Header) -> int:
+    """How many shards the store is to have: as many as it has, or else as asked for, or as in the file.
+
+    Raises StartupError when it has others than were asked for."""
+    if stored and wanted and stored != wanted:
+        raise StartupError(
+            f"The store has {stored} shards already: import with --shards {stored}, or into a store that is empty."
+        )
+    return stored or wanted or header.shards
+
+
+class Importer:
+    """Fills one store from one file that `read_whole` has found in order. `progress` is told of every line."""
+
+    def __init__(self, broker: Broker, path: Path, whole: Whole, progress: Progress) -> None:
+        self._broker = broker
+        self._path = path
+        self._whole = whole
+        self._progress = progress
+        self._jobs: defaultdict[int, list[DumpedJob]] = defaultdict(list)
+        self._bytes: Counter[int] = Counter()
+        self._keys: defaultdict[int, list[HeldKey]] = defaultdict(list)
+        self._answers: Counter[str] = Counter()
+
+    async def run(self, *, merge: bool) -> dict[str, int]:
+        """Restore what is not in yet. `merge`: also into a store that holds other jobs.
+
+        Returns how many jobs were `restored` and how many were `there` already. Raises StartupError, Full and
+        StoreUnavailable; what is in then stays, and another run goes on."""
+        offset = await self._begin(merge)
+        for position, line in lines_from(self._path, offset):
+            await self._take(line)
+            self._progress(kind_of(line), 1)
+            if isinstance(line, Checkpoint):
+                await self._flush()
+                await self._mark(position)
+        await self._flush()
+        await self._promote()
+        await self._mark(self._whole.size)
+        return {"restored": self._answers["ok"], "there": self._answers["there"]}
+
+    # --- beginning and end --------------------------------------------------------------------------------------
+
+    async def _begin(self, merge: bool) -> int:
+        """Join the store. Returns the offset of the first line to read."""
+        about = await self._broker.about(0)
+        if about.imported == self._whole.header.id:
+            await self._broker.join()
+            return max(about.import_offset, self._whole.start)
+        if not merge and await self._holds_jobs():
+            raise StartupError(
+                "The store holds jobs already, and not of this export: import into an empty store, give another "
+                "--prefix, or add --merge."
+            )
+        await self._broker.join()
+        await self._mark(self._whole.start)
+        return self._whole.start
+
+    async def _holds_jobs(self) -> bool:
+        shards = range(self._broker.shards.count)
+        return any([(await self._broker.stats(shard)).queues for shard in shards])
+
+    async def _mark(self, offset: int) -> None:
+        await self._broker.mark(0, self._whole.header.id, offset)
+
+    async def _promote(self) -> None:
+        """Move what was ready from where restore has put it into its lane, so that it counts as ready at once."""
+        for shard in range(self._broker.shards.count):
+            for _ in range(self._whole.counts["job"] + 1):
+                if not (await self._broker.promote(shard, PROMOTE_BATCH)).count:
+                    break
+
+    # --- lines --------------------------------------------------------------------------------------------------
+
+    async def _take(self, line: Line) -> None:
+        if isinstance(line, JobLine):
+            await self._take_job(to_job(line))
+        elif isinstance(line, Key):
+            shard = self._broker.shards.of_job(line.job_id)
+            self._keys[shard].append(HeldKey(line.key, line.job_id, line.until_ms))
+            if len(self._keys[shard]) >= BATCH:
+                await self._flush_keys(shard)
+        elif isinstance(line, Lane):
+            await self._flush()
+            await self._arrange(line)
+        elif isinstance(line, Queue) and line.paused:
+            await self._pause(line)
+
+    async def _take_job(self, job: DumpedJob) -> None:
+        shard = self._broker.shards.of_job(job.id)
+        size = len(job.definition.encode()) + len(job.state.encode()) + 100
+        if self._jobs[shard] and (self._bytes[shard] + size > MAX_BYTES or len(self._jobs[shard]) >= BATCH):
+            await self._flush_jobs(shard)
+        self._jobs[shard].append(job)
+        self._bytes[shard] += size
+
+    async def _pause(self, queue: Queue) -> None:
+        """On all shards: with another count, jobs of this queue may come to any of them."""
+        for shard in range(self._broker.shards.count):
+            answer = await self._broker.pause(shard, queue.name, queue.paused, queue.paused_by, now=queue.paused_at_ms)
+            if answer != "ok":
+                raise _too_many_queues()
+
+    async def _arrange(self, lane: Lane) -> None:
+        by_shard: defaultdict[int, list[Position]] = defaultdict(list)
+        for place, job_id in enumerate(lane.ids, lane.first):
+            by_shard[self._broker.shards.of_job(job_id)].append((job_id, place))
+        for shard, positions in by_shard.items():
+            for first in range(0, len(positions), LANE_BATCH):
+                await self._broker.arrange(shard, lane.queue, lane.priority, positions[first : first + LANE_BATCH])
+
+    # --- to the store -------------------------------------------------------------------------------------------
+
+    async def _flush(self) -> None:
+        """Keys first: a job that has ended since gives its own back."""
+        await asyncio.gather(*map(self._flush_keys, list(self._keys)))
+        await asyncio.gather(*map(self._flush_jobs, list(self._jobs)))
+
+    async def _flush_keys(self, shard: int) -> None:
+        if keys := self._keys.pop(shard, []):
+            await self._broker.restore(shard, (), keys)
+
+    async def _flush_jobs(self, shard: int) -> None:
+        jobs = self._jobs.pop(shard, [])
+        del self._bytes[shard]
+        if jobs:
+            answers, _ = await self._broker.restore(shard, jobs)
+            self._answers.update(answers)
+            if "too_many_queues" in answers:
+                raise _too_many_queues()
+
+
+def _too_many_queues() -> StartupError:
+    return StartupError("The store would hold more than 256 queues: import into another one.")

@@ -1,0 +1,42 @@
+"""Where a client finds the server, and the key that it has there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from queuey.errors import SettingsError
+from queuey.settings.sources import URL_VARIABLE
+
+LOCAL_URL: Final = "http://127.0.0.1:8000"
+KEY_VARIABLE: Final = "QUEUEY_API_KEY"
+
+
+class Access(msgspec.Struct, frozen=True):
+    """What a client needs: where the server is, and its key there, if it has one. `repr` shows no secret."""
+
+    url: str
+    api_key: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Access({self.url!r})"
+
+
+def read_access(url: str | None, environ: Mapping[str, str]) -> Access:
+    """Access to the server at `url`, else at QUEUEY_URL, else on this machine; the key is QUEUEY_API_KEY's.
+
+    Raises SettingsError when one of them cannot be used.
+    """
+    place, chosen = ("--url", url) if url is not None else (URL_VARIABLE, environ.get(URL_VARIABLE) or LOCAL_URL)
+    if re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", chosen) is None:
+        raise SettingsError(
+            f"{place}: must be http:// or https:// with a host, for example {LOCAL_URL}; a user name or a password "
+            f"has no place in it."
+        )
+    key = environ.get(KEY_VARIABLE) or None
+    if key is not None and re.fullmatch(r"[!-~]{1,200}", key) is None:
+        raise SettingsError(f"{KEY_VARIABLE}: must be 1 to 200 printable ASCII characters without spaces.")
+    return Access(chosen.rstrip("/"), key)

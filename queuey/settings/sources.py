@@ -1,0 +1,112 @@
+"""Gathers what flags, variables and a TOML file say, and reports every fault in them at once."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from queuey.errors import SettingsError
+from queuey.settings.kinds import Setting
+
+PREFIX: Final = "QUEUEY_"
+CONFIG_VARIABLE: Final = "QUEUEY_CONFIG"
+URL_VARIABLE: Final = "QUEUEY_URL"
+"""Where clients find the server; no setting of the server's."""
+
+MAX_CONFIG_BYTES: Final = 1_000_000
+
+_SET_BY_KUBERNETES: Final = re.compile(
+    r"QUEUEY(_\w+)?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def variable(name: str) -> str:
+    return PREFIX + name.upper()
+
+
+class Sources:
+    """What was given so far, by name, with the place where it stands. What is taken later wins."""
+
+    def __init__(self, settings: Mapping[str, Setting]) -> None:
+        self._settings = settings
+        self._given: dict[str, tuple[object, str]] = {}
+        self._faults: list[str] = []
+
+    def take_file(self, path: str) -> None:
+        """Take the keys of a TOML file. Raises SettingsError when it cannot be read as such."""
+        for key, raw in _read_toml(path).items():
+            if key in self._settings:
+                self._given[key] = (raw, f"{path}: {key}")
+            else:
+                self._add_unknown(f"{path}: {key}", "key", key.replace("-", "_").lower(), str)
+
+    def take_environment(self, environ: Mapping[str, str]) -> None:
+        """Take the QUEUEY_* variables. An empty one counts as unset."""
+        known = {variable(name): name for name in self._settings}
+        for name, raw in sorted(environ.items()):
+            if not name.startswith(PREFIX) or name in (CONFIG_VARIABLE, URL_VARIABLE):
+                continue
+            if _is_set_by_kubernetes(name, raw):
+                continue
+            if name not in known:
+                self._add_unknown(name, "variable", name.removeprefix(PREFIX).lower(), variable)
+            elif raw.strip():
+                self._given[known[name]] = (raw, name)
+
+    def take_flags(self, flags: Mapping[str, str]) -> None:
+        """Take flags, by the names of their settings."""
+        for name, raw in flags.items():
+            self._given[name] = (raw, flag(name))
+
+    def values(self) -> dict[str, Any]:
+        """The values by name. Raises SettingsError with a line for each fault found."""
+        values: dict[str, Any] = {}
+        for name, (raw, place) in self._given.items():
+            setting = self._settings[name]
+            try:
+                values[name] = setting.read(raw)
+            except ValueError as error:
+                shown = "the value" if setting.is_secret else _quoted(raw)
+                self._faults.append(f"{place}: {shown} {error}. Allowed: {setting.allowed}.")
+        if self._faults:
+            raise SettingsError("\n".join(self._faults))
+        return values
+
+    def _add_unknown(self, place: str, what: str, name: str, spell: Callable[[str], str]) -> None:
+        close = difflib.get_close_matches(name, self._settings, n=1)
+        hint = f" Did you mean {spell(close[0])}?" if close else ""
+        self._faults.append(f"{place}: there is no such {what}.{hint}")
+
+
+def _is_set_by_kubernetes(name: str, raw: str) -> bool:
+    """Kubernetes tells each pod of the services beside it: one named `queuey` sets QUEUEY_PORT=tcp://..."""
+    is_link = name.endswith("_PORT") and raw.startswith(("tcp://", "udp://", "sctp://"))
+    return is_link or _SET_BY_KUBERNETES.fullmatch(name) is not None
+
+
+def _quoted(raw: object) -> str:
+    shown = repr(raw)
+    return shown if len(shown) <= 80 else shown[:80] + "..."
+
+
+def _read_toml(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}.") from None
+    if len(content) > MAX_CONFIG_BYTES:
+        raise SettingsError(f"{path}: is larger than {MAX_CONFIG_BYTES} bytes.")
+    try:
+        return tomllib.loads(content.decode())
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: is not UTF-8 text.") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise SettingsError(f"{path}: is not TOML: {error}.") from None

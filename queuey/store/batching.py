@@ -1,0 +1,209 @@
+"""Group commit: concurrent calls of one kind become one script call per shard.
+
+While one flush is under way the next gathers; nothing waits for a timer. A flush that the store left unanswered is sent
+again with the same items, which every script allows, until the item's deadline has passed. Whatever the store does, an
+item is answered at most OVERDUE later, so that a client knows within a bounded time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Final, Generic, TypeVar, cast
+
+from queuey.errors import Full, OutcomeUnknown, ScriptFailed, StartupError, StoreUnavailable
+from queuey.store.broker import MAX_BATCH, MAX_BYTES
+
+Item = TypeVar("Item")
+Reply = TypeVar("Reply")
+
+RESEND_FIRST: Final = 0.02
+RESEND_CAP: Final = 1.0
+"""Seconds between two sends of one flush, doubled each time."""
+OVERDUE: Final = 0.4
+"""Seconds past its deadline at which an item is given up, even while a reply is outstanding."""
+
+
+Answer = Callable[[Reply | None, Exception | None], None]
+"""Told once of an item's reply, or of the error instead of one."""
+
+
+class _Entry(Generic[Item, Reply]):
+    __slots__ = ("answer", "answered", "deadline", "item", "maybe_done", "size")
+
+    def __init__(self, item: Item, size: int, deadline: float, answer: Answer[Reply]) -> None:
+        self.item = item
+        self.size = size
+        self.deadline = deadline
+        self.answer = answer
+        self.answered = False
+        self.maybe_done = False
+
+    def settle(self, reply: Reply | None, error: Exception | None) -> None:
+        if self.answered:
+            return
+        self.answered = True
+        try:
+            self.answer(reply, error)
+        except Exception as fault:  # as of any callback: it is told of, and keeps no other from its answer
+            context = {"message": "An answer was not taken", "exception": fault}
+            asyncio.get_running_loop().call_exception_handler(context)
+
+
+class Batcher(Generic[Item, Reply]):
+    """Gathers items for one shard and one script.
+
+    `send` takes a batch and answers one reply per item. `patience` is how long, in seconds, an item is sent again after
+    it came. Above `max_waiting` items a further one is refused at once with StoreUnavailable.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[Sequence[Item]], Awaitable[Sequence[Reply]]],
+        *,
+        patience: float,
+        max_waiting: int = 20_000,
+        max_batch: int = MAX_BATCH,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        self._send = send
+        self._patience = patience
+        self._max_waiting = max_waiting
+        self._max_batch = max_batch
+        self._max_bytes = max_bytes
+        self._waiting: deque[_Entry[Item, Reply]] = deque()
+        self._in_flight: list[_Entry[Item, Reply]] = []
+        self._alarm: asyncio.TimerHandle | None = None
+        self._open = asyncio.Event()
+        self._open.set()
+        self._flusher: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def submit(self, item: Item, size: int = 100) -> asyncio.Future[Reply]:
+        """The reply to one item of about `size` bytes. Raises StoreUnavailable when too many wait.
+
+        The future fails with StoreUnavailable (not done), OutcomeUnknown (perhaps done), or the script's own error.
+        Cancelling it cancels nothing that is under way.
+        """
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        self.tell(item, size, partial(_answer_future, future))
+        return future
+
+    def tell(self, item: Item, size: int, answer: Answer[Reply]) -> None:
+        """As `submit`, for those whose `answer` is no more than a few lines: it costs no turn of the event loop."""
+        if len(self._waiting) >= self._max_waiting:
+            raise StoreUnavailable("Too many calls wait for the store; try again in a moment.")
+        self._waiting.append(_Entry(item, size, self._loop.time() + self._patience, answer))
+        if self._flusher is None:
+            self._flusher = self._loop.create_task(self._flush_all())
+        if self._alarm is None:
+            self._alarm = self._loop.call_later(self._patience + OVERDUE, self._give_up_overdue)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within it no flush begins. What has come goes out once it is left, also when it is entered again at once."""
+        self._open.clear()
+        try:
+            yield
+        finally:
+            self._open.set()
+
+    async def drain(self) -> None:
+        """Returns when nothing waits and nothing is under way."""
+        while self._flusher is not None:
+            await asyncio.wait([self._flusher])
+
+    async def _flush_all(self) -> None:
+        try:
+            while self._waiting:
+                await self._open.wait()
+                self._in_flight = self._next_batch()
+                await self._flush(self._in_flight)
+        finally:
+            self._in_flight = []
+            self._flusher = None
+
+    def _give_up_overdue(self) -> None:
+        """One timer for all: it wakes for the oldest item, and all wait equally long."""
+        overdue = self._loop.time() - OVERDUE
+        for entry in self._in_flight:
+            if entry.deadline <= overdue:
+                entry.settle(None, OutcomeUnknown("The store did not answer in time. It may have been done."))
+        while self._waiting and self._waiting[0].deadline <= overdue:
+            self._waiting.popleft().settle(None, StoreUnavailable("The store did not answer in time."))
+        pending = (entry for entry in (*self._in_flight, *self._waiting) if not entry.answered)
+        oldest = next(pending, None)
+        self._alarm = self._loop.call_at(oldest.deadline + OVERDUE, self._give_up_overdue) if oldest else None
+
+    def _next_batch(self) -> list[_Entry[Item, Reply]]:
+        batch = [self._waiting.popleft()]
+        size = batch[0].size
+        while self._waiting and len(batch) < self._max_batch:
+            size += self._waiting[0].size
+            if size > self._max_bytes:
+                break
+            batch.append(self._waiting.popleft())
+        return batch
+
+    async def _flush(self, batch: list[_Entry[Item, Reply]]) -> None:
+        """Send until answered; an item whose deadline has passed is given up on its own."""
+        pause = RESEND_FIRST
+        while batch:
+            try:
+                replies = await self._send([entry.item for entry in batch])
+                _settle(batch, replies)
+                return
+            except StoreUnavailable as error:
+                batch = self._still_wanted(batch, error)
+                await asyncio.sleep(self._rest(batch, pause))
+                pause *= 2
+            except (Full, StartupError) as error:
+                for entry in batch:
+                    entry.settle(None, error)
+                return
+            except Exception as error:  # ScriptFailed, or an item that cannot be encoded
+                if len(batch) == 1:
+                    batch[0].settle(None, error)
+                    return
+                for entry in batch:  # the bad one fails alone
+                    await self._flush([entry])
+                return
+
+    def _rest(self, batch: list[_Entry[Item, Reply]], pause: float) -> float:
+        """Not past the first deadline, at which the batch is sent a last time."""
+        return max(0.0, min(pause, RESEND_CAP, batch[0].deadline - self._loop.time())) if batch else 0.0
+
+    def _still_wanted(self, batch: list[_Entry[Item, Reply]], error: StoreUnavailable) -> list[_Entry[Item, Reply]]:
+        now = self._loop.time()
+        kept = []
+        for entry in batch:
+            entry.maybe_done = entry.maybe_done or error.maybe_done
+            if entry.answered:
+                continue  # given up as overdue
+            if now < entry.deadline:
+                kept.append(entry)
+            elif entry.maybe_done:
+                entry.settle(None, OutcomeUnknown(f"{error.message} It may have been done."))
+            else:
+                entry.settle(None, error)
+        return kept
+
+
+def _settle(batch: Sequence[_Entry[Item, Reply]], replies: Sequence[Reply]) -> None:
+    if len(replies) != len(batch):
+        raise ScriptFailed(f"The store gave {len(replies)} answers to {len(batch)} items.")
+    for entry, reply in zip(batch, replies, strict=True):
+        entry.settle(reply, None)
+
+
+def _answer_future(future: asyncio.Future[Reply], reply: Reply | None, error: Exception | None) -> None:
+    if future.done():
+        return  # nobody waits for it any more
+    if error is None:
+        future.set_result(cast(Reply, reply))
+    else:
+        future.set_exception(error)
+        future.exception()  # a caller that goes away now is no "exception was never retrieved"

@@ -1,0 +1,332 @@
+"""The embedded store: a private Valkey that every `queuey serve` on one data directory shares.
+
+Three locks in the data directory say who does what; the kernel gives each back when its holder dies.
+
+    start.lock    held, exclusively and briefly, by whoever joins, starts or stops the server
+    users.lock    held, shared, by every user; its text is the safest fsync policy that one of them asked for
+    server.lock   held by the server process itself, which inherits it: free means that no server runs
+
+Users join and leave under start.lock, so the one that finds nobody else in users.lock is the last, and stays it
+until it has stopped the server. A user that is killed just leaves; the server lives on, and the next one joins it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from hiredis import ReplyError
+
+from queuey.errors import StartupError
+from queuey.store.embedded import aof
+from queuey.store.embedded.data_dir import FileLock, exclusively, prepare, sync_names
+from queuey.store.embedded.memory_limit import memory_limit
+from queuey.store.embedded.process import LOG_NAME, Fsync, StoreProcess, command_line, find_binary, stronger
+from queuey.store.embedded.unix_socket import SocketPath, ask, server_info
+
+MEMORY_SHARE: Final = 0.6
+LOCK_PATIENCE: Final = 30.0
+ANSWER_PATIENCE: Final = 30.0
+LOADING_PATIENCE: Final = 600.0
+SHUTDOWN_PATIENCE: Final = 10.0
+COMMAND_TIMEOUT: Final = 5.0
+ROOM: Final = 100_000
+"""Bytes of a disk that is not full: a new store writes less."""
+POLL: Final = 0.02
+FIRST_DELAY: Final = 0.1
+LONGEST_DELAY: Final = 5.0
+STABLE_AFTER: Final = 10.0
+"""Seconds. A server that ran for so long is restarted after FIRST_DELAY again."""
+
+Events = Callable[[str, dict[str, object]], None]
+
+
+class EmbeddedStore:
+    """One user's hold on the store of `data_dir`: `start`, then `run` in a task, then `stop`.
+
+    `fsync` is the weakest policy that will do: a running server's is raised to it, never lowered. `maxmemory` is
+    in bytes (None: 60 % of what this machine or container has) and counts for a server that is started here.
+    `extra_args` are appended to the server's command line.
+
+    `on_event` gets a name and fields: `store_started`, `store_joined`, `store_fsync_raised`, `store_mended`,
+    `store_lost`, `store_restart_failed`, `store_stopped`, `store_left_running`."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        fsync: Fsync = "always",
+        maxmemory: int | None = None,
+        on_event: Events | None = None,
+        extra_args: Sequence[str] = (),
+    ) -> None:
+        self._data_dir = data_dir.absolute()
+        self._fsync: Fsync = fsync
+        self._maxmemory = int(memory_limit() * MEMORY_SHARE) if maxmemory is None else maxmemory
+        self._on_event = on_event
+        self._extra_args = tuple(extra_args)
+        self._start_lock = self._data_dir / "start.lock"
+        self._users_lock = FileLock(self._data_dir / "users.lock")
+        self._server_lock = FileLock(self._data_dir / "server.lock")
+        self._socket = SocketPath(self._data_dir)
+        self._child: StoreProcess | None = None
+        self._pid: int | None = None
+
+    @property
+    def url(self) -> str:
+        """For redis-py. Valid from `start` to `stop`, in this process and its children."""
+        return f"unix://{quote(str(self._socket))}"
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process, as it was when it was last joined or started."""
+        return self._pid
+
+    async def start(self) -> None:
+        """Join the server on the data directory, or start one. Returns when it answers and has loaded its data.
+
+        Raises StartupError, and then holds nothing."""
+        if self._users_lock.held:
+            raise RuntimeError("the store is already started")
+        prepare(self._data_dir)
+        try:
+            self._socket.open()
+            async with exclusively(self._start_lock, LOCK_PATIENCE):
+                self._become_user()
+            await self._bring_up()
+            await asyncio.to_thread(sync_names, self._data_dir)
+        except OSError as error:
+            await self.stop()
+            raise StartupError(f"The store in {self._data_dir} cannot be started: {error}.") from error
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def run(self) -> None:
+        """Restart the server whenever it dies, whoever started it. Runs until it is cancelled, or `stop` is called."""
+        failures = 0
+        while self._users_lock.held:
+            since = time.monotonic()
+            await self._until_gone()
+            if time.monotonic() - since >= STABLE_AFTER:
+                failures = 0
+            self._tell("store_lost", pid=self._pid)
+            up = False
+            while not up:
+                await asyncio.sleep(backoff(failures))
+                failures += 1
+                up = await self._restarted(failures)
+
+    async def stop(self) -> None:
+        """Leave. The last user stops the server, and waits for its end."""
+        try:
+            if self._users_lock.held:
+                async with exclusively(self._start_lock, LOCK_PATIENCE):
+                    if self._users_lock.try_acquire():  # nobody else is left, and nobody can come
+                        await self._shut_down()
+        except (OSError, StartupError) as error:
+            self._tell("store_left_running", pid=self._pid, reason=str(error))
+        finally:
+            self._users_lock.release()
+            self._socket.close()
+            self._pid = None
+
+    # Coming up
+
+    def _become_user(self) -> None:
+        """Called under start.lock, so that nobody can come between the two locks."""
+        alone = self._users_lock.try_acquire()
+        asked = self._fsync if alone else stronger(self._fsync, self._users_lock.note)
+        self._users_lock.note = asked
+        if not self._users_lock.try_acquire(shared=True):
+            raise StartupError(f"Another program has locked {self._users_lock.path}. End it.")
+
+    async def _bring_up(self) -> None:
+        deadline = time.monotonic() + LOADING_PATIENCE
+        self._child = None  # one attempt a call: a second launch would only fail in the same way
+        while time.monotonic() < deadline:
+            async with exclusively(self._start_lock, LOCK_PATIENCE):
+                if not self._users_lock.held or await self._reach():
+                    return
+            await asyncio.sleep(POLL)
+        raise StartupError(
+            f"The store in {self._data_dir} is still loading its data after {LOADING_PATIENCE:.0f} s. Wait "
+            "until it is done, then start again."
+        )
+
+    async def _reach(self) -> bool:
+        """Start the server if none runs, and wait until it answers. Returns False while it loads its data."""
+        deadline = time.monotonic() + ANSWER_PATIENCE
+        while time.monotonic() < deadline:
+            if self._server_lock.try_acquire():
+                try:
+                    await self._launch()
+                finally:
+                    self._server_lock.release()
+            with suppress(ReplyError, OSError):
+                # Patiently: while it loads, the server looks at its connections every 1024 commands only.
+                info = await server_info(str(self._socket), ANSWER_PATIENCE)
+                if info["loading"] != "0":
+                    return False
+                await self._settle(int(info["process_id"]))
+                return True
+            await asyncio.sleep(POLL)
+        if self._child is not None:
+            self._child.kill()
+            self._child.reap()
+        raise StartupError(
+            f"The store in {self._data_dir} runs, but has not answered for {ANSWER_PATIENCE:.0f} s. See "
+            f"{self._data_dir / LOG_NAME}; if it hangs, end it: it keeps {self._server_lock.path} open."
+        )
+
+    async def _launch(self) -> None:
+        if self._child is not None:
+            self._child.reap()
+            raise await self._why_it_ended(self._child)
+        aof.remove_leftovers(self._data_dir)
+        await self._mend()
+        command = command_line(find_binary(), self._asked_fsync(), self._maxmemory, self._extra_args)
+        self._child = StoreProcess(command, self._data_dir, self._server_lock)
+
+    async def _mend(self) -> None:
+        file = aof.last_increment(self._data_dir)
+        if file is None or not aof.ends_in_zero(file):
+            return
+        tail = await asyncio.to_thread(aof.find_zero_tail, file)
+        copy = await asyncio.to_thread(aof.keep_copy, tail.file, self._data_dir / "damaged")
+        aof.cut(tail)  # not in a thread: one that is left behind by a cancellation would cut a live file
+        zeros = tail.size - tail.start
+        self._tell("store_mended", file=str(tail.file), copy=str(copy), offset=tail.start, zero_bytes=zeros)
+
+    async def _settle(self, pid: int) -> None:
+        """See to it that the server syncs as every user asked."""
+        path = str(self._socket)
+        reply = await ask(path, "CONFIG", "GET", "appendfsync", "maxmemory", patience=COMMAND_TIMEOUT)
+        config = dict(zip(reply[::2], reply[1::2], strict=True))
+        running = config["appendfsync"]
+        asked = stronger(running, self._asked_fsync())
+        if asked != running:
+            await ask(path, "CONFIG", "SET", "appendfsync", asked, patience=COMMAND_TIMEOUT)
+            self._tell("store_fsync_raised", pid=pid, before=running, after=asked)
+        self._users_lock.note = asked
+        self._pid = pid
+        started = self._child is not None and self._child.pid == pid
+        event = "store_started" if started else "store_joined"
+        self._tell(event, pid=pid, fsync=asked, maxmemory=int(config["maxmemory"]))
+
+    def _asked_fsync(self) -> Fsync:
+        return stronger(self._fsync, self._users_lock.note)
+
+    async def _why_it_ended(self, child: StoreProcess) -> StartupError:
+        damage = await asyncio.to_thread(aof.find_damage, self._data_dir, child.log(), find_binary())
+        if damage is not None:
+            message = (
+                f"{damage.file} is damaged at byte {damage.offset} of {damage.size}. Restore {self._data_dir} "
+                "from a backup."
+            )
+            if damage.file == aof.last_increment(self._data_dir):
+                message += (
+                    " Or copy it, and give up every change to jobs after that byte: "
+                    f"truncate -s {damage.offset} {damage.file}"
+                )
+            return StartupError(message)
+        if shutil.disk_usage(self._data_dir).free < ROOM:
+            return StartupError(f"The disk of {self._data_dir} is full: make room, or give another --data-dir.")
+        return StartupError(
+            f"The store in {self._data_dir} ended at once (exit code {child.returncode}): "
+            f"{child.complaints()} See {self._data_dir / LOG_NAME}."
+        )
+
+    # Staying up
+
+    async def _until_gone(self) -> None:
+        """Hold a connection open: its end is the server's."""
+        path = str(self._socket)
+        with suppress(ReplyError, OSError):
+            reader, writer = await asyncio.open_unix_connection(path)
+            try:
+                info = await server_info(path, ANSWER_PATIENCE)
+                if info["process_id"] == str(self._pid):  # else it was replaced before it was watched
+                    while await reader.read(1024):
+                        pass
+            finally:
+                writer.close()
+
+    async def _restarted(self, attempt: int) -> bool:
+        try:
+            await self._bring_up()
+        except (OSError, StartupError) as error:
+            if attempt <= 8 or attempt % 12 == 0:  # about once a minute when it goes on
+                self._tell("store_restart_failed", attempt=attempt, error=str(error))
+            return False
+        return True
+
+    # Going down
+
+    async def _shut_down(self) -> None:
+        pid: int | None = None
+        deadline = time.monotonic() + SHUTDOWN_PATIENCE
+        if gone := await self._gone(patience=0):
+            return
+        while not gone and time.monotonic() < deadline:
+            pid = await self._ask_to_end() or pid  # again, since one that has just been started does not listen
+            gone = await self._gone(POLL * 10)
+        if not gone:
+            self._terminate(pid)
+            gone = await self._gone(SHUTDOWN_PATIENCE)
+        if gone:
+            self._tell("store_stopped", pid=pid)
+        else:
+            self._tell("store_left_running", pid=pid, reason="it does not end")
+
+    async def _ask_to_end(self) -> int | None:
+        """Returns its process id, when it answers."""
+        path = str(self._socket)
+        pid: int | None = None
+        with suppress(ReplyError, OSError):
+            pid = int((await server_info(path, COMMAND_TIMEOUT))["process_id"])
+        with suppress(ReplyError, OSError):
+            # It syncs the append-only file, whatever the policy, and answers by hanging up.
+            await ask(path, "SHUTDOWN", "NOSAVE", patience=COMMAND_TIMEOUT)
+        return pid
+
+    def _terminate(self, pid: int | None) -> None:
+        """Only what has just said on the socket that it is the server, or was started here, is ended."""
+        if pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        elif self._child is not None:
+            self._child.terminate()
+
+    async def _gone(self, patience: float) -> bool:
+        """Called under start.lock: to find server.lock free is to know that no server runs."""
+        deadline = time.monotonic() + patience
+        while not self._server_lock.try_acquire():
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(POLL)
+        self._server_lock.release()
+        if self._child is not None:
+            self._child.reap()
+        return True
+
+    # Small things
+
+    def _tell(self, event: str, **fields: object) -> None:
+        if self._on_event is not None:
+            self._on_event(event, fields)
+
+
+def backoff(failures: int) -> float:
+    """Seconds until the next restart: doubling from FIRST_DELAY to LONGEST_DELAY, jittered on the upper half."""
+    longest: float = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(failures, 16))
+    return longest * random.uniform(0.5, 1.0)

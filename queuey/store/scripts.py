@@ -1,0 +1,176 @@
+"""The Lua scripts: read from lua/, their includes expanded, loaded into the store, called, and their errors told apart.
+
+A reply is MessagePack; a status word in it is an answer, not an error. What raises is in `translate`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, cast
+
+from redis import exceptions as redis_errors
+from redis.asyncio import Redis
+
+from queuey.errors import Full, QueueyError, ScriptFailed, StartupError, StoreUnavailable
+from queuey.metrics import Metrics
+from queuey.store.connections.pipelined import Link, StoreClient
+
+_INCLUDE = re.compile(r"^--@include (\w+)$", re.MULTILINE)
+
+_TRY_AGAIN: Final = (
+    "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MISCONF", "NOREPLICAS",
+    "BUSY", "READONLY", "UNBLOCKED", "MOVED", "ASK", "NOSCRIPT",
+)  # fmt: skip
+"""What the store says when it did nothing, and may do it later."""
+RIGHTS: Final = (
+    "+@read +@write +evalsha +script|load +time +publish +subscribe +unsubscribe +info +hello +client +ping +wait"
+)
+"""What a store's user must be allowed, besides its keys and channels. docs/configuration.md has the same."""
+_FORBIDDEN: Final = ("ACL failure in script", "The user executing the script can't")
+"""How Valkey and Redis say that a script may not run one of its commands; their code is a plain ERR."""
+_NO_DATABASE: Final = ("DB index is out of range", "SELECT is not allowed in cluster mode")
+
+
+def lua_folder() -> Path:
+    """Where the scripts are: inside the installed package, or beside it in a checkout."""
+    inside = Path(__file__).parent.parent / "lua"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "lua"
+
+
+def read_scripts(folder: Path | None = None) -> dict[str, str]:
+    """Every script by name, its includes expanded in place."""
+    root = folder or lua_folder()
+    paths = [path for path in sorted(root.rglob("*.lua")) if path.parent.name != "include"]
+    if not paths:
+        raise StartupError(f"No Lua scripts in {root}: the installation is incomplete; install Queuey again.")
+    sources: dict[str, str] = {}
+    for path in paths:
+        if path.stem in sources:
+            raise StartupError(f"Two Lua scripts in {root} are called {path.stem}: give one of them another name.")
+        sources[path.stem] = path.read_text(encoding="utf-8")
+
+    def expand(match: re.Match[str]) -> str:
+        return (root / "include" / f"{match[1]}.lua").read_text(encoding="utf-8")
+
+    return {name: _INCLUDE.sub(expand, source) for name, source in sources.items()}
+
+
+class Scripts:
+    """Calls scripts by name. They are loaded by `load`, and again whenever the store has lost them."""
+
+    def __init__(self, folder: Path | None = None, metrics: Metrics | None = None) -> None:
+        self.metrics = metrics or Metrics()
+        self._sources = read_scripts(folder)
+        for name in self._sources:
+            self.metrics.script_time.series((name,))
+        self._shas = {name: hashlib.sha1(text.encode()).hexdigest() for name, text in self._sources.items()}
+
+    @property
+    def names(self) -> Iterable[str]:
+        return self._sources.keys()
+
+    async def load(self, client: Redis) -> None:
+        """Load every script, in one round trip. Raises QueueyError."""
+        try:
+            pipeline = client.pipeline(transaction=False)
+            for source in self._sources.values():
+                pipeline.script_load(source)
+            # When it raises by itself, it puts the script's text before the error's own.
+            replies = await pipeline.execute(raise_on_error=False)
+        except (redis_errors.RedisError, OSError) as error:
+            raise translate("SCRIPT LOAD", error) from error
+        for reply in replies:
+            if isinstance(reply, redis_errors.RedisError):
+                raise translate("SCRIPT LOAD", reply) from reply
+
+    async def call(
+        self, client: StoreClient, name: str, keys: tuple[str, str], argument: bytes, copies: int = 0
+    ) -> bytes:
+        """The reply of a script, as MessagePack. Raises QueueyError.
+
+        `copies`: how many replicas of the store must have what it wrote; when they have not in half of the time that a
+        reply may take, that is a StoreUnavailable which says that it may be done.
+
+        NOSCRIPT (a restart, a flush, a failover to a replica without scripts) ran nothing, so loading them and calling
+        once more is safe.
+        """
+        began = time.perf_counter()
+        try:
+            return await self._call(client, name, keys, argument, copies)
+        except QueueyError as error:
+            self.metrics.store_errors.add((error.code,))
+            raise
+        finally:
+            self.metrics.script_time.observe(time.perf_counter() - began, (name,))
+
+    async def _call(self, client: StoreClient, name: str, keys: tuple[str, str], argument: bytes, copies: int) -> bytes:
+        command = ("EVALSHA", self._shas[name], 2, *keys, argument)
+        try:
+            try:
+                reply = await _run(client.link, command, copies)
+            except redis_errors.NoScriptError:
+                await self.load(client)
+                reply = await _run(client.link, command, copies)
+        except (redis_errors.RedisError, OSError) as error:
+            raise translate(name, error) from error
+        if not isinstance(reply, bytes):
+            raise ScriptFailed(f"The script {name} answered {type(reply).__name__} instead of MessagePack.")
+        return reply
+
+
+async def _run(link: Link, command: tuple[bytes | str | int, ...], copies: int) -> object:
+    if not copies:
+        return await link.call(*command)
+    # Over one connection and in one go: on another the store would wait for what that one wrote, which may be nothing.
+    reply, copied = await link.calls(command, ("WAIT", copies, round(link.timeout * 500)))
+    if copied < copies:
+        text = f"Of the store's replicas {copied} have the job, and {copies} must."
+        raise StoreUnavailable(f"{text} Is one away, or does it lag?", maybe_done=True)
+    return cast(object, reply)
+
+
+def translate(name: str, error: Exception) -> QueueyError:
+    """One of our errors for one of redis-py's or the system's. `name`: what was called, a script or a command."""
+    if isinstance(error.__cause__, redis_errors.RedisError):
+        error = error.__cause__  # redis-py wraps what fails while it connects, a wrong password for one
+    text = str(error).split(", with args beginning", 1)[0]  # which would quote a payload
+    code = getattr(error, "status_code", None) or text.split(" ", 1)[0]
+    if code == "OOM":
+        return Full("The store is out of memory; wait until finished jobs are trimmed, or raise its maxmemory.")
+    if code == "NOPERM" or text.startswith(_FORBIDDEN):
+        return _not_allowed(name, text)
+    if text.startswith(_NO_DATABASE):
+        return StartupError(f"The store has no such database ({text}): give another in --redis, the /0 at its end.")
+    if isinstance(error, (redis_errors.AuthenticationError, redis_errors.AuthorizationError)):
+        return StoreUnavailable("The store refuses the user name or password of --redis.")
+    if code in _TRY_AGAIN:
+        return StoreUnavailable(f"The store is not ready: {_sentence(text)}")
+    if isinstance(error, redis_errors.ResponseError):
+        return ScriptFailed(f"{name} failed: {_sentence(text)}")
+    return StoreUnavailable(f"The store cannot be reached: {_sentence(text)}", maybe_done=not _never_sent(error))
+
+
+def _not_allowed(name: str, text: str) -> StartupError:
+    """With all that its user needs: the next right that is missing would show up at the next start only."""
+    found = re.search(r"\bUser (\S+) has no permissions", text)  # Redis 7.0 does not name it
+    user = found[1] if found else "NAME"
+    return StartupError(
+        f"The store's user may not run what {name} needs ({text}). Grant it: ACL SETUSER {user} ~queuey:* &queuey:* "
+        f"{RIGHTS} (where --prefix is another, with that)"
+    )
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."
+
+
+def _never_sent(error: Exception) -> bool:
+    """Whether it failed while connecting, so that the store cannot have run it."""
+    text = str(error)
+    return isinstance(error, (ConnectionRefusedError, FileNotFoundError)) or (
+        " connecting to " in text or text.startswith("No connection available")
+    )

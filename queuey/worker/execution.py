@@ -1,0 +1,193 @@
+"""Runs handlers: one attempt in, one outcome out."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from random import Random
+from typing import Any
+
+from queuey.errors import StartupError
+from queuey.protocol import backoff as retry
+from queuey.protocol.models import Backoff
+from queuey.worker.executors.child import Init
+from queuey.worker.executors.lifespan import LifespanRunner
+from queuey.worker.executors.loop import LoopExecutor
+from queuey.worker.executors.processes import ProcessExecutor
+from queuey.worker.executors.stopping import OnEvent, Stopper
+from queuey.worker.executors.threads import ThreadExecutor
+from queuey.worker.handlers.app import App
+from queuey.worker.handlers.attempt import Failed, Outcome, Succeeded, Work
+from queuey.worker.handlers.tracing import HandlerSpans, Tracing, handler_spans, send_spans
+
+
+class Execution:
+    """The handlers of one App in one worker process. Everything here belongs to the event loop's thread.
+
+    app_path: "module:attribute" of the App, from which child processes load it; None when no handler has
+    run_in="process". default_timeout, grace: seconds. result_limit: bytes of JSON. log_level, log_format: those of
+    log.configure, for child processes. tracing: what spans are to be, where there is an SDK for them. sends_spans:
+    an SDK is to be set up where the App does not do it.
+    on_event is told of handler_abandoned, thread_abandoned, child_died and lifespan_failed.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        app_path: str | None,
+        *,
+        thread_slots: int,
+        process_slots: int,
+        default_timeout: float,
+        grace: float,
+        result_limit: int,
+        default_backoff: Backoff = retry.DEFAULT,
+        on_event: OnEvent,
+        log_level: str = "info",
+        log_format: str = "auto",
+        tracing: Tracing = "link",
+        sends_spans: bool = False,
+    ) -> None:
+        self._handlers = dict(app.handlers)
+        if app_path is None and any(handler.mode == "process" for handler in self._handlers.values()):
+            raise StartupError('handlers with run_in="process" need the path of their App, as module:attribute')
+        self._default_timeout = default_timeout
+        self._default_backoff = default_backoff
+        self._grace = grace
+        self._random = Random()
+        self._closed = False
+        self._lifespan = LifespanRunner(app, on_event)
+        self._stopper = Stopper(grace, on_event)
+        init = Init(app_path or "", sys.path.copy(), result_limit, log_level, log_format, sends_spans)
+        self._loop = LoopExecutor(self._stopper, result_limit)
+        self._threads = ThreadExecutor(thread_slots, self._stopper, result_limit, on_event)
+        self._processes = ProcessExecutor(process_slots, self._stopper, init, on_event)
+        self._tracing = tracing
+        self._sends_spans = sends_spans
+        self._spans: HandlerSpans | None = None
+
+    async def start(self) -> None:
+        """Enter the App's lifespan. Raises StartupError when it fails."""
+        self._loop.state = self._threads.state = await self._lifespan.enter()
+        if self._sends_spans:
+            send_spans()  # not before the App, which may set up an SDK
+        self._spans = handler_spans(self._tracing)
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether handlers run in spans."""
+        return self._spans is not None
+
+    def begin(self, work: Work) -> Outcome | Coroutine[Any, Any, Outcome]:
+        """Begin one attempt in the calling task. Its outcome, when it is over at once; else what is to be awaited for
+        it in that task. Whatever the handler does, neither raises.
+
+        Only where the task is cancelled by others does the awaiting raise CancelledError, once the handler has ended. A
+        handler that awaits a task which refuses to end holds its caller, as a stuck thread holds its slot.
+        """
+        return self._begin(work) if self._spans is None else self._in_span(self._spans, work)
+
+    async def _in_span(self, spans: HandlerSpans, work: Work) -> Outcome:
+        with spans.of(work) as span:
+            begun = self._begin(work)
+            outcome = begun if isinstance(begun, (Succeeded, Failed)) else await begun
+            span.ended(outcome)
+        return outcome
+
+    def _begin(self, work: Work) -> Outcome | Coroutine[Any, Any, Outcome]:
+        handler = self._handlers.get(work.type)
+        if handler is None:
+            return self._rated(Failed("unknown_type", f"there is no handler for the type {work.type!r} here"), work)
+        if self._closed or work.stopping is not None:
+            return self._rated(self._stopped(work), work)
+        timeout = self.timeout_of(work)
+        if handler.mode == "thread":
+            return self._attempt(self._threads.run(handler, work, timeout), work)
+        if handler.mode == "process":
+            return self._attempt(self._processes.run(handler, work, timeout), work)
+        begun = self._loop.begin(handler, work, timeout)
+        return self._rated(begun, work) if isinstance(begun, (Succeeded, Failed)) else self._attempt(begun, work)
+
+    async def run(self, work: Work) -> Outcome:
+        """`begin` and, if need be, the rest."""
+        begun = self.begin(work)
+        return begun if isinstance(begun, (Succeeded, Failed)) else await begun
+
+    async def _attempt(self, begun: Coroutine[Any, Any, Outcome], work: Work) -> Outcome:
+        outcome: Outcome | None = None
+        try:
+            outcome = await begun
+        except asyncio.CancelledError:
+            if work.stopping is None:
+                raise
+        finally:
+            cancelled_by_others = self._stopper.leave(work)
+        if outcome is None and cancelled_by_others:
+            raise asyncio.CancelledError
+        # A result that comes in spite of a cancel counts; one that comes after the timeout does not.
+        if outcome is None or work.stopping == "timeout" or (work.stopping and isinstance(outcome, Failed)):
+            outcome = self._stopped(work)
+        return self._rated(outcome, work)
+
+    def _rated(self, outcome: Outcome, work: Work) -> Outcome:
+        """With the wait before the next attempt, where one may follow."""
+        if isinstance(outcome, Failed) and not outcome.dead:
+            outcome.retry_after_ms = self._retry_after_ms(outcome, work)
+        return outcome
+
+    def _stopped(self, work: Work) -> Failed:
+        if work.stopping == "timeout":
+            return Failed("timeout", f"no result within {self.timeout_of(work):g} s")
+        return Failed("cancelled", "cancelled while it ran" if work.started_at else "cancelled before it started")
+
+    def timeout_of(self, work: Work) -> float:
+        """Seconds from the handler's start: the job's own, else its type's, else the default."""
+        handler = self._handlers.get(work.type)
+        return work.timeout or (handler and handler.timeout) or self._default_timeout
+
+    def wanted_wait(self, work: Work, failed: Failed) -> float | None:
+        """The seconds before the next attempt that its Retry or its type asks for; None: as the server likes."""
+        handler = self._handlers.get(work.type)
+        of_type = handler is not None and handler.backoff is not None
+        return failed.retry_after_ms / 1000 if failed.after is not None or of_type else None
+
+    def _retry_after_ms(self, failed: Failed, work: Work) -> int:
+        """What a Retry asked for, exactly; else by the job's backoff, else its type's, else the default."""
+        if failed.after is not None:
+            return round(failed.after * 1000)
+        handler = self._handlers.get(work.type)
+        backoff = work.backoff or (handler and handler.backoff) or self._default_backoff
+        return retry.delay_ms(backoff, work.attempt, self._random)
+
+    def cancel(self, work: Work) -> None:
+        """Stop it: `run` then returns a Failed of the kind "cancelled", or what the handler returns all the same.
+
+        A loop handler gets CancelledError, and is closed if it still runs after the grace. A child process is
+        killed. A thread sees `ctx.cancelled`, and `run` does not wait for it.
+        """
+        self._stopper.stop(work, "cancelled")
+
+    @property
+    def stuck(self) -> int:
+        """Handlers that run though nobody wants their result any more, and hold a slot."""
+        waited_for = sum(1 for work in self._stopper.running if work.abandoned)
+        return waited_for + self._threads.unwanted
+
+    async def stop(self, *, abandon: bool) -> int:
+        """End everything and leave the lifespan. Returns how many handlers could not be stopped.
+
+        abandon: cancel at once what still runs; otherwise it has the grace to end by itself first. Takes at most
+        three times the grace and 4 seconds. No `run` may be called afterwards.
+        """
+        self._closed = True
+        if not abandon:
+            await self._stopper.idle(self._grace)
+        for work in self._stopper.running.copy():
+            self._stopper.stop(work, "cancelled")
+        await self._stopper.idle(self._grace + 0.5)
+        stuck = self.stuck
+        self._threads.close()
+        await self._processes.close()
+        await self._lifespan.leave(self._grace)
+        return stuck

@@ -1,0 +1,128 @@
+"""What every executor shares: payload in, result out, and any exception turned into a Failed.
+
+Handlers may raise anything, SystemExit and exceptions that cannot even be printed included; none of it leaves here.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import traceback
+from typing import Any, Final
+
+import msgspec
+
+from queuey.worker.handlers.app import Dead, Handler, Retry
+from queuey.worker.handlers.attempt import Failed, Outcome, Succeeded, Work
+
+MESSAGE_CHARACTERS: Final = 1000
+DETAIL_CHARACTERS: Final = 2000
+FRAMES: Final = 6
+MAX_NESTING: Final = 5
+OUR_FRAMES: Final = (__name__, "queuey.worker.executors.loop", "queuey.worker.handlers.app")
+
+PAYLOAD_ERRORS: Final = (msgspec.DecodeError, RecursionError)
+"""What decoding raises when the fault is the payload's."""
+
+_encode = msgspec.json.Encoder().encode
+_NULL: Final = Succeeded("null")
+_check_syntax = msgspec.json.Decoder(msgspec.Raw).decode
+
+
+def call(handler: Handler, work: Work, state: object, result_limit: int) -> Outcome:
+    """Run a plain handler here and now."""
+    try:
+        payload = handler.decode(work.payload)
+    except PAYLOAD_ERRORS as error:
+        return bad_payload(error)
+    except BaseException as error:
+        return failure(error)
+    try:
+        result = handler.call(payload, work, state)
+    except BaseException as error:
+        return failure(error)
+    return success(result, result_limit)
+
+
+def success(result: Any, limit: int) -> Outcome:
+    """Succeeded, unless the result is no JSON or takes more than `limit` bytes.
+
+    Both of those are failures that are retried: a result that cannot be kept must not pass for one that was.
+    """
+    if result is None:
+        return _NULL
+    try:
+        text = _to_json(result)
+    except BaseException as error:
+        if inspect.iscoroutine(result):
+            result.close()
+        return Failed("result_not_json", describe(error))
+    if len(text) > limit:
+        return Failed("result_too_large", f"the result takes {len(text):,} bytes; the limit is {limit:,}")
+    return Succeeded(text.decode())
+
+
+def _to_json(result: Any) -> bytes:
+    """Raises when it is no JSON. On one line, and as UTF-8."""
+    text = _encode(result)
+    _check_syntax(text)  # A msgspec.Raw in it may hold anything.
+    if b"\n" in text:
+        text = msgspec.json.format(text, indent=-1)
+    if b"null" in text:
+        # msgspec writes null for NaN and infinities; the standard library refuses them.
+        json.dumps(msgspec.to_builtins(result, str_keys=True), allow_nan=False)
+    return text
+
+
+def bad_payload(error: BaseException) -> Failed:
+    """The payload does not fit the handler's type, which no retry will change."""
+    return Failed("payload", _bounded(str(error)), dead=True)
+
+
+def failure(error: BaseException) -> Failed:
+    """What a handler's exception means for its job."""
+    try:
+        if isinstance(error, Retry):
+            return Failed("retry", _bounded(error.reason), after=error.after)
+        if isinstance(error, Dead):
+            return Failed("dead", _bounded(error.reason), dead=True)
+        return Failed("error", describe(error), _detail(error))
+    except BaseException:
+        return Failed("error", "the handler failed, and so did the attempt to describe why")
+
+
+def describe(error: BaseException) -> str:
+    """An exception's type and text, bounded, whatever its `__str__` does. Of a group, its first member's too."""
+    parts = [_type_and_text(error)]
+    while isinstance(error, BaseExceptionGroup) and len(parts) < MAX_NESTING:
+        error = error.exceptions[0]
+        parts.append(_type_and_text(error))
+    return _bounded(": ".join(parts))
+
+
+def _type_and_text(error: BaseException) -> str:
+    try:
+        text = str(error)[:MESSAGE_CHARACTERS]
+    except BaseException:
+        text = "(the exception cannot be printed)"
+    name = type(error).__qualname__
+    return f"{name}: {text}" if text else name
+
+
+def _detail(error: BaseException) -> str | None:
+    """The last frames of the traceback, from the handler on, one a line."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__") in OUR_FRAMES:
+        trace = trace.tb_next
+    frames = traceback.extract_tb(trace, limit=-FRAMES)
+    lines = [f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}" for frame in frames]
+    return _clean("\n".join(lines)[-DETAIL_CHARACTERS:]) or None
+
+
+def _bounded(text: object) -> str:
+    return _clean(str(text)[:MESSAGE_CHARACTERS])
+
+
+def _clean(text: str) -> str:
+    """Without lone surrogates, which are not UTF-8."""
+    return text.encode(errors="replace").decode()

@@ -1,0 +1,158 @@
+"""The other side of executors/processes.py: a child process that runs one plain handler at a time.
+
+Messages over the socket are a length (4 bytes, big-endian) and a MessagePack body: first an Init, answered by None
+when the App is loaded or by a text that says why it is not; then Orders, each answered by an Outcome, before which any
+number of Said may come.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from contextvars import copy_context
+from queue import SimpleQueue
+from threading import Lock, Thread, Timer
+from typing import Final
+
+import msgspec
+
+from queuey import log
+from queuey.protocol.models import ProgressReport
+from queuey.worker.executors.calling import call, describe
+from queuey.worker.handlers.app import App, load_app
+from queuey.worker.handlers.attempt import Failed, Outcome, Said, Work
+from queuey.worker.handlers.tracing import enter, send_spans
+
+HEADER_BYTES: Final = 4
+REPORT_SECONDS: Final = 0.5
+"""Between two messages about a handler's progress."""
+EXIT_SECONDS: Final = 1.0
+"""How long a child whose parent is gone may still run."""
+
+
+class Init(msgspec.Struct, array_like=True):
+    """`app`: "module:attribute". `path`: the parent's sys.path. `result_limit`: bytes. `sends_spans`: as of
+    Execution. The rest: see log.configure."""
+
+    app: str
+    path: list[str]
+    result_limit: int
+    log_level: str
+    log_format: str
+    sends_spans: bool
+
+
+class Order(msgspec.Struct, array_like=True):
+    """The part of a Work that its handler can see."""
+
+    id: str
+    type: str
+    queue: str
+    payload: bytes
+    token: str
+    attempt: int
+    max_attempts: int
+    span: str | None
+
+
+def pack(message: object) -> bytes:
+    body = msgspec.msgpack.encode(message)
+    return len(body).to_bytes(HEADER_BYTES) + body
+
+
+def main(descriptor: int) -> None:
+    """Serve the parent at the other end of the socket until it is gone."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        _serve(descriptor)
+
+
+def _serve(descriptor: int) -> None:
+    # Ctrl-C reaches every process of a terminal; when to end is the parent's decision.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = socket.socket(fileno=descriptor)
+    parent.set_inheritable(False)
+    received: SimpleQueue[bytes | None] = SimpleQueue()
+    Thread(target=_receive, args=(parent, received), daemon=True, name="queuey-parent").start()
+    first = received.get()
+    if first is None:
+        return
+    init = msgspec.msgpack.decode(first, type=Init)
+    sys.path[:] = init.path
+    log.configure(init.log_level, init.log_format)
+    try:
+        app = load_app(init.app)
+    except BaseException as error:
+        parent.sendall(pack(describe(error)))
+        return
+    if init.sends_spans:
+        send_spans()  # not before the App, which may set up an SDK
+    parent.sendall(pack(None))
+    orders = msgspec.msgpack.Decoder(Order)
+    while (body := received.get()) is not None:
+        reporter = _Reporter(parent)
+        outcome = _run(app, orders.decode(body), init.result_limit, reporter)
+        reporter.end()
+        parent.sendall(pack(outcome))
+
+
+class _Reporter:
+    """Tells the parent how far one handler has come: at once, and from then on twice a second at most, the last one
+    last. A thread that the handler left behind finds it ended."""
+
+    def __init__(self, parent: socket.socket) -> None:
+        self._parent = parent
+        self._lock = Lock()
+        self._latest: ProgressReport | None = None
+        self._timer: Timer | None = None
+        self._ended = False
+
+    def tell(self, work: Work, report: ProgressReport) -> None:
+        with self._lock:
+            self._latest = report
+            if self._timer is None:
+                self._send()
+
+    def _send(self) -> None:
+        if self._ended or self._latest is None:
+            return
+        report, self._latest = self._latest, None
+        self._parent.sendall(pack(Said(report)))
+        self._timer = Timer(REPORT_SECONDS, self._later)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _later(self) -> None:
+        with self._lock, contextlib.suppress(OSError):  # the parent is gone, and so is this process soon
+            self._timer = None
+            self._send()
+
+    def end(self) -> None:
+        with self._lock:
+            self._ended = True
+            if self._timer is not None:
+                self._timer.cancel()
+
+
+def _run(app: App, order: Order, result_limit: int, reporter: _Reporter) -> Outcome:
+    handler = app.handlers.get(order.type)
+    if handler is None:
+        return Failed("unknown_type", f"the App has no handler for {order.type!r} when a child process loads it")
+    work = Work(**msgspec.structs.asdict(order), report=reporter.tell)
+    context = copy_context()
+    if work.span is not None:
+        context.run(enter, work.span)
+    return context.run(call, handler, work, None, result_limit)
+
+
+def _receive(parent: socket.socket, received: SimpleQueue[bytes | None]) -> None:
+    """Hand over each message. When the parent is gone, end soon, and take along what the handler has started."""
+    with contextlib.suppress(OSError), parent.makefile("rb") as stream:
+        while len(header := stream.read(HEADER_BYTES)) == HEADER_BYTES:
+            received.put(stream.read(int.from_bytes(header)))
+    received.put(None)
+    time.sleep(EXIT_SECONDS)
+    os.killpg(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,57 @@
+"""The App's lifespan, entered and left by one task, as cancel scopes and task groups ask for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from queuey.errors import StartupError
+from queuey.worker.executors.calling import describe
+from queuey.worker.executors.stopping import OnEvent
+from queuey.worker.handlers.app import App
+
+
+class LifespanRunner:
+    """Does nothing when the App has no lifespan."""
+
+    def __init__(self, app: App, on_event: OnEvent) -> None:
+        self._app = app
+        self._on_event = on_event
+        self._leave = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def enter(self) -> object:
+        """Returns what the lifespan yields. Raises StartupError when it fails."""
+        if self._app.lifespan is None:
+            return None
+        entered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._hold(entered), name="queuey-lifespan")
+        try:
+            await asyncio.wait({self._task, entered}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self._task.cancel()
+            raise
+        if entered.done():
+            return entered.result()
+        entered.cancel()
+        error = None if self._task.cancelled() else self._task.exception()
+        reason = "it was cancelled" if error is None else describe(error)
+        raise StartupError(f"the App's lifespan failed: {reason}") from error
+
+    async def _hold(self, entered: asyncio.Future[Any]) -> None:
+        assert self._app.lifespan is not None
+        async with self._app.lifespan(self._app) as state:
+            entered.set_result(state)
+            await self._leave.wait()
+
+    async def leave(self, seconds: float) -> None:
+        """Leave it, and wait for that at most so long. What goes wrong is told, not raised."""
+        if self._task is None:
+            return
+        self._leave.set()
+        await asyncio.wait({self._task}, timeout=seconds)
+        if not self._task.done():
+            self._task.cancel()
+            self._on_event("lifespan_failed", error=f"it did not end in {seconds:g} s")
+        elif not self._task.cancelled() and (error := self._task.exception()) is not None:
+            self._on_event("lifespan_failed", error=describe(error))

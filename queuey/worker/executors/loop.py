@@ -1,0 +1,95 @@
+"""Async handlers, run in the task that called.
+
+The coroutine is driven by hand, step by step, instead of awaited. That gives three things: a handler that ends
+without ever waiting needs no timer; its context variables do not leak into the next job of the same task; and one
+that swallows its cancellation can be closed when the grace is over, since nobody else drives it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextvars import copy_context
+from typing import Any
+
+from queuey.worker.executors.calling import PAYLOAD_ERRORS, bad_payload, failure, success
+from queuey.worker.executors.stopping import Stopper
+from queuey.worker.handlers.app import Handler
+from queuey.worker.handlers.attempt import Outcome, Work
+
+
+class LoopExecutor:
+    def __init__(self, stopper: Stopper, result_limit: int) -> None:
+        self.state: object = None
+        """What the App's lifespan yields."""
+        self._stopper = stopper
+        self._result_limit = result_limit
+
+    def begin(self, handler: Handler, work: Work, timeout: float) -> Outcome | Coroutine[Any, Any, Outcome]:
+        """Run the handler until it first waits, in the calling task. What came of it, or else what is to be awaited in
+        that task for it, which raises CancelledError when the task was cancelled, not when the handler raised it.
+        """
+        try:
+            payload = handler.decode(work.payload)
+        except PAYLOAD_ERRORS as error:
+            return bad_payload(error)
+        except BaseException as error:
+            return failure(error)
+        work.started_at = time.monotonic()
+        step = copy_context().run
+        try:
+            coroutine: Coroutine[Any, Any, Any] = handler.call(payload, work, self.state)
+            waits_for = step(coroutine.send, None)
+        except StopIteration as end:
+            return success(end.value, self._result_limit)
+        except BaseException as error:
+            return failure(error)
+        return self._go_on(_drive(coroutine, step, waits_for, work, timeout, self._stopper), work)
+
+    async def _go_on(self, driven: Awaitable[Any], work: Work) -> Outcome:
+        try:
+            result = await driven
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and self._stopper.interrupted(work):
+                raise
+            return failure(error)
+        return success(result, self._result_limit)
+
+
+@types.coroutine
+def _drive(
+    coroutine: Coroutine[Any, Any, Any],
+    step: Callable[..., Any],
+    waits_for: Any,
+    work: Work,
+    timeout: float,
+    stopper: Stopper,
+) -> Generator[Any, None, Any]:
+    """What `await coroutine` does once it waits, in the context of `step`, and only until the work is abandoned."""
+    stopper.enter(work)
+    stopper.start_timer(work, timeout)
+    try:
+        while True:
+            thrown: BaseException | None = None
+            try:
+                yield waits_for
+            except BaseException as error:
+                thrown = error
+            if thrown is None:
+                waits_for = step(coroutine.send, None)
+            elif work.abandoned or isinstance(thrown, GeneratorExit):
+                _close(coroutine, step)
+                raise thrown
+            else:
+                waits_for = step(coroutine.throw, thrown)
+    except StopIteration as end:
+        return end.value
+
+
+def _close(coroutine: Coroutine[Any, Any, Any], step: Callable[..., Any]) -> None:
+    """End it where it stands; what it raises on the way out concerns nobody any more."""
+    with contextlib.suppress(BaseException):
+        step(coroutine.close)

@@ -1,0 +1,224 @@
+"""Plain handlers, run in child processes that can be killed one by one.
+
+Each child has a socket of its own to this process, so nothing that one does, its death included, touches another.
+Why not a pool from a library: docs/adr/0005-process-children.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+from time import monotonic
+from typing import Final
+
+import msgspec
+
+import queuey.version
+from queuey.worker.executors.child import EXIT_SECONDS, HEADER_BYTES, Init, Order, pack
+from queuey.worker.executors.stopping import OnEvent, Stopper
+from queuey.worker.handlers.app import Handler
+from queuey.worker.handlers.attempt import Failed, Outcome, Said, Work
+
+START_SECONDS: Final = 60.0
+"""How long a child may take to import the App."""
+MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
+IMPORT_FROM: Final = str(Path(queuey.version.__file__).parent.parent)
+
+_decode_message: Callable[[bytes], Outcome | Said] = msgspec.msgpack.Decoder(Outcome | Said).decode
+_decode_start: Callable[[bytes], str | None] = msgspec.msgpack.Decoder(str | None).decode
+
+
+class ChildDied(Exception):
+    """The child process ended, or could not start; the text says how."""
+
+
+class Child:
+    """A child process, the leader of its own process group, and the socket to it."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        loop = asyncio.get_running_loop()
+        self.exited: asyncio.Future[int] = loop.create_future()
+        """Its exit code, negative for a signal."""
+        self._process = process
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        Thread(target=self._wait, args=(loop,), daemon=True, name="queuey-child").start()
+
+    @classmethod
+    async def start(cls, init: Init) -> Child:
+        """Start one and have it load the App. Raises ChildDied."""
+        ours, theirs = socket.socketpair()
+        try:
+            child = cls(_spawn(theirs.fileno()))
+        except (OSError, RuntimeError) as error:
+            ours.close()
+            raise ChildDied(f"the child process could not be started: {error}") from error
+        finally:
+            theirs.close()
+        try:
+            child._reader, child._writer = await asyncio.open_unix_connection(sock=ours)
+            async with asyncio.timeout(START_SECONDS):
+                refusal = _decode_start(await child.ask(init))
+        except TimeoutError as error:
+            child.kill()
+            raise ChildDied(f"the child process could not load the App in {START_SECONDS:.0f} s") from error
+        except BaseException:
+            child.kill()
+            raise
+        if refusal is not None:
+            child.kill()
+            raise ChildDied(f"the child process could not load the App: {refusal}")
+        return child
+
+    async def ask(self, message: object) -> bytes:
+        """Send a message and wait for the body of the reply. Raises ChildDied."""
+        assert self._writer is not None
+        try:
+            self._writer.write(pack(message))
+            await self._writer.drain()
+        except OSError as error:
+            raise ChildDied(await self._cause_of_death()) from error
+        return await self.hear()
+
+    async def hear(self) -> bytes:
+        """Wait for the body of the next message. Raises ChildDied."""
+        assert self._reader is not None
+        try:
+            size = int.from_bytes(await self._reader.readexactly(HEADER_BYTES))
+            if size > MAX_REPLY_BYTES:
+                raise ChildDied("the child process sent something that is no reply")
+            return await self._reader.readexactly(size)
+        except (OSError, asyncio.IncompleteReadError) as error:
+            raise ChildDied(await self._cause_of_death()) from error
+
+    async def _cause_of_death(self) -> str:
+        await asyncio.wait({self.exited}, timeout=EXIT_SECONDS)
+        if not self.exited.done():
+            return "the child process closed its connection"
+        code = self.exited.result()
+        if code >= 0:
+            return f"the child process ended with exit code {code}"
+        return f"the child process was killed by signal {_signal_name(-code)}"
+
+    def hang_up(self) -> None:
+        """Let it end by itself: at once when it is idle, in a second when it is not."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def kill(self) -> None:
+        """End it now, and then whatever it has started."""
+        self.hang_up()
+        self._process.kill()
+
+    def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
+        if hasattr(os, "waitid"):  # macOS has it since Python 3.13.
+            # Not reaped yet: until then no other process can get its id, nor another group its group's.
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        else:
+            self._process.wait()
+        # What it has started and left behind goes too, and with that the last copies of its end of the socket.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        code = self._process.wait()
+        with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
+            loop.call_soon_threadsafe(self._has_exited, code)
+
+    def _has_exited(self, code: int) -> None:
+        self.exited.set_result(code)
+        if self._writer is not None:
+            asyncio.get_running_loop().call_later(EXIT_SECONDS, self._writer.transport.abort)
+
+
+def _spawn(descriptor: int) -> subprocess.Popen[bytes]:
+    path = f"import sys; sys.path.insert(0, {IMPORT_FROM!r})"
+    code = f"{path}; from queuey.worker.executors.child import main; main({descriptor})"
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.DEVNULL, pass_fds=(descriptor,), process_group=0
+    )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return f"{number} ({signal.Signals(number).name})"
+    except ValueError:
+        return str(number)
+
+
+class ProcessExecutor:
+    """At most `slots` children, started when a job needs one and kept for the next.
+
+    A child that dies is a failed attempt of the job that it ran; the next job gets a new one.
+    """
+
+    def __init__(self, slots: int, stopper: Stopper, init: Init, on_event: OnEvent) -> None:
+        self._free = asyncio.Semaphore(slots)
+        self._children: set[Child] = set()
+        self._idle: list[Child] = []
+        self._init = init
+        self._stopper = stopper
+        self._on_event = on_event
+
+    async def run(self, handler: Handler, work: Work, timeout: float) -> Outcome:
+        """Raises CancelledError when the task was cancelled; the child is killed then."""
+        self._stopper.enter(work)
+        async with self._free:
+            try:
+                child = await self._child()
+                try:
+                    work.started_at = monotonic()
+                    self._stopper.start_timer(work, timeout)
+                    message = _decode_message(await child.ask(_order(work)))
+                    while isinstance(message, Said):
+                        if work.report is not None:
+                            work.report(work, message.report)
+                        message = _decode_message(await child.hear())
+                except BaseException:
+                    child.kill()
+                    raise
+            except (ChildDied, msgspec.DecodeError) as error:
+                self._on_event("child_died", job_id=work.id, type=work.type, reason=str(error))
+                return Failed("worker_died", str(error))
+            if child in self._children:
+                self._idle.append(child)
+            return message
+
+    async def _child(self) -> Child:
+        if self._idle:
+            return self._idle.pop()
+        child = await Child.start(self._init)
+        self._children.add(child)
+        child.exited.add_done_callback(lambda _: self._forget(child))
+        return child
+
+    def _forget(self, child: Child) -> None:
+        self._children.discard(child)
+        if child in self._idle:
+            self._idle.remove(child)
+            child.hang_up()
+
+    async def close(self) -> None:
+        """End all children, within three seconds."""
+        for child in self._children:
+            child.hang_up()
+        await self._wait(EXIT_SECONDS)
+        for child in self._children:
+            child.kill()
+        await self._wait(2 * EXIT_SECONDS)
+
+    async def _wait(self, seconds: float) -> None:
+        if self._children:
+            await asyncio.wait({child.exited for child in self._children}, timeout=seconds)
+
+
+def _order(work: Work) -> Order:
+    payload = work.payload.encode() if isinstance(work.payload, str) else bytes(work.payload)
+    return Order(work.id, work.type, work.queue, payload, work.token, work.attempt, work.max_attempts, work.span)

@@ -1,0 +1,93 @@
+"""Stopping what runs: at its timeout, or when asked to; and giving it up when the grace is over."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+from queuey.worker.handlers.attempt import StopReason, Work
+
+
+class OnEvent(Protocol):
+    """Told of what an operator should know: an event's name and its fields. A structlog method will do."""
+
+    def __call__(self, event: str, /, **fields: object) -> object: ...
+
+
+class Stopper:
+    """Knows the works that can be stopped: those that wait, for whatever.
+
+    A work is stopped by cancelling the task that runs it. Its own cancellations are counted, so that they can be
+    told from those of others and taken back. All methods belong to the event loop's thread.
+    """
+
+    def __init__(self, grace: float, on_event: OnEvent) -> None:
+        self.running: set[Work] = set()
+        self._grace = grace
+        self._on_event = on_event
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def enter(self, work: Work) -> None:
+        """From here until `leave` the work can be stopped. Called by the task that runs it."""
+        task = asyncio.current_task()
+        assert task is not None
+        work.task = task
+        work.interrupts_before = task.cancelling()
+        self.running.add(work)
+        self._idle.clear()
+
+    def start_timer(self, work: Work, timeout: float) -> None:
+        """Stop it `timeout` seconds after its handler started."""
+        assert work.started_at is not None
+        left = work.started_at + timeout - time.monotonic()
+        work.timer = asyncio.get_running_loop().call_later(max(0.0, left), self.stop, work, "timeout")
+
+    def stop(self, work: Work, reason: StopReason) -> None:
+        """Cancel it, and give it up if it still runs after the grace. The first reason stays."""
+        if work.stopping is not None:
+            return
+        work.stopping = reason
+        if work.task is not None:
+            if work.timer is not None:
+                work.timer.cancel()
+            work.timer = asyncio.get_running_loop().call_later(self._grace, self._abandon, work)
+            self._interrupt(work)
+
+    def _abandon(self, work: Work) -> None:
+        work.abandoned = True
+        self._on_event("handler_abandoned", job_id=work.id, type=work.type, reason=work.stopping)
+        self._interrupt(work)
+
+    def _interrupt(self, work: Work) -> None:
+        assert work.task is not None
+        work.interrupts += 1
+        work.task.cancel()
+
+    def interrupted(self, work: Work) -> bool:
+        """Whether anyone has cancelled the work's task since it entered."""
+        return work.task is not None and work.task.cancelling() > work.interrupts_before
+
+    def leave(self, work: Work) -> bool:
+        """It has ended. Returns whether someone else has cancelled its task meanwhile."""
+        if work.task is None:
+            return False
+        if work.timer is not None:
+            work.timer.cancel()
+        for _ in range(work.interrupts):
+            work.task.uncancel()
+        by_others = self.interrupted(work)
+        work.task = work.timer = None
+        self.running.discard(work)
+        if not self.running:
+            self._idle.set()
+        return by_others
+
+    async def idle(self, seconds: float) -> bool:
+        """Wait until nothing runs, at most so long. Returns whether that came."""
+        try:
+            await asyncio.wait_for(self._idle.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True

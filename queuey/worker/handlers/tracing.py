@@ -1,0 +1,118 @@
+"""Spans of handlers, by OpenTelemetry: one for each attempt, linked to the span in which its job was submitted.
+
+OpenTelemetry's API is always there and does nothing; its SDK makes the spans and sends them. Whether there is one is
+looked at when handlers are started: without it, nothing is done for any job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Literal
+
+from opentelemetry import trace
+from opentelemetry.context import Context, attach
+
+from queuey import log
+from queuey.protocol import traceparent
+from queuey.version import __version__
+from queuey.worker.handlers.attempt import Failed, Outcome, Work
+
+Tracing = Literal["link", "child", "off"]
+"""The span of a handler is in a trace of its own, linked to the submitter's; or that one's child; or there is none."""
+SERVICE: Final = "queuey"
+
+logger = log.get(__name__)
+
+
+def send_spans() -> None:
+    """Have an SDK send spans by OTLP over HTTP, unless somebody has set one up.
+
+    Where to, and all else, its own variables OTEL_* say; what waits is sent when the process ends.
+    """
+    if _has_sdk():
+        return
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError as error:
+        logger.warning("tracing_unavailable", error=str(error), advice="pip install 'queuey-server[otel]'")
+        return
+    resource = Resource.create()
+    if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
+        resource = resource.merge(Resource({SERVICE_NAME: SERVICE}))
+    provider = TracerProvider(resource=resource)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+
+
+def _has_sdk() -> bool:
+    return not isinstance(trace.get_tracer_provider(), (trace.ProxyTracerProvider, trace.NoOpTracerProvider))
+
+
+class HandlerSpan:
+    """The span of one attempt that is under way."""
+
+    def __init__(self, span: trace.Span) -> None:
+        self._span = span
+
+    def ended(self, outcome: Outcome) -> None:
+        """A failure's message may quote the payload: it is kept with the job, and not here."""
+        if isinstance(outcome, Failed):
+            self._span.set_attribute("error.type", outcome.kind)
+            self._span.set_status(trace.StatusCode.ERROR)
+
+
+class HandlerSpans:
+    """Makes the spans of one worker's attempts. Names and attributes are those of OpenTelemetry's conventions for
+    messaging, but that the name has the type of the job where they have the queue, which may hold jobs of many."""
+
+    def __init__(self, tracer: trace.Tracer, tracing: Tracing) -> None:
+        self._tracer = tracer
+        self._tracing = tracing
+
+    @contextmanager
+    def of(self, work: Work) -> Iterator[HandlerSpan]:
+        """The span of this attempt, in which the calling task is meanwhile."""
+        submitter = traceparent.read(work.traceparent)
+        context, links = Context(), []
+        if submitter is not None and self._tracing == "child":
+            context = trace.set_span_in_context(trace.NonRecordingSpan(submitter), context)
+        elif submitter is not None:
+            links = [trace.Link(submitter)]
+        with self._tracer.start_as_current_span(
+            f"process {work.type}",
+            context,
+            trace.SpanKind.CONSUMER,
+            {
+                "messaging.system": SERVICE,
+                "messaging.operation.name": "process",
+                "messaging.operation.type": "process",
+                "messaging.destination.name": work.queue,
+                "messaging.message.id": work.id,
+                "queuey.job.type": work.type,
+                "queuey.job.attempt": work.attempt,
+            },
+            links,
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            work.span = traceparent.write(span.get_span_context())
+            yield HandlerSpan(span)
+
+
+def handler_spans(tracing: Tracing) -> HandlerSpans | None:
+    """What makes the spans. None when there is no SDK, or it is switched off, or they are not wanted."""
+    if tracing == "off" or not _has_sdk():
+        return None
+    tracer = trace.get_tracer_provider().get_tracer(SERVICE, __version__)
+    return None if isinstance(tracer, trace.NoOpTracer) else HandlerSpans(tracer, tracing)
+
+
+def enter(span: str) -> None:
+    """Make a span of another process the one that the calling code is in, for as long as its context lasts."""
+    context = traceparent.read(span)
+    if context is not None:
+        attach(trace.set_span_in_context(trace.NonRecordingSpan(context)))

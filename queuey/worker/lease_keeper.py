@@ -1,0 +1,108 @@
+"""Renewal of leases, in a thread with an event loop and a connection of its own: a handler that blocks the server's
+event loop costs nobody a lease."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from queuey import log
+from queuey.store.broker import MAX_BATCH
+
+JOIN_SECONDS: Final = 5.0
+
+logger = log.get(__name__)
+
+
+class Lease(Protocol):
+    """What the keeper must know of a job that is held."""
+
+    job_id: str
+    token: str
+    shard: int
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether it is past its timeout and grace, by time.monotonic(): then it is stuck, and others may have it."""
+
+
+class Renewer(Protocol):
+    """What leases are extended by: a Broker, or for a pull worker the HTTP API."""
+
+    async def extend(self, shard: int, lease_ms: int, held: Sequence[tuple[str, str]]) -> Sequence[str]:
+        """`ok`, `cancelled` or `lost` for each (id, token)."""
+
+    async def close(self) -> None: ...
+
+
+class LeaseKeeper:
+    """Extends every lease that is held, three times per lease.
+
+    `on_trouble(job_id, token, status)` is called in the loop that made the keeper, with `lost` or `cancelled`.
+    """
+
+    def __init__(self, lease: float, on_trouble: Callable[[str, str, str], None]) -> None:
+        self._lease = lease
+        self._on_trouble = on_trouble
+        self._held: dict[str, Lease] = {}
+        self._main_loop = asyncio.get_running_loop()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, open_broker: Callable[[], Renewer]) -> None:
+        """Start the thread. `open_broker` makes a Broker, or what stands for one, in the event loop that calls it."""
+        self._thread = threading.Thread(target=self._run, args=[open_broker], name="queuey-leases", daemon=True)
+        self._thread.start()
+
+    def hold(self, lease: Lease) -> None:
+        """Renew it from now on. A dict is changed in one step under the interpreter's lock, so no other is needed."""
+        self._held[lease.job_id] = lease
+
+    def let_go(self, lease: Lease) -> None:
+        """Renew it no longer."""
+        if self._held.get(lease.job_id) is lease:
+            del self._held[lease.job_id]
+
+    async def stop(self) -> None:
+        """End the thread; returns within a few seconds."""
+        self._stopping.set()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, JOIN_SECONDS)
+
+    def _run(self, open_broker: Callable[[], Renewer]) -> None:
+        with asyncio.Runner() as runner:
+            broker = None
+            pause = self._lease / 3
+            while not self._stopping.wait(pause):
+                broker = broker or runner.run(_call(open_broker))
+                pause = runner.run(self._renew(broker))
+            if broker is not None:
+                runner.run(broker.close())
+
+    async def _renew(self, broker: Renewer) -> float:
+        """Returns the seconds until the next renewal. Nothing may end the thread: every lease hangs on it."""
+        try:
+            await self.renew_once(broker, time.monotonic())
+        except Exception as error:
+            logger.warning("renewal_failed", error=str(error), jobs=len(self._held))
+            return min(1.0, self._lease / 10)
+        return self._lease / 3
+
+    async def renew_once(self, broker: Renewer, now: float) -> None:
+        """Extend what is held and not overdue at `now` (time.monotonic()). Raises QueueyError."""
+        due = [lease for lease in list(self._held.values()) if not lease.is_overdue(now)]
+        for shard in sorted({lease.shard for lease in due}):
+            leases = [lease for lease in due if lease.shard == shard]
+            for first in range(0, len(leases), MAX_BATCH):
+                batch = leases[first : first + MAX_BATCH]
+                held = [(lease.job_id, lease.token) for lease in batch]
+                statuses = await broker.extend(shard, round(self._lease * 1000), held)
+                for lease, status in zip(batch, statuses, strict=True):
+                    if status != "ok":
+                        self._main_loop.call_soon_threadsafe(self._on_trouble, lease.job_id, lease.token, status)
+
+
+async def _call(open_broker: Callable[[], Renewer]) -> Renewer:
+    return open_broker()

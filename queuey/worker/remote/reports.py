@@ -1,0 +1,207 @@
+"""What a pull worker tells the server over HTTP: outcomes, signs of life, progress."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Final, Literal, TypeVar
+
+import httpx
+from msgspec import UNSET
+
+from queuey import log
+from queuey.client import Client, ClientError, Full, Refused, Unavailable
+from queuey.protocol.models import (
+    MAX_LEASED,
+    CompleteItem,
+    ExtendItem,
+    FailItem,
+    LeaseOutcome,
+    ProgressReport,
+    ReportedError,
+)
+from queuey.worker.handlers.attempt import Work
+
+PATIENCE: Final = 120.0
+"""Seconds for which an outcome is sent again: longer than a restart of the server takes."""
+PAUSE: Final = 1.0
+PROGRESS_PAUSE: Final = 0.5
+GONE: Final = (404, 409)
+TOO_LARGE: Final = 413
+BAD: Final = (400, TOO_LARGE, 422)
+"""What is wrong with the outcome itself, however often it is told."""
+RENEWAL_SECONDS: Final = 10.0
+
+Outcome = CompleteItem | FailItem
+Item = TypeVar("Item", CompleteItem, FailItem)
+Answer = LeaseOutcome | ClientError
+OnTold = Callable[[Outcome, str], None]
+
+logger = log.get(__name__)
+
+
+class Reports:
+    """Outcomes. What gathers while one request is under way goes out with the next.
+
+    `on_told(outcome, status)` hears what became of each: ok, retry, dead_letter, cancelled, lost, or `untold` when the
+    server could not be told; then the lease lapses, and the job runs again. A result that the server does not take is a
+    failure, as it is for a worker in the server.
+    """
+
+    def __init__(self, client: Client, on_told: OnTold) -> None:
+        self._client = client
+        self._on_told = on_told
+        self._waiting: deque[tuple[float, Outcome]] = deque()
+        self._some = asyncio.Event()
+
+    def add(self, outcome: Outcome) -> None:
+        self._waiting.append((time.monotonic() + PATIENCE, outcome))
+        self._some.set()
+
+    async def run(self) -> None:
+        """Ends when cancelled."""
+        while True:
+            await self._some.wait()
+            if not await self._send(self._take()):
+                await asyncio.sleep(PAUSE)
+
+    def _take(self) -> list[tuple[float, Outcome]]:
+        taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_LEASED))]
+        if not self._waiting:
+            self._some.clear()
+        return taken
+
+    async def _send(self, taken: Sequence[tuple[float, Outcome]]) -> bool:
+        """Whether the server could be told; what it could not is kept for the next time, while there is any."""
+        done = [(until, item) for until, item in taken if isinstance(item, CompleteItem)]
+        failed = [(until, item) for until, item in taken if isinstance(item, FailItem)]
+        of_done, of_failed = await asyncio.gather(
+            _answers(self._client.complete_many, [item for _, item in done]),
+            _answers(self._client.fail_many, [item for _, item in failed]),
+        )
+        good, entries = True, list[tuple[float, Outcome]]([*done, *failed])
+        for entry, answer in zip(entries, [*of_done, *of_failed], strict=True):
+            good &= self._settle(entry, answer)
+        return good
+
+    def _settle(self, entry: tuple[float, Outcome], answer: Answer) -> bool:
+        until, outcome = entry
+        verdict, word = _judge(answer)
+        if verdict == "told":
+            self._on_told(outcome, word)
+            return True
+        if verdict == "again" and time.monotonic() < until:
+            self._keep(entry)
+            return False
+        if verdict == "bad" and isinstance(outcome, CompleteItem):
+            kind = "result_too_large" if _status(answer) == TOO_LARGE else "result_not_json"
+            self._keep((until, FailItem(outcome.id, outcome.token, ReportedError(word, kind))))
+            return True
+        logger.error("outcome_not_stored", job_id=outcome.id, error=word)
+        self._on_told(outcome, "untold")
+        return True
+
+    def _keep(self, entry: tuple[float, Outcome]) -> None:
+        self._waiting.append(entry)
+        self._some.set()
+
+
+async def _answers(
+    tell: Callable[[Sequence[Item]], Awaitable[list[LeaseOutcome]]], items: Sequence[Item]
+) -> Sequence[Answer]:
+    """One for each. What is refused as a whole is told again in halves, so that a bad one takes no other along."""
+    try:
+        return list(await tell(items))
+    except ClientError as error:
+        if len(items) < 2 or _judge(error)[0] != "bad":
+            return [error] * len(items)
+    half: int = (len(items) + 1) // 2
+    return [*await _answers(tell, items[:half]), *await _answers(tell, items[half:])]
+
+
+def _judge(answer: Answer) -> tuple[Literal["told", "again", "bad", "never"], str]:
+    """Whether the server has been told, with the status; else whether to tell it again, with the reason. `bad`: it has
+    been, and refuses the outcome itself."""
+    status = _status(answer)
+    if isinstance(answer, Refused):
+        again = isinstance(answer, (Full, Unavailable))
+    elif isinstance(answer, ClientError):
+        again = status != TOO_LARGE  # a proxy before the server has a limit of its own
+    elif answer.error is UNSET:
+        return "told", str(answer.status)
+    elif status in GONE:
+        return "told", "lost"
+    else:
+        again = status in (429, 503)
+    word = answer.message if isinstance(answer, ClientError) else _detail(answer)
+    return "again" if again else "bad" if status in BAD else "never", word
+
+
+def _detail(outcome: LeaseOutcome) -> str:
+    return "" if outcome.error is UNSET else outcome.error.detail
+
+
+def _status(answer: Answer) -> int | None:
+    """That of the refusal; None where there is none."""
+    if isinstance(answer, ClientError):
+        return answer.status
+    return None if answer.error is UNSET else answer.error.status
+
+
+class Renewal:
+    """For the LeaseKeeper: leases extended over HTTP, by a client of its own event loop."""
+
+    def __init__(
+        self, url: str, api_key: str | None, lease: float, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        """A request that is not answered soon is given up, and the keeper makes a new one while the lease (seconds)
+        still stands."""
+        self._client = Client(url, api_key, timeout=min(RENEWAL_SECONDS, lease / 3), retries=0, transport=transport)
+
+    async def extend(self, shard: int, lease_ms: int, held: Sequence[tuple[str, str]]) -> list[str]:
+        """A job of which the server cannot tell is taken for ours until the next time. Raises ClientError."""
+        items = [ExtendItem(job_id, token, lease_ms / 1000) for job_id, token in held]
+        return [extended(outcome) for outcome in await self._client.extend_many(items)]
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def extended(outcome: LeaseOutcome) -> str:
+    """ok, cancelled or lost."""
+    if outcome.error is not UNSET:
+        return "lost" if outcome.error.status in GONE else "ok"
+    return str(outcome.status)
+
+
+class ProgressTelling:
+    """How far jobs have come, at most twice a second; of what a job tells in between, the last counts."""
+
+    def __init__(self, client: Client, lease: float) -> None:
+        self._client = client
+        self._lease = lease
+        self._latest: dict[str, tuple[str, ProgressReport]] = {}
+        self._some = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def of_work(self, work: Work, report: ProgressReport) -> None:
+        """What a handler tells, from whichever thread."""
+        self._latest[work.id] = (work.token, report)
+        with suppress(RuntimeError):  # the loop is closed: a thread was left behind
+            self._loop.call_soon_threadsafe(self._some.set)
+
+    async def run(self) -> None:
+        """Ends when cancelled. What the server does not take is dropped: the next one says more."""
+        while True:
+            await self._some.wait()
+            self._some.clear()
+            latest = [self._latest.popitem() for _ in range(len(self._latest))]
+            items = [ExtendItem(job_id, token, self._lease, report) for job_id, (token, report) in latest]
+            try:
+                await self._client.extend_many(items)
+            except ClientError as error:
+                logger.debug("progress_not_stored", jobs=len(items), error=error.message)
+            await asyncio.sleep(PROGRESS_PAUSE)
