@@ -40,7 +40,7 @@ def _other(labels: Labels) -> Labels:
     return (OTHER, *labels[1:])
 
 
-class Counts:
+class Counter:
     """A counter for each combination of label values."""
 
     def __init__(self, name: str, help: str, labels: Sequence[str] = (), known: Iterable[Labels] = ()) -> None:
@@ -70,7 +70,7 @@ class Counts:
         return family
 
 
-class Spread:
+class Histogram:
     """A histogram for each combination of label values, of seconds."""
 
     def __init__(
@@ -118,12 +118,12 @@ class Spread:
 class _OfQueue:
     """Where the counts of one queue's jobs are kept: found once, since every job comes by."""
 
-    __slots__ = ("ends", "wait", "whole")
+    __slots__ = ("end_to_end", "ends", "wait")
 
     def __init__(self, metrics: Metrics, queue: str) -> None:
         self.ends = {outcome: metrics.finished.cell((queue, outcome)) for outcome in OUTCOMES}
         self.wait = metrics.wait.series((queue,))
-        self.whole = metrics.whole.series((queue,))
+        self.end_to_end = metrics.end_to_end.series((queue,))
 
 
 class OfRoute:
@@ -165,63 +165,65 @@ class Metrics(Collector):
         outcomes = [(queue, outcome) for queue in queues for outcome in OUTCOMES]
         each_type = [(type,) for type in types]
         failures = [(*type, kind) for type in each_type for kind in FAILURES]
-        self.enqueued = Counts("queuey_jobs_enqueued", "Jobs taken into the store.", ["queue"], each_queue)
-        self.deduplicated = Counts(
+        self.enqueued = Counter("queuey_jobs_enqueued", "Jobs taken into the store.", ["queue"], each_queue)
+        self.deduplicated = Counter(
             "queuey_jobs_deduplicated", "Enqueues answered with the job that holds the key.", ["queue"], each_queue
         )
-        self.claimed = Counts("queuey_jobs_claimed", "Attempts begun by this replica.")
-        self.finished = Counts(
+        self.claimed = Counter("queuey_jobs_claimed", "Attempts begun by this replica.")
+        self.finished = Counter(
             "queuey_jobs_finished", "Runs of jobs that came to an end here.", ["queue", "outcome"], outcomes
         )
-        self.pulled = Counts(
+        self.pulled = Counter(
             "queuey_pulled_job_outcomes",
             "What pull workers told this replica of their jobs, by what the store made of it.",
             ["outcome"],
             [("ok",), ("retry",), ("dead_letter",), ("cancelled",), ("lost",)],
         )
-        self.failed_attempts = Counts(
+        self.failed_attempts = Counter(
             "queuey_job_attempts_failed",
             "Attempts that failed, by job type and kind of error.",
             ["type", "kind"],
             failures,
         )
-        self.lost = Counts("queuey_job_results_refused", "Outcomes refused, since the lease was another's by then.")
-        self.lapsed = Counts(
+        self.lost = Counter("queuey_job_results_refused", "Outcomes refused, since the lease was another's by then.")
+        self.lapsed = Counter(
             "queuey_leases_lapsed",
             "Leases that ran out and were reaped here, by what became of the job.",
             ["outcome"],
             [("retry",), ("dead",), ("cancelled",), ("orphan",)],
         )
-        self.replayed = Counts("queuey_jobs_replayed", "Dead jobs that were run anew by a request to this replica.")
-        self.store_errors = Counts(
+        self.replayed = Counter("queuey_jobs_replayed", "Dead jobs that were run anew by a request to this replica.")
+        self.store_errors = Counter(
             "queuey_store_errors",
             "Calls that the store did not answer as it should, by code.",
             ["code"],
             [("store-unavailable",), ("script-failed",), ("full",)],
         )
-        self.requests = Counts("queuey_http_requests", "Requests answered.", ["method", "route", "status"])
-        self.wait = Spread(
+        self.requests = Counter("queuey_http_requests", "Requests answered.", ["method", "route", "status"])
+        self.wait = Histogram(
             "queuey_job_wait_seconds", "From when a job was due until it was claimed.", SLOW, ["queue"], each_queue
         )
-        self.run = Spread("queuey_job_run_seconds", "From the handler's start to its end.", SLOW, ["type"], each_type)
-        self.whole = Spread(
+        self.run = Histogram(
+            "queuey_job_run_seconds", "From the handler's start to its end.", SLOW, ["type"], each_type
+        )
+        self.end_to_end = Histogram(
             "queuey_job_end_to_end_seconds",
             "From when a job was due until the store had its result.",
             SLOW,
             ["queue"],
             each_queue,
         )
-        self.request_time = Spread(
+        self.request_time = Histogram(
             "queuey_http_request_duration_seconds", "From a request's head to its reply.", FAST, ["method", "route"]
         )
-        self.script_time = Spread(
+        self.script_time = Histogram(
             "queuey_store_script_duration_seconds",
             "From a script's call to its reply.",
             FAST,
             ["script"],
         )
         self._of_queues: dict[str, _OfQueue] = {}
-        self.loop_lag = Spread("queuey_event_loop_lag_seconds", "How late a timer of the event loop ran.", FAST)
+        self.loop_lag = Histogram("queuey_event_loop_lag_seconds", "How late a timer of the event loop ran.", FAST)
 
     def of_route(self, method: str, route: str) -> OfRoute:
         """`route` is the path as it is declared, so that no id is in it."""
@@ -242,7 +244,7 @@ class Metrics(Collector):
         if due_ms:
             if claimed_ms:
                 _put(of_queue.wait, claimed_ms - due_ms)
-            _put(of_queue.whole, now_ms - due_ms)
+            _put(of_queue.end_to_end, now_ms - due_ms)
         self.run.observe(ran, (type,))
 
     def _meet(self, queue: str) -> _OfQueue:
@@ -250,8 +252,8 @@ class Metrics(Collector):
             queue = OTHER
         return self._of_queues.setdefault(queue, _OfQueue(self, queue))
 
-    def all(self) -> list[Counts | Spread]:
-        return [each for each in vars(self).values() if isinstance(each, (Counts, Spread))]
+    def all(self) -> list[Counter | Histogram]:
+        return [each for each in vars(self).values() if isinstance(each, (Counter, Histogram))]
 
     def collect(self) -> Iterator[Metric]:
         for each in self.all():

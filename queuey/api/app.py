@@ -26,13 +26,13 @@ from queuey.api.routes.queues import METRICS, REPLAY, QueueRoutes
 from queuey.api.routes.submit import SubmitJob
 from queuey.metrics import Metrics
 from queuey.protocol.credentials import Credentials
-from queuey.services.events.subscribers import Followers
+from queuey.services.events.subscribers import EventSubscribers
 from queuey.services.health import Health
 from queuey.services.jobs.producer import Producer
 from queuey.services.jobs.submission import Submission
 from queuey.services.jobs.waiters import Waiters
 from queuey.services.leases.pulling import Pulling
-from queuey.services.peers import Siblings
+from queuey.services.peers import Peers
 from queuey.settings.settings import Settings
 from queuey.store.broker import Broker
 
@@ -67,8 +67,8 @@ def create_app(
     submission: Submission,
     waiters: Waiters,
     pulling: Pulling,
-    followers: Followers,
-    siblings: Siblings | None = None,
+    followers: EventSubscribers,
+    siblings: Peers | None = None,
 ) -> Api:
     """The whole API. `siblings`: this replica and the others of its parent, if there is one."""
     gate = Gate(credentials)
@@ -81,7 +81,7 @@ def create_app(
     dead = dlq.DeadLetterRoutes(broker, producer, submission, settings)
     staff = workers.WorkerRoutes(broker, settings.request_deadline)
     ops = OpsRoutes(health)
-    scrapes = MetricsRoutes(broker, settings.request_deadline, siblings or Siblings())
+    scrapes = MetricsRoutes(broker, settings.request_deadline, siblings or Peers())
     batch = SubmitBatch(submission, producer, body_limit=settings.body_limit, batch_limit=settings.batch_limit)
     description = Description()
     api = Api(

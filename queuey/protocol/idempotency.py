@@ -23,7 +23,7 @@ _MARK: Final = 12
 """Characters, 60 bits: another body is not noticed once in 10^18 times."""
 
 
-class Once(Struct, frozen=True):
+class IdempotencyKey(Struct, frozen=True):
     """A request that is to be done once. `key`: the dedupe key that it holds, as it is stored. `mark`: the last
     characters of the id of the job that it makes."""
 
@@ -41,14 +41,14 @@ class Once(Struct, frozen=True):
             )
 
 
-def once(caller: str, key: bytes, body: bytes) -> Once:
+def once(caller: str, key: bytes, body: bytes) -> IdempotencyKey:
     """What a key, sent by this caller, stands for. Raises Invalid."""
     if not (0 < len(key) <= MAX_KEY_BYTES and all(0x20 <= byte <= 0x7E for byte in key)):
         raise bad_key(f"must be 1 to {MAX_KEY_BYTES} printable ASCII characters")
     space = caller.encode() + b"\0" + key  # neither has a zero byte
     held = hashlib.sha256(space).hexdigest()
     mark = hashlib.sha256(space + b"\0" + body).digest()
-    return Once("i:" + held[:40], ids.characters(mark[:_MARK]))
+    return IdempotencyKey("i:" + held[:40], ids.characters(mark[:_MARK]))
 
 
 def bad_key(detail: str) -> Invalid:

@@ -32,14 +32,14 @@ class Presence:
         workers = []
         if self.worker is not None:
             own = tells_process(self._replica, self._slots, self.worker.running, self._queues, self._types)
-            own.started_ms, own.quiet = self._started_ms, self.worker.told_quiet
+            own.started_ms, own.quiet = self._started_ms, self.worker.quieted
             workers.append(own)
         workers += [_tells_pull(row) for row in reversed(self._rows())]
         return Description(__version__, os.getpid(), self._roles, bounded(workers))
 
     def quiet_here(self) -> list[str]:
         """The marks of the quiet ones."""
-        own = [self._replica] if self.worker is not None and self.worker.told_quiet else []
+        own = [self._replica] if self.worker is not None and self.worker.quieted else []
         return own + [row.mark for row in self._rows() if row.quiet]
 
     def be_quiet(self, marks: Sequence[str]) -> None:

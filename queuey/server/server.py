@@ -24,9 +24,9 @@ from queuey.server.http.listener import Listener, within_files
 from queuey.server.http.ports import bind, url_of
 from queuey.server.limits import STORE_TIMEOUT, caps, connection_limits, store_timeout
 from queuey.server.presence import Presence
-from queuey.services.events.observed_broker import ObservedBroker
-from queuey.services.events.publisher import Feed
-from queuey.services.events.subscribers import Followers
+from queuey.services.events.observed_broker import EventingBroker
+from queuey.services.events.publisher import EventPublisher
+from queuey.services.events.subscribers import EventSubscribers
 from queuey.services.health import Health
 from queuey.services.jobs.producer import Producer
 from queuey.services.jobs.progress import ProgressRecorder
@@ -35,7 +35,7 @@ from queuey.services.jobs.waiters import Waiters
 from queuey.services.leases.acks import Acks
 from queuey.services.leases.pulling import Pulling
 from queuey.services.maintenance.loops import Heartbeat, LagWatch, Promoter, Reaper, StoreWatch, Trimmer, run_forever
-from queuey.services.peers import Siblings
+from queuey.services.peers import Peers
 from queuey.settings.settings import Settings, sends_spans
 from queuey.store.broker import Broker
 from queuey.store.connections.pipelined import StoreClient, connect
@@ -55,7 +55,7 @@ from queuey.worker.worker import Worker
 
 STORE_PATIENCE: Final = 30.0
 """Seconds that an external store may be away at start-up."""
-ACK_PATIENCE: Final = 120.0
+ACK_SECONDS: Final = 120.0
 """Seconds for which a job's outcome is sent again: longer than a restart of the store takes."""
 LEAVE_SECONDS: Final = 2.0
 BUILTIN_APP: Final = "queuey.worker.handlers.builtin:app"
@@ -63,23 +63,23 @@ BUILTIN_APP: Final = "queuey.worker.handlers.builtin:app"
 logger = log.get(__name__)
 
 
-class Place(NamedTuple):
+class ReplicaContext(NamedTuple):
     """What a replica that is one of several gets from its parent.
 
     `bound`: its socket, unless it answers no HTTP. `on_started` is told what the log is told."""
 
     signals: StopSignals
     bound: socket.socket | None
-    siblings: Siblings
+    siblings: Peers
     on_started: Callable[[dict[str, object]], None]
 
 
-def serve(settings: Settings, place: Place | None = None) -> int:
+def serve(settings: Settings, context: ReplicaContext | None = None) -> int:
     """Run a server until SIGTERM or SIGINT. Returns the exit code. Raises StartupError."""
     replica = _replica_id()
-    log.configure(settings.log_level, settings.log_format, fields={"replica": replica} if place else None)
+    log.configure(settings.log_level, settings.log_format, fields={"replica": replica} if context else None)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(Server(settings, replica, place).run())
+        return runner.run(Server(settings, replica, context).run())
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -93,11 +93,11 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 class Server:
     """One replica: the parts that `settings.roles` asks for, on one store."""
 
-    def __init__(self, settings: Settings, replica: str, place: Place | None = None) -> None:
+    def __init__(self, settings: Settings, replica: str, context: ReplicaContext | None = None) -> None:
         self._settings = settings
         self._id = replica
-        self._place = place
-        self._signals = place.signals if place else StopSignals()
+        self._context = context
+        self._signals = context.signals if context else StopSignals()
         self._app = load_app(settings.app) if settings.app else builtin.app
         self._scripts = Scripts(metrics=Metrics(settings.queues or self._app.queues, self._app.handlers))
         self._submission = Submission(settings, self._max_attempts_of, self._decoder_of)
@@ -113,8 +113,8 @@ class Server:
         self._producer: Producer | None = None
         self._waiters: Waiters | None = None
         self._pulling: Pulling | None = None
-        self._followers: Followers | None = None
-        self._feed: Feed | None = None
+        self._followers: EventSubscribers | None = None
+        self._feed: EventPublisher | None = None
 
     async def run(self) -> int:
         """Start, serve until a signal comes or a part fails, drain, stop. Returns the exit code."""
@@ -137,12 +137,12 @@ class Server:
     async def _start(self) -> None:
         settings = self._settings
         credentials = Credentials(settings.api_key, settings.api_keys, settings.anonymous)
-        if self._place is not None:
-            bound = self._place.bound
+        if self._context is not None:
+            bound = self._context.bound
         else:
             bound = self._bind(credentials) if "api" in settings.roles else None
         url = settings.redis or await self._open_embedded()
-        self._feed = feed = Feed(self._broker(url, STORE_TIMEOUT))
+        self._feed = feed = EventPublisher(self._broker(url, STORE_TIMEOUT))
         broker = self._broker(url, store_timeout(settings.lease))
         report = await self._check(broker, embedded=settings.redis is None)
         api_broker = self._broker(url, settings.store_timeout)
@@ -155,7 +155,7 @@ class Server:
         self._spawn("lag-watch", LagWatch(broker.metrics).run())
         if "worker" in settings.roles:
             progress = ProgressRecorder(broker)
-            progress.on_told = feed.progress
+            progress.on_reported = feed.progress
             producer.on_send = (await self._start_worker(url, broker, progress, sending)).expect
         self._start_listener(url, feed)
         if "reaper" in settings.roles:
@@ -173,11 +173,11 @@ class Server:
             "roles": list(settings.roles),
             "types": sorted(self._app.handlers),
         }
-        if self._place is None:
+        if self._context is None:
             logger.info("started", **facts)
         else:
             logger.info("replica_started", **facts)
-            self._place.on_started(facts)
+            self._context.on_started(facts)
 
     def _bind(self, credentials: Credentials) -> socket.socket:
         """Before the store is opened: a port in use is found at once, and changes nothing."""
@@ -210,7 +210,7 @@ class Server:
             if there < copies:
                 text = f"{there} replicas of the store are up to date, and --wait-replicas asks for {copies}"
                 logger.warning("store_warning", warning=f"{text}: no job is acknowledged before there are as many.")
-        return Producer(api_broker, patience=settings.request_deadline, copies=copies)
+        return Producer(api_broker, resend_for=settings.request_deadline, copies=copies)
 
     def _client(self, url: str, timeout: float) -> StoreClient:
         client = connect(url, timeout=timeout)
@@ -221,7 +221,7 @@ class Server:
         client = self._client(url, timeout)
         shards = Shards(client, self._settings.shards, self._settings.prefix)
         return (
-            Broker(shards, self._scripts) if self._feed is None else ObservedBroker(shards, self._scripts, self._feed)
+            Broker(shards, self._scripts) if self._feed is None else EventingBroker(shards, self._scripts, self._feed)
         )
 
     async def _check(self, broker: Broker, *, embedded: bool) -> StoreReport:
@@ -247,7 +247,7 @@ class Server:
         await execution.start()
         sending.is_traced = execution.is_traced
         self._stack.push_async_callback(execution.stop, abandon=True)
-        acks = Acks(broker, ACK_PATIENCE)
+        acks = Acks(broker, ACK_SECONDS)
         queues = settings.queues or self._app.queues
         self._worker = self._presence.worker = worker = Worker(
             broker, acks, execution, settings, self._id, queues, progress
@@ -271,7 +271,7 @@ class Server:
         pulling.look_ahead(producer)
         return pulling
 
-    def _start_listener(self, url: str, feed: Feed) -> None:
+    def _start_listener(self, url: str, feed: EventPublisher) -> None:
         """For messages, of which a replica without a worker needs one kind alone."""
         handlers: dict[str, Callable[[str], None]] = {listening_channel(self._settings.prefix): feed.heard}
         if self._worker is not None:
@@ -290,15 +290,15 @@ class Server:
     ) -> None:
         """The listener and what it needs beside the others: those who wait, pull and follow."""
         settings = self._settings
-        feed = self._feed or Feed(broker)
+        feed = self._feed or EventPublisher(broker)
         self._waiters = Waiters(broker, settings.waiters)
         self._spawn("waiters", self._waiters.run())
         stream = EventStream(self._client(url, BLOCK_SECONDS + STORE_TIMEOUT), broker.shards.keys[0])
-        self._followers = Followers(broker, stream, feed, settings.waiters)
+        self._followers = EventSubscribers(broker, stream, feed, settings.waiters)
         self._spawn("followers", self._followers.run())
         pulling = await self._start_pulling(url, broker, producer)
-        pulling.progress.on_told = feed.progress
-        siblings = self._place.siblings if self._place else Siblings()
+        pulling.progress.on_reported = feed.progress
+        siblings = self._context.siblings if self._context else Peers()
         self._stack.callback(siblings.close)
         app = create_app(
             settings,

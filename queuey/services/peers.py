@@ -126,7 +126,7 @@ async def _receive(reader: asyncio.StreamReader) -> Question | Answer:
     return _decode(await reader.readexactly(length))
 
 
-class Siblings:
+class Peers:
     """The replicas of one parent, as one of them sees them; of a server without a parent there is this one alone."""
 
     def __init__(self, number: int = 0, count: int = 1, parent: socket.socket | None = None) -> None:

@@ -7,23 +7,23 @@ from functools import partial
 
 from queuey.protocol.models import Metrics, QueueMetrics
 from queuey.store.broker import Broker
-from queuey.store.deadline import Patience
+from queuey.store.deadline import Deadline
 from queuey.store.replies import QueueRow, Stats
 
 
 async def queue_lengths(
-    broker: Broker, visible: Callable[[str], bool], patience: Patience, reasons: dict[str, str] | None = None
+    broker: Broker, visible: Callable[[str], bool], deadline: Deadline, reasons: dict[str, str] | None = None
 ) -> Metrics:
     """The queues for whose name `visible` holds, by name, and their sums. Raises StoreUnavailable.
 
     `reasons` is given why each of them is paused.
     """
-    return lengths(await stats_of(broker, patience), visible, reasons)
+    return lengths(await stats_of(broker, deadline), visible, reasons)
 
 
-async def stats_of(broker: Broker, patience: Patience) -> list[Stats]:
+async def stats_of(broker: Broker, deadline: Deadline) -> list[Stats]:
     """Of each shard. Raises StoreUnavailable."""
-    return [await patience.call(partial(broker.stats, shard)) for shard in range(broker.shards.count)]
+    return [await deadline.call(partial(broker.stats, shard)) for shard in range(broker.shards.count)]
 
 
 def lengths(stats: Iterable[Stats], visible: Callable[[str], bool], reasons: dict[str, str] | None = None) -> Metrics:

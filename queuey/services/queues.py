@@ -15,7 +15,7 @@ from queuey.protocol.schema_faults import invalid
 from queuey.services.queue_lengths import queue_lengths
 from queuey.services.workers import list_workers, serving
 from queuey.store.broker import Broker
-from queuey.store.deadline import Patience, outcome
+from queuey.store.deadline import Deadline, outcome
 from queuey.store.replies import QueueHead
 
 MAX_PURGED: Final = 100_000
@@ -29,54 +29,54 @@ def unknown_queue(name: str) -> NotFound:
     return NotFound(f"There is no queue {name[:64]!r}.")
 
 
-async def show_queues(broker: Broker, visible: Callable[[str], bool], patience: Patience) -> list[Queue]:
+async def show_queues(broker: Broker, visible: Callable[[str], bool], deadline: Deadline) -> list[Queue]:
     """The queues for whose name `visible` holds, by name. Raises StoreUnavailable."""
     reasons: dict[str, str] = {}
-    metrics = await queue_lengths(broker, visible, patience, reasons)
+    metrics = await queue_lengths(broker, visible, deadline, reasons)
     lengths = {queue.name: queue for queue in metrics.queues}
-    heads = await _heads(broker, list(lengths), patience)
-    workers = await list_workers(broker, patience) if lengths else []
+    heads = await _heads(broker, list(lengths), deadline)
+    workers = await list_workers(broker, deadline) if lengths else []
     return [
         _queue(lengths[name], reasons.get(name), heads[name], serving(workers, name)[:MAX_WORKERS_SHOWN])
         for name in lengths
     ]
 
 
-async def show_queue(broker: Broker, name: str, patience: Patience) -> Queue:
+async def show_queue(broker: Broker, name: str, deadline: Deadline) -> Queue:
     """Raises NotFound or StoreUnavailable."""
-    found = await show_queues(broker, lambda queue: queue == name, patience)
+    found = await show_queues(broker, lambda queue: queue == name, deadline)
     if not found:
         raise unknown_queue(name)
     return found[0]
 
 
-async def pause(broker: Broker, name: str, reason: str, by: str, patience: Patience) -> None:
+async def pause(broker: Broker, name: str, reason: str, by: str, deadline: Deadline) -> None:
     """Nothing is claimed from it any more; a queue that nobody has seen yet can be paused too.
 
     Raises Invalid when there may be no further queue, StoreUnavailable or OutcomeUnknown.
     """
     for shard in range(broker.shards.count):
         try:
-            word = await patience.call(lambda shard=shard: broker.pause(shard, name, reason, by))  # type: ignore[misc]
+            word = await deadline.call(lambda shard=shard: broker.pause(shard, name, reason, by))  # type: ignore[misc]
         except StoreUnavailable as error:
             raise outcome(error, []) from error
         if word == "too_many_queues":
             raise invalid("/queue", "would be a new queue, and there may be no more; use one of those that are there")
 
 
-async def resume(broker: Broker, name: str, patience: Patience) -> None:
+async def resume(broker: Broker, name: str, deadline: Deadline) -> None:
     """Raises StoreUnavailable or OutcomeUnknown."""
     for shard in range(broker.shards.count):
         try:
-            await patience.call(lambda shard=shard: broker.resume(shard, name))  # type: ignore[misc]
+            await deadline.call(lambda shard=shard: broker.resume(shard, name))  # type: ignore[misc]
         except StoreUnavailable as error:
             raise outcome(error, []) from error
 
 
-async def purge(broker: Broker, name: str, status: Sequence[str], patience: float) -> PurgeReply:
+async def purge(broker: Broker, name: str, status: Sequence[str], request_deadline: float) -> PurgeReply:
     """Cancel the jobs that wait, step by step, until none is left or a bound is reached.
 
-    `patience`: seconds for each step. Raises OutcomeUnknown or StoreUnavailable.
+    `request_deadline`: seconds for each step. Raises OutcomeUnknown or StoreUnavailable.
     """
     until = time.monotonic() + PURGE_SECONDS
     cancelled = 0
@@ -87,7 +87,7 @@ async def purge(broker: Broker, name: str, status: Sequence[str], patience: floa
             if cancelled >= MAX_PURGED or time.monotonic() > until:
                 return PurgeReply(cancelled, True)
             try:
-                step = await Patience(patience).call(
+                step = await Deadline(request_deadline).call(
                     lambda shard=shard: broker.purge(  # type: ignore[misc]
                         shard, name, queued=queued, scheduled=scheduled, limit=_PURGE_STEP
                     )
@@ -100,13 +100,13 @@ async def purge(broker: Broker, name: str, status: Sequence[str], patience: floa
     return PurgeReply(cancelled, False)
 
 
-async def _heads(broker: Broker, names: Sequence[str], patience: Patience) -> dict[str, list[QueueHead]]:
+async def _heads(broker: Broker, names: Sequence[str], deadline: Deadline) -> dict[str, list[QueueHead]]:
     """What each shard that has the queue tells of it."""
     found: dict[str, list[QueueHead]] = {name: [] for name in names}
     if not names:
         return found
     for shard in range(broker.shards.count):
-        heads = await patience.call(lambda shard=shard: broker.heads(shard, names))  # type: ignore[misc]
+        heads = await deadline.call(lambda shard=shard: broker.heads(shard, names))  # type: ignore[misc]
         for name, head in zip(names, heads, strict=True):
             if head.known:
                 found[name].append(head)

@@ -16,9 +16,9 @@ from msgspec import Struct
 from queuey.errors import Full, NotFound, StoreUnavailable
 from queuey.protocol.models import WorkerInfo
 from queuey.protocol.records import from_ms
-from queuey.services.leases.pull_workers import worker_mark
+from queuey.services.leases.pull_workers import worker_key
 from queuey.store.broker import Broker
-from queuey.store.deadline import Patience, outcome
+from queuey.store.deadline import Deadline, outcome
 
 MAX_JOBS_SHOWN: Final = 100
 """Ids of jobs that are told of one worker."""
@@ -78,9 +78,9 @@ def bounded(workers: Iterable[TellsWorker]) -> list[TellsWorker]:
     return told
 
 
-async def list_workers(broker: Broker, patience: Patience) -> list[WorkerInfo]:
+async def list_workers(broker: Broker, deadline: Deadline) -> list[WorkerInfo]:
     """All that are known, by name; one name with two API keys is two workers. Raises StoreUnavailable."""
-    known = await patience.call(lambda: broker.workers(0))
+    known = await deadline.call(lambda: broker.workers(0))
     quiet = set(known.quiet)
     found: dict[str, WorkerInfo] = {}
     for replica, seen_ms, text in known.replicas:
@@ -89,7 +89,7 @@ async def list_workers(broker: Broker, patience: Patience) -> list[WorkerInfo]:
         except (msgspec.DecodeError, UnicodeError):
             continue  # of a version that tells something else
         for worker in description.workers:
-            mark = worker_mark(worker.name, worker.key)
+            mark = worker_key(worker.name, worker.key)
             info = _info(worker, replica, seen_ms, description.version, mark in quiet)
             found[mark] = _joined(found[mark], info) if mark in found else info
     return sorted(found.values(), key=lambda worker: (worker.name, worker.key))
@@ -104,11 +104,11 @@ def unknown_worker(name: str) -> NotFound:
     return NotFound(f"There is no worker {name[:64]!r}, or none that gave a sign of life within the last minute.")
 
 
-async def make_quiet(broker: Broker, worker: WorkerInfo, patience: Patience) -> WorkerInfo:
+async def make_quiet(broker: Broker, worker: WorkerInfo, deadline: Deadline) -> WorkerInfo:
     """It claims no more once its replica has been told, with its next sign of life. Raises Full, StoreUnavailable or
     OutcomeUnknown."""
     try:
-        word = await patience.call(lambda: broker.quiet(0, worker_mark(worker.name, worker.key)))
+        word = await deadline.call(lambda: broker.quiet(0, worker_key(worker.name, worker.key)))
     except StoreUnavailable as error:
         raise outcome(error, []) from error
     if word == "too_many":

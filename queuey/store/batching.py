@@ -64,13 +64,13 @@ class Batcher(Generic[Item, Reply]):
         self,
         send: Callable[[Sequence[Item]], Awaitable[Sequence[Reply]]],
         *,
-        patience: float,
+        resend_for: float,
         max_waiting: int = 20_000,
         max_batch: int = MAX_BATCH,
         max_bytes: int = MAX_BYTES,
     ) -> None:
         self._send = send
-        self._patience = patience
+        self._resend_for = resend_for
         self._max_waiting = max_waiting
         self._max_batch = max_batch
         self._max_bytes = max_bytes
@@ -96,14 +96,14 @@ class Batcher(Generic[Item, Reply]):
         """As `submit`, for those whose `answer` is no more than a few lines: it costs no turn of the event loop."""
         if len(self._waiting) >= self._max_waiting:
             raise StoreUnavailable("Too many calls wait for the store; try again in a moment.")
-        self._waiting.append(_Entry(item, size, self._loop.time() + self._patience, answer))
+        self._waiting.append(_Entry(item, size, self._loop.time() + self._resend_for, answer))
         if self._flusher is None:
             self._flusher = self._loop.create_task(self._flush_all())
         if self._alarm is None:
-            self._alarm = self._loop.call_later(self._patience + OVERDUE, self._give_up_overdue)
+            self._alarm = self._loop.call_later(self._resend_for + OVERDUE, self._give_up_overdue)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def corked(self) -> Iterator[None]:
         """Within it no flush begins. What has come goes out once it is left, also when it is entered again at once."""
         self._open.clear()
         try:

@@ -17,7 +17,7 @@ from queuey.store.batching import OVERDUE, RESEND_CAP, RESEND_FIRST
 Reply = TypeVar("Reply")
 
 
-class Patience:
+class Deadline:
     """Made when a request comes, and used for all its calls."""
 
     def __init__(self, seconds: float) -> None:

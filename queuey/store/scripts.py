@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 
 from queuey.errors import Full, QueueyError, ScriptFailed, StartupError, StoreUnavailable
 from queuey.metrics import Metrics
-from queuey.store.connections.pipelined import Link, StoreClient
+from queuey.store.connections.pipelined import PipelinedConnection, StoreClient
 
 _INCLUDE = re.compile(r"^--@include (\w+)$", re.MULTILINE)
 
@@ -122,7 +122,7 @@ class Scripts:
         return reply
 
 
-async def _run(link: Link, command: tuple[bytes | str | int, ...], copies: int) -> object:
+async def _run(link: PipelinedConnection, command: tuple[bytes | str | int, ...], copies: int) -> object:
     if not copies:
         return await link.call(*command)
     # Over one connection and in one go: on another the store would wait for what that one wrote, which may be nothing.

@@ -71,7 +71,7 @@ class Waker:
                 self._on_wake(shard)
 
 
-class Crowd(Protocol):
+class Pollers(Protocol):
     """Those who wait in this process, each for work of some queues."""
 
     some: asyncio.Event
@@ -96,7 +96,13 @@ class SharedWaker:
     """
 
     def __init__(
-        self, client: StoreClient, calls: StoreClient, shards: Shards, group: Sequence[int], crowd: Crowd, replica: str
+        self,
+        client: StoreClient,
+        calls: StoreClient,
+        shards: Shards,
+        group: Sequence[int],
+        crowd: Pollers,
+        replica: str,
     ) -> None:
         self._link = client.link
         self._calls = calls.link

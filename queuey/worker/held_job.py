@@ -8,7 +8,7 @@ from queuey.store.replies import ClaimedJob
 from queuey.worker.handlers.attempt import Failed, Work
 
 
-class Running:
+class HeldJob:
     """A job that this process holds. `unreadable`: what to report without running it."""
 
     __slots__ = (

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 Item = TypeVar("Item")
 
 
-class Runners(Generic[Item]):
+class TaskPool(Generic[Item]):
     """Calls `begin(item)` for each item, in the order in which they come, in a task, and awaits what it returns.
 
     One task takes item after item for as long as `begin` returns None. It stays with one that leaves something to

@@ -20,9 +20,9 @@ from queuey.store.broker import MAX_BATCH, Broker
 from queuey.store.replies import Claimed, ClaimedJob
 from queuey.worker.execution import Execution
 from queuey.worker.handlers.attempt import Failed, Outcome, Succeeded, Work, error_json
-from queuey.worker.held_job import Running, read
+from queuey.worker.held_job import HeldJob, read
 from queuey.worker.lease_keeper import LeaseKeeper
-from queuey.worker.task_pool import Runners
+from queuey.worker.task_pool import TaskPool
 
 RETRY_FIRST: Final = 0.1
 RETRY_CAP: Final = 2.0
@@ -66,22 +66,22 @@ class Worker:
         self._slots = settings.concurrency
         self._lease_ms = round(settings.lease * 1000)
         self.keeper = LeaseKeeper(settings.lease, self.on_trouble)
-        self.running: dict[str, Running] = {}
+        self.running: dict[str, HeldJob] = {}
         """All that is held: waiting for its turn, in a handler, or being reported."""
         self._incoming: list[tuple[ClaimedJob, int]] = []
         """Those that have been claimed, with their shard, and are not in `running` yet."""
         self._busy = 0
         """How many have a slot, the incoming ones included."""
-        self._untold = 0
+        self._unconfirmed = 0
         """How many have had one, and the store has not confirmed what came of them."""
-        self._quiet = asyncio.Event()
+        self._idle = asyncio.Event()
         """Both are 0."""
-        self._quiet.set()
+        self._idle.set()
         self._full = False
         """No slot was free when that was last looked at."""
-        self._runners = Runners(self._begin)
+        self._runners = TaskPool(self._begin)
         self._stopping = False
-        self.told_quiet = False
+        self.quieted = False
         """It is to claim no more, and to go on with what it has."""
         self._claiming = False
         self._between_claims = asyncio.Event()
@@ -104,7 +104,7 @@ class Worker:
     @property
     def _free(self) -> int:
         """Slots to claim for. None while twice as many jobs as there are slots wait for the store to confirm them."""
-        return self._slots - self._busy if self._untold < 2 * self._slots else 0
+        return self._slots - self._busy if self._unconfirmed < 2 * self._slots else 0
 
     def expect(self, shard: int, jobs: Sequence[NewJob]) -> None:
         """This process is about to enqueue these. With nothing else to do it claims right behind, instead of when
@@ -114,11 +114,11 @@ class Worker:
 
     def _settle_events(self) -> None:
         self._full = self._free <= 0
-        free = not self._full and not self._stopping and not self.told_quiet
+        free = not self._full and not self._stopping and not self.quieted
         _set(self._may_claim, free and bool(self._hot))
         _set(self.may_wait, free and not self._hot and not self._claiming)
         _set(self._between_claims, not self._claiming and not self._incoming)
-        _set(self._quiet, not self._busy and not self._untold)
+        _set(self._idle, not self._busy and not self._unconfirmed)
 
     def _settle_counts(self) -> None:
         """After a job has gone, which is often, and seldom changes what may be done."""
@@ -159,7 +159,7 @@ class Worker:
         limit = min(self._free, (self._slots + 1) // 2, MAX_BATCH)
         while not self._stopping:
             try:
-                with self._acks.held(shard):
+                with self._acks.corked(shard):
                     claimed = await self._ask(shard, claim_id, limit)
                 jobs = claimed.jobs
                 if jobs and time.monotonic() > asked_at + self._settings.lease / 3:
@@ -219,13 +219,13 @@ class Worker:
     def _hold(self, job: ClaimedJob, shard: int, now_ms: float) -> None:
         work, unreadable = read(job)
         work.report = self._progress.of_work
-        running = Running(job, shard, work, unreadable, self._execution.timeout_of(work), self._settings.grace)
+        running = HeldJob(job, shard, work, unreadable, self._execution.timeout_of(work), self._settings.grace)
         running.claimed_ms = now_ms
         self.running[job.id] = running
         self.keeper.hold(running)
         self._runners.add(running)
 
-    def _begin(self, running: Running) -> Coroutine[Any, Any, None] | None:
+    def _begin(self, running: HeldJob) -> Coroutine[Any, Any, None] | None:
         """Run it as far as it goes without waiting. Returns what is to be awaited for the rest, if there is one."""
         if running.releasing:
             self._ended(running, None)
@@ -240,14 +240,14 @@ class Worker:
             return None
         return self._go_on(running, begun)
 
-    async def _go_on(self, running: Running, begun: Coroutine[Any, Any, Outcome]) -> None:
+    async def _go_on(self, running: HeldJob, begun: Coroutine[Any, Any, Outcome]) -> None:
         outcome: Outcome | None = None
         try:
             outcome = await begun
         finally:
             self._ended(running, outcome)
 
-    def _ended(self, running: Running, outcome: Outcome | None) -> None:
+    def _ended(self, running: HeldJob, outcome: Outcome | None) -> None:
         """Its slot is free. `outcome` is None when it did not begin, or the task that ran it was cancelled."""
         self._busy -= 1
         running.ended_at = time.monotonic()
@@ -259,20 +259,20 @@ class Worker:
         # else it is given back together with the others, in their order
         self._settle_counts()
 
-    def _let_go(self, running: Running) -> None:
+    def _let_go(self, running: HeldJob) -> None:
         """It is not held any more."""
         self.keeper.let_go(running)
         if self.running.get(running.job_id) is running:
             del self.running[running.job_id]
 
-    def _report(self, running: Running, outcome: Outcome) -> None:
+    def _report(self, running: HeldJob, outcome: Outcome) -> None:
         """Tell the store, with what else there is to tell it; the slot does not wait for the answer."""
         if running.lost:
             self._let_go(running)
             return
         work = running.work
         answer = partial(self._answered, running, outcome)
-        self._untold += 1
+        self._unconfirmed += 1
         try:
             if isinstance(outcome, Succeeded):
                 self._acks.complete(running.shard, work.id, work.token, outcome.result_json, answer)
@@ -283,8 +283,8 @@ class Worker:
         except QueueyError as error:
             answer(None, error)
 
-    def _answered(self, running: Running, outcome: Outcome, status: str | None, error: Exception | None) -> None:
-        self._untold -= 1
+    def _answered(self, running: HeldJob, outcome: Outcome, status: str | None, error: Exception | None) -> None:
+        self._unconfirmed -= 1
         self._let_go(running)
         self._settle_counts()
         work = running.work
@@ -303,7 +303,7 @@ class Worker:
             if log.debug_enabled():
                 logger.debug("job_succeeded", job_id=work.id, type=work.type, attempt=work.attempt)
 
-    def _count(self, running: Running, ended: str) -> None:
+    def _count(self, running: HeldJob, ended: str) -> None:
         """Only a first claim ends a wait for a worker. A first attempt by a later one was released, reaped or replayed:
         when it became due anew is not known here."""
         work = running.work
@@ -343,8 +343,8 @@ class Worker:
 
     def be_quiet(self) -> None:
         """Claim no more, until the process ends."""
-        if not self.told_quiet:
-            self.told_quiet = True
+        if not self.quieted:
+            self.quieted = True
             logger.info("worker_quiet", running=len(self.running))
             self._settle_events()
 
@@ -360,7 +360,7 @@ class Worker:
         for timer in self._timers.values():
             timer.cancel()
         await self._end_of_claim()
-        await self._until_quiet(timeout)
+        await self._until_idle(timeout)
         left = list(self.running.values())
         if not left:
             return
@@ -368,14 +368,14 @@ class Worker:
         for running in left:
             running.releasing = True
             self._execution.cancel(running.work)
-        await self._until_quiet(self._settings.grace)
+        await self._until_idle(self._settings.grace)
         await self._release_all(RELEASE_SECONDS)
 
-    async def _until_quiet(self, seconds: float) -> None:
+    async def _until_idle(self, seconds: float) -> None:
         """No handler runs, and the store knows what came of all; or the time is over."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._quiet.wait()
+                await self._idle.wait()
 
     async def _end_of_claim(self) -> None:
         """A claim that is under way may still bring jobs, which are ours then."""

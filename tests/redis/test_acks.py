@@ -38,8 +38,8 @@ def shards() -> int:
     return 1
 
 
-def acks_of(rig: Rig, scripts: Scripts, patience: float = 60.0) -> AskedAcks:
-    return AskedAcks(Broker(Shards(rig.client, rig.broker.shards.count), scripts), patience)
+def acks_of(rig: Rig, scripts: Scripts, resend_for: float = 60.0) -> AskedAcks:
+    return AskedAcks(Broker(Shards(rig.client, rig.broker.shards.count), scripts), resend_for)
 
 
 async def test_outcomes_that_come_together_share_a_call_per_kind(rig: Rig) -> None:
@@ -97,7 +97,7 @@ async def test_a_dropped_reply_is_asked_for_again_and_the_job_moves_once(rig: Ri
 async def test_what_the_store_does_not_take_in_time_is_given_up(rig: Rig) -> None:
     ((first, token), (second, other)) = await rig.held(2)
     scripts = FaultyScripts()
-    acks = acks_of(rig, scripts, patience=0.05)
+    acks = acks_of(rig, scripts, resend_for=0.05)
     scripts.down = True
     with pytest.raises(StoreUnavailable):
         await acks.complete(0, first, token, "1")

@@ -9,8 +9,8 @@ import pytest
 
 from queuey.protocol.models import ProgressReport
 from queuey.services.events import subscribers as followers
-from queuey.services.events.observed_broker import ObservedBroker
-from queuey.services.events.publisher import Feed
+from queuey.services.events.observed_broker import EventingBroker
+from queuey.services.events.publisher import EventPublisher
 from queuey.services.jobs.progress import ProgressRecorder
 from queuey.store.broker import Broker
 from queuey.store.shards import Shards
@@ -36,10 +36,10 @@ async def api(rig: Rig) -> AsyncIterator[ApiRig]:
         yield api
 
 
-def observed(rig: Rig, scripts: Any = None) -> ObservedBroker:
+def observed(rig: Rig, scripts: Any = None) -> EventingBroker:
     """A broker whose moves are told, and `rig`'s from now on."""
     shards, scripts = Shards(rig.client, rig.broker.shards.count), scripts or rig.scripts
-    rig.broker = ObservedBroker(shards, scripts, Feed(Broker(shards, scripts)))
+    rig.broker = EventingBroker(shards, scripts, EventPublisher(Broker(shards, scripts)))
     return rig.broker
 
 
@@ -76,7 +76,7 @@ async def test_a_job_is_followed_from_what_it_is_to_its_end(rig: Rig, api: ApiRi
 async def test_progress_is_told_the_last_at_once(rig: Rig, api: ApiRig) -> None:
     (job_id,) = await rig.add(now=0)
     recorder = ProgressRecorder(rig.broker)
-    recorder.on_told = api.feed.progress
+    recorder.on_reported = api.feed.progress
     (job,) = (await rig.claim(now=0)).jobs
     await rig.broker.progress(rig.shard, [(job_id, job.token, '{"done":1}')])
     async with streaming(api, f"/v1/jobs/{job_id}/events") as stream:

@@ -124,9 +124,9 @@ async def test_a_quiet_worker_finishes_what_it_has_and_claims_no_more(rig: Rig, 
                 running.be_quiet()
 
         def describe() -> Description:
-            return Description("1", 1, ["worker"], [worker("w1", "default", quiet=running.told_quiet)])
+            return Description("1", 1, ["worker"], [worker("w1", "default", quiet=running.quieted)])
 
-        heart = Heartbeat(rig.broker, "w1", describe, 5.0, lambda: ["w1"] if running.told_quiet else [], be_quiet)
+        heart = Heartbeat(rig.broker, "w1", describe, 5.0, lambda: ["w1"] if running.quieted else [], be_quiet)
         await heart.run_once()
         first = await api.submit(type="held")
         assert await stage.next() == first
@@ -143,10 +143,10 @@ async def test_a_quiet_worker_finishes_what_it_has_and_claims_no_more(rig: Rig, 
         assert not running.may_wait.is_set(), "it waits for no marker"
         await rig.client.delete(rig.keys.quiet)
         await heart.run_once()
-        assert running.told_quiet, "also when the store has forgotten it"
+        assert running.quieted, "also when the store has forgotten it"
         assert [found["quiet"] for found in await listed(api)] == [True]
     async with working(server.url, stage.app, worker_id="w2") as other:
-        assert not other.told_quiet
+        assert not other.quieted
         assert await stage.next() == second
         stage.finish(second)
 

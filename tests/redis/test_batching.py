@@ -18,8 +18,8 @@ from tests.redis.conftest import StartServer
 from tests.support.store import Rig, client_for
 
 
-def enqueuer(rig: Rig, *, patience: float = 10.0, **options: Any) -> Batcher[NewJob, str]:
-    return Batcher(partial(rig.broker.enqueue, rig.shard), patience=patience, **options)
+def enqueuer(rig: Rig, *, resend_for: float = 10.0, **options: Any) -> Batcher[NewJob, str]:
+    return Batcher(partial(rig.broker.enqueue, rig.shard), resend_for=resend_for, **options)
 
 
 async def evalsha_calls(rig: Rig) -> int:
@@ -73,7 +73,7 @@ async def test_a_lost_reply_is_made_good_by_sending_the_same_again(rig: Rig) -> 
             raise StoreUnavailable("the reply was lost", maybe_done=True)
         return answers
 
-    batcher = Batcher(lose_the_first_reply, patience=10.0)
+    batcher = Batcher(lose_the_first_reply, resend_for=10.0)
     jobs = [rig.job(key="a"), rig.job(key="b"), rig.job(key="a")]
     answers = await asyncio.gather(*(batcher.submit(job) for job in jobs))
     assert answers == ["new", "new", f"duplicate {jobs[0].id}"]
@@ -102,7 +102,7 @@ async def own(start_server: StartServer, scripts: Scripts) -> Any:
 
 async def test_a_store_that_stalls_is_waited_for(own: Any) -> None:
     rig, server = own
-    batcher = enqueuer(rig, patience=20.0)
+    batcher = enqueuer(rig, resend_for=20.0)
     server.process.send_signal(signal.SIGSTOP)
     jobs = [rig.job(key=f"k{number}") for number in range(20)]
     sent = [batcher.submit(job) for job in jobs]
@@ -115,7 +115,7 @@ async def test_a_store_that_stalls_is_waited_for(own: Any) -> None:
 
 async def test_a_store_that_stalls_for_too_long_leaves_the_outcome_unknown(own: Any) -> None:
     rig, server = own
-    batcher = enqueuer(rig, patience=0.3)
+    batcher = enqueuer(rig, resend_for=0.3)
     await rig.broker.get(0, [])  # connected, so that what follows has been sent
     server.process.send_signal(signal.SIGSTOP)
     job = rig.job()
@@ -133,4 +133,4 @@ async def test_a_store_that_is_gone_has_done_nothing(own: Any) -> None:
     with pytest.raises(StoreUnavailable):
         await rig.broker.stats(0)
     with pytest.raises(StoreUnavailable):
-        await enqueuer(rig, patience=0.1).submit(rig.job())
+        await enqueuer(rig, resend_for=0.1).submit(rig.job())

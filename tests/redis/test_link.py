@@ -10,7 +10,7 @@ import pytest
 import uvloop
 from redis import exceptions as redis_errors
 
-from queuey.store.connections.pipelined import Link, connect
+from queuey.store.connections.pipelined import PipelinedConnection, connect
 from tests.redis.conftest import StartServer
 from tests.support.store import Server
 
@@ -22,18 +22,18 @@ def own_server(start_server: StartServer) -> Server:
 
 
 @pytest.fixture
-async def link(own_server: Server) -> AsyncIterator[Link]:
+async def link(own_server: Server) -> AsyncIterator[PipelinedConnection]:
     client = connect(own_server.url, timeout=10.0)
     yield client.link
     await client.aclose()
 
 
-async def stat(link: Link, name: str) -> int:
+async def stat(link: PipelinedConnection, name: str) -> int:
     text = (await link.call("INFO", "everything")).decode()
     return next(int(line.partition(":")[2]) for line in text.splitlines() if line.startswith(f"{name}:"))
 
 
-async def test_each_call_gets_its_own_answer(link: Link) -> None:
+async def test_each_call_gets_its_own_answer(link: PipelinedConnection) -> None:
     before = await stat(link, "total_connections_received")
     answers = await asyncio.gather(*(link.call("ECHO", f"call {number}") for number in range(1000)))
     assert answers == [f"call {number}".encode() for number in range(1000)]
@@ -55,14 +55,14 @@ def test_what_is_called_in_one_pass_arrives_together(own_server: Server) -> None
         assert runner.run(reads()) == 2, "the pings, and the second question"
 
 
-async def test_an_error_goes_to_the_call_that_made_it(link: Link) -> None:
+async def test_an_error_goes_to_the_call_that_made_it(link: PipelinedConnection) -> None:
     calls = (link.call("ECHO", "a"), link.call("LPOP"), link.call("ECHO", "b"))
     answers = list(await asyncio.gather(*calls, return_exceptions=True))
     assert answers[::2] == [b"a", b"b"]
     assert isinstance(answers[1], redis_errors.ResponseError)
 
 
-async def test_whoever_stops_waiting_disturbs_no_other(link: Link) -> None:
+async def test_whoever_stops_waiting_disturbs_no_other(link: PipelinedConnection) -> None:
     before = await stat(link, "total_connections_received")
     calls = [asyncio.create_task(link.call("ECHO", f"call {number}")) for number in range(9)]
     await asyncio.sleep(0)  # now all have been written
@@ -75,7 +75,7 @@ async def test_whoever_stops_waiting_disturbs_no_other(link: Link) -> None:
     assert await stat(link, "total_connections_received") == before
 
 
-async def test_a_lost_connection_fails_what_waits_and_is_made_anew(link: Link) -> None:
+async def test_a_lost_connection_fails_what_waits_and_is_made_anew(link: PipelinedConnection) -> None:
     waits = [asyncio.create_task(link.call("BLPOP", "nothing", 0)) for _ in range(3)]
     helper = connect_again(link)
     while not await stat(helper, "blocked_clients"):
@@ -88,8 +88,8 @@ async def test_a_lost_connection_fails_what_waits_and_is_made_anew(link: Link) -
     await helper.close()
 
 
-def connect_again(link: Link) -> Link:
-    return Link(link._pool, 10.0)
+def connect_again(link: PipelinedConnection) -> PipelinedConnection:
+    return PipelinedConnection(link._pool, 10.0)
 
 
 async def test_a_reply_that_does_not_come_gives_the_connection_up(own_server: Server) -> None:
@@ -104,7 +104,7 @@ async def test_a_reply_that_does_not_come_gives_the_connection_up(own_server: Se
     await client.aclose()
 
 
-async def test_the_one_timer_spares_a_call_that_came_later(link: Link) -> None:
+async def test_the_one_timer_spares_a_call_that_came_later(link: PipelinedConnection) -> None:
     """It was set for a call that has been answered since."""
     await link.call("PING")
     wait = asyncio.create_task(link.call("BLPOP", "list", 0))
@@ -125,7 +125,7 @@ async def test_one_failed_attempt_to_connect_is_told_to_all(own_server: Server) 
     await client.aclose()
 
 
-async def test_closing_fails_what_waits(link: Link) -> None:
+async def test_closing_fails_what_waits(link: PipelinedConnection) -> None:
     await link.call("PING")
     wait = asyncio.create_task(link.call("BLPOP", "nothing", 0))
     await asyncio.sleep(0)
@@ -134,7 +134,7 @@ async def test_closing_fails_what_waits(link: Link) -> None:
         await wait
 
 
-async def test_a_wrong_password_is_an_error_of_every_call(link: Link, own_server: Server) -> None:
+async def test_a_wrong_password_is_an_error_of_every_call(link: PipelinedConnection, own_server: Server) -> None:
     await link.call("CONFIG", "SET", "requirepass", "right")
     client = connect(own_server.url.replace("unix://", "unix://:wrong@"), timeout=5.0)
     for _ in range(2):

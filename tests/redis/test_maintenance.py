@@ -146,18 +146,18 @@ async def test_after_an_absence_of_over_a_third_of_a_lease_nothing_is_reaped_for
     store = FakeStore()
     watch = watch_of(store)
     await absence(store, watch, clock, 10.1)
-    assert watch.quiet_until == clock.now + 30
-    until = watch.quiet_until
+    assert watch.reap_after == clock.now + 30
+    until = watch.reap_after
     clock.now += 1
     assert await watch.run_once() == 1.0
-    assert watch.quiet_until == until
+    assert watch.reap_after == until
 
 
 async def test_a_shorter_absence_is_none(clock: Clock) -> None:
     store = FakeStore()
     watch = watch_of(store)
     await absence(store, watch, clock, 9.9)
-    assert watch.quiet_until == 0
+    assert watch.reap_after == 0
 
 
 async def test_a_process_that_slept_is_no_absence_of_the_store(clock: Clock) -> None:
@@ -165,7 +165,7 @@ async def test_a_process_that_slept_is_no_absence_of_the_store(clock: Clock) -> 
     await watch.run_once()
     clock.now += 1000
     await watch.run_once()
-    assert watch.quiet_until == 0
+    assert watch.reap_after == 0
 
 
 async def test_a_short_lease_is_watched_more_closely() -> None:
@@ -176,13 +176,13 @@ async def test_a_store_that_has_just_started_is_given_a_lease(clock: Clock) -> N
     store = FakeStore(uptime=4)
     watch = watch_of(store)
     await watch.run_once()
-    assert watch.quiet_until == clock.now + 26
+    assert watch.reap_after == clock.now + 26
     store.uptime, clock.now = 40, clock.now + 36
     await watch.run_once()
-    assert watch.quiet_until == clock.now - 10
+    assert watch.reap_after == clock.now - 10
     store.run_id, store.uptime = "second", 1
     await watch.run_once()
-    assert watch.quiet_until == clock.now + 29
+    assert watch.reap_after == clock.now + 29
 
 
 async def test_a_store_whose_clock_is_set_back_has_not_just_started(clock: Clock) -> None:
@@ -191,17 +191,17 @@ async def test_a_store_whose_clock_is_set_back_has_not_just_started(clock: Clock
     await watch.run_once()
     store.uptime = -3600
     await watch.run_once()
-    assert watch.quiet_until == 0
+    assert watch.reap_after == 0
 
 
 async def test_a_store_that_seems_to_start_in_the_future_is_given_one_lease(clock: Clock) -> None:
     watch = watch_of(FakeStore(uptime=-3600))
     await watch.run_once()
     until = clock.now + 30
-    assert watch.quiet_until == until
+    assert watch.reap_after == until
     clock.now += 40
     await watch.run_once()
-    assert watch.quiet_until == until
+    assert watch.reap_after == until
 
 
 async def test_above_85_percent_of_its_memory_the_store_is_full() -> None:
@@ -278,7 +278,7 @@ async def test_the_reaper_waits_while_the_store_watch_asks_for_quiet(rig: Rig, c
     await lapsed(rig, 1)
     watch = watch_of(FakeStore())
     reaper = Reaper(rig.broker, watch, interval=5.0, delay_max=0.0)
-    watch.quiet_until = clock.now + 12
+    watch.reap_after = clock.now + 12
     assert await reaper.run_once() == 5.0
     clock.now += 10
     assert await reaper.run_once() == pytest.approx(2.0)

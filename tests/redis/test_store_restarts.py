@@ -45,7 +45,7 @@ async def submit_for_ever(rig: Rig, producer: Producer, taken: list[str]) -> Non
 @asynccontextmanager
 async def submitting(rig: Rig) -> AsyncIterator[list[str]]:
     """Submits during the block. Gives what has been taken so far."""
-    producer = Producer(rig.broker, patience=PATIENCE)
+    producer = Producer(rig.broker, resend_for=PATIENCE)
     taken: list[str] = []
     task = asyncio.create_task(submit_for_ever(rig, producer, taken))
     yield taken

@@ -15,9 +15,9 @@ import msgspec
 from queuey.api.app import Api, create_app
 from queuey.lifecycle import end_tasks
 from queuey.protocol.credentials import ApiKey, Credentials, parse_grant
-from queuey.services.events.observed_broker import ObservedBroker
-from queuey.services.events.publisher import Feed
-from queuey.services.events.subscribers import Followers
+from queuey.services.events.observed_broker import EventingBroker
+from queuey.services.events.publisher import EventPublisher
+from queuey.services.events.subscribers import EventSubscribers
 from queuey.services.health import Health
 from queuey.services.jobs.producer import Producer
 from queuey.services.jobs.submission import Decoder, Submission
@@ -43,16 +43,16 @@ class ApiRig:
 
     def __init__(self, broker: Broker, credentials: Credentials, settings: Settings) -> None:
         self.broker = broker
-        self.producer = Producer(broker, patience=settings.request_deadline)
+        self.producer = Producer(broker, resend_for=settings.request_deadline)
         self.health = Health(broker, "verified")
         self.waiters = Waiters(broker, settings.waiters)
         self.pulling = Pulling(broker, settings)
         self.pulling.look_ahead(self.producer)
-        self.feed = broker.feed if isinstance(broker, ObservedBroker) else Feed(broker)
-        self.pulling.progress.on_told = self.feed.progress
+        self.feed = broker.feed if isinstance(broker, EventingBroker) else EventPublisher(broker)
+        self.pulling.progress.on_reported = self.feed.progress
         self.blocking = _another(broker.shards.client)
         stream = EventStream(self.blocking, broker.shards.keys[0])
-        self.followers = Followers(broker, stream, self.feed, settings.waiters)
+        self.followers = EventSubscribers(broker, stream, self.feed, settings.waiters)
         max_attempts_of: Callable[[str], int | None] = {"patient": 9}.get
         decoder_of: Callable[[str], Decoder | None] = {"typed": msgspec.json.Decoder(Typed).decode}.get
         self.app: Api = create_app(

@@ -9,7 +9,7 @@ from queuey.api.http.body import JSON, NDJSON, ClientGone, media_type, read_body
 from queuey.errors import TooLarge, UnsupportedMedia
 
 
-class Feed:
+class EventPublisher:
     """An ASGI `receive` that hands out the chunks of a body, and counts how many were taken."""
 
     def __init__(self, chunks: Iterable[bytes | None]) -> None:
@@ -27,12 +27,12 @@ class Feed:
 
 @pytest.mark.parametrize("chunks", [[b""], [b"abcdef"], [b"abc", b"", b"def"], [b"0123456789"], [b"01234", b"56789"]])
 async def test_a_body_is_read_whole(chunks: list[bytes]) -> None:
-    assert await read_body({}, Feed(chunks), 10) == b"".join(chunks)
+    assert await read_body({}, EventPublisher(chunks), 10) == b"".join(chunks)
 
 
 @pytest.mark.parametrize("length", [b"11", b"9" * 30, b"-1", b"x", b""])
 async def test_a_body_that_says_it_is_too_long_is_not_read(length: bytes) -> None:
-    feed = Feed([b"x"])
+    feed = EventPublisher([b"x"])
     with pytest.raises(TooLarge):
         await read_body({b"content-length": length}, feed, 10)
     assert feed.taken == 0
@@ -40,7 +40,7 @@ async def test_a_body_that_says_it_is_too_long_is_not_read(length: bytes) -> Non
 
 @pytest.mark.parametrize(("chunks", "taken"), [([b"x" * 11], 1), ([b"x" * 6] * 9, 2), ([b"x" * 10, b"x"], 2)])
 async def test_a_body_that_says_nothing_is_read_to_the_limit(chunks: list[bytes], taken: int) -> None:
-    feed = Feed(chunks)
+    feed = EventPublisher(chunks)
     with pytest.raises(TooLarge):
         await read_body({}, feed, 10)
     assert feed.taken == taken
@@ -48,13 +48,13 @@ async def test_a_body_that_says_nothing_is_read_to_the_limit(chunks: list[bytes]
 
 async def test_a_body_longer_than_it_says_is_refused() -> None:
     with pytest.raises(TooLarge):
-        await read_body({b"content-length": b"3"}, Feed([b"x" * 11]), 10)
+        await read_body({b"content-length": b"3"}, EventPublisher([b"x" * 11]), 10)
 
 
 @pytest.mark.parametrize("chunks", [[None], [b"ab", None]])
 async def test_a_client_may_go_away(chunks: list[bytes | None]) -> None:
     with pytest.raises(ClientGone):
-        await read_body({}, Feed(chunks), 10)
+        await read_body({}, EventPublisher(chunks), 10)
 
 
 @pytest.mark.parametrize(

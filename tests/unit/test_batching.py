@@ -60,7 +60,7 @@ async def outcomes(batcher: Batcher[str, str], *items: str) -> list[str | BaseEx
 @in_virtual_time
 async def test_what_comes_together_goes_together_and_is_answered_in_order() -> None:
     store = Store()
-    batcher = Batcher(store.send, patience=PATIENCE)
+    batcher = Batcher(store.send, resend_for=PATIENCE)
     assert await outcomes(batcher, "a", "b", "c") == ["A", "B", "C"]
     assert store.batches == [["a", "b", "c"]]
 
@@ -68,14 +68,14 @@ async def test_what_comes_together_goes_together_and_is_answered_in_order() -> N
 @in_virtual_time
 async def test_what_comes_while_it_is_held_goes_out_once_it_is_left() -> None:
     store = Store()
-    batcher = Batcher(store.send, patience=PATIENCE)
-    with batcher.held():
+    batcher = Batcher(store.send, resend_for=PATIENCE)
+    with batcher.corked():
         answers = [batcher.submit("a")]
         await asyncio.sleep(0.1)
         answers.append(batcher.submit("b"))
         await asyncio.sleep(0.1)
         assert store.batches == []
-    with batcher.held():  # entered again at once, and for long
+    with batcher.corked():  # entered again at once, and for long
         assert await asyncio.gather(*answers) == ["A", "B"]
     assert store.batches == [["a", "b"]]
 
@@ -85,7 +85,7 @@ async def test_an_answer_that_cannot_be_taken_keeps_no_other_from_its_own() -> N
     faults: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context["exception"]))
     store = Store()
-    batcher = Batcher(store.send, patience=PATIENCE)
+    batcher = Batcher(store.send, resend_for=PATIENCE)
     broken = ValueError("of the test")
 
     def answer(reply: str | None, error: Exception | None) -> None:
@@ -100,7 +100,7 @@ async def test_an_answer_that_cannot_be_taken_keeps_no_other_from_its_own() -> N
 @in_virtual_time
 async def test_while_one_flush_is_under_way_the_next_gathers() -> None:
     store = Store()
-    batcher = Batcher(store.send, patience=PATIENCE)
+    batcher = Batcher(store.send, resend_for=PATIENCE)
     first = batcher.submit("a")
     await asyncio.sleep(0.001)
     rest = [batcher.submit(item) for item in "bcd"]
@@ -110,7 +110,7 @@ async def test_while_one_flush_is_under_way_the_next_gathers() -> None:
 
 @in_virtual_time
 async def test_nothing_waits_for_a_timer() -> None:
-    batcher = Batcher(Store(seconds=0).send, patience=PATIENCE)
+    batcher = Batcher(Store(seconds=0).send, resend_for=PATIENCE)
     await batcher.submit("a")
     assert now() == 0
 
@@ -118,7 +118,7 @@ async def test_nothing_waits_for_a_timer() -> None:
 @in_virtual_time
 async def test_a_batch_is_bounded_by_count() -> None:
     store = Store()
-    batcher = Batcher(store.send, patience=PATIENCE, max_batch=3)
+    batcher = Batcher(store.send, resend_for=PATIENCE, max_batch=3)
     await outcomes(batcher, *"abcdefgh")
     assert store.batches == [["a", "b", "c"], ["d", "e", "f"], ["g", "h"]]
 
@@ -126,7 +126,7 @@ async def test_a_batch_is_bounded_by_count() -> None:
 @in_virtual_time
 async def test_a_batch_is_bounded_by_bytes_but_takes_one_item_of_any_size() -> None:
     store = Store()
-    batcher = Batcher(store.send, patience=PATIENCE, max_bytes=100)
+    batcher = Batcher(store.send, resend_for=PATIENCE, max_bytes=100)
     sizes = {"a": 40, "b": 60, "c": 1, "d": 500, "e": 100, "f": 99, "g": 1}
     await asyncio.gather(*(batcher.submit(item, size) for item, size in sizes.items()))
     assert store.batches == [["a", "b"], ["c"], ["d"], ["e"], ["f", "g"]]
@@ -134,7 +134,7 @@ async def test_a_batch_is_bounded_by_bytes_but_takes_one_item_of_any_size() -> N
 
 @in_virtual_time
 async def test_above_the_bound_an_item_is_refused_at_once() -> None:
-    batcher = Batcher(Store().send, patience=PATIENCE, max_waiting=2)
+    batcher = Batcher(Store().send, resend_for=PATIENCE, max_waiting=2)
     futures = [batcher.submit("a"), batcher.submit("b")]
     with pytest.raises(StoreUnavailable, match="Too many"):
         batcher.submit("c")
@@ -145,7 +145,7 @@ async def test_above_the_bound_an_item_is_refused_at_once() -> None:
 @in_virtual_time
 async def test_drain_returns_once_nothing_is_left() -> None:
     store = Store()
-    batcher = Batcher(store.send, patience=PATIENCE, max_batch=1)
+    batcher = Batcher(store.send, resend_for=PATIENCE, max_batch=1)
     await batcher.drain()
     futures = [batcher.submit(item) for item in "abc"]
     await batcher.drain()
@@ -158,7 +158,7 @@ async def test_drain_returns_once_nothing_is_left() -> None:
 @in_virtual_time
 async def test_an_unanswered_batch_is_sent_again_with_the_same_items() -> None:
     store = Store(unanswered, unavailable, echo)
-    batcher = Batcher(store.send, patience=PATIENCE)
+    batcher = Batcher(store.send, resend_for=PATIENCE)
     first = batcher.submit("a")
     await asyncio.sleep(0.001)
     second = batcher.submit("b")
@@ -169,7 +169,7 @@ async def test_an_unanswered_batch_is_sent_again_with_the_same_items() -> None:
 @in_virtual_time
 async def test_the_pauses_double_up_to_a_second() -> None:
     store = Store(unavailable, seconds=0)
-    await outcomes(Batcher(store.send, patience=6.0), "a")
+    await outcomes(Batcher(store.send, resend_for=6.0), "a")
     pauses = [round(later - earlier, 6) for earlier, later in zip(store.times, store.times[1:], strict=False)]
     expected = [RESEND_FIRST * 2**n for n in range(6)]
     assert pauses[:6] == pytest.approx(expected)
@@ -182,7 +182,7 @@ async def test_the_pauses_double_up_to_a_second() -> None:
 @in_virtual_time
 async def test_at_its_deadline_an_item_is_given_up(answer: Answer, error: type[Exception]) -> None:
     store = Store(answer)
-    (outcome,) = await outcomes(Batcher(store.send, patience=PATIENCE), "a")
+    (outcome,) = await outcomes(Batcher(store.send, resend_for=PATIENCE), "a")
     assert type(outcome) is error
     assert PATIENCE <= now() <= PATIENCE + 0.02, "it was sent a last time at the deadline"
     assert len(store.batches) > 5
@@ -190,16 +190,16 @@ async def test_at_its_deadline_an_item_is_given_up(answer: Answer, error: type[E
 
 @in_virtual_time
 async def test_once_it_may_have_been_done_later_refusals_do_not_change_that() -> None:
-    (outcome,) = await outcomes(Batcher(Store(unanswered, unavailable).send, patience=PATIENCE), "a")
+    (outcome,) = await outcomes(Batcher(Store(unanswered, unavailable).send, resend_for=PATIENCE), "a")
     assert type(outcome) is OutcomeUnknown
-    (outcome,) = await outcomes(Batcher(Store(unavailable, unanswered, echo).send, patience=PATIENCE), "a")
+    (outcome,) = await outcomes(Batcher(Store(unavailable, unanswered, echo).send, resend_for=PATIENCE), "a")
     assert outcome == "A"
 
 
 @in_virtual_time
 async def test_each_item_has_its_own_deadline() -> None:
     store = Store(unavailable, seconds=0)
-    batcher = Batcher(store.send, patience=PATIENCE)
+    batcher = Batcher(store.send, resend_for=PATIENCE)
     first = batcher.submit("a")
     await asyncio.sleep(PATIENCE - 0.1)
     second = batcher.submit("b")
@@ -213,7 +213,7 @@ async def test_each_item_has_its_own_deadline() -> None:
 @in_virtual_time
 async def test_a_store_that_hangs_keeps_nobody_longer_than_overdue() -> None:
     store = Store(seconds=3600)
-    batcher = Batcher(store.send, patience=PATIENCE)
+    batcher = Batcher(store.send, resend_for=PATIENCE)
     sent = batcher.submit("a")
     await asyncio.sleep(0.5)
     waiting = batcher.submit("b")
@@ -230,7 +230,7 @@ async def test_a_store_that_hangs_keeps_nobody_longer_than_overdue() -> None:
 @in_virtual_time
 async def test_after_an_outage_it_works_as_before() -> None:
     store = Store(*[unavailable] * 30, echo, seconds=0.1)
-    batcher = Batcher(store.send, patience=PATIENCE)
+    batcher = Batcher(store.send, resend_for=PATIENCE)
     seen = [(await outcomes(batcher, "a"))[0] for _ in range(10)]
     assert isinstance(seen[0], StoreUnavailable)
     assert seen[-1] == "A"
@@ -252,7 +252,7 @@ def fails_on_bad(error: Exception) -> Answer:
 @in_virtual_time
 async def test_one_bad_item_fails_alone(error: Exception) -> None:
     store = Store(fails_on_bad(error))
-    batcher = Batcher(store.send, patience=PATIENCE)
+    batcher = Batcher(store.send, resend_for=PATIENCE)
     assert await outcomes(batcher, "a", "bad", "c") == ["A", error, "C"]
     assert store.batches == [["a", "bad", "c"], ["a"], ["bad"], ["c"]]
 
@@ -265,13 +265,13 @@ async def test_a_full_store_refuses_the_whole_batch_once() -> None:
         raise full
 
     store = Store(refuse)
-    assert await outcomes(Batcher(store.send, patience=PATIENCE), "a", "b") == [full, full]
+    assert await outcomes(Batcher(store.send, resend_for=PATIENCE), "a", "b") == [full, full]
     assert store.batches == [["a", "b"]]
 
 
 @in_virtual_time
 async def test_a_reply_of_the_wrong_length_leaves_nobody_waiting() -> None:
-    batcher = Batcher(Store(lambda items: ["x"] * 2).send, patience=PATIENCE)
+    batcher = Batcher(Store(lambda items: ["x"] * 2).send, resend_for=PATIENCE)
     results = await outcomes(batcher, "a", "b", "c")
     assert all(isinstance(result, ScriptFailed) for result in results)
     assert isinstance((await outcomes(batcher, "d"))[0], ScriptFailed)
@@ -283,7 +283,7 @@ async def test_a_reply_of_the_wrong_length_leaves_nobody_waiting() -> None:
 @in_virtual_time
 async def test_a_waiter_that_goes_away_cancels_nothing() -> None:
     store = Store(unavailable, echo)
-    batcher = Batcher(store.send, patience=PATIENCE)
+    batcher = Batcher(store.send, resend_for=PATIENCE)
     sent, other = batcher.submit("a"), batcher.submit("b")
     await asyncio.sleep(0.001)
     waiting = batcher.submit("c")
@@ -298,7 +298,7 @@ async def test_a_waiter_that_goes_away_cancels_nothing() -> None:
 async def test_an_error_that_nobody_awaits_is_no_warning() -> None:
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-    batcher = Batcher(Store(unavailable).send, patience=PATIENCE)
+    batcher = Batcher(Store(unavailable).send, resend_for=PATIENCE)
     batcher.submit("a")
     await batcher.drain()
     await asyncio.sleep(10)
@@ -308,7 +308,7 @@ async def test_an_error_that_nobody_awaits_is_no_warning() -> None:
 
 @in_virtual_time
 async def test_no_timer_is_left_once_nothing_waits() -> None:
-    batcher = Batcher(Store().send, patience=PATIENCE)
+    batcher = Batcher(Store().send, resend_for=PATIENCE)
     await outcomes(batcher, "a", "b")
     await asyncio.sleep(10)
     assert batcher._alarm is None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from queuey.protocol.records import StoredJob
-from queuey.services.events.publisher import GET_BATCH, Feed, Happening, decode
+from queuey.services.events.publisher import GET_BATCH, EventPublisher, JobEvent, decode
 from queuey.store.broker import Broker
 from tests.support.virtual_time import in_virtual_time
 
@@ -19,7 +19,7 @@ class Store:
         self.shards = self
         self.count = 1
         self.word = "ok"
-        self.told: list[Happening] = []
+        self.told: list[JobEvent] = []
         self.gets: list[int] = []
         self.asked = asyncio.Event()
         self.answers = asyncio.Event()
@@ -40,14 +40,14 @@ class Store:
         return [None] * len(job_ids)
 
 
-def feed_of(store: Store) -> Feed:
+def feed_of(store: Store) -> EventPublisher:
     fake: Any = store
-    feed = Feed(cast(Broker, fake))
+    feed = EventPublisher(cast(Broker, fake))
     feed.heard("30000")
     return feed
 
 
-def tell(feed: Feed, job_id: str) -> None:
+def tell(feed: EventPublisher, job_id: str) -> None:
     feed.status(job_id, "t", "default", "queued", 0)
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from queuey.lifecycle import end_tasks
 from queuey.services.events import subscribers as followers
-from queuey.services.events.publisher import Feed, Happening, _encode
-from queuey.services.events.subscribers import Follower, Followers, position
+from queuey.services.events.publisher import EventPublisher, JobEvent, _encode
+from queuey.services.events.subscribers import EventSubscribers, Follower, position
 from queuey.store.broker import Broker
 from queuey.store.pubsub import FIRST, READ_COUNT, Entry, EventStream
 from tests.support.virtual_time import in_virtual_time
@@ -43,17 +43,17 @@ class Stream:
 
 
 def entry(number: int, job_id: str = "job") -> Entry:
-    return f"{number}-0", _encode(Happening("status", job_id, "t", "default", "queued"))
+    return f"{number}-0", _encode(JobEvent("status", job_id, "t", "default", "queued"))
 
 
-def wants_all(event: Happening) -> bool:
+def wants_all(event: JobEvent) -> bool:
     return True
 
 
 @asynccontextmanager
-async def reading(stream: Stream) -> AsyncIterator[Followers]:
+async def reading(stream: Stream) -> AsyncIterator[EventSubscribers]:
     fake: Any = stream
-    followers = Followers(cast(Broker, fake), cast(EventStream, fake), cast(Feed, fake), 10_000)
+    followers = EventSubscribers(cast(Broker, fake), cast(EventStream, fake), cast(EventPublisher, fake), 10_000)
     task = asyncio.create_task(followers.run())
     yield followers
     await end_tasks([task])
@@ -87,15 +87,15 @@ async def test_who_comes_back_before_the_reader_has_caught_up_gets_nothing_twice
 def test_what_came_meanwhile_is_not_had_twice() -> None:
     follower = Follower(wants_all)
     for number in (2, 3, 4):
-        follower.put((f"{number}-0", Happening("status")))
-    follower.begin_with([(f"{number}-0", Happening("status")) for number in (2, 3)], "1-0")
+        follower.put((f"{number}-0", JobEvent("status")))
+    follower.begin_with([(f"{number}-0", JobEvent("status")) for number in (2, 3)], "1-0")
     assert [event_id for event_id, _ in follower._waiting] == ["2-0", "3-0", "4-0"]
 
 
 def test_after_a_reset_ids_may_begin_anew() -> None:
     follower = Follower(wants_all)
     follower.begin_with([], "9-0")
-    for told in (("8-0", Happening("status")), followers.RESET, ("1-0", Happening("status"))):
+    for told in (("8-0", JobEvent("status")), followers.RESET, ("1-0", JobEvent("status"))):
         follower.put(told)
     assert [event_id for event_id, _ in follower._waiting] == ["", "1-0"]
 
@@ -130,7 +130,7 @@ async def test_a_short_read_asks_for_no_more() -> None:
 async def test_who_follows_one_job_is_asked_of_no_other() -> None:
     asked: list[str] = []
 
-    def wants(event: Happening) -> bool:
+    def wants(event: JobEvent) -> bool:
         asked.append(event.job_id)
         return True
 
@@ -140,7 +140,7 @@ async def test_who_follows_one_job_is_asked_of_no_other() -> None:
         stream.reads.put_nowait([entry(1, "a"), entry(2, "c"), entry(3, "b")])
         assert (await come(one, 1), await come(other, 1)) == (["1-0"], ["3-0"])
         assert asked == ["a", "b"]
-        followers._hand_out(("", Happening("reset")))
+        followers._hand_out(("", JobEvent("reset")))
         assert (await come(one, 1), await come(other, 1)) == (["reset"], ["reset"])
         for follower in (one, one, other):
             followers.leave(follower)
@@ -160,7 +160,7 @@ async def test_others_have_their_turn_while_many_are_told() -> None:
 
     at: list[int] = []
 
-    def wants(event: Happening) -> bool:
+    def wants(event: JobEvent) -> bool:
         at.append(turns)
         return True
 

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from queuey.metrics import FAST, MAX_SERIES, OTHER, OUTCOMES, Counts, Metrics, Spread
+from queuey.metrics import FAST, MAX_SERIES, OTHER, OUTCOMES, Counter, Histogram, Metrics
 from queuey.store.scripts import Scripts
 
 
@@ -63,8 +63,8 @@ def test_a_bucket_holds_all_that_took_no_longer() -> None:
 
 
 def test_series_are_bounded() -> None:
-    counts = Counts("c", "help", ["queue"], [("first",)])
-    spread = Spread("s", "help", FAST, ["queue"])
+    counts = Counter("c", "help", ["queue"], [("first",)])
+    spread = Histogram("s", "help", FAST, ["queue"])
     for number in range(2 * MAX_SERIES):
         counts.add((f"q{number}",))
         spread.observe(1.0, (f"q{number}",))
@@ -91,7 +91,7 @@ def test_names_follow_the_conventions() -> None:
         assert each.name.startswith("queuey_")
         assert each.help.endswith(".")
         assert not each.name.endswith("_total"), "the format adds it"
-        assert isinstance(each, Counts) or each.name.endswith("_seconds")
+        assert isinstance(each, Counter) or each.name.endswith("_seconds")
         assert not {"id", "job_id", "token"} & set(each.labels)
 
 

@@ -1,4 +1,4 @@
-"""What asks the store again: Patience for one request, and the Batcher's timer for what waits in it."""
+"""What asks the store again: Deadline for one request, and the Batcher's timer for what waits in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from queuey.errors import OutcomeUnknown, StoreUnavailable
 from queuey.store import batching
 from queuey.store import deadline as patience
 from queuey.store.batching import Batcher
-from queuey.store.deadline import Patience, outcome
+from queuey.store.deadline import Deadline, outcome
 from tests.support.virtual_time import in_virtual_time
 
 SHORT = 0.05
@@ -32,7 +32,7 @@ async def test_a_call_is_sent_again_until_it_is_answered() -> None:
             raise reply
         return reply
 
-    assert await Patience(5).call(send) == "done"
+    assert await Deadline(5).call(send) == "done"
     assert replies == []
 
 
@@ -43,7 +43,7 @@ async def test_what_was_perhaps_done_once_stays_so() -> None:
         raise errors.pop() if errors else StoreUnavailable("refused")
 
     with pytest.raises(StoreUnavailable) as caught:
-        await Patience(SHORT).call(send)
+        await Deadline(SHORT).call(send)
     assert caught.value.maybe_done
     unknown = outcome(caught.value, ["x"])
     assert isinstance(unknown, OutcomeUnknown)
@@ -55,14 +55,14 @@ async def test_what_was_never_sent_was_not_done() -> None:
         raise StoreUnavailable("refused")
 
     with pytest.raises(StoreUnavailable) as caught:
-        await Patience(SHORT).call(send)
+        await Deadline(SHORT).call(send)
     assert outcome(caught.value, ["x"]) is caught.value
 
 
 @in_virtual_time
 async def test_a_reply_that_does_not_come_is_given_up() -> None:
     with pytest.raises(StoreUnavailable) as caught:
-        await Patience(1.5).call(asyncio.Event().wait)
+        await Deadline(1.5).call(asyncio.Event().wait)
     assert caught.value.maybe_done
     assert asyncio.get_running_loop().time() == pytest.approx(1.5 + SHORT)
 
@@ -75,7 +75,7 @@ async def test_a_store_that_answers_no_resend_keeps_nobody_longer(seconds: float
         raise StoreUnavailable("no reply", maybe_done=True)
 
     with pytest.raises(StoreUnavailable):
-        await Patience(1.5).call(send)
+        await Deadline(1.5).call(send)
     assert 1.5 <= asyncio.get_running_loop().time() <= 1.5 + SHORT
 
 
@@ -88,7 +88,7 @@ async def test_a_batcher_gives_up_all_that_is_overdue_while_a_reply_is_outstandi
         await never.wait()
         return items
 
-    batcher: Batcher[str, str] = Batcher(send, patience=SHORT)
+    batcher: Batcher[str, str] = Batcher(send, resend_for=SHORT)
     sent = batcher.submit("sent")
     await sending.wait()
     waiting = batcher.submit("waiting")
@@ -108,7 +108,7 @@ async def test_a_batcher_does_not_send_again_what_it_gave_up() -> None:
         await proceed.wait()
         raise StoreUnavailable("gone", maybe_done=True)
 
-    batcher: Batcher[str, str] = Batcher(send, patience=SHORT)
+    batcher: Batcher[str, str] = Batcher(send, resend_for=SHORT)
     (done, _) = await asyncio.wait([batcher.submit("a")])
     assert isinstance(done.pop().exception(), OutcomeUnknown)
     proceed.set()
@@ -121,7 +121,7 @@ async def test_a_batcher_gives_up_again_and_again() -> None:
         await proceed.wait()
         return items
 
-    batcher: Batcher[str, str] = Batcher(send, patience=SHORT)
+    batcher: Batcher[str, str] = Batcher(send, resend_for=SHORT)
     for _ in range(2):
         proceed = asyncio.Event()
         (given_up, _) = await asyncio.wait([batcher.submit("a")])

@@ -9,63 +9,63 @@ import pytest
 from queuey.errors import Full
 from queuey.protocol.records import NewJob
 from queuey.services.leases import long_polls as polling
-from queuey.services.leases.long_polls import Poll, Polls
+from queuey.services.leases.long_polls import LongPolls, Poll
 
 
 def job(queue: str, *, delay_ms: int = 0) -> NewJob:
     return NewJob("0" * 28, queue, "default", "", '{"type":"t"}', delay_ms)
 
 
-def told(news: asyncio.Future[polling.Wake]) -> list[int] | None:
+def told(wakeup: asyncio.Future[polling.Wake]) -> list[int] | None:
     """The shards to look at; None while there is nothing to tell."""
-    return list(news.result()) if news.done() else None
+    return list(wakeup.result()) if wakeup.done() else None
 
 
 async def test_a_marker_wakes_the_one_that_has_waited_longest_whatever_else_it_waits_for() -> None:
-    polls = Polls()
-    news = [polls.join(Poll(queues)) for queues in (["b"], ["a", "b"], ["a"], ["b", "a"])]
+    polls = LongPolls()
+    wakeup = [polls.join(Poll(queues)) for queues in (["b"], ["a", "b"], ["a"], ["b", "a"])]
     assert polls.wake(7, "a")
-    assert [told(one) for one in news] == [None, [7], None, None]
+    assert [told(one) for one in wakeup] == [None, [7], None, None]
     assert polls.wake(8, "a")
     assert polls.wake(9, "a")
-    assert [told(one) for one in news] == [None, [7], [8], [9]]
+    assert [told(one) for one in wakeup] == [None, [7], [8], [9]]
     assert not polls.wake(7, "a")
     assert polls.queues == {"b"}
     assert polls.some.is_set()
 
 
 async def test_one_of_each_kind_is_woken_when_a_round_ends() -> None:
-    polls = Polls()
-    news = [polls.join(Poll(queues)) for queues in (["a", "b"], ["b", "a"], ["c"])]
+    polls = LongPolls()
+    wakeup = [polls.join(Poll(queues)) for queues in (["a", "b"], ["b", "a"], ["c"])]
     polls.wake_each([0, 1])
-    assert [told(one) for one in news] == [[0, 1], None, [0, 1]]
+    assert [told(one) for one in wakeup] == [[0, 1], None, [0, 1]]
 
 
 async def test_who_leaves_is_not_woken_and_the_last_one_ends_the_waiting() -> None:
-    polls = Polls()
+    polls = LongPolls()
     first, second = Poll(["a"]), Poll(["a"])
-    news = [polls.join(first), polls.join(second)]
+    wakeup = [polls.join(first), polls.join(second)]
     polls.leave(first)
     polls.leave(first)
     assert polls.wake(0, "a")
-    assert [told(one) for one in news] == [None, [0]]
+    assert [told(one) for one in wakeup] == [None, [0]]
     assert not polls.some.is_set()
     assert not polls.queues
     assert polls.count == 0
 
 
 async def test_what_this_process_enqueues_wakes_one_for_each_job_that_is_due() -> None:
-    polls = Polls()
-    news = [polls.join(Poll(["a"])) for _ in range(3)]
+    polls = LongPolls()
+    wakeup = [polls.join(Poll(["a"])) for _ in range(3)]
     polls.expect(4, [job("b"), job("a", delay_ms=1), job("a"), job("a")])
-    assert [told(one) for one in news] == [[4], [4], None]
+    assert [told(one) for one in wakeup] == [[4], [4], None]
     polls.expect(4, [job("a")] * 1000)
-    assert told(news[2]) == [4]
+    assert told(wakeup[2]) == [4]
     polls.expect(4, [job("a")])
 
 
 async def test_at_the_time_that_a_job_is_due_the_first_of_all_who_may_have_it_looks() -> None:
-    polls = Polls()
+    polls = LongPolls()
     both, other = polls.join(Poll(["a", "b"])), polls.join(Poll(["c"]))
     polls.due(["a"], 3, 5)
     polls.due(["a"], 3, 100_000)
@@ -75,7 +75,7 @@ async def test_at_the_time_that_a_job_is_due_the_first_of_all_who_may_have_it_lo
 
 
 async def test_a_closed_crowd_keeps_nobody() -> None:
-    polls = Polls()
+    polls = LongPolls()
     before = polls.join(Poll(["a"]))
     polls.close()
     after = polls.join(Poll(["a"]))
@@ -85,7 +85,7 @@ async def test_a_closed_crowd_keeps_nobody() -> None:
 
 async def test_there_is_a_bound_on_those_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(polling, "MAX_PLACES", 5)
-    polls = Polls()
+    polls = LongPolls()
     first = Poll(["a", "b", "c"])
     polls.join(first)
     with pytest.raises(Full):

@@ -84,7 +84,7 @@ async def test_what_the_store_does_not_take_is_dropped_and_the_next_goes_out() -
     store = Store()
     told = recorder(store)
     heard: list[str] = []
-    told.on_told = lambda job_id, head, report: heard.append(job_id)
+    told.on_reported = lambda job_id, head, report: heard.append(job_id)
     job_id, lost = new_id(), new_id()
     store.down = True
     told.record(job_id, "1.x", ProgressReport(1))

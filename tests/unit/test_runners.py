@@ -1,4 +1,4 @@
-"""Runners: what ends without waiting shares a task, what waits has one of its own; nothing is left behind."""
+"""TaskPool: what ends without waiting shares a task, what waits has one of its own; nothing is left behind."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from queuey.worker.task_pool import Runners
+from queuey.worker.task_pool import TaskPool
 
 
 class Stage:
@@ -19,7 +19,7 @@ class Stage:
         self.began: list[str] = []
         self.ended: list[str] = []
         self.tasks: dict[str, asyncio.Task[None] | None] = {}
-        self.runners = Runners(self.begin)
+        self.runners = TaskPool(self.begin)
 
     def begin(self, item: str) -> Coroutine[Any, Any, None] | None:
         self.began.append(item)

@@ -23,7 +23,7 @@ from queuey.protocol.models import EnqueueReply, Job, Status
 from queuey.services.jobs import actions as jobs
 from queuey.services.jobs.waiters import Waiters
 from queuey.store.broker import Broker
-from queuey.store.deadline import Patience
+from queuey.store.deadline import Deadline
 
 MAX_WAIT: Final = 60
 FINAL: Final[tuple[Status, ...]] = ("succeeded", "dead_letter", "cancelled")
@@ -71,12 +71,12 @@ def _seconds(text: str, name: str) -> float:
 
 
 class Awaited:
-    """Answers to submissions that wait. `patience`: seconds for which the store is asked again."""
+    """Answers to submissions that wait. `request_deadline`: seconds for which the store is asked again."""
 
-    def __init__(self, broker: Broker, waiters: Waiters, patience: float) -> None:
+    def __init__(self, broker: Broker, waiters: Waiters, request_deadline: float) -> None:
         self._broker = broker
         self._waiters = waiters
-        self._patience = patience
+        self._request_deadline = request_deadline
 
     def wanted(self, scope: Scope, headers: Headers, caller: Principal, queue: str) -> Wait | None:
         """What a request to take a job into this queue asks for. None: no wait.
@@ -107,7 +107,7 @@ class Awaited:
 
     async def _read(self, job_id: str, caller: Principal) -> Job:
         try:
-            job = await jobs.find(self._broker, job_id, Patience(self._patience))
+            job = await jobs.find(self._broker, job_id, Deadline(self._request_deadline))
         except StoreUnavailable as error:
             raise OutcomeUnknown(error.message, [job_id]) from error
         if not caller.allows("read", job.queue):

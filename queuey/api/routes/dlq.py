@@ -39,7 +39,7 @@ from queuey.services.jobs.producer import Producer, no_room
 from queuey.services.jobs.submission import Submission
 from queuey.settings.settings import Settings
 from queuey.store.broker import Broker
-from queuey.store.deadline import Patience
+from queuey.store.deadline import Deadline
 
 DEFAULT_PAGE: Final = 50
 _NAME: Final = "1 to 64 letters, digits, '.', '_' and '-', of which the first is a letter or a digit"
@@ -129,7 +129,7 @@ class DeadLetterRoutes:
         self._broker = broker
         self._producer = producer
         self._submission = submission
-        self._patience = settings.request_deadline
+        self._request_deadline = settings.request_deadline
         self._body_limit = settings.body_limit
         self._payload_limit = settings.payload_limit
         self._depth = settings.json_depth
@@ -141,7 +141,7 @@ class DeadLetterRoutes:
         limit = parameters.whole_number("limit", least=1, most=dead_jobs.MAX_PAGE, default=DEFAULT_PAGE)
         cursor = parameters.text("cursor")
         page = await dead_jobs.list_dead(
-            self._broker, wanted, lambda queue: caller.allows("read", queue), limit, cursor, self._patience
+            self._broker, wanted, lambda queue: caller.allows("read", queue), limit, cursor, self._request_deadline
         )
         if page.next is None:
             return reply(page)
@@ -152,7 +152,9 @@ class DeadLetterRoutes:
     async def groups(self, request: Request, caller: Principal) -> Response:
         wanted = _filter(Parameters(request, *(parameter.name for parameter in GROUPS.query)))
         return reply(
-            await dead_jobs.group_dead(self._broker, wanted, lambda queue: caller.allows("read", queue), self._patience)
+            await dead_jobs.group_dead(
+                self._broker, wanted, lambda queue: caller.allows("read", queue), self._request_deadline
+            )
         )
 
     async def replay(self, request: Request, caller: Principal) -> Response:
@@ -167,7 +169,7 @@ class DeadLetterRoutes:
             limit=asked.limit,
             dry_run=asked.dry_run,
             rate=asked.rate,
-            patience=self._patience,
+            request_deadline=self._request_deadline,
         )
         _log.info("dead_jobs_replayed", jobs=answer.done, dry_run=asked.dry_run, by=caller.name)
         return reply(answer)
@@ -181,7 +183,7 @@ class DeadLetterRoutes:
             lambda queue: caller.allows("admin", queue),
             limit=asked.limit,
             dry_run=asked.dry_run,
-            patience=self._patience,
+            request_deadline=self._request_deadline,
         )
         _log.info("dead_jobs_deleted", jobs=answer.done, dry_run=asked.dry_run, by=caller.name)
         return reply(answer)
@@ -189,8 +191,8 @@ class DeadLetterRoutes:
     async def edit(self, request: Request, caller: Principal) -> Response:
         requeue = Parameters(request, "requeue").one_of("requeue", ("true", "false")) == "true"
         payload = await self._payload(request)
-        patience = Patience(self._patience)
-        job = await jobs.find(self._broker, request.path_params["id"], patience)
+        deadline = Deadline(self._request_deadline)
+        job = await jobs.find(self._broker, request.path_params["id"], deadline)
         if not caller.allows("admin", job.queue):
             raise jobs.unknown_job(job.id)
         if job.status != "dead_letter":
@@ -198,7 +200,7 @@ class DeadLetterRoutes:
         self._submission.check_fit(job.type, bytes(payload))
         if self._producer.full:
             raise no_room()
-        edited = await dead_jobs.edit_payload(self._broker, job, payload, requeue=requeue, patience=patience)
+        edited = await dead_jobs.edit_payload(self._broker, job, payload, requeue=requeue, deadline=deadline)
         _log.info("payload_edited", job_id=job.id, requeue=requeue, by=caller.name)
         return reply(edited)
 

@@ -21,12 +21,12 @@ from queuey.errors import QueueyError
 from queuey.protocol.credentials import Principal
 from queuey.protocol.models import STATUSES, Job, Progress, ProgressEvent, StatusEvent
 from queuey.protocol.records import from_ms
-from queuey.services.events.publisher import Happening
-from queuey.services.events.subscribers import Follower, Followers, Told, position
+from queuey.services.events.publisher import JobEvent
+from queuey.services.events.subscribers import EventSubscribers, Follower, Told, position
 from queuey.services.jobs import actions as jobs
 from queuey.services.jobs.waiters import Waiters
 from queuey.store.broker import Broker
-from queuey.store.deadline import Patience
+from queuey.store.deadline import Deadline
 
 PING_SECONDS: Final = 15.0
 MAX_SECONDS: Final = 86_400
@@ -40,13 +40,13 @@ _encode = msgspec.json.Encoder().encode
 
 
 class EventRoutes:
-    """`patience`: seconds for which the store is asked again."""
+    """`request_deadline`: seconds for which the store is asked again."""
 
-    def __init__(self, broker: Broker, waiters: Waiters, followers: Followers, patience: float) -> None:
+    def __init__(self, broker: Broker, waiters: Waiters, followers: EventSubscribers, request_deadline: float) -> None:
         self._broker = broker
         self._waiters = waiters
         self._followers = followers
-        self._patience = patience
+        self._request_deadline = request_deadline
 
     async def of_all(self, request: Request, caller: Principal) -> Response:
         """Those of the queues that the caller may read."""
@@ -55,7 +55,7 @@ class EventRoutes:
         status = parameters.one_of("status", STATUSES)
         seconds = _seconds(parameters)
 
-        def wants(event: Happening) -> bool:
+        def wants(event: JobEvent) -> bool:
             return (
                 (queue is None or event.queue == queue)
                 and (type is None or event.type == type)
@@ -80,7 +80,7 @@ class EventRoutes:
         return Streamed(self._one(job_id, caller, follower, seconds), lambda: self._followers.leave(follower))
 
     async def _find(self, job_id: str, caller: Principal) -> Job:
-        job = await jobs.find(self._broker, job_id, Patience(self._patience))
+        job = await jobs.find(self._broker, job_id, Deadline(self._request_deadline))
         if not caller.allows("read", job.queue):
             raise jobs.unknown_job(job_id)
         return job

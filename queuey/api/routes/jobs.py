@@ -26,7 +26,7 @@ from queuey.services.jobs.listing import MAX_PAGE, Wanted, list_jobs
 from queuey.services.jobs.producer import Producer, no_room
 from queuey.services.jobs.waiters import Waiters
 from queuey.store.broker import Broker
-from queuey.store.deadline import Patience
+from queuey.store.deadline import Deadline
 
 DEFAULT_PAGE: Final = 50
 
@@ -34,24 +34,24 @@ _log = log.get(__name__)
 
 
 class JobRoutes:
-    """`patience`: seconds for which the store is asked again."""
+    """`request_deadline`: seconds for which the store is asked again."""
 
-    def __init__(self, broker: Broker, producer: Producer, waiters: Waiters, patience: float) -> None:
+    def __init__(self, broker: Broker, producer: Producer, waiters: Waiters, request_deadline: float) -> None:
         self._broker = broker
         self._producer = producer
         self._waiters = waiters
-        self._patience = patience
+        self._request_deadline = request_deadline
 
     async def show(self, request: Request, caller: Principal) -> Response:
         """At once, or when the job has ended."""
         wait = wanted_wait(one_of(request, "wait"), read_headers(request.scope["headers"]))
         job_id = request.path_params["id"]
-        job = await self._find(job_id, caller, "read", Patience(self._patience))
+        job = await self._find(job_id, caller, "read", Deadline(self._request_deadline))
         if wait is None:
             return reply_unless_known(request, job)
         if wait.seconds and job.status not in FINAL:
             await wait_for_end(self._waiters, job_id, wait.seconds, request.receive)
-            job = await self._find(job_id, caller, "read", Patience(self._patience))
+            job = await self._find(job_id, caller, "read", Deadline(self._request_deadline))
         return reply_unless_known(request, job, wait.headers)
 
     async def list(self, request: Request, caller: Principal) -> Response:
@@ -63,8 +63,8 @@ class JobRoutes:
         def visible(queue: str) -> bool:
             return caller.allows("read", queue)
 
-        cursor, patience = parameters.text("cursor"), Patience(self._patience)
-        page = await list_jobs(self._broker, wanted, visible, limit, cursor, patience)
+        cursor, deadline = parameters.text("cursor"), Deadline(self._request_deadline)
+        page = await list_jobs(self._broker, wanted, visible, limit, cursor, deadline)
         if page.next is None:
             return reply(page)
         query = {**msgspec.structs.asdict(wanted), "limit": limit, "cursor": page.next}
@@ -72,37 +72,37 @@ class JobRoutes:
         return reply(page, headers={"Link": f'<{request.url.path}?{link}>; rel="next"'})
 
     async def cancel(self, request: Request, caller: Principal) -> Response:
-        patience = Patience(self._patience)
+        deadline = Deadline(self._request_deadline)
         job_id = request.path_params["id"]
         if not caller.allows("submit"):
-            await self._find(job_id, caller, "submit", patience)
-        answer = await jobs.cancel(self._broker, job_id, patience)
+            await self._find(job_id, caller, "submit", deadline)
+        answer = await jobs.cancel(self._broker, job_id, deadline)
         _log.info("job_cancel_requested", job_id=job_id, status=answer.status, by=caller.name)
         return reply(answer)
 
     async def retry(self, request: Request, caller: Principal) -> Response:
-        patience = Patience(self._patience)
-        job = await self._find(request.path_params["id"], caller, "submit", patience)
+        deadline = Deadline(self._request_deadline)
+        job = await self._find(request.path_params["id"], caller, "submit", deadline)
         if job.status == "dead_letter" and self._producer.full:
             raise no_room()
-        answer = await jobs.retry(self._broker, job, patience)
+        answer = await jobs.retry(self._broker, job, deadline)
         _log.info("job_retried", job_id=job.id, was=job.status, by=caller.name)
         return reply(answer)
 
     async def explain(self, request: Request, caller: Principal) -> Response:
-        patience = Patience(self._patience)
-        job = await self._find(request.path_params["id"], caller, "read", patience)
-        return reply(await explain(self._broker, job, patience))
+        deadline = Deadline(self._request_deadline)
+        job = await self._find(request.path_params["id"], caller, "read", deadline)
+        return reply(await explain(self._broker, job, deadline))
 
     async def delete(self, request: Request, caller: Principal) -> Response:
-        patience = Patience(self._patience)
-        job = await self._find(request.path_params["id"], caller, "admin", patience)
-        await jobs.delete(self._broker, job, patience)
+        deadline = Deadline(self._request_deadline)
+        job = await self._find(request.path_params["id"], caller, "admin", deadline)
+        await jobs.delete(self._broker, job, deadline)
         _log.info("job_deleted", job_id=job.id, was=job.status, by=caller.name)
         return Response(status_code=204, headers={"Cache-Control": "no-store"})
 
-    async def _find(self, job_id: str, caller: Principal, scope: str, patience: Patience) -> Job:
-        job = await jobs.find(self._broker, job_id, patience)
+    async def _find(self, job_id: str, caller: Principal, scope: str, deadline: Deadline) -> Job:
+        job = await jobs.find(self._broker, job_id, deadline)
         if not caller.allows(scope, job.queue):
             raise jobs.unknown_job(job_id)
         return job

@@ -23,11 +23,11 @@ from queuey.api.routes.exposition import joined, labelled, text_of
 from queuey.errors import StoreError
 from queuey.protocol.credentials import Principal
 from queuey.protocol.models import QueueMetrics
-from queuey.services.peers import Siblings
+from queuey.services.peers import Peers
 from queuey.services.queue_lengths import lengths, stats_of
 from queuey.services.workers import list_workers
 from queuey.store.broker import Broker
-from queuey.store.deadline import Patience
+from queuey.store.deadline import Deadline
 from queuey.version import __version__
 
 EVENTS: Final = ("enqueued", "claimed", "succeeded", "dead", "cancelled", "replayed")
@@ -47,12 +47,12 @@ SCRAPE: Final = Operation(
 
 
 class MetricsRoutes:
-    """`patience`: seconds for which the store is asked again."""
+    """`request_deadline`: seconds for which the store is asked again."""
 
-    def __init__(self, broker: Broker, patience: float, siblings: Siblings) -> None:
+    def __init__(self, broker: Broker, request_deadline: float, siblings: Peers) -> None:
         self._broker = broker
         self._metrics = broker.metrics
-        self._patience = patience
+        self._request_deadline = request_deadline
         self._siblings = siblings
         siblings.tell = self._own
 
@@ -96,13 +96,13 @@ class MetricsRoutes:
 
     async def _asked_of_store(self) -> list[Metric]:
         """Raises StoreError."""
-        patience = Patience(self._patience)
-        stats = await stats_of(self._broker, patience)
+        deadline = Deadline(self._request_deadline)
+        stats = await stats_of(self._broker, deadline)
         queues = lengths(stats, lambda queue: True).queues
         names = [queue.name for queue in queues]
         oldest = dict.fromkeys(names, 0.0)
         for shard in range(self._broker.shards.count):
-            heads = await patience.call(lambda shard=shard: self._broker.heads(shard, names))  # type: ignore[misc]
+            heads = await deadline.call(lambda shard=shard: self._broker.heads(shard, names))  # type: ignore[misc]
             for name, head in zip(names, heads, strict=True):
                 oldest[name] = max(oldest[name], head.ready_for_ms / 1000)
         counters: dict[str, int] = {}
@@ -110,7 +110,7 @@ class MetricsRoutes:
             for name, total, _ in of_shard.counters:
                 counters[name] = counters.get(name, 0) + total
         serving = dict.fromkeys(names, 0)
-        for worker in await list_workers(self._broker, patience):
+        for worker in await list_workers(self._broker, deadline):
             for name in () if worker.quiet else worker.queues:
                 if name in serving:
                     serving[name] += 1

@@ -21,7 +21,7 @@ from queuey.protocol.models import NAME_PATTERN, PauseRequest, PurgeReply, Purge
 from queuey.protocol.schema_faults import invalid
 from queuey.services import queues as control
 from queuey.store.broker import Broker
-from queuey.store.deadline import Patience
+from queuey.store.deadline import Deadline
 
 _NAME: Final = re.compile(NAME_PATTERN)
 _REASON: Final = "1 to 256 characters of printable text"
@@ -67,46 +67,46 @@ PURGE: Final = Operation(
 
 
 class QueueAdminRoutes:
-    """`patience`: seconds for which the store is asked again. `body_limit` is in bytes."""
+    """`request_deadline`: seconds for which the store is asked again. `body_limit` is in bytes."""
 
-    def __init__(self, broker: Broker, patience: float, body_limit: int) -> None:
+    def __init__(self, broker: Broker, request_deadline: float, body_limit: int) -> None:
         self._broker = broker
-        self._patience = patience
+        self._request_deadline = request_deadline
         self._body_limit = body_limit
 
     async def list(self, request: Request, caller: Principal) -> Response:
         def visible(queue: str) -> bool:
             return caller.allows("read", queue)
 
-        return reply(QueueList(await control.show_queues(self._broker, visible, Patience(self._patience))))
+        return reply(QueueList(await control.show_queues(self._broker, visible, Deadline(self._request_deadline))))
 
     async def show(self, request: Request, caller: Principal) -> Response:
         name = _named(request, caller, "read")
-        return reply(await control.show_queue(self._broker, name, Patience(self._patience)))
+        return reply(await control.show_queue(self._broker, name, Deadline(self._request_deadline)))
 
     async def pause(self, request: Request, caller: Principal) -> Response:
         name = _named(request, caller, "admin")
         reason = (await _PAUSE_BODY.read(request, self._body_limit)).reason
         if not reason.isprintable():
             raise invalid("/reason", f"must be {_REASON}")
-        patience = Patience(self._patience)
-        await control.pause(self._broker, name, reason, caller.name, patience)
+        deadline = Deadline(self._request_deadline)
+        await control.pause(self._broker, name, reason, caller.name, deadline)
         _log.info("queue_paused", queue=name, reason=reason, by=caller.name)
-        return reply(await control.show_queue(self._broker, name, patience))
+        return reply(await control.show_queue(self._broker, name, deadline))
 
     async def resume(self, request: Request, caller: Principal) -> Response:
         name = _named(request, caller, "admin")
-        patience = Patience(self._patience)
-        await control.show_queue(self._broker, name, patience)
-        await control.resume(self._broker, name, patience)
+        deadline = Deadline(self._request_deadline)
+        await control.show_queue(self._broker, name, deadline)
+        await control.resume(self._broker, name, deadline)
         _log.info("queue_resumed", queue=name, by=caller.name)
-        return reply(await control.show_queue(self._broker, name, patience))
+        return reply(await control.show_queue(self._broker, name, deadline))
 
     async def purge(self, request: Request, caller: Principal) -> Response:
         name = _named(request, caller, "admin")
         status = (await _PURGE_BODY.read(request, self._body_limit)).status
-        await control.show_queue(self._broker, name, Patience(self._patience))
-        purged = await control.purge(self._broker, name, status, self._patience)
+        await control.show_queue(self._broker, name, Deadline(self._request_deadline))
+        purged = await control.purge(self._broker, name, status, self._request_deadline)
         _log.info("queue_purged", queue=name, cancelled=purged.cancelled, more=purged.more, by=caller.name)
         return reply(purged)
 

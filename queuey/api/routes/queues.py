@@ -21,7 +21,7 @@ from queuey.services.dlq.replay import MAX_LOOKED_AT, replay_oldest
 from queuey.services.jobs.producer import Producer, no_room
 from queuey.services.queue_lengths import queue_lengths
 from queuey.store.broker import Broker
-from queuey.store.deadline import Patience
+from queuey.store.deadline import Deadline
 
 _log = log.get(__name__)
 
@@ -48,12 +48,12 @@ REPLAY: Final = Operation(
 
 
 class QueueRoutes:
-    """`patience`: seconds for which the store is asked again."""
+    """`request_deadline`: seconds for which the store is asked again."""
 
-    def __init__(self, broker: Broker, producer: Producer, patience: float) -> None:
+    def __init__(self, broker: Broker, producer: Producer, request_deadline: float) -> None:
         self._broker = broker
         self._producer = producer
-        self._patience = patience
+        self._request_deadline = request_deadline
 
     async def metrics(self, request: Request, caller: Principal) -> Response:
         """Of the queues that the caller may read."""
@@ -61,13 +61,13 @@ class QueueRoutes:
         def visible(queue: str) -> bool:
             return caller.allows("read", queue)
 
-        return reply(await queue_lengths(self._broker, visible, Patience(self._patience)))
+        return reply(await queue_lengths(self._broker, visible, Deadline(self._request_deadline)))
 
     async def replay(self, request: Request, caller: Principal) -> Response:
         require(caller, "admin", None)
         limit = whole_number(request, "limit", least=1, most=MAX_LOOKED_AT, default=100)
         if self._producer.full:
             raise no_room()
-        requeued = await replay_oldest(self._broker, limit, Patience(self._patience))
+        requeued = await replay_oldest(self._broker, limit, Deadline(self._request_deadline))
         _log.info("dead_letters_replayed", requeued=requeued, limit=limit, by=caller.name)
         return reply(ReplayReply(requeued))

@@ -19,7 +19,7 @@ from queuey.protocol.credentials import Principal
 from queuey.protocol.models import WorkerInfo, WorkerList
 from queuey.services import workers as roster
 from queuey.store.broker import Broker
-from queuey.store.deadline import Patience
+from queuey.store.deadline import Deadline
 
 _log = log.get(__name__)
 
@@ -46,22 +46,22 @@ QUIET: Final = Operation(
 
 
 class WorkerRoutes:
-    """`patience`: seconds for which the store is asked again."""
+    """`request_deadline`: seconds for which the store is asked again."""
 
-    def __init__(self, broker: Broker, patience: float) -> None:
+    def __init__(self, broker: Broker, request_deadline: float) -> None:
         self._broker = broker
-        self._patience = patience
+        self._request_deadline = request_deadline
 
     async def list(self, request: Request, caller: Principal) -> Response:
-        known = await roster.list_workers(self._broker, Patience(self._patience))
+        known = await roster.list_workers(self._broker, Deadline(self._request_deadline))
         parts = (roster.visible_part(worker, lambda queue: caller.allows("read", queue)) for worker in known)
         return reply(WorkerList([worker for worker in parts if worker is not None]))
 
     async def quiet(self, request: Request, caller: Principal) -> Response:
         """Only who is admin over all of its queues may stop it. Of several with one name, those that the caller may."""
         name: str = request.path_params["name"]
-        patience = Patience(self._patience)
-        known = await roster.list_workers(self._broker, patience)
+        deadline = Deadline(self._request_deadline)
+        known = await roster.list_workers(self._broker, deadline)
         named = (worker for worker in known if worker.name == name)
         seen = [worker for worker in named if any(caller.allows("read", queue) for queue in worker.queues)]
         if not seen:
@@ -69,6 +69,6 @@ class WorkerRoutes:
         own = [worker for worker in seen if all(caller.allows("admin", queue) for queue in worker.queues)]
         if not own:
             raise Forbidden("The API key lacks the scope admin over some of the worker's queues.")
-        quieted = [await roster.make_quiet(self._broker, worker, patience) for worker in own]
+        quieted = [await roster.make_quiet(self._broker, worker, deadline) for worker in own]
         _log.info("worker_quiet_requested", worker=name, keys=[worker.key for worker in own], by=caller.name)
         return reply(max(quieted, key=lambda worker: worker.last_seen))

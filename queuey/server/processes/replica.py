@@ -22,7 +22,7 @@ import msgspec
 
 from queuey.errors import StartupError
 from queuey.lifecycle import StopSignals
-from queuey.services.peers import Siblings
+from queuey.services.peers import Peers
 from queuey.settings.settings import Settings
 
 DRAIN: Final = b"d"
@@ -122,12 +122,12 @@ def main(descriptor: int, siblings: int) -> int:
     init = unpack_init(line)
     sys.path[:] = init.path
 
-    from queuey.server.server import Place, serve
+    from queuey.server.server import ReplicaContext, serve
 
-    place = Place(
+    place = ReplicaContext(
         signals=Orders(parent, early, init.settings.drain_timeout + ORPHAN_SECONDS),
         bound=None if init.listening is None else _inherited(init.listening),
-        siblings=Siblings(init.number, init.settings.processes, _inherited(siblings)),
+        siblings=Peers(init.number, init.settings.processes, _inherited(siblings)),
         on_started=lambda facts: _tell(parent, Started(facts)),
     )
     try:

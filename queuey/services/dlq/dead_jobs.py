@@ -20,7 +20,7 @@ from queuey.protocol.records import from_ms, parse_definition, to_job
 from queuey.services.dlq.scan import DeadWalk, Filter, Found
 from queuey.services.jobs import actions as jobs
 from queuey.store.broker import MAX_BATCH, Broker
-from queuey.store.deadline import Patience, outcome
+from queuey.store.deadline import Deadline, outcome
 
 MAX_PAGE: Final = 500
 MAX_PAGE_BYTES: Final = 4_000_000
@@ -44,7 +44,7 @@ class _Cursor(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
 
 
 async def list_dead(
-    broker: Broker, wanted: Filter, visible: Visible, limit: int, cursor: str | None, patience: float
+    broker: Broker, wanted: Filter, visible: Visible, limit: int, cursor: str | None, request_deadline: float
 ) -> DeadPage:
     """Up to `limit` dead jobs (1 to 500) of queues for whose name `visible` holds.
 
@@ -52,7 +52,7 @@ async def list_dead(
     StoreUnavailable.
     """
     start = _decode(cursor, wanted) if cursor is not None else (0, "")
-    walk = DeadWalk(broker, wanted, visible, patience, start)
+    walk = DeadWalk(broker, wanted, visible, request_deadline, start)
     found: list[Found] = []
     size = 0
     async with aclosing(walk.found()) as entries:
@@ -62,12 +62,12 @@ async def list_dead(
             if len(found) >= limit or size > MAX_PAGE_BYTES:
                 break
     following = _cursor(wanted, *walk.at) if walk.more else None
-    return DeadPage(await _read(broker, found, patience), following)
+    return DeadPage(await _read(broker, found, request_deadline), following)
 
 
-async def group_dead(broker: Broker, wanted: Filter, visible: Visible, patience: float) -> DeadGroups:
+async def group_dead(broker: Broker, wanted: Filter, visible: Visible, request_deadline: float) -> DeadGroups:
     """What the dead jobs died of. Raises StoreUnavailable."""
-    walk = DeadWalk(broker, wanted, visible, patience)
+    walk = DeadWalk(broker, wanted, visible, request_deadline)
     groups: dict[str, DeadGroup] = {}
     async for entry in walk.found():
         died_at = from_ms(entry.job.died_at_ms)
@@ -84,14 +84,14 @@ async def group_dead(broker: Broker, wanted: Filter, visible: Visible, patience:
     return DeadGroups(largest[:MAX_GROUPS], walk.looked, not walk.more and len(largest) <= MAX_GROUPS)
 
 
-async def _read(broker: Broker, found: Sequence[Found], patience: float) -> list[DeadLetter]:
+async def _read(broker: Broker, found: Sequence[Found], request_deadline: float) -> list[DeadLetter]:
     """The whole jobs, in their order; without those that have been replayed or removed since."""
     by_shard: defaultdict[int, list[str]] = defaultdict(list)
     for entry in found:
         by_shard[broker.shards.of_job(entry.job.id)].append(entry.job.id)
     read: dict[str, Job] = {}
     for shard, job_ids in by_shard.items():
-        stored = await Patience(patience).call(lambda shard=shard, job_ids=job_ids: broker.get(shard, job_ids))  # type: ignore[misc]
+        stored = await Deadline(request_deadline).call(lambda shard=shard, job_ids=job_ids: broker.get(shard, job_ids))  # type: ignore[misc]
         for job_id, one in zip(job_ids, stored, strict=True):
             if one.definition:
                 read[job_id] = to_job(job_id, one)
@@ -145,7 +145,7 @@ async def replay_matching(
     limit: int,
     dry_run: bool,
     rate: float | None,
-    patience: float,
+    request_deadline: float,
 ) -> DeadReply:
     """Give up to `limit` of them a new run, the longest dead first; at `rate` a second, if there is one.
 
@@ -161,17 +161,17 @@ async def replay_matching(
         return await _on_each_shard(
             broker,
             job_ids,
-            lambda shard, some: Patience(patience).call(
+            lambda shard, some: Deadline(request_deadline).call(
                 lambda: broker.replay(shard, replay_id, some, [delays[job_id] for job_id in some])
             ),
             {"ok"},
         )
 
-    return await _act(DeadWalk(broker, wanted, visible, patience), limit, dry_run, replay)
+    return await _act(DeadWalk(broker, wanted, visible, request_deadline), limit, dry_run, replay)
 
 
 async def delete_matching(
-    broker: Broker, wanted: Filter, visible: Visible, *, limit: int, dry_run: bool, patience: float
+    broker: Broker, wanted: Filter, visible: Visible, *, limit: int, dry_run: bool, request_deadline: float
 ) -> DeadReply:
     """Remove up to `limit` of them for good, the longest dead first. Raises StoreUnavailable or OutcomeUnknown."""
 
@@ -179,11 +179,11 @@ async def delete_matching(
         return await _on_each_shard(
             broker,
             job_ids,
-            lambda shard, some: Patience(patience).call(lambda: broker.delete(shard, some)),
+            lambda shard, some: Deadline(request_deadline).call(lambda: broker.delete(shard, some)),
             {"ok", "missing"},  # a call that was sent again finds them gone
         )
 
-    return await _act(DeadWalk(broker, wanted, visible, patience), limit, dry_run, delete)
+    return await _act(DeadWalk(broker, wanted, visible, request_deadline), limit, dry_run, delete)
 
 
 async def _act(walk: DeadWalk, limit: int, dry_run: bool, act: Act) -> DeadReply:
@@ -232,21 +232,21 @@ async def _on_each_shard(
     return done
 
 
-async def edit_payload(broker: Broker, job: Job, payload: Raw, *, requeue: bool, patience: Patience) -> EditReply:
+async def edit_payload(broker: Broker, job: Job, payload: Raw, *, requeue: bool, deadline: Deadline) -> EditReply:
     """Another payload for a dead job, and with `requeue` a new run with it.
 
     Raises NotFound, WrongState, Full, StoreUnavailable or OutcomeUnknown. A WrongState or Full of the new run says that
     the payload was changed.
     """
     shard = broker.shards.of_job(job.id)
-    stored = (await patience.call(lambda: broker.get(shard, [job.id])))[0]
+    stored = (await deadline.call(lambda: broker.get(shard, [job.id])))[0]
     if not stored.definition:
         raise jobs.unknown_job(job.id)
     _, definition = parse_definition(stored.definition)
     definition.payload = NULL if bytes(payload) == b"null" else payload
     body = _encode(definition).decode()
     try:
-        word = await patience.call(lambda: broker.edit(shard, job.id, body))
+        word = await deadline.call(lambda: broker.edit(shard, job.id, body))
     except StoreUnavailable as error:
         raise outcome(error, [job.id]) from error
     if word == "missing":
@@ -255,7 +255,7 @@ async def edit_payload(broker: Broker, job: Job, payload: Raw, *, requeue: bool,
         raise WrongState("The payload can be changed while the job is in the dead-letter queue, and it is not.")
     if requeue:
         try:
-            await jobs.retry(broker, job, patience)
+            await jobs.retry(broker, job, deadline)
         except (WrongState, Full) as error:
             raise type(error)(f"The payload was changed, but the job was not run anew. {error.message}") from error
     return EditReply(job.id, "queued" if requeue else "dead_letter")

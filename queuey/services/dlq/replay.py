@@ -10,21 +10,21 @@ from typing import Final
 from queuey.errors import Full, OutcomeUnknown, StoreUnavailable
 from queuey.protocol import ids
 from queuey.store.broker import MAX_BATCH, Broker
-from queuey.store.deadline import Patience
+from queuey.store.deadline import Deadline
 
 MAX_LOOKED_AT: Final = 1000
 """Jobs that one request looks at, whether it replays or skips them."""
 _PAGE: Final = 100
 
 
-async def replay_oldest(broker: Broker, limit: int, patience: Patience) -> int:
+async def replay_oldest(broker: Broker, limit: int, deadline: Deadline) -> int:
     """Give up to `limit` dead jobs a new run, oldest first over all shards and queues. Returns how many.
 
     A job whose dedupe key another job holds by now stays dead and does not count. Raises Full when there was no room
     for any, StoreUnavailable when none was replayed, and OutcomeUnknown when some were or may have been.
     """
-    replay = _Replay(broker, patience)
-    candidates = [job_id async for job_id in _oldest(broker, patience)]
+    replay = _Replay(broker, deadline)
+    candidates = [job_id async for job_id in _oldest(broker, deadline)]
     try:
         await replay.run(candidates, limit)
     except Full:
@@ -36,10 +36,10 @@ async def replay_oldest(broker: Broker, limit: int, patience: Patience) -> int:
 class _Replay:
     """One request's replays. All bear one replay id, so that sending a batch again is safe."""
 
-    def __init__(self, broker: Broker, patience: Patience) -> None:
+    def __init__(self, broker: Broker, deadline: Deadline) -> None:
         self.count = 0
         self._broker = broker
-        self._patience = patience
+        self._deadline = deadline
         self._id = ids.short_random()
 
     async def run(self, candidates: Sequence[str], limit: int) -> None:
@@ -56,7 +56,7 @@ class _Replay:
 
     async def _replay(self, shard: int, job_ids: list[str]) -> None:
         try:
-            answers = await self._patience.call(lambda: self._broker.replay(shard, self._id, job_ids))
+            answers = await self._deadline.call(lambda: self._broker.replay(shard, self._id, job_ids))
         except StoreUnavailable as error:
             if self.count or error.maybe_done:
                 raise OutcomeUnknown(f"{error.message} {self.count} jobs were replayed before.", job_ids) from error
@@ -64,12 +64,12 @@ class _Replay:
         self.count += answers.count("ok")
 
 
-async def _oldest(broker: Broker, patience: Patience) -> AsyncIterator[str]:
+async def _oldest(broker: Broker, deadline: Deadline) -> AsyncIterator[str]:
     """Ids of dead jobs, oldest first over all shards: a merge of the shards' lists, read page by page."""
     heap: list[tuple[int, str, int, int]] = []
 
     async def read_page(shard: int, start: int) -> None:
-        page = await patience.call(lambda: broker.list(shard, "dead", start=start, count=_PAGE))
+        page = await deadline.call(lambda: broker.list(shard, "dead", start=start, count=_PAGE))
         for place, entry in enumerate(page, 1):
             next_page = start + _PAGE if place == _PAGE else 0
             heapq.heappush(heap, (entry.score, entry.id, shard, next_page))

@@ -15,7 +15,7 @@ from queuey.protocol.records import MAX_UNKNOWN, UNKNOWN_KIND, UNREADABLE
 from queuey.services.dlq.fingerprints import fingerprint
 from queuey.services.jobs.submission import to_ms
 from queuey.store.broker import Broker
-from queuey.store.deadline import Patience
+from queuey.store.deadline import Deadline
 from queuey.store.replies import DeadJob
 
 MAX_LOOKED_AT: Final = 10_000
@@ -57,14 +57,14 @@ _decode_cause = msgspec.json.Decoder(DeathCause).decode
 
 
 class DeadWalk:
-    """One request's way. `patience`: seconds for each call. `at`: the last place that was looked at."""
+    """One request's way. `request_deadline`: seconds for each call. `at`: the last place that was looked at."""
 
     def __init__(
         self,
         broker: Broker,
         wanted: Filter,
         visible: Callable[[str], bool],
-        patience: float,
+        request_deadline: float,
         at: Place = (0, ""),
     ) -> None:
         self.at = at
@@ -72,7 +72,7 @@ class DeadWalk:
         self._broker = broker
         self._wanted = wanted
         self._visible = visible
-        self._patience = patience
+        self._request_deadline = request_deadline
         self._began = time.monotonic()
         self._until = self._began + WALK_SECONDS
         self._queues: dict[int, list[str]] = {}
@@ -105,14 +105,14 @@ class DeadWalk:
     async def _queues_of(self, shard: int) -> list[str]:
         if self._wanted.queue is not None:
             return [self._wanted.queue] if self._visible(self._wanted.queue) else []
-        stats = await Patience(self._patience).call(lambda: self._broker.stats(shard))
+        stats = await Deadline(self._request_deadline).call(lambda: self._broker.stats(shard))
         return [row.name for row in stats.queues if row.dead and self._visible(row.name)]
 
     async def _read(self, shard: int, after: Place) -> None:
         queues, wanted = self._queues[shard], self._wanted
         if not queues:
             return
-        page = await Patience(self._patience).call(
+        page = await Deadline(self._request_deadline).call(
             lambda: self._broker.dead(
                 shard,
                 queues,

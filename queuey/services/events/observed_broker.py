@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from queuey.protocol.models import Status
 from queuey.protocol.records import NewJob, names_of
-from queuey.services.events.publisher import Feed
+from queuey.services.events.publisher import EventPublisher
 from queuey.store.broker import Broker, Held, Unextended
 from queuey.store.replies import Claimed, Reaped
 from queuey.store.scripts import Scripts
@@ -16,10 +16,10 @@ from queuey.store.shards import Shards
 _FAILED: Final[Mapping[str, Status | None]] = {"retry": "scheduled", "dead": "dead_letter", "cancelled": "cancelled"}
 
 
-class ObservedBroker(Broker):
+class EventingBroker(Broker):
     """As its parent. Of a call that was sent again what it did is told again."""
 
-    def __init__(self, shards: Shards, scripts: Scripts, feed: Feed) -> None:
+    def __init__(self, shards: Shards, scripts: Scripts, feed: EventPublisher) -> None:
         super().__init__(shards, scripts)
         self.feed = feed
 

@@ -24,7 +24,7 @@ from queuey.store.broker import Broker
 FINAL: Final[tuple[Status, ...]] = ("succeeded", "dead_letter", "cancelled")
 LISTENING_MS: Final = 30_000
 """For how long somebody who says that they follow the events is believed."""
-EMIT_PATIENCE: Final = 5.0
+PUBLISH_SECONDS: Final = 5.0
 WAITING: Final = 10_000
 """Events that may wait to be told; of further ones it is told that some are missing."""
 KNOWN: Final = 20_000
@@ -36,7 +36,7 @@ GET_BATCH: Final = 16
 logger = log.get(__name__)
 
 
-class Happening(Struct, array_like=True):
+class JobEvent(Struct, array_like=True):
     """One event, as it is stored. `reset`: some are missing before it. `attempt`: the one that runs or ran last."""
 
     kind: Literal["status", "progress", "reset"]
@@ -49,10 +49,10 @@ class Happening(Struct, array_like=True):
 
 
 _encode = msgspec.json.Encoder().encode
-decode = msgspec.json.Decoder(Happening).decode
+decode = msgspec.json.Decoder(JobEvent).decode
 
 
-class Feed:
+class EventPublisher:
     """Tells what this process did to jobs. To be made inside the running loop. `on`: somebody follows."""
 
     def __init__(self, broker: Broker) -> None:
@@ -64,9 +64,9 @@ class Feed:
         self._gap = False
         """Some could not be told."""
         self._known: dict[str, tuple[str, str, int]] = {}
-        self._emit: Batcher[str, str] = Batcher(broker.emit, patience=EMIT_PATIENCE, max_waiting=WAITING)
+        self._emit: Batcher[str, str] = Batcher(broker.emit, resend_for=PUBLISH_SECONDS, max_waiting=WAITING)
         self._get: list[Batcher[str, StoredJob]] = [
-            Batcher(partial(broker.get, shard), patience=EMIT_PATIENCE, max_waiting=WAITING, max_batch=GET_BATCH)
+            Batcher(partial(broker.get, shard), resend_for=PUBLISH_SECONDS, max_waiting=WAITING, max_batch=GET_BATCH)
             for shard in range(broker.shards.count)
         ]
 
@@ -104,7 +104,7 @@ class Feed:
             if len(self._known) >= KNOWN:
                 del self._known[next(iter(self._known))]
             self._known[job_id] = (type, queue, attempt)
-        self._tell(Happening("status", job_id, type, queue, status, attempt))
+        self._tell(JobEvent("status", job_id, type, queue, status, attempt))
 
     def moved(self, job_id: str, status: Status | None) -> None:
         """Of a job of which no more is known than its new status, or not even that; the store is asked for the rest."""
@@ -133,17 +133,17 @@ class Feed:
         """`head`: the beginning of the job's definition."""
         if self.on:
             type, queue = names_of(head)
-            self._tell(Happening("progress", job_id, type, queue, progress=report))
+            self._tell(JobEvent("progress", job_id, type, queue, progress=report))
 
     # --- telling --------------------------------------------------------------------------------------------------
 
-    def _tell(self, happening: Happening) -> None:
+    def _tell(self, happening: JobEvent) -> None:
         if self._gap:
             self._gap = False
-            self._send(Happening("reset"))
+            self._send(JobEvent("reset"))
         self._send(happening)
 
-    def _send(self, happening: Happening) -> None:
+    def _send(self, happening: JobEvent) -> None:
         text = _encode(happening).decode()
         try:
             self._emit.tell(text, len(text), partial(self._emitted, self._heard))

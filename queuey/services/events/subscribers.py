@@ -14,7 +14,7 @@ import msgspec
 from queuey import log
 from queuey.errors import Full, QueueyError, StoreUnavailable
 from queuey.lifecycle import end_tasks
-from queuey.services.events.publisher import LISTENING_MS, Feed, Happening, decode
+from queuey.services.events.publisher import LISTENING_MS, EventPublisher, JobEvent, decode
 from queuey.store.broker import Broker
 from queuey.store.pubsub import FIRST, READ_COUNT, Entry, EventStream
 
@@ -29,9 +29,9 @@ RETRY_CAP: Final = 5.0
 
 _ID = re.compile(r"(\d{1,19})-(\d{1,19})", re.ASCII)
 
-Told = tuple[str, Happening]
+Told = tuple[str, JobEvent]
 """An event and its id; '' for one that is not in the stream."""
-RESET: Final[Told] = ("", Happening("reset"))
+RESET: Final[Told] = ("", JobEvent("reset"))
 
 logger = log.get(__name__)
 
@@ -47,7 +47,7 @@ def position(event_id: str) -> tuple[int, int]:
 class Follower:
     """One of them. `over`: no more comes; it was too slow, or the server stops."""
 
-    def __init__(self, wants: Callable[[Happening], bool], job_id: str | None = None) -> None:
+    def __init__(self, wants: Callable[[JobEvent], bool], job_id: str | None = None) -> None:
         self.over = False
         self.job_id = job_id
         self._wants = wants
@@ -103,11 +103,11 @@ class Follower:
         return told
 
 
-class Followers:
+class EventSubscribers:
     """All of them, at most `limit`. `run` reads the stream while there are any, and has every replica tell its events;
     `stream` is on a connection of its own."""
 
-    def __init__(self, broker: Broker, stream: EventStream, feed: Feed, limit: int) -> None:
+    def __init__(self, broker: Broker, stream: EventStream, feed: EventPublisher, limit: int) -> None:
         self._broker = broker
         self._stream = stream
         self._feed = feed
@@ -127,7 +127,7 @@ class Followers:
     # --- those who follow -----------------------------------------------------------------------------------------
 
     async def follow(
-        self, wants: Callable[[Happening], bool], since: str | None = None, *, job_id: str | None = None
+        self, wants: Callable[[JobEvent], bool], since: str | None = None, *, job_id: str | None = None
     ) -> Follower:
         """One more, who is to be given to `leave` in the end. From then on no event is missed without a reset.
 
@@ -265,4 +265,4 @@ def _told(entry: Entry) -> Told:
     try:
         return entry[0], decode(entry[1])
     except msgspec.DecodeError:  # a newer version's
-        return entry[0], Happening("reset")
+        return entry[0], JobEvent("reset")

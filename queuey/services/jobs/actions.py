@@ -7,24 +7,24 @@ from queuey.protocol import ids
 from queuey.protocol.models import CancelReply, Job, RetryReply
 from queuey.protocol.records import to_job
 from queuey.store.broker import Broker
-from queuey.store.deadline import Patience, outcome
+from queuey.store.deadline import Deadline, outcome
 
 
 def unknown_job(job_id: str) -> NotFound:
     return NotFound(f"There is no job {job_id[: ids.LENGTH]!r}.")
 
 
-async def find(broker: Broker, job_id: str, patience: Patience) -> Job:
+async def find(broker: Broker, job_id: str, deadline: Deadline) -> Job:
     """The job. Raises NotFound, also for what has not the form of an id, and StoreUnavailable."""
     if not ids.is_id(job_id):
         raise unknown_job(job_id)
-    stored = (await patience.call(lambda: broker.get(broker.shards.of_job(job_id), [job_id])))[0]
+    stored = (await deadline.call(lambda: broker.get(broker.shards.of_job(job_id), [job_id])))[0]
     if not stored.definition:
         raise unknown_job(job_id)
     return to_job(job_id, stored)
 
 
-async def cancel(broker: Broker, job_id: str, patience: Patience) -> CancelReply:
+async def cancel(broker: Broker, job_id: str, deadline: Deadline) -> CancelReply:
     """Cancel a job that waits, or tell the worker of one that runs. A cancelled one is answered so again.
 
     Raises NotFound, WrongState when it has finished, StoreUnavailable or OutcomeUnknown.
@@ -32,7 +32,7 @@ async def cancel(broker: Broker, job_id: str, patience: Patience) -> CancelReply
     if not ids.is_id(job_id):
         raise unknown_job(job_id)
     try:
-        word = (await patience.call(lambda: broker.cancel(broker.shards.of_job(job_id), [job_id])))[0]
+        word = (await deadline.call(lambda: broker.cancel(broker.shards.of_job(job_id), [job_id])))[0]
     except StoreUnavailable as error:
         raise outcome(error, [job_id]) from error
     if word == "cancelled":
@@ -44,8 +44,8 @@ async def cancel(broker: Broker, job_id: str, patience: Patience) -> CancelReply
     raise unknown_job(job_id)
 
 
-async def retry(broker: Broker, job: Job, patience: Patience) -> RetryReply:
-    """A new run for a dead job; a scheduled one is due now. Safe to send again within the patience.
+async def retry(broker: Broker, job: Job, deadline: Deadline) -> RetryReply:
+    """A new run for a dead job; a scheduled one is due now. Safe to send again within the deadline.
 
     Raises NotFound, WrongState for any other job and when another one holds the dedupe key by now, Full,
     StoreUnavailable or OutcomeUnknown.
@@ -55,7 +55,7 @@ async def retry(broker: Broker, job: Job, patience: Patience) -> RetryReply:
     move = broker.replay if job.status == "dead_letter" else broker.hasten
     shard, request_id = broker.shards.of_job(job.id), ids.short_random()
     try:
-        word = (await patience.call(lambda: move(shard, request_id, [job.id])))[0]
+        word = (await deadline.call(lambda: move(shard, request_id, [job.id])))[0]
     except StoreUnavailable as error:
         raise outcome(error, [job.id]) from error
     if word == "ok":
@@ -71,11 +71,11 @@ def _no_retry(status: str) -> WrongState:
     return WrongState(f"The job is {status}; a job can be retried while it is dead_letter or scheduled.")
 
 
-async def delete(broker: Broker, job: Job, patience: Patience) -> None:
+async def delete(broker: Broker, job: Job, deadline: Deadline) -> None:
     """A finished job is gone, and its dedupe key is free. Raises WrongState, StoreUnavailable or OutcomeUnknown."""
     shard = broker.shards.of_job(job.id)
     try:
-        word = (await patience.call(lambda: broker.delete(shard, [job.id])))[0]
+        word = (await deadline.call(lambda: broker.delete(shard, [job.id])))[0]
     except StoreUnavailable as error:
         raise outcome(error, [job.id]) from error
     if word == "unfinished":

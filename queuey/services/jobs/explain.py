@@ -12,7 +12,7 @@ from queuey.protocol.models import PRIORITIES, Ahead, Explanation, Job, WorkerIn
 from queuey.protocol.records import MAX_CRASHES, from_ms
 from queuey.services.workers import list_workers, serving
 from queuey.store.broker import Broker
-from queuey.store.deadline import Patience
+from queuey.store.deadline import Deadline
 from queuey.store.replies import Placed
 
 Value = TypeVar("Value")
@@ -27,15 +27,15 @@ _ENDS: Final = {
 }
 
 
-async def explain(broker: Broker, job: Job, patience: Patience) -> Explanation:
+async def explain(broker: Broker, job: Job, deadline: Deadline) -> Explanation:
     """What there is to say about a job as it was a moment ago. Raises StoreUnavailable."""
     if job.status in _ENDS:
         return _finished(job)
     if job.status == "running":
         return _running(job)
     shard = broker.shards.of_job(job.id)
-    placed = await patience.call(lambda: broker.place(shard, job.queue, job.priority, job.id, look=MAX_SEARCHED))
-    told = _scheduled(job) if job.status == "scheduled" else await _queued(broker, job, placed, patience)
+    placed = await deadline.call(lambda: broker.place(shard, job.queue, job.priority, job.id, look=MAX_SEARCHED))
+    told = _scheduled(job) if job.status == "scheduled" else await _queued(broker, job, placed, deadline)
     if placed.paused:
         told.pause_reason = placed.paused
         told.paused_by = placed.paused_by or UNSET
@@ -78,10 +78,10 @@ def _scheduled(job: Job) -> Explanation:
     return told
 
 
-async def _queued(broker: Broker, job: Job, placed: Placed, patience: Patience) -> Explanation:
+async def _queued(broker: Broker, job: Job, placed: Placed, deadline: Deadline) -> Explanation:
     told = Explanation(job.id, job.status, "ready", "A worker may take it at any moment.")
     _add_position(told, job, placed)
-    workers = await list_workers(broker, patience)
+    workers = await list_workers(broker, deadline)
     able = _able(workers, job)
     told.workers = able[:MAX_WORKERS_NAMED]
     if job.started_at is None:

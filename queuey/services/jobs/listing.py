@@ -22,7 +22,7 @@ from queuey.protocol import ids
 from queuey.protocol.models import NAME_PATTERN, PRIORITIES, Job, JobPage, Status
 from queuey.protocol.records import to_job
 from queuey.store.broker import Broker
-from queuey.store.deadline import Patience
+from queuey.store.deadline import Deadline
 from queuey.store.replies import Page, Paged, Place
 
 MAX_PAGE: Final = 500
@@ -72,14 +72,14 @@ class Cursor(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
 
 
 async def list_jobs(
-    broker: Broker, wanted: Wanted, visible: Callable[[str], bool], limit: int, cursor: str | None, patience: Patience
+    broker: Broker, wanted: Wanted, visible: Callable[[str], bool], limit: int, cursor: str | None, deadline: Deadline
 ) -> JobPage:
     """Up to `limit` jobs (1 to 500) of queues for whose name `visible` holds.
 
     The page may be short and have a `next` all the same. Raises Invalid for a cursor that is not of this list, and
     StoreUnavailable.
     """
-    walk = _Walk(broker, wanted, visible, patience)
+    walk = _Walk(broker, wanted, visible, deadline)
     start = _decode(cursor, wanted, broker.shards.count) if cursor is not None else Cursor(_digest(wanted), 0, "", 0)
     return await walk.page(start, limit)
 
@@ -87,11 +87,11 @@ async def list_jobs(
 class _Walk:
     """The way of one request through the places."""
 
-    def __init__(self, broker: Broker, wanted: Wanted, visible: Callable[[str], bool], patience: Patience) -> None:
+    def __init__(self, broker: Broker, wanted: Wanted, visible: Callable[[str], bool], deadline: Deadline) -> None:
         self._broker = broker
         self._wanted = wanted
         self._visible = visible
-        self._patience = patience
+        self._deadline = deadline
         place, self._letter = _KIND[wanted.status] if wanted.status else (None, "")
         self._ways = [way for way, (kind, _) in enumerate(_WAYS) if place in (None, kind)]
         self._looked = 0
@@ -125,14 +125,14 @@ class _Walk:
         if self._wanted.queue is not None:
             names = [self._wanted.queue]
         else:
-            stats = await self._patience.call(lambda: self._broker.stats(start.shard))
+            stats = await self._deadline.call(lambda: self._broker.stats(start.shard))
             names = sorted(row.name for row in stats.queues)
         every = [(name, way) for name in names if self._visible(name) for way in self._ways]
         return [place for place in every if place >= (start.queue, start.way)]
 
     async def _look(self, shard: int, places: Sequence[tuple[str, int]], start: Cursor, count: int) -> Page:
         begins_there = places[0] == (start.queue, start.way)
-        found = await self._patience.call(
+        found = await self._deadline.call(
             lambda: self._broker.page(
                 shard,
                 [(_WAYS[way][0], queue, _WAYS[way][1]) for queue, way in places],
@@ -158,7 +158,7 @@ class _Walk:
         """The jobs; without those that have gone since, or whose status is not the wanted one any more."""
         if not job_ids:
             return []
-        stored = await self._patience.call(lambda: self._broker.get(shard, job_ids))
+        stored = await self._deadline.call(lambda: self._broker.get(shard, job_ids))
         jobs = [to_job(job_id, one) for job_id, one in zip(job_ids, stored, strict=True) if one.definition]
         return [job for job in jobs if self._wanted.status in (None, job.status)]
 

@@ -15,15 +15,14 @@ from queuey.store.broker import Broker
 
 
 class Producer:
-    """Enqueues. To be made inside the running loop.
+    """Enqueues jobs. It is made inside the running loop.
 
-    `patience`: seconds for which an unanswered call is sent again. `copies`: replicas of the store that must have a job
-    before it counts as taken. While `full` is set, no new job is taken; those
-    that are known already, by their id or dedupe key, are still answered. `on_send` is told of the jobs that are about
-    to go to a shard.
+    `resend_for`: seconds for which an unanswered call is sent again. `copies`: replicas of the store that must have a
+    job before it counts as taken. While `full` is set, no new job is taken; a job that is known already, by its id or
+    dedupe key, is still answered. `on_send` is called with the jobs that are about to go to a shard.
     """
 
-    def __init__(self, broker: Broker, *, patience: float, copies: int = 0) -> None:
+    def __init__(self, broker: Broker, *, resend_for: float, copies: int = 0) -> None:
         self._metrics = broker.metrics
         self.full = False
         self.on_send: Callable[[int, Sequence[NewJob]], None] | None = None
@@ -31,7 +30,7 @@ class Producer:
         self._copies = copies
         self._shard_of = broker.shards.of_job
         self._batchers: list[Batcher[NewJob, str]] = [
-            Batcher(partial(self._send, shard), patience=patience) for shard in range(broker.shards.count)
+            Batcher(partial(self._send, shard), resend_for=resend_for) for shard in range(broker.shards.count)
         ]
 
     def set_full(self, full: bool) -> None:

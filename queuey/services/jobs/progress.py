@@ -39,7 +39,7 @@ class ProgressRecorder:
     """
 
     def __init__(self, broker: Broker) -> None:
-        self.on_told: Callable[[str, str, ProgressReport], None] | None = None
+        self.on_reported: Callable[[str, str, ProgressReport], None] | None = None
         self._broker = broker
         self._latest: dict[str, tuple[str, ProgressReport]] = {}
         self._armed = False
@@ -94,7 +94,7 @@ class ProgressRecorder:
         except QueueyError as error:
             logger.debug("progress_not_stored", jobs=len(told), error=str(error))
             return
-        if self.on_told is not None:
+        if self.on_reported is not None:
             for (job_id, _, report), head in zip(told, heads, strict=True):
                 if head:
-                    self.on_told(job_id, head, report)
+                    self.on_reported(job_id, head, report)

@@ -11,7 +11,7 @@ import msgspec
 
 from queuey.errors import Fault, Invalid, Malformed, TooLarge
 from queuey.protocol import ids
-from queuey.protocol.idempotency import TTL_MS, Once
+from queuey.protocol.idempotency import TTL_MS, IdempotencyKey
 from queuey.protocol.json_checks import check_payload, check_text, why_not_json
 from queuey.protocol.models import NULL, Definition, JobRequest
 from queuey.protocol.records import NewJob, encode_key, job_head
@@ -84,7 +84,7 @@ class Submission:
             detail = f"does not fit jobs of the type {job_type}: {reason[:1].lower()}{reason[1:]}"
             raise invalid(pointer + to_pointer(message), detail, "The payload") from None
 
-    def new_job(self, request: JobRequest, now_ms: int, once: Once | None = None) -> NewJob:
+    def new_job(self, request: JobRequest, now_ms: int, once: IdempotencyKey | None = None) -> NewJob:
         """The job to enqueue. `now_ms` decides how far off `run_at` is. Raises Invalid."""
         delay_ms, run_at_ms = self._due(request, now_ms)
         job_id = _job_id(request) if once is None else _id_of_once(request, once)
@@ -168,7 +168,7 @@ def _job_id(request: JobRequest) -> str:
     return request.id
 
 
-def _id_of_once(request: JobRequest, once: Once) -> str:
+def _id_of_once(request: JobRequest, once: IdempotencyKey) -> str:
     for field in ("dedupe_key", "id"):
         if getattr(request, field) is not None:
             raise invalid(f"/{field}", "cannot be given together with the header Idempotency-Key; leave one out")

@@ -18,7 +18,7 @@ from queuey.store.broker import Broker
 from queuey.store.keys import finished_channel
 from queuey.store.pubsub import Subscriber
 
-WATCH_PATIENCE: Final = 5.0
+WATCH_SECONDS: Final = 5.0
 """Seconds for which an unanswered call to watch is sent again before the next attempt."""
 WATCH_AGAIN: Final = 1.0
 ID_BYTES: Final = 40
@@ -42,7 +42,7 @@ class Waiters:
         self._wanted = asyncio.Event()
         self._shard_of = broker.shards.of_job
         self._watch: list[Batcher[str, str]] = [
-            Batcher(partial(broker.watch, shard), patience=WATCH_PATIENCE, max_waiting=limit)
+            Batcher(partial(broker.watch, shard), resend_for=WATCH_SECONDS, max_waiting=limit)
             for shard in range(broker.shards.count)
         ]
         channel = finished_channel(broker.shards.prefix)

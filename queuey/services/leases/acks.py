@@ -15,25 +15,25 @@ Item = TypeVar("Item")
 
 
 class Acks:
-    """Each call answers with the script's status word. `patience`: how long, in seconds, one is sent again.
+    """Each call answers with the script's status word. `resend_for`: how long, in seconds, one is sent again.
 
-    A resend is safe, so patience should outlast a restart of the store: what is given up is reaped later, as a crash.
+    A resend is safe, so that should outlast a restart of the store: what is given up is reaped later, as a crash.
     """
 
-    def __init__(self, broker: Broker, patience: float) -> None:
+    def __init__(self, broker: Broker, resend_for: float) -> None:
         def batchers(
             send: Callable[[int, Sequence[Item]], Awaitable[Sequence[str]]],
         ) -> list[Batcher[Item, str]]:
-            return [Batcher(partial(send, shard), patience=patience) for shard in range(broker.shards.count)]
+            return [Batcher(partial(send, shard), resend_for=resend_for) for shard in range(broker.shards.count)]
 
         self._complete: list[Batcher[tuple[str, str, str], str]] = batchers(broker.complete)
         self._fail: list[Batcher[tuple[str, str, str, int, bool], str]] = batchers(broker.fail)
         self._release: list[Batcher[Held | Unextended, str]] = batchers(partial(_release_last_first, broker))
 
     @contextmanager
-    def held(self, shard: int) -> Iterator[None]:
+    def corked(self, shard: int) -> Iterator[None]:
         """Within it outcomes are gathered. Once it is left they go out, beside what else is said to the shard then."""
-        with self._complete[shard].held(), self._fail[shard].held():
+        with self._complete[shard].corked(), self._fail[shard].corked():
             yield
 
     def complete(self, shard: int, job_id: str, token: str, result: str, answer: Answer[str]) -> None:

@@ -21,11 +21,11 @@ from queuey.protocol.job_errors import error_entry
 from queuey.protocol.models import LeasedJob, LeaseRequest
 from queuey.protocol.records import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, UNREADABLE, parse_definition
 from queuey.services.leases.acks import Acks
-from queuey.services.leases.long_polls import Poll, Polls
+from queuey.services.leases.long_polls import LongPolls, Poll
 from queuey.services.leases.pull_workers import PullWorkers
 from queuey.settings.settings import Settings
 from queuey.store.broker import Broker
-from queuey.store.deadline import Patience
+from queuey.store.deadline import Deadline
 from queuey.store.replies import Claimed, ClaimedJob
 from queuey.store.wakeups import SharedWaker
 
@@ -70,12 +70,12 @@ class Leasing:
     """
 
     def __init__(self, broker: Broker, returns: Acks, settings: Settings, workers: PullWorkers) -> None:
-        self.polls = Polls()
+        self.polls = LongPolls()
         self.wakers: Sequence[SharedWaker] = ()
         self.workers = workers
         self._broker = broker
         self._returns = returns
-        self._patience = settings.request_deadline
+        self._request_deadline = settings.request_deadline
         self._max_starve_ms = round(settings.max_starve * 1000)
         self._shards = list(range(broker.shards.count))
         self._turn = 0
@@ -141,7 +141,7 @@ class Leasing:
 
     async def _next(self, request: _Request, gone: Gone, until: float) -> Sequence[int]:
         """The shards that are worth a claim, once there are any; none when the waiting is over."""
-        news = self.polls.join(request)
+        wakeup = self.polls.join(request)
         timer = self._loop.call_at(until, request.end)
         gone.add_done_callback(request.end)
         wake: Sequence[int] = ()
@@ -150,7 +150,7 @@ class Leasing:
                 self.polls.due(request.group, shard, in_ms)
             for waker in self.wakers:
                 await waker.cover(request.group)
-            wake = await news
+            wake = await wakeup
             return wake
         finally:
             timer.cancel()
@@ -205,7 +205,7 @@ class Leasing:
         sent_at, began = datetime.now(UTC), self._loop.time()
         send = partial(self._send, request, shard, claim_id, limit)
         try:
-            claimed: Claimed = await Patience(self._patience).call(send)
+            claimed: Claimed = await Deadline(self._request_deadline).call(send)
         except StoreUnavailable as error:
             if error.maybe_done and request.claim_id is None:
                 self._recover(send, request.asked.lease)
@@ -255,7 +255,7 @@ class Leasing:
         """Those of an answer that came late, or again, whose leases stand; they count from now."""
         held = [(job.id, job.token) for job in jobs]
         send = partial(self._broker.extend, shard, round(lease * 1000), held)
-        statuses = await Patience(self._patience).call(send)
+        statuses = await Deadline(self._request_deadline).call(send)
         return [job for job, status in zip(jobs, statuses, strict=True) if status != "lost"]
 
     # --- what nobody is there for ---------------------------------------------------------------------------------

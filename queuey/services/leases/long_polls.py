@@ -22,12 +22,12 @@ Wake = Sequence[int]
 class Poll:
     """One request that waits for work of some queues; of none, where it is only to wait."""
 
-    __slots__ = ("group", "marker", "news", "number")
+    __slots__ = ("group", "marker", "number", "wakeup")
 
     def __init__(self, queues: Iterable[str]) -> None:
         self.group = tuple(sorted(queues))
         self.number = 0
-        self.news: asyncio.Future[Wake] | None = None
+        self.wakeup: asyncio.Future[Wake] | None = None
         self.marker: tuple[int, str] | None = None
         """The marker by which it was woken: another's, should it not look."""
 
@@ -36,8 +36,8 @@ class Poll:
         self.tell(())
 
     def tell(self, wake: Wake) -> None:
-        if self.news is not None and not self.news.done():
-            self.news.set_result(wake)
+        if self.wakeup is not None and not self.wakeup.done():
+            self.wakeup.set_result(wake)
 
 
 class _Group:
@@ -54,8 +54,8 @@ class _Group:
         return next(iter(self.polls))
 
 
-class Polls:
-    """All that wait in this process: the Crowd of its SharedWakers."""
+class LongPolls:
+    """All that wait in this process: the Pollers of its SharedWakers."""
 
     def __init__(self) -> None:
         self.some = asyncio.Event()
@@ -81,11 +81,11 @@ class Polls:
         """It waits from now on, until its news are there. Raises Full when too many wait."""
         if self._places + len(poll.group) > MAX_PLACES:
             raise Full("Too many requests wait for work here; wait for fewer queues, or try again in a moment.")
-        news = poll.news = self._loop.create_future()
+        wakeup = poll.wakeup = self._loop.create_future()
         poll.marker = None
         if self._closed:
             poll.end()
-            return news
+            return wakeup
         poll.number = next(self._numbers)
         group = self._groups.get(poll.group)
         if group is None:
@@ -95,7 +95,7 @@ class Polls:
         group.polls[poll] = None
         self._places += len(poll.group)
         self.some.set()
-        return news
+        return wakeup
 
     def due(self, queues: Iterable[str], shard: int, in_ms: int) -> None:
         """Of these queues the next job on this shard is due then: who waits for one of them looks at that time."""

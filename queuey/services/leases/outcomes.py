@@ -26,7 +26,7 @@ from queuey.services.leases.pull_workers import PullWorkers
 from queuey.settings.settings import Settings
 from queuey.store.batching import Answer
 from queuey.store.broker import Broker
-from queuey.store.deadline import Patience
+from queuey.store.deadline import Deadline
 
 Status = Literal["ok", "retry", "dead_letter", "cancelled", "lost"]
 Told = LeaseOutcome | QueueyError
@@ -57,7 +57,7 @@ class LeaseOutcomes:
     def __init__(self, broker: Broker, settings: Settings, workers: PullWorkers, progress: ProgressRecorder) -> None:
         self._broker = broker
         self._acks = Acks(broker, settings.request_deadline)
-        self._patience = settings.request_deadline
+        self._request_deadline = settings.request_deadline
         self._workers = workers
         self._progress = progress
         self._backoff = Backoff(settings.backoff_base, settings.backoff_factor, settings.backoff_cap)
@@ -100,22 +100,22 @@ class LeaseOutcomes:
     async def extend(self, items: Sequence[ExtendItem | QueueyError], visible: Visible) -> list[Told]:
         """ok, cancelled (extended, and to be stopped) or lost."""
         told: list[Told | ExtendItem] = list(await self._seen(items, visible))
-        patience = Patience(self._patience)
+        deadline = Deadline(self._request_deadline)
         by_shard: dict[int, list[int]] = {}
         for at, item in enumerate(told):
             if isinstance(item, ExtendItem):
                 by_shard.setdefault(self._broker.shards.of_job(item.id), []).append(at)
-        await asyncio.gather(*(self._extend(shard, places, told, patience) for shard, places in by_shard.items()))
+        await asyncio.gather(*(self._extend(shard, places, told, deadline) for shard, places in by_shard.items()))
         return [item for item in told if not isinstance(item, ExtendItem)]
 
     async def _extend(
-        self, shard: int, places: Sequence[int], told: list[Told | ExtendItem], patience: Patience
+        self, shard: int, places: Sequence[int], told: list[Told | ExtendItem], deadline: Deadline
     ) -> None:
         items = [item for item in (told[at] for at in places) if isinstance(item, ExtendItem)]
         held = [(item.id, item.token, to_ms(item.lease)) for item in items]
         now = datetime.now(UTC)
         try:
-            words = await patience.call(lambda: self._broker.extend(shard, 0, held))
+            words = await deadline.call(lambda: self._broker.extend(shard, 0, held))
         except QueueyError as error:
             for at in places:
                 told[at] = error
@@ -141,7 +141,7 @@ class LeaseOutcomes:
 
     async def _look(self, items: Sequence[Item | QueueyError]) -> dict[str, StoredJob]:
         """What the store has of each job. Raises StoreUnavailable."""
-        patience = Patience(self._patience)
+        deadline = Deadline(self._request_deadline)
         by_shard: dict[int, dict[str, None]] = {}
         for item in items:
             if not isinstance(item, QueueyError):
@@ -151,7 +151,7 @@ class LeaseOutcomes:
             job_ids = list(asked)
             for first in range(0, len(job_ids), LOOK_AT_ONCE):
                 some = job_ids[first : first + LOOK_AT_ONCE]
-                found = await patience.call(partial(self._broker.get, shard, some))
+                found = await deadline.call(partial(self._broker.get, shard, some))
                 stored.update(zip(some, found, strict=True))
         return stored
 

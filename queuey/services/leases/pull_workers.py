@@ -35,7 +35,7 @@ class PullWorker(Struct):
 
     @property
     def mark(self) -> str:
-        return worker_mark(self.name, self.key)
+        return worker_key(self.name, self.key)
 
     def queues(self) -> list[str]:
         """Those it asked for of late, and those whose jobs it holds: who may not see all of them sees no job of it."""
@@ -56,10 +56,10 @@ class PullWorkerRow(Struct):
 
     @property
     def mark(self) -> str:
-        return worker_mark(self.name, self.key)
+        return worker_key(self.name, self.key)
 
 
-def worker_mark(name: str, key: str) -> str:
+def worker_key(name: str, key: str) -> str:
     """What tells a worker from all others. The same name with another API key is another worker; a replica has no key,
     and no name has a slash."""
     return f"{key}/{name}" if key else name
@@ -79,7 +79,7 @@ class PullWorkers:
 
     def seen(self, name: str, key: str, queues: Sequence[str]) -> str:
         """It asks for jobs of these queues. Returns its mark."""
-        now, mark = time.time(), worker_mark(name, key)
+        now, mark = time.time(), worker_key(name, key)
         worker = self._workers.pop(mark, None)
         if worker is None:
             if len(self._workers) >= MAX_WORKERS:

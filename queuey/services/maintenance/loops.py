@@ -68,7 +68,7 @@ class StoreWatch:
         self._failed = False
         self._full = False
         self._run_id: str | None = None
-        self.quiet_until = 0.0
+        self.reap_after = 0.0
 
     async def run_once(self) -> float:
         """Ask the store how it is. Returns the seconds until the next look."""
@@ -80,10 +80,10 @@ class StoreWatch:
         now = time.monotonic()
         away = now - self._answered_at
         if self._failed and away > self._lease / 3:
-            self.quiet_until = max(self.quiet_until, now + self._lease)
+            self.reap_after = max(self.reap_after, now + self._lease)
             logger.info("store_back", away_seconds=round(away, 1))
         if vitals.run_id != self._run_id and vitals.uptime < self._lease:
-            self.quiet_until = max(self.quiet_until, now + self._lease - max(0, vitals.uptime))
+            self.reap_after = max(self.reap_after, now + self._lease - max(0, vitals.uptime))
         self._run_id = vitals.run_id
         self._answered_at = now
         self._failed = False
@@ -111,7 +111,7 @@ class Reaper:
     async def run_once(self) -> float:
         """Reap what has lapsed on every shard. Returns the seconds until the next run is due."""
         await self._watch.run_once()
-        quiet = self._watch.quiet_until - time.monotonic()
+        quiet = self._watch.reap_after - time.monotonic()
         if quiet > 0:
             return min(quiet, self._interval)
         for shard in range(self._broker.shards.count):

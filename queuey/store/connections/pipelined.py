@@ -33,7 +33,7 @@ class _Call:
         self.reply = reply
 
 
-class Link:
+class PipelinedConnection:
     """One connection, made when it is needed and again after it was lost; its maker must give it no read timeout.
 
     `timeout` in seconds holds for connecting and for each reply. When one does not come, the connection is given up,
@@ -191,7 +191,7 @@ class Link:
 class StoreClient(Redis):
     """redis-py's client, with a link for the calls that are made all the time."""
 
-    link: Link
+    link: PipelinedConnection
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         if "link" in self.__dict__:  # not in a copy that redis-py made of it, for one connection
@@ -217,5 +217,5 @@ def connect(url: str, *, timeout: float, max_connections: int = 2) -> StoreClien
         )
 
     client = cast(StoreClient, StoreClient.from_pool(pool(timeout)))
-    client.link = Link(pool(None), timeout)
+    client.link = PipelinedConnection(pool(None), timeout)
     return client

@@ -25,7 +25,7 @@ from queuey.settings.settings import Settings, sends_spans
 from queuey.worker.execution import Execution
 from queuey.worker.handlers.app import App, load_app
 from queuey.worker.handlers.attempt import Failed, Succeeded, Work
-from queuey.worker.held_job import Running
+from queuey.worker.held_job import HeldJob
 from queuey.worker.lease_keeper import LeaseKeeper
 from queuey.worker.remote.reports import Outcome, ProgressTelling, Renewal, Reports
 
@@ -52,7 +52,7 @@ class RemoteWorker:
         self.lease = max(LEAST_LEASE, settings.lease)
         self._name = name
         self._queues = list(queues)
-        self.running: dict[str, Running] = {}
+        self.running: dict[str, HeldJob] = {}
         """All that is held: in a handler, or being reported."""
         self._busy = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -60,8 +60,8 @@ class RemoteWorker:
         self._free.set()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._quiet = asyncio.Event()
-        self._quiet.set()
+        self._idle_and_reported = asyncio.Event()
+        self._idle_and_reported.set()
         self._claim: tuple[str, float] | None = None
         """The claim id of a request for jobs that has not been answered, and until when a repeat brings the same."""
         self.keeper = LeaseKeeper(self.lease, self._on_trouble)
@@ -132,7 +132,7 @@ class RemoteWorker:
             traceparent=job.traceparent,
             report=self._progress.of_work,
         )
-        running = Running(job, 0, work, None, self._execution.timeout_of(work), self._grace)
+        running = HeldJob(job, 0, work, None, self._execution.timeout_of(work), self._grace)
         self.running[job.id] = running
         self.keeper.hold(running)
         self._busy += 1
@@ -145,11 +145,11 @@ class RemoteWorker:
         """No new jobs while twice as many as there are slots have not been told of."""
         _set(self._free, self._busy < self._slots and len(self.running) < 2 * self._slots)
         _set(self._idle, not self._busy)
-        _set(self._quiet, not self.running)
+        _set(self._idle_and_reported, not self.running)
 
     # --- running --------------------------------------------------------------------------------------------------
 
-    async def _work(self, running: Running) -> None:
+    async def _work(self, running: HeldJob) -> None:
         try:
             outcome = await self._execution.run(running.work)
         finally:
@@ -178,7 +178,7 @@ class RemoteWorker:
             kind = item.error.kind if isinstance(item.error, ReportedError) else "error"
             logger.info("job_failed", job_id=item.id, kind=kind, outcome=status)
 
-    def _let_go(self, running: Running) -> None:
+    def _let_go(self, running: HeldJob) -> None:
         self.keeper.let_go(running)
         if self.running.get(running.job_id) is running:
             del self.running[running.job_id]
@@ -200,7 +200,7 @@ class RemoteWorker:
         """With `run` ended: let what runs finish for so long, and give the rest back."""
         await self._return_unseen()
         if not self._parts[0].done():  # else nothing that finishes could be reported
-            await _within(seconds, self._quiet)
+            await _within(seconds, self._idle_and_reported)
         for running in self._unreported():
             running.releasing = True
             self._execution.cancel(running.work)
@@ -223,13 +223,13 @@ class RemoteWorker:
         a few seconds more; one that comes to the server just before its job is given back counts."""
         await self._give_back(self._unreported())
         if not self._parts[0].done():
-            await _within(RELEASE_SECONDS, self._quiet)
+            await _within(RELEASE_SECONDS, self._idle_and_reported)
         await self._give_back(list(self.running.values()))
 
-    def _unreported(self) -> list[Running]:
+    def _unreported(self) -> list[HeldJob]:
         return [running for running in self.running.values() if not running.reporting]
 
-    async def _give_back(self, left: Sequence[Running]) -> None:
+    async def _give_back(self, left: Sequence[HeldJob]) -> None:
         for running in left:
             running.releasing = True
         try:

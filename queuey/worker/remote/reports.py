@@ -51,9 +51,9 @@ class Reports:
     failure, as it is for a worker in the server.
     """
 
-    def __init__(self, client: Client, on_told: OnTold) -> None:
+    def __init__(self, client: Client, on_reported: OnTold) -> None:
         self._client = client
-        self._on_told = on_told
+        self._on_told = on_reported
         self._waiting: deque[tuple[float, Outcome]] = deque()
         self._some = asyncio.Event()
 

@@ -47,13 +47,13 @@ class Told:
         return answer(verb, jobs) if callable(answer) else answer
 
     async def of(self, *outcomes: Outcome, retries: int = 0) -> dict[str, str]:
-        def on_told(outcome: Outcome, status: str) -> None:
+        def on_reported(outcome: Outcome, status: str) -> None:
             self.statuses[outcome.id] = status
             if len(self.statuses) == len(outcomes):
                 self.enough.set()
 
         async with Client("http://q.test", retries=retries, transport=httpx.MockTransport(self)) as client:
-            reports = Reports(client, on_told)
+            reports = Reports(client, on_reported)
             for outcome in outcomes:
                 reports.add(outcome)
             task = asyncio.create_task(reports.run())
