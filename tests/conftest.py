@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.stores import rig, scripts, server, servers, start_server
+
+__all__ = ["rig", "scripts", "server", "servers", "start_server"]
+"""Fixtures for all tests on a real store."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "stress: the heavy version of a test, which `make test` leaves to `make stress`")

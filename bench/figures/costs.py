@@ -10,7 +10,7 @@ from typing import Final
 
 from bench.figures import filling
 from bench.servers import server, store
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.replies import Caps
 
 JOBS: Final = 20_000
@@ -94,7 +94,7 @@ async def trim(folder: Path, jobs: int = JOBS) -> float:
             before = await _cpu_seconds(broker)
             removed = 0
             for _ in range(jobs // TRIM_BATCH):
-                removed += (await broker.trim(0, TRIM_BATCH, Caps(), now=later)).finished
+                removed += (await broker.maintenance.trim(0, TRIM_BATCH, Caps(), now=later)).finished
             used = await _cpu_seconds(broker) - before
     if removed != jobs // TRIM_BATCH * TRIM_BATCH:
         raise RuntimeError(f"{removed} of {jobs} finished jobs were removed")
@@ -122,11 +122,11 @@ class _Lives:
         await self._complete()
 
     async def _enqueue(self) -> None:
-        await self._broker.enqueue(0, [filling.new_job(self._text) for _ in range(self._batch)])
+        await self._broker.jobs.enqueue(0, [filling.new_job(self._text) for _ in range(self._batch)])
 
     async def _claim(self) -> None:
         self._rounds += 1
-        claimed = await self._broker.claim(
+        claimed = await self._broker.leases.claim(
             0,
             claim_id=f"claim{self._rounds:07}",
             worker="bench",
@@ -137,7 +137,7 @@ class _Lives:
         self._held = [(job.id, job.token, "null") for job in claimed.jobs]
 
     async def _complete(self) -> None:
-        statuses = await self._broker.complete(0, self._held)
+        statuses = await self._broker.leases.complete(0, self._held)
         if statuses != ["ok"] * self._batch:
             raise RuntimeError("not every job of a batch was completed")
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from bench.figures import filling
 from bench.servers import server
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 
 JOBS: Final = 20_000
 HELD_JOBS: Final = 50_000

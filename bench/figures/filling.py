@@ -11,7 +11,8 @@ from typing import Final
 
 from queuey.protocol import ids
 from queuey.protocol.records import NewJob
-from queuey.store.broker import MAX_BATCH, MAX_BYTES, Broker
+from queuey.store.broker.broker import Broker
+from queuey.store.broker.calls import MAX_BATCH, MAX_BYTES
 from queuey.store.connections.pipelined import connect
 from queuey.store.scripts import Scripts
 from queuey.store.shards import Shards
@@ -57,28 +58,28 @@ async def fill(broker: Broker, count: int, text: str | None = None) -> None:
         shard = broker.shards.of_job(job.id)
         gathered[shard].append(job)
         if len(gathered[shard]) == per_call:
-            await broker.enqueue(shard, gathered[shard])
+            await broker.jobs.enqueue(shard, gathered[shard])
             gathered[shard] = []
     for shard, jobs in enumerate(gathered):
         if jobs:
-            await broker.enqueue(shard, jobs)
+            await broker.jobs.enqueue(shard, jobs)
 
 
 async def pause(broker: Broker) -> None:
     for shard in range(broker.shards.count):
-        await broker.pause(shard, "default", "measuring")
+        await broker.queues.pause(shard, "default", "measuring")
 
 
 async def resume(broker: Broker) -> None:
     for shard in range(broker.shards.count):
-        await broker.resume(shard, "default")
+        await broker.queues.resume(shard, "default")
 
 
 async def succeeded(broker: Broker) -> int:
     """How many jobs have been, on all shards."""
     total = 0
     for shard in range(broker.shards.count):
-        stats = await broker.stats(shard)
+        stats = await broker.queues.stats(shard)
         total += {name: count for name, count, _ in stats.counters}.get("succeeded", 0)
     return total
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from bench.figures import filling
 from bench.servers import server
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 
 SENT_BY_CLIENTS: Final = ("evalsha", "eval", "bzpopmin", "info", "ping", "subscribe", "script|load", "config|get")
 """Commands that a replica sends itself; those that the scripts call have other names."""

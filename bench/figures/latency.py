@@ -16,7 +16,7 @@ from bench.figures import filling
 from bench.servers import server
 from queuey.protocol.records import to_job
 from queuey.services.jobs.producer import Producer
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 
 REST_SECONDS: Final = 0.01
 """After a job, before its result is asked for: so that the question does not meet the job on its way."""
@@ -70,7 +70,9 @@ async def _results(broker: Broker, job_ids: list[str]) -> list[int]:
     give_up_at = time.monotonic() + filling.WAIT_SECONDS
     while True:
         await asyncio.sleep(REST_SECONDS)
-        jobs = [to_job(job_id, stored) for job_id, stored in zip(job_ids, await broker.get(0, job_ids), strict=True)]
+        jobs = [
+            to_job(job_id, stored) for job_id, stored in zip(job_ids, await broker.jobs.get(0, job_ids), strict=True)
+        ]
         if all(job.status == "succeeded" for job in jobs):
             return [int(bytes(job.result or b"0")) for job in jobs]
         filling.check_time(give_up_at, "the jobs were not done")
@@ -85,7 +87,7 @@ async def lateness(folder: Path, jobs: int = 1_000, seconds: float = 5) -> list[
             due = [first + chance.randrange(int(seconds * 1000)) for _ in range(jobs)]
             scheduled = [filling.new_job('{"type":"bench.wall","payload":null}', at) for at in due]
             for start in range(0, jobs, PER_CALL):
-                await broker.enqueue(0, scheduled[start : start + PER_CALL])
+                await broker.jobs.enqueue(0, scheduled[start : start + PER_CALL])
             await asyncio.sleep(FIRST_DUE_MS / 1000 + seconds)
             late = []
             for start in range(0, jobs, PER_CALL):

@@ -13,7 +13,8 @@ from redis.asyncio import Redis
 from bench.figures import filling
 from queuey.protocol import ids
 from queuey.protocol.records import NewJob
-from queuey.store.broker import MAX_BATCH, Broker
+from queuey.store.broker.broker import Broker
+from queuey.store.broker.calls import MAX_BATCH
 
 EMPTY_SCRIPT: Final = "#!lua\nreturn 0"
 VALUE: Final = b"x" * 100
@@ -83,7 +84,7 @@ async def enqueues(broker: Broker, jobs: int, in_flight: int) -> float:
     batches = [[filling.new_job(text) for _ in range(MAX_BATCH)] for _ in full]
 
     async def enqueue(batch: list[NewJob]) -> None:
-        if set(await broker.enqueue(0, batch)) != {"new"}:
+        if set(await broker.jobs.enqueue(0, batch)) != {"new"}:
             raise RuntimeError("the store did not take every job")
 
     return len(full) * MAX_BATCH / await _seconds(batches, enqueue, in_flight)
@@ -93,7 +94,7 @@ async def claims_and_completes(broker: Broker, jobs: int) -> float:
     """Jobs per second that are claimed and completed, 100 at a time, of those that wait."""
 
     async def work(number: int) -> None:
-        claimed = await broker.claim(
+        claimed = await broker.leases.claim(
             0,
             claim_id=ids.new_id(),
             worker=f"limits-{number}",
@@ -103,7 +104,7 @@ async def claims_and_completes(broker: Broker, jobs: int) -> float:
         )
         if len(claimed.jobs) != CLAIMED:
             raise RuntimeError(f"a claim brought {len(claimed.jobs)} jobs instead of {CLAIMED}")
-        if set(await broker.complete(0, [(job.id, job.token, "") for job in claimed.jobs])) != {"ok"}:
+        if set(await broker.leases.complete(0, [(job.id, job.token, "") for job in claimed.jobs])) != {"ok"}:
             raise RuntimeError("the store did not complete every job")
 
     return jobs / await _seconds(range(jobs // CLAIMED), work, IN_FLIGHT)

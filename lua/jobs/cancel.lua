@@ -7,9 +7,9 @@ Reply    msgpack [status, ...], one per id: 'cancelled' | 'cancelling' | 'finish
 Errors   none of its own ]=]
 --@include now
 --@include keys
---@include plan
+--@include writes
 --@include state
---@include leave
+--@include transitions
 local args = cmsgpack.unpack(ARGV[1])
 local now, channel, ids = now_ms(args[1]), args[2], args[3]
 local states = load_states(ids)

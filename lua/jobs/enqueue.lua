@@ -14,7 +14,7 @@ Reply    msgpack [answer, ...], one per job: 'new' | 'duplicate <holder id>' | '
 Errors   OOM, when the store is over its maxmemory; then nothing was written ]=]
 --@include now
 --@include keys
---@include plan
+--@include writes
 local args = cmsgpack.unpack(ARGV[1])
 local now, full, jobs, copied = now_ms(args[1]), args[2], args[3], args[4]
 

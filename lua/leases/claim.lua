@@ -15,10 +15,10 @@ Reply    msgpack [[[id, token, attempt, crashes, definition], ...], due_in_ms | 
 Errors   none of its own ]=]
 --@include now
 --@include keys
---@include plan
+--@include writes
 --@include state
---@include leave
---@include first
+--@include transitions
+--@include fast_path
 --@include promote
 local CHUNK, MAX_SKIPS = 16, 1000
 

@@ -7,10 +7,10 @@ Reply    msgpack [status, ...], one per job: 'ok' | 'lost'
 Errors   none of its own ]=]
 --@include now
 --@include keys
---@include plan
+--@include writes
 --@include state
---@include leave
---@include first
+--@include transitions
+--@include fast_path
 local args = cmsgpack.unpack(ARGV[1])
 local now, items = now_ms(args[1]), args[2]
 local keys, texts = {}, {}

@@ -9,9 +9,9 @@ Reply    msgpack [status, ...], one per job: 'retry' | 'dead' | 'cancelled' | 'l
 Errors   none of its own ]=]
 --@include now
 --@include keys
---@include plan
+--@include writes
 --@include state
---@include leave
+--@include transitions
 local args = cmsgpack.unpack(ARGV[1])
 local now, items = now_ms(args[1]), args[2]
 local ids = {}
@@ -30,7 +30,7 @@ for i, item in ipairs(items) do
       make_cancelled(now, id, state)
     elseif item[5] or state.a >= max_attempts_of(state) then
       end_lease(id, state, 'd')
-      bury(now, id, state)
+      dead_letter(now, id, state)
     else
       end_lease(id, state, 'r')
       reschedule(id, state, now + item[4])

@@ -9,9 +9,9 @@ Reply    msgpack [status, ...], one per job: 'ok' | 'lost' (extended ones too)
 Errors   none of its own ]=]
 --@include now
 --@include keys
---@include plan
+--@include writes
 --@include state
---@include leave
+--@include transitions
 local args = cmsgpack.unpack(ARGV[1])
 local now, items = now_ms(args[1]), args[2]
 local ids = {}

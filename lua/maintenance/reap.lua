@@ -7,9 +7,9 @@ Reply    msgpack [[[id, outcome], ...], more]; outcome: 'retry' | 'dead' | 'canc
 Errors   none of its own ]=]
 --@include now
 --@include keys
---@include plan
+--@include writes
 --@include state
---@include leave
+--@include transitions
 local args = cmsgpack.unpack(ARGV[1])
 local now, limit, delays = now_ms(args[1]), args[2], args[3]
 
@@ -36,7 +36,7 @@ local function crash(id, state, delay)
   if outcome == 'cancelled' then
     make_cancelled(now, id, state)
   elseif outcome == 'dead' then
-    bury(now, id, state)
+    dead_letter(now, id, state)
   else
     reschedule(id, state, now + delay)
   end

@@ -8,9 +8,9 @@ Reply    msgpack [cancelled, more]: how many, tombstones not counted; more: stop
 Errors   none of its own ]=]
 --@include now
 --@include keys
---@include plan
+--@include writes
 --@include state
---@include leave
+--@include transitions
 local args = cmsgpack.unpack(ARGV[1])
 local now, queue, limit = now_ms(args[1]), args[2], args[5]
 local left, cancelled, seen, pops = limit, 0, {}, {}

@@ -34,7 +34,7 @@ from queuey.services.jobs.waiters import Waiters
 from queuey.services.leases.pulling import Pulling
 from queuey.services.peers import Peers
 from queuey.settings.settings import Settings
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 
 
 class Api:

@@ -24,7 +24,8 @@ from queuey.server.http.ports import bind
 from queuey.server.store import broker_of, opened
 from queuey.services.maintenance.loops import FULL_ABOVE
 from queuey.settings.settings import Settings
-from queuey.store.broker import DATA_FORMAT, Broker
+from queuey.store.broker.broker import Broker
+from queuey.store.broker.calls import DATA_FORMAT
 from queuey.store.embedded.process import find_binary
 from queuey.store.replies import About
 from queuey.store.selfcheck import StoreReport, check_store
@@ -158,7 +159,7 @@ async def _store(settings: Settings) -> AsyncIterator[Finding]:
             broker = broker_of(client, settings, 1)  # so that the self-test is first to find what is forbidden
             report = await check_store(client, broker.shards, broker.scripts, embedded=settings.redis is None)
             asked = time.time()
-            about = await broker.about(0)
+            about = await broker.replicas.store_info(0)
             if (shards := about.shards or settings.shards) > 1:
                 broker = broker_of(client, settings, shards)
                 report = await check_store(client, broker.shards, broker.scripts, embedded=settings.redis is None)

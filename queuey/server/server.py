@@ -24,7 +24,6 @@ from queuey.server.http.listener import Listener, within_files
 from queuey.server.http.ports import bind, url_of
 from queuey.server.limits import STORE_TIMEOUT, caps, connection_limits, store_timeout
 from queuey.server.presence import Presence
-from queuey.services.events.observed_broker import EventingBroker
 from queuey.services.events.publisher import EventPublisher
 from queuey.services.events.subscribers import EventSubscribers
 from queuey.services.health import Health
@@ -37,7 +36,7 @@ from queuey.services.leases.pulling import Pulling
 from queuey.services.maintenance.loops import Heartbeat, LagWatch, Promoter, Reaper, StoreWatch, Trimmer, run_forever
 from queuey.services.peers import Peers
 from queuey.settings.settings import Settings, sends_spans
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.connections.pipelined import StoreClient, connect
 from queuey.store.embedded.store import EmbeddedStore
 from queuey.store.keys import cancel_channel, listening_channel
@@ -50,6 +49,7 @@ from queuey.version import __version__
 from queuey.worker.execution import Execution
 from queuey.worker.handlers import builtin
 from queuey.worker.handlers.app import load_app
+from queuey.worker.lease_keeper import StoreRenewer
 from queuey.worker.sender import Sending
 from queuey.worker.worker import Worker
 
@@ -206,7 +206,7 @@ class Server:
         if copies:
             # On a connection of its own: the store answers nothing else on one that waits for replicas.
             api_broker = self._broker(url, settings.store_timeout)
-            there = await api_broker.replicas()
+            there = await api_broker.copies()
             if there < copies:
                 text = f"{there} replicas of the store are up to date, and --wait-replicas asks for {copies}"
                 logger.warning("store_warning", warning=f"{text}: no job is acknowledged before there are as many.")
@@ -220,9 +220,7 @@ class Server:
     def _broker(self, url: str, timeout: float) -> Broker:
         client = self._client(url, timeout)
         shards = Shards(client, self._settings.shards, self._settings.prefix)
-        return (
-            Broker(shards, self._scripts) if self._feed is None else EventingBroker(shards, self._scripts, self._feed)
-        )
+        return Broker(shards, self._scripts, self._feed)
 
     async def _check(self, broker: Broker, *, embedded: bool) -> StoreReport:
         """Hold the store against what Queuey needs. An external one may come up a little later than we do."""
@@ -230,7 +228,7 @@ class Server:
         while True:
             try:
                 report = await check_store(broker.shards.client, broker.shards, self._scripts, embedded=embedded)
-                await broker.join()
+                await broker.replicas.register()
             except StoreUnavailable as error:
                 if time.monotonic() > give_up_at:
                     raise StartupError(redact_urls(f"{error.message} {MEND}")) from error
@@ -252,7 +250,7 @@ class Server:
         self._worker = self._presence.worker = worker = Worker(
             broker, acks, execution, settings, self._id, queues, progress
         )
-        worker.keeper.start(lambda: self._lease_broker(url))
+        worker.keeper.start(lambda: StoreRenewer(self._lease_broker(url)))
         self._stack.push_async_callback(worker.keeper.stop)
         self._spawn("worker", worker.run())
         groups = wake_groups(broker.shards, cluster=await broker.is_cluster())

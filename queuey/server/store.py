@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from queuey.settings.settings import Settings
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.connections.pipelined import StoreClient, connect
 from queuey.store.embedded.store import EmbeddedStore
 from queuey.store.scripts import Scripts

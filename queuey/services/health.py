@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Literal
 
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 
 Durability = Literal["verified", "declared", "memory only"]
 

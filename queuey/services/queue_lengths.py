@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from queuey.protocol.models import Metrics, QueueMetrics
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 from queuey.store.replies import QueueRow, Stats
 
@@ -23,7 +23,7 @@ async def queue_lengths(
 
 async def stats_of(broker: Broker, deadline: Deadline) -> list[Stats]:
     """Of each shard. Raises StoreUnavailable."""
-    return [await deadline.call(partial(broker.stats, shard)) for shard in range(broker.shards.count)]
+    return [await deadline.call(partial(broker.queues.stats, shard)) for shard in range(broker.shards.count)]
 
 
 def lengths(stats: Iterable[Stats], visible: Callable[[str], bool], reasons: dict[str, str] | None = None) -> Metrics:

@@ -14,7 +14,7 @@ from queuey.protocol.records import from_ms
 from queuey.protocol.schema_faults import invalid
 from queuey.services.queue_lengths import queue_lengths
 from queuey.services.workers import list_workers, serving
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline, outcome
 from queuey.store.replies import QueueHead
 
@@ -57,7 +57,7 @@ async def pause(broker: Broker, name: str, reason: str, by: str, deadline: Deadl
     """
     for shard in range(broker.shards.count):
         try:
-            word = await deadline.call(lambda shard=shard: broker.pause(shard, name, reason, by))  # type: ignore[misc]
+            word = await deadline.call(lambda shard=shard: broker.queues.pause(shard, name, reason, by))  # type: ignore[misc]
         except StoreUnavailable as error:
             raise outcome(error, []) from error
         if word == "too_many_queues":
@@ -68,7 +68,7 @@ async def resume(broker: Broker, name: str, deadline: Deadline) -> None:
     """Raises StoreUnavailable or OutcomeUnknown."""
     for shard in range(broker.shards.count):
         try:
-            await deadline.call(lambda shard=shard: broker.resume(shard, name))  # type: ignore[misc]
+            await deadline.call(lambda shard=shard: broker.queues.resume(shard, name))  # type: ignore[misc]
         except StoreUnavailable as error:
             raise outcome(error, []) from error
 
@@ -88,7 +88,7 @@ async def purge(broker: Broker, name: str, status: Sequence[str], request_deadli
                 return PurgeReply(cancelled, True)
             try:
                 step = await Deadline(request_deadline).call(
-                    lambda shard=shard: broker.purge(  # type: ignore[misc]
+                    lambda shard=shard: broker.queues.purge(  # type: ignore[misc]
                         shard, name, queued=queued, scheduled=scheduled, limit=_PURGE_STEP
                     )
                 )
@@ -106,7 +106,7 @@ async def _heads(broker: Broker, names: Sequence[str], deadline: Deadline) -> di
     if not names:
         return found
     for shard in range(broker.shards.count):
-        heads = await deadline.call(lambda shard=shard: broker.heads(shard, names))  # type: ignore[misc]
+        heads = await deadline.call(lambda shard=shard: broker.queues.queue_status(shard, names))  # type: ignore[misc]
         for name, head in zip(names, heads, strict=True):
             if head.known:
                 found[name].append(head)

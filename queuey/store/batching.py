@@ -15,7 +15,7 @@ from functools import partial
 from typing import Final, Generic, TypeVar, cast
 
 from queuey.errors import Full, OutcomeUnknown, ScriptFailed, StartupError, StoreUnavailable
-from queuey.store.broker import MAX_BATCH, MAX_BYTES
+from queuey.store.broker.calls import MAX_BATCH, MAX_BYTES
 
 Item = TypeVar("Item")
 Reply = TypeVar("Reply")

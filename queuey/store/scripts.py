@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, cast
 
@@ -30,6 +30,25 @@ RIGHTS: Final = (
     "+@read +@write +evalsha +script|load +time +publish +subscribe +unsubscribe +info +hello +client +ping +wait"
 )
 """What a store's user must be allowed, besides its keys and channels. docs/configuration.md has the same."""
+LABELS: Final[Mapping[str, str]] = {
+    "heartbeat": "beat",
+    "list_by_status": "list",
+    "list_dead": "dead",
+    "list_jobs": "page",
+    "position": "place",
+    "publish_event": "emit",
+    "queue_status": "heads",
+    "quiet_worker": "quiet",
+    "register": "join",
+    "reorder": "arrange",
+    "run_now": "hasten",
+    "save_offset": "mark",
+    "set_payload": "edit",
+    "store_info": "about",
+    "subscribe_events": "listen",
+    "watch_end": "watch",
+}
+"""The label `script` of scripts that had another name in the first versions: dashboards of users rely on it."""
 _FORBIDDEN: Final = ("ACL failure in script", "The user executing the script can't")
 """How Valkey and Redis say that a script may not run one of its commands; their code is a plain ERR."""
 _NO_DATABASE: Final = ("DB index is out of range", "SELECT is not allowed in cluster mode")
@@ -65,8 +84,9 @@ class Scripts:
     def __init__(self, folder: Path | None = None, metrics: Metrics | None = None) -> None:
         self.metrics = metrics or Metrics()
         self._sources = read_scripts(folder)
-        for name in self._sources:
-            self.metrics.script_time.series((name,))
+        self._labels = {name: (LABELS.get(name, name),) for name in self._sources}
+        for label in self._labels.values():
+            self.metrics.script_time.series(label)
         self._shas = {name: hashlib.sha1(text.encode()).hexdigest() for name, text in self._sources.items()}
 
     @property
@@ -105,7 +125,7 @@ class Scripts:
             self.metrics.store_errors.add((error.code,))
             raise
         finally:
-            self.metrics.script_time.observe(time.perf_counter() - began, (name,))
+            self.metrics.script_time.observe(time.perf_counter() - began, self._labels[name])
 
     async def _call(self, client: StoreClient, name: str, keys: tuple[str, str], argument: bytes, copies: int) -> bytes:
         command = ("EVALSHA", self._shas[name], 2, *keys, argument)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from queuey import log
-from queuey.store.broker import MAX_BATCH
+from queuey.store.broker.broker import Broker
+from queuey.store.broker.calls import MAX_BATCH
 
 JOIN_SECONDS: Final = 5.0
 
@@ -29,12 +30,20 @@ class Lease(Protocol):
 
 
 class Renewer(Protocol):
-    """What leases are extended by: a Broker, or for a pull worker the HTTP API."""
+    """What leases are extended by: the store, or for `queuey work` the HTTP API."""
 
     async def extend(self, shard: int, lease_ms: int, held: Sequence[tuple[str, str]]) -> Sequence[str]:
         """`ok`, `cancelled` or `lost` for each (id, token)."""
 
     async def close(self) -> None: ...
+
+
+class StoreRenewer:
+    """Extends leases in the store."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.extend = broker.leases.extend
+        self.close = broker.close
 
 
 class LeaseKeeper:
@@ -51,9 +60,9 @@ class LeaseKeeper:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def start(self, open_broker: Callable[[], Renewer]) -> None:
-        """Start the thread. `open_broker` makes a Broker, or what stands for one, in the event loop that calls it."""
-        self._thread = threading.Thread(target=self._run, args=[open_broker], name="queuey-leases", daemon=True)
+    def start(self, open_renewer: Callable[[], Renewer]) -> None:
+        """Start the thread. `open_renewer` makes a Renewer in the event loop that calls it."""
+        self._thread = threading.Thread(target=self._run, args=[open_renewer], name="queuey-leases", daemon=True)
         self._thread.start()
 
     def hold(self, lease: Lease) -> None:
@@ -71,26 +80,26 @@ class LeaseKeeper:
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, JOIN_SECONDS)
 
-    def _run(self, open_broker: Callable[[], Renewer]) -> None:
+    def _run(self, open_renewer: Callable[[], Renewer]) -> None:
         with asyncio.Runner() as runner:
-            broker = None
+            renewer = None
             pause = self._lease / 3
             while not self._stopping.wait(pause):
-                broker = broker or runner.run(_call(open_broker))
-                pause = runner.run(self._renew(broker))
-            if broker is not None:
-                runner.run(broker.close())
+                renewer = renewer or runner.run(_call(open_renewer))
+                pause = runner.run(self._renew(renewer))
+            if renewer is not None:
+                runner.run(renewer.close())
 
-    async def _renew(self, broker: Renewer) -> float:
+    async def _renew(self, renewer: Renewer) -> float:
         """Returns the seconds until the next renewal. Nothing may end the thread: every lease hangs on it."""
         try:
-            await self.renew_once(broker, time.monotonic())
+            await self.renew_once(renewer, time.monotonic())
         except Exception as error:
             logger.warning("renewal_failed", error=str(error), jobs=len(self._held))
             return min(1.0, self._lease / 10)
         return self._lease / 3
 
-    async def renew_once(self, broker: Renewer, now: float) -> None:
+    async def renew_once(self, renewer: Renewer, now: float) -> None:
         """Extend what is held and not overdue at `now` (time.monotonic()). Raises QueueyError."""
         due = [lease for lease in list(self._held.values()) if not lease.is_overdue(now)]
         for shard in sorted({lease.shard for lease in due}):
@@ -98,11 +107,11 @@ class LeaseKeeper:
             for first in range(0, len(leases), MAX_BATCH):
                 batch = leases[first : first + MAX_BATCH]
                 held = [(lease.job_id, lease.token) for lease in batch]
-                statuses = await broker.extend(shard, round(self._lease * 1000), held)
+                statuses = await renewer.extend(shard, round(self._lease * 1000), held)
                 for lease, status in zip(batch, statuses, strict=True):
                     if status != "ok":
                         self._main_loop.call_soon_threadsafe(self._on_trouble, lease.job_id, lease.token, status)
 
 
-async def _call(open_broker: Callable[[], Renewer]) -> Renewer:
-    return open_broker()
+async def _call(open_renewer: Callable[[], Renewer]) -> Renewer:
+    return open_renewer()

@@ -16,7 +16,8 @@ from queuey.protocol.records import UNREADABLE, NewJob
 from queuey.services.jobs.progress import ProgressRecorder
 from queuey.services.leases.acks import Acks
 from queuey.settings.settings import Settings
-from queuey.store.broker import MAX_BATCH, Broker
+from queuey.store.broker.broker import Broker
+from queuey.store.broker.calls import MAX_BATCH
 from queuey.store.replies import Claimed, ClaimedJob
 from queuey.worker.execution import Execution
 from queuey.worker.handlers.attempt import Failed, Outcome, Succeeded, Work, error_json
@@ -182,7 +183,7 @@ class Worker:
             return
 
     async def _ask(self, shard: int, claim_id: str, limit: int) -> Claimed:
-        return await self._broker.claim(
+        return await self._broker.leases.claim(
             shard,
             claim_id=claim_id,
             worker=self._id,
@@ -199,7 +200,7 @@ class Worker:
 
     async def _still_ours(self, shard: int, jobs: list[ClaimedJob]) -> list[ClaimedJob]:
         """Those whose leases stand, renewed: of an answer that came late the next renewal would be too late."""
-        statuses = await self._broker.extend(shard, self._lease_ms, [(job.id, job.token) for job in jobs])
+        statuses = await self._broker.leases.extend(shard, self._lease_ms, [(job.id, job.token) for job in jobs])
         return [job for job, status in zip(jobs, statuses, strict=True) if status != "lost"]
 
     def _queues_in_turn(self) -> list[str]:

@@ -9,12 +9,31 @@ from pathlib import Path
 
 import pytest
 
-from queuey.store import broker
-from queuey.store.broker import Broker
+from queuey.store import replies
+from queuey.store.broker.calls import Group
+from queuey.store.broker.dlq import DeadLetterCalls
+from queuey.store.broker.events import EventCalls
+from queuey.store.broker.jobs import JobCalls
+from queuey.store.broker.leases import LeaseCalls
+from queuey.store.broker.maintenance import MaintenanceCalls
+from queuey.store.broker.queues import QueueCalls
+from queuey.store.broker.replicas import ReplicaCalls
+from queuey.store.broker.transfer import TransferCalls
 from queuey.store.keys import ShardKeys
 from queuey.store.scripts import lua_folder, read_scripts
 
 FOLDER = lua_folder()
+GROUPS: dict[str, type[Group]] = {
+    "jobs": JobCalls,
+    "leases": LeaseCalls,
+    "dlq": DeadLetterCalls,
+    "queues": QueueCalls,
+    "maintenance": MaintenanceCalls,
+    "replicas": ReplicaCalls,
+    "events": EventCalls,
+    "transfer": TransferCalls,
+}
+"""By noun: a folder of lua/ and a group of the Broker."""
 ROOT = Path(__file__).parents[2]
 PLACES = {path.stem: path for path in sorted(FOLDER.rglob("*.lua")) if path.parent.name != "include"}
 TEXTS = {name: path.read_text() for name, path in PLACES.items()}
@@ -24,8 +43,19 @@ BY_BROKER = sorted(TEXTS.keys() - {"selftest"})
 """`selftest` is called by queuey.store.selfcheck, before there is a Broker."""
 
 KEYS_LINE = "KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created\n"
-READ_ONLY = {"about", "dead", "heads", "workers", "dump", "get", "list", "page", "place", "stats"}
-TAKES_MEMORY = {"edit", "enqueue", "replay", "restore"}
+READ_ONLY = {
+    "store_info",
+    "list_dead",
+    "queue_status",
+    "workers",
+    "dump",
+    "get",
+    "list_by_status",
+    "list_jobs",
+    "position",
+    "stats",
+}
+TAKES_MEMORY = {"set_payload", "enqueue", "replay", "restore"}
 WRITES = {
     *("MSET", "SET", "DEL", "EXPIRE", "RPUSH", "LPUSH", "LPOP", "SADD", "SREM", "HSET", "HSETNX", "HINCRBY", "HDEL"),
     *("ZADD", "ZREM"),
@@ -118,17 +148,17 @@ STATUS_WORDS = {
     "release": {"ok", "lost"},
     "cancel": {"cancelled", "cancelling", "finished", "missing"},
     "reap": {"retry", "dead", "cancelled", "orphan"},
-    "watch": {"waiting", "finished", "missing"},
-    "emit": {"ok", "nobody"},
-    "listen": {"begun", "kept", "nobody"},
+    "watch_end": {"waiting", "finished", "missing"},
+    "publish_event": {"ok", "nobody"},
+    "subscribe_events": {"begun", "kept", "nobody"},
     "replay": {"ok", "duplicate", "missing"},
     "restore": {"ok", "there", "too_many_queues", "past"},
-    "hasten": {"ok", "not_scheduled", "missing"},
+    "run_now": {"ok", "not_scheduled", "missing"},
     "delete": {"ok", "unfinished", "missing"},
-    "edit": {"ok", "wrong_state", "missing"},
+    "set_payload": {"ok", "wrong_state", "missing"},
     "pause": {"ok", "too_many_queues"},
     "resume": {"ok", "not_paused"},
-    "quiet": {"ok", "too_many"},
+    "quiet_worker": {"ok", "too_many"},
 }
 """As docs/protocol.md has them; a client may switch on each."""
 
@@ -145,8 +175,8 @@ def test_documented_status_words_are_those_of_the_code(name: str) -> None:
 
 @pytest.mark.parametrize("name", STATUS_WORDS)
 def test_the_brokers_docstring_names_the_same_words(name: str) -> None:
-    method = getattr(Broker, name)
-    returned = getattr(broker, str(inspect.signature(method).return_annotation), None)
+    method = getattr(GROUPS[PLACES[name].parent.name], name)
+    returned = getattr(replies, str(inspect.signature(method).return_annotation), None)
     text = (method.__doc__ or "") + (returned.__doc__ or "" if inspect.isclass(returned) else "")
     named = set(re.findall(r"`([a-z_]+)(?: <[^>]*>)?`", text))
     assert STATUS_WORDS[name] <= set(re.findall(r"[a-z_]+", text))
@@ -156,19 +186,34 @@ def test_the_brokers_docstring_names_the_same_words(name: str) -> None:
 # --- one script, one method, one test file -----------------------------------------------------------------------
 
 
-def test_the_broker_has_one_method_for_each_script() -> None:
-    called = re.findall(r'self\._call\(\s*\w+,\s*"(\w+)"', inspect.getsource(broker))
-    assert sorted(called) == BY_BROKER
-    for name in BY_BROKER:
-        assert f'"{name}"' in inspect.getsource(getattr(Broker, name))
+def methods(group: type[Group]) -> dict[str, str]:
+    """The source of each method of a group."""
+    return {name: inspect.getsource(value) for name, value in vars(group).items() if inspect.isfunction(value)}
+
+
+def test_each_folder_of_scripts_is_a_group_of_the_broker() -> None:
+    folders = {path.name for path in FOLDER.iterdir() if path.is_dir()} - {"include"}
+    assert folders == GROUPS.keys()
+
+
+@pytest.mark.parametrize("noun", GROUPS)
+def test_a_group_has_one_method_for_each_script_of_its_folder(noun: str) -> None:
+    sources = methods(GROUPS[noun])
+    assert sources.keys() == {path.stem for path in (FOLDER / noun).glob("*.lua")}
+    for name, source in sources.items():
+        assert re.findall(r'self\._call\(\s*\w+,\s*"(\w+)"', source) == [name]
+
+
+def test_the_self_test_is_called_before_there_is_a_broker() -> None:
     assert '"selftest"' in (ROOT / "queuey" / "store" / "selfcheck.py").read_text()
 
 
 @pytest.mark.parametrize("name", BY_BROKER)
 def test_each_script_has_a_test_file(name: str) -> None:
-    text = (ROOT / "tests" / "redis" / f"test_{name}.py").read_text()
+    noun = PLACES[name].parent.name
+    text = (ROOT / "tests" / "scripts" / noun / f"test_{name}.py").read_text()
     assert text.startswith(f'"""{name}: ')
-    assert f"broker.{name}(" in text or f"rig.{name}(" in text
+    assert f"broker.{noun}.{name}(" in text or f"rig.{name}(" in text
 
 
 # --- keys --------------------------------------------------------------------------------------------------------
@@ -208,7 +253,7 @@ def test_key_names_are_spelled_alike_in_both_languages() -> None:
 def test_no_script_spells_a_key(name: str) -> None:
     text = code(PLACES.get(name, FOLDER / f"{name}.lua").read_text())
     assert not re.search(r"\bbase\b|KEYS", text)
-    if name != "list":  # its places have the names of some keys
+    if name != "list_by_status":  # its places have the names of some keys
         prefixes = "|".join(re.escape(key.split("*")[0]) for key in lua_names().values())
         assert not re.search(f"'({prefixes})'", text)
 
@@ -238,7 +283,7 @@ def test_no_command_is_hidden_from_the_self_test() -> None:
     for name, text in {**TEXTS, **INCLUDES}.items():
         calls = re.findall(r"redis\.(\w+)\((.)", code(text))
         hidden = [(function, first) for function, first in calls if function != "error_reply" and first != "'"]
-        assert hidden == {"plan": [("call", "c")], "selftest": [("pcall", "c")]}.get(name, [])
+        assert hidden == {"writes": [("call", "c")], "selftest": [("pcall", "c")]}.get(name, [])
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -261,7 +306,7 @@ def test_every_include_is_there_and_used() -> None:
 @pytest.mark.parametrize("name", TEXTS)
 def test_nothing_is_written_before_everything_is_checked(name: str) -> None:
     """A script that plans its writes does none above commit(), but for the pops of claim, which come right before."""
-    if "--@include plan" not in TEXTS[name]:
+    if "--@include writes" not in TEXTS[name]:
         return
     before = code(TEXTS[name]).split("commit()")[0]
     written = commands(before) & WRITES

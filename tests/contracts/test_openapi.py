@@ -15,7 +15,7 @@ from starlette.routing import Route
 from queuey.api.http.operations import Operation
 from queuey.api.openapi.description import describe
 from queuey.api.openapi.v3_0 import downgraded
-from tests.e2e.test_access import API, ROUTES
+from tests.e2e.api.test_access import API, ROUTES
 
 DOCUMENT: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(describe(ROUTES)))
 REFERENCE = Path(__file__).parents[2] / "docs" / "http.md"

@@ -22,13 +22,13 @@ async def rig() -> AsyncIterator[Rig]:
 
 async def test_every_key_is_read(rig: Rig) -> None:
     ((done, token),) = await rig.held(key="k", retention_ms=1000)
-    await rig.broker.complete(0, [(done, token, '{"token":"x"}')], now=NOW + 5)
+    await rig.broker.leases.complete(0, [(done, token, '{"token":"x"}')], now=NOW + 5)
     ((dead, token),) = await rig.held(queue="other", max_attempts=1)
-    await rig.broker.fail(0, [(dead, token, "{}", 0, False)], now=NOW)
+    await rig.broker.leases.fail(0, [(dead, token, "{}", 0, False)], now=NOW)
     (waiting,) = await rig.add(priority="low")
     (scheduled,) = await rig.add(delay_ms=500)
     (tombstone,) = await rig.add()
-    await rig.broker.cancel(0, [tombstone], now=NOW)
+    await rig.broker.jobs.cancel(0, [tombstone], now=NOW)
     view = await read_store(rig.client)
     assert {job_id: job.status for job_id, job in view.jobs.items()} == {
         done: "succeeded",

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from queuey.protocol.models import Priority
 from queuey.protocol.records import StoredJob, to_job
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.replies import Claimed, Listed, Place, QueueRow, Stats
 from tests.properties.contents import Ask, Contents
 from tests.properties.visible import Visible
@@ -22,7 +22,7 @@ JobSeen = tuple[str, int, int, int, int, str, str]
 
 
 async def send_claim(broker: Broker, shard: int, ask: Ask, now: int) -> ClaimAnswer:
-    claimed: Claimed = await broker.claim(
+    claimed: Claimed = await broker.leases.claim(
         shard,
         claim_id=ask.claim_id,
         worker=ask.worker,
@@ -59,7 +59,7 @@ def _without_empty(part: Mapping[object, object]) -> dict[object, object]:
 async def check_get(broker: Broker, shard: int, model: Contents, unknown: str) -> None:
     """The get script, and what the HTTP API makes of it."""
     job_ids = list(model.jobs)
-    *stored, missing = await broker.get(shard, [*job_ids, unknown])
+    *stored, missing = await broker.jobs.get(shard, [*job_ids, unknown])
     assert missing == StoredJob("", "", -1, -1)
     for job_id, found in zip(job_ids, stored, strict=True):
         job, told = model.jobs[job_id], to_job(job_id, found)
@@ -74,7 +74,7 @@ async def check_get(broker: Broker, shard: int, model: Contents, unknown: str) -
 
 async def check_stats(broker: Broker, shard: int, model: Contents, seen: Visible, now: int) -> None:
     minutes = 60
-    stats: Stats = await broker.stats(shard, minutes, now=now)
+    stats: Stats = await broker.queues.stats(shard, minutes, now=now)
     rows = sorted(stats.queues, key=lambda row: row.name)
     expected = [_row(model, queue, seen.sizes) for queue in sorted(model.queues)]
     assert rows == expected, f"stats tells {rows}, the model {expected}"

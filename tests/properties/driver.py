@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine
 
 from queuey.protocol import ids
 from queuey.protocol.records import DEFAULT_DEDUPE_TTL_MS, NewJob, encode_key, job_head
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.scripts import Scripts
 from queuey.store.shards import Shards
 from tests.properties.agreement import Held

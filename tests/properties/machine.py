@@ -58,7 +58,7 @@ class BrokerMachine(SingleJobRules):
         # An id that stands there twice as two jobs may be refused as the one and then taken as the other.
         twice = twice and len(set(requests)) == len({request.id for request in requests})
         answers = self.hold(
-            lambda: self.broker.enqueue(shard, new, full=full, now=self.now),
+            lambda: self.broker.jobs.enqueue(shard, new, full=full, now=self.now),
             lambda: model.enqueue(self.now, full, requests),
             twice,
         )
@@ -138,7 +138,7 @@ class BrokerMachine(SingleJobRules):
         shard, model = self.on(shard, lambda model: model.leases)
         held = self.pick_held(model, numbers)
         self.hold(
-            lambda: self.broker.extend(shard, lease, held, now=self.now),
+            lambda: self.broker.leases.extend(shard, lease, held, now=self.now),
             lambda: model.extend(self.now, lease, held),
             twice,
         )
@@ -153,7 +153,7 @@ class BrokerMachine(SingleJobRules):
         _, model = self.on(shard)
         results = [(*item, result) for item in held]
         self.hold(
-            lambda: self.broker.complete(shard, results, now=self.now),
+            lambda: self.broker.leases.complete(shard, results, now=self.now),
             lambda: model.complete(self.now, results),
             twice and one_lease_each(held),
         )
@@ -166,7 +166,7 @@ class BrokerMachine(SingleJobRules):
         items = [(*item, delay, dead) for item, (_, delay, dead) in zip(held, failures, strict=True)]
         with_errors = [(job_id, token, _error_of(model, job_id), delay, dead) for job_id, token, delay, dead in items]
         self.hold(
-            lambda: self.broker.fail(shard, with_errors, now=self.now),
+            lambda: self.broker.leases.fail(shard, with_errors, now=self.now),
             lambda: model.fail(self.now, items),
             twice and one_lease_each(held),
         )
@@ -177,7 +177,7 @@ class BrokerMachine(SingleJobRules):
         shard, model = self.on(shard, lambda model: model.leases)
         held = self.pick_held(model, numbers)
         self.hold(
-            lambda: self.broker.release(shard, held, now=self.now),
+            lambda: self.broker.leases.release(shard, held, now=self.now),
             lambda: model.release(self.now, held),
             twice and one_lease_each(held),
         )
@@ -187,7 +187,9 @@ class BrokerMachine(SingleJobRules):
         shard, model = self.on(shard, lambda model: model.jobs)
         job_ids = self.pick_ids(shard, numbers, mostly=[*(model.leases or model.jobs)])
         self.hold(
-            lambda: self.broker.cancel(shard, job_ids, now=self.now), lambda: model.cancel(self.now, job_ids), twice
+            lambda: self.broker.jobs.cancel(shard, job_ids, now=self.now),
+            lambda: model.cancel(self.now, job_ids),
+            twice,
         )
 
     @precondition(_any(lambda model: model.dead))
@@ -207,7 +209,7 @@ class BrokerMachine(SingleJobRules):
         replay_id = self.earlier_or_new(self.replay_ids, again, "y")
         job_ids = self.pick_ids(shard, numbers, mostly=[*model.dead])
         self.hold(
-            lambda: self.broker.replay(shard, replay_id, job_ids, now=self.now),
+            lambda: self.broker.dlq.replay(shard, replay_id, job_ids, now=self.now),
             lambda: model.replay(self.now, replay_id, job_ids),
             twice,
         )
@@ -226,7 +228,7 @@ class BrokerMachine(SingleJobRules):
         order = self.order_of_queues(shard)
 
         async def call() -> tuple[list[tuple[str, str]], bool]:
-            reaped = await self.broker.reap(shard, limit, delays, now=self.now)
+            reaped = await self.broker.maintenance.reap(shard, limit, delays, now=self.now)
             return reaped.outcomes, reaped.more
 
         self.hold(call, lambda: model.reap(self.now, limit, delays, order))
@@ -238,7 +240,7 @@ class BrokerMachine(SingleJobRules):
         shard, model = self.on(shard, lambda model: model.scheduled)
 
         async def call() -> tuple[int, int]:
-            promoted = await self.broker.promote(shard, limit, now=self.now)
+            promoted = await self.broker.maintenance.promote(shard, limit, now=self.now)
             return promoted.count, promoted.due_in_ms
 
         self.hold(call, lambda: model.promote(self.now, limit))
@@ -255,7 +257,7 @@ class BrokerMachine(SingleJobRules):
         order, sizes = self.order_of_queues(shard), self.seen.sizes
 
         async def call() -> tuple[int, int, int, bool]:
-            trimmed = await self.broker.trim(shard, limit, caps, now=self.now)
+            trimmed = await self.broker.maintenance.trim(shard, limit, caps, now=self.now)
             return trimmed.dead, trimmed.finished, trimmed.queues, trimmed.more
 
         self.hold(call, lambda: model.trim(self.now, limit, caps, order, sizes))
@@ -264,13 +266,13 @@ class BrokerMachine(SingleJobRules):
     @rule(shard=draw.shards, queue=draw.queues, reason=st.sampled_from(["full", "by hand"]), twice=st.booleans())
     def pause(self, shard: int, queue: str, reason: str, twice: bool) -> None:
         shard, model = self.on(shard)
-        self.hold(lambda: self.broker.pause(shard, queue, reason), lambda: model.pause(queue, reason), twice)
+        self.hold(lambda: self.broker.queues.pause(shard, queue, reason), lambda: model.pause(queue, reason), twice)
 
     @precondition(_any(lambda model: model.paused))
     @rule(shard=draw.shards, queue=draw.queues)
     def resume(self, shard: int, queue: str) -> None:
         shard, model = self.on(shard, lambda model: model.paused)
-        self.hold(lambda: self.broker.resume(shard, queue), lambda: model.resume(queue))
+        self.hold(lambda: self.broker.queues.resume(shard, queue), lambda: model.resume(queue))
 
     # --- what happens by itself ----------------------------------------------------------------------------------
 
@@ -318,7 +320,7 @@ class BrokerMachine(SingleJobRules):
     ) -> None:
         shard, model = self.on(shard)
         queue = "" if all_queues and place not in ("ready", "scheduled") else queue
-        found = self.run(self.broker.list(shard, place, queue, lane, start, count))
+        found = self.run(self.broker.jobs.list_by_status(shard, place, queue, lane, start, count))
         wanted = agreement.listed(model, place, queue, lane, start, count)
         assert found == wanted, f"list tells {found}, the model {wanted}"
         self.look_at_all(shard)

@@ -17,7 +17,7 @@ class SingleJobRules(Driver):
         request_id = self.earlier_or_new(self.replay_ids, again, "y")
         job_ids = self.pick_ids(shard, numbers, mostly=[*model.scheduled])
         self.hold(
-            lambda: self.broker.hasten(shard, request_id, job_ids, now=self.now),
+            lambda: self.broker.jobs.run_now(shard, request_id, job_ids, now=self.now),
             lambda: model.hasten(self.now, request_id, job_ids),
             twice,
         )
@@ -27,4 +27,6 @@ class SingleJobRules(Driver):
     def delete(self, shard: int, numbers: list[int]) -> None:
         shard, model = self.on(shard, lambda model: model.dead or model.done)
         job_ids = self.pick_ids(shard, numbers, mostly=[*model.dead, *model.done])
-        self.hold(lambda: self.broker.delete(shard, job_ids, now=self.now), lambda: model.delete(self.now, job_ids))
+        self.hold(
+            lambda: self.broker.jobs.delete(shard, job_ids, now=self.now), lambda: model.delete(self.now, job_ids)
+        )

@@ -28,7 +28,7 @@ FAULTS = {
         "state.s == 'r' and",
     ),
     "a dedupe key is freed for whoever holds it": (
-        "include/leave.lua",
+        "include/transitions.lua",
         "fields.k and redis.call('GET', dedupe_key(fields.k)) == id then",
         "fields.k then",
     ),
@@ -93,7 +93,7 @@ FAULTS = {
         "",
     ),
     "a job that is hastened stays scheduled": (
-        "hasten.lua",
+        "run_now.lua",
         "      zrem(scheduled_key(queue, lane), id)\n",
         "",
     ),

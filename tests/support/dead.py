@@ -25,11 +25,11 @@ async def die(
     body = f'{{"type":"{type}","payload":{payload}}}'
     job = rig.job(queue=queue, body=body, **fields)
     shard, at = rig.broker.shards.of_job(job.id), int(time.time() * 1000) - ago
-    assert await rig.broker.enqueue(shard, [job], now=at) == ["new"]
-    claimed = await rig.broker.claim(
+    assert await rig.broker.jobs.enqueue(shard, [job], now=at) == ["new"]
+    claimed = await rig.broker.leases.claim(
         shard, claim_id=f"c{job.id}", worker="w", lease_ms=1000, limit=1, queues=[queue], now=at
     )
     (held,) = claimed.jobs
     error = msgspec.json.encode({"attempt": 1, "kind": kind, "message": message}).decode()
-    assert await rig.broker.fail(shard, [(job.id, held.token, error, 0, True)], now=at) == ["dead"]
+    assert await rig.broker.leases.fail(shard, [(job.id, held.token, error, 0, True)], now=at) == ["dead"]
     return job.id

@@ -15,7 +15,6 @@ import msgspec
 from queuey.api.app import Api, create_app
 from queuey.lifecycle import end_tasks
 from queuey.protocol.credentials import ApiKey, Credentials, parse_grant
-from queuey.services.events.observed_broker import EventingBroker
 from queuey.services.events.publisher import EventPublisher
 from queuey.services.events.subscribers import EventSubscribers
 from queuey.services.health import Health
@@ -24,7 +23,7 @@ from queuey.services.jobs.submission import Decoder, Submission
 from queuey.services.jobs.waiters import Waiters
 from queuey.services.leases.pulling import Pulling
 from queuey.settings.settings import Settings
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.connections.pipelined import StoreClient
 from queuey.store.pubsub import EventStream
 from tests.support.store import client_for
@@ -48,7 +47,8 @@ class ApiRig:
         self.waiters = Waiters(broker, settings.waiters)
         self.pulling = Pulling(broker, settings)
         self.pulling.look_ahead(self.producer)
-        self.feed = broker.feed if isinstance(broker, EventingBroker) else EventPublisher(broker)
+        observer = broker.observer
+        self.feed = observer if isinstance(observer, EventPublisher) else EventPublisher(broker)
         self.pulling.progress.on_reported = self.feed.progress
         self.blocking = _another(broker.shards.client)
         stream = EventStream(self.blocking, broker.shards.keys[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from queuey.protocol.models import PRIORITIES
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.replies import DumpedJob
 from tests.support.store import HOUR, Rig
 
@@ -21,16 +21,16 @@ def ignore(kind: str, more: int) -> None:
 async def fill(rig: Rig, ready: int = 8) -> dict[str, list[str]]:
     """Jobs in every place of the rig's shard, by the store's clock. Ids by place, in order."""
     running, flagged, retried, dead, done, released = await rig.held(6, now=0, queue="mail", key="")
-    await rig.broker.cancel(rig.shard, [flagged[0]])
-    await rig.broker.fail(
+    await rig.broker.jobs.cancel(rig.shard, [flagged[0]])
+    await rig.broker.leases.fail(
         rig.shard,
         [
             (*retried, '{"attempt":1,"kind":"error","message":"m"}', DAY, False),
             (*dead, '{"attempt":1,"kind":"dead","message":"Ü \\"x\\""}', 0, True),
         ],
     )
-    await rig.broker.complete(rig.shard, [(*done, '{"big":12345678901234567890}')])
-    await rig.broker.release(rig.shard, [released])
+    await rig.broker.leases.complete(rig.shard, [(*done, '{"big":12345678901234567890}')])
+    await rig.broker.leases.release(rig.shard, [released])
     ids = {
         "running": [running[0]],
         "flagged": [flagged[0]],
@@ -42,10 +42,10 @@ async def fill(rig: Rig, ready: int = 8) -> dict[str, list[str]]:
     }
     ids["ready"] = await rig.add(ready, now=0, priority="high", body='{"type":"t","payload":{"n":[1.0,"\\u00e9"]}}')
     (cancelled,) = await rig.add(now=0, priority="high")
-    await rig.broker.cancel(rig.shard, [cancelled])
+    await rig.broker.jobs.cancel(rig.shard, [cancelled])
     ids["cancelled"] = [cancelled]
     await rig.client.set(rig.keys.dedupe("i:digest"), dead[0], px=DAY)  # as an Idempotency-Key leaves it
-    await rig.broker.pause(rig.shard, "mail", "the mail server is away", "ops", now=PAUSED_AT)
+    await rig.broker.queues.pause(rig.shard, "mail", "the mail server is away", "ops", now=PAUSED_AT)
     return ids
 
 
@@ -57,7 +57,7 @@ async def all_jobs(broker: Broker) -> dict[str, DumpedJob]:
         cursor, names = await broker.scan("job", cursor)
         for shard, job_id in names:
             assert broker.shards.of_job(job_id) == shard, "it stands where every replica looks for it"
-            found |= {job.id: job for job in (await broker.dump(shard, [job_id])).jobs}
+            found |= {job.id: job for job in (await broker.transfer.dump(shard, [job_id])).jobs}
         if not cursor:
             return found
     raise AssertionError("the store names no end of jobs")
@@ -70,7 +70,7 @@ async def all_keys(broker: Broker) -> dict[str, str]:
     for _ in range(NAMED_PAGES):
         cursor, names = await broker.scan("dedupe", cursor)
         for shard, key in names:
-            found |= {held.key: held.job_id for held in (await broker.dump(shard, [], [key])).held}
+            found |= {held.key: held.job_id for held in (await broker.transfer.dump(shard, [], [key])).held}
         if not cursor:
             return found
     raise AssertionError("the store names no end of keys")
@@ -81,7 +81,7 @@ async def lanes(broker: Broker, client: Any) -> dict[tuple[int, str, str], list[
     found: dict[tuple[int, str, str], list[str]] = {}
     jobs = await all_jobs(broker)
     for shard, keys in enumerate(broker.shards.keys):
-        for row in (await broker.stats(shard)).queues:
+        for row in (await broker.queues.stats(shard)).queues:
             for priority in PRIORITIES:
                 entries = [entry.decode() for entry in await client.lrange(keys.ready(row.name, priority), 0, -1)]
                 if waiting := [job_id for job_id in entries if jobs[job_id].place == "ready"]:

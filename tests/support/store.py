@@ -23,7 +23,7 @@ from redis.asyncio import Redis
 from queuey.protocol import ids
 from queuey.protocol.models import Priority
 from queuey.protocol.records import NewJob, StoredJob, encode_key, job_head, parse_fields
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.connections.pipelined import StoreClient, connect
 from queuey.store.embedded.process import find_binary
 from queuey.store.keys import ShardKeys
@@ -177,7 +177,7 @@ class Rig:
     async def add(self, count: int = 1, *, now: int = NOW, **fields: Any) -> list[str]:
         """Enqueue `count` jobs like `job(**fields)`, which must all be new. Returns their ids."""
         jobs = [self.job(**fields) for _ in range(count)]
-        assert await self.broker.enqueue(self.shard, jobs, now=now) == ["new"] * count
+        assert await self.broker.jobs.enqueue(self.shard, jobs, now=now) == ["new"] * count
         return [job.id for job in jobs]
 
     async def claim(self, limit: int = 1, *, now: int = NOW, **options: Any) -> Claimed:
@@ -190,7 +190,7 @@ class Rig:
             "limit": limit,
             "queues": ["default"],
         }
-        return await self.broker.claim(self.shard, now=now, **(settings | options))
+        return await self.broker.leases.claim(self.shard, now=now, **(settings | options))
 
     async def held(self, count: int = 1, *, now: int = NOW, **fields: Any) -> list[tuple[str, str]]:
         """Enqueue and claim: (id, token) of each."""
@@ -204,14 +204,14 @@ class Rig:
         (job_id,) = await self.add(now=now, **fields)
         for _ in range(crashes):
             await self.claim(now=now - LEASE, queues=[fields.get("queue", "default")])
-            await self.broker.reap(self.shard, 10, [0], now=now)
-            await self.broker.promote(self.shard, 10, now=now)
+            await self.broker.maintenance.reap(self.shard, 10, [0], now=now)
+            await self.broker.maintenance.promote(self.shard, 10, now=now)
         return job_id
 
     # --- looking -----------------------------------------------------------------------------------------------
 
     async def stored(self, job_id: str) -> StoredJob:
-        (stored,) = await self.broker.get(self.shard, [job_id])
+        (stored,) = await self.broker.jobs.get(self.shard, [job_id])
         return stored
 
     async def state(self, job_id: str) -> dict[str, str]:
@@ -219,12 +219,12 @@ class Rig:
         return parse_fields((await self.stored(job_id)).state)
 
     async def counters(self) -> dict[str, int]:
-        stats = await self.broker.stats(self.shard)
+        stats = await self.broker.queues.stats(self.shard)
         return {name: total for name, total, _ in stats.counters}
 
     async def row(self, queue: str = "default") -> dict[str, int | str]:
         """What stats tells of a queue: every number, by name."""
-        stats = await self.broker.stats(self.shard)
+        stats = await self.broker.queues.stats(self.shard)
         return {row.name: msgspec.structs.asdict(row) for row in stats.queues}[queue]
 
     async def waiting(self, queue: str = "default", priority: str = "default") -> list[str]:

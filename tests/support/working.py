@@ -18,7 +18,7 @@ from queuey.lifecycle import end_tasks
 from queuey.protocol.models import Backoff
 from queuey.services.leases.acks import Acks
 from queuey.settings.settings import Settings
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.connections.pipelined import StoreClient
 from queuey.store.keys import cancel_channel
 from queuey.store.pubsub import Subscriber
@@ -27,6 +27,7 @@ from queuey.store.shards import Shards
 from queuey.store.wakeups import Waker, wake_groups
 from queuey.worker.execution import Execution
 from queuey.worker.handlers.app import App, Context
+from queuey.worker.lease_keeper import StoreRenewer
 from queuey.worker.worker import Worker
 from tests.support.store import Server, client_for
 
@@ -142,7 +143,7 @@ async def working(
         stack.push_async_callback(execution.stop, abandon=True)
         worker = Worker(broker, Acks(broker, ack_patience), execution, frozen, worker_id, queues)
         if keeper:
-            worker.keeper.start(lambda: Broker(Shards(client_for(url), shards), Scripts()))
+            worker.keeper.start(lambda: StoreRenewer(Broker(Shards(client_for(url), shards), Scripts())))
             stack.push_async_callback(worker.keeper.stop)
         parts = [worker.run()]
         waiting = client_for(url)

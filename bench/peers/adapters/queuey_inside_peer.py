@@ -12,7 +12,7 @@ from queuey.errors import QueueyError
 from queuey.protocol import ids
 from queuey.protocol.records import NewJob
 from queuey.services.jobs.producer import Producer
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.connections.pipelined import connect
 from queuey.store.scripts import Scripts
 from queuey.store.shards import Shards

@@ -22,7 +22,7 @@ from queuey.protocol.credentials import Principal
 from queuey.protocol.models import EnqueueReply, Job, Status
 from queuey.services.jobs import actions as jobs
 from queuey.services.jobs.waiters import Waiters
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 
 MAX_WAIT: Final = 60

@@ -38,7 +38,7 @@ from queuey.services.jobs import actions as jobs
 from queuey.services.jobs.producer import Producer, no_room
 from queuey.services.jobs.submission import Submission
 from queuey.settings.settings import Settings
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 
 DEFAULT_PAGE: Final = 50

@@ -25,7 +25,7 @@ from queuey.services.events.publisher import JobEvent
 from queuey.services.events.subscribers import EventSubscribers, Follower, Told, position
 from queuey.services.jobs import actions as jobs
 from queuey.services.jobs.waiters import Waiters
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 
 PING_SECONDS: Final = 15.0

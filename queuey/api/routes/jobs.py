@@ -25,7 +25,7 @@ from queuey.services.jobs.explain import explain
 from queuey.services.jobs.listing import MAX_PAGE, Wanted, list_jobs
 from queuey.services.jobs.producer import Producer, no_room
 from queuey.services.jobs.waiters import Waiters
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 
 DEFAULT_PAGE: Final = 50

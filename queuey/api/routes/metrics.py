@@ -26,7 +26,7 @@ from queuey.protocol.models import QueueMetrics
 from queuey.services.peers import Peers
 from queuey.services.queue_lengths import lengths, stats_of
 from queuey.services.workers import list_workers
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 from queuey.version import __version__
 
@@ -102,7 +102,7 @@ class MetricsRoutes:
         names = [queue.name for queue in queues]
         oldest = dict.fromkeys(names, 0.0)
         for shard in range(self._broker.shards.count):
-            heads = await deadline.call(lambda shard=shard: self._broker.heads(shard, names))  # type: ignore[misc]
+            heads = await deadline.call(lambda shard=shard: self._broker.queues.queue_status(shard, names))  # type: ignore[misc]
             for name, head in zip(names, heads, strict=True):
                 oldest[name] = max(oldest[name], head.ready_for_ms / 1000)
         counters: dict[str, int] = {}

@@ -20,7 +20,7 @@ from queuey.protocol.credentials import Principal
 from queuey.protocol.models import NAME_PATTERN, PauseRequest, PurgeReply, PurgeRequest, Queue, QueueList
 from queuey.protocol.schema_faults import invalid
 from queuey.services import queues as control
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 
 _NAME: Final = re.compile(NAME_PATTERN)

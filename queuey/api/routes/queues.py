@@ -20,7 +20,7 @@ from queuey.protocol.models import Metrics, ReplayReply
 from queuey.services.dlq.replay import MAX_LOOKED_AT, replay_oldest
 from queuey.services.jobs.producer import Producer, no_room
 from queuey.services.queue_lengths import queue_lengths
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 
 _log = log.get(__name__)

@@ -18,7 +18,7 @@ from queuey.errors import Forbidden, Full
 from queuey.protocol.credentials import Principal
 from queuey.protocol.models import WorkerInfo, WorkerList
 from queuey.services import workers as roster
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 
 _log = log.get(__name__)

@@ -21,7 +21,7 @@ from queuey.services.transfer.exporter import Progress as Told
 from queuey.services.transfer.file_format import Whole, read_whole
 from queuey.services.transfer.importer import Importer, shards_to_use
 from queuey.settings.settings import Settings, load
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.selfcheck import check_store
 
 Redis = Annotated[
@@ -99,7 +99,7 @@ async def _export(settings: Settings, path: Path, resume: bool) -> dict[str, int
 
 
 async def _tell_who_works(broker: Broker, consequence: str) -> None:
-    names = sorted(name for name, _, _ in (await broker.workers(0)).replicas)
+    names = sorted(name for name, _, _ in (await broker.replicas.workers(0)).replicas)
     if names:
         shown = ", ".join(names[:3]) + (", ..." if names[3:] else "")
         explain(f"queuey: at work on this store now: {shown}; {consequence}")
@@ -108,7 +108,7 @@ async def _tell_who_works(broker: Broker, consequence: str) -> None:
 async def _jobs_in(broker: Broker) -> int:
     total = 0
     for shard in range(broker.shards.count):
-        for row in (await broker.stats(shard)).queues:
+        for row in (await broker.queues.stats(shard)).queues:
             total += row.high + row.default + row.low + row.scheduled + row.running + row.dead + row.finished
     return total
 
@@ -116,7 +116,7 @@ async def _jobs_in(broker: Broker) -> int:
 async def _import(settings: Settings, path: Path, whole: Whole, wanted: int | None, merge: bool) -> dict[str, int]:
     try:
         async with opened(settings) as client:
-            about = await broker_of(client, settings, 1).about(0)
+            about = await broker_of(client, settings, 1).replicas.store_info(0)
             broker = broker_of(client, settings, shards_to_use(wanted, about.shards, whole.header))
             report = await check_store(client, broker.shards, broker.scripts, embedded=settings.redis is None)
             for warning in report.warnings:

@@ -7,6 +7,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 from hashlib import blake2b
 from typing import Final
 
@@ -19,7 +20,8 @@ from queuey.protocol.models import NULL, DeadGroup, DeadGroups, DeadLetter, Dead
 from queuey.protocol.records import from_ms, parse_definition, to_job
 from queuey.services.dlq.scan import DeadWalk, Filter, Found
 from queuey.services.jobs import actions as jobs
-from queuey.store.broker import MAX_BATCH, Broker
+from queuey.store.broker.broker import Broker
+from queuey.store.broker.calls import MAX_BATCH
 from queuey.store.deadline import Deadline, outcome
 
 MAX_PAGE: Final = 500
@@ -91,7 +93,7 @@ async def _read(broker: Broker, found: Sequence[Found], request_deadline: float)
         by_shard[broker.shards.of_job(entry.job.id)].append(entry.job.id)
     read: dict[str, Job] = {}
     for shard, job_ids in by_shard.items():
-        stored = await Deadline(request_deadline).call(lambda shard=shard, job_ids=job_ids: broker.get(shard, job_ids))  # type: ignore[misc]
+        stored = await Deadline(request_deadline).call(partial(broker.jobs.get, shard, job_ids))
         for job_id, one in zip(job_ids, stored, strict=True):
             if one.definition:
                 read[job_id] = to_job(job_id, one)
@@ -162,7 +164,7 @@ async def replay_matching(
             broker,
             job_ids,
             lambda shard, some: Deadline(request_deadline).call(
-                lambda: broker.replay(shard, replay_id, some, [delays[job_id] for job_id in some])
+                lambda: broker.dlq.replay(shard, replay_id, some, [delays[job_id] for job_id in some])
             ),
             {"ok"},
         )
@@ -179,7 +181,7 @@ async def delete_matching(
         return await _on_each_shard(
             broker,
             job_ids,
-            lambda shard, some: Deadline(request_deadline).call(lambda: broker.delete(shard, some)),
+            lambda shard, some: Deadline(request_deadline).call(lambda: broker.jobs.delete(shard, some)),
             {"ok", "missing"},  # a call that was sent again finds them gone
         )
 
@@ -239,14 +241,14 @@ async def edit_payload(broker: Broker, job: Job, payload: Raw, *, requeue: bool,
     the payload was changed.
     """
     shard = broker.shards.of_job(job.id)
-    stored = (await deadline.call(lambda: broker.get(shard, [job.id])))[0]
+    stored = (await deadline.call(lambda: broker.jobs.get(shard, [job.id])))[0]
     if not stored.definition:
         raise jobs.unknown_job(job.id)
     _, definition = parse_definition(stored.definition)
     definition.payload = NULL if bytes(payload) == b"null" else payload
     body = _encode(definition).decode()
     try:
-        word = await deadline.call(lambda: broker.edit(shard, job.id, body))
+        word = await deadline.call(lambda: broker.jobs.set_payload(shard, job.id, body))
     except StoreUnavailable as error:
         raise outcome(error, [job.id]) from error
     if word == "missing":

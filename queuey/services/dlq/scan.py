@@ -14,7 +14,7 @@ from msgspec import Struct
 from queuey.protocol.records import MAX_UNKNOWN, UNKNOWN_KIND, UNREADABLE
 from queuey.services.dlq.fingerprints import fingerprint
 from queuey.services.jobs.submission import to_ms
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 from queuey.store.replies import DeadJob
 
@@ -105,7 +105,7 @@ class DeadWalk:
     async def _queues_of(self, shard: int) -> list[str]:
         if self._wanted.queue is not None:
             return [self._wanted.queue] if self._visible(self._wanted.queue) else []
-        stats = await Deadline(self._request_deadline).call(lambda: self._broker.stats(shard))
+        stats = await Deadline(self._request_deadline).call(lambda: self._broker.queues.stats(shard))
         return [row.name for row in stats.queues if row.dead and self._visible(row.name)]
 
     async def _read(self, shard: int, after: Place) -> None:
@@ -113,7 +113,7 @@ class DeadWalk:
         if not queues:
             return
         page = await Deadline(self._request_deadline).call(
-            lambda: self._broker.dead(
+            lambda: self._broker.dlq.list_dead(
                 shard,
                 queues,
                 older_ms=to_ms(wanted.older_than or 0) + self._under_way_ms(),

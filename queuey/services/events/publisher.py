@@ -19,7 +19,7 @@ from queuey.errors import QueueyError
 from queuey.protocol.models import ProgressReport, Status
 from queuey.protocol.records import StoredJob, names_of, to_job
 from queuey.store.batching import Batcher
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 
 FINAL: Final[tuple[Status, ...]] = ("succeeded", "dead_letter", "cancelled")
 LISTENING_MS: Final = 30_000
@@ -64,9 +64,13 @@ class EventPublisher:
         self._gap = False
         """Some could not be told."""
         self._known: dict[str, tuple[str, str, int]] = {}
-        self._emit: Batcher[str, str] = Batcher(broker.emit, resend_for=PUBLISH_SECONDS, max_waiting=WAITING)
+        self._emit: Batcher[str, str] = Batcher(
+            broker.events.publish_event, resend_for=PUBLISH_SECONDS, max_waiting=WAITING
+        )
         self._get: list[Batcher[str, StoredJob]] = [
-            Batcher(partial(broker.get, shard), resend_for=PUBLISH_SECONDS, max_waiting=WAITING, max_batch=GET_BATCH)
+            Batcher(
+                partial(broker.jobs.get, shard), resend_for=PUBLISH_SECONDS, max_waiting=WAITING, max_batch=GET_BATCH
+            )
             for shard in range(broker.shards.count)
         ]
 
@@ -85,7 +89,7 @@ class EventPublisher:
     async def ask(self) -> None:
         """Whether somebody follows already: messages may have been missed."""
         with suppress(QueueyError):  # then the next message tells
-            if await self._broker.listen(0) == "kept":
+            if await self._broker.events.subscribe_events(0) == "kept":
                 self.heard(str(LISTENING_MS))
 
     def _stop(self) -> None:

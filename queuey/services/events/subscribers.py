@@ -15,7 +15,7 @@ from queuey import log
 from queuey.errors import Full, QueueyError, StoreUnavailable
 from queuey.lifecycle import end_tasks
 from queuey.services.events.publisher import LISTENING_MS, EventPublisher, JobEvent, decode
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.pubsub import FIRST, READ_COUNT, Entry, EventStream
 
 BUFFER: Final = 1_000
@@ -240,7 +240,7 @@ class EventSubscribers:
         return event_id == FIRST or await self._stream.after(event_id, 1) is None
 
     async def _listen(self) -> str:
-        word = await self._broker.listen(LISTENING_MS)
+        word = await self._broker.events.subscribe_events(LISTENING_MS)
         self._feed.heard(str(LISTENING_MS))
         return word
 

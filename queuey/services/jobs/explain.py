@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 from queuey.protocol.models import PRIORITIES, Ahead, Explanation, Job, WorkerInfo
 from queuey.protocol.records import MAX_CRASHES, from_ms
 from queuey.services.workers import list_workers, serving
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 from queuey.store.replies import Placed
 
@@ -34,7 +34,9 @@ async def explain(broker: Broker, job: Job, deadline: Deadline) -> Explanation:
     if job.status == "running":
         return _running(job)
     shard = broker.shards.of_job(job.id)
-    placed = await deadline.call(lambda: broker.place(shard, job.queue, job.priority, job.id, look=MAX_SEARCHED))
+    placed = await deadline.call(
+        lambda: broker.jobs.position(shard, job.queue, job.priority, job.id, look=MAX_SEARCHED)
+    )
     told = _scheduled(job) if job.status == "scheduled" else await _queued(broker, job, placed, deadline)
     if placed.paused:
         told.pause_reason = placed.paused

@@ -11,7 +11,7 @@ from queuey.protocol.models import EnqueueReply
 from queuey.protocol.records import NewJob
 from queuey.protocol.schema_faults import invalid
 from queuey.store.batching import Batcher
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 
 
 class Producer:
@@ -39,7 +39,7 @@ class Producer:
     async def _send(self, shard: int, jobs: Sequence[NewJob]) -> Sequence[str]:
         if self.on_send is not None:
             self.on_send(shard, jobs)
-        words = await self._broker.enqueue(shard, jobs, full=self.full, copies=self._copies)
+        words = await self._broker.jobs.enqueue(shard, jobs, full=self.full, copies=self._copies)
         for job, word in zip(jobs, words, strict=False):  # a wrong count is the batcher's to tell
             if word == "new":
                 self._metrics.enqueued.add((job.queue,))

@@ -13,7 +13,8 @@ import msgspec
 from queuey import log
 from queuey.errors import QueueyError
 from queuey.protocol.models import ProgressReport
-from queuey.store.broker import MAX_BATCH, Broker
+from queuey.store.broker.broker import Broker
+from queuey.store.broker.calls import MAX_BATCH
 
 INTERVAL: Final = 0.5
 """Seconds between two calls to the store; of what a job tells in between, the last counts."""
@@ -90,7 +91,7 @@ class ProgressRecorder:
     async def _tell(self, shard: int, told: list[tuple[str, str, ProgressReport]]) -> None:
         reports = [(job_id, token, _encode(report).decode()) for job_id, token, report in told]
         try:
-            heads = await self._broker.progress(shard, reports)
+            heads = await self._broker.jobs.progress(shard, reports)
         except QueueyError as error:
             logger.debug("progress_not_stored", jobs=len(told), error=str(error))
             return

@@ -14,7 +14,7 @@ from typing import Final
 from queuey import log
 from queuey.errors import Full, QueueyError
 from queuey.store.batching import Batcher
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.keys import finished_channel
 from queuey.store.pubsub import Subscriber
 
@@ -42,7 +42,7 @@ class Waiters:
         self._wanted = asyncio.Event()
         self._shard_of = broker.shards.of_job
         self._watch: list[Batcher[str, str]] = [
-            Batcher(partial(broker.watch, shard), resend_for=WATCH_SECONDS, max_waiting=limit)
+            Batcher(partial(broker.jobs.watch_end, shard), resend_for=WATCH_SECONDS, max_waiting=limit)
             for shard in range(broker.shards.count)
         ]
         channel = finished_channel(broker.shards.prefix)

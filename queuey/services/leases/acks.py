@@ -9,7 +9,8 @@ from functools import partial
 from typing import TypeVar
 
 from queuey.store.batching import Answer, Batcher
-from queuey.store.broker import Broker, Held, Unextended
+from queuey.store.broker.broker import Broker
+from queuey.store.broker.calls import Held, Unextended
 
 Item = TypeVar("Item")
 
@@ -26,8 +27,8 @@ class Acks:
         ) -> list[Batcher[Item, str]]:
             return [Batcher(partial(send, shard), resend_for=resend_for) for shard in range(broker.shards.count)]
 
-        self._complete: list[Batcher[tuple[str, str, str], str]] = batchers(broker.complete)
-        self._fail: list[Batcher[tuple[str, str, str, int, bool], str]] = batchers(broker.fail)
+        self._complete: list[Batcher[tuple[str, str, str], str]] = batchers(broker.leases.complete)
+        self._fail: list[Batcher[tuple[str, str, str, int, bool], str]] = batchers(broker.leases.fail)
         self._release: list[Batcher[Held | Unextended, str]] = batchers(partial(_release_last_first, broker))
 
     @contextmanager
@@ -56,4 +57,4 @@ class Acks:
 
 async def _release_last_first(broker: Broker, shard: int, held: Sequence[Held | Unextended]) -> Sequence[str]:
     """The script has the first of a batch stand first; turned round, that holds across batches too."""
-    return (await broker.release(shard, held[::-1]))[::-1]
+    return (await broker.leases.release(shard, held[::-1]))[::-1]

@@ -24,7 +24,7 @@ from queuey.services.leases.acks import Acks
 from queuey.services.leases.long_polls import LongPolls, Poll
 from queuey.services.leases.pull_workers import PullWorkers
 from queuey.settings.settings import Settings
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 from queuey.store.replies import Claimed, ClaimedJob
 from queuey.store.wakeups import SharedWaker
@@ -240,7 +240,7 @@ class Leasing:
             self._turn += 1
             first = self._turn % len(queues)
             queues = [*queues[first:], *queues[:first]]
-        return await self._broker.claim(
+        return await self._broker.leases.claim(
             shard,
             claim_id=claim_id,
             worker=request.worker,
@@ -254,7 +254,7 @@ class Leasing:
     async def _still_held(self, shard: int, jobs: list[ClaimedJob], lease: float) -> list[ClaimedJob]:
         """Those of an answer that came late, or again, whose leases stand; they count from now."""
         held = [(job.id, job.token) for job in jobs]
-        send = partial(self._broker.extend, shard, round(lease * 1000), held)
+        send = partial(self._broker.leases.extend, shard, round(lease * 1000), held)
         statuses = await Deadline(self._request_deadline).call(send)
         return [job for job, status in zip(jobs, statuses, strict=True) if status != "lost"]
 

@@ -25,7 +25,7 @@ from queuey.services.leases.acks import Acks
 from queuey.services.leases.pull_workers import PullWorkers
 from queuey.settings.settings import Settings
 from queuey.store.batching import Answer
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 
 Status = Literal["ok", "retry", "dead_letter", "cancelled", "lost"]
@@ -115,7 +115,7 @@ class LeaseOutcomes:
         held = [(item.id, item.token, to_ms(item.lease)) for item in items]
         now = datetime.now(UTC)
         try:
-            words = await deadline.call(lambda: self._broker.extend(shard, 0, held))
+            words = await deadline.call(lambda: self._broker.leases.extend(shard, 0, held))
         except QueueyError as error:
             for at in places:
                 told[at] = error
@@ -151,7 +151,7 @@ class LeaseOutcomes:
             job_ids = list(asked)
             for first in range(0, len(job_ids), LOOK_AT_ONCE):
                 some = job_ids[first : first + LOOK_AT_ONCE]
-                found = await deadline.call(partial(self._broker.get, shard, some))
+                found = await deadline.call(partial(self._broker.jobs.get, shard, some))
                 stored.update(zip(some, found, strict=True))
         return stored
 

@@ -13,7 +13,7 @@ from queuey.services.leases.leasing import Leasing
 from queuey.services.leases.outcomes import LeaseOutcomes
 from queuey.services.leases.pull_workers import PullWorkers
 from queuey.settings.settings import Settings
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.connections.pipelined import StoreClient
 from queuey.store.wakeups import SharedWaker, wake_groups
 

@@ -16,7 +16,7 @@ import msgspec
 from queuey import log
 from queuey.errors import QueueyError
 from queuey.metrics import Metrics
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.replies import Caps
 
 BATCH: Final = 500
@@ -117,7 +117,7 @@ class Reaper:
         for shard in range(self._broker.shards.count):
             for _ in range(CALLS):
                 delays = [random.randint(0, self._delay_max_ms) for _ in range(JITTER_CHOICES)]
-                reaped = await self._broker.reap(shard, BATCH, delays)
+                reaped = await self._broker.maintenance.reap(shard, BATCH, delays)
                 for job_id, outcome in reaped.outcomes:
                     self._metrics.lapsed.add((outcome,))
                     logger.warning("lease_reaped", job_id=job_id, outcome=outcome)
@@ -138,7 +138,7 @@ class Promoter:
         """Promote what is due on every shard. Returns the seconds until the next run is due."""
         for shard in range(self._broker.shards.count):
             for _ in range(CALLS):
-                promoted = await self._broker.promote(shard, BATCH)
+                promoted = await self._broker.maintenance.promote(shard, BATCH)
                 if promoted.due_in_ms != 0:
                     break
         return self._interval
@@ -157,7 +157,7 @@ class Trimmer:
         wait = self._interval
         for shard in range(self._broker.shards.count):
             for _ in range(CALLS):
-                trimmed = await self._broker.trim(shard, BATCH, self._caps)
+                trimmed = await self._broker.maintenance.trim(shard, BATCH, self._caps)
                 if trimmed.dead:
                     logger.info("dead_jobs_trimmed", jobs=trimmed.dead, shard=shard)
                 if not trimmed.more:
@@ -208,10 +208,10 @@ class Heartbeat:
     async def run_once(self) -> float:
         """Give it on the first shard. Returns the seconds until the next is due."""
         description = msgspec.json.encode(self._describe()).decode()
-        answer = await self._broker.beat(0, self._worker_id, description, quiet_here=self._quiet_here())
+        answer = await self._broker.replicas.heartbeat(0, self._worker_id, description, quiet_here=self._quiet_here())
         self._on_quiet(answer.quiet)
         return self._interval
 
     async def leave(self) -> None:
         """Say good-bye."""
-        await self._broker.beat(0, self._worker_id, "")
+        await self._broker.replicas.heartbeat(0, self._worker_id, "")

@@ -36,7 +36,8 @@ from queuey.services.transfer.file_format import (
     lines_from,
     read_header,
 )
-from queuey.store.broker import DATA_FORMAT, Broker
+from queuey.store.broker.broker import Broker
+from queuey.store.broker.calls import DATA_FORMAT
 from queuey.version import __version__
 
 DUMP_BATCH: Final = 256
@@ -95,7 +96,7 @@ class Exporter:
             return self._counted()
         try:
             await self._write_phases(self._at)
-            about = await self._broker.about(0)
+            about = await self._broker.replicas.store_info(0)
             self._write([End(self._counted(), about.now_ms)])
             await asyncio.to_thread(self._sync)
         except OSError as error:
@@ -108,7 +109,7 @@ class Exporter:
         return {kind: self._counts[kind] for kind in COUNTED}
 
     async def _new_header(self) -> Header:
-        about = await self._broker.about(0)
+        about = await self._broker.replicas.store_info(0)
         shards = self._broker.shards
         export_id = ids.short_random()
         return Header(DATA_FORMAT, export_id, shards.count, shards.prefix, __version__, about.now_ms, about.store_id)
@@ -188,9 +189,9 @@ class Exporter:
 
     async def _write_queues(self) -> None:
         for shard in range(self._broker.shards.count):
-            rows = (await self._broker.stats(shard)).queues
+            rows = (await self._broker.queues.stats(shard)).queues
             for row in rows:
-                (head,) = await self._broker.heads(shard, [row.name])
+                (head,) = await self._broker.queues.queue_status(shard, [row.name])
                 self._write([Queue(shard, row.name, row.paused, head.paused_by, head.paused_at_ms)])
 
     async def _write_scanned(self, phase: Phase, cursor: int) -> None:
@@ -211,24 +212,27 @@ class Exporter:
 
     async def _write_dumped(self, phase: Phase, shard: int, names: Sequence[str]) -> None:
         if phase == "keys":
-            found = await self._broker.dump(shard, (), names)
+            found = await self._broker.transfer.dump(shard, (), names)
             self._write(map(from_key, found.held))
             return
         while names:  # each call looks at one at least
-            found = await self._broker.dump(shard, names)
+            found = await self._broker.transfer.dump(shard, names)
             self._write(map(from_job, found.jobs))
             names = names[found.looked_at :]
 
     async def _write_lanes(self) -> None:
         for shard in range(self._broker.shards.count):
-            for row in (await self._broker.stats(shard)).queues:
+            for row in (await self._broker.queues.stats(shard)).queues:
                 for priority in PRIORITIES:
                     await self._write_lane(shard, row.name, priority)
 
     async def _write_lane(self, shard: int, queue: str, priority: str) -> None:
         """From the end: what is claimed meanwhile goes from the head, and moves nothing that is still to be read."""
         for first in range(-LANE_PAGE, -MAX_LANE, -LANE_PAGE):
-            page = [entry.id for entry in await self._broker.list(shard, "ready", queue, priority, first, LANE_PAGE)]
+            page = [
+                entry.id
+                for entry in await self._broker.jobs.list_by_status(shard, "ready", queue, priority, first, LANE_PAGE)
+            ]
             if page:
                 begins = first + LANE_PAGE - len(page)
                 self._write([Lane(queue, priority, begins, page)])  # type: ignore[arg-type]
@@ -238,7 +242,7 @@ class Exporter:
 
 async def shards_of(broker: Broker) -> int:
     """How many shards the store has. Raises StartupError when it is not of Queuey, or of a newer version."""
-    about = await broker.about(0)
+    about = await broker.replicas.store_info(0)
     if not about.data_format:
         raise StartupError(
             f"The store holds nothing of Queuey under the prefix {broker.shards.prefix}: give its --prefix, or "

@@ -21,7 +21,7 @@ from queuey.errors import FileRefused, QueueyError
 from queuey.protocol import ids
 from queuey.protocol.models import NAME_PATTERN, PRIORITIES, Name, Priority
 from queuey.protocol.records import parse_definition, parse_fields
-from queuey.store.broker import DATA_FORMAT
+from queuey.store.broker.calls import DATA_FORMAT
 from queuey.store.replies import DumpedJob, HeldKey, Place
 
 LINE_LIMIT: Final = 8_000_000

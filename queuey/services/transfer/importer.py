@@ -27,7 +27,8 @@ from queuey.services.transfer.file_format import (
     lines_from,
     to_job,
 )
-from queuey.store.broker import MAX_BYTES, Broker
+from queuey.store.broker.broker import Broker
+from queuey.store.broker.calls import MAX_BYTES
 from queuey.store.replies import DumpedJob, HeldKey
 
 BATCH: Final = 256
@@ -83,31 +84,31 @@ class Importer:
 
     async def _begin(self, merge: bool) -> int:
         """Join the store. Returns the offset of the first line to read."""
-        about = await self._broker.about(0)
+        about = await self._broker.replicas.store_info(0)
         if about.imported == self._whole.header.id:
-            await self._broker.join()
+            await self._broker.replicas.register()
             return max(about.import_offset, self._whole.start)
         if not merge and await self._holds_jobs():
             raise StartupError(
                 "The store holds jobs already, and not of this export: import into an empty store, give another "
                 "--prefix, or add --merge."
             )
-        await self._broker.join()
+        await self._broker.replicas.register()
         await self._mark(self._whole.start)
         return self._whole.start
 
     async def _holds_jobs(self) -> bool:
         shards = range(self._broker.shards.count)
-        return any([(await self._broker.stats(shard)).queues for shard in shards])
+        return any([(await self._broker.queues.stats(shard)).queues for shard in shards])
 
     async def _mark(self, offset: int) -> None:
-        await self._broker.mark(0, self._whole.header.id, offset)
+        await self._broker.transfer.save_offset(0, self._whole.header.id, offset)
 
     async def _promote(self) -> None:
         """Move what was ready from where restore has put it into its lane, so that it counts as ready at once."""
         for shard in range(self._broker.shards.count):
             for _ in range(self._whole.counts["job"] + 1):
-                if not (await self._broker.promote(shard, PROMOTE_BATCH)).count:
+                if not (await self._broker.maintenance.promote(shard, PROMOTE_BATCH)).count:
                     break
 
     # --- lines --------------------------------------------------------------------------------------------------
@@ -137,7 +138,9 @@ class Importer:
     async def _pause(self, queue: Queue) -> None:
         """On all shards: with another count, jobs of this queue may come to any of them."""
         for shard in range(self._broker.shards.count):
-            answer = await self._broker.pause(shard, queue.name, queue.paused, queue.paused_by, now=queue.paused_at_ms)
+            answer = await self._broker.queues.pause(
+                shard, queue.name, queue.paused, queue.paused_by, now=queue.paused_at_ms
+            )
             if answer != "ok":
                 raise _too_many_queues()
 
@@ -147,7 +150,9 @@ class Importer:
             by_shard[self._broker.shards.of_job(job_id)].append((job_id, place))
         for shard, positions in by_shard.items():
             for first in range(0, len(positions), LANE_BATCH):
-                await self._broker.arrange(shard, lane.queue, lane.priority, positions[first : first + LANE_BATCH])
+                await self._broker.transfer.reorder(
+                    shard, lane.queue, lane.priority, positions[first : first + LANE_BATCH]
+                )
 
     # --- to the store -------------------------------------------------------------------------------------------
 
@@ -158,13 +163,13 @@ class Importer:
 
     async def _flush_keys(self, shard: int) -> None:
         if keys := self._keys.pop(shard, []):
-            await self._broker.restore(shard, (), keys)
+            await self._broker.transfer.restore(shard, (), keys)
 
     async def _flush_jobs(self, shard: int) -> None:
         jobs = self._jobs.pop(shard, [])
         del self._bytes[shard]
         if jobs:
-            answers, _ = await self._broker.restore(shard, jobs)
+            answers, _ = await self._broker.transfer.restore(shard, jobs)
             self._answers.update(answers)
             if "too_many_queues" in answers:
                 raise _too_many_queues()

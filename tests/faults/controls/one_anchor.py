@@ -19,7 +19,7 @@ from redis.exceptions import AskError, RedisError, TryAgainError
 
 from queuey.protocol import ids
 from queuey.protocol.records import NewJob
-from queuey.store.broker import Broker
+from queuey.store.broker.broker import Broker
 from queuey.store.replies import Claimed, ClaimedJob
 from queuey.store.scripts import Scripts
 from queuey.store.shards import Shards
@@ -167,14 +167,14 @@ async def _enqueue(broker: Broker, events: list[Event]) -> list[str]:
     body = msgspec.json.encode({"type": "loop", "payload": payload}).decode()
     for call, job_id in enumerate(job_ids):
         events.append(Sent(now(), call, "enqueue", job_id, {"id": job_id, "payload": payload}))
-        assert await broker.enqueue(0, [NewJob(job_id, "default", "default", "", body)]) == ["new"]
+        assert await broker.jobs.enqueue(0, [NewJob(job_id, "default", "default", "", body)]) == ["new"]
         events.append(Answered(now(), call, "enqueue", "ok", "200", job_id, job_id))
     return job_ids
 
 
 async def _claim(broker: Broker, claim_id: str) -> Claimed:
     """One job, as a worker with one free slot does."""
-    return await broker.claim(
+    return await broker.leases.claim(
         0, claim_id=claim_id, worker="w", lease_ms=round(LEASE * 1000), limit=1, queues=["default"]
     )
 
@@ -188,4 +188,4 @@ async def _run_all(broker: Broker, events: list[Event], held: Sequence[ClaimedJo
         events.append(Started(now(), job.id, "loop", job.attempt, job.token, 0))
         events.append(Ended(now(), job.id, job.token, "ok", 0))
         result = msgspec.json.encode({"token": job.token}).decode()
-        assert await broker.complete(0, [(job.id, job.token, result)]) == ["ok"]
+        assert await broker.leases.complete(0, [(job.id, job.token, result)]) == ["ok"]

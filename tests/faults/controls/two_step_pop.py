@@ -9,24 +9,24 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
-from queuey.store.broker import Broker
+from queuey.store.broker.leases import LeaseCalls
 from queuey.store.replies import Claimed
 
 LANES: Final = ("high", "default", "low")
 GAP: Final = 0.2
 """Seconds between the two calls, so that a SIGKILL need not be lucky to come between them."""
 
-_claim = Broker.claim
+_claim = LeaseCalls.claim
 
 
-async def claim(self: Broker, shard: int, *, queues: Sequence[str], limit: int, **options: Any) -> Claimed:
+async def claim(self: LeaseCalls, shard: int, *, queues: Sequence[str], limit: int, **options: Any) -> Claimed:
     """Pop the ids, wait, and claim them."""
-    client: Any = self.shards.client_of(shard)
+    client: Any = self._shards.client_of(shard)
     popped: list[tuple[str, list[bytes]]] = []
     left = limit
     for lane in LANES:
         for queue in queues:
-            key = self.shards.keys[shard].ready(queue, lane)
+            key = self._shards.keys[shard].ready(queue, lane)
             ids = await client.lpop(key, left) if left else None
             if ids:
                 popped.append((key, ids))
@@ -37,4 +37,4 @@ async def claim(self: Broker, shard: int, *, queues: Sequence[str], limit: int, 
     return await _claim(self, shard, queues=queues, limit=limit, **options)
 
 
-Broker.claim = claim  # type: ignore[method-assign]
+LeaseCalls.claim = claim  # type: ignore[method-assign]

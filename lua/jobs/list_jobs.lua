@@ -1,0 +1,117 @@
+#!lua flags=no-writes
+--[=[ list_jobs: jobs place by place, from where the page before ended, with a bound on what is looked at.
+KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
+ARGV[1]  msgpack [[[place, queue, lane], ...], [offset, score, id], type, status, count, look]
+         place: 'scheduled' | 'ready' (of a queue and a lane, in the order in which they will run), 'running' (by lease
+         expiry), 'dead' | 'finished' (of a queue, the latest first)
+         [offset, score, id]: the entry of the first place after which to begin; id '' = at its front
+         type: of a job, status: a letter of the state; '' = any
+         count: jobs at most; look: entries and places at most
+Reply    msgpack [[[place, offset, score, id, bytes], ...], looked, [place, offset, score, id], ended]
+         place: its number in the list, from 1; bytes: of the definition and the state
+         the third: the last entry that was looked at, id '' = none of that place; ended: nothing is left
+         an entry that has gone meanwhile is no loss: the ones behind it follow
+Errors   none of its own ]=]
+--@include keys
+--@include state
+local CHUNK, MAX_DEPTH, MAX_RELEASED = 100, 200000, 1000
+local args = cmsgpack.unpack(ARGV[1])
+local places, start, count, look = args[1], args[2], args[5], args[6]
+local wanted_type = args[3] ~= '' and '{"type":"' .. args[3] .. '"' or ''
+local FITS = {scheduled = 'w', ready = 'w', running = 'r', dead = 'd', finished = args[4] ~= '' and args[4] or '[sc]'}
+local SETS = {scheduled = scheduled_key, running = leases_key, dead = dead_key, finished = done_key}
+local LATEST_FIRST = {dead = true, finished = true}
+
+-- fits(place, queue, lane, id): whether the entry is a job as it was asked for, and no tombstone.
+local function fits(place, queue, lane, id)
+  local definition = redis.call('GETRANGE', job_key(id), 0, 1023)
+  local line_end = string.find(definition, '\n', 1, true)
+  if not line_end then return false end
+  if string.sub(definition, line_end + 1, line_end + #wanted_type) ~= wanted_type then return false end
+  local text = redis.call('GETRANGE', state_key(id), 0, 1023)
+  local fields = parse_fields(text ~= '' and text or definition)
+  if not string.find(fields.s or 'w', FITS[place]) then return false end
+  return place ~= 'ready' or (queue_of(fields) == queue and lane_of(fields) == lane
+    and not redis.call('ZSCORE', scheduled_key(queue, lane), id))
+end
+
+-- after_in_lane(key, offset, id): claims have moved the entry towards the head, releases by a few places from it. When it
+-- is gone, so is all that was before it. Deeper than MAX_DEPTH nobody searches.
+local function after_in_lane(key, offset, id)
+  local reach = math.min(offset + 1 + MAX_RELEASED, MAX_DEPTH)
+  local found = redis.call('LPOS', key, id, 'COUNT', 0, 'MAXLEN', reach)
+  if #found > 0 then return found[#found] + 1 end
+  return offset >= MAX_DEPTH and offset + 1 or 0
+end
+
+local function after_in_set(place, key, offset, score, id)
+  local now_at = tonumber(redis.call('ZSCORE', key, id) or -1)
+  if now_at == score then
+    local rank = redis.call('ZRANK', key, id)
+    return LATEST_FIRST[place] and redis.call('ZCARD', key) - rank or rank + 1
+  end
+  if place == 'running' then return offset + 1 end
+  local beyond = string.format('(%d', score)
+  if LATEST_FIRST[place] then return redis.call('ZCOUNT', key, beyond, '+inf') end
+  return redis.call('ZCOUNT', key, '-inf', beyond)
+end
+
+-- read(place, key, offset, most): {{id, score}, ...}, from the offset on.
+local function read(place, key, offset, most)
+  local entries = {}
+  if place == 'ready' then
+    for i, id in ipairs(redis.call('LRANGE', key, offset, offset + most - 1)) do entries[i] = {id, 0} end
+    return entries
+  end
+  local first, last = offset, offset + most - 1
+  if LATEST_FIRST[place] then
+    local size = redis.call('ZCARD', key)
+    first, last = math.max(0, size - offset - most), size - offset - 1
+    if last < 0 then return entries end
+  end
+  local found = redis.call('ZRANGE', key, first, last, 'WITHSCORES')
+  for i = 1, #found, 2 do entries[#entries + 1] = {found[i], tonumber(found[i + 1])} end
+  if LATEST_FIRST[place] then
+    for i = 1, math.floor(#entries / 2) do entries[i], entries[#entries + 1 - i] = entries[#entries + 1 - i], entries[i] end
+  end
+  return entries
+end
+
+local found, looked, last, ended = {}, 0, {1, start[1], start[2], start[3]}, true
+
+-- look_through(number): returns whether there may be more in this place.
+local function look_through(number)
+  local place, queue, lane = places[number][1], places[number][2], places[number][3]
+  local key = place == 'ready' and ready_key(queue, lane) or SETS[place](queue, lane)
+  local offset = 0
+  if number > 1 then
+    last = {number, 0, 0, ''}
+  elseif start[3] ~= '' then
+    offset = place == 'ready' and after_in_lane(key, start[1], start[3])
+      or after_in_set(place, key, start[1], start[2], start[3])
+  end
+  while looked < look do
+    local entries = read(place, key, offset, math.min(CHUNK, look - looked))
+    for _, entry in ipairs(entries) do
+      local id = entry[1]
+      last = {number, offset, entry[2], id}
+      looked, offset = looked + 1, offset + 1
+      if fits(place, queue, lane, id) then
+        local bytes = redis.call('STRLEN', job_key(id)) + redis.call('STRLEN', state_key(id))
+        found[#found + 1] = {number, last[2], last[3], id, bytes}
+        if #found >= count then return true end
+      end
+    end
+    if #entries == 0 then return false end
+  end
+  return true
+end
+
+for number = 1, #places do
+  looked = looked + 1
+  if looked >= look or look_through(number) then
+    ended = false
+    break
+  end
+end
+return cmsgpack.pack({found, looked, last, ended})

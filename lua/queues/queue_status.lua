@@ -1,0 +1,38 @@
+#!lua flags=no-writes
+--[=[ queue_status: who paused queues, and since when the first job of each has been ready.
+KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
+ARGV[1]  msgpack [now_ms | 0, [queue, ...]]
+Reply    msgpack [[known, by, at, ready_for], ...], one per queue; known: whether this shard has the queue
+         by: '' = not told; at: in ms, 0 = not paused
+         ready_for: ms since the job that has been ready longest became so, -1 = none; of each lane the head is looked
+         at, past up to 100 tombstones
+Errors   none of its own ]=]
+--@include now
+--@include keys
+--@include state
+local LOOK = 101
+local args = cmsgpack.unpack(ARGV[1])
+local now = now_ms(args[1])
+
+-- ready_since(queue, lane): in ms; nil when nothing is ready there, or all that is looked at are tombstones.
+local function ready_since(queue, lane)
+  for _, id in ipairs(redis.call('LRANGE', ready_key(queue, lane), 0, LOOK - 1)) do
+    local definition = redis.call('GETRANGE', job_key(id), 0, 1023)
+    local text = redis.call('GETRANGE', state_key(id), 0, 1023)
+    local fields = parse_fields(text ~= '' and text or definition)
+    if definition ~= '' and (fields.s or 'w') == 'w' and queue_of(fields) == queue and lane_of(fields) == lane
+      and not redis.call('ZSCORE', scheduled_key(queue, lane), id) then
+      return tonumber(fields.r or parse_fields(definition).r or now)
+    end
+  end
+end
+
+local rows = {}
+for i, queue in ipairs(args[2]) do
+  local fields, since = redis.call('HMGET', queue_key(queue), 'paused_by', 'paused_at'), math.huge
+  for _, lane in ipairs(LANES) do since = math.min(since, ready_since(queue, lane) or math.huge) end
+  local ready_for = since == math.huge and -1 or math.max(0, now - since)
+  local known = redis.call('SISMEMBER', queues_key, queue) == 1
+  rows[i] = {known, fields[1] or '', tonumber(fields[2] or 0), ready_for}
+end
+return cmsgpack.pack(rows)

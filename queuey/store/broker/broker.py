@@ -1,0 +1,101 @@
+"""The Broker: one method per Lua script, in groups by noun. Nothing above it knows a command or a key of the store.
+
+A method that moves jobs takes the shard and a batch, and answers with one status word per job, as its script's header
+explains. `now` is for tests; 0 means the store's clock. Every method raises StoreUnavailable, Full or ScriptFailed.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final, cast
+
+from redis import exceptions as redis_errors
+
+from queuey.errors import QueueyError
+from queuey.store.broker.calls import Caller, Nobody, Observer
+from queuey.store.broker.dlq import DeadLetterCalls
+from queuey.store.broker.events import EventCalls
+from queuey.store.broker.jobs import JobCalls
+from queuey.store.broker.leases import LeaseCalls
+from queuey.store.broker.maintenance import MaintenanceCalls
+from queuey.store.broker.queues import QueueCalls
+from queuey.store.broker.replicas import ReplicaCalls
+from queuey.store.broker.transfer import TransferCalls
+from queuey.store.keys import ScanKind, scan_names
+from queuey.store.replies import Vitals
+from queuey.store.scripts import Scripts, translate
+from queuey.store.shards import Shards
+
+SCAN_COUNT: Final = 1000
+"""Keys that the store looks at for one answer of `scan`."""
+
+
+class Broker:
+    """All that the rest of Queuey does with the store. Its groups are the folders of lua/."""
+
+    def __init__(self, shards: Shards, scripts: Scripts, observer: Observer | None = None) -> None:
+        """`observer` hears of each job that a call moved."""
+        self.shards = shards
+        self.observer = observer
+        self.scripts = scripts
+        self.metrics = scripts.metrics
+        """What this process counts, also that of those who use this broker."""
+        self._caller = caller = Caller(shards, scripts, observer or Nobody())
+        self.jobs = JobCalls(caller)
+        self.leases = LeaseCalls(caller)
+        self.dlq = DeadLetterCalls(caller)
+        self.queues = QueueCalls(caller)
+        self.maintenance = MaintenanceCalls(caller)
+        self.replicas = ReplicaCalls(caller)
+        self.events = EventCalls(caller)
+        self.transfer = TransferCalls(caller)
+
+    async def reachable(self, max_age: float = 1.0) -> bool:
+        """Whether a script ran on every shard within the last `max_age` seconds, or runs now."""
+        for shard, answered_at in enumerate(self._caller.answered_at):
+            if time.monotonic() - answered_at > max_age:
+                try:
+                    await self.jobs.get(shard, ())
+                except QueueyError:
+                    return False
+        return True
+
+    async def scan(self, kind: ScanKind, cursor: int) -> tuple[int, list[tuple[int, str]]]:
+        """Some names of all shards, (shard, name), and the next cursor; both begin and end with the cursor 0.
+
+        What is there from the first call to the last is named at least once, as long as the store is not restarted."""
+        pattern, parse = scan_names(self.shards.prefix, kind)
+        try:
+            following, names = await self.shards.client.scan(cursor, match=pattern, count=SCAN_COUNT)
+        except (redis_errors.RedisError, OSError) as error:
+            raise translate("SCAN", error) from error
+        return int(following), [found for found in map(parse, cast(list[bytes], names)) if found]
+
+    async def vitals(self) -> Vitals:
+        """How the store is. INFO and not CONFIG, which managed stores block."""
+        try:
+            info = await self.shards.client.info("server", "memory")
+        except (redis_errors.RedisError, OSError) as error:
+            raise translate("info", error) from error
+        limit = info.get("maxmemory", 0)
+        share = info["used_memory"] / limit if limit else 0.0
+        return Vitals(str(info["run_id"]), int(info["uptime_in_seconds"]), share)
+
+    async def copies(self) -> int:
+        """How many of the store's own replicas have all that it has. Raises StartupError when its user may not ask."""
+        try:
+            return int(await self.shards.client.link.call("WAIT", 0, 1))
+        except (redis_errors.RedisError, OSError) as error:
+            raise translate("WAIT", error) from error
+
+    async def is_cluster(self) -> bool:
+        """Whether the store refuses a call with keys of two slots."""
+        try:
+            info = await self.shards.client.info("cluster")
+        except (redis_errors.RedisError, OSError) as error:
+            raise translate("info", error) from error
+        return bool(info.get("cluster_enabled", 0))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.shards.client.aclose()

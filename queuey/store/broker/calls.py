@@ -1,0 +1,100 @@
+"""One call of a script on a shard, and what the groups of calls share."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from queuey.errors import StoreUnavailable
+from queuey.protocol.models import Status
+from queuey.store.scripts import Scripts
+from queuey.store.shards import Shards
+
+DATA_FORMAT: Final = 1
+MAX_BATCH: Final = 512
+"""Jobs in one call of a script."""
+MAX_BYTES: Final = 1_000_000
+"""Bytes of arguments in one call of a script."""
+EVENTS_KEPT: Final = 10_000
+"""About how many events can be read again."""
+CLAIM_BYTES: Final = 4_000_000
+"""A claim stops after the definition that passes this."""
+STALE_MS: Final = 60_000
+"""A replica that sent no heartbeat for so long is forgotten."""
+
+Held = tuple[str, str]
+"""A job's id and the token of its lease."""
+Unextended = tuple[str, str, int]
+"""The same, and for how many ms it was claimed: it counts only while its lease has not been extended since."""
+
+_encode = msgspec.msgpack.Encoder().encode
+words = msgspec.msgpack.Decoder(list[str]).decode
+"""A reply of one status word a job."""
+word = msgspec.msgpack.Decoder(str).decode
+numbers = msgspec.msgpack.Decoder(list[int]).decode
+
+
+class Observer(Protocol):
+    """What hears of each job that a call moved. A call that was sent again reports its moves again."""
+
+    on: bool
+    """Whether anybody listens: while nobody does, a call costs no more than this look."""
+
+    def status(self, job_id: str, type: str, queue: str, status: Status, attempt: int) -> None:
+        """A job whose type and queue are known from the call."""
+
+    def moved(self, job_id: str, status: Status | None) -> None:
+        """A job of which only the new status is known, or not even that."""
+
+
+class Nobody:
+    """The observer of a Broker that has none."""
+
+    on = False
+
+    def status(self, job_id: str, type: str, queue: str, status: Status, attempt: int) -> None: ...
+
+    def moved(self, job_id: str, status: Status | None) -> None: ...
+
+
+class Caller:
+    """Calls scripts by name on a shard, and remembers when each shard last answered."""
+
+    def __init__(self, shards: Shards, scripts: Scripts, observer: Observer) -> None:
+        self.observer = observer
+        self.shards = shards
+        self.scripts = scripts
+        self.answered_at = [-math.inf] * shards.count
+        """By shard, by time.monotonic()."""
+
+    async def call(self, shard: int, name: str, *arguments: object, copies: int = 0) -> bytes:
+        """The script's reply. Raises StoreUnavailable, Full or ScriptFailed."""
+        keys = self.shards.keys[shard].anchors
+        try:
+            client = self.shards.client_of(shard)
+            reply = await self.scripts.call(client, name, keys, _encode(arguments), copies)
+        except StoreUnavailable:
+            self.answered_at[shard] = -math.inf
+            raise
+        self.answered_at[shard] = time.monotonic()
+        return reply
+
+
+class Group:
+    """The scripts of one folder of lua/, one method each, under the script's name."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._call = caller.call
+        self._shards = caller.shards
+        self._metrics = caller.scripts.metrics
+        self._observer = caller.observer
+
+    def _moved(self, job_ids: Sequence[str], answers: Sequence[str], statuses: Mapping[str, Status | None]) -> None:
+        """Report each job whose answer stands in `statuses`, one of moves.MOVES."""
+        for job_id, answer in zip(job_ids, answers, strict=True):
+            if answer in statuses:
+                self._observer.moved(job_id, statuses[answer])

@@ -1,0 +1,87 @@
+"""Scripts of lua/leases/: claims, and what is reported under a lease."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from queuey.protocol.records import names_of
+from queuey.store.broker.calls import CLAIM_BYTES, Group, Held, Unextended, words
+from queuey.store.broker.moves import MOVES
+from queuey.store.replies import Claimed
+
+_claimed = msgspec.msgpack.Decoder(Claimed).decode
+
+
+class LeaseCalls(Group):
+    """Claims, and what is reported under a lease."""
+
+    async def claim(
+        self,
+        shard: int,
+        *,
+        claim_id: str,
+        worker: str,
+        lease_ms: int,
+        limit: int,
+        queues: Sequence[str],
+        max_starve_ms: int = 300_000,
+        suspects: int = 1,
+        defer_ms: int = 1_000,
+        now: int = 0,
+    ) -> Claimed:
+        """Up to `limit` jobs. `suspects`: how many jobs with crashes it may take, 0 or 1."""
+        claimed = _claimed(
+            await self._call(
+                shard,
+                "claim",
+                now,
+                claim_id,
+                worker,
+                lease_ms,
+                limit,
+                queues,
+                max_starve_ms,
+                suspects,
+                defer_ms,
+                CLAIM_BYTES,
+            )
+        )
+        if self._observer.on:
+            for job in claimed.jobs:
+                type, queue = names_of(job.definition)
+                self._observer.status(job.id, type, queue, "running", job.attempt)
+        return claimed
+
+    async def extend(
+        self, shard: int, lease_ms: int, held: Sequence[Held | tuple[str, str, int]], *, now: int = 0
+    ) -> list[str]:
+        """Each by the lease of its own, where it has a third part, else by `lease_ms`.
+
+        Per job `ok`, `lost` or `cancelled` (flagged for cancel, extended all the same)."""
+        return words(await self._call(shard, "extend", now, lease_ms, held))
+
+    async def complete(self, shard: int, results: Sequence[tuple[str, str, str]], *, now: int = 0) -> list[str]:
+        """`results`: id, token, result as JSON on one line ('' = none). Per job `ok` or `lost`."""
+        answers = words(await self._call(shard, "complete", now, results))
+        if self._observer.on:
+            self._moved([item[0] for item in results], answers, MOVES["complete"])
+        return answers
+
+    async def fail(self, shard: int, failures: Sequence[tuple[str, str, str, int, bool]], *, now: int = 0) -> list[str]:
+        """`failures`: id, token, error as JSON on one line, delay in ms, dead at once.
+
+        Per job `retry`, `dead`, `cancelled` or `lost`.
+        """
+        answers = words(await self._call(shard, "fail", now, failures))
+        if self._observer.on:
+            self._moved([item[0] for item in failures], answers, MOVES["fail"])
+        return answers
+
+    async def release(self, shard: int, held: Sequence[Held | Unextended], *, now: int = 0) -> list[str]:
+        """Per job `ok` or `lost`. The first comes to stand first in its lane."""
+        answers = words(await self._call(shard, "release", now, held))
+        if self._observer.on:
+            self._moved([item[0] for item in held], answers, MOVES["release"])
+        return answers

@@ -1,0 +1,37 @@
+"""Scripts of lua/maintenance/: leases that expired, jobs that come due, jobs past their retention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from queuey.store.broker.calls import Group
+from queuey.store.broker.moves import MOVES
+from queuey.store.replies import Caps, Promoted, Reaped, Trimmed
+
+_reaped = msgspec.msgpack.Decoder(Reaped).decode
+_promoted = msgspec.msgpack.Decoder(Promoted).decode
+_trimmed = msgspec.msgpack.Decoder(Trimmed).decode
+
+
+class MaintenanceCalls(Group):
+    """Leases that expired, jobs that come due, jobs past their retention."""
+
+    async def reap(self, shard: int, limit: int, delays_ms: Sequence[int], *, now: int = 0) -> Reaped:
+        """Gives lapsed leases back; the delays are used in turn."""
+        reaped = _reaped(await self._call(shard, "reap", now, limit, delays_ms))
+        if self._observer.on:
+            outcomes = reaped.outcomes
+            self._moved([job_id for job_id, _ in outcomes], [outcome for _, outcome in outcomes], MOVES["reap"])
+        return reaped
+
+    async def promote(self, shard: int, limit: int, *, now: int = 0) -> Promoted:
+        """Moves what is due to its lane, at most `limit` per lane."""
+        return _promoted(await self._call(shard, "promote", now, limit))
+
+    async def trim(self, shard: int, limit: int, caps: Caps, *, now: int = 0) -> Trimmed:
+        """Removes at most `limit` jobs that need not be kept."""
+        dead = (caps.dead_age_ms, caps.dead_count, caps.dead_bytes)
+        finished = (caps.finished_count, caps.finished_bytes, caps.finished_min_age_ms)
+        return _trimmed(await self._call(shard, "trim", now, limit, dead, finished))

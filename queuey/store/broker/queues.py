@@ -1,0 +1,40 @@
+"""Scripts of lua/queues/: queues."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from queuey.store.broker.calls import Group, word
+from queuey.store.replies import Purged, QueueHead, Stats
+
+_stats = msgspec.msgpack.Decoder(Stats).decode
+_heads = msgspec.msgpack.Decoder(list[QueueHead]).decode
+_purged = msgspec.msgpack.Decoder(Purged).decode
+
+
+class QueueCalls(Group):
+    """Queues."""
+
+    async def stats(self, shard: int, minutes: int = 0, *, now: int = 0) -> Stats:
+        """How much is where on one shard, and its counters."""
+        return _stats(await self._call(shard, "stats", now, minutes))
+
+    async def queue_status(self, shard: int, queues: Sequence[str], *, now: int = 0) -> Sequence[QueueHead]:
+        """Who paused each queue, and since when its first job has been ready."""
+        return _heads(await self._call(shard, "queue_status", now, queues))
+
+    async def pause(self, shard: int, queue: str, reason: str, by: str = "", *, now: int = 0) -> str:
+        """`ok` or `too_many_queues`."""
+        return word(await self._call(shard, "pause", now, queue, reason, by))
+
+    async def resume(self, shard: int, queue: str) -> str:
+        """`ok` or `not_paused`."""
+        return word(await self._call(shard, "resume", queue))
+
+    async def purge(
+        self, shard: int, queue: str, *, queued: bool = True, scheduled: bool = True, limit: int = 500, now: int = 0
+    ) -> Purged:
+        """Cancel jobs that wait, at most `limit`."""
+        return _purged(await self._call(shard, "purge", now, queue, queued, scheduled, limit))

@@ -1,0 +1,61 @@
+"""Scripts of lua/replicas/: replicas of Queuey and their workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from queuey.errors import StartupError
+from queuey.protocol import ids
+from queuey.store.broker.calls import DATA_FORMAT, STALE_MS, Group, numbers, word
+from queuey.store.replies import About, Beat, Replicas
+
+_about = msgspec.msgpack.Decoder(About).decode
+_beat = msgspec.msgpack.Decoder(Beat).decode
+_replicas = msgspec.msgpack.Decoder(Replicas).decode
+
+
+class ReplicaCalls(Group):
+    """Replicas of Queuey and their workers."""
+
+    async def register(self) -> None:
+        """Hold this replica's data format and count of shards against the store's. Raises StartupError."""
+        store_id = ids.short_random()
+        for shard in range(self._shards.count):
+            data_format, count = numbers(await self._call(shard, "register", DATA_FORMAT, self._shards.count, store_id))
+            if count != self._shards.count:
+                raise StartupError(
+                    f"The store holds its jobs in {count} shards and this process asks for {self._shards.count}: "
+                    f"start it with --shards {count}."
+                )
+            if data_format != DATA_FORMAT:
+                raise StartupError(
+                    f"The store's data has format {data_format} and this version of Queuey reads {DATA_FORMAT}: "
+                    "start the version that wrote it."
+                )
+
+    async def store_info(self, shard: int, *, now: int = 0) -> About:
+        """What the store is, without joining it."""
+        return _about(await self._call(shard, "store_info", now))
+
+    async def heartbeat(
+        self,
+        shard: int,
+        replica: str,
+        description: str,
+        stale_ms: int = STALE_MS,
+        quiet_here: Sequence[str] = (),
+        *,
+        now: int = 0,
+    ) -> Beat:
+        """A sign of life; '' as the description says good-bye. `quiet_here`: workers here that are quiet already."""
+        return _beat(await self._call(shard, "heartbeat", now, replica, description, stale_ms, quiet_here))
+
+    async def workers(self, shard: int, stale_ms: int = STALE_MS, *, now: int = 0) -> Replicas:
+        """Who gave a sign of life within `stale_ms`."""
+        return _replicas(await self._call(shard, "workers", now, stale_ms))
+
+    async def quiet_worker(self, shard: int, worker: str, *, now: int = 0) -> str:
+        """A worker is to claim no more. `ok` or `too_many`."""
+        return word(await self._call(shard, "quiet_worker", now, worker))

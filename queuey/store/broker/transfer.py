@@ -1,0 +1,35 @@
+"""Scripts of lua/transfer/: export and import."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from queuey.store.broker.calls import CLAIM_BYTES, Group, numbers
+from queuey.store.replies import Dumped, DumpedJob, HeldKey
+
+_dumped = msgspec.msgpack.Decoder(Dumped).decode
+_two_lists = msgspec.msgpack.Decoder(tuple[list[str], list[str]]).decode
+
+
+class TransferCalls(Group):
+    """Export and import."""
+
+    async def dump(self, shard: int, job_ids: Sequence[str], keys: Sequence[str] = (), *, now: int = 0) -> Dumped:
+        """What restore takes, of those that are there."""
+        return _dumped(await self._call(shard, "dump", now, job_ids, keys, CLAIM_BYTES))
+
+    async def restore(
+        self, shard: int, jobs: Sequence[DumpedJob], keys: Sequence[HeldKey] = (), *, now: int = 0
+    ) -> tuple[list[str], list[str]]:
+        """Per job `ok`, `there` or `too_many_queues`; per key `ok`, `there` or `past`."""
+        return _two_lists(await self._call(shard, "restore", now, jobs, keys))
+
+    async def reorder(self, shard: int, queue: str, lane: str, positions: Sequence[tuple[str, int]]) -> int:
+        """Give restored jobs their order in a lane: ids with positions below 0. Returns how many there were."""
+        return numbers(await self._call(shard, "reorder", queue, lane, positions))[0]
+
+    async def save_offset(self, shard: int, export_id: str, offset: int) -> int:
+        """Note how many bytes of an export are in. Returns that."""
+        return numbers(await self._call(shard, "save_offset", export_id, offset))[0]

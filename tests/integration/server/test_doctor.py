@@ -1,0 +1,209 @@
+"""doctor: what it finds on this machine and in a store."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from queuey.protocol.credentials import new_key, parse_api_keys, parse_grant
+from queuey.server import doctor
+from queuey.server.doctor import Finding, examine
+from queuey.settings.settings import Settings
+from queuey.store.replies import About
+from tests.support.jobs import PATH
+from tests.support.store import Server, client_for
+from tests.support.stores import SHARDS, StartServer, one_of
+
+shards = one_of(*SHARDS)
+
+DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--maxmemory", "100mb")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Short, for the socket of a private Valkey."""
+    with tempfile.TemporaryDirectory(prefix="queuey-") as name:
+        yield Path(name)
+
+
+def found(settings: Settings) -> dict[str, list[Finding]]:
+    """Every finding by its subject."""
+
+    async def all_findings() -> list[Finding]:
+        return [finding async for finding in examine(settings)]
+
+    by_subject: dict[str, list[Finding]] = {}
+    for finding in asyncio.run(all_findings()):
+        by_subject.setdefault(finding.subject, []).append(finding)
+    return by_subject
+
+
+def one(settings: Settings, subject: str) -> tuple[str, str]:
+    (finding,) = found(settings)[subject]
+    return finding.level, finding.text
+
+
+def on(server: Server, **fields: Any) -> Settings:
+    return Settings(redis=server.url, port=0, **fields)
+
+
+def levels(findings: dict[str, list[Finding]]) -> set[str]:
+    return {finding.level for several in findings.values() for finding in several}
+
+
+# --- this machine ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "level", "text"),
+    [
+        ({}, "ok", "open to this machine alone"),
+        ({"host": "0.0.0.0"}, "fail", "without an API key, since other machines could reach it"),
+        ({"host": "0.0.0.0", "api_key": "short"}, "warn", "can be guessed"),
+        ({"host": "0.0.0.0", "api_key": "x" * 40}, "ok", "API keys are set; listens on 0.0.0.0"),
+    ],
+)
+def test_access(folder: Path, fields: dict[str, Any], level: str, text: str) -> None:
+    found_level, found_text = one(Settings(data_dir=folder / "none", port=0, **fields), "access")
+    assert found_level == level
+    assert text in found_text
+
+
+def test_a_key_of_several(folder: Path) -> None:
+    _, entry = new_key("ci", [parse_grant("read")])
+    keys = parse_api_keys([entry])
+    assert one(Settings(data_dir=folder / "none", port=0, api_keys=keys), "access")[0] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("app", "level", "text"),
+    [
+        (None, "ok", "built-in text.reverse"),
+        (PATH, "ok", "echo.process"),
+        ("nowhere:app", "fail", "there is no module 'nowhere'"),
+        ("tests.support.jobs:PATH", "fail", "not a queuey.App"),
+    ],
+)
+def test_app(folder: Path, app: str | None, level: str, text: str) -> None:
+    found_level, found_text = one(Settings(data_dir=folder / "none", port=0, app=app), "app")
+    assert found_level == level
+    assert text in found_text
+
+
+def test_what_the_roles_leave_out_is_not_looked_at(folder: Path) -> None:
+    findings = found(Settings(data_dir=folder / "none", roles=("reaper",), app="nowhere:app"))
+    assert "app" not in findings
+    assert "port" not in findings
+
+
+def test_a_port_that_something_else_has(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "PROBE_SECONDS", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        level, text = one(Settings(data_dir=folder / "none", port=port), "port")
+    assert level == "fail"
+    assert f"127.0.0.1 port {port}" in text
+    assert "Choose another --port" in text
+
+
+def test_a_data_directory_that_is_not_there_is_not_made(folder: Path) -> None:
+    findings = found(Settings(data_dir=folder / "some" / "where", port=0))
+    assert levels(findings) == {"ok"}
+    assert "not there yet" in findings["store"][0].text
+    assert not (folder / "some").exists()
+
+
+def test_a_data_directory_that_others_can_write_to(folder: Path) -> None:
+    place = folder / "open"
+    place.mkdir()
+    place.chmod(0o777)
+    level, text = one(Settings(data_dir=place, port=0), "store")
+    assert level == "fail"
+    assert f"chmod 700 {place}" in text
+
+
+def test_a_disk_that_is_nearly_full(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "FREE_DISK", 2**70)
+    level, text = one(Settings(data_dir=folder / "none", port=0), "disk")
+    assert level == "warn"
+    assert "make room" in text
+
+
+# --- the store ---------------------------------------------------------------------------------------------------
+
+
+def test_a_private_store_is_started_and_stopped_again(folder: Path) -> None:
+    findings = found(Settings(data_dir=folder, port=0))
+    assert levels(findings) == {"ok"}
+    assert [finding.text for finding in findings["durability"]] == ["verified: an acknowledged job is on disk"]
+    assert "nothing under the prefix queuey yet" in findings["data"][0].text
+    assert not list(folder.glob("*.sock")), "the store has ended"
+
+
+def test_a_store_that_keeps_its_promise(start_server: StartServer) -> None:
+    findings = found(on(start_server(*DURABLE)))
+    assert levels(findings) == {"ok"}
+    assert findings["store"][0].text.startswith("Valkey ")
+
+
+@pytest.mark.parametrize(
+    ("options", "subject", "text"),
+    [
+        (("--appendonly", "no", "--maxmemory", "100mb"), "durability", "memory only: acknowledged jobs are lost"),
+        ((*DURABLE[:3], "everysec", "--maxmemory", "100mb"), "durability", "declared: the last acknowledged jobs"),
+        (DURABLE[:4], "store", "set maxmemory"),
+        ((*DURABLE[:5], "1mb"), "memory", "raise its maxmemory"),
+    ],
+)
+def test_what_is_weak_is_warned_of(
+    start_server: StartServer, options: tuple[str, ...], subject: str, text: str
+) -> None:
+    findings = found(on(start_server(*options)))
+    assert text in " ".join(finding.text for finding in findings[subject] if finding.level == "warn")
+    assert "fail" not in levels(findings)
+
+
+def test_a_store_that_throws_jobs_away_fails(start_server: StartServer) -> None:
+    server = start_server("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
+    level, text = one(on(server), "store")
+    assert level == "fail"
+    assert "set it to noeviction" in text
+
+
+def test_a_store_that_is_away_fails_and_shows_no_password(folder: Path) -> None:
+    level, text = one(Settings(redis="redis://me:secret@127.0.0.1:1", port=0), "store")
+    assert level == "fail"
+    assert "cannot be reached" in text
+    assert "secret" not in text
+
+
+async def test_another_format_or_number_of_shards_fails(start_server: StartServer) -> None:
+    server = start_server(*DURABLE)
+    client: Any = client_for(server.url)
+    await client.hset("queuey:{0}:meta", mapping={"format": 1, "shards": 4})
+
+    async def look(settings: Settings) -> list[str]:
+        return [finding.text async for finding in examine(settings) if finding.level != "ok"]
+
+    assert await look(on(server, shards=4)) == []
+    (text,) = await look(on(server))
+    assert "in 4: start with --shards 4" in text
+    await client.hset("queuey:{0}:meta", mapping={"format": 99})
+    (text,) = await look(on(server, shards=4))
+    assert "format 99, and this version reads 1" in text
+    await client.aclose()
+
+
+@pytest.mark.parametrize(
+    ("ahead", "level", "text"), [(0.9, "ok", "agree"), (5, "warn", "ahead"), (-5, "warn", "behind")]
+)
+def test_clocks(ahead: float, level: str, text: str) -> None:
+    finding = doctor._clock(About(1, 1, round((1_800_000_000 + ahead) * 1000), "", 0), 1_800_000_000)
+    assert (finding.level, finding.subject) == (level, "clock")
+    assert text in finding.text

@@ -1,0 +1,115 @@
+"""Jobs that are acknowledged once replicas of the store have them too (`wait_replicas`), with real ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from queuey.errors import OutcomeUnknown, StoreUnavailable
+from queuey.services.jobs.producer import Producer
+from queuey.store.scripts import Scripts
+from tests.support.replicated import Pair
+from tests.support.store import Rig, client_for, debian_redis, valkey_binary
+from tests.support.stores import KINDS, one_of
+from tests.support.working import eventually
+
+kind = one_of(*KINDS)
+
+SHORT = 0.4
+"""Seconds for a reply where none is expected: replicas have half of it."""
+
+
+@pytest.fixture(scope="module", params=["valkey", "redis"])
+def of_module(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    binary = valkey_binary() if request.param == "valkey" else debian_redis()
+    pair = Pair(binary or pytest.skip("redis-server 7.0 or newer is not installed"))
+    yield pair
+    pair.stop()
+
+
+@pytest.fixture
+def pair(of_module: Pair) -> Iterator[Pair]:
+    of_module.until_copied()
+    yield of_module
+    of_module.go_on()
+
+
+@pytest.fixture
+async def rig(pair: Pair, scripts: Scripts) -> AsyncIterator[Rig]:
+    client = client_for(pair.first.url)
+    await client.flushall()
+    await scripts.load(client)
+    yield Rig(client, 1, scripts)
+    await client.aclose()
+
+
+@pytest.fixture
+async def hasty(pair: Pair, rig: Rig, scripts: Scripts) -> AsyncIterator[Rig]:
+    """Another connection to the same, which soon gives up."""
+    client = client_for(pair.first.url, timeout=SHORT)
+    yield Rig(client, 1, scripts)
+    await client.aclose()
+
+
+async def test_what_is_acknowledged_is_with_the_replica(rig: Rig, pair: Pair) -> None:
+    jobs = [rig.job() for _ in range(100)]
+    for job in jobs:
+        assert await rig.broker.jobs.enqueue(rig.shard, [job], copies=1) == ["new"]
+        assert pair.has(job.id)
+
+
+async def test_one_that_lags_is_told_of_and_the_job_may_be_there(rig: Rig, hasty: Rig, pair: Pair) -> None:
+    pair.halt()
+    job = rig.job()
+    with pytest.raises(StoreUnavailable, match="Of the store's replicas 0 have the job, and 1 must") as caught:
+        await hasty.broker.jobs.enqueue(rig.shard, [job], copies=1)
+    assert caught.value.maybe_done
+    assert (await rig.stored(job.id)).definition
+    assert await rig.broker.jobs.enqueue(rig.shard, [rig.job()]) == ["new"]  # who asks for no copies does not wait
+
+
+async def test_a_resend_waits_too_though_the_job_is_there(rig: Rig, hasty: Rig, pair: Pair) -> None:
+    """On another connection, which has written nothing that the store would wait for."""
+    pair.halt()
+    job = rig.job()
+    await rig.broker.jobs.enqueue(rig.shard, [job])
+    with pytest.raises(StoreUnavailable):
+        await hasty.broker.jobs.enqueue(rig.shard, [job], copies=1)
+    pair.go_on()
+    assert await rig.broker.jobs.enqueue(rig.shard, [job], copies=1) == ["new"]
+    assert pair.has(job.id)
+
+
+async def test_more_replicas_than_there_are(rig: Rig, hasty: Rig) -> None:
+    with pytest.raises(StoreUnavailable, match="replicas 1 have the job, and 2 must"):
+        await hasty.broker.jobs.enqueue(rig.shard, [rig.job()], copies=2)
+
+
+async def test_a_store_that_has_lost_the_scripts(rig: Rig, pair: Pair) -> None:
+    await rig.client.script_flush()
+    job = rig.job()
+    assert await rig.broker.jobs.enqueue(rig.shard, [job], copies=1) == ["new"]
+    assert pair.has(job.id)
+
+
+async def test_a_producer_sends_again_until_the_replica_has_it(rig: Rig, hasty: Rig, pair: Pair) -> None:
+    pair.halt()
+    sent = asyncio.ensure_future(Producer(hasty.broker, resend_for=30, copies=1).enqueue(job := rig.job()))
+
+    async def there() -> bool:
+        return bool((await rig.stored(job.id)).definition)
+
+    await eventually(there)
+    assert not sent.done()
+    pair.go_on()
+    assert (await sent).job_id == job.id
+    assert pair.has(job.id)
+
+
+async def test_a_producer_that_gives_up_says_that_it_may_be_done(rig: Rig, hasty: Rig, pair: Pair) -> None:
+    pair.halt()
+    with pytest.raises(OutcomeUnknown, match="It may have been done") as caught:
+        await Producer(hasty.broker, resend_for=0, copies=1).enqueue(job := rig.job())
+    assert caught.value.job_ids == (job.id,)

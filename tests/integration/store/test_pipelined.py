@@ -1,0 +1,143 @@
+"""The link: one connection for all calls. Who gets which answer, and what becomes of those that wait when it breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+import uvloop
+from redis import exceptions as redis_errors
+
+from queuey.store.connections.pipelined import PipelinedConnection, connect
+from tests.support.store import Server
+from tests.support.stores import StartServer
+
+
+@pytest.fixture
+def own_server(start_server: StartServer) -> Server:
+    """One that may be stopped."""
+    return start_server()
+
+
+@pytest.fixture
+async def link(own_server: Server) -> AsyncIterator[PipelinedConnection]:
+    client = connect(own_server.url, timeout=10.0)
+    yield client.link
+    await client.aclose()
+
+
+async def stat(link: PipelinedConnection, name: str) -> int:
+    text = (await link.call("INFO", "everything")).decode()
+    return next(int(line.partition(":")[2]) for line in text.splitlines() if line.startswith(f"{name}:"))
+
+
+async def test_each_call_gets_its_own_answer(link: PipelinedConnection) -> None:
+    before = await stat(link, "total_connections_received")
+    answers = await asyncio.gather(*(link.call("ECHO", f"call {number}") for number in range(1000)))
+    assert answers == [f"call {number}".encode() for number in range(1000)]
+    assert await stat(link, "total_connections_received") == before
+
+
+def test_what_is_called_in_one_pass_arrives_together(own_server: Server) -> None:
+    """On the event loop of a server, which writes once a pass."""
+
+    async def reads() -> int:
+        client = connect(own_server.url, timeout=10.0)
+        before = await stat(client.link, "total_reads_processed")
+        await asyncio.gather(*(client.link.call("PING") for _ in range(100)))
+        after = await stat(client.link, "total_reads_processed")
+        await client.aclose()
+        return after - before
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(reads()) == 2, "the pings, and the second question"
+
+
+async def test_an_error_goes_to_the_call_that_made_it(link: PipelinedConnection) -> None:
+    calls = (link.call("ECHO", "a"), link.call("LPOP"), link.call("ECHO", "b"))
+    answers = list(await asyncio.gather(*calls, return_exceptions=True))
+    assert answers[::2] == [b"a", b"b"]
+    assert isinstance(answers[1], redis_errors.ResponseError)
+
+
+async def test_whoever_stops_waiting_disturbs_no_other(link: PipelinedConnection) -> None:
+    before = await stat(link, "total_connections_received")
+    calls = [asyncio.create_task(link.call("ECHO", f"call {number}")) for number in range(9)]
+    await asyncio.sleep(0)  # now all have been written
+    for call in calls[::2]:
+        call.cancel()
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert answers[1::2] == [f"call {number}".encode() for number in range(1, 9, 2)]
+    assert all(isinstance(answer, asyncio.CancelledError) for answer in answers[::2])
+    assert await link.call("ECHO", "after") == b"after"
+    assert await stat(link, "total_connections_received") == before
+
+
+async def test_a_lost_connection_fails_what_waits_and_is_made_anew(link: PipelinedConnection) -> None:
+    waits = [asyncio.create_task(link.call("BLPOP", "nothing", 0)) for _ in range(3)]
+    helper = connect_again(link)
+    while not await stat(helper, "blocked_clients"):
+        pass
+    await helper.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    for answer in await asyncio.gather(*waits, return_exceptions=True):
+        assert isinstance(answer, redis_errors.ConnectionError)
+        assert not isinstance(answer, redis_errors.TimeoutError)
+    assert await link.call("ECHO", "again") == b"again"
+    await helper.close()
+
+
+def connect_again(link: PipelinedConnection) -> PipelinedConnection:
+    return PipelinedConnection(link._pool, 10.0)
+
+
+async def test_a_reply_that_does_not_come_gives_the_connection_up(own_server: Server) -> None:
+    client = connect(own_server.url, timeout=0.2)
+    await client.link.call("PING")
+    own_server.process.send_signal(signal.SIGSTOP)
+    answers = await asyncio.gather(*(client.link.call("PING") for _ in range(3)), return_exceptions=True)
+    assert isinstance(answers[0], redis_errors.TimeoutError)
+    assert all(isinstance(answer, redis_errors.ConnectionError) for answer in answers[1:])
+    own_server.process.send_signal(signal.SIGCONT)
+    assert await client.link.call("ECHO", "again") == b"again"
+    await client.aclose()
+
+
+async def test_the_one_timer_spares_a_call_that_came_later(link: PipelinedConnection) -> None:
+    """It was set for a call that has been answered since."""
+    await link.call("PING")
+    wait = asyncio.create_task(link.call("BLPOP", "list", 0))
+    await asyncio.sleep(0)
+    link._look_at_oldest()
+    await connect_again(link).call("RPUSH", "list", "entry")
+    assert await wait == [b"list", b"entry"]
+    assert link._alarm is not None
+
+
+async def test_one_failed_attempt_to_connect_is_told_to_all(own_server: Server) -> None:
+    own_server.process.kill()
+    own_server.process.wait()
+    client = connect(own_server.url, timeout=5.0)
+    answers = await asyncio.gather(*(client.link.call("PING") for _ in range(20)), return_exceptions=True)
+    assert {type(answer) for answer in answers} == {redis_errors.ConnectionError}
+    assert all(" connecting to " in str(answer) for answer in answers), "so that it is known not to have been sent"
+    await client.aclose()
+
+
+async def test_closing_fails_what_waits(link: PipelinedConnection) -> None:
+    await link.call("PING")
+    wait = asyncio.create_task(link.call("BLPOP", "nothing", 0))
+    await asyncio.sleep(0)
+    await link.close()
+    with pytest.raises(redis_errors.ConnectionError):
+        await wait
+
+
+async def test_a_wrong_password_is_an_error_of_every_call(link: PipelinedConnection, own_server: Server) -> None:
+    await link.call("CONFIG", "SET", "requirepass", "right")
+    client = connect(own_server.url.replace("unix://", "unix://:wrong@"), timeout=5.0)
+    for _ in range(2):
+        with pytest.raises(redis_errors.ConnectionError, match="invalid username-password"):
+            await client.link.call("PING")
+    await client.aclose()

@@ -1,0 +1,159 @@
+"""list_jobs: jobs place by place, from where the page before ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from queuey.store.replies import Page, Place
+from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig
+
+START = (0, 0, "")
+
+
+def place(kind: Place, queue: str = "default", lane: str = "") -> tuple[Place, str, str]:
+    return kind, queue, lane
+
+
+READY = place("ready", lane="default")
+SCHEDULED = place("scheduled", lane="default")
+
+
+async def page(rig: Rig, *places: tuple[Place, str, str], **options: Any) -> Page:
+    async with rig.unchanged():
+        return await rig.broker.jobs.list_jobs(rig.shard, places, **options)
+
+
+def ids_of(page: Page) -> list[str]:
+    return [job.id for job in page.jobs]
+
+
+async def bury(rig: Rig, held: tuple[str, str], now: int) -> None:
+    assert await rig.broker.leases.fail(rig.shard, [(*held, "{}", 0, True)], now=now) == ["dead"]
+
+
+async def test_every_place_in_its_order(rig: Rig) -> None:
+    done, running, first_dead, then_dead = await rig.held(4)
+    waiting = await rig.add(3)
+    later, sooner = [(await rig.add(delay_ms=delay))[0] for delay in (2 * HOUR, HOUR)]
+    await rig.broker.leases.complete(rig.shard, [(*done, "1")], now=NOW)
+    await bury(rig, first_dead, NOW + 1)
+    await bury(rig, then_dead, NOW + 2)
+    seen = await page(rig, SCHEDULED, READY, place("running"), place("dead"), place("finished"))
+    expected = [sooner, later, *waiting, running[0], then_dead[0], first_dead[0], done[0]]
+    assert ids_of(seen) == expected
+    assert [job.place for job in seen.jobs] == [1, 1, 2, 2, 2, 3, 4, 4, 5]
+    assert [job.offset for job in seen.jobs] == [0, 1, 0, 1, 2, 0, 0, 1, 0]
+    assert (seen.jobs[0].score, seen.jobs[5].score, seen.jobs[6].score) == (NOW + HOUR, NOW + LEASE, NOW + 2)
+    stored = await rig.stored(done[0])
+    assert seen.jobs[-1].bytes == len(stored.definition) + len(stored.state)
+    assert (seen.looked, seen.ended) == (len(expected) + 5, True)
+
+
+@pytest.mark.parametrize("kind", ["valkey"])
+async def test_pages_join_without_a_gap_in_every_place(rig: Rig) -> None:
+    held = await rig.held(5)
+    for number, one in enumerate(held):
+        await bury(rig, one, NOW + number // 2)  # some at the same time
+    held_done = await rig.held(5)
+    await rig.broker.leases.complete(rig.shard, [(*one, "") for one in held_done], now=NOW)
+    running = await rig.held(5)
+    waiting = await rig.add(5)
+    scheduled = await rig.add(5, delay_ms=HOUR)
+    places = [SCHEDULED, READY, place("running"), place("dead"), place("finished")]
+    seen: list[str] = []
+    first, after = 0, START
+    for _ in range(100):
+        got = await page(rig, *places[first:], after=after, count=2)
+        seen += ids_of(got)
+        if got.ended:
+            break
+        first, after = first + got.last[0] - 1, (got.last[1], got.last[2], got.last[3])
+    everything = [held, held_done, running]
+    assert sorted(seen) == sorted([*waiting, *scheduled, *(job_id for some in everything for job_id, _ in some)])
+
+
+async def test_only_those_of_a_type_or_status(rig: Rig) -> None:
+    (wanted,) = await rig.add(body='{"type":"mail","payload":"x"}', max_attempts=3)
+    for body in ('{"type":"mailer"}', '{"type":"t","payload":[\n{"type":"mail"}]}'):
+        await rig.add(body=body)
+    assert ids_of(await page(rig, READY, type="mail")) == [wanted]
+    done, cancelled = await rig.held(queue="q"), await rig.add(queue="q")
+    await rig.broker.leases.complete(rig.shard, [(*done[0], "")], now=NOW)
+    await rig.broker.jobs.cancel(rig.shard, cancelled, now=NOW)
+    assert ids_of(await page(rig, place("finished", "q"), status="s")) == [done[0][0]]
+    assert ids_of(await page(rig, place("finished", "q"), status="c")) == cancelled
+
+
+async def test_tombstones_are_left_out(rig: Rig) -> None:
+    gone, moved, here = await rig.add(3)
+    await rig.broker.jobs.cancel(rig.shard, [gone, moved], now=NOW)
+    await rig.client.delete(rig.keys.job(moved), rig.keys.state(moved))
+    await rig.add(id=moved, queue="elsewhere")
+    assert ids_of(await page(rig, READY)) == [here]
+    assert ids_of(await page(rig, place("ready", "elsewhere", "default"))) == [moved]
+
+
+async def test_no_more_is_looked_at_than_asked_for(rig: Rig) -> None:
+    await rig.add(30)
+    seen = await page(rig, READY, SCHEDULED, type="other", look=11)
+    assert (seen.jobs, seen.looked, seen.ended) == ([], 11, False)
+    assert seen.last[:2] == (1, 9)
+    rest = await page(rig, READY, SCHEDULED, type="other", look=1000, after=(seen.last[1], seen.last[2], seen.last[3]))
+    assert (rest.looked, rest.ended) == (22, True)
+
+
+async def test_what_was_claimed_meanwhile_hides_nothing(rig: Rig) -> None:
+    waiting = await rig.add(6)
+    seen = await page(rig, READY, count=3)
+    after = (seen.last[1], seen.last[2], seen.last[3])
+    await rig.claim(2)
+    assert ids_of(await page(rig, READY, after=after)) == waiting[3:], "the entry stands further ahead now"
+    await rig.claim(2)
+    assert ids_of(await page(rig, READY, after=after)) == waiting[4:], "the entry has gone"
+
+
+async def test_what_was_released_meanwhile_brings_nothing_twice(rig: Rig) -> None:
+    waiting = await rig.add(6)
+    claimed = (await rig.claim(2)).jobs
+    seen = await page(rig, READY, count=2)
+    await rig.broker.leases.release(rig.shard, [(job.id, job.token) for job in claimed], now=NOW)
+    assert ids_of(await page(rig, READY, after=(seen.last[1], seen.last[2], seen.last[3]))) == waiting[4:]
+
+
+async def test_an_id_that_stands_twice_in_a_lane_ends_the_list(rig: Rig) -> None:
+    (twice,) = await rig.add()
+    await rig.broker.jobs.cancel(rig.shard, [twice], now=NOW)
+    await rig.client.delete(rig.keys.job(twice), rig.keys.state(twice))
+    await rig.add(2)
+    await rig.add(id=twice)
+    seen = await page(rig, READY, count=4)
+    assert len(seen.jobs) == 4
+    assert ids_of(await page(rig, READY, after=(seen.last[1], seen.last[2], seen.last[3]))) == []
+
+
+async def test_what_left_a_set_meanwhile_hides_nothing(rig: Rig) -> None:
+    scheduled = [(await rig.add(delay_ms=number * SECOND))[0] for number in range(1, 7)]
+    seen = await page(rig, SCHEDULED, count=3)
+    await rig.broker.maintenance.promote(rig.shard, 10, now=NOW + 3 * SECOND)
+    assert ids_of(await page(rig, SCHEDULED, after=(seen.last[1], seen.last[2], seen.last[3]))) == scheduled[3:]
+    dead = await rig.held(4, queue="q")
+    for number, one in enumerate(dead):
+        await bury(rig, one, NOW + number)
+    seen = await page(rig, place("dead", "q"), count=2)
+    await rig.broker.dlq.replay(rig.shard, "r", [dead[2][0]], now=NOW)
+    rest = await page(rig, place("dead", "q"), after=(seen.last[1], seen.last[2], seen.last[3]))
+    assert ids_of(rest) == [dead[1][0], dead[0][0]]
+
+
+async def test_renewed_leases_still_come_to_an_end(rig: Rig) -> None:
+    held = await rig.held(4)
+    seen = await page(rig, place("running"), count=2)
+    await rig.broker.leases.extend(rig.shard, LEASE, held, now=NOW + SECOND)
+    rest = await page(rig, place("running"), after=(seen.last[1], seen.last[2], seen.last[3]))
+    assert sorted(ids_of(seen) + ids_of(rest)) == sorted(job_id for job_id, _ in held)
+
+
+async def test_no_places_no_jobs(rig: Rig) -> None:
+    assert await page(rig) == Page([], 0, (1, 0, 0, ""), True)

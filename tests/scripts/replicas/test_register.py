@@ -1,0 +1,45 @@
+"""register: the first replica writes down the data format and the count of shards; others are held against them."""
+
+from __future__ import annotations
+
+import pytest
+
+from queuey.errors import StartupError
+from queuey.store.broker.broker import Broker
+from queuey.store.broker.calls import DATA_FORMAT
+from queuey.store.shards import Shards
+from tests.support.store import Rig
+
+
+async def test_the_first_one_writes_and_the_others_agree(rig: Rig) -> None:
+    await rig.broker.replicas.register()
+    for keys in rig.broker.shards.keys:
+        stored = await rig.client.hgetall(keys.meta)
+        assert len(stored.pop(b"store_id")) == 12
+        assert stored == {b"format": str(DATA_FORMAT).encode(), b"shards": str(rig.broker.shards.count).encode()}
+    async with rig.unchanged():
+        await rig.broker.replicas.register()
+
+
+async def test_a_store_of_before_is_given_an_id(rig: Rig) -> None:
+    await rig.broker.replicas.register()
+    before = (await rig.broker.replicas.store_info(rig.shard)).store_id
+    await rig.client.hdel(rig.keys.meta, "store_id")
+    await rig.broker.replicas.register()
+    assert (await rig.broker.replicas.store_info(rig.shard)).store_id not in ("", before)
+
+
+async def test_another_count_of_shards_is_refused(rig: Rig) -> None:
+    await rig.broker.replicas.register()
+    count = rig.broker.shards.count
+    for other in (count + 1, 2 * count):
+        async with rig.unchanged():
+            with pytest.raises(StartupError, match=f"in {count} shards .* asks for {other}: .* --shards {count}"):
+                await Broker(Shards(rig.client, other), rig.scripts).replicas.register()
+
+
+async def test_another_format_is_refused(rig: Rig) -> None:
+    await rig.client.hset(rig.keys.meta, mapping={"format": 99, "shards": rig.broker.shards.count})
+    with pytest.raises(StartupError, match="format 99 and this version of Queuey reads 1"):
+        await rig.broker.replicas.register()
+    assert await rig.client.hget(rig.keys.meta, "format") == b"99"

@@ -1,0 +1,89 @@
+"""What the feed asks of the store, and when it falls silent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
+
+from queuey.protocol.records import StoredJob
+from queuey.services.events.publisher import GET_BATCH, EventPublisher, JobEvent, decode
+from queuey.store.broker.broker import Broker
+from tests.support.virtual_time import in_virtual_time
+
+
+class Store:
+    """One shard. What it is told is answered when `answers` is set, with `word`."""
+
+    def __init__(self) -> None:
+        self.shards = self.jobs = self.events = self
+        self.count = 1
+        self.word = "ok"
+        self.told: list[JobEvent] = []
+        self.gets: list[int] = []
+        self.asked = asyncio.Event()
+        self.answers = asyncio.Event()
+        self.answers.set()
+
+    def of_job(self, job_id: str) -> int:
+        return 0
+
+    async def publish_event(self, events: Sequence[str]) -> list[str]:
+        word = self.word
+        self.told += map(decode, events)
+        self.asked.set()
+        await self.answers.wait()
+        return [word] * len(events)
+
+    async def get(self, shard: int, job_ids: Sequence[str]) -> list[StoredJob | None]:
+        self.gets.append(len(job_ids))
+        return [None] * len(job_ids)
+
+
+def feed_of(store: Store) -> EventPublisher:
+    fake: Any = store
+    feed = EventPublisher(cast(Broker, fake))
+    feed.heard("30000")
+    return feed
+
+
+def tell(feed: EventPublisher, job_id: str) -> None:
+    feed.status(job_id, "t", "default", "queued", 0)
+
+
+@in_virtual_time
+async def test_few_jobs_are_read_whole_at_a_time() -> None:
+    store = Store()
+    feed = feed_of(store)
+    for number in range(100):
+        feed.moved(str(number), "cancelled")
+    await feed.drain()
+    assert (sum(store.gets), max(store.gets)) == (100, GET_BATCH)
+
+
+@in_virtual_time
+async def test_when_nobody_follows_it_falls_silent() -> None:
+    store = Store()
+    store.word = "nobody"
+    feed = feed_of(store)
+    tell(feed, "a")
+    await feed.drain()
+    assert not feed.on
+
+
+@in_virtual_time
+async def test_an_old_answer_does_not_silence_it_for_one_who_has_just_come() -> None:
+    store = Store()
+    store.word = "nobody"
+    store.answers.clear()
+    feed = feed_of(store)
+    tell(feed, "a")
+    await store.asked.wait()
+    feed.heard("30000")
+    store.word = "ok"
+    store.answers.set()
+    await feed.drain()
+    assert feed.on
+    tell(feed, "b")
+    await feed.drain()
+    assert [event.kind for event in store.told] == ["status", "reset", "status"]
