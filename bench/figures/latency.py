@@ -47,7 +47,7 @@ async def pick_up_in_process(folder: Path, samples: int = 300) -> list[float]:
     """The same, enqueued by a Producer of this process on the server's store."""
     with server(folder / "data") as served:
         async with filling.broker_at(served.store_url) as broker:
-            producer = Producer(broker, patience=5)
+            producer = Producer(broker, resend_for=5)
 
             async def send() -> str:
                 return (await producer.enqueue(filling.new_job('{"type":"bench.clock","payload":null}'))).job_id

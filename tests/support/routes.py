@@ -44,9 +44,10 @@ NEEDS_SCHEDULED: Final = {("POST", "/v1/jobs/{id}/retry")}
 NEEDS_CANCELLED: Final = {("DELETE", "/v1/jobs/{id}")}
 """Routes that are good for a job in such a state alone; the others are for one that is queued."""
 NEEDS_DEAD: Final = {("GET", "/v1/dlq"), ("GET", "/v1/dlq/groups"), ("PUT", "/v1/jobs/{id}/payload")}
-"""Routes that are good for a dead job alone; tests/integration makes one."""
+"""Routes that are good for a dead job only; tests/integration makes one."""
 NEEDS_WORKER: Final = {("GET", "/v1/workers"), ("POST", "/v1/workers/{name}/quiet")}
-"""Routes about a worker of the queue `mail`, which has that name too. A real server has none: tests/integration makes one."""
+"""Routes about a worker of the queue `mail`, which has that name too. A real server has none: tests/integration makes
+one."""
 
 
 ENDLESS: Final = {"/v1/events", "/v1/jobs/{id}/events"}

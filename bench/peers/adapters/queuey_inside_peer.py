@@ -27,7 +27,7 @@ def job(kind: str, payload: str) -> NewJob:
 @asynccontextmanager
 async def sender() -> AsyncIterator[common.Sender]:
     client = connect(common.URL, timeout=30, max_connections=4)
-    producer = Producer(Broker(Shards(client), Scripts()), patience=30)
+    producer = Producer(Broker(Shards(client), Scripts()), resend_for=30)
 
     async def one(kind: str, payload: str) -> None:
         await producer.enqueue(job(kind, payload))

@@ -16,7 +16,7 @@ from tests.e2e.conftest import Serve
 from tests.fixtures.reading import FLAGS, read_all
 from tests.support.serving import Serving, queuey
 
-FIXTURE: Final = Path(__file__).parents[1] / "fixtures" / "b7eee1c"
+FIXTURE: Final = Path(__file__).parents[2] / "fixtures" / "b7eee1c"
 EXPECTED: Final[dict[str, Any]] = json.loads((FIXTURE / "expected.json").read_text())
 JOBS: Final[dict[str, dict[str, Any]]] = EXPECTED["jobs"]
 IDS: Final = {name: str(job["id"]) for name, job in JOBS.items()}
