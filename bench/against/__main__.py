@@ -43,7 +43,8 @@ WEIGHTS_NOTE: Final = (
 )
 PROCESS_NOTE: Final = (
     "User and system CPU time of the server's process. Three servers take turns in each round, two of them of the "
-    "commit; the limit is 5 % or twice what these two differ by. The difference is the median of the rounds'."
+    "commit; the limit is 5 % or, if that is more, twice what these two differ by in a middling round. The difference "
+    "is the median of the rounds', each against the mean of the commit's two."
 )
 
 

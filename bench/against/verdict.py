@@ -80,8 +80,11 @@ def compare(
 
 
 def spread(first: Sequence[float], again: Sequence[float]) -> float:
-    """How much one commit differs from itself, in percent: the median over the rounds, without its sign."""
-    return abs(median(relative(b, a) for a, b in zip(first, again, strict=True)))
+    """How much one commit differs from itself in a middling round, in percent.
+
+    It is the median of the differences without their signs: with them they would cancel out, and a noisy run could pass
+    for a quiet one by luck."""
+    return median(abs(relative(b, a)) for a, b in zip(first, again, strict=True))
 
 
 def relative(value: float, base: float) -> float:

@@ -82,9 +82,12 @@ def test_the_table_shows_both_figures_the_difference_the_limit_and_the_verdict()
 # --- the CPU time -----------------------------------------------------------------------------------------------------
 
 
-def test_the_spread_is_the_median_of_what_a_commit_differs_from_itself() -> None:
-    assert spread([100, 100, 100], [101, 97, 150]) == pytest.approx(1)
-    assert spread([100, 100, 100], [90, 97, 150]) == pytest.approx(3)
+def test_the_spread_is_what_a_commit_differs_from_itself_in_a_middling_round() -> None:
+    assert spread([100, 100, 100], [101, 97, 150]) == pytest.approx(3)
+
+
+def test_differences_of_both_signs_do_not_cancel_out() -> None:
+    assert spread([100, 100, 100], [90, 100, 110]) == pytest.approx(10)
 
 
 def test_a_small_spread_leaves_the_limit_as_it_is() -> None:
