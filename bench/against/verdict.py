@@ -49,7 +49,7 @@ class Comparison:
     def cells(self) -> list[str]:
         """The row of a table."""
         limit = f"+{self.percent:.1f} %" if self.percent else "no more"
-        change = "0" if self.change == 0 else f"{self.change:+.2f} %"
+        change = "0" if self.change == 0 else f"{self.change:+.3g} %"
         return [self.name, self.unit, number(self.commit), number(self.tree), change, limit, self.verdict]
 
     def as_json(self) -> dict[str, Any]:

@@ -73,9 +73,11 @@ def test_a_figure_that_one_side_lacks_is_an_error() -> None:
 def test_the_table_shows_both_figures_the_difference_the_limit_and_the_verdict() -> None:
     exact = Comparison("commands", "a call", 4.0, 4.0, 0.0)
     worse = Comparison("instructions", "a call", 2000.0, 2100.0, 1.0)
-    assert table([exact, worse]).splitlines()[2:] == [
+    hardly_worse = Comparison("bytes", "a call", 20_000.0, 20_001.0, 0.0)
+    assert table([exact, worse, hardly_worse]).splitlines()[2:] == [
         "| commands | a call | 4.00 | 4.00 | 0 | no more | passed |",
-        "| instructions | a call | 2,000 | 2,100 | +5.00 % | +1.0 % | failed |",
+        "| instructions | a call | 2,000 | 2,100 | +5 % | +1.0 % | failed |",
+        "| bytes | a call | 20,000 | 20,001 | +0.005 % | no more | failed |",
     ]
 
 
