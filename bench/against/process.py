@@ -31,8 +31,13 @@ BATCHES: Final = 6
 WAIT_SECONDS: Final = 120
 LOOK_SECONDS: Final = 0.02
 """Between two looks at a queue that is drained: rare enough not to be what is measured."""
-FLAGS: Final = ("--beat-interval", "1m", "--anonymous", "submit,read,work", "--fsync", "no")
-"""Without syncs, since how many jobs share a call to the store would depend on how quick the disk is."""
+FLAGS: Final = (
+    *("--beat-interval", "1m", "--anonymous", "submit,read,work"),
+    # Without syncs, since how many jobs share a call to the store would depend on how quick the disk is.
+    *("--fsync", "no"),
+    # A busy machine may keep the store away from its core for a second.
+    *("--store-timeout", "30s", "--request-deadline", "1m"),
+)
 API_KEY: Final = "a-key-that-only-pauses-a-queue-of-a-benchmark"
 HEADERS: Final = {"Content-Type": "application/json", "X-Api-Key": API_KEY}
 BODY: Final = json.dumps({"type": "bench.noop", "payload": "x" * 98}).encode()
