@@ -50,6 +50,9 @@ bench-peers: $(VENV)/.dev ## Measure Queuey beside other job queues, a quarter o
 bench-limits: $(VENV)/.dev ## What this machine allows, and how close Queuey comes to it (ARGS="--runs 5")
 	@exec $(BIN)/python -m bench.limits $(ARGS)
 
+bench-against: $(VENV)/.dev ## Compare speed and memory with a commit, 8 minutes (REV=HEAD~1, else that of bench/BASELINE; ARGS=--quick)
+	@exec $(BIN)/python -m bench.against --rev "$(REV)" $(ARGS)
+
 load: $(VENV)/.dev bench/load/node_modules/.package-lock.json ## Load with thresholds, by npm's loadtest (SCENARIO=submit|ramp|soak SECONDS=30)
 	@exec $(BIN)/python -m bench.load $(or $(SCENARIO),submit) $(if $(SECONDS),--seconds "$(SECONDS)") $(ARGS)
 
@@ -108,7 +111,7 @@ clean: ## Remove what make has built
 	rm -rf .venv .venv-* .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist bench/*/node_modules
 	find queuey tests bench examples scripts -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
-.PHONY: help run test stress check format smoke demo bench bench-peers bench-limits load check-k6 faults faults-long faults-controls docker-test dashboard check-deploy check-alerts check-templates accept wheel publish lock check-workflows audit clean
+.PHONY: help run test stress check format smoke demo bench bench-peers bench-limits bench-against load check-k6 faults faults-long faults-controls docker-test dashboard check-deploy check-alerts check-templates accept wheel publish lock check-workflows audit clean
 
 # A stamp in a virtual environment says what has been installed since its lock file last changed.
 

@@ -8,8 +8,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,25 @@ LOOK_SECONDS: Final = 0.01
 _numbers = itertools.count()
 
 
+@dataclass(frozen=True)
+class Program:
+    """Which `queuey` a server runs: by which interpreter, in which folder, with which variables, and for which App."""
+
+    python: str = sys.executable
+    folder: Path | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    app: str = "bench.noop:app"
+
+    def command(self, *flags: str) -> list[str]:
+        """`queuey serve` on a free port."""
+        command = [self.python, "-m", "queuey", "serve", "--app", self.app, "--port", "0", "--log-format", "json"]
+        return [*command, *flags]
+
+
+THIS: Final = Program()
+"""The program of this checkout."""
+
+
 class Served:
     """A running server: where it listens, its pid and its store's, and the data directory with the store's socket."""
 
@@ -39,15 +59,14 @@ class Served:
 
 
 @contextmanager
-def server(data_dir: Path, *flags: str, pinned: bool = True) -> Iterator[Served]:
-    """`queuey serve --app bench.noop:app` on a free port, with more flags, and its data directory's embedded store.
+def server(data_dir: Path, *flags: str, pinned: bool = True, program: Program = THIS) -> Iterator[Served]:
+    """`queuey serve` on a free port, with more flags, and its data directory's embedded store.
 
     `pinned`: to the cores of the plan; otherwise all may use every core. Raises RuntimeError with its log."""
-    command = [sys.executable, "-m", "queuey", "serve", "--app", "bench.noop:app", "--port", "0"]
-    command += ["--data-dir", str(data_dir), "--log-format", "json", *flags]
+    command = program.command("--data-dir", str(data_dir), *flags)
     log = data_dir.parent / f"server-{next(_numbers)}.log"
-    with ended(command, log) as process:
-        url, pids, store_pid = _started(process, log)
+    with ended(command, log, program.folder, program.variables) as process:
+        url, pids, store_pid = started(process, log)
         for pid in {process.pid, *pids}:
             cores.pin(pid, PLAN.server if pinned else PLAN.every)
         cores.pin(store_pid, PLAN.store if pinned else PLAN.every)
@@ -63,15 +82,18 @@ def store(folder: Path, *options: str) -> Iterator[str]:
     folder.mkdir()
     log = folder.parent / f"store-{next(_numbers)}.log"
     with ended(command, log, cwd=folder) as process:
-        _wait_for(process, log, (folder / "valkey.sock").exists)
+        wait_for(process, log, (folder / "valkey.sock").exists)
         cores.pin(process.pid, PLAN.server)
         yield f"unix://{folder / 'valkey.sock'}"
 
 
 @contextmanager
-def ended(command: list[str], log: Path, cwd: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that logs to a file, and has ended after the block. It sees no QUEUEY_* variable of ours."""
+def ended(
+    command: list[str], log: Path, cwd: Path | None = None, variables: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that logs to a file, and has ended after the block. It sees `variables`, and no QUEUEY_* of ours."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("QUEUEY_")}
+    environment.update(variables or {})
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, cwd=cwd, env=environment)
     try:
@@ -85,10 +107,10 @@ def ended(command: list[str], log: Path, cwd: Path | None = None) -> Iterator[su
             process.wait()
 
 
-def _started(process: subprocess.Popen[bytes], log: Path) -> tuple[str, list[int], int]:
+def started(process: subprocess.Popen[bytes], log: Path) -> tuple[str, list[int], int]:
     """Where it listens, the process ids of its replicas, if it has several, and the store's, once its log says that it
     has started."""
-    _wait_for(process, log, lambda: "started" in _events(log))
+    wait_for(process, log, lambda: "started" in _events(log))
     events = _events(log)
     of_store = events.get("store_started") or events.get("store_joined") or {"pid": 0}
     started = events["started"]
@@ -102,7 +124,8 @@ def _events(log: Path) -> dict[str, dict[str, Any]]:
     return {event["event"]: event for event in map(json.loads, (line for line in complete if line.startswith("{")))}
 
 
-def _wait_for(process: subprocess.Popen[bytes], log: Path, ready: Callable[[], bool]) -> None:
+def wait_for(process: subprocess.Popen[bytes], log: Path, ready: Callable[[], bool]) -> None:
+    """Return when `ready` says so. Raises RuntimeError with the log when the process ends before, or is too slow."""
     give_up_at = time.monotonic() + START_SECONDS
     while not ready():
         if process.poll() is not None or time.monotonic() > give_up_at:
