@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import preload
 from tests.faults.clocks.clock import HOUR, SHIM, Clock
+from tests.faults.system import preload
 
 pytestmark = pytest.mark.skipif(
     bool(preload.missing()) and not os.environ.get("CI"), reason=f"needs {', '.join(preload.missing())}"

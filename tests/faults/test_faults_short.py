@@ -11,7 +11,7 @@ import pytest
 from tests.faults import report
 from tests.faults.conductor import Plan, play
 from tests.faults.faults import FAULTS
-from tests.faults.rig import ROOT
+from tests.faults.system.rig import ROOT
 
 SMOKE = ("kill-server", "drop-replies")
 

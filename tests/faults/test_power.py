@@ -18,10 +18,10 @@ from queuey.store.connections.pipelined import connect
 from queuey.store.embedded.aof import FOLDER
 from queuey.store.embedded.process import Fsync
 from queuey.store.embedded.unix_socket import SOCKET_NAME
-from tests.faults import preload
 from tests.faults.power.disk import SHIM, Disk, Rest
-from tests.faults.rig import Setup
-from tests.faults.store import ExternalStore
+from tests.faults.store.external import ExternalStore
+from tests.faults.system import preload
+from tests.faults.system.rig import Setup
 
 INCREMENT = "appendonly.aof.1.incr.aof"
 needs_compiler = pytest.mark.skipif(

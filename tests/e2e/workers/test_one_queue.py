@@ -15,7 +15,7 @@ import pytest
 
 from tests.e2e.conftest import Serve
 from tests.support import jobs
-from tests.support.pull_workers import PullWorker, bash, node
+from tests.support.pull.workers import PullWorker, bash, node
 from tests.support.serving import Serving, eventually
 
 JOBS = 800

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Serve
-from tests.support.pull_workers import PullWorker, bash
-from tests.support.scripted_leases import RESET, scripted_leases
+from tests.support.pull.scripted_leases import RESET, scripted_leases
+from tests.support.pull.workers import PullWorker, bash
 from tests.support.serving import ROOT, eventually
 
 needs_bash = pytest.mark.skipif(not (shutil.which("bash") and shutil.which("curl")), reason="bash and curl are missing")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Serve
-from tests.support.pull_workers import PullWorker, bash, node
+from tests.support.pull.workers import PullWorker, bash, node
 from tests.support.serving import Serving, eventually
 
 LANGUAGES = {"bash": bash, "node": node}
