@@ -53,6 +53,7 @@ def test_running_and_new_stores_cannot_write_more_until_it_is_lifted(tmp_path: P
             store.kill()
 
 
+@pytest.mark.serial
 @pytest.mark.skipif(not mounts.possible(), reason="nothing can be mounted here")
 def test_what_is_mounted_in_a_namespace_of_our_own_is_seen_by_nobody_else(tmp_path: Path) -> None:
     code = f"""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ QUEUE = "pulled"
 LEASE = 2
 KINDS = ("python", "bash", "node")
 
-pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+pytestmark = pytest.mark.needs("bash", "curl", "node")
 
 
 def command(kind: str, url: str) -> list[str]:
