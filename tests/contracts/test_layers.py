@@ -34,7 +34,6 @@ FILES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 TREES = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in FILES.items()}
-MODULES_A_FOLDER = 15
 
 
 def layer(module: str) -> str:
@@ -79,12 +78,6 @@ def test_there_is_no_circle() -> None:
         free = {module for module, needed in needs.items() if not needed & needs.keys()}
         assert free, f"a circle among {sorted(needs)}"
         needs = {module: needed for module, needed in needs.items() if module not in free}
-
-
-def test_folders_are_small() -> None:
-    for folder in {path.parent for path in FILES.values()}:
-        modules = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
-        assert len(modules) <= MODULES_A_FOLDER, f"{folder.name} has {len(modules)} modules: give it rooms by noun"
 
 
 @pytest.mark.parametrize("module", FILES)

@@ -35,13 +35,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    """A temporary folder with a short name, since a socket's path is limited to about 100 bytes."""
-    with tempfile.TemporaryDirectory(prefix="queuey-") as name:
-        yield Path(name)
-
-
-@pytest.fixture
 def serve(folder: Path) -> Iterator[Serve]:
     """Starts servers of a test's own, on one data directory unless it names another; options as in Serving."""
     servers: list[Serving] = []

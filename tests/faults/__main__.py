@@ -10,9 +10,10 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.faults import mounts, report
+from tests.faults import report
 from tests.faults.conductor import Plan, Result, play
 from tests.faults.faults import FAULTS
+from tests.faults.system import mounts
 
 
 def main() -> int:

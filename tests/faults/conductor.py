@@ -13,17 +13,17 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from tests.faults import invariants
-from tests.faults.calls import Caller
-from tests.faults.clients import Clients
+from tests.faults.evidence import invariants
+from tests.faults.evidence.history import History
+from tests.faults.evidence.invariants import Evidence, Rest, Violation
+from tests.faults.evidence.ledger import NO_PROCESS, read
 from tests.faults.faults import FAULTS
 from tests.faults.faults.base import Fault
-from tests.faults.history import History
-from tests.faults.invariants import Evidence, Rest, Violation
-from tests.faults.ledger import NO_PROCESS, read
-from tests.faults.pullers import Pullers
-from tests.faults.rig import QUEUES, Rig, Setup, Timing
-from tests.faults.store_view import StoreView, read_store
+from tests.faults.load.calls import Caller
+from tests.faults.load.clients import Clients
+from tests.faults.load.pullers import Pullers
+from tests.faults.store.view import StoreView, read_store
+from tests.faults.system.rig import QUEUES, Rig, Setup, Timing
 
 ROUND_PATIENCE: Final = 90.0
 """Seconds for a whole round. A round that takes longer has failed."""

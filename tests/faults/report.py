@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from tests.faults.conductor import Result
-from tests.faults.rig import ROOT
+from tests.faults.system.rig import ROOT
 
 SHOWN = 20
 """Violations of one round that are printed."""

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import preload
 from tests.faults.clocks.clock import HOUR, SHIM, Clock
+from tests.faults.system import preload
 
-pytestmark = pytest.mark.skipif(
-    bool(preload.missing()) and not os.environ.get("CI"), reason=f"needs {', '.join(preload.missing())}"
-)
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="loads a library with LD_PRELOAD"),
+    pytest.mark.needs(preload.COMPILER),
+]
 TELL = """
 import datetime, sys, time
 for _ in sys.stdin:

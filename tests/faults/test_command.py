@@ -12,9 +12,9 @@ import pytest
 from tests.faults import __main__ as command
 from tests.faults import conductor, report
 from tests.faults.conductor import Plan, Result
+from tests.faults.evidence.invariants import Violation
 from tests.faults.faults.base import Fault
-from tests.faults.invariants import Violation
-from tests.faults.rig import Timing
+from tests.faults.system.rig import Timing
 
 
 class First(Fault):

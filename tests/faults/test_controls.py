@@ -10,9 +10,9 @@ from queuey.store.scripts import read_scripts
 from tests.faults.controls.__main__ import is_expected
 from tests.faults.controls.one_anchor import claim_during_move
 from tests.faults.controls.variants import CONTROLS, Control, changed
+from tests.faults.evidence.invariants import Violation
 from tests.faults.faults import FAULTS
-from tests.faults.invariants import Violation
-from tests.faults.rig import Setup
+from tests.faults.system.rig import Setup
 
 
 async def test_with_two_anchors_nothing_runs_while_the_slot_moves() -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from queuey.store.embedded.aof import FOLDER
-from tests.faults import mounts
 from tests.faults.faults.disk import SECTOR, FileLimit
-from tests.faults.rig import ROOT, Setup
-from tests.faults.store_processes import processes_in
+from tests.faults.store.processes import processes_in
+from tests.faults.system import mounts
+from tests.faults.system.rig import ROOT, Setup
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -53,12 +53,13 @@ def test_running_and_new_stores_cannot_write_more_until_it_is_lifted(tmp_path: P
             store.kill()
 
 
+@pytest.mark.serial
 @pytest.mark.skipif(not mounts.possible(), reason="nothing can be mounted here")
 def test_what_is_mounted_in_a_namespace_of_our_own_is_seen_by_nobody_else(tmp_path: Path) -> None:
     code = f"""
 import os, sys
 from pathlib import Path
-from tests.faults import mounts
+from tests.faults.system import mounts
 folder = Path({str(tmp_path)!r})
 mounts.mount_memory(folder, 1 << 20)
 (folder / "inside").touch()
@@ -67,7 +68,7 @@ mounts.unmount(folder)
 print(os.path.ismount(folder))
 """
     (tmp_path / "here").touch()
-    enter = f"from tests.faults import mounts; mounts.enter('-c', {code!r})"
+    enter = f"from tests.faults.system import mounts; mounts.enter('-c', {code!r})"
     done = subprocess.run([sys.executable, "-c", enter], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "True", "False"]
     assert [path.name for path in tmp_path.iterdir()] == ["here"]

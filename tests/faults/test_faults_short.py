@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
@@ -11,7 +10,8 @@ import pytest
 from tests.faults import report
 from tests.faults.conductor import Plan, play
 from tests.faults.faults import FAULTS
-from tests.faults.rig import ROOT
+from tests.faults.system.rig import ROOT
+from tests.support.session.tools import lacking
 
 SMOKE = ("kill-server", "drop-replies")
 
@@ -23,14 +23,13 @@ def play_alone(name: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.serial  # a round takes every core
 @pytest.mark.parametrize(
     "name", [name if name in SMOKE else pytest.param(name, marks=pytest.mark.faults) for name in FAULTS]
 )
 async def test_no_job_is_lost_and_none_ends_twice(name: str) -> None:
-    missing = FAULTS[name].missing()
-    if missing and not os.environ.get("CI"):
-        pytest.skip(f"{name} cannot be applied: it needs {', '.join(missing)}")
-    assert not missing, f"{name} needs {', '.join(missing)}, which must be installed where CI is set"
+    if missing := FAULTS[name].missing():
+        lacking(f"{', '.join(missing)}, for {name}, must be installed")
     if FAULTS[name].own_mounts:
         play_alone(name)
         return

@@ -8,10 +8,10 @@ import pytest
 
 from queuey.protocol import ids
 from queuey.protocol.records import encode_key
-from tests.faults.handlers import Deed
-from tests.faults.invariants import CHECKS, NS, check
-from tests.faults.ledger import Answered, Ended, Sent
-from tests.faults.world import TTL, World
+from tests.faults.evidence.invariants import CHECKS, NS, check
+from tests.faults.evidence.ledger import Answered, Ended, Sent
+from tests.faults.evidence.world import TTL, World
+from tests.faults.load.handlers import Deed
 
 Spoil = Callable[[World, str], object]
 OK, FAILS = Deed(), Deed(fails=99)

@@ -9,14 +9,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.faults.ledger import Ended, Ledger, Started, Tail, read
-from tests.faults.rig import ROOT
+from tests.faults.evidence.ledger import Ended, Ledger, Started, Tail, read
+from tests.faults.system.rig import ROOT
 
 LINES = 300
 WRITER = f"""
 import sys
 from pathlib import Path
-from tests.faults.ledger import Ended, Ledger
+from tests.faults.evidence.ledger import Ended, Ledger
 ledger = Ledger(Path(sys.argv[1]))
 for number in range({LINES}):
     ledger.write(Ended(number, "j" * 200, sys.argv[2], "ok", number))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -18,15 +19,14 @@ from queuey.store.connections.pipelined import connect
 from queuey.store.embedded.aof import FOLDER
 from queuey.store.embedded.process import Fsync
 from queuey.store.embedded.unix_socket import SOCKET_NAME
-from tests.faults import preload
 from tests.faults.power.disk import SHIM, Disk, Rest
-from tests.faults.rig import Setup
-from tests.faults.store import ExternalStore
+from tests.faults.store.external import ExternalStore
+from tests.faults.system import preload
+from tests.faults.system.rig import Setup
 
 INCREMENT = "appendonly.aof.1.incr.aof"
-needs_compiler = pytest.mark.skipif(
-    bool(preload.missing()) and not os.environ.get("CI"), reason=f"needs {', '.join(preload.missing())}"
-)
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="loads a library with LD_PRELOAD")
+needs_compiler = pytest.mark.needs(preload.COMPILER)
 
 
 @pytest.fixture
@@ -201,6 +201,7 @@ async def is_held(store: Store) -> bool:
     return bool(store.disk.read().held)
 
 
+@on_linux
 @needs_compiler
 async def test_under_always_all_is_synced_before_the_reply(tmp_path: Path) -> None:
     async with running(tmp_path) as store:
@@ -209,6 +210,7 @@ async def test_under_always_all_is_synced_before_the_reply(tmp_path: Path) -> No
             assert store.unsynced == 0
 
 
+@on_linux
 @needs_compiler
 async def test_under_everysec_the_syncs_of_another_thread_are_seen(tmp_path: Path) -> None:
     async def all_synced() -> bool:
@@ -223,6 +225,7 @@ async def test_under_everysec_the_syncs_of_another_thread_are_seen(tmp_path: Pat
         await store.kill()  # it would wait for that thread
 
 
+@on_linux
 @needs_compiler
 async def test_what_no_sync_has_ended_for_is_gone_after_the_cut(tmp_path: Path) -> None:
     async with running(tmp_path) as store:
@@ -239,6 +242,7 @@ async def test_what_no_sync_has_ended_for_is_gone_after_the_cut(tmp_path: Path) 
         assert await store.client.keys("*") == [b"kept"]
 
 
+@on_linux
 @needs_compiler
 async def test_a_store_that_was_held_can_go_on(tmp_path: Path) -> None:
     async with running(tmp_path) as store:
@@ -250,6 +254,7 @@ async def test_a_store_that_was_held_can_go_on(tmp_path: Path) -> None:
         assert store.unsynced == 0
 
 
+@on_linux
 @needs_compiler
 async def test_a_rewrite_has_synced_its_files_and_their_names(tmp_path: Path) -> None:
     async def done() -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError
 
-from tests.faults.proxy import Proxy
+from tests.faults.system.proxy import Proxy
 from tests.support.store import Server, client_for, valkey_binary
 from tests.support.working import eventually
 

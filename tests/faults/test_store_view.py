@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from queuey.store.scripts import Scripts
-from tests.faults.store_view import GONE, StoreView, read_store, take
+from tests.faults.store.view import GONE, StoreView, read_store, take
 from tests.support.store import NOW, Rig, Server, client_for, valkey_binary
 
 

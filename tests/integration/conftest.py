@@ -3,7 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
+
+from tests.support.http import ApiRig, api_over
+from tests.support.store import Rig
 
 
 @pytest.fixture
@@ -14,3 +19,10 @@ def kind() -> str:
 @pytest.fixture
 def shards() -> int:
     return 1
+
+
+@pytest.fixture
+async def api(rig: Rig) -> AsyncIterator[ApiRig]:
+    """The HTTP API over the test's store, with the default settings."""
+    async with api_over(rig.broker) as api:
+        yield api

@@ -29,6 +29,8 @@ from queuey.store.pubsub import EventStream
 from tests.support.store import client_for
 
 HOST: Final = "127.0.0.1:8000"
+UNKNOWN_ID: Final = "J901M8MB88WSKGGRMPSZPW4V745S"
+"""A job's id that no job has. It is a constant, since all processes of a test run must collect the same tests."""
 
 
 class Typed(msgspec.Struct):

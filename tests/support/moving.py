@@ -87,3 +87,19 @@ async def lanes(broker: Broker, client: Any) -> dict[tuple[int, str, str], list[
                 if waiting := [job_id for job_id in entries if jobs[job_id].place == "ready"]:
                     found[shard, row.name, priority] = waiting
     return found
+
+
+def at_work(rig: Rig) -> Broker:
+    """A Broker on the rig's store: jobs are claimed, completed and enqueued between any two calls of an export."""
+    broker = Broker(rig.broker.shards, rig.scripts)
+    dump = broker.transfer.dump
+
+    async def busy_dump(*arguments: Any, **options: Any) -> Any:
+        held = [(job.id, job.token) for job in (await rig.claim(2, now=0, queues=["default"])).jobs]
+        await rig.broker.leases.complete(rig.shard, [(*one, "") for one in held[:1]])
+        await rig.broker.leases.fail(rig.shard, [(*one, "{}", DAY, False) for one in held[1:]])
+        await rig.add(now=0, priority="high")
+        return await dump(*arguments, **options)
+
+    broker.transfer.dump = busy_dump  # type: ignore[method-assign]
+    return broker

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,6 @@ import pytest
 
 from tests.support.serving import Serving
 
-CHROMIUM = shutil.which("chromium")
 QUIET = ("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 """Flags that keep the browser from asking for what is its own."""
 NOWHERE = "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
@@ -56,10 +54,11 @@ def requested(log: Path, origin: str) -> Iterator[str]:
             yield parameters["url"]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+@pytest.mark.serial  # a browser takes every core
+@pytest.mark.needs("chromium")
 def test_in_a_browser_it_shows_every_operation_and_asks_nobody_else(server: Serving, tmp_path: Path) -> None:
     log = tmp_path / "net.json"
-    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", *QUIET]
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", *QUIET]
     command += [f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={log}", f"--host-resolver-rules={NOWHERE}"]
     command += ["--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom", f"{server.url}/docs"]
     browser = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)

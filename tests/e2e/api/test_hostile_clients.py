@@ -102,6 +102,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="
 # --- too much ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.serial
 @needs_proc
 @pytest.mark.parametrize(
     ("head", "blocks"),
@@ -138,6 +139,7 @@ def test_a_large_header_is_answered_with_a_problem(hasty: Serving, size: int) ->
         assert code(until_closed(client)) == (431, "head-too-large")
 
 
+@pytest.mark.serial
 @needs_proc
 @pytest.mark.parametrize(
     ("key", "status", "name"), [(KEY, 413, "too-large"), ("wrong", 401, "unauthorized")], ids=["key", "no-key"]

@@ -8,6 +8,8 @@ import pytest
 
 from bench.figures import costs, draining, enqueueing, idleness, latency, pulling
 
+pytestmark = pytest.mark.serial  # a figure takes every core
+
 FEW = 200
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import pytest
 
 from tests.e2e.conftest import Serve
 from tests.support import jobs
-from tests.support.pull_workers import PullWorker, bash, node
+from tests.support.pull.workers import PullWorker, bash, node
 from tests.support.serving import Serving, eventually
 
 JOBS = 800
@@ -24,7 +23,7 @@ QUEUE = "pulled"
 LEASE = 2
 KINDS = ("python", "bash", "node")
 
-pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+pytestmark = pytest.mark.needs("bash", "curl", "node")
 
 
 def command(kind: str, url: str) -> list[str]:

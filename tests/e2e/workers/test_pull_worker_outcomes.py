@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Serve
-from tests.support.pull_workers import PullWorker, bash
-from tests.support.scripted_leases import RESET, scripted_leases
+from tests.support.pull.scripted_leases import RESET, scripted_leases
+from tests.support.pull.workers import PullWorker, bash
 from tests.support.serving import ROOT, eventually
 
-needs_bash = pytest.mark.skipif(not (shutil.which("bash") and shutil.which("curl")), reason="bash and curl are missing")
-needs_node = pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
+needs_bash = pytest.mark.needs("bash", "curl")
+needs_node = pytest.mark.needs("node")
 
 HANDLERS = """
   "bigint": async () => 1n,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Serve
-from tests.support.pull_workers import PullWorker, bash, node
+from tests.support.pull.workers import PullWorker, bash, node
 from tests.support.serving import Serving, eventually
+from tests.support.session.tools import need
 
 LANGUAGES = {"bash": bash, "node": node}
 NEEDED = {"bash": ("bash", "curl"), "node": ("node",)}
@@ -21,9 +21,7 @@ Start = Callable[..., PullWorker]
 
 @pytest.fixture(params=LANGUAGES)
 def language(request: pytest.FixtureRequest) -> str:
-    for program in NEEDED[request.param]:
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
+    need(*NEEDED[request.param])
     return str(request.param)
 
 

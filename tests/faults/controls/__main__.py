@@ -17,8 +17,8 @@ from tests.faults.__main__ import cancel_at_first_signal
 from tests.faults.conductor import Plan, play
 from tests.faults.controls.one_anchor import claim_during_move
 from tests.faults.controls.variants import CONTROLS, Control
+from tests.faults.evidence.invariants import Violation
 from tests.faults.faults import FAULTS
-from tests.faults.invariants import Violation
 from tests.faults.report import commit
 
 TRIES: Final = 3

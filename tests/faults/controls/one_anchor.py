@@ -23,11 +23,11 @@ from queuey.store.broker.broker import Broker
 from queuey.store.replies import Claimed, ClaimedJob
 from queuey.store.scripts import Scripts
 from queuey.store.shards import Shards
-from tests.faults.handlers import Deed
-from tests.faults.history import History
-from tests.faults.invariants import Evidence, Rest, Violation, check
-from tests.faults.ledger import Answered, Ended, Event, Sent, Started, now
-from tests.faults.store_view import read_store
+from tests.faults.evidence.history import History
+from tests.faults.evidence.invariants import Evidence, Rest, Violation, check
+from tests.faults.evidence.ledger import Answered, Ended, Event, Sent, Started, now
+from tests.faults.load.handlers import Deed
+from tests.faults.store.view import read_store
 from tests.support.store import Server, client_for, free_port, valkey_binary
 
 HOST: Final = "127.0.0.1"

@@ -9,7 +9,7 @@ from typing import Final
 
 from queuey.store.scripts import lua_folder
 from tests.faults.conductor import Prepare
-from tests.faults.rig import Setup
+from tests.faults.system.rig import Setup
 
 TWO_STEP_POP: Final = "tests.faults.controls.two_step_pop"
 """To be imported by the replicas alone: it changes the Broker."""

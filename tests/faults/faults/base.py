@@ -8,10 +8,10 @@ from random import Random
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from tests.faults.calls import Caller
-    from tests.faults.invariants import Evidence
-    from tests.faults.ledger import Event
-    from tests.faults.rig import Rig, Setup
+    from tests.faults.evidence.invariants import Evidence
+    from tests.faults.evidence.ledger import Event
+    from tests.faults.load.calls import Caller
+    from tests.faults.system.rig import Rig, Setup
 
 
 class Fault:

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from random import Random
 from typing import ClassVar
 
-from tests.faults import preload
-from tests.faults.calls import Caller
 from tests.faults.clocks.clock import HOUR, SHIM, Clock
+from tests.faults.evidence.invariants import Evidence
 from tests.faults.faults.base import Fault, every_call_answered, no_crashes
-from tests.faults.invariants import Evidence
-from tests.faults.rig import Rig, Setup
+from tests.faults.load.calls import Caller
+from tests.faults.system import preload
+from tests.faults.system.rig import Rig, Setup
 
 
 class WrongClock(Fault):

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Iterator
 from random import Random
 
-from tests.faults.calls import Caller
+from tests.faults.evidence.invariants import Evidence
 from tests.faults.faults.base import Fault, no_crash_of_what_ran, no_crashes
-from tests.faults.invariants import Evidence
-from tests.faults.rig import Rig, Setup
+from tests.faults.load.calls import Caller
+from tests.faults.system.rig import Rig, Setup
 
 
 class ConnectionFault(Fault):

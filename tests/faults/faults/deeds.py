@@ -9,14 +9,14 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from queuey.protocol import ids
-from tests.faults.calls import Caller
-from tests.faults.clients import ALWAYS
+from tests.faults.evidence.invariants import Evidence
+from tests.faults.evidence.ledger import Started
 from tests.faults.faults.base import Fault, no_crash_of_what_ran, no_crashes
-from tests.faults.handlers import Deed
-from tests.faults.invariants import Evidence
-from tests.faults.ledger import Started
-from tests.faults.rig import UNPULLED, Rig, Setup
-from tests.faults.store_view import TERMINAL, read_store
+from tests.faults.load.calls import Caller
+from tests.faults.load.clients import ALWAYS
+from tests.faults.load.handlers import Deed
+from tests.faults.store.view import TERMINAL, read_store
+from tests.faults.system.rig import UNPULLED, Rig, Setup
 
 POISON_PATIENCE: Final = 40.0
 RESENDS: Final = 8

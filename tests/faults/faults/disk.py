@@ -15,13 +15,13 @@ from typing import ClassVar, Final, Protocol
 from redis.exceptions import RedisError
 
 from queuey.store.embedded.aof import last_increment
-from tests.faults import mounts
-from tests.faults.calls import Caller
+from tests.faults.evidence.invariants import Evidence
 from tests.faults.faults.base import Fault, no_crashes
-from tests.faults.invariants import Evidence
-from tests.faults.preload import wrap_store
-from tests.faults.rig import Rig, Setup
-from tests.faults.store_processes import processes_in
+from tests.faults.load.calls import Caller
+from tests.faults.store.processes import processes_in
+from tests.faults.system import mounts
+from tests.faults.system.preload import wrap_store
+from tests.faults.system.rig import Rig, Setup
 
 SIZE: Final = 32 << 20
 """Bytes of the small disk."""

@@ -14,12 +14,12 @@ from redis.exceptions import RedisError
 
 from queuey.store.connections.pipelined import connect
 from queuey.store.embedded.unix_socket import SOCKET_NAME
-from tests.faults.calls import Caller
+from tests.faults.evidence.invariants import Evidence
+from tests.faults.evidence.ledger import Answered, Event, Seen, now
 from tests.faults.faults.base import Fault
-from tests.faults.invariants import Evidence
-from tests.faults.ledger import Answered, Event, Seen, now
-from tests.faults.rig import Rig, Setup
-from tests.faults.store import ExternalStore
+from tests.faults.load.calls import Caller
+from tests.faults.store.external import ExternalStore
+from tests.faults.system.rig import Rig, Setup
 from tests.support.store import free_port
 
 PATIENCE: Final = 15.0

@@ -14,13 +14,13 @@ from redis.exceptions import RedisError
 from queuey.store.connections.pipelined import connect
 from queuey.store.embedded.aof import ends_in_zero, last_increment
 from queuey.store.embedded.data_dir import exclusively
-from tests.faults import preload
-from tests.faults.calls import Caller
+from tests.faults.evidence.invariants import Evidence
 from tests.faults.faults.base import Fault, no_crashes
-from tests.faults.invariants import Evidence
+from tests.faults.load.calls import Caller
 from tests.faults.power.disk import SHIM, Disk, Rest
-from tests.faults.rig import Rig, Setup
-from tests.faults.store_processes import kill_all, processes_in
+from tests.faults.store.processes import kill_all, processes_in
+from tests.faults.system import preload
+from tests.faults.system.rig import Rig, Setup
 
 LOCK_PATIENCE: Final = 20.0
 HOLD_PATIENCE: Final = 2.0

@@ -7,12 +7,12 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
-from tests.faults.calls import Caller
+from tests.faults.evidence.invariants import Evidence
 from tests.faults.faults.base import Fault, no_crashes
 from tests.faults.faults.deeds import DeedFault, request
-from tests.faults.handlers import Deed
-from tests.faults.invariants import Evidence
-from tests.faults.rig import Replica, Rig
+from tests.faults.load.calls import Caller
+from tests.faults.load.handlers import Deed
+from tests.faults.system.rig import Replica, Rig
 
 
 class KillServer(Fault):

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from random import Random
 from typing import Final
 
-from tests.faults.calls import Caller
+from tests.faults.evidence.invariants import Evidence
+from tests.faults.evidence.ledger import Started
 from tests.faults.faults.base import Fault
 from tests.faults.faults.deeds import request
-from tests.faults.handlers import Deed
-from tests.faults.invariants import Evidence
-from tests.faults.ledger import Started
-from tests.faults.rig import Replica, Rig
+from tests.faults.load.calls import Caller
+from tests.faults.load.handlers import Deed
+from tests.faults.system.rig import Replica, Rig
 
 PATIENCE: Final = 20.0
 

@@ -9,10 +9,10 @@ from random import Random
 
 from redis.exceptions import RedisError
 
-from tests.faults.calls import Caller
+from tests.faults.evidence.invariants import Evidence
 from tests.faults.faults.base import Fault, every_call_answered, no_crashes
-from tests.faults.invariants import Evidence
-from tests.faults.rig import Rig
+from tests.faults.load.calls import Caller
+from tests.faults.system.rig import Rig
 
 
 class KillStore(Fault):

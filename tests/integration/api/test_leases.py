@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any, Final
 
@@ -23,12 +22,6 @@ FAIL: Final = "/v1/leases/fail"
 EXTEND: Final = "/v1/leases/extend"
 RELEASE: Final = "/v1/leases/release"
 ACTS: Final = (COMPLETE, FAIL, EXTEND, RELEASE)
-
-
-@pytest.fixture
-async def api(rig: Rig) -> AsyncIterator[ApiRig]:
-    async with api_over(rig.broker) as api:
-        yield api
 
 
 async def lease(api: ApiRig, **asked: Any) -> list[dict[str, Any]]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
@@ -14,15 +13,13 @@ from queuey.services.leases.long_polls import Poll, Wake
 from queuey.store import wakeups as waking
 from queuey.store.broker.broker import Broker
 from queuey.store.shards import Shards
-from tests.support.http import HOST, ApiRig, api_over
+from tests.support.http import ApiRig, api_over
+from tests.support.pull.poller import Poller
 from tests.support.store import Rig, Server, client_for
 from tests.support.stores import SHARDS, one_of
-from tests.support.working import PATIENCE, QUICKLY, ROUND, FaultyScripts, eventually, until_blocked
+from tests.support.working import PATIENCE, ROUND, FaultyScripts, eventually, until_blocked
 
 shards = one_of(*SHARDS)
-
-
-LONG: Final = 60.0
 
 
 @pytest.fixture(autouse=True)
@@ -46,49 +43,6 @@ async def api(rig: Rig, server: Server, scripts: FaultyScripts) -> AsyncIterator
         yield api
         await end_tasks(tasks)
         await blocking.aclose()
-
-
-class Poller:
-    """One request for leases, sent straight to the application, whose client can hang up."""
-
-    def __init__(self, api: ApiRig, **asked: Any) -> None:
-        self._body = json.dumps({"wait": LONG, **asked}).encode()
-        self._hung_up = asyncio.Event()
-        self._read = False
-        self.messages: list[Any] = []
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "path": "/v1/leases",
-            "query_string": b"",
-            "headers": [(b"host", HOST.encode()), (b"content-type", b"application/json")],
-            "client": ("127.0.0.1", 5),
-        }
-        self.task = asyncio.create_task(api.app(scope, self._receive, self._send))
-
-    async def _receive(self) -> Any:
-        if not self._read:
-            self._read = True
-            return {"type": "http.request", "body": self._body, "more_body": False}
-        await self._hung_up.wait()
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message: Any) -> None:
-        self.messages.append(message)
-
-    def hang_up(self) -> None:
-        self._hung_up.set()
-
-    async def ended(self, *, within: float = PATIENCE) -> None:
-        async with asyncio.timeout(within):
-            await asyncio.wait({self.task})
-        self.task.result()
-
-    async def jobs(self, *, within: float = QUICKLY) -> list[str]:
-        """The ids in its answer."""
-        await self.ended(within=within)
-        assert self.messages[0]["status"] == 200, self.messages
-        return [job["id"] for job in json.loads(self.messages[1]["body"])["jobs"]]
 
 
 async def waiting(rig: Rig, api: ApiRig, *pollers: Poller) -> None:

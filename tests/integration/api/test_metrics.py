@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
-from typing import Any
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from queuey.api.routes.metrics import STATES
@@ -20,12 +18,6 @@ kind = one_of(*KINDS)
 shards = one_of(*SHARDS)
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
-
-
-@pytest.fixture
-async def api(rig: Rig) -> Any:
-    async with api_over(rig.broker) as api:
-        yield api
 
 
 async def scraped(api: ApiRig, **headers: str) -> dict[str, float]:

@@ -24,6 +24,7 @@ async def api(rig: Rig, server: Server) -> AsyncIterator[ApiRig]:
     await client.aclose()
 
 
+@pytest.mark.serial
 async def test_five_hundred_clients_share_one_connection(rig: Rig, api: ApiRig) -> None:
     before = await opened(rig)
     answers = await asyncio.gather(*(whole_visit(api, number) for number in range(CLIENTS)))

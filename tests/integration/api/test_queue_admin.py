@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -18,12 +17,6 @@ from tests.support.stores import SHARDS, one_of
 shards = one_of(*SHARDS)
 
 DEV = {"x-api-key": "dev"}
-
-
-@pytest.fixture
-async def api(rig: Rig) -> AsyncIterator[ApiRig]:
-    async with api_over(rig.broker) as api:
-        yield api
 
 
 async def post(api: ApiRig, path: str, body: Any = None) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -21,12 +20,6 @@ shards = one_of(*SHARDS)
 
 DEV = {"x-api-key": "dev"}
 REPLAY = "/v1/replay-dlq"
-
-
-@pytest.fixture
-async def api(rig: Rig) -> AsyncIterator[ApiRig]:
-    async with api_over(rig.broker) as api:
-        yield api
 
 
 async def add(rig: Rig, **fields: Any) -> tuple[int, NewJob]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
-import pytest
 
 from queuey.server.presence import Presence
 from queuey.services.maintenance.loops import Heartbeat
@@ -17,12 +15,6 @@ from tests.support.store import Rig
 from tests.support.working import Stage, eventually, working
 
 DEV = {"x-api-key": "dev"}
-
-
-@pytest.fixture
-async def api(rig: Rig) -> AsyncIterator[ApiRig]:
-    async with api_over(rig.broker) as api:
-        yield api
 
 
 def worker(name: str, *queues: str, kind: str = "process", **fields: Any) -> TellsWorker:

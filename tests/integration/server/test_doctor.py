@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +21,6 @@ from tests.support.stores import SHARDS, StartServer, one_of
 shards = one_of(*SHARDS)
 
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--maxmemory", "100mb")
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """Short, for the socket of a private Valkey."""
-    with tempfile.TemporaryDirectory(prefix="queuey-") as name:
-        yield Path(name)
 
 
 def found(settings: Settings) -> dict[str, list[Finding]]:

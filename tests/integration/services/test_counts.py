@@ -10,9 +10,13 @@ from collections import Counter
 from collections.abc import Coroutine
 from typing import Any, Final
 
+import pytest
+
 from queuey.worker.handlers.app import App
 from tests.support.store import NOW, Rig, Server
 from tests.support.working import FaultyScripts, eventually, working
+
+pytestmark = pytest.mark.serial
 
 JOBS: Final = 1_000
 BATCH: Final = 100

@@ -370,6 +370,7 @@ async def test_a_sign_of_life_is_on_the_first_shard_until_the_replica_leaves(rig
 # --- what it costs -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("shards", [1])
 async def test_an_idle_replica_sends_at_most_three_commands_a_second(rig: Rig) -> None:
     """By the intervals that its chores ask for, beside the worker's two commands in 2 s (test_waking.py)."""

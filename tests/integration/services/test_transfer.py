@@ -17,7 +17,7 @@ from queuey.services.transfer.importer import Importer, shards_to_use
 from queuey.store.broker.broker import Broker
 from queuey.store.replies import DumpedJob
 from queuey.store.shards import Shards
-from tests.support.moving import DAY, PAUSED_AT, all_jobs, all_keys, fill, ignore, lanes
+from tests.support.moving import PAUSED_AT, all_jobs, all_keys, at_work, fill, ignore, lanes
 from tests.support.store import Rig
 from tests.support.stores import KINDS, SHARDS, one_of
 
@@ -370,22 +370,6 @@ async def test_a_file_with_a_line_less_changes_nothing(rig: Rig, file: Path) -> 
 
 
 # --- a store at work ---------------------------------------------------------------------------------------------
-
-
-def at_work(rig: Rig) -> Broker:
-    """A Broker on the rig's store: jobs are claimed, completed and enqueued between any two calls of an export."""
-    broker = Broker(rig.broker.shards, rig.scripts)
-    dump = broker.transfer.dump
-
-    async def busy_dump(*arguments: Any, **options: Any) -> Any:
-        held = [(job.id, job.token) for job in (await rig.claim(2, now=0, queues=["default"])).jobs]
-        await rig.broker.leases.complete(rig.shard, [(*one, "") for one in held[:1]])
-        await rig.broker.leases.fail(rig.shard, [(*one, "{}", DAY, False) for one in held[1:]])
-        await rig.add(now=0, priority="high")
-        return await dump(*arguments, **options)
-
-    broker.transfer.dump = busy_dump  # type: ignore[method-assign]
-    return broker
 
 
 async def test_no_job_that_was_there_all_the_time_is_missing(rig: Rig, file: Path, monkeypatch: Any) -> None:

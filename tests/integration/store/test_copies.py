@@ -11,7 +11,8 @@ from queuey.errors import OutcomeUnknown, StoreUnavailable
 from queuey.services.jobs.producer import Producer
 from queuey.store.scripts import Scripts
 from tests.support.replicated import Pair
-from tests.support.store import Rig, client_for, debian_redis, valkey_binary
+from tests.support.session.tools import old_redis
+from tests.support.store import Rig, client_for, valkey_binary
 from tests.support.stores import KINDS, one_of
 from tests.support.working import eventually
 
@@ -23,8 +24,7 @@ SHORT = 0.4
 
 @pytest.fixture(scope="module", params=["valkey", "redis"])
 def of_module(request: pytest.FixtureRequest) -> Iterator[Pair]:
-    binary = valkey_binary() if request.param == "valkey" else debian_redis()
-    pair = Pair(binary or pytest.skip("redis-server 7.0 or newer is not installed"))
+    pair = Pair(valkey_binary() if request.param == "valkey" else old_redis())
     yield pair
     pair.stop()
 

@@ -7,7 +7,6 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -19,17 +18,10 @@ from queuey.store.embedded import store as embedded
 from queuey.store.embedded.data_dir import FileLock
 from queuey.store.embedded.process import LOG_LIMIT, Fsync
 from queuey.store.embedded.store import EmbeddedStore
-from tests.support.store_users import User, alive, command, users
+from tests.integration.store.conftest import MakeUser
+from tests.support.store_users import User, alive, command
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-
-MakeUser = Callable[..., User]
-
-
-@pytest.fixture
-async def make_user(tmp_path: Path) -> AsyncIterator[MakeUser]:
-    async with users(tmp_path / "data") as make:
-        yield make
 
 
 async def test_it_is_configured_to_keep_what_it_acknowledges(make_user: MakeUser) -> None:

@@ -14,16 +14,10 @@ from queuey.errors import StartupError
 from queuey.store.embedded import store as embedded
 from queuey.store.embedded.data_dir import exclusively, prepare
 from queuey.store.embedded.process import Fsync
-from tests.support.store_users import OtherUser, User, alive, command, other_users, users
+from tests.integration.store.conftest import MakeUser
+from tests.support.store_users import OtherUser, alive, command, other_users
 
-MakeUser = Callable[..., User]
 MakeOther = Callable[..., OtherUser]
-
-
-@pytest.fixture
-async def make_user(tmp_path: Path) -> AsyncIterator[MakeUser]:
-    async with users(tmp_path / "data") as make:
-        yield make
 
 
 @pytest.fixture

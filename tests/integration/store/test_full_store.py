@@ -7,11 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from queuey.services.maintenance.loops import StoreWatch, Trimmer
-from queuey.store.broker.broker import Broker
 from queuey.store.replies import Caps
 from queuey.store.scripts import Scripts
-from queuey.store.shards import Shards
-from tests.support.http import ApiRig, api_over, problem
+from tests.support.http import ApiRig, problem
 from tests.support.store import LEASE, Rig, client_for
 from tests.support.stores import StartServer
 
@@ -28,12 +26,6 @@ async def rig(start_server: StartServer) -> AsyncIterator[Rig]:
     client = client_for(store.url)
     yield Rig(client, 1, Scripts())
     await client.aclose()
-
-
-@pytest.fixture
-async def api(rig: Rig) -> AsyncIterator[ApiRig]:
-    async with api_over(Broker(Shards(rig.client, 1), rig.scripts)) as api:
-        yield api
 
 
 async def fill(api: ApiRig, watch: StoreWatch | None) -> list[str]:

@@ -54,6 +54,7 @@ async def test_every_cancelled_running_job_is_heard_of(rig: Rig, heard: asyncio.
     assert heard.empty()
 
 
+@pytest.mark.serial
 async def test_silence_does_not_end_it(rig: Rig, heard: asyncio.Queue[str]) -> None:
     """Its connection has a timeout for commands, which must not hold for messages."""
     (before,) = await subscribers(rig)

@@ -19,10 +19,8 @@ from tests.support.store import (
     Rig,
     Server,
     client_for,
-    debian_redis,
     free_port,
     until_loading,
-    valkey_binary,
 )
 from tests.support.stores import KINDS, SHARDS, StartServer, one_of
 
@@ -37,12 +35,6 @@ RIGHTS = (
     *("+info", "+hello", "+client", "+ping"),
 )
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--maxmemory", "100mb")
-
-
-@pytest.fixture(params=["valkey", "redis"])
-def binary(request: pytest.FixtureRequest) -> Path:
-    found = valkey_binary() if request.param == "valkey" else debian_redis()
-    return found or pytest.skip("redis-server 7.0 or newer is not installed")
 
 
 @pytest.fixture

@@ -128,6 +128,7 @@ async def test_on_a_cluster_each_shard_is_waited_for_by_itself(rig: Rig, server:
             stage.finish(job)
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("shards", [1])
 async def test_an_idle_worker_sends_two_commands_a_round(
     rig: Rig, server: Server, monkeypatch: pytest.MonkeyPatch

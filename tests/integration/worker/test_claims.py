@@ -20,11 +20,6 @@ def long_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waking, "BLOCK_SECONDS", ROUND)
 
 
-@pytest.fixture
-def stage() -> Stage:
-    return Stage()
-
-
 async def test_free_slots_are_filled_and_no_more(rig: Rig, server: Server, stage: Stage) -> None:
     jobs = await rig.add(5, now=0, body=HELD)
     async with working(server.url, stage.app, concurrency=2) as worker:

@@ -15,11 +15,6 @@ from tests.support.store import Rig, Server
 from tests.support.working import HELD, PATIENCE, FaultyScripts, Stage, eventually, until_blocked, working
 
 
-@pytest.fixture
-def stage() -> Stage:
-    return Stage()
-
-
 async def drained(worker: Worker, timeout: float) -> None:
     async with asyncio.timeout(PATIENCE):
         await worker.drain(timeout)

@@ -23,11 +23,6 @@ THREADS = 4
 THREAD = '{"type":"thread"}'
 
 
-@pytest.fixture
-def stage() -> Stage:
-    return Stage()
-
-
 class Threads:
     """An App whose jobs of the type `thread` run in threads until `open` is set."""
 

@@ -17,11 +17,6 @@ from tests.support.store import Rig, Server
 from tests.support.working import HELD, FaultyScripts, Stage, eventually, until_blocked, working
 
 
-@pytest.fixture
-def stage() -> Stage:
-    return Stage()
-
-
 async def until_status(rig: Rig, job_id: str, status: str) -> dict[str, str]:
     """Wait for a letter in the header of a job's state; returns the header."""
 

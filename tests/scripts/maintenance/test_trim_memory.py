@@ -7,7 +7,10 @@ import pytest
 from queuey.store.broker.calls import MAX_BATCH
 from queuey.store.replies import Caps
 from tests.support.store import HOUR, NOW, Rig
+from tests.support.stores import one_of
 from tests.support.working import eventually
+
+pytestmark = pytest.mark.serial
 
 BODY = '{"type":"t","payload":"' + "x" * 100 + '"}'
 RESULT = '"' + "y" * 100 + '"'
@@ -16,14 +19,8 @@ REMAINS = 256_000
 buffers, which grow with its first load; of the jobs the counters and the queue's name, together below 1 kB."""
 
 
-@pytest.fixture
-def kind() -> str:
-    return "valkey"
-
-
-@pytest.fixture
-def shards() -> int:
-    return 1
+kind = one_of("valkey")
+shards = one_of(1)
 
 
 async def used_memory(rig: Rig) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -12,12 +11,6 @@ from queuey.services.jobs import explain as explaining
 from queuey.services.workers import Description, TellsWorker
 from tests.support.http import ApiRig, api_over, keys, problem
 from tests.support.store import Rig
-
-
-@pytest.fixture
-async def api(rig: Rig) -> AsyncIterator[ApiRig]:
-    async with api_over(rig.broker) as api:
-        yield api
 
 
 async def serve(rig: Rig, *queues: str, name: str = "w1", types: tuple[str, ...] = ("t",)) -> None:

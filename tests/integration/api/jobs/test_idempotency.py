@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -16,12 +15,6 @@ from tests.support.stores import one_of
 shards = one_of(3)
 
 BODY = {"type": "t", "payload": {"n": 1}}
-
-
-@pytest.fixture
-async def api(rig: Rig) -> AsyncIterator[ApiRig]:
-    async with api_over(rig.broker) as api:
-        yield api
 
 
 async def post(api: ApiRig, key: str, body: object = BODY, path: str = "/v1/jobs", **headers: str) -> httpx.Response:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
 
 from queuey.protocol import ids
-from tests.support.http import HOST, ApiRig, api_over, problem
+from tests.support.http import UNKNOWN_ID, ApiRig, api_over, problem
 from tests.support.store import Rig
 from tests.support.stores import one_of
 
@@ -19,7 +18,6 @@ shards = one_of(4)
 
 JSON = {"content-type": "application/json"}
 DEV = {"x-api-key": "dev"}
-UNKNOWN_ID = ids.new_id("nobody's")
 
 
 @pytest.fixture
@@ -203,60 +201,6 @@ async def test_replies_do_not_cross(api: ApiRig) -> None:
     assert [job["payload"] % 100 for job in jobs] == [n % 100 for n in numbers]
 
 
-# --- the client goes away ------------------------------------------------------------------------------------------
-
-
-async def exchange(api: ApiRig, path: str, messages: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One request by hand. Returns what was sent back."""
-    sent: list[dict[str, Any]] = []
-    incoming = iter(messages)
-    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": [(b"host", HOST.encode())]}
-
-    async def receive() -> dict[str, Any]:
-        return next(incoming)
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    await api.app(scope, receive, send)
-    return sent
-
-
-@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs/batch"])
-async def test_a_client_that_hangs_up_in_its_body_costs_nothing(rig: Rig, api: ApiRig, path: str) -> None:
-    part = {"type": "http.request", "body": b'{"type":"t"}', "more_body": True}
-    async with rig.unchanged():
-        assert await exchange(api, path, [part, {"type": "http.disconnect"}]) == []
-        assert await exchange(api, path, [{"type": "http.disconnect"}]) == []
-
-
-async def test_a_request_that_is_cancelled_hurts_no_other(api: ApiRig) -> None:
-    requests = [asyncio.create_task(api.submit(payload=n)) for n in range(20)]
-    await asyncio.sleep(0)
-    for request in requests[::2]:
-        request.cancel()
-    await asyncio.wait(requests)
-    for number, request in enumerate(requests):
-        if not request.cancelled():
-            assert (await api.job(request.result()))["payload"] == number
-    assert sum(not request.cancelled() for request in requests) >= 10
-
-
-async def test_a_bug_is_a_problem_without_details(api: ApiRig, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise RuntimeError("s3cret")
-
-    monkeypatch.setattr(api.broker.shards, "of_job", fail)
-    monkeypatch.setattr(api.producer, "_shard_of", fail)
-    responses = [
-        await api.http.post("/v1/jobs", json={"type": "t"}),
-        await api.http.get(f"/v1/jobs/{UNKNOWN_ID}"),
-    ]
-    for response in responses:
-        problem(response, 500, "internal-error")
-        assert "s3cret" not in response.text
-
-
 # --- look and cancel -----------------------------------------------------------------------------------------------
 
 
@@ -412,43 +356,3 @@ async def test_a_finished_job_is_deleted(rig: Rig, api: ApiRig) -> None:
     problem(await api.http.delete(path, headers=DEV), 404, "not-found")
     assert await api.submit(dedupe_key="k") != job_id
     problem(await api.http.delete(path), 401, "unauthorized")
-
-
-# --- routes --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/jobs/", f"/v1/jobs/{UNKNOWN_ID}/", "/healthz/", "/v1/queue", "/v2/jobs"]
-)
-async def test_other_paths_are_not_found(api: ApiRig, path: str) -> None:
-    for method in ("GET", "POST"):
-        problem(await api.http.request(method, path), 404, "not-found")
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "allowed"),
-    [
-        ("DELETE", "/v1/jobs", "POST, GET, HEAD, OPTIONS"),
-        ("PUT", "/v1/jobs", "POST, GET, HEAD, OPTIONS"),
-        ("GET", "/v1/jobs/batch", "POST, OPTIONS"),
-        ("POST", f"/v1/jobs/{UNKNOWN_ID}", "GET, DELETE, HEAD, OPTIONS"),
-        ("GET", "/v1/replay-dlq", "POST, OPTIONS"),
-        ("POST", "/healthz", "GET, HEAD, OPTIONS"),
-        ("BREW", "/readyz", "GET, HEAD, OPTIONS"),
-    ],
-)
-async def test_other_methods_are_refused_with_those_that_are_there(
-    api: ApiRig, method: str, path: str, allowed: str
-) -> None:
-    response = await api.http.request(method, path)
-    problem(response, 405, "method-not-allowed")
-    assert response.headers["allow"] == allowed
-    options = await api.http.options(path)
-    assert (options.status_code, options.headers["allow"], options.content) == (204, allowed, b"")
-
-
-async def test_head_is_answered_like_get(api: ApiRig) -> None:
-    job_id = await api.submit()
-    for path in ("/healthz", f"/v1/jobs/{job_id}"):
-        head, get = await api.http.head(path), await api.http.get(path)
-        assert (head.status_code, head.headers) == (get.status_code, get.headers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,12 +12,6 @@ from tests.support.store import Rig
 from tests.support.stores import one_of
 
 shards = one_of(3)
-
-
-@pytest.fixture
-async def api(rig: Rig) -> AsyncIterator[ApiRig]:
-    async with api_over(rig.broker) as api:
-        yield api
 
 
 async def page(api: ApiRig, path: str = "/v1/jobs", **parameters: Any) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -18,12 +17,6 @@ from tests.support.stores import SHARDS, one_of
 shards = one_of(*SHARDS)
 
 DEV = {"x-api-key": "dev"}
-
-
-@pytest.fixture
-async def api(rig: Rig) -> AsyncIterator[ApiRig]:
-    async with api_over(rig.broker) as api:
-        yield api
 
 
 async def test_a_dead_job_gets_another_payload(rig: Rig, api: ApiRig) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -16,12 +15,6 @@ from tests.support.store import Rig
 from tests.support.working import PATIENCE, FaultyScripts, eventually
 
 JOB = {"type": "t", "payload": {"n": 1}}
-
-
-@pytest.fixture
-async def api(rig: Rig) -> AsyncIterator[ApiRig]:
-    async with api_over(rig.broker) as api:
-        yield api
 
 
 def submit(api: ApiRig, job: object = JOB, *, wait: str | None = "60", **headers: str) -> asyncio.Task[httpx.Response]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,17 +16,11 @@ from queuey.protocol.records import names_of
 from queuey.services.jobs.submission import Submission
 from queuey.settings.settings import Settings
 from queuey.worker.sender import Sending
-from tests.support.http import HOST, ApiRig, api_over, problem
+from tests.support.http import HOST, ApiRig, problem
 from tests.support.store import Rig
 
 HEADER: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 FIELD: Final = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
-
-
-@pytest.fixture
-async def api(rig: Rig) -> AsyncIterator[ApiRig]:
-    async with api_over(rig.broker) as api:
-        yield api
 
 
 async def submit(api: ApiRig, header: str | None = None, **fields: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import httpx
@@ -21,12 +21,6 @@ from tests.support.working import PATIENCE, FaultyScripts, eventually, kill, sta
 LONG = {"wait": "60"}
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 MANY = 1_000
-
-
-@pytest.fixture
-async def api(rig: Rig) -> AsyncIterator[ApiRig]:
-    async with api_over(rig.broker) as api:
-        yield api
 
 
 async def wait_for(api: ApiRig, job_ids: Iterable[str]) -> list[asyncio.Task[httpx.Response]]:

@@ -21,13 +21,13 @@ from queuey.store.connections.pipelined import connect
 from queuey.store.embedded.process import Fsync
 from queuey.store.embedded.unix_socket import SOCKET_NAME
 from queuey.store.scripts import read_scripts
-from tests.faults import handlers
-from tests.faults.ledger import NO_PROCESS, Event, Ledger, Moment, Tail, now
-from tests.faults.proxy import Proxy
-from tests.faults.store import ExternalStore
+from tests.faults.evidence.ledger import NO_PROCESS, Event, Ledger, Moment, Tail, now
+from tests.faults.load import handlers
+from tests.faults.store.external import ExternalStore
+from tests.faults.system.proxy import Proxy
 from tests.support.store import free_port
 
-ROOT: Final = Path(__file__).resolve().parents[2]
+ROOT: Final = Path(__file__).resolve().parents[3]
 START_PATIENCE: Final = 30.0
 STOP_PATIENCE: Final = 15.0
 POLL: Final = 0.03
@@ -196,7 +196,7 @@ class Rig:
     def _make_replica(self, number: int) -> Replica:
         setup = self.setup
         where = ["--redis", f"unix://{setup.folder / 'proxy.sock'}"] if setup.external else []
-        command = [sys.executable, "-m", "tests.faults.serve", "serve", "--app", handlers.PATH]
+        command = [sys.executable, "-m", "tests.faults.system.serve", "serve", "--app", handlers.PATH]
         command += [*where, "--data-dir", str(setup.store_folder), "--fsync", setup.fsync, "--maxmemory", "200MB"]
         command += ["--queues", ",".join((*QUEUES, UNPULLED)), "--process-slots", "2", "--thread-slots", "4"]
         command += ["--log-format", "json", *setup.timing.flags(), *setup.replica_flags]

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from tests.faults.handlers import Deed
-from tests.faults.ledger import Answered, Ended, Event, Moment, Operation, Outcome, Seen, Sent, Started
+from tests.faults.evidence.ledger import Answered, Ended, Event, Moment, Operation, Outcome, Seen, Sent, Started
+from tests.faults.load.handlers import Deed
 
 
 @dataclass

@@ -9,11 +9,11 @@ import msgspec
 
 from queuey.protocol import ids
 from queuey.protocol.records import encode_key
-from tests.faults.handlers import Deed
-from tests.faults.history import History
-from tests.faults.invariants import NS, Evidence, Rest
-from tests.faults.ledger import Answered, Ended, Event, Seen, Sent, Started
-from tests.faults.store_view import StoredJob, StoreView
+from tests.faults.evidence.history import History
+from tests.faults.evidence.invariants import NS, Evidence, Rest
+from tests.faults.evidence.ledger import Answered, Ended, Event, Seen, Sent, Started
+from tests.faults.load.handlers import Deed
+from tests.faults.store.view import StoredJob, StoreView
 
 T0 = 1_800_000_000_000
 """When the world begins, in ms by the store's clock; the ledger's clock begins at 0."""

@@ -18,7 +18,7 @@ from typing import Final
 from msgspec import Struct
 
 from queuey import App, Context
-from tests.faults.ledger import Ended, How, Ledger, Started, now
+from tests.faults.evidence.ledger import Ended, How, Ledger, Started, now
 
 LEDGER: Final = "FAULTS_LEDGER"
 PATH: Final = f"{__name__}:app"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from queuey.store.embedded.process import find_binary
 
 if TYPE_CHECKING:
-    from tests.faults.rig import Setup
+    from tests.faults.system.rig import Setup
 
 COMPILER: Final = "cc"
 PATIENCE: Final = 60.0

@@ -12,7 +12,7 @@ from queuey.store.embedded.process import command_line, find_binary
 from queuey.store.embedded.unix_socket import SOCKET_NAME
 
 if TYPE_CHECKING:
-    from tests.faults.rig import Setup
+    from tests.faults.system.rig import Setup
 
 MAXMEMORY: Final = 200_000_000
 PATIENCE: Final = 10.0

@@ -14,8 +14,8 @@ from typing import Any, Final
 import httpx
 import msgspec
 
-from tests.faults.handlers import Deed
-from tests.faults.ledger import NO_PROCESS, Ended, How, Ledger, Started, now
+from tests.faults.evidence.ledger import NO_PROCESS, Ended, How, Ledger, Started, now
+from tests.faults.load.handlers import Deed
 
 PULLERS: Final = 2
 AT_ONCE: Final = 3

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import httpx
 
-from tests.faults.ledger import Answered, Ledger, Operation, Outcome, Seen, Sent, now
+from tests.faults.evidence.ledger import Answered, Ledger, Operation, Outcome, Seen, Sent, now
 
 TIMEOUT: Final = 3.0
 """Seconds. A server answers within about two, whatever its store does."""

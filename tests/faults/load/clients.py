@@ -10,9 +10,9 @@ from typing import Any, Final
 import msgspec
 
 from queuey.protocol import ids
-from tests.faults.calls import Caller
-from tests.faults.handlers import TYPES, Deed
-from tests.faults.ledger import Answered
+from tests.faults.evidence.ledger import Answered
+from tests.faults.load.calls import Caller
+from tests.faults.load.handlers import TYPES, Deed
 
 CLIENTS: Final = 5
 MAX_JOBS: Final = 400

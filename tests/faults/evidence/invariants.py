@@ -14,8 +14,8 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from queuey.protocol.records import DEFAULT_DEDUPE_TTL_MS, MAX_CRASHES, encode_key
-from tests.faults.history import History, JobHistory
-from tests.faults.store_view import TERMINAL, StoredJob, StoreView
+from tests.faults.evidence.history import History, JobHistory
+from tests.faults.store.view import TERMINAL, StoredJob, StoreView
 
 SLACK_MS: Final = 50
 """Between two readings of the clock within one call of a script, and for rounding."""
