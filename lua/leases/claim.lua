@@ -7,11 +7,11 @@ ARGV[1]  msgpack [now_ms | 0, claim_id, worker, lease_ms, limit, [queue, ...], m
          suspects: how many jobs with crashes this process may take now, 0 or 1; the others that it meets
          are put off by defer_ms and a little more each
          max_bytes: stop after the definition that passes it, those of tombstones included
-Reply    msgpack [[[id, token, attempt, crashes, definition], ...], due_in_ms | -1, more]
+Reply    msgpack [[[id, token, attempt, crashes, definition], ...], due_in_ms | -1, more, repeated]
          attempt counts from 1; due_in_ms: until the next scheduled job of these queues; more: stopped at a limit
          (jobs, bytes, 1,000 skips, those of expired jobs included) with jobs or tombstones left
-         the same claim_id again, within the lease, is answered with those of its jobs that still bear its tokens,
-         with due_in_ms 0 and more: safe to resend
+         repeated: this claim_id has claimed jobs within the last lease. Those that still have its tokens are the reply,
+         with due_in_ms 0 and more, and nothing else is claimed: safe to resend
 Errors   none of its own ]=]
 --@include now
 --@include keys
@@ -45,7 +45,7 @@ if before then
     local definition = state and state.s == 'r' and state.h == claim_id and redis.call('GET', job_key(id))
     if definition then hand_out(id, state, definition) end
   end
-  return cmsgpack.pack({jobs, 0, true})
+  return cmsgpack.pack({jobs, 0, true, true})
 end
 
 -- Promote, and learn each queue's settings and lengths.
@@ -222,4 +222,4 @@ if #jobs > 0 then
   redis.call('SET', claim_key(claim_id), table.concat(ids, ' '), 'PX', math.max(1, lease_ms))
 end
 local due_in = next_due and math.max(0, next_due - now) or -1
-return cmsgpack.pack({jobs, due_in, more})
+return cmsgpack.pack({jobs, due_in, more, false})

@@ -20,11 +20,14 @@ class ClaimedJob(Struct, array_like=True):
 
 
 class Claimed(Struct, array_like=True):
-    """The answer to a claim. `due_in_ms` is -1 when nothing is scheduled; `more`: claimable jobs were left."""
+    """The reply to a claim. `due_in_ms` is -1 when nothing is scheduled; `more`: claimable jobs were left.
+
+    `repeated`: the claim id had claimed before, and these are the jobs of that claim."""
 
     jobs: list[ClaimedJob]
     due_in_ms: int
     more: bool
+    repeated: bool = False
 
 
 class Reaped(Struct, array_like=True):

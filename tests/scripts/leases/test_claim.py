@@ -15,7 +15,7 @@ async def test_a_claimed_job_runs_under_a_lease(rig: Rig) -> None:
     stored = await rig.stored(job_id)
     assert (job.id, job.token, job.attempt, job.crashes) == (job_id, "1.c1", 1, 0)
     assert job.definition == stored.definition
-    assert (claimed.due_in_ms, claimed.more) == (-1, False)
+    assert (claimed.due_in_ms, claimed.more, claimed.repeated) == (-1, False, False)
     assert stored.lease_expires_ms == NOW + SECOND + LEASE
     state = f"s=r n=1 h=c1 w=host-1.2:w_3 b={NOW + SECOND} q=mail l=high m=2 t=5 j={len(stored.definition)}"
     assert await rig.state(job_id) == parse_fields(state)
@@ -103,6 +103,7 @@ async def test_the_same_claim_id_is_answered_with_the_same_jobs(rig: Rig) -> Non
         again = await rig.claim(2, claim_id="again", now=NOW + SECOND)
     assert again.jobs == first.jobs
     assert (again.due_in_ms, again.more) == (0, True), "it has not looked, so claim once more at once"
+    assert (first.repeated, again.repeated) == (False, True)
 
 
 async def test_a_resent_claim_keeps_only_what_still_bears_its_tokens(rig: Rig) -> None:
