@@ -97,3 +97,10 @@ def test_each_answer_of_a_header_is_a_move_or_named_as_none(name: str) -> None:
     else:
         assert not none
         assert MOVES[name].keys() <= fields(name)
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_the_broker_reports_by_the_table(name: str) -> None:
+    source = inspect.getsource(getattr(GROUPS[PLACES[name].parent.name], name))
+    assert f'MOVES["{name}"]' in source
+    assert "_observer.on" in source

@@ -19,7 +19,7 @@ _FAILED: Final[Answers] = {"retry": "scheduled", "dead": "dead_letter", "cancell
 
 MOVES: Final[Mapping[str, Answers]] = {
     "enqueue": {"new": "queued"},
-    "claim": {"jobs": "running"},
+    "claim": {"jobs": "running", "promoted": "queued", "expired": "cancelled"},
     "complete": {"ok": "succeeded"},
     "fail": _FAILED,
     "release": {"ok": None},
@@ -27,6 +27,8 @@ MOVES: Final[Mapping[str, Answers]] = {
     "run_now": {"ok": "queued"},
     "replay": {"ok": None},
     "reap": _FAILED,
+    "promote": {"ids": "queued"},
+    "purge": {"ids": "cancelled"},
 }
 """By script. `enqueue` reports `scheduled` for a job that is not due yet."""
 
@@ -46,8 +48,6 @@ UNREPORTED: Final[Mapping[str, str]] = {
     "delete": "the record goes, and with it the status",
     "extend": "the job keeps running",
     "progress": "the job keeps running; the publisher has events of its own for progress",
-    "promote": "reports no ids yet",
-    "purge": "reports no ids yet",
     "reorder": "the job keeps waiting, at another place of its lane",
     "restore": "an import brings a job with the status that it had",
     "set_payload": "the job stays dead",

@@ -93,6 +93,32 @@ async def test_a_clock_that_went_back_gives_no_negative_time(rig: Rig) -> None:
     assert claimed.due_in_ms == 0
 
 
+async def test_what_came_due_is_in_the_reply_only_while_somebody_listens(rig: Rig) -> None:
+    waiting, (first,), (second,) = await rig.add(2), await rig.add(delay_ms=1), await rig.add(delay_ms=2)
+    moves = rig.listen()
+    claimed = await rig.claim(3, now=NOW + 2)
+    assert (claimed.promoted, claimed.expired) == ([first, second], [])
+    assert moves == [
+        *((job_id, "running") for job_id in waiting),
+        *((first, "queued"), (first, "running"), (second, "queued")),
+    ]
+    moves.on = False
+    await rig.add(delay_ms=1)
+    claimed = await rig.claim(3, now=NOW + 2)
+    assert (len(claimed.jobs), claimed.promoted) == (2, [])
+    assert len(moves) == 5
+
+
+async def test_a_repeated_reply_has_no_job_that_came_due(rig: Rig) -> None:
+    await rig.add(2, delay_ms=1)
+    moves = rig.listen()
+    first = await rig.claim(1, claim_id="again", now=NOW + 1)
+    assert len(first.promoted) == 2
+    again = await rig.claim(1, claim_id="again", now=NOW + 1)
+    assert (again.jobs, again.repeated, again.promoted, again.expired) == (first.jobs, True, [], [])
+    assert [status for _, status in moves] == ["queued", "running", "queued", "running"]
+
+
 # --- sent again --------------------------------------------------------------------------------------------------
 
 
