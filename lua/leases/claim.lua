@@ -33,7 +33,7 @@ local jobs, bytes = {}, 0
 local promoted_ids, expired_ids
 if args[11] then promoted_ids, expired_ids = {}, {} end
 
-local first_token, first_state = '1.' .. claim_id, 's=r n=1 h=' .. claim_id .. ' b=' .. now .. ' w=' .. worker .. ' j='
+local token_of_first, start_of_first = '1.' .. claim_id, first_start(claim_id, now, worker)
 local lapses = string.format('%d', now + lease_ms)
 
 local function hand_out(id, state, definition)
@@ -80,8 +80,8 @@ local function claim_job(queue, id, state, definition)
     put(state_key(id), format_state(state))
     hand_out(id, state, definition)
   else
-    put(state_key(id), first_state .. decimal(#definition) .. kept_fields(definition))
-    jobs[#jobs + 1] = {id, first_token, 1, 0, definition}
+    put(state_key(id), first_state(start_of_first, definition))
+    jobs[#jobs + 1] = {id, token_of_first, 1, 0, definition}
   end
   zadd(leases_key(queue), lapses, id)
 end
