@@ -1,27 +1,33 @@
--- The first attempt, which is most jobs' only one: claim writes its state, and complete rewrites it, as text, without a
--- table of fields. Whatever looks different takes the longer way through parse_state and format_state.
--- Such a state is 's=r n=1 h=<random> ' and a tail, 'b=<at> w=<worker> j=<bytes>' and then those of q, l, m, t that the
--- definition has. Jobs of one claim often share their tail, so what it says is worked out once. Needs keys, state.
+-- The fast path: the state of a job at its first attempt, which is most jobs' only one, is written by claim and rewritten
+-- by complete as text, without a table of fields. Any other state goes through parse_state and format_state.
+-- This file is the only one that knows the layout of that text:
+--   running    's=r n=1 h=<random> ' <tail>
+--   succeeded  's=s n=1 p=1.<random> o=s f=<now> ' <tail> ['\n' <result>]
+--   tail       'b=<claimed at> w=<worker> j=<bytes>' and the fields q, l, m, t of the definition, as far as it has them
+-- tests/properties/test_fast_path.py compares both paths on every state. Needs keys,
+-- writes, state.
 
--- kept_fields(definition): what the state keeps of the header, each field with a space before it.
-local function kept_fields(definition)
-  local others = string.match(definition, '^r=%d+([^\n]*)') or ''
-  return others == '' and '' or (string.gsub(others, ' [^qlmt]=%S+', ''))
-end
-
+local FIRST = 's=r n=1 h='
 local tails, digits = {}, {}
 
--- decimal(number): as text; making one costs more than most of what a script does for a job, and few differ.
-local function decimal(number)
-  local text = digits[number]
-  if not text then
-    text = string.format('%d', number)
-    digits[number] = text
+-- first_start(random, now, worker): the part of a running state that is the same for all jobs of one claim.
+local function first_start(random, now, worker) return FIRST .. random .. ' b=' .. now .. ' w=' .. worker .. ' j=' end
+
+-- first_state(start, definition): the state of a job that is claimed for the first time. `start`: by first_start.
+-- To make a number's text costs more than most of what a script does for a job, and few lengths differ.
+local function first_state(start, definition)
+  local length = #definition
+  local bytes = digits[length]
+  if not bytes then
+    bytes = string.format('%d', length)
+    digits[length] = bytes
   end
-  return text
+  local others = string.match(definition, '^r=%d+([^\n]*)') or ''
+  if others == '' then return start .. bytes end
+  return start .. bytes .. string.gsub(others, ' [^qlmt]=%S+', '')
 end
 
--- read_tail(tail): {bytes, queue, retention}; false for one that is different, flagged for cancel among them.
+-- read_tail(tail): {bytes, queue, retention}; false for any other text, for example of a job that is flagged for cancel.
 local function read_tail(tail)
   local bytes, kept = string.match(tail, '^b=%d+ w=%S+ j=(%d+)([^\n]*)$')
   if not bytes or string.find(kept, ' [^qlmt]=') then return false end
@@ -31,12 +37,12 @@ end
 
 local last_token, last_head
 
--- first_attempt(text, token): the tail of a state that is at its first attempt under this token, and what it says; nil
--- for any other.
+-- first_attempt(text, token): for a state that is at its first attempt under this token its tail, and what read_tail found
+-- there. Jobs of one claim often share their tail, so each is read once. Returns nil for any other state.
 local function first_attempt(text, token)
   if token ~= last_token then
     last_token = token
-    last_head = string.sub(token, 1, 2) == '1.' and 's=r n=1 h=' .. string.sub(token, 3) .. ' '
+    last_head = string.sub(token, 1, 2) == '1.' and FIRST .. string.sub(token, 3) .. ' '
   end
   if not text or not last_head or string.sub(text, 1, #last_head) ~= last_head then return nil end
   local tail = string.sub(text, #last_head + 1)
@@ -46,4 +52,20 @@ local function first_attempt(text, token)
     tails[tail] = read
   end
   if read then return tail, read end
+end
+
+-- complete_first(now, now_text, id, key, token, tail, read, result): does what end_lease and finish do, with a state that
+-- stays text. Returns that. `tail`, `read`: by first_attempt.
+local function complete_first(now, now_text, id, key, token, tail, read, result)
+  local done = 's=s n=1 p=' .. token .. ' o=s f=' .. now_text .. ' ' .. tail
+  if result ~= '' then done = done .. '\n' .. result end
+  if not read.score then
+    read.done_key, read.leases_key, read.queue_key = done_key(read.queue), leases_key(read.queue), queue_key(read.queue)
+    read.score = string.format('%d', now + read.retention)
+  end
+  put(key, done)
+  zadd(read.done_key, read.score, id)
+  zrem(read.leases_key, id)
+  hincr(read.queue_key, 'done_bytes', read.bytes + #done)
+  return done
 end

@@ -1,6 +1,7 @@
--- promote_due(now, queue, limit): what is due moves to the tail of its lane, oldest first, at most `limit` a lane.
--- Returns how many moved, and when the next one is due (nil: none is scheduled). Each move is whole by itself.
-local function promote_due(now, queue, limit)
+-- promote_due(now, queue, limit, promoted): the jobs that are due move to the tail of their lane, oldest first, at most
+-- `limit` a lane. Returns how many moved, and when the next one is due (nil: none is scheduled). Each move is complete by
+-- itself. `promoted`: a list that gets the ids of the jobs that moved; nil when nobody asks for them.
+local function promote_due(now, queue, limit, promoted)
   local moved, next_due = 0, nil
   for _, lane in ipairs(LANES) do
     local scheduled = scheduled_key(queue, lane)
@@ -10,6 +11,9 @@ local function promote_due(now, queue, limit)
       redis.call('RPUSH', ready_key(queue, lane), unpack(ids))
       redis.call('ZREM', scheduled, unpack(ids))
       moved = moved + #ids
+      if promoted then
+        for _, id in ipairs(ids) do promoted[#promoted + 1] = id end
+      end
       first = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')
     end
     if first[2] then next_due = math.min(next_due or math.huge, tonumber(first[2])) end

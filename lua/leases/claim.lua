@@ -1,17 +1,21 @@
 #!lua flags=allow-oom
 --[=[ claim: queued -> running, with a lease; what is due is promoted first; what was not started in time -> cancelled.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
-ARGV[1]  msgpack [now_ms | 0, claim_id, worker, lease_ms, limit, [queue, ...], max_starve_ms, suspects, defer_ms, max_bytes]
+ARGV[1]  msgpack [now_ms | 0, claim_id, worker, lease_ms, limit, [queue, ...], max_starve_ms, suspects, defer_ms,
+         max_bytes, reporting]
          claim_id: random; the tokens are '<claims>.<claim_id>'
          queues: in the order of their turn; lanes go first, then queues within a lane
          suspects: how many jobs with crashes this process may take now, 0 or 1; the others that it meets
          are put off by defer_ms and a little more each
          max_bytes: stop after the definition that passes it, those of tombstones included
-Reply    msgpack [[[id, token, attempt, crashes, definition], ...], due_in_ms | -1, more]
+         reporting: true = the reply has the ids of promoted and expired jobs too
+Reply    msgpack [[[id, token, attempt, crashes, definition], ...], due_in_ms | -1, more, repeated, promoted, expired]
          attempt counts from 1; due_in_ms: until the next scheduled job of these queues; more: stopped at a limit
          (jobs, bytes, 1,000 skips, those of expired jobs included) with jobs or tombstones left
-         the same claim_id again, within the lease, is answered with those of its jobs that still bear its tokens,
-         with due_in_ms 0 and more: safe to resend
+         repeated: this claim_id has claimed jobs within the last lease. Those that still have its tokens are the reply,
+         with due_in_ms 0 and more, and nothing else is claimed: safe to resend
+         promoted, expired: [id, ...] of the jobs that came due, and of those that were cancelled since nobody had started
+         them in time; only when reporting, and not in a repeated reply
 Errors   none of its own ]=]
 --@include now
 --@include keys
@@ -26,8 +30,10 @@ local args = cmsgpack.unpack(ARGV[1])
 local now, claim_id, worker, lease_ms, limit = now_ms(args[1]), args[2], args[3], args[4], args[5]
 local queues, max_starve, suspects, defer_ms, max_bytes = args[6], args[7], args[8], args[9], args[10]
 local jobs, bytes = {}, 0
+local promoted_ids, expired_ids
+if args[11] then promoted_ids, expired_ids = {}, {} end
 
-local first_token, first_state = '1.' .. claim_id, 's=r n=1 h=' .. claim_id .. ' b=' .. now .. ' w=' .. worker .. ' j='
+local token_of_first, start_of_first = '1.' .. claim_id, first_start(claim_id, now, worker)
 local lapses = string.format('%d', now + lease_ms)
 
 local function hand_out(id, state, definition)
@@ -45,7 +51,7 @@ if before then
     local definition = state and state.s == 'r' and state.h == claim_id and redis.call('GET', job_key(id))
     if definition then hand_out(id, state, definition) end
   end
-  return cmsgpack.pack({jobs, 0, true})
+  return cmsgpack.pack({jobs, 0, true, true})
 end
 
 -- Promote, and learn each queue's settings and lengths.
@@ -56,7 +62,7 @@ for _, queue in ipairs(queues) do
   if not fields[1] then
     open[#open + 1] = queue
     settings[queue] = {default = tonumber(fields[2] or 0), low = tonumber(fields[3] or 0)}
-    local _, due = promote_due(now, queue, math.max(limit, 100))
+    local _, due = promote_due(now, queue, math.max(limit, 100), promoted_ids)
     if due then next_due = math.min(next_due or math.huge, due) end
     overdue[queue] = due and due <= now
     for i, lane in ipairs(LANES) do
@@ -74,8 +80,8 @@ local function claim_job(queue, id, state, definition)
     put(state_key(id), format_state(state))
     hand_out(id, state, definition)
   else
-    put(state_key(id), first_state .. decimal(#definition) .. kept_fields(definition))
-    jobs[#jobs + 1] = {id, first_token, 1, 0, definition}
+    put(state_key(id), first_state(start_of_first, definition))
+    jobs[#jobs + 1] = {id, token_of_first, 1, 0, definition}
   end
   zadd(leases_key(queue), lapses, id)
 end
@@ -107,6 +113,7 @@ local function expire(id, state, definition)
   add_error(state, now, '{"attempt":1,"kind":"expired","message":"expired before it started"}')
   make_cancelled(now, id, state)
   expired = expired + 1
+  if expired_ids then expired_ids[expired] = id end
 end
 
 -- examine(queue, lane, id, definition, text, ready_before): what becomes of the entry at the head of a lane:
@@ -222,4 +229,4 @@ if #jobs > 0 then
   redis.call('SET', claim_key(claim_id), table.concat(ids, ' '), 'PX', math.max(1, lease_ms))
 end
 local due_in = next_due and math.max(0, next_due - now) or -1
-return cmsgpack.pack({jobs, due_in, more})
+return cmsgpack.pack({jobs, due_in, more, false, promoted_ids, expired_ids})

@@ -1,19 +1,20 @@
 #!lua flags=allow-oom
 --[=[ promote: scheduled and due -> queued, at the tail of its lane, for every queue.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
-ARGV[1]  msgpack [now_ms | 0, limit]; limit: per lane
-Reply    msgpack [promoted, due_in_ms | -1]; due_in_ms: until the next one is due, 0 when some are left
+ARGV[1]  msgpack [now_ms | 0, limit, reporting]; limit: per lane; reporting: true = the reply has the ids too
+Reply    msgpack [count, due_in_ms | -1, [id, ...]]; count: of the jobs that moved; due_in_ms: until the next one is due,
+         0 when some are left; the ids of those that moved, only when reporting
 Errors   none of its own ]=]
 --@include now
 --@include keys
 --@include promote
 local args = cmsgpack.unpack(ARGV[1])
-local now, limit = now_ms(args[1]), args[2]
+local now, limit, ids = now_ms(args[1]), args[2], args[3] and {} or nil
 local promoted, next_due = 0, nil
 for _, queue in ipairs(redis.call('SMEMBERS', queues_key)) do
-  local moved, due = promote_due(now, queue, limit)
+  local moved, due = promote_due(now, queue, limit, ids)
   promoted = promoted + moved
   if due then next_due = math.min(next_due or math.huge, due) end
   if moved > 0 then redis.call('ZADD', wake_key(queue), 0, 'm') end
 end
-return cmsgpack.pack({promoted, next_due and math.max(0, next_due - now) or -1})
+return cmsgpack.pack({promoted, next_due and math.max(0, next_due - now) or -1, ids})

@@ -1,9 +1,11 @@
 #!lua flags=allow-oom
 --[=[ purge: queued, scheduled -> cancelled, the first of each lane; their places are freed too.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
-ARGV[1]  msgpack [now_ms | 0, queue, ready, scheduled, limit]
+ARGV[1]  msgpack [now_ms | 0, queue, ready, scheduled, limit, reporting]
          ready, scheduled: whether the jobs of these places go; limit: entries taken in one call, 1 to 1,000
-Reply    msgpack [cancelled, more]: how many, tombstones not counted; more: stopped at the limit
+         reporting: true = the reply has the ids too
+Reply    msgpack [cancelled, more, [id, ...]]; cancelled: how many, tombstones not counted; more: stopped at the limit
+         the ids of the cancelled jobs, only when reporting
          safe to resend: it goes on with the next
 Errors   none of its own ]=]
 --@include now
@@ -13,7 +15,7 @@ Errors   none of its own ]=]
 --@include transitions
 local args = cmsgpack.unpack(ARGV[1])
 local now, queue, limit = now_ms(args[1]), args[2], args[5]
-local left, cancelled, seen, pops = limit, 0, {}, {}
+local left, cancelled, seen, pops, cancelled_ids = limit, 0, {}, {}, args[6] and {} or nil
 
 -- cancel_waiting(id, lane, queued): the entry of a lane may be a tombstone: gone, not waiting any more, or enqueued
 -- anew elsewhere. Returns whether it was a job.
@@ -30,6 +32,7 @@ local function cancel_waiting(id, lane, queued)
   seen[id] = true
   make_cancelled(now, id, state)
   cancelled = cancelled + 1
+  if cancelled_ids then cancelled_ids[cancelled] = id end
   return true
 end
 
@@ -50,4 +53,4 @@ for _, lane in ipairs(LANES) do
 end
 commit()
 for list, entries in pairs(pops) do redis.call('LPOP', list, entries) end
-return cmsgpack.pack({cancelled, left == 0})
+return cmsgpack.pack({cancelled, left == 0, cancelled_ids})

@@ -20,11 +20,17 @@ class ClaimedJob(Struct, array_like=True):
 
 
 class Claimed(Struct, array_like=True):
-    """The answer to a claim. `due_in_ms` is -1 when nothing is scheduled; `more`: claimable jobs were left."""
+    """The reply to a claim. `due_in_ms` is -1 when nothing is scheduled; `more`: claimable jobs were left.
+
+    `repeated`: the claim id had claimed before, and these are the jobs of that claim. `promoted`, `expired`: ids of the
+    jobs that came due and of those that were cancelled since they had expired, only while somebody listens."""
 
     jobs: list[ClaimedJob]
     due_in_ms: int
     more: bool
+    repeated: bool = False
+    promoted: list[str] = []
+    expired: list[str] = []
 
 
 class Reaped(Struct, array_like=True):
@@ -35,8 +41,13 @@ class Reaped(Struct, array_like=True):
 
 
 class Promoted(Struct, array_like=True):
+    """How many jobs came due, and when the next one does: -1 = none is scheduled.
+
+    `ids` of these jobs, only while somebody listens."""
+
     count: int
     due_in_ms: int
+    ids: list[str] = []
 
 
 class Trimmed(Struct, array_like=True):
@@ -110,10 +121,12 @@ class QueueHead(Struct, array_like=True):
 
 
 class Purged(Struct, array_like=True):
-    """`more`: stopped at the limit."""
+    """`cancelled`: how many jobs. `more`: stopped at the limit. `ids` of the cancelled jobs, only while
+    somebody listens."""
 
     cancelled: int
     more: bool
+    ids: list[str] = []
 
 
 class DeadJob(Struct, array_like=True):

@@ -16,7 +16,7 @@ Held = tuple[str, str]
 """An id and a token."""
 HandedOut = tuple[str, str, int, int, str]
 """Of one claimed job: id, token, attempt, crashes, definition."""
-ClaimAnswer = tuple[list[HandedOut], int, bool]
+ClaimAnswer = tuple[list[HandedOut], int, bool, bool]
 JobSeen = tuple[str, int, int, int, int, str, str]
 """What the get script says of one job: status, attempts, crashes, lease expiry, due time, worker, result."""
 
@@ -35,7 +35,7 @@ async def send_claim(broker: Broker, shard: int, ask: Ask, now: int) -> ClaimAns
         now=now,
     )
     jobs = [(job.id, job.token, job.attempt, job.crashes, job.definition) for job in claimed.jobs]
-    return jobs, claimed.due_in_ms, claimed.more
+    return jobs, claimed.due_in_ms, claimed.more, claimed.repeated
 
 
 def handed_out(model: Contents, job_ids: list[str], definitions: Mapping[str, str]) -> list[HandedOut]:

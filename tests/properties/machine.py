@@ -116,13 +116,13 @@ class BrokerMachine(SingleJobRules):
         is_resent = ask.claim_id in model.claims
 
         def expect() -> ClaimAnswer:
-            job_ids, due_in, more = model.claim(self.now, ask)
-            return agreement.handed_out(model, job_ids, definitions), due_in, more
+            job_ids, due_in, more, repeated = model.claim(self.now, ask)
+            return agreement.handed_out(model, job_ids, definitions), due_in, more, repeated
 
-        jobs, _, _ = self.hold(lambda: agreement.send_claim(self.broker, shard, ask, self.now), expect)
+        jobs, *_ = self.hold(lambda: agreement.send_claim(self.broker, shard, ask, self.now), expect)
         if twice and jobs:
             raw = self.read().raw
-            again, _, _ = self.hold(lambda: agreement.send_claim(self.broker, shard, ask, self.now), expect)
+            again, *_ = self.hold(lambda: agreement.send_claim(self.broker, shard, ask, self.now), expect)
             assert again == jobs, "a claim that is sent again gets the same jobs"
             assert self.read().raw == raw, "a claim that is sent again changes nothing"
         if not is_resent:

@@ -59,11 +59,12 @@ class Model(Contents):
         self._count(now, "enqueued")
         return "new"
 
-    def claim(self, now: int, ask: Ask) -> tuple[list[str], int, bool]:
-        """The ids claimed, in how many ms the next one is due (-1: none is scheduled), and whether some are left."""
+    def claim(self, now: int, ask: Ask) -> tuple[list[str], int, bool, bool]:
+        """The ids claimed, in how many ms the next one is due (-1: none is scheduled), whether some are left, and
+        whether the claim id is used again."""
         if ask.claim_id in self.claims:
             given = [job_id for job_id in self.claims[ask.claim_id] if job_id in self.jobs]
-            return [job_id for job_id in given if self.jobs[job_id].token.endswith(f".{ask.claim_id}")], 0, True
+            return [job_id for job_id in given if self.jobs[job_id].token.endswith(f".{ask.claim_id}")], 0, True, True
         queues = [queue for queue in ask.queues if queue not in self.paused]
         for queue in queues:
             self._promote(now, queue, max(ask.limit, 100))
@@ -80,7 +81,7 @@ class Model(Contents):
             self.awake.update(left)
         self._count(now, "claimed", len(claim.taken))
         due = [self.scheduled[job_id] for queue in queues for job_id in self.of_queue(queue, self.scheduled)]
-        return claim.taken, max(0, min(due) - now) if due else -1, more
+        return claim.taken, max(0, min(due) - now) if due else -1, more, False
 
     def extend(self, now: int, lease: int, held: Sequence[tuple[str, str]]) -> list[str]:
         return [self._extend(now, lease, *item) for item in held]

@@ -123,6 +123,18 @@ def debian_redis() -> Path | None:
 Snapshot = dict[str, tuple[bytes, bool]]
 
 
+class Moves(list[tuple[str, str | None]]):
+    """An observer that keeps each job's id and its new status."""
+
+    on = True
+
+    def status(self, job_id: str, type: str, queue: str, status: str, attempt: int) -> None:
+        self.append((job_id, status))
+
+    def moved(self, job_id: str, status: str | None) -> None:
+        self.append((job_id, status))
+
+
 class Rig:
     """A Broker on an emptied store, one of its shards, and short ways to say what the script tests say often.
 
@@ -136,6 +148,12 @@ class Rig:
         self.shard = shards - 1
         self.keys: ShardKeys = self.broker.shards.keys[self.shard]
         self._claims = 0
+
+    def listen(self) -> Moves:
+        """Have the Broker report its moves from now on, to the list that is returned."""
+        moves = Moves()
+        self.broker = Broker(self.broker.shards, self.scripts, moves)
+        return moves
 
     # --- jobs --------------------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from queuey.protocol.models import (
     LeaseRequest,
     ReleaseItem,
 )
-from queuey.services.leases.outcomes import Told, Visible, raise_if_store_failed, single
+from queuey.services.leases.outcomes import Outcome, Visible, raise_if_store_failed, single
 from queuey.services.leases.pulling import Pulling
 from queuey.services.leases.requests import Given, LeaseRequests
 from queuey.settings.settings import Settings
@@ -77,7 +77,7 @@ class LeaseRoutes:
     async def _tell(
         self,
         read: Callable[[bytes], Given[Item]],
-        tell: Callable[[Sequence[Item | QueueyError], Visible], Awaitable[list[Told]]],
+        tell: Callable[[Sequence[Item | QueueyError], Visible], Awaitable[list[Outcome]]],
         request: Request,
         caller: Principal,
     ) -> Response:
@@ -119,7 +119,7 @@ def _visible_to(caller: Principal) -> Visible:
     return visible
 
 
-def _entry(item: object, told: Told) -> LeaseOutcome:
+def _entry(item: object, told: Outcome) -> LeaseOutcome:
     if isinstance(told, LeaseOutcome):
         return told
     if isinstance(item, QueueyError):

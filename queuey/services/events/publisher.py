@@ -64,6 +64,8 @@ class EventPublisher:
         self._gap = False
         """Some could not be told."""
         self._known: dict[str, tuple[str, str, int]] = {}
+        self._behind: dict[str, list[list[JobEvent]]] = {}
+        """By job, for each look at it in the store that is under way: the events that happened after it."""
         self._emit: Batcher[str, str] = Batcher(
             broker.events.publish_event, resend_for=PUBLISH_SECONDS, max_waiting=WAITING
         )
@@ -102,13 +104,12 @@ class EventPublisher:
         """Of a job that is known here."""
         if not self.on:
             return
-        if status in FINAL:
-            self._known.pop(job_id, None)
+        event = JobEvent("status", job_id, type, queue, status, attempt)
+        self._remember(event)
+        if looks := self._behind.get(job_id):
+            looks[-1].append(event)
         else:
-            if len(self._known) >= KNOWN:
-                del self._known[next(iter(self._known))]
-            self._known[job_id] = (type, queue, attempt)
-        self._tell(JobEvent("status", job_id, type, queue, status, attempt))
+            self._tell(event)
 
     def moved(self, job_id: str, status: Status | None) -> None:
         """Of a job of which no more is known than its new status, or not even that; the store is asked for the rest."""
@@ -118,20 +119,43 @@ class EventPublisher:
         if known is not None and status is not None:
             self.status(job_id, known[0], known[1], status, known[2])
             return
-        with suppress(QueueyError):  # too many wait: `_looked` tells of that
-            shard = self._broker.shards.of_job(job_id)
+        shard = self._broker.shards.of_job(job_id)
+        try:
             self._get[shard].tell(job_id, GET_BYTES, partial(self._looked, job_id, status))
-            return
-        self._gap = True
+        except QueueyError:  # too many wait
+            self._gap = True
+        else:
+            self._behind.setdefault(job_id, []).append([])
 
     def _looked(self, job_id: str, status: Status | None, stored: StoredJob | None, error: Exception | None) -> None:
+        """The store answers in the order of the questions, so the first look of this job is over."""
+        looks = self._behind[job_id]
+        later = looks.pop(0)
+        if not looks:
+            del self._behind[job_id]
+        if not self.on:
+            return
         if error is not None or stored is None:
             self._gap = True
         elif stored.definition:
             job = to_job(job_id, stored)
             status = status or job.status
             attempt = job.attempts + (1 if status in ("running", "succeeded") else 0)
-            self.status(job_id, job.type, job.queue, status, attempt)
+            event = JobEvent("status", job_id, job.type, job.queue, status, attempt)
+            if not later:
+                self._remember(event)
+            self._tell(event)
+        for event in later:
+            self._tell(event)
+
+    def _remember(self, event: JobEvent) -> None:
+        """Keep the type and queue of a job until its end."""
+        if event.status in FINAL:
+            self._known.pop(event.job_id, None)
+            return
+        if len(self._known) >= KNOWN:
+            del self._known[next(iter(self._known))]
+        self._known[event.job_id] = (event.type, event.queue, event.attempt)
 
     def progress(self, job_id: str, head: str, report: ProgressReport) -> None:
         """`head`: the beginning of the job's definition."""

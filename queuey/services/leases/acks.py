@@ -47,6 +47,16 @@ class Acks:
         """`error`: JSON on one line. Answers `retry`, `dead`, `cancelled` or `lost`."""
         self._fail[shard].tell((job_id, token, error, delay_ms, dead), 100 + len(error), answer)
 
+    def submit_complete(self, shard: int, job_id: str, token: str, result: str) -> asyncio.Future[str]:
+        """Complete a job as `complete` does, and return a future of the status word."""
+        return self._complete[shard].submit((job_id, token, result), 80 + len(result))
+
+    def submit_fail(
+        self, shard: int, job_id: str, token: str, error: str, delay_ms: int, dead: bool
+    ) -> asyncio.Future[str]:
+        """Fail a job as `fail` does, and return a future of the status word."""
+        return self._fail[shard].submit((job_id, token, error, delay_ms, dead), 100 + len(error))
+
     def release(self, shard: int, job_id: str, token: str, unextended: int | None = None) -> asyncio.Future[str]:
         """Answers `ok` or `lost`. Of jobs in one lane the one that was submitted last comes to stand first.
 

@@ -211,11 +211,10 @@ class Leasing:
                 self._recover(send, request.asked.lease)
             raise
         jobs = claimed.jobs
-        repeated = claimed.more and claimed.due_in_ms == 0
-        if request.claim_id is not None and repeated and limit and not jobs:
+        if request.claim_id is not None and claimed.repeated and limit and not jobs:
             request.spent = True
         if jobs and (
-            (repeated and request.claim_id is not None) or self._loop.time() > began + request.asked.lease / 3
+            (claimed.repeated and request.claim_id is not None) or self._loop.time() > began + request.asked.lease / 3
         ):
             sent_at = datetime.now(UTC)
             try:

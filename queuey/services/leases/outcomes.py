@@ -1,6 +1,7 @@
-"""What pull workers tell of the jobs that they hold: done, failed, to be extended, to be given back.
+"""The reports of pull workers about the jobs that they hold: complete, fail, extend, release.
 
-Each job has an outcome of its own: a status, or the error that kept the store from being told. All may be told twice.
+Each job has an outcome of its own: a status, or the error because of which the report did not reach the store. Every
+report is safe to send again.
 """
 
 from __future__ import annotations
@@ -24,14 +25,13 @@ from queuey.services.jobs.submission import to_ms
 from queuey.services.leases.acks import Acks
 from queuey.services.leases.pull_workers import PullWorkers
 from queuey.settings.settings import Settings
-from queuey.store.batching import Answer
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 
 Status = Literal["ok", "retry", "dead_letter", "cancelled", "lost"]
-Told = LeaseOutcome | QueueyError
+Outcome = LeaseOutcome | QueueyError
 Visible = Callable[[str], bool] | None
-"""Whether the caller may work on a queue; None: on all."""
+"""Whether the caller may work on a queue. None: it may work on all."""
 
 LOST: Final = "The lease is lost: it ran out and the job was given to another, or the job is over."
 _STATUSES: Final[dict[str, Status]] = {
@@ -43,16 +43,17 @@ _STATUSES: Final[dict[str, Status]] = {
 }
 
 Item = TypeVar("Item", bound=CompleteItem | FailItem | ExtendItem | ReleaseItem)
-Tell = Callable[[int, Item, Answer[str]], None]
+Send = Callable[[int, Item], asyncio.Future[str]]
+"""Sends an item to a shard. The future is the script's status word."""
 
-LOOK_AT_ONCE: Final = 16
-"""Jobs read in one call, with payloads and results: 500 of the largest would hold the store for a third of a second."""
+READ_BATCH: Final = 16
+"""Jobs read in one call, with payloads and results. 500 of the largest would block the store for 0.3 s."""
 
 logger = log.get(__name__)
 
 
 class LeaseOutcomes:
-    """To be made inside the running loop. An item that is an error already stays what it is."""
+    """Sends reports to the store. It is made inside the running loop. An item that is an error already is returned."""
 
     def __init__(self, broker: Broker, settings: Settings, workers: PullWorkers, progress: ProgressRecorder) -> None:
         self._broker = broker
@@ -62,85 +63,85 @@ class LeaseOutcomes:
         self._progress = progress
         self._backoff = Backoff(settings.backoff_base, settings.backoff_factor, settings.backoff_cap)
         self._random = Random()
-        self._loop = asyncio.get_running_loop()
 
-    async def complete(self, items: Sequence[CompleteItem | QueueyError], visible: Visible) -> list[Told]:
-        """ok or lost."""
+    async def complete(self, items: Sequence[CompleteItem | QueueyError], visible: Visible) -> list[Outcome]:
+        """Complete jobs. Each outcome is `ok` or `lost`."""
 
-        def tell(shard: int, item: CompleteItem, answer: Answer[str]) -> None:
+        def send(shard: int, item: CompleteItem) -> asyncio.Future[str]:
             result = bytes(item.result)
-            self._acks.complete(shard, item.id, item.token, "" if result == b"null" else result.decode(), answer)
+            return self._acks.submit_complete(shard, item.id, item.token, "" if result == b"null" else result.decode())
 
-        return await self._tell_all(await self._seen(items, visible), tell)
+        return await self._send_all(await self._without_hidden(items, visible), send)
 
-    async def fail(self, items: Sequence[FailItem | QueueyError], visible: Visible) -> list[Told]:
-        """retry, dead_letter, cancelled or lost."""
-        stored = await self._look(items)
+    async def fail(self, items: Sequence[FailItem | QueueyError], visible: Visible) -> list[Outcome]:
+        """Fail attempts. Each outcome is `retry`, `dead_letter`, `cancelled` or `lost`."""
+        stored = await self._stored(items)
         checked = [_if_visible(item, stored, visible) for item in items]
 
-        def tell(shard: int, item: FailItem, answer: Answer[str]) -> None:
+        def send(shard: int, item: FailItem) -> asyncio.Future[str]:
             entry, delay_ms = self._failure(item, stored[item.id])
-            self._acks.fail(shard, item.id, item.token, entry, delay_ms, item.dead, answer)
+            return self._acks.submit_fail(shard, item.id, item.token, entry, delay_ms, item.dead)
 
-        told = await self._tell_all(checked, tell)
-        for item, status in zip(items, told, strict=True):
-            if isinstance(status, LeaseOutcome) and isinstance(item, FailItem) and status.status != "lost":
-                logger.info("pulled_job_failed", job_id=item.id, outcome=status.status, kind=_kind(item))
-        return told
+        outcomes = await self._send_all(checked, send)
+        for item, outcome in zip(items, outcomes, strict=True):
+            if isinstance(outcome, LeaseOutcome) and isinstance(item, FailItem) and outcome.status != "lost":
+                logger.info("pulled_job_failed", job_id=item.id, outcome=outcome.status, kind=_kind(item))
+        return outcomes
 
-    async def release(self, items: Sequence[ReleaseItem | QueueyError], visible: Visible) -> list[Told]:
-        """ok or lost. Those of one lane come to stand in the order of the items."""
+    async def release(self, items: Sequence[ReleaseItem | QueueyError], visible: Visible) -> list[Outcome]:
+        """Release jobs, which stand in their lanes in the order of the items then. Each outcome is `ok` or `lost`."""
 
-        def tell(shard: int, item: ReleaseItem, answer: Answer[str]) -> None:
-            self._acks.release(shard, item.id, item.token).add_done_callback(partial(_pass_on, answer))
+        def send(shard: int, item: ReleaseItem) -> asyncio.Future[str]:
+            return self._acks.release(shard, item.id, item.token)
 
-        told = await self._tell_all((await self._seen(items, visible))[::-1], tell)
-        return told[::-1]
+        last_first = (await self._without_hidden(items, visible))[::-1]
+        return (await self._send_all(last_first, send))[::-1]
 
-    async def extend(self, items: Sequence[ExtendItem | QueueyError], visible: Visible) -> list[Told]:
-        """ok, cancelled (extended, and to be stopped) or lost."""
-        told: list[Told | ExtendItem] = list(await self._seen(items, visible))
+    async def extend(self, items: Sequence[ExtendItem | QueueyError], visible: Visible) -> list[Outcome]:
+        """Extend leases. Each outcome is `ok`, `cancelled` (extended, but the worker must stop the job) or `lost`."""
+        outcomes: list[Outcome | ExtendItem] = list(await self._without_hidden(items, visible))
         deadline = Deadline(self._request_deadline)
         by_shard: dict[int, list[int]] = {}
-        for at, item in enumerate(told):
+        for at, item in enumerate(outcomes):
             if isinstance(item, ExtendItem):
                 by_shard.setdefault(self._broker.shards.of_job(item.id), []).append(at)
-        await asyncio.gather(*(self._extend(shard, places, told, deadline) for shard, places in by_shard.items()))
-        return [item for item in told if not isinstance(item, ExtendItem)]
+        await asyncio.gather(*(self._extend(shard, places, outcomes, deadline) for shard, places in by_shard.items()))
+        return [item for item in outcomes if not isinstance(item, ExtendItem)]
 
     async def _extend(
-        self, shard: int, places: Sequence[int], told: list[Told | ExtendItem], deadline: Deadline
+        self, shard: int, places: Sequence[int], outcomes: list[Outcome | ExtendItem], deadline: Deadline
     ) -> None:
-        items = [item for item in (told[at] for at in places) if isinstance(item, ExtendItem)]
+        """Extend the leases of one shard: at each place the outcome replaces the item."""
+        items = [item for item in (outcomes[at] for at in places) if isinstance(item, ExtendItem)]
         held = [(item.id, item.token, to_ms(item.lease)) for item in items]
         now = datetime.now(UTC)
         try:
             words = await deadline.call(lambda: self._broker.leases.extend(shard, 0, held))
         except QueueyError as error:
             for at in places:
-                told[at] = error
+                outcomes[at] = error
             return
         for at, item, word in zip(places, items, words, strict=True):
             if word == "lost":
                 self._workers.ended(item.id)
-                told[at] = LeaseOutcome(item.id, "lost")
+                outcomes[at] = LeaseOutcome(item.id, "lost")
             else:
                 self._workers.extended(item.id, item.lease)
                 if item.progress is not None:
                     self._progress.record(item.id, item.token, item.progress)
-                told[at] = LeaseOutcome(item.id, _STATUSES[word], now + timedelta(seconds=item.lease))
+                outcomes[at] = LeaseOutcome(item.id, _STATUSES[word], now + timedelta(seconds=item.lease))
 
-    # --- what the items are about ---------------------------------------------------------------------------------
+    # --- the jobs of the items ---------------------------------------------------------------------------------
 
-    async def _seen(self, items: Sequence[Item | QueueyError], visible: Visible) -> list[Item | QueueyError]:
-        """Without those of queues that the caller may not work on. Only for a caller with such limits is it asked."""
+    async def _without_hidden(self, items: Sequence[Item | QueueyError], visible: Visible) -> list[Item | QueueyError]:
+        """Replace the items of queues that the caller may not work on by an error. Without limits nothing is read."""
         if visible is None:
             return list(items)
-        stored = await self._look(items)
+        stored = await self._stored(items)
         return [_if_visible(item, stored, visible) for item in items]
 
-    async def _look(self, items: Sequence[Item | QueueyError]) -> dict[str, StoredJob]:
-        """What the store has of each job. Raises StoreUnavailable."""
+    async def _stored(self, items: Sequence[Item | QueueyError]) -> dict[str, StoredJob]:
+        """Read each job. Raises StoreUnavailable."""
         deadline = Deadline(self._request_deadline)
         by_shard: dict[int, dict[str, None]] = {}
         for item in items:
@@ -149,14 +150,14 @@ class LeaseOutcomes:
         stored: dict[str, StoredJob] = {}
         for shard, asked in by_shard.items():
             job_ids = list(asked)
-            for first in range(0, len(job_ids), LOOK_AT_ONCE):
-                some = job_ids[first : first + LOOK_AT_ONCE]
+            for first in range(0, len(job_ids), READ_BATCH):
+                some = job_ids[first : first + READ_BATCH]
                 found = await deadline.call(partial(self._broker.jobs.get, shard, some))
                 stored.update(zip(some, found, strict=True))
         return stored
 
     def _failure(self, item: FailItem, stored: StoredJob) -> tuple[str, int]:
-        """The error as it is stored, and the milliseconds until the next attempt."""
+        """Return the error as it is stored, and the milliseconds until the next attempt."""
         state = parse_fields(stored.state)
         attempt = int(state.get("a", 0)) + 1
         error = item.error
@@ -168,59 +169,52 @@ class LeaseOutcomes:
             return entry, to_ms(item.retry_after)
         return entry, retry.delay_ms(_backoff_of(stored) or self._backoff, attempt, self._random)
 
-    # --- telling the store ----------------------------------------------------------------------------------------
+    # --- sending --------------------------------------------------------------------------------------------------
 
-    async def _tell_all(self, items: Sequence[Item | QueueyError], tell: Tell[Item]) -> list[Told]:
-        """Through the batchers, in which they meet those of other requests."""
-        told: list[Told | None] = [item if isinstance(item, QueueyError) else None for item in items]
-        open_answers = told.count(None)
-        done: asyncio.Future[None] = self._loop.create_future()
+    async def _send_all(self, items: Sequence[Item | QueueyError], send: Send[Item]) -> list[Outcome]:
+        """Send the items through the batchers, where they join those of other requests, and await all outcomes."""
+        answers = [item if isinstance(item, QueueyError) else self._sent(item, send) for item in items]
+        words = [answer for answer in answers if isinstance(answer, asyncio.Future)]
+        await asyncio.gather(*words, return_exceptions=True)
+        return [
+            item if isinstance(item, QueueyError) else self._outcome(item.id, answer)
+            for item, answer in zip(items, answers, strict=True)
+        ]
 
-        def answer(at: int, job_id: str, word: str | None, error: Exception | None) -> None:
-            nonlocal open_answers
-            told[at] = self._outcome(job_id, word, error)
-            open_answers -= 1
-            if not open_answers and not done.done():
-                done.set_result(None)
-
-        shard_of = self._broker.shards.of_job
-        for at, item in enumerate(items):
-            if isinstance(item, QueueyError):
-                continue
-            answer_it = partial(answer, at, item.id)
-            try:
-                tell(shard_of(item.id), item, answer_it)
-            except QueueyError as error:
-                answer_it(None, error)
-        if open_answers:
-            await done
-        return [outcome for outcome in told if outcome is not None]
-
-    def _outcome(self, job_id: str, word: str | None, error: Exception | None) -> Told:
-        if word is not None:
-            self._workers.ended(job_id)
-            self._broker.metrics.pulled.add((_STATUSES[word],))
-            return LeaseOutcome(job_id, _STATUSES[word])
-        if isinstance(error, OutcomeUnknown):
-            return OutcomeUnknown(error.message, [job_id])
-        if isinstance(error, QueueyError):
+    def _sent(self, item: Item, send: Send[Item]) -> asyncio.Future[str] | QueueyError:
+        try:
+            return send(self._broker.shards.of_job(item.id), item)
+        except QueueyError as error:  # too many wait for the store
             return error
-        raise TypeError("an answer without a word and without an error") from error
+
+    def _outcome(self, job_id: str, answer: asyncio.Future[str] | QueueyError) -> Outcome:
+        """Read the answer, which is there by now."""
+        if isinstance(answer, QueueyError):
+            return answer
+        try:
+            word = answer.result()
+        except OutcomeUnknown as error:
+            return OutcomeUnknown(error.message, [job_id])
+        except QueueyError as error:
+            return error
+        self._workers.ended(job_id)
+        self._broker.metrics.pulled.add((_STATUSES[word],))
+        return LeaseOutcome(job_id, _STATUSES[word])
 
 
-def single(told: Told) -> LeaseOutcome:
-    """The answer to a request about one job. Raises its error, LostLease when that is what became of it."""
-    if isinstance(told, QueueyError):
-        raise told
-    if told.status == "lost":
+def single(outcome: Outcome) -> LeaseOutcome:
+    """Return the outcome of a request about one job. Raises its error, or LostLease when the lease is lost."""
+    if isinstance(outcome, QueueyError):
+        raise outcome
+    if outcome.status == "lost":
         raise LostLease(LOST)
-    return told
+    return outcome
 
 
-def raise_if_store_failed(told: Sequence[Told]) -> None:
-    """Where the store was told of no job, the whole request is worth sending again: raises the store's error."""
-    errors = [item for item in told if isinstance(item, StoreUnavailable | OutcomeUnknown)]
-    if not errors or any(isinstance(item, LeaseOutcome) for item in told):
+def raise_if_store_failed(outcomes: Sequence[Outcome]) -> None:
+    """Raise the store's error when no job of a batch reached the store: then the client sends the whole batch again."""
+    errors = [item for item in outcomes if isinstance(item, StoreUnavailable | OutcomeUnknown)]
+    if not errors or any(isinstance(item, LeaseOutcome) for item in outcomes):
         return
     unknown = [job_id for error in errors if isinstance(error, OutcomeUnknown) for job_id in error.job_ids]
     raise OutcomeUnknown("The store did not answer in time.", unknown) if unknown else errors[0]
@@ -244,8 +238,3 @@ def _backoff_of(stored: StoredJob) -> Backoff | None:
 
 def _kind(item: FailItem) -> str:
     return "error" if isinstance(item.error, str) else item.error.kind
-
-
-def _pass_on(answer: Answer[str], future: asyncio.Future[str]) -> None:
-    error = future.exception()
-    answer(None if error else future.result(), error if isinstance(error, Exception) else None)

@@ -40,7 +40,7 @@ class Broker:
         self.scripts = scripts
         self.metrics = scripts.metrics
         """What this process counts, also that of those who use this broker."""
-        self._caller = caller = Caller(shards, scripts, observer or Nobody())
+        self._caller = caller = Caller(shards, scripts, Nobody() if observer is None else observer)
         self.jobs = JobCalls(caller)
         self.leases = LeaseCalls(caller)
         self.dlq = DeadLetterCalls(caller)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from queuey.protocol.records import names_of
-from queuey.store.broker.calls import CLAIM_BYTES, Group, Held, Unextended, words
-from queuey.store.broker.moves import MOVES
+from queuey.store.broker.calls import CLAIM_BYTES, Group, Held, Observer, Unextended, words
+from queuey.store.broker.moves import MOVES, Answers
 from queuey.store.replies import Claimed
 
 _claimed = msgspec.msgpack.Decoder(Claimed).decode
@@ -32,26 +32,11 @@ class LeaseCalls(Group):
         now: int = 0,
     ) -> Claimed:
         """Up to `limit` jobs. `suspects`: how many jobs with crashes it may take, 0 or 1."""
-        claimed = _claimed(
-            await self._call(
-                shard,
-                "claim",
-                now,
-                claim_id,
-                worker,
-                lease_ms,
-                limit,
-                queues,
-                max_starve_ms,
-                suspects,
-                defer_ms,
-                CLAIM_BYTES,
-            )
-        )
+        bounds = (max_starve_ms, suspects, defer_ms, CLAIM_BYTES, self._observer.on)
+        reply = await self._call(shard, "claim", now, claim_id, worker, lease_ms, limit, queues, *bounds)
+        claimed = _claimed(reply)
         if self._observer.on:
-            for job in claimed.jobs:
-                type, queue = names_of(job.definition)
-                self._observer.status(job.id, type, queue, "running", job.attempt)
+            _report_claimed(self._observer, claimed, MOVES["claim"])
         return claimed
 
     async def extend(
@@ -85,3 +70,17 @@ class LeaseCalls(Group):
         if self._observer.on:
             self._moved([item[0] for item in held], answers, MOVES["release"])
         return answers
+
+
+def _report_claimed(observer: Observer, claimed: Claimed, moves: Answers) -> None:
+    """Report in the order of the moves: jobs come due first, then they expire or run."""
+    came_due = dict.fromkeys(claimed.promoted)
+    for job in claimed.jobs:
+        if job.id in came_due:
+            del came_due[job.id]
+            observer.status(job.id, *names_of(job.definition), "queued", job.attempt - 1)
+        observer.status(job.id, *names_of(job.definition), "running", job.attempt)
+    for job_id in came_due:
+        observer.moved(job_id, moves["promoted"])
+    for job_id in claimed.expired:
+        observer.moved(job_id, moves["expired"])

@@ -28,7 +28,10 @@ class MaintenanceCalls(Group):
 
     async def promote(self, shard: int, limit: int, *, now: int = 0) -> Promoted:
         """Moves what is due to its lane, at most `limit` per lane."""
-        return _promoted(await self._call(shard, "promote", now, limit))
+        promoted = _promoted(await self._call(shard, "promote", now, limit, self._observer.on))
+        for job_id in promoted.ids:
+            self._observer.moved(job_id, MOVES["promote"]["ids"])
+        return promoted
 
     async def trim(self, shard: int, limit: int, caps: Caps, *, now: int = 0) -> Trimmed:
         """Removes at most `limit` jobs that need not be kept."""

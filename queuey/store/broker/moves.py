@@ -1,6 +1,7 @@
-"""Which answer of which script means that a job has a new status: what becomes an event.
+"""Which answer of which script means that a job has a new status, which is then an event.
 
-Each script that writes a job's state stands here, or in UNREPORTED with the reason why not; a contract test holds that.
+Each script that touches the state or the place of a job has an entry in MOVES, or in UNREPORTED with the reason.
+tests/contracts/test_moves.py checks that.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from typing import Final
 from queuey.protocol.models import Status
 
 Answers = Mapping[str, Status | None]
-"""By status word. None: the word does not say which status the job has now; it is looked up."""
+"""By status word, or by the field of the reply that has the jobs. None: the answer does not say which status the job
+has now, so it is looked up."""
 
 _FAILED: Final[Answers] = {"retry": "scheduled", "dead": "dead_letter", "cancelled": "cancelled"}
 
 MOVES: Final[Mapping[str, Answers]] = {
     "enqueue": {"new": "queued"},
-    "claim": {"claimed": "running"},
+    "claim": {"jobs": "running", "promoted": "queued", "expired": "cancelled"},
     "complete": {"ok": "succeeded"},
     "fail": _FAILED,
     "release": {"ok": None},
@@ -25,5 +27,31 @@ MOVES: Final[Mapping[str, Answers]] = {
     "run_now": {"ok": "queued"},
     "replay": {"ok": None},
     "reap": _FAILED,
+    "promote": {"ids": "queued"},
+    "purge": {"ids": "cancelled"},
 }
-"""By script. `enqueue` reports `scheduled` for a job that is not due yet; `claim` answers with the jobs alone."""
+"""By script. `enqueue` reports `scheduled` for a job that is not due yet."""
+
+NO_MOVE: Final[Mapping[str, frozenset[str]]] = {
+    "enqueue": frozenset({"duplicate", "full", "too_many_queues"}),
+    "complete": frozenset({"lost"}),
+    "fail": frozenset({"lost"}),
+    "release": frozenset({"lost"}),
+    "cancel": frozenset({"cancelling", "finished", "missing"}),
+    "run_now": frozenset({"not_scheduled", "missing"}),
+    "replay": frozenset({"duplicate", "missing"}),
+    "reap": frozenset({"orphan"}),
+}
+"""By script of MOVES: the other status words. With these the job keeps the status that it has."""
+
+UNREPORTED: Final[Mapping[str, str]] = {
+    "delete": "the record goes, and with it the status",
+    "extend": "the job keeps running",
+    "progress": "the job keeps running; the publisher has events of its own for progress",
+    "reorder": "the job keeps waiting, at another place of its lane",
+    "restore": "an import brings a job with the status that it had",
+    "set_payload": "the job stays dead",
+    "trim": "the record goes, and with it the status",
+    "watch_end": "the job keeps its status and is marked",
+}
+"""By script: why it reports no move although it touches the state or the place of a job."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from queuey.store.broker.calls import Group, word
+from queuey.store.broker.moves import MOVES
 from queuey.store.replies import Purged, QueueHead, Stats
 
 _stats = msgspec.msgpack.Decoder(Stats).decode
@@ -37,4 +38,8 @@ class QueueCalls(Group):
         self, shard: int, queue: str, *, queued: bool = True, scheduled: bool = True, limit: int = 500, now: int = 0
     ) -> Purged:
         """Cancel jobs that wait, at most `limit`."""
-        return _purged(await self._call(shard, "purge", now, queue, queued, scheduled, limit))
+        reporting = self._observer.on
+        purged = _purged(await self._call(shard, "purge", now, queue, queued, scheduled, limit, reporting))
+        for job_id in purged.ids:
+            self._observer.moved(job_id, MOVES["purge"]["ids"])
+        return purged

@@ -11,6 +11,7 @@ from queuey.protocol.models import ProgressReport
 from queuey.services.events import subscribers as followers
 from queuey.services.events.publisher import EventPublisher
 from queuey.services.jobs.progress import ProgressRecorder
+from queuey.services.maintenance.loops import Promoter
 from queuey.store.broker.broker import Broker
 from queuey.store.shards import Shards
 from tests.support.http import ApiRig, api_over, keys, problem
@@ -57,6 +58,7 @@ async def test_a_job_is_followed_from_what_it_is_to_its_end(rig: Rig, api: ApiRi
         )
         await stream.expect("status", status="scheduled", attempt=1)
         (job,) = (await rig.claim(now=0)).jobs
+        await stream.expect("status", status="queued", attempt=1)
         await stream.expect("status", status="running", attempt=2)
         await rig.broker.leases.complete(rig.shard, [(job_id, job.token, "1")])
         await stream.expect("status", status="succeeded", attempt=2)
@@ -170,6 +172,55 @@ async def test_a_lapsed_lease_is_told(rig: Rig, api: ApiRig) -> None:
 
 async def _reaped(rig: Rig) -> bool:
     return bool((await rig.broker.maintenance.reap(rig.shard, 10, [60_000])).outcomes)
+
+
+async def test_a_purge_is_reported_job_by_job(rig: Rig, api: ApiRig) -> None:
+    async with streaming(api, "/v1/events?status=cancelled") as stream:
+        jobs = {await api.submit(type="mail.send", queue="mail", delay=delay) for delay in (0, 0, 60)}
+        response = await api.http.post("/v1/queues/mail/purge", json={}, headers={"x-api-key": "dev"})
+        assert response.json()["cancelled"] == 3
+        events = [await stream.expect("status", type="mail.send", queue="mail", attempt=0) for _ in jobs]
+        assert {event.data["job_id"] for event in events} == jobs
+
+
+async def test_a_large_purge_is_reported_in_its_steps(rig: Rig, api: ApiRig) -> None:
+    jobs = {job_id for _ in range(2) for job_id in await rig.add(300, now=0, queue="mail")}
+    async with streaming(api, "/v1/events?queue=mail") as stream:
+        await api.http.post("/v1/queues/mail/purge", json={}, headers={"x-api-key": "dev"})
+        events = [await stream.expect("status", status="cancelled") for _ in jobs]
+    assert {event.data["job_id"] for event in events} == jobs
+
+
+async def test_a_job_that_expires_is_reported(rig: Rig, api: ApiRig) -> None:
+    (job_id,) = await rig.add(now=1, queue="mail", expires_ms=1)
+    async with streaming(api, f"/v1/jobs/{job_id}/events") as one, streaming(api, "/v1/events") as all_jobs:
+        await one.expect("status", status="queued")
+        await rig.claim(now=0, queues=["mail"])
+        for stream in (one, all_jobs):
+            await stream.expect("status", job_id=job_id, type="t", queue="mail", status="cancelled", attempt=0)
+        assert await one.next() is None
+
+
+async def test_a_job_that_comes_due_is_reported_before_it_runs(rig: Rig, api: ApiRig) -> None:
+    first, second = await rig.add(2, now=1, delay_ms=1, queue="mail")
+    async with streaming(api, f"/v1/jobs/{second}/events") as one, streaming(api, "/v1/events") as all_jobs:
+        await one.expect("status", status="scheduled", attempt=0)
+        for _ in range(2):
+            await rig.claim(now=0, queues=["mail"])
+        seen = [await all_jobs.expect("status", type="t", queue="mail") for _ in range(4)]
+        statuses = [(event.data["job_id"], event.data["status"], event.data["attempt"]) for event in seen]
+        for job_id in (first, second):
+            of_job = [(status, attempt) for found, status, attempt in statuses if found == job_id]
+            assert of_job == [("queued", 0), ("running", 1)]
+        await one.expect("status", status="queued", attempt=0)
+        await one.expect("status", status="running", attempt=1)
+
+
+async def test_what_the_promoter_moves_is_reported(rig: Rig, api: ApiRig) -> None:
+    (job_id,) = await rig.add(now=1, delay_ms=1, queue="mail")
+    async with streaming(api, "/v1/events") as stream:
+        await Promoter(rig.broker).run_once()
+        await stream.expect("status", job_id=job_id, type="t", queue="mail", status="queued", attempt=0)
 
 
 async def test_filters(rig: Rig, api: ApiRig) -> None:

@@ -8,10 +8,11 @@ from typing import Any, Final
 import pytest
 
 from queuey.protocol import ids
+from queuey.store.broker.broker import Broker
 from tests.support.http import ApiRig, api_over, keys, problem
 from tests.support.store import Rig
 from tests.support.stores import SHARDS, one_of
-from tests.support.working import eventually
+from tests.support.working import FaultyScripts, eventually
 
 shards = one_of(*SHARDS)
 
@@ -112,6 +113,27 @@ async def test_a_claim_id_whose_jobs_are_all_done_brings_no_others(api: ApiRig) 
     assert job["id"] == first
     await tell(api, COMPLETE, held(job))
     assert await lease(api, claim_id="mine", wait=60) == []
+
+
+@pytest.mark.parametrize("shards", [1], ids=["1shard"])
+async def test_a_first_claim_that_leaves_due_jobs_is_not_taken_for_a_repeat(rig: Rig) -> None:
+    """It stops at its limit, and more jobs are due than one claim promotes."""
+    scripts = FaultyScripts()
+    await rig.add(300, now=1, delay_ms=1)
+    async with api_over(Broker(rig.broker.shards, scripts)) as api:
+        assert len(await lease(api, claim_id="mine")) == 1
+        assert [name for name, _ in scripts.calls] == ["claim"], "no extend"
+        assert len(await lease(api, claim_id="mine")) == 1
+        assert [name for name, _ in scripts.calls] == ["claim", "claim", "extend"]
+
+
+@pytest.mark.parametrize("shards", [1], ids=["1shard"])
+async def test_a_first_claim_that_meets_only_cancelled_jobs_goes_on_waiting(rig: Rig, api: ApiRig) -> None:
+    for _ in range(2):
+        cancelled = await rig.add(500, now=0)
+        await rig.broker.jobs.cancel(rig.shard, cancelled)
+    await rig.add(300, now=1, delay_ms=1)
+    assert len(await lease(api, claim_id="mine", wait=60)) == 1
 
 
 async def test_a_claim_id_is_good_for_its_own_key_alone(rig: Rig) -> None:

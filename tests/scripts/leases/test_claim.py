@@ -15,7 +15,7 @@ async def test_a_claimed_job_runs_under_a_lease(rig: Rig) -> None:
     stored = await rig.stored(job_id)
     assert (job.id, job.token, job.attempt, job.crashes) == (job_id, "1.c1", 1, 0)
     assert job.definition == stored.definition
-    assert (claimed.due_in_ms, claimed.more) == (-1, False)
+    assert (claimed.due_in_ms, claimed.more, claimed.repeated) == (-1, False, False)
     assert stored.lease_expires_ms == NOW + SECOND + LEASE
     state = f"s=r n=1 h=c1 w=host-1.2:w_3 b={NOW + SECOND} q=mail l=high m=2 t=5 j={len(stored.definition)}"
     assert await rig.state(job_id) == parse_fields(state)
@@ -93,6 +93,32 @@ async def test_a_clock_that_went_back_gives_no_negative_time(rig: Rig) -> None:
     assert claimed.due_in_ms == 0
 
 
+async def test_what_came_due_is_in_the_reply_only_while_somebody_listens(rig: Rig) -> None:
+    waiting, (first,), (second,) = await rig.add(2), await rig.add(delay_ms=1), await rig.add(delay_ms=2)
+    moves = rig.listen()
+    claimed = await rig.claim(3, now=NOW + 2)
+    assert (claimed.promoted, claimed.expired) == ([first, second], [])
+    assert moves == [
+        *((job_id, "running") for job_id in waiting),
+        *((first, "queued"), (first, "running"), (second, "queued")),
+    ]
+    moves.on = False
+    await rig.add(delay_ms=1)
+    claimed = await rig.claim(3, now=NOW + 2)
+    assert (len(claimed.jobs), claimed.promoted) == (2, [])
+    assert len(moves) == 5
+
+
+async def test_a_repeated_reply_has_no_job_that_came_due(rig: Rig) -> None:
+    await rig.add(2, delay_ms=1)
+    moves = rig.listen()
+    first = await rig.claim(1, claim_id="again", now=NOW + 1)
+    assert len(first.promoted) == 2
+    again = await rig.claim(1, claim_id="again", now=NOW + 1)
+    assert (again.jobs, again.repeated, again.promoted, again.expired) == (first.jobs, True, [], [])
+    assert [status for _, status in moves] == ["queued", "running", "queued", "running"]
+
+
 # --- sent again --------------------------------------------------------------------------------------------------
 
 
@@ -103,6 +129,7 @@ async def test_the_same_claim_id_is_answered_with_the_same_jobs(rig: Rig) -> Non
         again = await rig.claim(2, claim_id="again", now=NOW + SECOND)
     assert again.jobs == first.jobs
     assert (again.due_in_ms, again.more) == (0, True), "it has not looked, so claim once more at once"
+    assert (first.repeated, again.repeated) == (False, True)
 
 
 async def test_a_resent_claim_keeps_only_what_still_bears_its_tokens(rig: Rig) -> None:

@@ -67,6 +67,19 @@ async def test_one_that_was_only_watched_or_hastened_does(rig: Rig) -> None:
     assert [(await rig.state(job_id))["s"] for job_id in (watched, hastened)] == ["c", "c"]
 
 
+async def test_its_id_is_in_the_reply_only_while_somebody_listens(rig: Rig) -> None:
+    (expired,), (behind,) = await rig.add(expires_ms=SECOND), await rig.add()
+    (came_due,) = await rig.add(expires_ms=2, delay_ms=1)
+    moves = rig.listen()
+    claimed = await rig.claim(5, now=NOW + SECOND)
+    assert (claimed.expired, claimed.promoted) == ([expired, came_due], [came_due])
+    assert moves == [(behind, "running"), (came_due, "queued"), (expired, "cancelled"), (came_due, "cancelled")]
+    moves.on = False
+    await rig.add(expires_ms=SECOND)
+    assert (await rig.claim(5, now=NOW + SECOND)).expired == []
+    assert (await rig.counters())["expired"] == 3
+
+
 @pytest.mark.parametrize("kind", ["valkey"])
 async def test_a_claim_passes_a_thousand_and_says_that_there_are_more(rig: Rig) -> None:
     for _ in range(3):

@@ -46,6 +46,7 @@ async def test_jobs_that_are_due_but_not_yet_promoted_are_more_too(rig: Rig) -> 
     await rig.marked()
     claimed = await rig.claim(150, now=NOW + SECOND)
     assert (len(claimed.jobs), claimed.due_in_ms, claimed.more) == (150, 0, True)
+    assert not claimed.repeated, "it looks like a claim that was sent again, but for this"
     assert await rig.marked()
     claimed = await rig.claim(150, now=NOW + SECOND)
     assert (len(claimed.jobs), claimed.due_in_ms, claimed.more) == (150, -1, False)

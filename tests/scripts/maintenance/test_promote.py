@@ -73,3 +73,18 @@ async def test_a_large_batch(rig: Rig) -> None:
         await rig.add(500, delay_ms=1)
     assert (await rig.broker.maintenance.promote(rig.shard, 2000, now=NOW + 1)).count == 2000
     assert (await rig.row())["default"] == 2000
+
+
+async def test_the_ids_are_in_the_reply_only_while_somebody_listens(rig: Rig) -> None:
+    (later,) = await rig.add(delay_ms=2)
+    (soon,) = await rig.add(delay_ms=1)
+    (mail,) = await rig.add(delay_ms=1, queue="mail")
+    moves = rig.listen()
+    assert (await rig.broker.maintenance.promote(rig.shard, 100, now=NOW)).ids == []
+    promoted = await rig.broker.maintenance.promote(rig.shard, 1, now=NOW + 2)
+    assert sorted(promoted.ids) == sorted([soon, mail])
+    assert sorted(moves) == sorted([(soon, "queued"), (mail, "queued")])
+    moves.on = False
+    promoted = await rig.broker.maintenance.promote(rig.shard, 1, now=NOW + 2)
+    assert (promoted.count, promoted.ids) == (1, [])
+    assert await rig.waiting() == [soon, later]

@@ -89,3 +89,17 @@ async def test_who_waits_for_the_end_is_told(rig: Rig) -> None:
     await rig.broker.jobs.watch_end(rig.shard, [job_id])
     await purge(rig)
     assert "v" not in await rig.state(job_id)
+
+
+async def test_the_ids_are_in_the_reply_only_while_somebody_listens(rig: Rig) -> None:
+    cancelled, queued = await rig.add(2)
+    (scheduled,) = await rig.add(delay_ms=HOUR)
+    await rig.broker.jobs.cancel(rig.shard, [cancelled], now=NOW)
+    await rig.add(queue="mail")
+    moves = rig.listen()
+    assert await purge(rig) == Purged(2, False, [queued, scheduled])
+    assert moves == [(queued, "cancelled"), (scheduled, "cancelled")]
+    assert await purge(rig) == Purged(0, False, [])
+    moves.on = False
+    assert await purge(rig, "mail") == Purged(1, False, [])
+    assert len(moves) == 2

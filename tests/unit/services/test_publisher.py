@@ -21,6 +21,7 @@ class Store:
         self.word = "ok"
         self.told: list[JobEvent] = []
         self.gets: list[int] = []
+        self.stored: StoredJob | None = None
         self.asked = asyncio.Event()
         self.answers = asyncio.Event()
         self.answers.set()
@@ -37,7 +38,8 @@ class Store:
 
     async def get(self, shard: int, job_ids: Sequence[str]) -> list[StoredJob | None]:
         self.gets.append(len(job_ids))
-        return [None] * len(job_ids)
+        await self.answers.wait()
+        return [self.stored] * len(job_ids)
 
 
 def feed_of(store: Store) -> EventPublisher:
@@ -87,3 +89,32 @@ async def test_an_old_answer_does_not_silence_it_for_one_who_has_just_come() -> 
     tell(feed, "b")
     await feed.drain()
     assert [event.kind for event in store.told] == ["status", "reset", "status"]
+
+
+@in_virtual_time
+async def test_what_happens_to_a_job_while_it_is_looked_up_comes_after_that() -> None:
+    store = Store()
+    store.answers.clear()
+    store.stored = StoredJob('r=1 q=mail\n{"type":"t"}', "s=s n=1 p=1.c o=s", -1, -1)
+    feed = feed_of(store)
+    feed.moved("a", "queued")
+    feed.status("a", "t", "mail", "running", 1)
+    feed.moved("a", "succeeded")
+    tell(feed, "b")
+    store.answers.set()
+    await feed.drain()
+    assert [event.status for event in store.told if event.job_id == "a"] == ["queued", "running", "succeeded"]
+    assert {(event.type, event.queue) for event in store.told if event.job_id == "a"} == {("t", "mail")}
+
+
+@in_virtual_time
+async def test_two_moves_that_are_looked_up_keep_their_order() -> None:
+    store = Store()
+    store.answers.clear()
+    store.stored = StoredJob('r=1\n{"type":"t"}', "s=c", -1, -1)
+    feed = feed_of(store)
+    feed.moved("a", "queued")
+    feed.moved("a", "cancelled")
+    store.answers.set()
+    await feed.drain()
+    assert [event.status for event in store.told] == ["queued", "cancelled"]
