@@ -34,7 +34,7 @@ FILES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 TREES = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in FILES.items()}
-MODULES_A_FOLDER = 15
+MODULES_A_FOLDER = 12
 
 
 def layer(module: str) -> str:
