@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Final
 
 import msgspec
@@ -44,7 +43,7 @@ async def queue_lengths(
 
 async def stats_of(broker: Broker, deadline: Deadline) -> list[Stats]:
     """Of each shard. Raises StoreUnavailable."""
-    return [await deadline.call(partial(broker.queues.stats, shard)) for shard in range(broker.shards.count)]
+    return [await deadline.call(broker.queues.stats, shard) for shard in range(broker.shards.count)]
 
 
 def lengths_of(stats: Iterable[Stats], visible: Visible, reasons: dict[str, str] | None = None) -> Metrics:
@@ -94,7 +93,7 @@ async def pause(broker: Broker, name: str, reason: str, by: str, deadline: Deadl
     """
     for shard in range(broker.shards.count):
         try:
-            word = await deadline.call(lambda shard=shard: broker.queues.pause(shard, name, reason, by))  # type: ignore[misc]
+            word = await deadline.call(broker.queues.pause, shard, name, reason, by)
         except StoreUnavailable as error:
             raise outcome(error, []) from error
         if word == "too_many_queues":
@@ -105,7 +104,7 @@ async def resume(broker: Broker, name: str, deadline: Deadline) -> None:
     """Raises StoreUnavailable or OutcomeUnknown."""
     for shard in range(broker.shards.count):
         try:
-            await deadline.call(lambda shard=shard: broker.queues.resume(shard, name))  # type: ignore[misc]
+            await deadline.call(broker.queues.resume, shard, name)
         except StoreUnavailable as error:
             raise outcome(error, []) from error
 
@@ -125,9 +124,7 @@ async def purge(broker: Broker, name: str, status: Sequence[str], request_deadli
                 return PurgeReply(cancelled, True)
             try:
                 step = await Deadline(request_deadline).call(
-                    lambda shard=shard: broker.queues.purge(  # type: ignore[misc]
-                        shard, name, queued=queued, scheduled=scheduled, limit=_PURGE_STEP
-                    )
+                    broker.queues.purge, shard, name, queued=queued, scheduled=scheduled, limit=_PURGE_STEP
                 )
             except StoreUnavailable as error:
                 error.maybe_done = error.maybe_done or cancelled > 0
@@ -143,7 +140,7 @@ async def _heads(broker: Broker, names: Sequence[str], deadline: Deadline) -> di
     if not names:
         return found
     for shard in range(broker.shards.count):
-        heads = await deadline.call(lambda shard=shard: broker.queues.queue_status(shard, names))  # type: ignore[misc]
+        heads = await deadline.call(broker.queues.queue_status, shard, names)
         for name, head in zip(names, heads, strict=True):
             if head.known:
                 found[name].append(head)

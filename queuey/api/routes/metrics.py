@@ -102,7 +102,7 @@ class MetricsRoutes:
         names = [queue.name for queue in queues]
         oldest = dict.fromkeys(names, 0.0)
         for shard in range(self._broker.shards.count):
-            heads = await deadline.call(lambda shard=shard: self._broker.queues.queue_status(shard, names))  # type: ignore[misc]
+            heads = await deadline.call(self._broker.queues.queue_status, shard, names)
             for name, head in zip(names, heads, strict=True):
                 oldest[name] = max(oldest[name], head.ready_for_ms / 1000)
         counters: dict[str, int] = {}

@@ -7,7 +7,6 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from functools import partial
 from hashlib import blake2b
 from typing import Final
 
@@ -93,7 +92,7 @@ async def _read(broker: Broker, found: Sequence[Found], request_deadline: float)
         by_shard[broker.shards.of_job(entry.job.id)].append(entry.job.id)
     read: dict[str, Job] = {}
     for shard, job_ids in by_shard.items():
-        stored = await Deadline(request_deadline).call(partial(broker.jobs.get, shard, job_ids))
+        stored = await Deadline(request_deadline).call(broker.jobs.get, shard, job_ids)
         for job_id, one in zip(job_ids, stored, strict=True):
             if one.definition:
                 read[job_id] = to_job(job_id, one)
@@ -164,7 +163,7 @@ async def replay_matching(
             broker,
             job_ids,
             lambda shard, some: Deadline(request_deadline).call(
-                lambda: broker.dlq.replay(shard, replay_id, some, [delays[job_id] for job_id in some])
+                broker.dlq.replay, shard, replay_id, some, [delays[job_id] for job_id in some]
             ),
             {"ok"},
         )
@@ -181,7 +180,7 @@ async def delete_matching(
         return await _on_each_shard(
             broker,
             job_ids,
-            lambda shard, some: Deadline(request_deadline).call(lambda: broker.jobs.delete(shard, some)),
+            lambda shard, some: Deadline(request_deadline).call(broker.jobs.delete, shard, some),
             {"ok", "missing"},  # a call that was sent again finds them gone
         )
 
@@ -241,14 +240,14 @@ async def edit_payload(broker: Broker, job: Job, payload: Raw, *, requeue: bool,
     the payload was changed.
     """
     shard = broker.shards.of_job(job.id)
-    stored = (await deadline.call(lambda: broker.jobs.get(shard, [job.id])))[0]
+    stored = (await deadline.call(broker.jobs.get, shard, [job.id]))[0]
     if not stored.definition:
         raise jobs.unknown_job(job.id)
     _, definition = parse_definition(stored.definition)
     definition.payload = NULL if bytes(payload) == b"null" else payload
     body = _encode(definition).decode()
     try:
-        word = await deadline.call(lambda: broker.jobs.set_payload(shard, job.id, body))
+        word = await deadline.call(broker.jobs.set_payload, shard, job.id, body)
     except StoreUnavailable as error:
         raise outcome(error, [job.id]) from error
     if word == "missing":

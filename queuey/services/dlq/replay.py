@@ -57,7 +57,7 @@ class _Replay:
 
     async def _replay(self, shard: int, job_ids: list[str]) -> None:
         try:
-            answers = await self._deadline.call(lambda: self._broker.dlq.replay(shard, self._id, job_ids))
+            answers = await self._deadline.call(self._broker.dlq.replay, shard, self._id, job_ids)
         except StoreUnavailable as error:
             if self.count or error.maybe_done:
                 raise OutcomeUnknown(f"{error.message} {self.count} jobs were replayed before.", job_ids) from error
@@ -70,7 +70,7 @@ async def _oldest(broker: Broker, deadline: Deadline) -> AsyncIterator[str]:
     heap: list[tuple[int, str, int, int]] = []
 
     async def read_page(shard: int, start: int) -> None:
-        page = await deadline.call(lambda: broker.jobs.list_by_status(shard, "dead", start=start, count=_PAGE))
+        page = await deadline.call(broker.jobs.list_by_status, shard, "dead", start=start, count=_PAGE)
         for place, entry in enumerate(page, 1):
             next_page = start + _PAGE if place == _PAGE else 0
             heapq.heappush(heap, (entry.score, entry.id, shard, next_page))

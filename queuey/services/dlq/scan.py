@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Final
 
 import msgspec
@@ -16,7 +16,7 @@ from queuey.services.dlq.fingerprints import fingerprint
 from queuey.services.jobs.submission import to_ms
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
-from queuey.store.replies import DeadJob
+from queuey.store.replies import Dead, DeadJob
 
 MAX_LOOKED_AT: Final = 10_000
 """Dead jobs that one request looks at."""
@@ -105,15 +105,17 @@ class DeadWalk:
     async def _queues_of(self, shard: int) -> list[str]:
         if self._wanted.queue is not None:
             return [self._wanted.queue] if self._visible(self._wanted.queue) else []
-        stats = await Deadline(self._request_deadline).call(lambda: self._broker.queues.stats(shard))
+        stats = await Deadline(self._request_deadline).call(self._broker.queues.stats, shard)
         return [row.name for row in stats.queues if row.dead and self._visible(row.name)]
 
     async def _read(self, shard: int, after: Place) -> None:
         queues, wanted = self._queues[shard], self._wanted
         if not queues:
             return
-        page = await Deadline(self._request_deadline).call(
-            lambda: self._broker.dlq.list_dead(
+
+        def send() -> Awaitable[Dead]:
+            # The age is computed again for each resend, since the store's clock has gone on.
+            return self._broker.dlq.list_dead(
                 shard,
                 queues,
                 older_ms=to_ms(wanted.older_than or 0) + self._under_way_ms(),
@@ -121,7 +123,8 @@ class DeadWalk:
                 after=after,
                 count=_PAGE,
             )
-        )
+
+        page = await Deadline(self._request_deadline).call(send)
         self._pages[shard] = deque(page.jobs)
         self._ended[shard] = page.ended or not page.jobs
         if page.jobs:

@@ -125,7 +125,7 @@ class _Walk:
         if self._wanted.queue is not None:
             names = [self._wanted.queue]
         else:
-            stats = await self._deadline.call(lambda: self._broker.queues.stats(start.shard))
+            stats = await self._deadline.call(self._broker.queues.stats, start.shard)
             names = sorted(row.name for row in stats.queues)
         every = [(name, way) for name in names if self._visible(name) for way in self._ways]
         return [place for place in every if place >= (start.queue, start.way)]
@@ -133,15 +133,14 @@ class _Walk:
     async def _look(self, shard: int, places: Sequence[tuple[str, int]], start: Cursor, count: int) -> Page:
         begins_there = places[0] == (start.queue, start.way)
         found = await self._deadline.call(
-            lambda: self._broker.jobs.list_jobs(
-                shard,
-                [(_WAYS[way][0], queue, _WAYS[way][1]) for queue, way in places],
-                after=(start.offset, start.score, start.id) if begins_there else (0, 0, ""),
-                type=self._wanted.type or "",
-                status=self._letter,
-                count=count,
-                look=min(_LOOK, MAX_LOOKED_AT - self._looked),
-            )
+            self._broker.jobs.list_jobs,
+            shard,
+            [(_WAYS[way][0], queue, _WAYS[way][1]) for queue, way in places],
+            after=(start.offset, start.score, start.id) if begins_there else (0, 0, ""),
+            type=self._wanted.type or "",
+            status=self._letter,
+            count=count,
+            look=min(_LOOK, MAX_LOOKED_AT - self._looked),
         )
         self._looked += found.looked
         return found
@@ -158,7 +157,7 @@ class _Walk:
         """The jobs; without those that have gone since, or whose status is not the wanted one any more."""
         if not job_ids:
             return []
-        stored = await self._deadline.call(lambda: self._broker.jobs.get(shard, job_ids))
+        stored = await self._deadline.call(self._broker.jobs.get, shard, job_ids)
         jobs = [to_job(job_id, one) for job_id, one in zip(job_ids, stored, strict=True) if one.definition]
         return [job for job in jobs if self._wanted.status in (None, job.status)]
 
