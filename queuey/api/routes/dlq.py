@@ -32,7 +32,7 @@ from queuey.protocol.models import (
     ReplayDead,
     Seconds,
 )
-from queuey.services.dlq import dead_jobs
+from queuey.services.dlq import actions, dead_jobs
 from queuey.services.dlq.scan import MAX_LOOKED_AT, Filter
 from queuey.services.jobs import actions as jobs
 from queuey.services.jobs.producer import Producer, no_room
@@ -162,7 +162,7 @@ class DeadLetterRoutes:
         _check_scope(asked, caller)
         if self._producer.full and not asked.dry_run:
             raise no_room()
-        answer = await dead_jobs.replay_matching(
+        answer = await actions.replay_matching(
             self._broker,
             _asked_filter(asked),
             lambda queue: caller.allows("admin", queue),
@@ -177,7 +177,7 @@ class DeadLetterRoutes:
     async def delete(self, request: Request, caller: Principal) -> Response:
         asked = await _DELETE_BODY.read(request, self._body_limit)
         _check_scope(asked, caller)
-        answer = await dead_jobs.delete_matching(
+        answer = await actions.delete_matching(
             self._broker,
             _asked_filter(asked),
             lambda queue: caller.allows("admin", queue),
@@ -200,7 +200,7 @@ class DeadLetterRoutes:
         self._submission.check_fit(job.type, bytes(payload))
         if self._producer.full:
             raise no_room()
-        edited = await dead_jobs.edit_payload(self._broker, job, payload, requeue=requeue, deadline=deadline)
+        edited = await actions.edit_payload(self._broker, job, payload, requeue=requeue, deadline=deadline)
         _log.info("payload_edited", job_id=job.id, requeue=requeue, by=caller.name)
         return reply(edited)
 

@@ -33,7 +33,7 @@ from queuey.protocol.models import (
 )
 from queuey.protocol.schema_faults import invalid
 from queuey.services import queues as control
-from queuey.services.dlq.replay import MAX_LOOKED_AT, replay_oldest
+from queuey.services.dlq.actions import MAX_LOOKED_AT, replay_oldest
 from queuey.services.jobs.producer import Producer, no_room
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
