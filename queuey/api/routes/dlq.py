@@ -19,6 +19,7 @@ from queuey.api.http.json_body import JsonBody
 from queuey.api.http.operations import Operation, Parameter, QueueName
 from queuey.api.http.query import Parameters, invalid_parameter
 from queuey.errors import Full, Malformed, TooLarge, WrongState
+from queuey.protocol.allowed import in_words
 from queuey.protocol.credentials import Principal
 from queuey.protocol.json_checks import check_payload, check_text
 from queuey.protocol.models import (
@@ -29,6 +30,7 @@ from queuey.protocol.models import (
     DeleteDead,
     EditReply,
     Fingerprint,
+    Rate,
     ReplayDead,
     Seconds,
 )
@@ -42,20 +44,10 @@ from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 
 DEFAULT_PAGE: Final = 50
-_NAME: Final = "1 to 64 letters, digits, '.', '_' and '-', of which the first is a letter or a digit"
-_AGE: Final = "a number of seconds from 0 to 31536000, a year"
-_ALLOWED: Final = {
-    "/queue": _NAME,
-    "/type": _NAME,
-    "/fingerprint": "16 hexadecimal digits, as GET /v1/dlq/groups tells them",
-    "/older_than": _AGE,
-    "/younger_than": _AGE,
-    "/limit": "a whole number from 1 to 10000",
-    "/dry_run": "true or false",
-    "/rate": "jobs a second, from 0.01 to 100000",
-}
-_REPLAY_BODY: Final = JsonBody(ReplayDead, _ALLOWED)
-_DELETE_BODY: Final = JsonBody(DeleteDead, _ALLOWED)
+_FINGERPRINT: Final = "16 hexadecimal digits, as GET /v1/dlq/groups shows them"
+_WORDS: Final = {"/fingerprint": _FINGERPRINT, "/rate": in_words(Rate, "jobs a second")}
+_REPLAY_BODY: Final = JsonBody(ReplayDead, _WORDS)
+_DELETE_BODY: Final = JsonBody(DeleteDead, _WORDS)
 _NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 _log = log.get(__name__)
 
@@ -231,7 +223,7 @@ def _filter(parameters: Parameters) -> Filter:
     """Raises Invalid, which names the parameter at fault."""
     mark = parameters.text("fingerprint")
     if mark is not None and not (len(mark) == 16 and set(mark) <= set("0123456789abcdef")):
-        raise invalid_parameter("fingerprint", f"must be {_ALLOWED['/fingerprint']}")
+        raise invalid_parameter("fingerprint", f"must be {_FINGERPRINT}")
     return Filter(
         parameters.name("queue"),
         parameters.name("type"),
@@ -246,5 +238,5 @@ def _age(parameters: Parameters, name: str) -> float | None:
     if text is None:
         return None
     if not _NUMBER.fullmatch(text) or float(text) > YEAR:
-        raise invalid_parameter(name, f"must be {_AGE}")
+        raise invalid_parameter(name, f"must be {in_words(Seconds, 'seconds')}")
     return float(text)

@@ -18,10 +18,10 @@ from starlette.types import Receive, Scope, Send
 from queuey import log
 from queuey.api.http.operations import Media, Operation, Parameter, QueueName
 from queuey.api.http.query import Parameters
-from queuey.api.http.waiting import FINAL, until_gone
+from queuey.api.http.waiting import until_gone
 from queuey.errors import Full, QueueyError
 from queuey.protocol.credentials import Principal
-from queuey.protocol.models import STATUSES, Job, Progress, ProgressEvent, ServerSentEvent, Status, StatusEvent
+from queuey.protocol.models import FINAL, STATUSES, Job, Progress, ProgressEvent, ServerSentEvent, Status, StatusEvent
 from queuey.protocol.records import from_ms
 from queuey.services.events.publisher import JobEvent
 from queuey.services.events.subscribers import EventSubscribers, Follower, Told, position

@@ -19,11 +19,11 @@ from queuey.api.http.endpoints import reply
 from queuey.api.http.etags import reply_unless_known
 from queuey.api.http.operations import Operation, Parameter, QueueName
 from queuey.api.http.query import Parameters, one_of
-from queuey.api.http.waiting import APPLIED, FINAL, PREFER, WAIT, wait_for_end, wanted_wait
+from queuey.api.http.waiting import APPLIED, PREFER, WAIT, wait_for_end, wanted_wait
 from queuey.api.openapi.samples import JOB, JOB_ID, PAGE
 from queuey.errors import Full, WrongState
 from queuey.protocol.credentials import Principal
-from queuey.protocol.models import STATUSES, CancelReply, Explanation, Job, JobPage, RetryReply, Status
+from queuey.protocol.models import FINAL, STATUSES, CancelReply, Explanation, Job, JobPage, RetryReply, Status
 from queuey.services.jobs import actions as jobs
 from queuey.services.jobs.explain import explain
 from queuey.services.jobs.listing import MAX_PAGE, Wanted, list_jobs

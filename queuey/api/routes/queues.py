@@ -41,9 +41,7 @@ from queuey.store.deadline import Deadline
 _NAME: Final = re.compile(NAME_PATTERN)
 _REASON: Final = "1 to 256 characters of printable text"
 _PAUSE_BODY: Final = JsonBody(PauseRequest, {"/reason": _REASON})
-_PURGE_BODY: Final = JsonBody(
-    PurgeRequest, {"/status": "an array of queued, scheduled or both", "/status/*": "queued or scheduled"}
-)
+_PURGE_BODY: Final = JsonBody(PurgeRequest, {"/status": "an array of queued, scheduled or both"})
 _log = log.get(__name__)
 
 LIST: Final = Operation(
