@@ -12,15 +12,13 @@ from queuey.api.http.endpoints import Endpoint, Guarded, Resource, Timed, no_rou
 from queuey.api.http.waiting import Awaited
 from queuey.api.openapi.description import DESCRIPTION, Description
 from queuey.api.openapi.swagger import docs_endpoints
-from queuey.api.routes import dlq, queue_admin, workers
+from queuey.api.routes import dlq, workers
+from queuey.api.routes import queues as queue_admin
 from queuey.api.routes.batch import BATCH, SubmitBatch
-from queuey.api.routes.event_docs import EVENTS, JOB_EVENTS
-from queuey.api.routes.events import EventRoutes
+from queuey.api.routes.events import EVENTS, JOB_EVENTS, EventRoutes
 from queuey.api.routes.health import HEALTHZ, READYZ, OpsRoutes
-from queuey.api.routes.job_docs import CANCEL, DELETE, EXPLAIN, LIST, RETRY, SHOW
-from queuey.api.routes.jobs import JobRoutes
-from queuey.api.routes.lease_docs import COMPLETE, EXTEND, FAIL, LEASE, RELEASE
-from queuey.api.routes.leases import LeaseRoutes
+from queuey.api.routes.jobs import CANCEL, DELETE, EXPLAIN, LIST, RETRY, SHOW, JobRoutes
+from queuey.api.routes.leases import COMPLETE, EXTEND, FAIL, LEASE, RELEASE, LeaseRoutes
 from queuey.api.routes.metrics import SCRAPE, MetricsRoutes
 from queuey.api.routes.queues import METRICS, REPLAY, QueueRoutes
 from queuey.api.routes.submit import SubmitJob

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from queuey.protocol.models import Job
+from queuey.protocol.models import FINAL, Job
 
 OK: Final = 0
 FAILED: Final = 1
@@ -45,7 +45,7 @@ def code_of(status: int | None) -> int:
 
 def code_of_jobs(jobs: Sequence[Job]) -> int:
     """Whether all of them have ended, and well."""
-    if any(job.status not in ("succeeded", "dead_letter", "cancelled") for job in jobs):
+    if any(job.status not in FINAL for job in jobs):
         return TIMED_OUT
     return OK if all(job.status == "succeeded" for job in jobs) else FAILED
 

@@ -12,12 +12,11 @@ import msgspec
 
 from queuey.client.errors import BadAnswer, ClientError, Refused
 from queuey.client.transport import Http, Query
-from queuey.protocol.models import ProgressEvent, Status, StatusEvent
+from queuey.protocol.models import FINAL, ProgressEvent, Status, StatusEvent
 
 MAX_EVENT: Final = 1_000_000
 """Bytes of one event; a server's takes a thousand or so."""
 PAUSE: Final = 1.0
-FINAL: Final[tuple[Status, ...]] = ("succeeded", "dead_letter", "cancelled")
 
 
 class Event(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from queuey.client.batches import batches
 from queuey.client.transport import Http
 from queuey.protocol.job_requests import JobOptions, job_request, request_json, with_id
 from queuey.protocol.models import (
+    FINAL,
     BatchItem,
     BatchReply,
     CancelReply,
@@ -25,7 +26,6 @@ from queuey.protocol.models import (
     Status,
 )
 
-FINAL: Final[tuple[Status, ...]] = ("succeeded", "dead_letter", "cancelled")
 MAX_WAIT: Final = 60.0
 """Seconds of one request that waits."""
 QUICK_PAUSE: Final = 0.5

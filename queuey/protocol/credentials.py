@@ -26,7 +26,7 @@ from typing import Final
 import msgspec
 
 from queuey.errors import SettingsError
-from queuey.protocol.models import NAME_PATTERN
+from queuey.protocol.models import NAME_PATTERN, NAME_RULE
 
 SCOPES: Final = ("submit", "read", "work", "admin")
 DEV_KEY: Final = "dev"
@@ -206,7 +206,7 @@ def _parse_api_key(entry: str) -> ApiKey:
 
 def _check_name(name: str) -> None:
     if not _NAME.match(name):
-        raise ValueError("needs a name of 1 to 64 letters, digits, '.', '_' and '-'")
+        raise ValueError(f"needs a name of {NAME_RULE}")
     if name in _RESERVED_NAMES:
         raise ValueError(f"needs a name other than {' and '.join(_RESERVED_NAMES)}, which have a meaning already")
 

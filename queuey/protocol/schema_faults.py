@@ -4,50 +4,30 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from queuey.errors import Fault, Invalid
-from queuey.protocol.models import Backoff, JobRequest
+from queuey.protocol.allowed import Form, form_of, in_words
+from queuey.protocol.models import NAME_RULE, Factor, JobRequest
 
-_NAME: Final = "1 to 64 letters, digits, '.', '_' and '-', of which the first is a letter or a digit"
+JOB: Final = form_of(
+    JobRequest,
+    "The job",
+    {
+        "/type": f"the job's type: {NAME_RULE}",
+        "/id": "an id as Queuey makes them: 28 characters, 2 of its bucket and 26 of a ULID",
+        "/priority": "high, default or low",
+        "/dedupe_key": "1 to 256 bytes of printable text",
+        "/run_at": "a time with its zone, like 2030-01-31T12:00:00Z",
+        "/backoff/factor": in_words(Factor),
+        "/traceparent": "a traceparent of W3C's Trace Context, version 00, like 00-<32 hex digits>-<16 hex digits>-01",
+    },
+)
+ALLOWED: Final = JOB.allowed
+"""What each field of a job takes, to be read after "must be"."""
 
-ALLOWED: Final = {
-    "": "a JSON object",
-    "/type": f"the job's type: {_NAME}",
-    "/payload": "any JSON value",
-    "/id": "an id as Queuey makes them: 28 characters, 2 of its bucket and 26 of a ULID",
-    "/queue": _NAME,
-    "/priority": "high, default or low",
-    "/dedupe_key": "1 to 256 bytes of printable text",
-    "/dedupe_ttl": "a number of seconds above 0 and up to 31536000, a year",
-    "/max_attempts": "a whole number from 1 to 1000",
-    "/timeout": "a number of seconds above 0 and up to 86400, a day",
-    "/delay": "a number of seconds from 0 to 31536000, a year",
-    "/run_at": "a time with its zone, like 2030-01-31T12:00:00Z",
-    "/backoff": "an object of base, factor and cap",
-    "/backoff/base": "a number of seconds above 0 and up to 86400, a day",
-    "/backoff/factor": "a number from 1 to 100",
-    "/backoff/cap": "a number of seconds above 0 and up to 86400, a day",
-    "/retention": "a number of seconds from 0 to 31536000, a year",
-    "/expires_in": "a number of seconds above 0 and up to 31536000, a year",
-    "/traceparent": "a traceparent of W3C's Trace Context, version 00, like 00-<32 hex digits>-<16 hex digits>-01",
-}
-"""What each field takes, to be read after "must be"."""
-
-
-class Form(NamedTuple):
-    """What the body of a request may be: by pointer what is allowed there, to be read after "must be", and the fields
-    of its objects; `*` stands for the places of an array. `whole` is what the body is called."""
-
-    allowed: Mapping[str, str]
-    fields: Mapping[str, Sequence[str]]
-    whole: str
-
-
-JOB: Final = Form(ALLOWED, {"": JobRequest.__struct_fields__, "/backoff": Backoff.__struct_fields__}, "The job")
 _KINDS: Final = {
     "str": "a string",
     "int": "a number",

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import msgspec
 
 from queuey.errors import NotFound, StoreUnavailable
-from queuey.protocol.models import PurgeReply, Queue, QueueMetrics
+from queuey.protocol.models import Metrics, PurgeReply, Queue, QueueMetrics
 from queuey.protocol.records import from_ms
 from queuey.protocol.schema_faults import invalid
-from queuey.services.queue_lengths import queue_lengths
 from queuey.services.workers import list_workers, serving
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline, outcome
-from queuey.store.replies import QueueHead
+from queuey.store.replies import QueueHead, QueueRow, Stats
 
 MAX_PURGED: Final = 100_000
 """Jobs that one request cancels."""
@@ -24,12 +23,49 @@ PURGE_SECONDS: Final = 10.0
 _PURGE_STEP: Final = 500
 MAX_WORKERS_SHOWN: Final = 1_000
 
+Visible = Callable[[str], bool]
+"""Whether the caller may see a queue, by its name."""
+
 
 def unknown_queue(name: str) -> NotFound:
     return NotFound(f"There is no queue {name[:64]!r}.")
 
 
-async def show_queues(broker: Broker, visible: Callable[[str], bool], deadline: Deadline) -> list[Queue]:
+async def queue_lengths(
+    broker: Broker, visible: Visible, deadline: Deadline, reasons: dict[str, str] | None = None
+) -> Metrics:
+    """The queues for whose name `visible` holds, by name, and their sums. Raises StoreUnavailable.
+
+    `reasons` is given why each of them is paused.
+    """
+    return lengths_of(await stats_of(broker, deadline), visible, reasons)
+
+
+async def stats_of(broker: Broker, deadline: Deadline) -> list[Stats]:
+    """Of each shard. Raises StoreUnavailable."""
+    return [await deadline.call(broker.queues.stats, shard) for shard in range(broker.shards.count)]
+
+
+def lengths_of(stats: Iterable[Stats], visible: Visible, reasons: dict[str, str] | None = None) -> Metrics:
+    """As `queue_lengths`, of what the shards have told."""
+    queues: dict[str, QueueMetrics] = {}
+    for of_shard in stats:
+        for row in of_shard.queues:
+            if visible(row.name):
+                _add(queues.setdefault(row.name, QueueMetrics(row.name, False, 0, 0, 0, 0, 0, 0, 0)), row)
+                if row.paused and reasons is not None:
+                    reasons.setdefault(row.name, row.paused)
+    found = [queues[name] for name in sorted(queues)]
+    return Metrics(
+        queue_high_length=sum(queue.high for queue in found),
+        queue_default_length=sum(queue.default for queue in found),
+        queue_low_length=sum(queue.low for queue in found),
+        queue_dlq_length=sum(queue.dead_letter for queue in found),
+        queues=found,
+    )
+
+
+async def show_queues(broker: Broker, visible: Visible, deadline: Deadline) -> list[Queue]:
     """The queues for whose name `visible` holds, by name. Raises StoreUnavailable."""
     reasons: dict[str, str] = {}
     metrics = await queue_lengths(broker, visible, deadline, reasons)
@@ -57,7 +93,7 @@ async def pause(broker: Broker, name: str, reason: str, by: str, deadline: Deadl
     """
     for shard in range(broker.shards.count):
         try:
-            word = await deadline.call(lambda shard=shard: broker.queues.pause(shard, name, reason, by))  # type: ignore[misc]
+            word = await deadline.call(broker.queues.pause, shard, name, reason, by)
         except StoreUnavailable as error:
             raise outcome(error, []) from error
         if word == "too_many_queues":
@@ -68,7 +104,7 @@ async def resume(broker: Broker, name: str, deadline: Deadline) -> None:
     """Raises StoreUnavailable or OutcomeUnknown."""
     for shard in range(broker.shards.count):
         try:
-            await deadline.call(lambda shard=shard: broker.queues.resume(shard, name))  # type: ignore[misc]
+            await deadline.call(broker.queues.resume, shard, name)
         except StoreUnavailable as error:
             raise outcome(error, []) from error
 
@@ -88,9 +124,7 @@ async def purge(broker: Broker, name: str, status: Sequence[str], request_deadli
                 return PurgeReply(cancelled, True)
             try:
                 step = await Deadline(request_deadline).call(
-                    lambda shard=shard: broker.queues.purge(  # type: ignore[misc]
-                        shard, name, queued=queued, scheduled=scheduled, limit=_PURGE_STEP
-                    )
+                    broker.queues.purge, shard, name, queued=queued, scheduled=scheduled, limit=_PURGE_STEP
                 )
             except StoreUnavailable as error:
                 error.maybe_done = error.maybe_done or cancelled > 0
@@ -106,7 +140,7 @@ async def _heads(broker: Broker, names: Sequence[str], deadline: Deadline) -> di
     if not names:
         return found
     for shard in range(broker.shards.count):
-        heads = await deadline.call(lambda shard=shard: broker.queues.queue_status(shard, names))  # type: ignore[misc]
+        heads = await deadline.call(broker.queues.queue_status, shard, names)
         for name, head in zip(names, heads, strict=True):
             if head.known:
                 found[name].append(head)
@@ -126,3 +160,14 @@ def _queue(lengths: QueueMetrics, reason: str | None, heads: Sequence[QueueHead]
         oldest_age=max(waits) / 1000 if waits else None,
         workers=workers,
     )
+
+
+def _add(queue: QueueMetrics, row: QueueRow) -> None:
+    queue.paused = queue.paused or row.paused != ""
+    queue.high += row.high
+    queue.default += row.default
+    queue.low += row.low
+    queue.scheduled += row.scheduled
+    queue.running += row.running
+    queue.dead_letter += row.dead
+    queue.finished += row.finished

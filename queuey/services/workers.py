@@ -80,7 +80,7 @@ def bounded(workers: Iterable[TellsWorker]) -> list[TellsWorker]:
 
 async def list_workers(broker: Broker, deadline: Deadline) -> list[WorkerInfo]:
     """All that are known, by name; one name with two API keys is two workers. Raises StoreUnavailable."""
-    known = await deadline.call(lambda: broker.replicas.workers(0))
+    known = await deadline.call(broker.replicas.workers, 0)
     quiet = set(known.quiet)
     found: dict[str, WorkerInfo] = {}
     for replica, seen_ms, text in known.replicas:
@@ -108,7 +108,7 @@ async def make_quiet(broker: Broker, worker: WorkerInfo, deadline: Deadline) -> 
     """It claims no more once its replica has been told, with its next sign of life. Raises Full, StoreUnavailable or
     OutcomeUnknown."""
     try:
-        word = await deadline.call(lambda: broker.replicas.quiet_worker(0, worker_key(worker.name, worker.key)))
+        word = await deadline.call(broker.replicas.quiet_worker, 0, worker_key(worker.name, worker.key))
     except StoreUnavailable as error:
         raise outcome(error, []) from error
     if word == "too_many":

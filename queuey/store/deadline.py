@@ -1,7 +1,7 @@
 """How long one request waits for the store.
 
-A call that the store left unanswered is sent again, which every script allows, until the request is `seconds` old; a
-reply that is still outstanding is waited for a little longer. So every request is answered within about two seconds
+A call that the store left unanswered is sent again until the request is `seconds` old; every script allows that. A
+reply that is still outstanding then is awaited a little longer. So every request is answered within about two seconds
 by default, whatever the store does.
 """
 
@@ -9,28 +9,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from queuey.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from queuey.store.batching import OVERDUE, RESEND_CAP, RESEND_FIRST
 
 Reply = TypeVar("Reply")
+Given = ParamSpec("Given")
 
 
 class Deadline:
-    """Made when a request comes, and used for all its calls."""
+    """The time limit of one request. Make it when the request comes, and use it for all calls of the request."""
 
     def __init__(self, seconds: float) -> None:
         self._until = asyncio.get_running_loop().time() + seconds
 
-    async def call(self, send: Callable[[], Awaitable[Reply]]) -> Reply:
-        """The reply. Raises StoreUnavailable once the patience is spent, and whatever else `send` raises."""
+    async def call(self, send: Callable[Given, Awaitable[Reply]], *args: Given.args, **kwargs: Given.kwargs) -> Reply:
+        """Return the reply of `send(*args, **kwargs)`, which is sent again while the store does not answer.
+
+        Raises StoreUnavailable once the deadline has passed, and whatever else `send` raises.
+        """
         pause = RESEND_FIRST
         maybe_done = False
         while True:
             try:
                 async with asyncio.timeout_at(self._until + OVERDUE):
-                    return await send()
+                    return await send(*args, **kwargs)
             except StoreUnavailable as error:
                 maybe_done = error.maybe_done = maybe_done or error.maybe_done
                 left = self._until - asyncio.get_running_loop().time()
@@ -43,5 +47,5 @@ class Deadline:
 
 
 def outcome(error: StoreUnavailable, job_ids: Sequence[str]) -> StoreError:
-    """What to raise when a call that changes jobs went unanswered: it may have been done all the same."""
+    """Return what to raise when a call that changes jobs went unanswered: it may have been done nevertheless."""
     return OutcomeUnknown(f"{error.message} It may have been done.", job_ids) if error.maybe_done else error

@@ -11,8 +11,9 @@ from starlette.requests import Request
 
 from queuey.api.http.body import JSON, media_type, read_body, read_headers
 from queuey.errors import Malformed
+from queuey.protocol.allowed import form_of
 from queuey.protocol.json_checks import check_text, why_not_json
-from queuey.protocol.schema_faults import Form, explain
+from queuey.protocol.schema_faults import explain
 
 MAX_NESTING: Final = 10
 
@@ -20,11 +21,11 @@ Body = TypeVar("Body", bound=Struct)
 
 
 class JsonBody(Generic[Body]):
-    """`allowed`: what each field takes, by JSON pointer, to be read after "must be"."""
+    """`words`: by JSON pointer what a field takes where its type does not say enough, to be read after "must be"."""
 
-    def __init__(self, kind: type[Body], allowed: Mapping[str, str]) -> None:
+    def __init__(self, kind: type[Body], words: Mapping[str, str] | None = None) -> None:
         self._decode = msgspec.json.Decoder(kind).decode
-        self._form = Form({"": "a JSON object", **allowed}, {"": kind.__struct_fields__}, "The body")
+        self._form = form_of(kind, "The body", words)
 
     async def read(self, request: Request, limit: int) -> Body:
         """`limit` is in bytes. Raises Malformed, Invalid, TooLarge or UnsupportedMedia."""

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from starlette.requests import Request
 
 from queuey.errors import Invalid, ParameterFault
-from queuey.protocol.models import NAME_PATTERN
+from queuey.protocol.models import NAME_PATTERN, NAME_RULE
 
 Word = TypeVar("Word", bound=str)
 
@@ -45,8 +45,7 @@ class Parameters:
         """The name of a queue or a type."""
         value = self._given.get(name)
         if value is not None and not _NAME.match(value):
-            detail = "must be 1 to 64 letters, digits, '.', '_' and '-', of which the first is a letter or a digit"
-            raise invalid_parameter(name, detail)
+            raise invalid_parameter(name, f"must be {NAME_RULE}")
         return value
 
     def one_of(self, name: str, words: Sequence[Word]) -> Word | None:

@@ -19,14 +19,13 @@ from queuey.api.http.operations import Parameter
 from queuey.api.http.query import one_of
 from queuey.errors import Forbidden, Full, Invalid, OutcomeUnknown, ParameterFault, StoreUnavailable
 from queuey.protocol.credentials import Principal
-from queuey.protocol.models import EnqueueReply, Job, Status
+from queuey.protocol.models import FINAL, EnqueueReply, Job
 from queuey.services.jobs import actions as jobs
 from queuey.services.jobs.waiters import Waiters
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 
 MAX_WAIT: Final = 60
-FINAL: Final[tuple[Status, ...]] = ("succeeded", "dead_letter", "cancelled")
 _NUMBER = re.compile(r"\d{1,5}(\.\d{1,6})?", re.ASCII)
 _PREFERENCE = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?([^\",;]*)\"?", re.IGNORECASE)
 

@@ -19,6 +19,7 @@ from queuey.api.http.json_body import JsonBody
 from queuey.api.http.operations import Operation, Parameter, QueueName
 from queuey.api.http.query import Parameters, invalid_parameter
 from queuey.errors import Full, Malformed, TooLarge, WrongState
+from queuey.protocol.allowed import in_words
 from queuey.protocol.credentials import Principal
 from queuey.protocol.json_checks import check_payload, check_text
 from queuey.protocol.models import (
@@ -29,10 +30,11 @@ from queuey.protocol.models import (
     DeleteDead,
     EditReply,
     Fingerprint,
+    Rate,
     ReplayDead,
     Seconds,
 )
-from queuey.services.dlq import dead_jobs
+from queuey.services.dlq import actions, dead_jobs
 from queuey.services.dlq.scan import MAX_LOOKED_AT, Filter
 from queuey.services.jobs import actions as jobs
 from queuey.services.jobs.producer import Producer, no_room
@@ -42,20 +44,10 @@ from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 
 DEFAULT_PAGE: Final = 50
-_NAME: Final = "1 to 64 letters, digits, '.', '_' and '-', of which the first is a letter or a digit"
-_AGE: Final = "a number of seconds from 0 to 31536000, a year"
-_ALLOWED: Final = {
-    "/queue": _NAME,
-    "/type": _NAME,
-    "/fingerprint": "16 hexadecimal digits, as GET /v1/dlq/groups tells them",
-    "/older_than": _AGE,
-    "/younger_than": _AGE,
-    "/limit": "a whole number from 1 to 10000",
-    "/dry_run": "true or false",
-    "/rate": "jobs a second, from 0.01 to 100000",
-}
-_REPLAY_BODY: Final = JsonBody(ReplayDead, _ALLOWED)
-_DELETE_BODY: Final = JsonBody(DeleteDead, _ALLOWED)
+_FINGERPRINT: Final = "16 hexadecimal digits, as GET /v1/dlq/groups shows them"
+_WORDS: Final = {"/fingerprint": _FINGERPRINT, "/rate": in_words(Rate, "jobs a second")}
+_REPLAY_BODY: Final = JsonBody(ReplayDead, _WORDS)
+_DELETE_BODY: Final = JsonBody(DeleteDead, _WORDS)
 _NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 _log = log.get(__name__)
 
@@ -162,7 +154,7 @@ class DeadLetterRoutes:
         _check_scope(asked, caller)
         if self._producer.full and not asked.dry_run:
             raise no_room()
-        answer = await dead_jobs.replay_matching(
+        answer = await actions.replay_matching(
             self._broker,
             _asked_filter(asked),
             lambda queue: caller.allows("admin", queue),
@@ -177,7 +169,7 @@ class DeadLetterRoutes:
     async def delete(self, request: Request, caller: Principal) -> Response:
         asked = await _DELETE_BODY.read(request, self._body_limit)
         _check_scope(asked, caller)
-        answer = await dead_jobs.delete_matching(
+        answer = await actions.delete_matching(
             self._broker,
             _asked_filter(asked),
             lambda queue: caller.allows("admin", queue),
@@ -200,7 +192,7 @@ class DeadLetterRoutes:
         self._submission.check_fit(job.type, bytes(payload))
         if self._producer.full:
             raise no_room()
-        edited = await dead_jobs.edit_payload(self._broker, job, payload, requeue=requeue, deadline=deadline)
+        edited = await actions.edit_payload(self._broker, job, payload, requeue=requeue, deadline=deadline)
         _log.info("payload_edited", job_id=job.id, requeue=requeue, by=caller.name)
         return reply(edited)
 
@@ -231,7 +223,7 @@ def _filter(parameters: Parameters) -> Filter:
     """Raises Invalid, which names the parameter at fault."""
     mark = parameters.text("fingerprint")
     if mark is not None and not (len(mark) == 16 and set(mark) <= set("0123456789abcdef")):
-        raise invalid_parameter("fingerprint", f"must be {_ALLOWED['/fingerprint']}")
+        raise invalid_parameter("fingerprint", f"must be {_FINGERPRINT}")
     return Filter(
         parameters.name("queue"),
         parameters.name("type"),
@@ -246,5 +238,5 @@ def _age(parameters: Parameters, name: str) -> float | None:
     if text is None:
         return None
     if not _NUMBER.fullmatch(text) or float(text) > YEAR:
-        raise invalid_parameter(name, f"must be {_AGE}")
+        raise invalid_parameter(name, f"must be {in_words(Seconds, 'seconds')}")
     return float(text)

@@ -7,19 +7,21 @@ import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from queuey import log
+from queuey.api.http.operations import Media, Operation, Parameter, QueueName
 from queuey.api.http.query import Parameters
-from queuey.api.http.waiting import FINAL, until_gone
-from queuey.errors import QueueyError
+from queuey.api.http.waiting import until_gone
+from queuey.errors import Full, QueueyError
 from queuey.protocol.credentials import Principal
-from queuey.protocol.models import STATUSES, Job, Progress, ProgressEvent, StatusEvent
+from queuey.protocol.models import FINAL, STATUSES, Job, Progress, ProgressEvent, ServerSentEvent, Status, StatusEvent
 from queuey.protocol.records import from_ms
 from queuey.services.events.publisher import JobEvent
 from queuey.services.events.subscribers import EventSubscribers, Follower, Told, position
@@ -37,6 +39,35 @@ MEDIA_TYPE: Final = "text/event-stream"
 
 _log = log.get(__name__)
 _encode = msgspec.json.Encoder().encode
+
+_SECONDS: Final = Parameter(
+    "seconds", Annotated[int, Meta(ge=0, le=MAX_SECONDS)], "Ends the stream after so many seconds", example=10
+)
+
+EVENTS: Final = Operation(
+    "follow_events",
+    "What happens to jobs, as it happens",
+    {200: Media(MEDIA_TYPE, "`status`, `progress`, and `reset` where events before it are missing", ServerSentEvent)},
+    description="Server-Sent Events of the queues that the key may read, without an end.",
+    query=(
+        Parameter("queue", QueueName, "Only of jobs in this queue", example="mail"),
+        Parameter("type", QueueName, "Only of jobs of this type", example="text.reverse"),
+        Parameter("status", Status, "Only changes to this status, and no progress", example="dead_letter"),
+        _SECONDS,
+    ),
+    headers=(Parameter("Last-Event-ID", str, "Begins after this event; `reset` comes first when it is forgotten"),),
+    errors=(Full,),
+    group="Events",
+)
+JOB_EVENTS: Final = Operation(
+    "follow_job",
+    "What happens to one job, to its end",
+    {200: Media(MEDIA_TYPE, "`status`, the first as it is now, and `progress`", ServerSentEvent)},
+    description="Server-Sent Events. The stream ends after the final status.",
+    query=(_SECONDS,),
+    errors=(Full,),
+    group="Events",
+)
 
 
 class EventRoutes:

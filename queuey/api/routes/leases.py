@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,17 +14,23 @@ from starlette.types import Receive
 from queuey.api.http.auth import require
 from queuey.api.http.body import JSON, ClientGone, media_type, read_body, read_headers
 from queuey.api.http.endpoints import reply
+from queuey.api.http.operations import Operation
 from queuey.api.http.problems import problem
-from queuey.errors import QueueyError
+from queuey.api.openapi.samples import JOB_ID, LEASED
+from queuey.errors import Full, LostLease, NotFound, QueueyError
 from queuey.protocol.credentials import Principal
 from queuey.protocol.models import (
+    CompleteBatch,
     CompleteItem,
+    ExtendBatch,
     ExtendItem,
+    FailBatch,
     FailItem,
     LeaseOutcome,
     LeaseOutcomes,
     LeaseReply,
     LeaseRequest,
+    ReleaseBatch,
     ReleaseItem,
 )
 from queuey.services.leases.outcomes import Outcome, Visible, raise_if_store_failed, single
@@ -38,6 +44,45 @@ _DRAINING: Final = {"Connection": "close", "Retry-After": "1"}
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 Item = TypeVar("Item", bound=CompleteItem | FailItem | ExtendItem | ReleaseItem)
+
+_GROUP: Final = "Pull workers"
+_HELD: Final = {"id": JOB_ID, "token": "1.J9TQ2M7RXKD4"}
+_SAMPLE: Final = {"id": _HELD["id"], "status": "ok"}
+_ALONE_OR_MANY: Final = (
+    "Takes one job, or up to 500 as `jobs`, each of which has an outcome of its own. May be sent again: the same token "
+    "gets the same answer."
+)
+
+
+def _outcome(name: str, summary: str, item: type, batch: type, **more: Any) -> Operation:
+    return Operation(
+        name,
+        summary,
+        {200: (LeaseOutcome, LeaseOutcomes)},
+        description=_ALONE_OR_MANY,
+        body=(item, batch),
+        example=_HELD | more,
+        sample=_SAMPLE | ({"status": "retry"} if item is FailItem else {}),
+        errors=(LostLease, NotFound),
+        group=_GROUP,
+    )
+
+
+LEASE: Final = Operation(
+    "lease_jobs",
+    "Take jobs for a time, and wait for the first if there is none",
+    {200: LeaseReply},
+    description="The same `claim_id` again, within the lease, brings the same jobs. The list is empty when none came.",
+    body=LeaseRequest,
+    example={"queues": ["default"], "max": 10, "lease": 30, "wait": 0},
+    sample=LEASED,
+    errors=(Full,),
+    group=_GROUP,
+)
+COMPLETE: Final = _outcome("complete_leases", "Tell that jobs are done", CompleteItem, CompleteBatch, result={"n": 49})
+FAIL: Final = _outcome("fail_leases", "Tell that attempts have failed", FailItem, FailBatch, error="no connection")
+EXTEND: Final = _outcome("extend_leases", "Keep jobs for longer", ExtendItem, ExtendBatch, lease=30)
+RELEASE: Final = _outcome("release_leases", "Give jobs back, with no attempt spent", ReleaseItem, ReleaseBatch)
 
 
 class LeaseRoutes:

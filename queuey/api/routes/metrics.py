@@ -24,7 +24,7 @@ from queuey.errors import StoreError
 from queuey.protocol.credentials import Principal
 from queuey.protocol.models import QueueMetrics
 from queuey.services.peers import Peers
-from queuey.services.queue_lengths import lengths, stats_of
+from queuey.services.queues import lengths_of, stats_of
 from queuey.services.workers import list_workers
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
@@ -98,11 +98,11 @@ class MetricsRoutes:
         """Raises StoreError."""
         deadline = Deadline(self._request_deadline)
         stats = await stats_of(self._broker, deadline)
-        queues = lengths(stats, lambda queue: True).queues
+        queues = lengths_of(stats, lambda queue: True).queues
         names = [queue.name for queue in queues]
         oldest = dict.fromkeys(names, 0.0)
         for shard in range(self._broker.shards.count):
-            heads = await deadline.call(lambda shard=shard: self._broker.queues.queue_status(shard, names))  # type: ignore[misc]
+            heads = await deadline.call(self._broker.queues.queue_status, shard, names)
             for name, head in zip(names, heads, strict=True):
                 oldest[name] = max(oldest[name], head.ready_for_ms / 1000)
         counters: dict[str, int] = {}

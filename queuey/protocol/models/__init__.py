@@ -19,9 +19,11 @@ from queuey.protocol.models.dead_letters import (
     ReplayReply,
 )
 from queuey.protocol.models.jobs import (
+    FINAL,
     MAX_LEASED,
     MAX_NOTE,
     NAME_PATTERN,
+    NAME_RULE,
     NULL,
     PRIORITIES,
     STATUSES,
@@ -36,6 +38,7 @@ from queuey.protocol.models.jobs import (
     Definition,
     EnqueueReply,
     Explanation,
+    Factor,
     Job,
     JobError,
     JobId,
@@ -87,9 +90,11 @@ from queuey.protocol.models.queues import (
 )
 
 __all__ = [
+    "FINAL",
     "MAX_LEASED",
     "MAX_NOTE",
     "NAME_PATTERN",
+    "NAME_RULE",
     "NULL",
     "PRIORITIES",
     "STATUSES",
@@ -116,6 +121,7 @@ __all__ = [
     "Explanation",
     "ExtendBatch",
     "ExtendItem",
+    "Factor",
     "FailBatch",
     "FailItem",
     "Fingerprint",

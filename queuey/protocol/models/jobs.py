@@ -11,6 +11,8 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from queuey.protocol import traceparent
 
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
+NAME_RULE: Final = "1 to 64 letters, digits, '.', '_' and '-', starting with a letter or digit"
+"""NAME_PATTERN in words, to be read after "must be"."""
 YEAR: Final = 365 * 24 * 3600
 NULL: Final = Raw(b"null")
 
@@ -20,6 +22,7 @@ Status = Literal["queued", "scheduled", "running", "succeeded", "dead_letter", "
 Seconds = Annotated[float, Meta(ge=0, le=YEAR)]
 MaxAttempts = Annotated[int, Meta(ge=1, le=1000)]
 Timeout = Annotated[float, Meta(gt=0, le=24 * 3600)]
+Factor = Annotated[float, Meta(ge=1, le=100)]
 MAX_LEASED: Final = 500
 """Jobs in one request for leases, and in one of their outcomes."""
 JobId = Annotated[str, Meta(pattern=r"^[0-9A-HJKMNP-TV-Z]{2}[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")]
@@ -31,13 +34,15 @@ Amount = Annotated[int, Meta(ge=0, le=10**15)] | Annotated[float, Meta(ge=0, le=
 
 PRIORITIES: Final[tuple[Priority, ...]] = ("high", "default", "low")
 STATUSES: Final[tuple[Status, ...]] = ("queued", "scheduled", "running", "succeeded", "dead_letter", "cancelled")
+FINAL: Final[tuple[Status, ...]] = ("succeeded", "dead_letter", "cancelled")
+"""The statuses of a finished job."""
 
 
 class Backoff(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The wait before the next attempt: min(cap, base * factor ** (failed - 1)) seconds, jitter on its upper half."""
 
     base: Annotated[float, Meta(gt=0, le=24 * 3600)] = 2.0
-    factor: Annotated[float, Meta(ge=1, le=100)] = 2.0
+    factor: Factor = 2.0
     cap: Annotated[float, Meta(gt=0, le=24 * 3600)] = 60.0
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import heapq
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -13,19 +11,17 @@ from msgspec import Struct
 
 from queuey.protocol.records import MAX_UNKNOWN, UNKNOWN_KIND, UNREADABLE
 from queuey.services.dlq.fingerprints import fingerprint
+from queuey.services.dlq.merge import Position, ShardMerge
 from queuey.services.jobs.submission import to_ms
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
-from queuey.store.replies import DeadJob
+from queuey.store.replies import Dead, DeadJob
 
 MAX_LOOKED_AT: Final = 10_000
 """Dead jobs that one request looks at."""
 WALK_SECONDS: Final = 10.0
 """For which one request looks and acts."""
 _PAGE: Final = 500
-
-Place = tuple[int, str]
-"""When it died in ms, and its id."""
 
 
 class Filter(Struct, frozen=True):
@@ -65,7 +61,7 @@ class DeadWalk:
         wanted: Filter,
         visible: Callable[[str], bool],
         request_deadline: float,
-        at: Place = (0, ""),
+        at: Position = (0, ""),
     ) -> None:
         self.at = at
         self.looked = 0
@@ -76,44 +72,41 @@ class DeadWalk:
         self._began = time.monotonic()
         self._until = self._began + WALK_SECONDS
         self._queues: dict[int, list[str]] = {}
-        self._pages: dict[int, deque[DeadJob]] = {}
-        self._ended: dict[int, bool] = {}
-        self._heads: list[tuple[int, str, int]] = []
+        self._dead = ShardMerge(_position_of, self._read)
 
     @property
     def more(self) -> bool:
         """Whether there are any behind the last that was looked at."""
-        return bool(self._heads)
+        return self._dead.more
 
     async def found(self) -> AsyncGenerator[Found]:
         """Those that fit, until all were looked at or a bound is reached. Raises StoreUnavailable."""
-        for shard in range(self._broker.shards.count):
-            self._queues[shard] = await self._queues_of(shard)
-            await self._read(shard, self.at)
-        while self._heads and self.looked < MAX_LOOKED_AT and time.monotonic() < self._until:
-            died_at, job_id, shard = heapq.heappop(self._heads)
-            job = self._pages[shard].popleft()
-            if self._pages[shard]:
-                self._push(shard)
-            elif not self._ended[shard]:
-                await self._read(shard, (died_at, job_id))
+        await self._dead.start(self._broker.shards.count, self.at)
+        while self.more and self.looked < MAX_LOOKED_AT and time.monotonic() < self._until:
+            job = await self._dead.next()
             self.looked += 1
-            self.at = (died_at, job_id)
+            self.at = _position_of(job)
             if (match := self._match(job)) is not None:
                 yield match
 
     async def _queues_of(self, shard: int) -> list[str]:
         if self._wanted.queue is not None:
             return [self._wanted.queue] if self._visible(self._wanted.queue) else []
-        stats = await Deadline(self._request_deadline).call(lambda: self._broker.queues.stats(shard))
+        stats = await Deadline(self._request_deadline).call(self._broker.queues.stats, shard)
         return [row.name for row in stats.queues if row.dead and self._visible(row.name)]
 
-    async def _read(self, shard: int, after: Place) -> None:
-        queues, wanted = self._queues[shard], self._wanted
+    async def _read(self, shard: int, after: Position) -> tuple[Sequence[DeadJob], bool]:
+        """A page of a shard, and whether it is the last."""
+        wanted = self._wanted
+        if shard not in self._queues:
+            self._queues[shard] = await self._queues_of(shard)
+        queues = self._queues[shard]
         if not queues:
-            return
-        page = await Deadline(self._request_deadline).call(
-            lambda: self._broker.dlq.list_dead(
+            return [], True
+
+        def send() -> Awaitable[Dead]:
+            # The age is computed again for each resend, since the store's clock has gone on.
+            return self._broker.dlq.list_dead(
                 shard,
                 queues,
                 older_ms=to_ms(wanted.older_than or 0) + self._under_way_ms(),
@@ -121,20 +114,14 @@ class DeadWalk:
                 after=after,
                 count=_PAGE,
             )
-        )
-        self._pages[shard] = deque(page.jobs)
-        self._ended[shard] = page.ended or not page.jobs
-        if page.jobs:
-            self._push(shard)
+
+        page = await Deadline(self._request_deadline).call(send)
+        return page.jobs, page.ended or not page.jobs
 
     def _under_way_ms(self) -> int:
         """What died since the walk began is not of it: what it replays may be dead again before its end. Rounded down,
         so that none that was dead before is passed over."""
         return int((time.monotonic() - self._began) * 1000)
-
-    def _push(self, shard: int) -> None:
-        head = self._pages[shard][0]
-        heapq.heappush(self._heads, (head.died_at_ms, head.id, shard))
 
     def _match(self, job: DeadJob) -> Found | None:
         if self._wanted.type is not None and job.type != self._wanted.type:
@@ -144,6 +131,10 @@ class DeadWalk:
         if self._wanted.fingerprint not in (None, mark):
             return None
         return Found(job, cause, mark)
+
+
+def _position_of(job: DeadJob) -> Position:
+    return job.died_at_ms, job.id
 
 
 def _cause(error: str) -> DeathCause:

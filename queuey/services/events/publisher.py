@@ -16,12 +16,11 @@ from msgspec import Struct
 
 from queuey import log
 from queuey.errors import QueueyError
-from queuey.protocol.models import ProgressReport, Status
+from queuey.protocol.models import FINAL, ProgressReport, Status
 from queuey.protocol.records import StoredJob, names_of, to_job
 from queuey.store.batching import Batcher
 from queuey.store.broker.broker import Broker
 
-FINAL: Final[tuple[Status, ...]] = ("succeeded", "dead_letter", "cancelled")
 LISTENING_MS: Final = 30_000
 """For how long somebody who says that they follow the events is believed."""
 PUBLISH_SECONDS: Final = 5.0

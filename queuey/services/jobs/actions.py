@@ -18,7 +18,7 @@ async def find(broker: Broker, job_id: str, deadline: Deadline) -> Job:
     """The job. Raises NotFound, also for what has not the form of an id, and StoreUnavailable."""
     if not ids.is_id(job_id):
         raise unknown_job(job_id)
-    stored = (await deadline.call(lambda: broker.jobs.get(broker.shards.of_job(job_id), [job_id])))[0]
+    stored = (await deadline.call(broker.jobs.get, broker.shards.of_job(job_id), [job_id]))[0]
     if not stored.definition:
         raise unknown_job(job_id)
     return to_job(job_id, stored)
@@ -32,7 +32,7 @@ async def cancel(broker: Broker, job_id: str, deadline: Deadline) -> CancelReply
     if not ids.is_id(job_id):
         raise unknown_job(job_id)
     try:
-        word = (await deadline.call(lambda: broker.jobs.cancel(broker.shards.of_job(job_id), [job_id])))[0]
+        word = (await deadline.call(broker.jobs.cancel, broker.shards.of_job(job_id), [job_id]))[0]
     except StoreUnavailable as error:
         raise outcome(error, [job_id]) from error
     if word == "cancelled":
@@ -55,7 +55,7 @@ async def retry(broker: Broker, job: Job, deadline: Deadline) -> RetryReply:
     move = broker.dlq.replay if job.status == "dead_letter" else broker.jobs.run_now
     shard, request_id = broker.shards.of_job(job.id), ids.short_random()
     try:
-        word = (await deadline.call(lambda: move(shard, request_id, [job.id])))[0]
+        word = (await deadline.call(move, shard, request_id, [job.id]))[0]
     except StoreUnavailable as error:
         raise outcome(error, [job.id]) from error
     if word == "ok":
@@ -75,7 +75,7 @@ async def delete(broker: Broker, job: Job, deadline: Deadline) -> None:
     """A finished job is gone, and its dedupe key is free. Raises WrongState, StoreUnavailable or OutcomeUnknown."""
     shard = broker.shards.of_job(job.id)
     try:
-        word = (await deadline.call(lambda: broker.jobs.delete(shard, [job.id])))[0]
+        word = (await deadline.call(broker.jobs.delete, shard, [job.id]))[0]
     except StoreUnavailable as error:
         raise outcome(error, [job.id]) from error
     if word == "unfinished":

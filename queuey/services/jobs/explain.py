@@ -34,9 +34,7 @@ async def explain(broker: Broker, job: Job, deadline: Deadline) -> Explanation:
     if job.status == "running":
         return _running(job)
     shard = broker.shards.of_job(job.id)
-    placed = await deadline.call(
-        lambda: broker.jobs.position(shard, job.queue, job.priority, job.id, look=MAX_SEARCHED)
-    )
+    placed = await deadline.call(broker.jobs.position, shard, job.queue, job.priority, job.id, look=MAX_SEARCHED)
     told = _scheduled(job) if job.status == "scheduled" else await _queued(broker, job, placed, deadline)
     if placed.paused:
         told.pause_reason = placed.paused

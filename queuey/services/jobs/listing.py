@@ -7,20 +7,16 @@ somebody turns the pages may come twice; it is not left out unless it moves back
 
 from __future__ import annotations
 
-import binascii
-import hashlib
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 
-from queuey.errors import Invalid, ParameterFault
 from queuey.protocol import ids
 from queuey.protocol.models import NAME_PATTERN, PRIORITIES, Job, JobPage, Status
 from queuey.protocol.records import to_job
+from queuey.services import cursors
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 from queuey.store.replies import Page, Paged, Place
@@ -30,7 +26,6 @@ MAX_LOOKED_AT: Final = 10_000
 """Entries and places that one request looks at."""
 MAX_PAGE_BYTES: Final = 4_000_000
 """Of definitions and states; the page ends with the job that passes it."""
-MAX_CURSOR: Final = 400
 _LOOK: Final = 1_000
 _PLACES_A_CALL: Final = 250
 _WAYS: Final[tuple[tuple[Place, str], ...]] = (
@@ -59,10 +54,9 @@ class Wanted(Struct, frozen=True):
     type: str | None = None
 
 
-class Cursor(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
-    """The entry that a page ended with. `wanted`: a digest of what the list has, which a cursor is good for."""
+class Cursor(cursors.Cursor, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """The entry that a page ended with."""
 
-    wanted: bytes
     shard: int
     queue: str
     way: int
@@ -80,8 +74,25 @@ async def list_jobs(
     StoreUnavailable.
     """
     walk = _Walk(broker, wanted, visible, deadline)
-    start = _decode(cursor, wanted, broker.shards.count) if cursor is not None else Cursor(_digest(wanted), 0, "", 0)
-    return await walk.page(start, limit)
+    if cursor is None:
+        return await walk.page(Cursor(cursors.digest(wanted), 0, "", 0), limit)
+    return await walk.page(_start(cursor, wanted, broker.shards.count), limit)
+
+
+def _start(text: str, wanted: Wanted, shards: int) -> Cursor:
+    """Where a page begins. Raises Invalid."""
+
+    def is_possible(cursor: Cursor) -> bool:
+        return (
+            0 <= cursor.shard < shards
+            and 0 <= cursor.way < len(_WAYS)
+            and (cursor.queue == "" or re.match(NAME_PATTERN, cursor.queue) is not None)
+            and 0 <= cursor.offset < 2**48
+            and 0 <= cursor.score < 2**48
+            and (cursor.id == "" or ids.is_id(cursor.id))
+        )
+
+    return cursors.decode(text, Cursor, wanted, is_possible)
 
 
 class _Walk:
@@ -104,7 +115,7 @@ class _Walk:
             places = await self._places(start)
             while places:
                 if len(jobs) >= limit or self._looked >= MAX_LOOKED_AT or self._bytes > MAX_PAGE_BYTES:
-                    return JobPage(jobs, _encode(start))
+                    return JobPage(jobs, cursors.encode(start))
                 batch = places[:_PLACES_A_CALL]
                 found = await self._look(shard, batch, start, limit - len(jobs))
                 kept = self._within_bytes(found.jobs)
@@ -125,7 +136,7 @@ class _Walk:
         if self._wanted.queue is not None:
             names = [self._wanted.queue]
         else:
-            stats = await self._deadline.call(lambda: self._broker.queues.stats(start.shard))
+            stats = await self._deadline.call(self._broker.queues.stats, start.shard)
             names = sorted(row.name for row in stats.queues)
         every = [(name, way) for name in names if self._visible(name) for way in self._ways]
         return [place for place in every if place >= (start.queue, start.way)]
@@ -133,15 +144,14 @@ class _Walk:
     async def _look(self, shard: int, places: Sequence[tuple[str, int]], start: Cursor, count: int) -> Page:
         begins_there = places[0] == (start.queue, start.way)
         found = await self._deadline.call(
-            lambda: self._broker.jobs.list_jobs(
-                shard,
-                [(_WAYS[way][0], queue, _WAYS[way][1]) for queue, way in places],
-                after=(start.offset, start.score, start.id) if begins_there else (0, 0, ""),
-                type=self._wanted.type or "",
-                status=self._letter,
-                count=count,
-                look=min(_LOOK, MAX_LOOKED_AT - self._looked),
-            )
+            self._broker.jobs.list_jobs,
+            shard,
+            [(_WAYS[way][0], queue, _WAYS[way][1]) for queue, way in places],
+            after=(start.offset, start.score, start.id) if begins_there else (0, 0, ""),
+            type=self._wanted.type or "",
+            status=self._letter,
+            count=count,
+            look=min(_LOOK, MAX_LOOKED_AT - self._looked),
         )
         self._looked += found.looked
         return found
@@ -158,48 +168,10 @@ class _Walk:
         """The jobs; without those that have gone since, or whose status is not the wanted one any more."""
         if not job_ids:
             return []
-        stored = await self._deadline.call(lambda: self._broker.jobs.get(shard, job_ids))
+        stored = await self._deadline.call(self._broker.jobs.get, shard, job_ids)
         jobs = [to_job(job_id, one) for job_id, one in zip(job_ids, stored, strict=True) if one.definition]
         return [job for job in jobs if self._wanted.status in (None, job.status)]
 
 
 def _place_of(job: Paged) -> tuple[int, int, int, str]:
     return job.place, job.offset, job.score, job.id
-
-
-def _digest(wanted: Wanted) -> bytes:
-    return hashlib.blake2b(msgspec.msgpack.encode(wanted), digest_size=8).digest()
-
-
-def _encode(cursor: Cursor) -> str:
-    return urlsafe_b64encode(msgspec.msgpack.encode(cursor)).decode().rstrip("=")
-
-
-_decode_cursor = msgspec.msgpack.Decoder(Cursor).decode
-
-
-def _decode(text: str, wanted: Wanted, shards: int) -> Cursor:
-    """Raises Invalid. What a forged cursor reaches is what its sender may see anyway."""
-    try:
-        if len(text) > MAX_CURSOR:
-            raise ValueError("too long")
-        cursor = _decode_cursor(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    except (ValueError, binascii.Error, msgspec.DecodeError):
-        raise _invalid("is none of this server's; begin again without one") from None
-    if cursor.wanted != _digest(wanted):
-        raise _invalid("is that of another list; send it with the queue, status and type that it came with")
-    good = (
-        0 <= cursor.shard < shards
-        and 0 <= cursor.way < len(_WAYS)
-        and (cursor.queue == "" or re.match(NAME_PATTERN, cursor.queue))
-        and 0 <= cursor.offset < 2**48
-        and 0 <= cursor.score < 2**48
-        and (cursor.id == "" or ids.is_id(cursor.id))
-    )
-    if not good:
-        raise _invalid("is none of this server's; begin again without one")
-    return cursor
-
-
-def _invalid(detail: str) -> Invalid:
-    return Invalid(f"cursor {detail}.", [ParameterFault("cursor", detail)])

@@ -9,52 +9,25 @@ import msgspec
 from msgspec import Raw, Struct
 
 from queuey.errors import Fault, Malformed, QueueyError, TooLarge
+from queuey.protocol.allowed import Form, form_of
 from queuey.protocol.json_checks import check_payload, check_text, is_deeper, why_not_json
 from queuey.protocol.models import (
     MAX_LEASED,
-    MAX_NOTE,
     NULL,
     CompleteItem,
     ExtendItem,
     FailItem,
     LeaseRequest,
-    ProgressReport,
     ReleaseItem,
-    ReportedError,
 )
-from queuey.protocol.schema_faults import Form, explain, invalid
+from queuey.protocol.schema_faults import explain, invalid
 
 AROUND: Final = 3
 """Levels around a result in a batch."""
-_NAME: Final = "1 to 64 letters, digits, '.', '_' and '-', of which the first is a letter or a digit"
-_LEASE: Final = "a number of seconds from 1 to 3600, an hour"
-
-_ALLOWED: Final = {
-    "": "a JSON object",
-    "/queues": "an array of 1 to 256 names of queues",
-    "/queues/*": _NAME,
-    "/max": f"a whole number from 1 to {MAX_LEASED}",
-    "/lease": _LEASE,
-    "/wait": "a number of seconds from 0 to 60",
+_WORDS: Final = {
     "/claim_id": "1 to 64 letters, digits, '-' and '_'",
-    "/worker": _NAME,
     "/id": "the id of a job",
     "/token": "the token that came with the job",
-    "/result": "any JSON value",
-    "/error": "a text, or an object of message, kind and detail",
-    "/error/message": "a text",
-    "/error/kind": _NAME,
-    "/error/detail": "a text",
-    "/progress": "an object of done, total and note",
-    "/progress/done": "a number from 0 to 1e15",
-    "/progress/total": "a number from 0 to 1e15",
-    "/progress/note": f"a text of at most {MAX_NOTE} characters",
-    "/retry_after": "a number of seconds from 0 to 31536000, a year",
-    "/dead": "true or false",
-}
-_INNER: Final = {
-    "/error": ReportedError.__struct_fields__,
-    "/progress": ProgressReport.__struct_fields__,
 }
 _WHOLE: Final = "The body"
 _BATCH: Final = Form({"": "a JSON object", "/jobs": f"an array of 1 to {MAX_LEASED} objects"}, {"": ("jobs",)}, _WHOLE)
@@ -170,4 +143,4 @@ def decode(decoder: msgspec.json.Decoder[Decoded], text: bytes | Raw, form: Form
 
 
 def _form(struct: type[Struct]) -> Form:
-    return Form(_ALLOWED, {"": struct.__struct_fields__, **_INNER}, _WHOLE)
+    return form_of(struct, _WHOLE, _WORDS)

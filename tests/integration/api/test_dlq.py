@@ -9,7 +9,7 @@ import pytest
 
 from queuey.errors import Full, StoreUnavailable
 from queuey.protocol import ids
-from queuey.services.dlq import dead_jobs
+from queuey.services.dlq import actions, dead_jobs
 from queuey.services.dlq import scan as dead_walk
 from queuey.services.dlq.fingerprints import fingerprint
 from tests.support.dead import die
@@ -245,7 +245,7 @@ async def test_those_that_die_again_meanwhile_are_not_met_again(
     monkeypatch.setattr(dead_walk, "time", clock)
     monkeypatch.setattr(dead_walk, "WALK_SECONDS", 1e9)
     monkeypatch.setattr(dead_walk, "_PAGE", 1)
-    monkeypatch.setattr(dead_jobs, "MAX_BATCH", 1)
+    monkeypatch.setattr(actions, "MAX_BATCH", 1)
     replay = rig.broker.dlq.replay
     replayed: list[str] = []
 
@@ -282,7 +282,7 @@ async def test_those_that_fit_are_deleted_for_good(rig: Rig, api: ApiRig) -> Non
 
 
 async def test_many_in_batches(rig: Rig, api: ApiRig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_jobs, "MAX_BATCH", 2)
+    monkeypatch.setattr(actions, "MAX_BATCH", 2)
     monkeypatch.setattr(dead_walk, "_PAGE", 2)
     await several(rig, 7)
     assert await post(api, "replay", limit=5) == {"matched": 5, "done": 5, "dry_run": False, "more": True}
@@ -314,7 +314,7 @@ class Breaks:
 async def test_a_store_that_fills_up_or_goes_away_on_the_way(
     rig: Rig, api: ApiRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dead_jobs, "MAX_BATCH", 1)
+    monkeypatch.setattr(actions, "MAX_BATCH", 1)
     every = await several(rig, 4)
     monkeypatch.setattr(rig.broker.dlq, "replay", Breaks(rig.broker.dlq.replay, None, Full("no room"), Full("no room")))
     assert await post(api, "replay") == {"matched": 2, "done": 1, "dry_run": False, "more": True}

@@ -9,7 +9,7 @@ import pytest
 from queuey.errors import Full, StoreUnavailable
 from queuey.protocol import ids
 from queuey.protocol.records import NewJob
-from queuey.services.dlq import replay as dead_letters
+from queuey.services.dlq import actions
 from queuey.store.broker.broker import Broker
 from tests.support.http import ApiRig, api_over, keys, problem
 from tests.support.store import NOW, Rig
@@ -134,7 +134,7 @@ async def test_the_oldest_are_replayed_first_over_shards_and_queues(rig: Rig, ap
 
 
 async def test_more_than_a_page_is_merged_in_order(rig: Rig, api: ApiRig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_letters, "_PAGE", 2)
+    monkeypatch.setattr(actions, "_PAGE", 2)
     places = [3, 3, 2, 3, 0, 1, 0, 0, 0, 0, 1, 3, 2, 2, 1]
     died = [await kill(rig, NOW + age, id=spread(rig, place)) for age, place in enumerate(places)]
     for replayed in (1, 3, 6, 10, 15):
@@ -153,7 +153,7 @@ async def test_what_is_skipped_does_not_count(rig: Rig, api: ApiRig) -> None:
 
 
 async def test_only_so_many_are_looked_at(rig: Rig, api: ApiRig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_letters, "MAX_LOOKED_AT", 3)
+    monkeypatch.setattr(actions, "MAX_LOOKED_AT", 3)
     for age in range(5):
         await kill(rig, NOW + age)
     assert (await api.http.post(REPLAY, headers=DEV)).json() == {"requeued": 3}
@@ -216,7 +216,7 @@ async def test_a_reply_that_is_lost_does_not_change_the_count(
 async def test_a_store_that_fills_up_on_the_way_ends_the_replay(
     rig: Rig, api: ApiRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dead_letters, "MAX_BATCH", 1)
+    monkeypatch.setattr(actions, "MAX_BATCH", 1)
     for age in range(3):
         await kill(rig, NOW + age)
     monkeypatch.setattr(rig.broker.dlq, "replay", Interrupted(rig.broker, [None, Full("no room"), Full("no room")]))
@@ -227,7 +227,7 @@ async def test_a_store_that_fills_up_on_the_way_ends_the_replay(
 async def test_a_store_that_goes_away_on_the_way_leaves_the_outcome_unknown(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dead_letters, "MAX_BATCH", 1)
+    monkeypatch.setattr(actions, "MAX_BATCH", 1)
     first, second, *_ = [await kill(rig, NOW + age) for age in range(3)]
     away = StoreUnavailable("away")
     monkeypatch.setattr(rig.broker.dlq, "replay", Interrupted(rig.broker, [None] + [away] * 99))

@@ -36,6 +36,19 @@ async def test_a_call_is_sent_again_until_it_is_answered() -> None:
     assert replies == []
 
 
+async def test_each_resend_has_the_arguments_of_the_call() -> None:
+    given: list[tuple[int, str]] = []
+
+    async def send(shard: int, *, queue: str) -> str:
+        given.append((shard, queue))
+        if len(given) == 1:
+            raise StoreUnavailable("no reply")
+        return queue
+
+    assert await Deadline(5).call(send, 2, queue="mail") == "mail"
+    assert given == [(2, "mail")] * 2
+
+
 async def test_what_was_perhaps_done_once_stays_so() -> None:
     errors = [StoreUnavailable("sent", maybe_done=True)]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from queuey.services import cursors
 from queuey.services.jobs import listing
 from tests.support.http import ApiRig, api_over, keys, problem
 from tests.support.store import Rig
@@ -151,9 +152,9 @@ async def test_a_cursor_is_good_for_its_own_list_alone(api: ApiRig) -> None:
 
 async def test_a_forged_cursor_is_refused(api: ApiRig) -> None:
     wanted = listing.Wanted()
-    digest = listing._digest(wanted)
+    digest = cursors.digest(wanted)
     good = listing.Cursor(digest, 0, "", 0)
-    assert (await page(api, cursor=listing._encode(good)))["jobs"] == []
+    assert (await page(api, cursor=cursors.encode(good)))["jobs"] == []
     for bad in (
         listing.Cursor(digest, 99, "", 0),
         listing.Cursor(digest, -1, "", 0),
@@ -163,7 +164,7 @@ async def test_a_forged_cursor_is_refused(api: ApiRig) -> None:
         listing.Cursor(digest, 0, "", 0, 0, 2**60),
         listing.Cursor(digest, 0, "", 0, 0, 0, "x"),
     ):
-        problem(await api.http.get("/v1/jobs", params={"cursor": listing._encode(bad)}), 422, "invalid")
+        problem(await api.http.get("/v1/jobs", params={"cursor": cursors.encode(bad)}), 422, "invalid")
 
 
 async def test_queues_that_the_caller_may_not_read_are_left_out(rig: Rig) -> None:
