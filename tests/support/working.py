@@ -26,7 +26,8 @@ from queuey.store.scripts import Scripts
 from queuey.store.shards import Shards
 from queuey.store.wakeups import Waker, wake_groups
 from queuey.worker.execution import Execution
-from queuey.worker.handlers.app import App, Context
+from queuey.worker.handlers.app import App
+from queuey.worker.handlers.context import Context
 from queuey.worker.lease_keeper import StoreRenewer
 from queuey.worker.worker import Worker
 from tests.support.store import Server, client_for

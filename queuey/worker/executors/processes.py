@@ -24,8 +24,8 @@ import msgspec
 import queuey.version
 from queuey.worker.executors.child import EXIT_SECONDS, HEADER_BYTES, Init, Order, pack
 from queuey.worker.executors.stopping import OnEvent, Stopper
-from queuey.worker.handlers.app import Handler
 from queuey.worker.handlers.attempt import Failed, Outcome, Said, Work
+from queuey.worker.handlers.handler import Handler
 
 START_SECONDS: Final = 60.0
 """How long a child may take to import the App."""

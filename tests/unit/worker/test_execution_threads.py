@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from queuey.worker.handlers.app import App, Context
+from queuey.worker.handlers.app import App
 from queuey.worker.handlers.attempt import Succeeded
+from queuey.worker.handlers.context import Context
 from tests.support.executions import Events, executing, failed, make_work
 
 PATIENCE = 10
