@@ -19,7 +19,6 @@ from queuey.errors import QueueyError, StartupError, StoreUnavailable
 from queuey.lifecycle import StopSignals, done_before, end_tasks
 from queuey.metrics import Metrics
 from queuey.protocol.credentials import Credentials, redact_urls
-from queuey.protocol.models import Backoff
 from queuey.server.http.listener import Listener, within_files
 from queuey.server.http.ports import bind, url_of
 from queuey.server.limits import STORE_TIMEOUT, caps, connection_limits, store_timeout
@@ -35,7 +34,7 @@ from queuey.services.leases.acks import Acks
 from queuey.services.leases.pulling import Pulling
 from queuey.services.maintenance.loops import Heartbeat, LagWatch, Promoter, Reaper, StoreWatch, Trimmer, run_forever
 from queuey.services.peers import Peers
-from queuey.settings.settings import Settings, sends_spans
+from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.connections.pipelined import StoreClient, connect
 from queuey.store.embedded.store import EmbeddedStore
@@ -51,6 +50,7 @@ from queuey.worker.handlers import builtin
 from queuey.worker.handlers.app import load_app
 from queuey.worker.lease_keeper import StoreRenewer
 from queuey.worker.sender import Sending
+from queuey.worker.settings import ExecutionSettings
 from queuey.worker.worker import Worker
 
 STORE_PATIENCE: Final = 30.0
@@ -241,7 +241,7 @@ class Server:
 
     async def _start_worker(self, url: str, broker: Broker, progress: ProgressRecorder, sending: Sending) -> Worker:
         settings = self._settings
-        execution = self._execution()
+        execution = Execution(self._app, settings.app or BUILTIN_APP, ExecutionSettings.of(settings))
         await execution.start()
         sending.is_traced = execution.is_traced
         self._stack.push_async_callback(execution.stop, abandon=True)
@@ -313,24 +313,6 @@ class Server:
         await siblings.open()
         self._listener = Listener(app, bound, within_files(connection_limits(settings)))
         self._background.add(await self._listener.start())
-
-    def _execution(self) -> Execution:
-        settings = self._settings
-        return Execution(
-            self._app,
-            settings.app or BUILTIN_APP,
-            thread_slots=settings.thread_slots,
-            process_slots=settings.process_slots,
-            default_timeout=settings.job_timeout,
-            default_backoff=Backoff(settings.backoff_base, settings.backoff_factor, settings.backoff_cap),
-            grace=settings.grace,
-            result_limit=settings.result_limit,
-            on_event=_warn,
-            log_level=settings.log_level,
-            log_format=settings.log_format,
-            tracing=settings.tracing,
-            sends_spans=sends_spans(),
-        )
 
     def _lease_broker(self, url: str) -> Broker:
         """On connections of the calling event loop: the lease keeper's thread has its own."""
@@ -437,8 +419,3 @@ def _replica_id() -> str:
 def _log_event(event: str, fields: dict[str, object]) -> None:
     """What the embedded store reports, as log lines."""
     logger.info(event, **fields)
-
-
-def _warn(event: str, /, **fields: object) -> None:
-    """What the execution reports, as log lines."""
-    logger.warning(event, **fields)

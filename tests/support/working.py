@@ -15,7 +15,6 @@ from redis import exceptions as redis_errors
 
 from queuey.errors import StoreUnavailable
 from queuey.lifecycle import end_tasks
-from queuey.protocol.models import Backoff
 from queuey.services.leases.acks import Acks
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
@@ -29,6 +28,7 @@ from queuey.worker.execution import Execution
 from queuey.worker.handlers.app import App
 from queuey.worker.handlers.context import Context
 from queuey.worker.lease_keeper import StoreRenewer
+from queuey.worker.settings import ExecutionSettings
 from queuey.worker.worker import Worker
 from tests.support.store import Server, client_for
 
@@ -166,17 +166,8 @@ async def working(
 
 
 def _execution(app: App, settings: Settings) -> Execution:
-    return Execution(
-        app,
-        None,
-        thread_slots=4,
-        process_slots=1,
-        default_timeout=settings.job_timeout,
-        default_backoff=Backoff(settings.backoff_base, settings.backoff_factor, settings.backoff_cap),
-        grace=settings.grace,
-        result_limit=settings.result_limit,
-        on_event=lambda event, /, **fields: None,
-    )
+    few = msgspec.structs.replace(ExecutionSettings.of(settings), thread_slots=4, process_slots=1)
+    return Execution(app, None, few, on_event=lambda event, /, **fields: None)
 
 
 class AskedAcks:

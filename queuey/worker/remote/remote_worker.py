@@ -19,15 +19,16 @@ from queuey.client import Client, ClientError, Forbidden, Invalid, NotFound, Una
 from queuey.errors import StartupError
 from queuey.lifecycle import StopSignals, done_before, end_tasks
 from queuey.protocol import ids
-from queuey.protocol.models import MAX_LEASED, Backoff, CompleteItem, FailItem, LeasedJob, ReleaseItem, ReportedError
+from queuey.protocol.models import MAX_LEASED, CompleteItem, FailItem, LeasedJob, ReleaseItem, ReportedError
 from queuey.settings.client_access import Access
-from queuey.settings.settings import Settings, sends_spans
+from queuey.settings.settings import Settings
 from queuey.worker.execution import Execution
-from queuey.worker.handlers.app import App, load_app
+from queuey.worker.handlers.app import load_app
 from queuey.worker.handlers.attempt import Failed, Succeeded, Work
 from queuey.worker.held_job import HeldJob
 from queuey.worker.lease_keeper import LeaseKeeper
 from queuey.worker.remote.reports import Outcome, ProgressTelling, Renewal, Reports
+from queuey.worker.settings import ExecutionSettings
 
 POLL_SECONDS: Final = 30.0
 FIRST_PAUSE: Final = 0.2
@@ -259,7 +260,7 @@ async def _work(settings: Settings, access: Access, name: str) -> int:
     app = load_app(settings.app)
     signals = StopSignals()
     signals.install()
-    execution = _execution(app, settings)
+    execution = Execution(app, settings.app, ExecutionSettings.of(settings))
     await execution.start()
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(execution.stop, abandon=True)
@@ -284,28 +285,6 @@ async def _work(settings: Settings, access: Access, name: str) -> int:
             raise failure
     logger.info("stopped", worker=name)
     return 0 if in_order else 1
-
-
-def _execution(app: App, settings: Settings) -> Execution:
-    return Execution(
-        app,
-        settings.app,
-        thread_slots=settings.thread_slots,
-        process_slots=settings.process_slots,
-        default_timeout=settings.job_timeout,
-        default_backoff=Backoff(settings.backoff_base, settings.backoff_factor, settings.backoff_cap),
-        grace=settings.grace,
-        result_limit=settings.result_limit,
-        on_event=_warn,
-        log_level=settings.log_level,
-        log_format=settings.log_format,
-        tracing=settings.tracing,
-        sends_spans=sends_spans(),
-    )
-
-
-def _warn(event: str, /, **fields: object) -> None:
-    logger.warning(event, **fields)
 
 
 def _worker_name() -> str:
