@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
-import secrets
 import socket
 import sys
 import time
@@ -34,6 +32,7 @@ from queuey.services.leases.acks import Acks
 from queuey.services.leases.pulling import Pulling
 from queuey.services.maintenance.loops import Heartbeat, LagWatch, Promoter, Reaper, StoreWatch, Trimmer, run_forever
 from queuey.services.peers import Peers
+from queuey.services.workers import process_name
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.connections.pipelined import StoreClient, connect
@@ -50,7 +49,8 @@ from queuey.worker.handlers import builtin
 from queuey.worker.handlers.app import load_app
 from queuey.worker.lease_keeper import StoreRenewer
 from queuey.worker.sender import Sending
-from queuey.worker.settings import ExecutionSettings
+from queuey.worker.settings import ExecutionSettings, WorkerSettings
+from queuey.worker.store_source import StoreSource
 from queuey.worker.worker import Worker
 
 STORE_PATIENCE: Final = 30.0
@@ -76,7 +76,7 @@ class ReplicaContext(NamedTuple):
 
 def serve(settings: Settings, context: ReplicaContext | None = None) -> int:
     """Run a server until SIGTERM or SIGINT. Returns the exit code. Raises StartupError."""
-    replica = _replica_id()
+    replica = process_name()
     log.configure(settings.log_level, settings.log_format, fields={"replica": replica} if context else None)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(Server(settings, replica, context).run())
@@ -245,11 +245,10 @@ class Server:
         await execution.start()
         sending.is_traced = execution.is_traced
         self._stack.push_async_callback(execution.stop, abandon=True)
-        acks = Acks(broker, ACK_SECONDS)
-        queues = settings.queues or self._app.queues
-        self._worker = self._presence.worker = worker = Worker(
-            broker, acks, execution, settings, self._id, queues, progress
-        )
+        metrics, queues = broker.metrics, settings.queues or self._app.queues
+        own = WorkerSettings.of(settings, self._id, queues)
+        source = StoreSource(broker, Acks(broker, ACK_SECONDS), progress, own, metrics=metrics)
+        self._worker = self._presence.worker = worker = Worker(source, execution, own, metrics=metrics)
         worker.keeper.start(lambda: StoreRenewer(self._lease_broker(url)))
         self._stack.push_async_callback(worker.keeper.stop)
         self._spawn("worker", worker.run())
@@ -408,12 +407,6 @@ class Server:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._embedded.stop(), LEAVE_SECONDS)
         os._exit(1)
-
-
-def _replica_id() -> str:
-    """Fit for a header of the store: letters, digits, '.', '-' and '_'."""
-    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:24]
-    return f"{host}-{os.getpid()}-{secrets.token_hex(2)}"
 
 
 def _log_event(event: str, fields: dict[str, object]) -> None:

@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from queuey.protocol.models import LeasedJob
 from queuey.protocol.records import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, UNREADABLE, parse_definition
 from queuey.store.replies import ClaimedJob
 from queuey.worker.handlers.attempt import Failed, Work
 
 
+class Leased(Protocol):
+    """A job as a claim brings it."""
+
+    id: str
+    token: str
+    crashes: int
+
+
 class HeldJob:
     """A job that this process holds. `unreadable`: what to report without running it."""
 
     __slots__ = (
-        *(
-            "claimed_ms",
-            "crashes",
-            "ended_at",
-            "grace",
-            "job_id",
-            "lost",
-            "releasing",
-            "reporting",
-            "shard",
-            "timeout",
-            "token",
-            "unreadable",
-        ),
+        "claimed_ms",
+        "crashes",
+        "ended_at",
+        "grace",
+        "job_id",
+        "lost",
+        "releasing",
+        "reporting",
+        "shard",
+        "timeout",
+        "token",
+        "unreadable",
         "work",
     )
 
     def __init__(
         self,
-        job: ClaimedJob | LeasedJob,
+        job: Leased,
         shard: int,
         work: Work,
         unreadable: Failed | None,
@@ -85,4 +93,19 @@ def _to_work(job: ClaimedJob) -> Work:
         backoff=definition.backoff,
         due_ms=int(head["r"]),
         traceparent=definition.traceparent,
+    )
+
+
+def leased_work(job: LeasedJob) -> Work:
+    """Make an attempt of a job that a server gave."""
+    return Work(
+        id=job.id,
+        type=job.type,
+        queue=job.queue,
+        payload=bytes(job.payload),
+        token=job.token,
+        attempt=job.attempt,
+        max_attempts=job.max_attempts,
+        timeout=job.timeout,
+        traceparent=job.traceparent,
     )

@@ -7,8 +7,11 @@ from typing import Self
 
 import msgspec
 
+from queuey.errors import StartupError
 from queuey.protocol import backoff
 from queuey.protocol.models import Backoff
+from queuey.services.workers import process_name
+from queuey.settings.client_access import Access
 from queuey.settings.settings import Settings, sends_spans
 from queuey.worker.handlers.tracing import Tracing
 
@@ -87,3 +90,36 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
             grace=settings.grace,
             max_starve=settings.max_starve,
         )
+
+
+class RemoteSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What `queuey work` needs: the path of its App, the server, and the settings of its parts.
+
+    `api_key` may be None. `worker.queues` are empty where the App is to name them. `drain_timeout` is in seconds.
+    """
+
+    app: str
+    url: str
+    api_key: str | None
+    drain_timeout: float
+    worker: WorkerSettings
+    execution: ExecutionSettings
+
+    @classmethod
+    def of(cls, settings: Settings, access: Access, name: str | None) -> Self:
+        """Take them from the settings of the process. Raises StartupError when no App is named."""
+        if settings.app is None:
+            raise StartupError("--app is needed: which handlers to run, as module:name, for example thumbnails:app")
+        worker = WorkerSettings.of(settings, name or process_name(), settings.queues or ())
+        return cls(
+            app=settings.app,
+            url=access.url,
+            api_key=access.api_key,
+            drain_timeout=settings.drain_timeout,
+            worker=msgspec.structs.replace(worker, abandon_seconds=worker.release_seconds),
+            execution=ExecutionSettings.of(settings),
+        )
+
+    def __repr__(self) -> str:
+        """Show no secret."""
+        return f"RemoteSettings({self.url!r})"

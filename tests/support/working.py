@@ -15,6 +15,7 @@ from redis import exceptions as redis_errors
 
 from queuey.errors import StoreUnavailable
 from queuey.lifecycle import end_tasks
+from queuey.services.jobs.progress import ProgressRecorder
 from queuey.services.leases.acks import Acks
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
@@ -28,7 +29,8 @@ from queuey.worker.execution import Execution
 from queuey.worker.handlers.app import App
 from queuey.worker.handlers.context import Context
 from queuey.worker.lease_keeper import StoreRenewer
-from queuey.worker.settings import ExecutionSettings
+from queuey.worker.settings import ExecutionSettings, WorkerSettings
+from queuey.worker.store_source import StoreSource
 from queuey.worker.worker import Worker
 from tests.support.store import Server, client_for
 
@@ -130,9 +132,13 @@ async def working(
     listener: bool = False,
     cluster: bool = False,
     ack_patience: float = 60.0,
+    ends: dict[str, float] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Worker]:
-    """A worker that claims. `keeper`, `waker`, `listener`: which of the parts around it run too."""
+    """A worker that claims. `keeper`, `waker`, `listener`: which of the parts around it run too.
+
+    `ends`: the seconds of WorkerSettings in which it ends.
+    """
     async with AsyncExitStack() as stack:
         client = client_for(url)
         stack.push_async_callback(client.aclose)
@@ -142,7 +148,10 @@ async def working(
         execution = _execution(app, frozen)
         await execution.start()
         stack.push_async_callback(execution.stop, abandon=True)
-        worker = Worker(broker, Acks(broker, ack_patience), execution, frozen, worker_id, queues)
+        own = msgspec.structs.replace(WorkerSettings.of(frozen, worker_id, queues), **(ends or {}))
+        acks, progress = Acks(broker, ack_patience), ProgressRecorder(broker)
+        source = StoreSource(broker, acks, progress, own, metrics=scripts.metrics)
+        worker = Worker(source, execution, own, metrics=scripts.metrics)
         if keeper:
             worker.keeper.start(lambda: StoreRenewer(Broker(Shards(client_for(url), shards), Scripts())))
             stack.push_async_callback(worker.keeper.stop)
