@@ -112,7 +112,7 @@ class StoreSource:
 
     def read(self, job: ClaimedJob) -> tuple[Work, Failed | None]:
         work, unreadable = read(job)
-        work.report = self._progress.of_work
+        work.report = self._progress.on_progress
         return work, unreadable
 
     # --- outcomes -------------------------------------------------------------------------------------------------

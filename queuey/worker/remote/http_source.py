@@ -17,7 +17,7 @@ from queuey.lifecycle import end_tasks
 from queuey.protocol import ids
 from queuey.protocol.models import MAX_LEASED, CompleteItem, FailItem, LeasedJob, ReleaseItem, ReportedError
 from queuey.worker.handlers.attempt import Failed, Succeeded, Work
-from queuey.worker.held_job import HeldJob, leased_work
+from queuey.worker.held_job import HeldJob, read_leased
 from queuey.worker.remote.reports import Outcome, ProgressReports, Reports
 from queuey.worker.settings import WorkerSettings
 from queuey.worker.source import Claim, ClaimRequest, Confirmed
@@ -127,8 +127,8 @@ class HttpSource:
                 await self._client.release_many([ReleaseItem(job.id, job.token) for job in jobs])
 
     def read(self, job: LeasedJob) -> tuple[Work, Failed | None]:
-        work = leased_work(job)
-        work.report = self._progress.record
+        work = read_leased(job)
+        work.report = self._progress.on_progress
         return work, None
 
     # --- outcomes -------------------------------------------------------------------------------------------------

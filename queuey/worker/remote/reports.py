@@ -189,7 +189,7 @@ class ProgressReports:
         self._some = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
-    def record(self, work: Work, report: ProgressReport) -> None:
+    def on_progress(self, work: Work, report: ProgressReport) -> None:
         """Keep what a handler reports, from whichever thread."""
         self._latest[work.id] = (work.token, report)
         with suppress(RuntimeError):  # the loop is closed: a thread was left behind

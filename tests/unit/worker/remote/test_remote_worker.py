@@ -173,7 +173,7 @@ def test_when_a_part_ends_so_does_the_worker_and_gives_its_jobs_back(part: str) 
             if part == "_reports":
                 broken.add(None)
             else:
-                broken.record(next(iter(worker.running.values())).work, None)
+                broken.on_progress(next(iter(worker.running.values())).work, None)
             with pytest.raises(AttributeError):
                 await asyncio.wait_for(running, 100)
             began = now()
