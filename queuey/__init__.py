@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from queuey.protocol.models import Backoff
 from queuey.version import __version__
-from queuey.worker.handlers.app import App, Context, Dead, Retry
+from queuey.worker.handlers.app import App
+from queuey.worker.handlers.context import Context, Dead, Retry
 
 if TYPE_CHECKING:
     from queuey.client import Client, SyncClient

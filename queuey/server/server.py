@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
-import secrets
 import socket
 import sys
 import time
@@ -19,7 +17,6 @@ from queuey.errors import QueueyError, StartupError, StoreUnavailable
 from queuey.lifecycle import StopSignals, done_before, end_tasks
 from queuey.metrics import Metrics
 from queuey.protocol.credentials import Credentials, redact_urls
-from queuey.protocol.models import Backoff
 from queuey.server.http.listener import Listener, within_files
 from queuey.server.http.ports import bind, url_of
 from queuey.server.limits import STORE_TIMEOUT, caps, connection_limits, store_timeout
@@ -35,7 +32,8 @@ from queuey.services.leases.acks import Acks
 from queuey.services.leases.pulling import Pulling
 from queuey.services.maintenance.loops import Heartbeat, LagWatch, Promoter, Reaper, StoreWatch, Trimmer, run_forever
 from queuey.services.peers import Peers
-from queuey.settings.settings import Settings, sends_spans
+from queuey.services.workers import process_name
+from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.connections.pipelined import StoreClient, connect
 from queuey.store.embedded.store import EmbeddedStore
@@ -51,6 +49,8 @@ from queuey.worker.handlers import builtin
 from queuey.worker.handlers.app import load_app
 from queuey.worker.lease_keeper import StoreRenewer
 from queuey.worker.sender import Sending
+from queuey.worker.settings import ExecutionSettings, WorkerSettings
+from queuey.worker.store_source import StoreSource
 from queuey.worker.worker import Worker
 
 STORE_PATIENCE: Final = 30.0
@@ -76,7 +76,7 @@ class ReplicaContext(NamedTuple):
 
 def serve(settings: Settings, context: ReplicaContext | None = None) -> int:
     """Run a server until SIGTERM or SIGINT. Returns the exit code. Raises StartupError."""
-    replica = _replica_id()
+    replica = process_name()
     log.configure(settings.log_level, settings.log_format, fields={"replica": replica} if context else None)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(Server(settings, replica, context).run())
@@ -241,15 +241,14 @@ class Server:
 
     async def _start_worker(self, url: str, broker: Broker, progress: ProgressRecorder, sending: Sending) -> Worker:
         settings = self._settings
-        execution = self._execution()
+        execution = Execution(self._app, settings.app or BUILTIN_APP, ExecutionSettings.of(settings))
         await execution.start()
         sending.is_traced = execution.is_traced
         self._stack.push_async_callback(execution.stop, abandon=True)
-        acks = Acks(broker, ACK_SECONDS)
-        queues = settings.queues or self._app.queues
-        self._worker = self._presence.worker = worker = Worker(
-            broker, acks, execution, settings, self._id, queues, progress
-        )
+        metrics, queues = broker.metrics, settings.queues or self._app.queues
+        own = WorkerSettings.of(settings, self._id, queues)
+        source = StoreSource(broker, Acks(broker, ACK_SECONDS), progress, own, metrics=metrics)
+        self._worker = self._presence.worker = worker = Worker(source, execution, own, metrics=metrics)
         worker.keeper.start(lambda: StoreRenewer(self._lease_broker(url)))
         self._stack.push_async_callback(worker.keeper.stop)
         self._spawn("worker", worker.run())
@@ -313,24 +312,6 @@ class Server:
         await siblings.open()
         self._listener = Listener(app, bound, within_files(connection_limits(settings)))
         self._background.add(await self._listener.start())
-
-    def _execution(self) -> Execution:
-        settings = self._settings
-        return Execution(
-            self._app,
-            settings.app or BUILTIN_APP,
-            thread_slots=settings.thread_slots,
-            process_slots=settings.process_slots,
-            default_timeout=settings.job_timeout,
-            default_backoff=Backoff(settings.backoff_base, settings.backoff_factor, settings.backoff_cap),
-            grace=settings.grace,
-            result_limit=settings.result_limit,
-            on_event=_warn,
-            log_level=settings.log_level,
-            log_format=settings.log_format,
-            tracing=settings.tracing,
-            sends_spans=sends_spans(),
-        )
 
     def _lease_broker(self, url: str) -> Broker:
         """On connections of the calling event loop: the lease keeper's thread has its own."""
@@ -428,17 +409,6 @@ class Server:
         os._exit(1)
 
 
-def _replica_id() -> str:
-    """Fit for a header of the store: letters, digits, '.', '-' and '_'."""
-    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:24]
-    return f"{host}-{os.getpid()}-{secrets.token_hex(2)}"
-
-
 def _log_event(event: str, fields: dict[str, object]) -> None:
     """What the embedded store reports, as log lines."""
     logger.info(event, **fields)
-
-
-def _warn(event: str, /, **fields: object) -> None:
-    """What the execution reports, as log lines."""
-    logger.warning(event, **fields)

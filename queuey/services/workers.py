@@ -6,6 +6,10 @@ replica may see.
 
 from __future__ import annotations
 
+import os
+import re
+import secrets
+import socket
 from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 from typing import Any, Final
@@ -55,6 +59,16 @@ class Description(Struct):
 
 
 _decode = msgspec.json.Decoder(Description).decode
+
+
+def process_name() -> str:
+    """A name for this process that no other has: its host, its pid, and chance.
+
+    It consists of letters, digits, '.', '-' and '_', and begins with a letter or a digit, so that a header of the
+    store may hold it.
+    """
+    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()).lstrip("._-")[:24] or "worker"
+    return f"{host}-{os.getpid()}-{secrets.token_hex(2)}"
 
 
 def tells_process(

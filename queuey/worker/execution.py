@@ -8,9 +8,9 @@ from collections.abc import Coroutine
 from random import Random
 from typing import Any
 
+from queuey import log
 from queuey.errors import StartupError
 from queuey.protocol import backoff as retry
-from queuey.protocol.models import Backoff
 from queuey.worker.executors.child import Init
 from queuey.worker.executors.lifespan import LifespanRunner
 from queuey.worker.executors.loop import LoopExecutor
@@ -19,60 +19,51 @@ from queuey.worker.executors.stopping import OnEvent, Stopper
 from queuey.worker.executors.threads import ThreadExecutor
 from queuey.worker.handlers.app import App
 from queuey.worker.handlers.attempt import Failed, Outcome, Succeeded, Work
-from queuey.worker.handlers.tracing import HandlerSpans, Tracing, handler_spans, send_spans
+from queuey.worker.handlers.tracing import HandlerSpans, handler_spans, send_spans
+from queuey.worker.settings import ExecutionSettings
+
+logger = log.get(__name__)
 
 
 class Execution:
     """The handlers of one App in one worker process. Everything here belongs to the event loop's thread.
 
-    app_path: "module:attribute" of the App, from which child processes load it; None when no handler has
-    run_in="process". default_timeout, grace: seconds. result_limit: bytes of JSON. log_level, log_format: those of
-    log.configure, for child processes. tracing: what spans are to be, where there is an SDK for them. sends_spans:
-    an SDK is to be set up where the App does not do it.
-    on_event is told of handler_abandoned, thread_abandoned, child_died and lifespan_failed.
+    `app_path` is the "module:attribute" of the App, from which child processes load it; None when no handler has
+    run_in="process". `on_event` hears of handler_abandoned, thread_abandoned, child_died and lifespan_failed; they
+    are logged as warnings where nothing else is given.
     """
 
     def __init__(
-        self,
-        app: App,
-        app_path: str | None,
-        *,
-        thread_slots: int,
-        process_slots: int,
-        default_timeout: float,
-        grace: float,
-        result_limit: int,
-        default_backoff: Backoff = retry.DEFAULT,
-        on_event: OnEvent,
-        log_level: str = "info",
-        log_format: str = "auto",
-        tracing: Tracing = "link",
-        sends_spans: bool = False,
+        self, app: App, app_path: str | None, settings: ExecutionSettings, *, on_event: OnEvent | None = None
     ) -> None:
         self._handlers = dict(app.handlers)
         if app_path is None and any(handler.mode == "process" for handler in self._handlers.values()):
             raise StartupError('handlers with run_in="process" need the path of their App, as module:attribute')
-        self._default_timeout = default_timeout
-        self._default_backoff = default_backoff
-        self._grace = grace
+        on_event = _warn if on_event is None else on_event
+        self._settings = settings
         self._random = Random()
         self._closed = False
         self._lifespan = LifespanRunner(app, on_event)
-        self._stopper = Stopper(grace, on_event)
-        init = Init(app_path or "", sys.path.copy(), result_limit, log_level, log_format, sends_spans)
-        self._loop = LoopExecutor(self._stopper, result_limit)
-        self._threads = ThreadExecutor(thread_slots, self._stopper, result_limit, on_event)
-        self._processes = ProcessExecutor(process_slots, self._stopper, init, on_event)
-        self._tracing = tracing
-        self._sends_spans = sends_spans
+        self._stopper = Stopper(settings.grace, on_event)
+        self._loop = LoopExecutor(self._stopper, settings.result_limit)
+        self._threads = ThreadExecutor(settings.thread_slots, self._stopper, settings.result_limit, on_event)
+        init = Init(
+            app=app_path or "",
+            path=sys.path.copy(),
+            result_limit=settings.result_limit,
+            log_level=settings.log_level,
+            log_format=settings.log_format,
+            sends_spans=settings.sends_spans,
+        )
+        self._processes = ProcessExecutor(settings.process_slots, self._stopper, init, on_event)
         self._spans: HandlerSpans | None = None
 
     async def start(self) -> None:
         """Enter the App's lifespan. Raises StartupError when it fails."""
         self._loop.state = self._threads.state = await self._lifespan.enter()
-        if self._sends_spans:
+        if self._settings.sends_spans:
             send_spans()  # not before the App, which may set up an SDK
-        self._spans = handler_spans(self._tracing)
+        self._spans = handler_spans(self._settings.tracing)
 
     @property
     def is_traced(self) -> bool:
@@ -144,7 +135,7 @@ class Execution:
     def timeout_of(self, work: Work) -> float:
         """Seconds from the handler's start: the job's own, else its type's, else the default."""
         handler = self._handlers.get(work.type)
-        return work.timeout or (handler and handler.timeout) or self._default_timeout
+        return work.timeout or (handler and handler.timeout) or self._settings.default_timeout
 
     def wanted_wait(self, work: Work, failed: Failed) -> float | None:
         """The seconds before the next attempt that its Retry or its type asks for; None: as the server likes."""
@@ -157,7 +148,7 @@ class Execution:
         if failed.after is not None:
             return round(failed.after * 1000)
         handler = self._handlers.get(work.type)
-        backoff = work.backoff or (handler and handler.backoff) or self._default_backoff
+        backoff = work.backoff or (handler and handler.backoff) or self._settings.default_backoff
         return retry.delay_ms(backoff, work.attempt, self._random)
 
     def cancel(self, work: Work) -> None:
@@ -182,12 +173,16 @@ class Execution:
         """
         self._closed = True
         if not abandon:
-            await self._stopper.idle(self._grace)
+            await self._stopper.idle(self._settings.grace)
         for work in self._stopper.running.copy():
             self._stopper.stop(work, "cancelled")
-        await self._stopper.idle(self._grace + 0.5)
+        await self._stopper.idle(self._settings.grace + 0.5)
         stuck = self.stuck
         self._threads.close()
         await self._processes.close()
-        await self._lifespan.leave(self._grace)
+        await self._lifespan.leave(self._settings.grace)
         return stuck
+
+
+def _warn(event: str, /, **fields: object) -> None:
+    logger.warning(event, **fields)

@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 import msgspec
-import structlog
 
 from queuey.protocol import ids
 from queuey.protocol.models import NULL, EnqueueReply, JobRequest
@@ -17,6 +16,7 @@ from queuey.worker.handlers.app import App
 from queuey.worker.handlers.attempt import Outcome, Succeeded, Work
 from queuey.worker.handlers.functions import JobFunction, Sender
 from queuey.worker.handlers.signatures import Mode
+from queuey.worker.settings import ExecutionSettings
 
 TIMEOUT: Final = 60.0
 GRACE: Final = 1.0
@@ -67,12 +67,9 @@ class Testing:
         execution = Execution(
             _without_processes(self._app),
             None,
-            thread_slots=32,
-            process_slots=1,
-            default_timeout=TIMEOUT,
-            grace=GRACE,
-            result_limit=RESULT_LIMIT,
-            on_event=structlog.get_logger("queuey.worker.testing").warning,
+            ExecutionSettings(
+                thread_slots=32, process_slots=1, default_timeout=TIMEOUT, grace=GRACE, result_limit=RESULT_LIMIT
+            ),
         )
         await execution.start()
         self._execution = execution

@@ -13,6 +13,7 @@ from queuey.protocol.models import Backoff
 from queuey.worker.execution import Execution
 from queuey.worker.handlers.app import App
 from queuey.worker.handlers.attempt import Failed, Outcome, Work
+from queuey.worker.settings import ExecutionSettings
 from tests.support import handlers
 
 TOKEN = "7.abc"
@@ -58,10 +59,9 @@ async def executing(
     **options: Any,
 ) -> AsyncIterator[Execution]:
     """An Execution that has been started. Leaving it stops it; nothing may be stuck then."""
-    settings: dict[str, Any] = {"thread_slots": 2, "process_slots": 2, "default_timeout": 30.0, **options}
-    execution = Execution(
-        app, path, grace=grace, result_limit=RESULT_LIMIT, on_event=Events() if events is None else events, **settings
-    )
+    defaults: dict[str, Any] = {"thread_slots": 2, "process_slots": 2, "default_timeout": 30.0}
+    settings = ExecutionSettings(grace=grace, result_limit=RESULT_LIMIT, **(defaults | options))
+    execution = Execution(app, path, settings, on_event=Events() if events is None else events)
     await execution.start()
     try:
         yield execution

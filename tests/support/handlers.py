@@ -18,7 +18,8 @@ import msgspec
 
 from queuey.protocol import traceparent
 from queuey.protocol.models import Backoff
-from queuey.worker.handlers.app import App, Context, Dead, Retry
+from queuey.worker.handlers.app import App
+from queuey.worker.handlers.context import Context, Dead, Retry
 
 PATH = f"{__name__}:app"
 

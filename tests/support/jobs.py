@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 from opentelemetry import trace
 
-from queuey.worker.handlers.app import App, Context, Dead, Retry
+from queuey.worker.handlers.app import App
+from queuey.worker.handlers.context import Context, Dead, Retry
 from tests.support.handlers import wait_at
 
 PATH = f"{__name__}:app"

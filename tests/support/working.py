@@ -15,7 +15,7 @@ from redis import exceptions as redis_errors
 
 from queuey.errors import StoreUnavailable
 from queuey.lifecycle import end_tasks
-from queuey.protocol.models import Backoff
+from queuey.services.jobs.progress import ProgressRecorder
 from queuey.services.leases.acks import Acks
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
@@ -26,8 +26,11 @@ from queuey.store.scripts import Scripts
 from queuey.store.shards import Shards
 from queuey.store.wakeups import Waker, wake_groups
 from queuey.worker.execution import Execution
-from queuey.worker.handlers.app import App, Context
+from queuey.worker.handlers.app import App
+from queuey.worker.handlers.context import Context
 from queuey.worker.lease_keeper import StoreRenewer
+from queuey.worker.settings import ExecutionSettings, WorkerSettings
+from queuey.worker.store_source import StoreSource
 from queuey.worker.worker import Worker
 from tests.support.store import Server, client_for
 
@@ -129,9 +132,13 @@ async def working(
     listener: bool = False,
     cluster: bool = False,
     ack_patience: float = 60.0,
+    ends: dict[str, float] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Worker]:
-    """A worker that claims. `keeper`, `waker`, `listener`: which of the parts around it run too."""
+    """A worker that claims. `keeper`, `waker`, `listener`: which of the parts around it run too.
+
+    `ends`: the seconds of WorkerSettings in which it ends.
+    """
     async with AsyncExitStack() as stack:
         client = client_for(url)
         stack.push_async_callback(client.aclose)
@@ -141,7 +148,10 @@ async def working(
         execution = _execution(app, frozen)
         await execution.start()
         stack.push_async_callback(execution.stop, abandon=True)
-        worker = Worker(broker, Acks(broker, ack_patience), execution, frozen, worker_id, queues)
+        own = msgspec.structs.replace(WorkerSettings.of(frozen, worker_id, queues), **(ends or {}))
+        acks, progress = Acks(broker, ack_patience), ProgressRecorder(broker)
+        source = StoreSource(broker, acks, progress, own, metrics=scripts.metrics)
+        worker = Worker(source, execution, own, metrics=scripts.metrics)
         if keeper:
             worker.keeper.start(lambda: StoreRenewer(Broker(Shards(client_for(url), shards), Scripts())))
             stack.push_async_callback(worker.keeper.stop)
@@ -165,17 +175,8 @@ async def working(
 
 
 def _execution(app: App, settings: Settings) -> Execution:
-    return Execution(
-        app,
-        None,
-        thread_slots=4,
-        process_slots=1,
-        default_timeout=settings.job_timeout,
-        default_backoff=Backoff(settings.backoff_base, settings.backoff_factor, settings.backoff_cap),
-        grace=settings.grace,
-        result_limit=settings.result_limit,
-        on_event=lambda event, /, **fields: None,
-    )
+    few = msgspec.structs.replace(ExecutionSettings.of(settings), thread_slots=4, process_slots=1)
+    return Execution(app, None, few, on_event=lambda event, /, **fields: None)
 
 
 class AskedAcks:

@@ -25,8 +25,9 @@ def work(*, url: str | None = None, name: str | None = None, **flags: str | None
         raise SettingsError("--app: which handlers to run, as module:name, for example thumbnails:app.")
 
     from queuey.worker.remote.remote_worker import work
+    from queuey.worker.settings import RemoteSettings
 
-    return work(settings, access, name)
+    return work(RemoteSettings.of(settings, access, name))
 
 
 def _signature() -> inspect.Signature:

@@ -49,7 +49,7 @@ class ProgressRecorder:
         self._flushing: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
 
-    def of_work(self, work: Leased, report: ProgressReport) -> None:
+    def on_progress(self, work: Leased, report: ProgressReport) -> None:
         """What a handler of this process tells."""
         self.record(work.id, work.token, report)
 

@@ -19,7 +19,7 @@ from queuey.errors import QueueyError, StoreUnavailable
 from queuey.protocol import ids
 from queuey.protocol.job_errors import error_entry
 from queuey.protocol.models import LeasedJob, LeaseRequest
-from queuey.protocol.records import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, UNREADABLE, parse_definition
+from queuey.protocol.records import UNREADABLE, job_fields, parse_definition
 from queuey.services.leases.acks import Acks
 from queuey.services.leases.long_polls import LongPolls, Poll
 from queuey.services.leases.pull_workers import PullWorkers
@@ -324,17 +324,12 @@ def _read(jobs: Iterable[ClaimedJob], expires_at: datetime) -> tuple[list[Leased
             continue
         leased.append(
             LeasedJob(
-                job.id,
-                job.token,
-                definition.type,
-                definition.payload,
-                job.attempt,
-                expires_at,
-                head.get("q", DEFAULT_QUEUE),
-                int(head.get("m", DEFAULT_MAX_ATTEMPTS)),
-                definition.timeout,
-                job.crashes,
-                definition.traceparent,
+                **job_fields(head, definition),
+                id=job.id,
+                token=job.token,
+                attempt=job.attempt,
+                crashes=job.crashes,
+                lease_expires_at=expires_at,
             )
         )
     return leased, unreadable

@@ -12,14 +12,15 @@ from typing import Any, Final
 
 import msgspec
 
-from queuey.worker.handlers.app import Dead, Handler, Retry
 from queuey.worker.handlers.attempt import Failed, Outcome, Succeeded, Work
+from queuey.worker.handlers.context import Dead, Retry
+from queuey.worker.handlers.handler import Handler
 
 MESSAGE_CHARACTERS: Final = 1000
 DETAIL_CHARACTERS: Final = 2000
 FRAMES: Final = 6
 MAX_NESTING: Final = 5
-OUR_FRAMES: Final = (__name__, "queuey.worker.executors.loop", "queuey.worker.handlers.app")
+OUR_FRAMES: Final = (__name__, "queuey.worker.executors.loop", "queuey.worker.handlers.handler")
 
 PAYLOAD_ERRORS: Final = (msgspec.DecodeError, RecursionError)
 """What decoding raises when the fault is the payload's."""

@@ -47,7 +47,7 @@ class Init(msgspec.Struct, array_like=True):
 
 
 class Order(msgspec.Struct, array_like=True):
-    """The part of a Work that its handler can see."""
+    """The fields of a Work that its handler can see, by the same names."""
 
     id: str
     type: str
@@ -57,6 +57,13 @@ class Order(msgspec.Struct, array_like=True):
     attempt: int
     max_attempts: int
     span: str | None
+
+    @classmethod
+    def of(cls, work: Work) -> Order:
+        """Take these fields of a Work. MessagePack needs the payload as bytes."""
+        payload = work.payload.encode() if isinstance(work.payload, str) else bytes(work.payload)
+        fields = {name: getattr(work, name) for name in cls.__struct_fields__}
+        return cls(**(fields | {"payload": payload}))
 
 
 def pack(message: object) -> bytes:

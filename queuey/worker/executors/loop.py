@@ -17,8 +17,8 @@ from typing import Any
 
 from queuey.worker.executors.calling import PAYLOAD_ERRORS, bad_payload, failure, success
 from queuey.worker.executors.stopping import Stopper
-from queuey.worker.handlers.app import Handler
 from queuey.worker.handlers.attempt import Outcome, Work
+from queuey.worker.handlers.handler import Handler
 
 
 class LoopExecutor:

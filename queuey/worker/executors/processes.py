@@ -24,8 +24,8 @@ import msgspec
 import queuey.version
 from queuey.worker.executors.child import EXIT_SECONDS, HEADER_BYTES, Init, Order, pack
 from queuey.worker.executors.stopping import OnEvent, Stopper
-from queuey.worker.handlers.app import Handler
 from queuey.worker.handlers.attempt import Failed, Outcome, Said, Work
+from queuey.worker.handlers.handler import Handler
 
 START_SECONDS: Final = 60.0
 """How long a child may take to import the App."""
@@ -176,7 +176,7 @@ class ProcessExecutor:
                 try:
                     work.started_at = monotonic()
                     self._stopper.start_timer(work, timeout)
-                    message = _decode_message(await child.ask(_order(work)))
+                    message = _decode_message(await child.ask(Order.of(work)))
                     while isinstance(message, Said):
                         if work.report is not None:
                             work.report(work, message.report)
@@ -217,8 +217,3 @@ class ProcessExecutor:
     async def _wait(self, seconds: float) -> None:
         if self._children:
             await asyncio.wait({child.exited for child in self._children}, timeout=seconds)
-
-
-def _order(work: Work) -> Order:
-    payload = work.payload.encode() if isinstance(work.payload, str) else bytes(work.payload)
-    return Order(work.id, work.type, work.queue, payload, work.token, work.attempt, work.max_attempts, work.span)

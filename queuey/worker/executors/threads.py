@@ -13,8 +13,8 @@ from time import monotonic
 
 from queuey.worker.executors.calling import call, failure
 from queuey.worker.executors.stopping import OnEvent, Stopper
-from queuey.worker.handlers.app import Handler
 from queuey.worker.handlers.attempt import Outcome, Work
+from queuey.worker.handlers.handler import Handler
 
 _Job = tuple[Callable[[], Outcome], "asyncio.Future[Outcome]"]
 

@@ -33,27 +33,29 @@ GONE: Final = (404, 409)
 TOO_LARGE: Final = 413
 BAD: Final = (400, TOO_LARGE, 422)
 """What is wrong with the outcome itself, however often it is told."""
+UNREPORTED: Final = "untold"
+"""The status of an outcome that was given up; logs have it."""
 RENEWAL_SECONDS: Final = 10.0
 
 Outcome = CompleteItem | FailItem
 Item = TypeVar("Item", CompleteItem, FailItem)
 Answer = LeaseOutcome | ClientError
-OnTold = Callable[[Outcome, str], None]
+OnReported = Callable[[Outcome, str], None]
 
 logger = log.get(__name__)
 
 
 class Reports:
-    """Outcomes. What gathers while one request is under way goes out with the next.
+    """Reports outcomes. Those that gather while one request is under way go out with the next.
 
-    `on_told(outcome, status)` hears what became of each: ok, retry, dead_letter, cancelled, lost, or `untold` when the
-    server could not be told; then the lease lapses, and the job runs again. A result that the server does not take is a
-    failure, as it is for a worker in the server.
+    `on_reported(outcome, status)` is called once for each. The status is ok, retry, dead_letter, cancelled, lost, or
+    UNREPORTED when the server could not be reached or refused it: then the lease expires, and the job runs again. A
+    result that the server does not take is a failure, as it is for a worker in the server.
     """
 
-    def __init__(self, client: Client, on_reported: OnTold) -> None:
+    def __init__(self, client: Client, on_reported: OnReported) -> None:
         self._client = client
-        self._on_told = on_reported
+        self._on_reported = on_reported
         self._waiting: deque[tuple[float, Outcome]] = deque()
         self._some = asyncio.Event()
 
@@ -91,7 +93,7 @@ class Reports:
         until, outcome = entry
         verdict, word = _judge(answer)
         if verdict == "told":
-            self._on_told(outcome, word)
+            self._on_reported(outcome, word)
             return True
         if verdict == "again" and time.monotonic() < until:
             self._keep(entry)
@@ -101,7 +103,7 @@ class Reports:
             self._keep((until, FailItem(outcome.id, outcome.token, ReportedError(word, kind))))
             return True
         logger.error("outcome_not_stored", job_id=outcome.id, error=word)
-        self._on_told(outcome, "untold")
+        self._on_reported(outcome, UNREPORTED)
         return True
 
     def _keep(self, entry: tuple[float, Outcome]) -> None:
@@ -177,7 +179,7 @@ def extended(outcome: LeaseOutcome) -> str:
     return str(outcome.status)
 
 
-class ProgressTelling:
+class ProgressReports:
     """How far jobs have come, at most twice a second; of what a job tells in between, the last counts."""
 
     def __init__(self, client: Client, lease: float) -> None:
@@ -187,8 +189,8 @@ class ProgressTelling:
         self._some = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
-    def of_work(self, work: Work, report: ProgressReport) -> None:
-        """What a handler tells, from whichever thread."""
+    def on_progress(self, work: Work, report: ProgressReport) -> None:
+        """Keep what a handler reports, from whichever thread."""
         self._latest[work.id] = (work.token, report)
         with suppress(RuntimeError):  # the loop is closed: a thread was left behind
             self._loop.call_soon_threadsafe(self._some.set)

@@ -8,6 +8,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgspec
+
 from queuey.protocol.models import Backoff
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
@@ -17,6 +19,7 @@ from queuey.store.shards import Shards
 from queuey.worker.execution import Execution
 from queuey.worker.handlers.app import App
 from queuey.worker.handlers.attempt import Failed, Work, error_json
+from queuey.worker.settings import ExecutionSettings
 from tests.support.store import NOW, Rig
 from tests.support.working import AskedAcks, FaultyScripts
 
@@ -34,18 +37,9 @@ def failing() -> Execution:
     async def fail(payload: Any) -> None:
         raise ValueError("the service is down")
 
-    settings = Settings(data_dir=Path("/unused"))
-    execution = Execution(
-        app,
-        None,
-        thread_slots=1,
-        process_slots=1,
-        default_timeout=settings.job_timeout,
-        grace=1.0,
-        result_limit=settings.result_limit,
-        default_backoff=BACKOFF,
-        on_event=lambda event, /, **fields: None,
-    )
+    settings = ExecutionSettings.of(Settings(data_dir=Path("/unused"), thread_slots=1, process_slots=1, grace=1.0))
+    settings = msgspec.structs.replace(settings, default_backoff=BACKOFF)
+    execution = Execution(app, None, settings, on_event=lambda event, /, **fields: None)
     execution._random = Random(7)
     return execution
 

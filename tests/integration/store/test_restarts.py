@@ -12,7 +12,8 @@ import pytest
 from queuey.lifecycle import end_tasks
 from queuey.services.jobs.producer import Producer
 from queuey.store.scripts import Scripts
-from queuey.worker.handlers.app import App, Context
+from queuey.worker.handlers.app import App
+from queuey.worker.handlers.context import Context
 from tests.support.store import Rig, client_for
 from tests.support.stores import StartServer
 from tests.support.working import PATIENCE, eventually, restart, working

@@ -9,7 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from queuey.lifecycle import end_tasks
-from queuey.worker import worker as worker_module
+from queuey.settings.settings import Settings
+from queuey.worker.settings import WorkerSettings
 from queuey.worker.worker import Worker
 from tests.support.store import Rig, Server
 from tests.support.working import HELD, PATIENCE, FaultyScripts, Stage, eventually, until_blocked, working
@@ -149,14 +150,13 @@ async def test_jobs_of_a_claim_that_is_under_way_are_drained_too(
         assert await untouched(rig, jobs[0])
 
 
-async def test_it_ends_in_bounded_time_when_the_store_is_down(
-    rig: Rig, server: Server, stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker_module, "RELEASE_SECONDS", 0.1)
+async def test_it_ends_in_bounded_time_when_the_store_is_down(rig: Rig, server: Server, stage: Stage) -> None:
     (job,) = await rig.add(now=0, body=HELD)
     scripts = FaultyScripts()
     with capture_logs() as logs:
-        async with working(server.url, stage.app, scripts=scripts, ack_patience=0.2) as worker:
+        async with working(
+            server.url, stage.app, scripts=scripts, ack_patience=0.2, ends={"release_seconds": 0.1}
+        ) as worker:
             assert await stage.next() == job
             scripts.down = True
             worker.wake(0)  # so that a claim is under way, too
@@ -165,13 +165,10 @@ async def test_it_ends_in_bounded_time_when_the_store_is_down(
     assert (await rig.state(job))["s"] == "r"  # its lease lapses, then it comes back
 
 
-async def test_a_job_whose_outcome_is_on_its_way_is_not_released(
-    rig: Rig, server: Server, stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker_module, "RELEASE_SECONDS", 0.1)
+async def test_a_job_whose_outcome_is_on_its_way_is_not_released(rig: Rig, server: Server, stage: Stage) -> None:
     (job,) = await rig.add(now=0, body=HELD)
     scripts = FaultyScripts()
-    async with working(server.url, stage.app, scripts=scripts, grace=0.1) as worker:
+    async with working(server.url, stage.app, scripts=scripts, grace=0.1, ends={"release_seconds": 0.1}) as worker:
         assert await stage.next() == job
         scripts.down = True
         stage.finish(job)
@@ -215,13 +212,14 @@ async def test_abandoning_waits_for_no_handler(rig: Rig, server: Server, stage: 
 
 
 async def test_abandoning_waits_for_a_store_that_is_down_no_longer_than_it_must(
-    rig: Rig, server: Server, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, server: Server, stage: Stage
 ) -> None:
-    assert worker_module.ABANDON_SECONDS == 0.5
-    monkeypatch.setattr(worker_module, "ABANDON_SECONDS", 0.05)
+    assert WorkerSettings.of(Settings(), "w1", ["default"]).abandon_seconds == 0.5
     await rig.add(now=0, body=HELD)
     scripts = FaultyScripts()
-    async with working(server.url, stage.app, scripts=scripts, ack_patience=3 * PATIENCE) as worker:
+    async with working(
+        server.url, stage.app, scripts=scripts, ack_patience=3 * PATIENCE, ends={"abandon_seconds": 0.05}
+    ) as worker:
         await stage.next()
         scripts.down = True
         async with asyncio.timeout(PATIENCE):

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from queuey.worker.handlers.app import App, Context
+from queuey.worker.handlers.app import App
+from queuey.worker.handlers.context import Context
 from queuey.worker.worker import Worker
 from tests.support.store import Rig, Server
 from tests.support.working import HELD, PATIENCE, FaultyScripts, Stage, eventually, working

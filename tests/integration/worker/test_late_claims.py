@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from queuey.worker import worker
+from queuey.worker import store_source
 from tests.support.store import HOUR, Rig, Server
 from tests.support.working import HELD, Clock, FaultyScripts, Stage, eventually, working
 
@@ -18,7 +18,7 @@ LATE = 0.4
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(worker, "time", clock)
+    monkeypatch.setattr(store_source, "time", clock)
     return clock
 
 

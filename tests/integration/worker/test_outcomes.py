@@ -10,7 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from queuey.store.broker.broker import Broker
-from queuey.worker.handlers.app import App, Context
+from queuey.worker.handlers.app import App
+from queuey.worker.handlers.context import Context
 from queuey.worker.lease_keeper import StoreRenewer
 from queuey.worker.worker import Worker
 from tests.support.store import Rig, Server

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from queuey.protocol.records import to_job
-from queuey.worker.handlers.app import App, Context
+from queuey.worker.handlers.app import App
+from queuey.worker.handlers.context import Context
 from queuey.worker.worker import Worker
 from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig, Server
 from tests.support.working import eventually, working

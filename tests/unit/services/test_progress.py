@@ -15,7 +15,7 @@ from queuey.protocol.models import ProgressReport
 from queuey.services.jobs import progress
 from queuey.services.jobs.progress import INTERVAL, ProgressRecorder
 from queuey.store.broker.broker import Broker
-from queuey.worker.handlers.app import Context
+from queuey.worker.handlers.context import Context
 from tests.support.executions import make_work
 from tests.support.virtual_time import in_virtual_time
 

@@ -14,8 +14,9 @@ import pytest
 
 from queuey.errors import StartupError
 from queuey.protocol.models import Backoff
-from queuey.worker.handlers.app import App, Context, Dead, Retry, load_app
+from queuey.worker.handlers.app import App, load_app
 from queuey.worker.handlers.attempt import Work
+from queuey.worker.handlers.context import Context, Dead, Retry
 
 if TYPE_CHECKING:
     from decimal import Decimal as OnlyForCheckers

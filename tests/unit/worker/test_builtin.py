@@ -6,6 +6,7 @@ from queuey.worker.execution import Execution
 from queuey.worker.handlers.app import load_app
 from queuey.worker.handlers.attempt import Failed, Outcome, Succeeded, Work
 from queuey.worker.handlers.builtin import app
+from queuey.worker.settings import ExecutionSettings
 
 
 @pytest.fixture
@@ -13,11 +14,7 @@ async def execution() -> AsyncIterator[Execution]:
     execution = Execution(
         app,
         None,
-        thread_slots=1,
-        process_slots=1,
-        default_timeout=10,
-        grace=1,
-        result_limit=256_000,
+        ExecutionSettings(thread_slots=1, process_slots=1, default_timeout=10, grace=1, result_limit=256_000),
         on_event=lambda event, /, **_: pytest.fail(event),
     )
     await execution.start()

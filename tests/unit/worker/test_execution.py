@@ -14,8 +14,9 @@ import pytest_asyncio
 from queuey.errors import StartupError
 from queuey.protocol.models import Backoff
 from queuey.worker.execution import Execution
-from queuey.worker.handlers.app import App, Context
+from queuey.worker.handlers.app import App
 from queuey.worker.handlers.attempt import Failed, Succeeded
+from queuey.worker.handlers.context import Context
 from tests.support import handlers
 from tests.support.executions import RESULT_LIMIT, TOKEN, Events, executing, failed, make_work
 from tests.support.handlers import Deed

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from queuey.worker.execution import Execution
-from queuey.worker.handlers.app import App, Retry
+from queuey.worker.handlers.app import App
 from queuey.worker.handlers.attempt import Succeeded
+from queuey.worker.handlers.context import Retry
 from tests.support.executions import Events, executing, failed, make_work
 
 GRACE = 0.05

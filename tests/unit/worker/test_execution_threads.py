@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from queuey.worker.handlers.app import App, Context
+from queuey.worker.handlers.app import App
 from queuey.worker.handlers.attempt import Succeeded
+from queuey.worker.handlers.context import Context
 from tests.support.executions import Events, executing, failed, make_work
 
 PATIENCE = 10
@@ -234,6 +235,7 @@ def test_a_stuck_thread_does_not_keep_the_interpreter_from_ending() -> None:
         from queuey.worker.execution import Execution
         from queuey.worker.handlers.app import App
         from queuey.worker.handlers.attempt import Work
+        from queuey.worker.settings import ExecutionSettings
 
         app = App()
         @app.job("t", timeout=0.01)
@@ -241,8 +243,9 @@ def test_a_stuck_thread_does_not_keep_the_interpreter_from_ending() -> None:
             threading.Event().wait()
 
         async def main():
-            execution = Execution(app, None, thread_slots=1, process_slots=1, default_timeout=1, grace=0.01,
-                                  result_limit=1000, on_event=lambda event, /, **fields: None)
+            settings = ExecutionSettings(thread_slots=1, process_slots=1, default_timeout=1, grace=0.01,
+                                         result_limit=1000)
+            execution = Execution(app, None, settings, on_event=lambda event, /, **fields: None)
             await execution.start()
             print((await execution.run(Work("id", "t", "default", "null", "1.a", 1, 5))).kind)
             print(await execution.stop(abandon=True))

@@ -15,15 +15,18 @@ import pytest
 from queuey.client import Client
 from queuey.errors import StartupError
 from queuey.lifecycle import done_before
+from queuey.metrics import Metrics
 from queuey.settings.client_access import Access
 from queuey.settings.settings import Settings
 from queuey.worker.handlers.app import App
 from queuey.worker.remote import remote_worker
-from queuey.worker.remote.remote_worker import RELEASE_SECONDS, RemoteWorker
+from queuey.worker.remote.http_source import HttpSource
+from queuey.worker.settings import RemoteSettings, WorkerSettings
+from queuey.worker.worker import Worker
 from tests.support.executions import executing
 from tests.support.virtual_time import in_virtual_time
 
-SETTINGS = Settings(concurrency=10, grace=7.0)
+SETTINGS = WorkerSettings.of(Settings(concurrency=10, grace=7.0), "w", ["default"])
 JOB = "00" + "0" * 25
 
 app = App()
@@ -79,15 +82,28 @@ class Server:
         return httpx.Response(200, json={"jobs": []})
 
 
+class Remote:
+    """A worker on an HttpSource, as `queuey work` builds it."""
+
+    def __init__(self, source: HttpSource, worker: Worker) -> None:
+        self.source = source
+        self.running = worker.running
+        self.drain = worker.drain
+        self._worker = worker
+
+    async def run(self) -> None:
+        await self.source.while_reporting(self._worker.run())
+
+
 @asynccontextmanager
-async def working(server: Server) -> AsyncIterator[RemoteWorker]:
+async def working(server: Server) -> AsyncIterator[Remote]:
     async with (
         executing(app, None, grace=SETTINGS.grace) as execution,
         Client("http://q.test", retries=0, transport=httpx.MockTransport(server)) as client,
     ):
-        worker = RemoteWorker(client, execution, SETTINGS, "w", ["default"])
-        yield worker
-        await worker.close()
+        source = HttpSource(client, SETTINGS, execution.wanted_wait)
+        yield Remote(source, Worker(source, execution, SETTINGS, metrics=Metrics()))
+        await source.close()
 
 
 def now() -> float:
@@ -118,7 +134,7 @@ async def test_a_result_that_cannot_be_told_in_the_end_is_given_back() -> None:
         assert not await done_before(worker.run(), server.came)
         began = now()
         await worker.drain(3.0)
-        assert 3.0 + RELEASE_SECONDS <= now() - began < 4.0 + RELEASE_SECONDS
+        assert 3.0 + SETTINGS.release_seconds <= now() - began < 4.0 + SETTINGS.release_seconds
         assert not worker.running
     assert server.told["release"] == ["0"]
 
@@ -140,7 +156,7 @@ def test_after_a_refusal_of_jobs_it_drains_and_ends_with_an_error(monkeypatch: p
     monkeypatch.setattr(remote_worker, "Client", partial(Client, transport=httpx.MockTransport(server)))
     settings = Settings(app=f"{__name__}:app", drain_timeout=0.0)
     with pytest.raises(StartupError, match="No more"):
-        remote_worker.work(settings, Access("http://q.test", None), "w")
+        remote_worker.work(RemoteSettings.of(settings, Access("http://q.test", None), "w"))
     assert server.told == {"release": ["0"]}
 
 
@@ -152,12 +168,12 @@ def test_when_a_part_ends_so_does_the_worker_and_gives_its_jobs_back(part: str) 
         async with working(server) as worker:
             running = asyncio.create_task(worker.run())
             await server.taken.wait()
-            broken = getattr(worker, part)
+            broken = getattr(worker.source, part)
             broken._client = None
             if part == "_reports":
                 broken.add(None)
             else:
-                broken.of_work(next(iter(worker.running.values())).work, None)
+                broken.on_progress(next(iter(worker.running.values())).work, None)
             with pytest.raises(AttributeError):
                 await asyncio.wait_for(running, 100)
             began = now()

@@ -1,0 +1,71 @@
+"""A registered handler, and how one is made from a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from queuey.protocol.job_requests import JobOptions
+from queuey.protocol.models import Backoff
+from queuey.worker.handlers import signatures
+from queuey.worker.handlers.attempt import Work
+from queuey.worker.handlers.context import Context
+from queuey.worker.handlers.signatures import Mode
+
+
+class Handler(msgspec.Struct, frozen=True, eq=False):
+    """A registered function. None stands for "not said": the job's own value or the default decides."""
+
+    type: str
+    function: Callable[..., Any]
+    mode: Mode
+    takes_context: bool
+    decode: Callable[[str | bytes | msgspec.Raw], Any]
+    """JSON text to the payload. Raises msgspec.DecodeError, with the path of the fault."""
+    queue: str
+    timeout: float | None
+    max_attempts: int | None
+    backoff: Backoff | None
+
+    def call(self, payload: Any, work: Work, state: object) -> Any:
+        """Call the function; an async one answers with its coroutine."""
+        return self.function(payload, Context(work, state)) if self.takes_context else self.function(payload)
+
+    @property
+    def options(self) -> JobOptions:
+        """What a job for this handler is enqueued with. The worker that runs it knows its timeout and backoff."""
+        options: JobOptions = {"queue": self.queue}
+        if self.max_attempts is not None:
+            options["max_attempts"] = self.max_attempts
+        return options
+
+
+def inspected(
+    type: str,
+    function: Callable[..., Any],
+    *,
+    queue: str = "default",
+    timeout: float | None = None,
+    max_attempts: int | None = None,
+    backoff: Backoff | None = None,
+    run_in: Mode | None = None,
+) -> Handler:
+    """Make the function a Handler. Raises StartupError, which says what to change."""
+    signatures.check_name("type", type)
+    signatures.check_name("queue", queue)
+    signatures.check_limits(timeout, max_attempts, backoff)
+    mode = signatures.mode(function, run_in)
+    payload, takes_context = signatures.parameters(function)
+    return Handler(
+        type=type,
+        function=function,
+        mode=mode,
+        takes_context=takes_context,
+        decode=signatures.decoder(payload),
+        queue=queue,
+        timeout=timeout,
+        max_attempts=max_attempts,
+        backoff=backoff,
+    )

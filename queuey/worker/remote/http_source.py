@@ -1,0 +1,171 @@
+"""A server elsewhere as a worker's source of jobs: claims and outcomes go over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
+
+from msgspec import Raw
+
+from queuey import log
+from queuey.client import Client, ClientError, Forbidden, Invalid, NotFound, Unauthorized
+from queuey.errors import StartupError
+from queuey.lifecycle import end_tasks
+from queuey.protocol import ids
+from queuey.protocol.models import MAX_LEASED, CompleteItem, FailItem, LeasedJob, ReleaseItem, ReportedError
+from queuey.worker.handlers.attempt import Failed, Succeeded, Work
+from queuey.worker.held_job import HeldJob, read_leased
+from queuey.worker.remote.reports import Outcome, ProgressReports, Reports
+from queuey.worker.settings import WorkerSettings
+from queuey.worker.source import Claim, ClaimRequest, Confirmed
+
+POLL_SECONDS: Final = 30.0
+FIRST_PAUSE: Final = 0.2
+LAST_PAUSE: Final = 5.0
+LEAST_LEASE: Final = 1.0
+"""The shortest lease that the API gives, in seconds."""
+
+logger = log.get(__name__)
+
+
+class HttpSource:
+    """Claims by long polls, and reports in batches. Its loops that report run from the start until `close`.
+
+    `wanted_wait(work, failed)` gives the seconds before the next attempt, or None where the server is to decide.
+    """
+
+    shards = 1
+    gives_back_unconfirmed = True
+
+    def __init__(
+        self, client: Client, settings: WorkerSettings, wanted_wait: Callable[[Work, Failed], float | None]
+    ) -> None:
+        self.lease = max(LEAST_LEASE, settings.lease)
+        self._client = client
+        self._settings = settings
+        self._wanted_wait = wanted_wait
+        self._claim: tuple[str, float] | None = None
+        """The claim id of a request that has not been answered, and until when a repeat brings the same jobs."""
+        self._free = settings.concurrency
+        """How many jobs that request asked for."""
+        self._pause = FIRST_PAUSE
+        self._unconfirmed: dict[tuple[str, str], tuple[HeldJob, Confirmed]] = {}
+        """The jobs that are being reported, by id and token, each with its callback."""
+        self._reports = Reports(client, self._reported)
+        self._progress = ProgressReports(client, self.lease)
+        self._reporting = asyncio.create_task(self._reports.run())
+        self._loops = [self._reporting, asyncio.create_task(self._progress.run())]
+
+    @property
+    def is_reporting(self) -> bool:
+        return not self._reporting.done()
+
+    async def while_reporting(self, claiming: Coroutine[Any, Any, None]) -> None:
+        """Run a worker's claims until cancelled. Raises what ends them, or what ends one of the loops that report."""
+        task = asyncio.create_task(claiming)
+        try:
+            ended, _ = await asyncio.wait({task, *self._loops}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await end_tasks([task])
+        for each in ended:
+            each.result()
+
+    async def close(self) -> None:
+        """End the loops that report."""
+        await end_tasks(self._loops)
+
+    # --- claims ---------------------------------------------------------------------------------------------------
+
+    async def claim(self, shard: int, request: ClaimRequest) -> Claim[LeasedJob]:
+        """Wait for jobs. A request that fails is logged, and brings none after a pause."""
+        began = time.monotonic()
+        try:
+            jobs = await self._ask(POLL_SECONDS, request.free)
+        except (Unauthorized, Forbidden, Invalid, NotFound) as error:
+            self._claim = None
+            raise StartupError(f"{self._client.url} gives no jobs: {error.message}") from error
+        except ClientError as error:
+            logger.warning("lease_failed", error=error.message)
+            await asyncio.sleep(self._pause)
+            self._pause = min(self._pause * 2, LAST_PAUSE)
+            return Claim(more=True)
+        self._pause = FIRST_PAUSE
+        if not jobs and time.monotonic() - began < POLL_SECONDS / 2:
+            await asyncio.sleep(1)  # the server stops, or lets this worker rest
+        return Claim(jobs=jobs, more=True)
+
+    async def _ask(self, wait: float, free: int) -> list[LeasedJob]:
+        """Ask for jobs. A request whose answer was lost is made again with its claim id, so that its jobs are not."""
+        self._free = free
+        now = time.monotonic()
+        if self._claim is None or now > self._claim[1]:
+            self._claim = (ids.short_random(), now + wait + self.lease)
+        jobs = await self._client.lease(
+            self._settings.queues,
+            max=max(1, min(free, MAX_LEASED)),
+            lease=self.lease,
+            wait=wait,
+            claim_id=self._claim[0],
+            worker=self._settings.name,
+        )
+        self._claim = None
+        return jobs
+
+    def stop_claiming(self) -> None:
+        """Nothing is to be done: whoever drains has ended the claims."""
+
+    async def return_unseen(self) -> None:
+        """Give back the jobs of a request that was broken off, whose answer may have been on its way."""
+        if self._claim is None:
+            return
+        with contextlib.suppress(ClientError, TimeoutError):
+            async with asyncio.timeout(self._settings.release_seconds):
+                jobs = await self._ask(0, self._free)
+                await self._client.release_many([ReleaseItem(job.id, job.token) for job in jobs])
+
+    def read(self, job: LeasedJob) -> tuple[Work, Failed | None]:
+        work = read_leased(job)
+        work.report = self._progress.on_progress
+        return work, None
+
+    # --- outcomes -------------------------------------------------------------------------------------------------
+
+    def complete(self, held: HeldJob, succeeded: Succeeded, confirmed: Confirmed) -> None:
+        self._report(CompleteItem(held.job_id, held.token, Raw(succeeded.result_json.encode())), held, confirmed)
+
+    def fail(self, held: HeldJob, failed: Failed, confirmed: Confirmed) -> None:
+        error = ReportedError(failed.message, failed.kind, failed.detail)
+        after = None if failed.dead else self._wanted_wait(held.work, failed)
+        self._report(FailItem(held.job_id, held.token, error, after, failed.dead), held, confirmed)
+
+    def _report(self, item: Outcome, held: HeldJob, confirmed: Confirmed) -> None:
+        self._unconfirmed[item.id, item.token] = held, confirmed
+        self._reports.add(item)
+
+    def _reported(self, item: Outcome, status: str) -> None:
+        if reported := self._unconfirmed.pop((item.id, item.token), None):
+            held, confirmed = reported
+            confirmed(held)
+        if status == "lost":
+            logger.warning("lease_lost", job_id=item.id)
+        elif isinstance(item, FailItem):
+            kind = item.error.kind if isinstance(item.error, ReportedError) else "error"
+            logger.info("job_failed", job_id=item.id, kind=kind, outcome=status)
+
+    def lost(self, work: Work) -> None:
+        logger.warning("lease_lost", job_id=work.id, type=work.type)
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    async def release(self, held: Sequence[HeldJob], seconds: float) -> None:
+        """Give jobs back; an outcome that comes to the server just before its job is given back counts."""
+        if not held:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._client.release_many([ReleaseItem(each.job_id, each.token) for each in held])
+        except (ClientError, TimeoutError) as error:
+            logger.error("not_released", jobs=len(held), error=str(error))

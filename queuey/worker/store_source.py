@@ -1,0 +1,191 @@
+"""The store as a worker's source of jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Final, cast
+
+from queuey import log
+from queuey.errors import QueueyError, StoreUnavailable
+from queuey.metrics import Metrics
+from queuey.protocol import ids
+from queuey.protocol.records import UNREADABLE
+from queuey.services.jobs.progress import ProgressRecorder
+from queuey.services.leases.acks import Acks
+from queuey.store.broker.broker import Broker
+from queuey.store.broker.calls import MAX_BATCH
+from queuey.store.replies import Claimed, ClaimedJob
+from queuey.worker.handlers.attempt import Failed, Outcome, Succeeded, Work, error_json
+from queuey.worker.held_job import HeldJob, read
+from queuey.worker.settings import WorkerSettings
+from queuey.worker.source import Claim, ClaimRequest, Confirmed
+
+RETRY_FIRST: Final = 0.1
+RETRY_CAP: Final = 2.0
+
+logger = log.get(__name__)
+
+
+class StoreSource:
+    """Claims from the store through a Broker, and reports through Acks.
+
+    One claim asks for half of the slots at most: so while the store does one half, this process does the other, and
+    the outcomes of one go out together with the next claim.
+    """
+
+    gives_back_unconfirmed = False
+    is_reporting = True
+
+    def __init__(
+        self, broker: Broker, acks: Acks, progress: ProgressRecorder, settings: WorkerSettings, *, metrics: Metrics
+    ) -> None:
+        self.lease = settings.lease
+        self.shards = broker.shards.count
+        self._broker = broker
+        self._acks = acks
+        self._progress = progress
+        self._metrics = metrics
+        self._worker = settings.name
+        self._queues = list(settings.queues)
+        self._lease_ms = round(settings.lease * 1000)
+        self._max_starve_ms = round(settings.max_starve * 1000)
+        self._turn = 0
+        self._stopping = False
+
+    # --- claims ---------------------------------------------------------------------------------------------------
+
+    async def claim(self, shard: int, request: ClaimRequest) -> Claim[ClaimedJob]:
+        """Claim once; the claim is made again with its id until it is answered.
+
+        One whose answer cannot be read is not repeated: its leases expire, and the next claim brings other jobs.
+        """
+        claim_id, asked_at = ids.short_random(), time.monotonic()
+        pause = RETRY_FIRST
+        limit = min(request.free, (request.slots + 1) // 2, MAX_BATCH)
+        while not self._stopping:
+            try:
+                with self._acks.corked(shard):
+                    claimed = await self._ask(shard, claim_id, limit, request)
+                jobs = claimed.jobs
+                if jobs and time.monotonic() > asked_at + self.lease / 3:
+                    jobs = await self._still_ours(shard, jobs)
+            except (QueueyError, *UNREADABLE) as error:
+                logger.warning("claim_failed", error=str(error), shard=shard)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, RETRY_CAP)
+                if time.monotonic() > asked_at + self.lease or not isinstance(error, StoreUnavailable):
+                    claim_id, asked_at = ids.short_random(), time.monotonic()
+                continue
+            self._metrics.claimed.add((), len(jobs))
+            return Claim(jobs=jobs, more=claimed.more, due_in_ms=claimed.due_in_ms)
+        return Claim()
+
+    async def _ask(self, shard: int, claim_id: str, limit: int, request: ClaimRequest) -> Claimed:
+        return await self._broker.leases.claim(
+            shard,
+            claim_id=claim_id,
+            worker=self._worker,
+            lease_ms=self._lease_ms,
+            limit=limit,
+            queues=self._queues_in_turn(),
+            max_starve_ms=self._max_starve_ms,
+            suspects=0 if request.holds_suspect else 1,
+        )
+
+    def _queues_in_turn(self) -> list[str]:
+        self._turn = (self._turn + 1) % len(self._queues)
+        return self._queues[self._turn :] + self._queues[: self._turn]
+
+    async def _still_ours(self, shard: int, jobs: list[ClaimedJob]) -> list[ClaimedJob]:
+        """Renew the leases of an answer that came late, since the next renewal would be too late. Drop the lost."""
+        statuses = await self._broker.leases.extend(shard, self._lease_ms, [(job.id, job.token) for job in jobs])
+        return [job for job, status in zip(jobs, statuses, strict=True) if status != "lost"]
+
+    def stop_claiming(self) -> None:
+        self._stopping = True
+
+    async def return_unseen(self) -> None:
+        """Nothing is to be done: a drain waits for the answer instead."""
+
+    def read(self, job: ClaimedJob) -> tuple[Work, Failed | None]:
+        work, unreadable = read(job)
+        work.report = self._progress.on_progress
+        return work, unreadable
+
+    # --- outcomes -------------------------------------------------------------------------------------------------
+
+    def complete(self, held: HeldJob, succeeded: Succeeded, confirmed: Confirmed) -> None:
+        answer = partial(self._answered, held, succeeded, confirmed)
+        try:
+            self._acks.complete(held.shard, held.job_id, held.token, succeeded.result_json, answer)
+        except QueueyError as error:
+            answer(None, error)
+
+    def fail(self, held: HeldJob, failed: Failed, confirmed: Confirmed) -> None:
+        answer = partial(self._answered, held, failed, confirmed)
+        entry = error_json(failed, attempt=held.work.attempt, worker=self._worker)
+        try:
+            self._acks.fail(held.shard, held.job_id, held.token, entry, failed.retry_after_ms, failed.dead, answer)
+        except QueueyError as error:
+            answer(None, error)
+
+    def _answered(
+        self, held: HeldJob, outcome: Outcome, confirmed: Confirmed, status: str | None, error: Exception | None
+    ) -> None:
+        confirmed(held)
+        work = held.work
+        if error is not None:
+            logger.error("outcome_not_stored", job_id=work.id, type=work.type, error=str(error))
+        elif status == "lost":
+            self._metrics.lost.add()
+            self.lost(work)
+        elif isinstance(outcome, Failed):
+            self._metrics.failed_attempts.add((work.type, outcome.kind))
+            if status != "retry":
+                self._count(held, "dead_letter" if status == "dead" else "cancelled")
+            _log_failure(work, outcome, cast(str, status))
+        else:
+            self._count(held, "succeeded")
+            if log.debug_enabled():
+                logger.debug("job_succeeded", job_id=work.id, type=work.type, attempt=work.attempt)
+
+    def _count(self, held: HeldJob, ended: str) -> None:
+        """Count the end of a job, and how long it waited and ran.
+
+        Only a first claim ends a wait for a worker. A first attempt by a later claim was released, reaped or replayed:
+        when the job became due again is not known here.
+        """
+        work = held.work
+        first = work.token.startswith("1.")
+        due_ms = work.due_ms if first or work.attempt > 1 else 0
+        claimed_ms = held.claimed_ms if first else 0
+        ran = held.ended_at - (work.started_at or held.ended_at)
+        self._metrics.job_ended(work.queue, work.type, ended, due_ms, claimed_ms, ran, time.time() * 1000)
+
+    def lost(self, work: Work) -> None:
+        logger.warning("lease_lost", job_id=work.id, type=work.type, attempt=work.attempt)
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    async def release(self, held: Sequence[HeldJob], seconds: float) -> None:
+        """Give jobs back, so that they stand at the head of their lanes in the order of their claim."""
+        answers = {self._acks.release(each.shard, each.job_id, each.token): each for each in reversed(held)}
+        if answers:
+            await asyncio.wait(answers, timeout=seconds)
+        for answer, each in answers.items():
+            error = answer.exception() if answer.done() else "the store did not answer in time"
+            if error:
+                logger.error("not_released", job_id=each.job_id, type=each.work.type, error=str(error))
+
+
+def _log_failure(work: Work, failed: Failed, status: str) -> None:
+    """Leave out the message of an exception, which may quote the payload: it is kept with the job."""
+    event = {"retry": "job_retried", "dead": "job_dead", "cancelled": "job_cancelled"}[status]
+    fields = {"job_id": work.id, "type": work.type, "attempt": work.attempt, "kind": failed.kind}
+    if status == "retry":
+        logger.info(event, **fields, retry_in_ms=failed.retry_after_ms)
+    else:
+        logger.info(event, **fields)

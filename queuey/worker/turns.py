@@ -1,0 +1,47 @@
+"""Which shards are worth a claim, and in which order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+
+class Turns:
+    """The shards that may hold claimable jobs. `on_change` is called when one joins them."""
+
+    def __init__(self, shards: int, on_change: Callable[[], None]) -> None:
+        self._hot: dict[int, None] = dict.fromkeys(range(shards))
+        """Those shards, in the order of their turn."""
+        self._timers: dict[int, asyncio.TimerHandle] = {}
+        self._on_change = on_change
+        self._loop = asyncio.get_running_loop()
+
+    def __bool__(self) -> bool:
+        """Whether there is a shard to claim from."""
+        return bool(self._hot)
+
+    def next(self) -> int:
+        """Take the shard whose turn it is."""
+        shard = next(iter(self._hot))
+        del self._hot[shard]
+        return shard
+
+    def wake(self, shard: int) -> None:
+        """Add a shard, behind the others, unless it is there."""
+        self._hot.setdefault(shard)
+        self._on_change()
+
+    def answered(self, shard: int, *, more: bool, due_in_ms: int) -> None:
+        """Add a shard again that has been claimed from: now if it holds more, or when its next job is due."""
+        if more:
+            self._hot.setdefault(shard)
+        old = self._timers.pop(shard, None)
+        if old is not None:
+            old.cancel()
+        if due_in_ms >= 0:
+            self._timers[shard] = self._loop.call_later(due_in_ms / 1000, self.wake, shard)
+
+    def stop(self) -> None:
+        """Wait for no job that is due later."""
+        for timer in self._timers.values():
+            timer.cancel()
