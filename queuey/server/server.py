@@ -33,7 +33,13 @@ from queuey.services.jobs.submission import Decoder, Submission
 from queuey.services.jobs.waiters import Waiters
 from queuey.services.leases.acks import Acks
 from queuey.services.leases.pulling import Pulling
-from queuey.services.maintenance.loops import Heartbeat, LagWatch, Promoter, Reaper, StoreWatch, Trimmer, run_forever
+from queuey.services.maintenance.heartbeat import Heartbeat
+from queuey.services.maintenance.lag_watch import LagWatch
+from queuey.services.maintenance.loops import run_forever
+from queuey.services.maintenance.promoter import Promoter
+from queuey.services.maintenance.reaper import Reaper
+from queuey.services.maintenance.store_watch import StoreWatch
+from queuey.services.maintenance.trimmer import Trimmer
 from queuey.services.peers import Peers
 from queuey.settings.settings import Settings, sends_spans
 from queuey.store.broker.broker import Broker

@@ -11,7 +11,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from queuey.api.routes.metrics import STATES
-from queuey.services.maintenance.loops import Reaper, StoreWatch
+from queuey.services.maintenance.reaper import Reaper
+from queuey.services.maintenance.store_watch import StoreWatch
 from tests.support.http import ApiRig, api_over, keys
 from tests.support.store import Rig
 from tests.support.stores import KINDS, SHARDS, StartServer, one_of
