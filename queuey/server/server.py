@@ -158,7 +158,7 @@ class Server:
         watch = StoreWatch(broker, settings.lease, producer.set_full)
         await watch.run_once()
         self._spawn("store-watch", run_forever(watch))
-        self._spawn("lag-watch", LagWatch(broker.metrics).run())
+        self._spawn("lag-watch", run_forever(LagWatch(broker.metrics)))
         if "worker" in settings.roles:
             progress = ProgressRecorder(broker)
             progress.on_reported = feed.progress
@@ -263,7 +263,7 @@ class Server:
         for group in groups:
             waiting = self._client(url, BLOCK_SECONDS + STORE_TIMEOUT)  # one each: it blocks what comes behind it
             waker = Waker(waiting, broker.shards, group, queues, worker.may_wait, worker.wake)
-            self._spawn("waker", waker.run())
+            self._spawn("waker", run_forever(waker))
         return worker
 
     async def _start_pulling(self, url: str, api_broker: Broker, producer: Producer) -> Pulling:
@@ -271,7 +271,7 @@ class Server:
         cluster = await api_broker.is_cluster()
         wakers = pulling.wakers(lambda: self._client(url, BLOCK_SECONDS + STORE_TIMEOUT), self._id, cluster=cluster)
         for waker in wakers:
-            self._spawn("pull-waker", waker)
+            self._spawn("pull-waker", run_forever(waker))
         pulling.look_ahead(producer)
         return pulling
 
@@ -281,7 +281,7 @@ class Server:
         if self._worker is not None:
             handlers[cancel_channel(self._settings.prefix)] = self._worker.on_cancel
         client = self._client(url, BLOCK_SECONDS + STORE_TIMEOUT)
-        self._spawn("message-listener", Subscriber(client, handlers, feed.ask).run())
+        self._spawn("message-listener", run_forever(Subscriber(client, handlers, feed.ask)))
 
     async def _start_http(
         self,
@@ -296,10 +296,10 @@ class Server:
         settings = self._settings
         feed = self._feed or EventPublisher(broker)
         self._waiters = Waiters(broker, settings.waiters)
-        self._spawn("waiters", self._waiters.run())
+        self._spawn("waiters", run_forever(self._waiters))
         stream = EventStream(self._client(url, BLOCK_SECONDS + STORE_TIMEOUT), broker.shards.keys[0])
         self._followers = EventSubscribers(broker, stream, feed, settings.waiters)
-        self._spawn("followers", self._followers.run())
+        self._spawn("followers", run_forever(self._followers))
         pulling = await self._start_pulling(url, broker, producer)
         pulling.progress.on_reported = feed.progress
         siblings = self._context.siblings if self._context else Peers()

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from queuey.errors import OutcomeUnknown, StoreError, StoreUnavailable
+from queuey.lifecycle import Retrying
 from queuey.store.batching import OVERDUE, RESEND_CAP, RESEND_FIRST
 
 Reply = TypeVar("Reply")
@@ -25,7 +26,7 @@ class Deadline:
 
     async def call(self, send: Callable[[], Awaitable[Reply]]) -> Reply:
         """The reply. Raises StoreUnavailable once the patience is spent, and whatever else `send` raises."""
-        pause = RESEND_FIRST
+        retries = Retrying(RESEND_FIRST, RESEND_CAP)
         maybe_done = False
         while True:
             try:
@@ -38,8 +39,7 @@ class Deadline:
                     raise
             except TimeoutError:
                 raise StoreUnavailable("The store did not answer in time.", maybe_done=True) from None
-            await asyncio.sleep(min(pause, RESEND_CAP, left))
-            pause *= 2
+            await retries.wait(at_most=left)
 
 
 def outcome(error: StoreUnavailable, job_ids: Sequence[str]) -> StoreError:

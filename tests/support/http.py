@@ -22,6 +22,7 @@ from queuey.services.jobs.producer import Producer
 from queuey.services.jobs.submission import Decoder, Submission
 from queuey.services.jobs.waiters import Waiters
 from queuey.services.leases.pulling import Pulling
+from queuey.services.maintenance.loops import run_forever
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.connections.pipelined import StoreClient
@@ -89,7 +90,7 @@ def _another(client: StoreClient) -> StoreClient:
 async def api_over(broker: Broker, credentials: Credentials | None = None, **settings: Any) -> AsyncIterator[ApiRig]:
     """An API whose keys are `credentials`, by default none, so that everything but admin is open."""
     rig = ApiRig(broker, credentials or Credentials(), Settings(data_dir=Path("/unused"), **settings))
-    listening = [asyncio.create_task(part.run()) for part in (rig.waiters, rig.followers)]
+    listening = [asyncio.create_task(run_forever(part)) for part in (rig.waiters, rig.followers)]
     async with rig.http:
         yield rig
     await end_tasks(listening)

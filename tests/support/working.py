@@ -17,6 +17,7 @@ from queuey.errors import StoreUnavailable
 from queuey.lifecycle import end_tasks
 from queuey.protocol.models import Backoff
 from queuey.services.leases.acks import Acks
+from queuey.services.maintenance.loops import run_forever
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.connections.pipelined import StoreClient
@@ -153,9 +154,10 @@ async def working(
             for group in groups:
                 blocking = client_for(url)
                 stack.push_async_callback(blocking.aclose)
-                parts.append(Waker(blocking, broker.shards, group, queues, worker.may_wait, worker.wake).run())
+                waker_of_group = Waker(blocking, broker.shards, group, queues, worker.may_wait, worker.wake)
+                parts.append(run_forever(waker_of_group))
         if listener:
-            parts.append(Subscriber(waiting, {cancel_channel(): worker.on_cancel}).run())
+            parts.append(run_forever(Subscriber(waiting, {cancel_channel(): worker.on_cancel})))
         tasks = [asyncio.create_task(part) for part in parts]
         try:
             yield worker

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from queuey.protocol.records import NewJob
 from queuey.services.jobs.producer import Producer
@@ -31,10 +31,8 @@ class Pulling:
         self.outcomes = LeaseOutcomes(broker, settings, self.workers, self.progress)
         self._broker = broker
 
-    def wakers(
-        self, open_client: Callable[[], StoreClient], replica: str, *, cluster: bool
-    ) -> list[Coroutine[Any, Any, None]]:
-        """What has to run for requests to be woken. `open_client` makes a client that may be blocked."""
+    def wakers(self, open_client: Callable[[], StoreClient], replica: str, *, cluster: bool) -> Sequence[SharedWaker]:
+        """Make the chores that wake waiting requests. `open_client` makes a client that may be blocked."""
         shards = self._broker.shards
         polls = self.leasing.polls
         wakers = [
@@ -42,7 +40,7 @@ class Pulling:
             for group in wake_groups(shards, cluster=cluster)
         ]
         self.leasing.wakers = wakers
-        return [waker.run() for waker in wakers]
+        return wakers
 
     def look_ahead(self, producer: Producer) -> None:
         """Have requests that wait look when this process enqueues, beside who else is told of it."""

@@ -14,10 +14,10 @@ class LagWatch:
         self._metrics = metrics
         self._interval = interval
 
-    async def run(self) -> None:
-        """Measure until cancelled."""
+    async def run_once(self) -> float:
+        """Set a timer, and measure how late it is."""
         loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + self._interval
-            await asyncio.sleep(self._interval)
-            self._metrics.loop_lag.observe(max(0.0, loop.time() - due))
+        due = loop.time() + self._interval
+        await asyncio.sleep(self._interval)
+        self._metrics.loop_lag.observe(max(0.0, loop.time() - due))
+        return 0.0
