@@ -105,7 +105,8 @@ class Server:
         self._context = context
         self._signals = context.signals if context else StopSignals()
         self._app = load_app(settings.app) if settings.app else builtin.app
-        self._scripts = Scripts(metrics=Metrics(settings.queues or self._app.queues, self._app.handlers))
+        self._metrics = Metrics(settings.queues or self._app.queues, self._app.handlers)
+        self._scripts = Scripts(metrics=self._metrics)
         self._submission = Submission(settings, self._max_attempts_of, self._decoder_of)
         self._stack = AsyncExitStack()
         self._background: set[asyncio.Task[None]] = set()
@@ -158,7 +159,7 @@ class Server:
         watch = StoreWatch(broker, settings.lease, producer.set_full)
         await watch.run_once()
         self._spawn("store-watch", run_forever(watch))
-        self._spawn("lag-watch", run_forever(LagWatch(broker.metrics)))
+        self._spawn("lag-watch", run_forever(LagWatch(self._metrics)))
         if "worker" in settings.roles:
             progress = ProgressRecorder(broker)
             progress.on_reported = feed.progress
@@ -216,7 +217,7 @@ class Server:
             if there < copies:
                 text = f"{there} replicas of the store are up to date, and --wait-replicas asks for {copies}"
                 logger.warning("store_warning", warning=f"{text}: no job is acknowledged before there are as many.")
-        return Producer(api_broker, resend_for=settings.request_deadline, copies=copies)
+        return Producer(api_broker, metrics=self._metrics, resend_for=settings.request_deadline, copies=copies)
 
     def _client(self, url: str, timeout: float) -> StoreClient:
         client = connect(url, timeout=timeout)
@@ -254,7 +255,7 @@ class Server:
         acks = Acks(broker, ACK_SECONDS)
         queues = settings.queues or self._app.queues
         self._worker = self._presence.worker = worker = Worker(
-            broker, acks, execution, settings, self._id, queues, progress
+            broker, acks, execution, settings, self._id, queues, progress, metrics=self._metrics
         )
         worker.keeper.start(lambda: StoreRenewer(self._lease_broker(url)))
         self._stack.push_async_callback(worker.keeper.stop)
@@ -267,7 +268,7 @@ class Server:
         return worker
 
     async def _start_pulling(self, url: str, api_broker: Broker, producer: Producer) -> Pulling:
-        self._pulling = self._presence.pulling = pulling = Pulling(api_broker, self._settings)
+        self._pulling = self._presence.pulling = pulling = Pulling(api_broker, self._settings, metrics=self._metrics)
         cluster = await api_broker.is_cluster()
         wakers = pulling.wakers(lambda: self._client(url, BLOCK_SECONDS + STORE_TIMEOUT), self._id, cluster=cluster)
         for waker in wakers:
@@ -315,6 +316,7 @@ class Server:
             pulling,
             self._followers,
             siblings,
+            metrics=self._metrics,
         )
         await siblings.open()
         self._listener = Listener(app, bound, within_files(connection_limits(settings)))
@@ -345,7 +347,7 @@ class Server:
 
     def _start_maintenance(self, broker: Broker, watch: StoreWatch) -> None:
         settings = self._settings
-        reaper = Reaper(broker, watch, settings.reap_interval, settings.reap_delay_max)
+        reaper = Reaper(broker, watch, settings.reap_interval, settings.reap_delay_max, metrics=self._metrics)
         self._spawn("reaper", run_forever(reaper))
         self._spawn("promoter", run_forever(Promoter(broker)))
         self._spawn("trimmer", run_forever(Trimmer(broker, caps(settings), settings.trim_interval)))

@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 
 from queuey import log
 from queuey.errors import QueueyError, StoreUnavailable
+from queuey.metrics import Metrics
 from queuey.protocol import ids
 from queuey.protocol.records import UNREADABLE, NewJob
 from queuey.services.jobs.progress import ProgressRecorder
@@ -53,8 +54,10 @@ class Worker:
         worker_id: str,
         queues: Sequence[str],
         progress: ProgressRecorder | None = None,
+        *,
+        metrics: Metrics | None = None,
     ) -> None:
-        self._metrics = broker.metrics
+        self._metrics = metrics or Metrics()
         self._metrics.slots = settings.concurrency
         self._metrics.busy = lambda: self._busy
         self._broker = broker

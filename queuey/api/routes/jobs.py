@@ -18,6 +18,7 @@ from queuey.api.http.endpoints import reply
 from queuey.api.http.etags import reply_unless_known
 from queuey.api.http.query import Parameters, one_of
 from queuey.api.http.waiting import FINAL, wait_for_end, wanted_wait
+from queuey.metrics import Metrics
 from queuey.protocol.credentials import Principal
 from queuey.protocol.models import STATUSES, Job
 from queuey.services.jobs import actions as jobs
@@ -36,7 +37,10 @@ _log = log.get(__name__)
 class JobRoutes:
     """`request_deadline`: seconds for which the store is asked again."""
 
-    def __init__(self, broker: Broker, producer: Producer, waiters: Waiters, request_deadline: float) -> None:
+    def __init__(
+        self, broker: Broker, producer: Producer, waiters: Waiters, request_deadline: float, *, metrics: Metrics
+    ) -> None:
+        self._metrics = metrics
         self._broker = broker
         self._producer = producer
         self._waiters = waiters
@@ -85,7 +89,7 @@ class JobRoutes:
         job = await self._find(request.path_params["id"], caller, "submit", deadline)
         if job.status == "dead_letter" and self._producer.full:
             raise no_room()
-        answer = await jobs.retry(self._broker, job, deadline)
+        answer = await jobs.retry(self._broker, job, deadline, self._metrics)
         _log.info("job_retried", job_id=job.id, was=job.status, by=caller.name)
         return reply(answer)
 

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from queuey.errors import Full, Invalid, OutcomeUnknown, ParameterFault, StoreUnavailable, WrongState
+from queuey.metrics import Metrics
 from queuey.protocol import ids
 from queuey.protocol.models import NULL, DeadGroup, DeadGroups, DeadLetter, DeadPage, DeadReply, EditReply, Job
 from queuey.protocol.records import from_ms, parse_definition, to_job
@@ -148,6 +149,7 @@ async def replay_matching(
     dry_run: bool,
     rate: float | None,
     request_deadline: float,
+    metrics: Metrics,
 ) -> DeadReply:
     """Give up to `limit` of them a new run, the longest dead first; at `rate` a second, if there is one.
 
@@ -160,14 +162,16 @@ async def replay_matching(
         nonlocal sent
         delays = {job_id: round((sent + i) * 1000 / rate) if rate else 0 for i, job_id in enumerate(job_ids)}
         sent += len(job_ids)
-        return await _on_each_shard(
-            broker,
-            job_ids,
-            lambda shard, some: Deadline(request_deadline).call(
-                lambda: broker.dlq.replay(shard, replay_id, some, [delays[job_id] for job_id in some])
-            ),
-            {"ok"},
-        )
+
+        async def on_shard(shard: int, some: list[str]) -> list[str]:
+            delays_ms = [delays[job_id] for job_id in some]
+            answers = await Deadline(request_deadline).call(
+                lambda: broker.dlq.replay(shard, replay_id, some, delays_ms)
+            )
+            metrics.replayed.add((), answers.count("ok"))
+            return answers
+
+        return await _on_each_shard(broker, job_ids, on_shard, {"ok"})
 
     return await _act(DeadWalk(broker, wanted, visible, request_deadline), limit, dry_run, replay)
 
@@ -234,7 +238,9 @@ async def _on_each_shard(
     return done
 
 
-async def edit_payload(broker: Broker, job: Job, payload: Raw, *, requeue: bool, deadline: Deadline) -> EditReply:
+async def edit_payload(
+    broker: Broker, job: Job, payload: Raw, *, requeue: bool, deadline: Deadline, metrics: Metrics
+) -> EditReply:
     """Another payload for a dead job, and with `requeue` a new run with it.
 
     Raises NotFound, WrongState, Full, StoreUnavailable or OutcomeUnknown. A WrongState or Full of the new run says that
@@ -257,7 +263,7 @@ async def edit_payload(broker: Broker, job: Job, payload: Raw, *, requeue: bool,
         raise WrongState("The payload can be changed while the job is in the dead-letter queue, and it is not.")
     if requeue:
         try:
-            await jobs.retry(broker, job, deadline)
+            await jobs.retry(broker, job, deadline, metrics)
         except (WrongState, Full) as error:
             raise type(error)(f"The payload was changed, but the job was not run anew. {error.message}") from error
     return EditReply(job.id, "queued" if requeue else "dead_letter")

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from queuey.errors import Full, OutcomeUnknown, StoreUnavailable
+from queuey.metrics import Metrics
 from queuey.protocol import ids
 from queuey.store.broker.broker import Broker
 from queuey.store.broker.calls import MAX_BATCH
@@ -18,13 +19,13 @@ MAX_LOOKED_AT: Final = 1000
 _PAGE: Final = 100
 
 
-async def replay_oldest(broker: Broker, limit: int, deadline: Deadline) -> int:
+async def replay_oldest(broker: Broker, limit: int, deadline: Deadline, metrics: Metrics) -> int:
     """Give up to `limit` dead jobs a new run, oldest first over all shards and queues. Returns how many.
 
     A job whose dedupe key another job holds by now stays dead and does not count. Raises Full when there was no room
     for any, StoreUnavailable when none was replayed, and OutcomeUnknown when some were or may have been.
     """
-    replay = _Replay(broker, deadline)
+    replay = _Replay(broker, deadline, metrics)
     candidates = [job_id async for job_id in _oldest(broker, deadline)]
     try:
         await replay.run(candidates, limit)
@@ -37,10 +38,11 @@ async def replay_oldest(broker: Broker, limit: int, deadline: Deadline) -> int:
 class _Replay:
     """One request's replays. All bear one replay id, so that sending a batch again is safe."""
 
-    def __init__(self, broker: Broker, deadline: Deadline) -> None:
+    def __init__(self, broker: Broker, deadline: Deadline, metrics: Metrics) -> None:
         self.count = 0
         self._broker = broker
         self._deadline = deadline
+        self._metrics = metrics
         self._id = ids.short_random()
 
     async def run(self, candidates: Sequence[str], limit: int) -> None:
@@ -62,7 +64,9 @@ class _Replay:
             if self.count or error.maybe_done:
                 raise OutcomeUnknown(f"{error.message} {self.count} jobs were replayed before.", job_ids) from error
             raise
-        self.count += answers.count("ok")
+        replayed = answers.count("ok")
+        self._metrics.replayed.add((), replayed)
+        self.count += replayed
 
 
 async def _oldest(broker: Broker, deadline: Deadline) -> AsyncIterator[str]:

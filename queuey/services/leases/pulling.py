@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from queuey.metrics import Metrics
 from queuey.protocol.records import NewJob
 from queuey.services.jobs.producer import Producer
 from queuey.services.jobs.progress import ProgressRecorder
@@ -24,11 +25,11 @@ RETURN_PATIENCE: Final = 60.0
 class Pulling:
     """To be made inside the running loop. `broker`'s calls are those of HTTP requests."""
 
-    def __init__(self, broker: Broker, settings: Settings) -> None:
+    def __init__(self, broker: Broker, settings: Settings, *, metrics: Metrics) -> None:
         self.workers = PullWorkers()
         self.leasing = Leasing(broker, Acks(broker, RETURN_PATIENCE), settings, self.workers)
         self.progress = ProgressRecorder(broker)
-        self.outcomes = LeaseOutcomes(broker, settings, self.workers, self.progress)
+        self.outcomes = LeaseOutcomes(broker, settings, self.workers, self.progress, metrics=metrics)
         self._broker = broker
 
     def wakers(self, open_client: Callable[[], StoreClient], replica: str, *, cluster: bool) -> Sequence[SharedWaker]:

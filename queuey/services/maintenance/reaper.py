@@ -7,6 +7,7 @@ import time
 from typing import Final
 
 from queuey import log
+from queuey.metrics import Metrics
 from queuey.services.maintenance.loops import BATCH, CALLS
 from queuey.services.maintenance.store_watch import StoreWatch
 from queuey.store.broker.broker import Broker
@@ -30,11 +31,12 @@ class Reaper:
         interval: float,
         delay_max: float,
         *,
+        metrics: Metrics,
         batch: int = BATCH,
         calls: int = CALLS,
     ) -> None:
         """`interval` and `delay_max` are in seconds. A reaped job is due after a random delay up to `delay_max`."""
-        self._metrics = broker.metrics
+        self._metrics = metrics
         self._broker = broker
         self._watch = watch
         self._interval = interval

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from queuey.errors import StoreUnavailable
 from queuey.lifecycle import end_tasks
+from queuey.metrics import Metrics
 from queuey.services.maintenance import reaper, store_watch
 from queuey.services.maintenance.heartbeat import Heartbeat
 from queuey.services.maintenance.loops import Chore, run_forever
@@ -251,7 +252,7 @@ async def places(rig: Rig) -> dict[str, int]:
 
 async def test_the_reaper_gives_lapsed_leases_back_on_every_shard(rig: Rig) -> None:
     jobs = await lapsed(rig, 5)
-    reaper = Reaper(rig.broker, watch_of(FakeStore()), interval=5.0, delay_max=100.0, batch=2)
+    reaper = Reaper(rig.broker, watch_of(FakeStore()), interval=5.0, delay_max=100.0, metrics=Metrics(), batch=2)
     before = int(time.time() * 1000)
     with capture_logs() as logs:
         assert await reaper.run_once() == 5.0
@@ -267,7 +268,9 @@ async def test_the_reaper_gives_lapsed_leases_back_on_every_shard(rig: Rig) -> N
 
 async def test_one_run_of_the_reaper_is_bounded(rig: Rig) -> None:
     await lapsed(rig, 5)
-    reaper = Reaper(rig.broker, watch_of(FakeStore()), interval=5.0, delay_max=100.0, batch=2, calls=2)
+    reaper = Reaper(
+        rig.broker, watch_of(FakeStore()), interval=5.0, delay_max=100.0, metrics=Metrics(), batch=2, calls=2
+    )
     await reaper.run_once()
     assert await places(rig) == {"running": 2, "scheduled": 8}
 
@@ -275,7 +278,7 @@ async def test_one_run_of_the_reaper_is_bounded(rig: Rig) -> None:
 async def test_the_reaper_waits_while_the_store_watch_asks_for_quiet(rig: Rig, clock: Clock) -> None:
     await lapsed(rig, 1)
     watch = watch_of(FakeStore())
-    reaper = Reaper(rig.broker, watch, interval=5.0, delay_max=0.0)
+    reaper = Reaper(rig.broker, watch, interval=5.0, delay_max=0.0, metrics=Metrics())
     watch.reap_after = clock.now + 12
     assert await reaper.run_once() == 5.0
     clock.now += 10
@@ -290,7 +293,7 @@ async def test_a_reaper_that_is_the_first_to_find_the_store_back_waits_too(rig: 
     await lapsed(rig, 1)
     store = FakeStore()
     watch = watch_of(store)
-    reaper = Reaper(rig.broker, watch, interval=5.0, delay_max=0.0)
+    reaper = Reaper(rig.broker, watch, interval=5.0, delay_max=0.0, metrics=Metrics())
     store.away = True
     clock.now += 11
     with pytest.raises(StoreUnavailable):
@@ -374,7 +377,7 @@ async def test_an_idle_replica_sends_at_most_three_commands_a_second(rig: Rig) -
     watch = StoreWatch(rig.broker, settings.lease, ignore)
     chores: list[Chore] = [
         watch,
-        Reaper(rig.broker, watch_of(FakeStore()), settings.reap_interval, settings.reap_delay_max),
+        Reaper(rig.broker, watch_of(FakeStore()), settings.reap_interval, settings.reap_delay_max, metrics=Metrics()),
         Promoter(rig.broker),
         Trimmer(rig.broker, Caps(), settings.trim_interval),
         Heartbeat(rig.broker, "w1", dict, settings.beat_interval),
