@@ -1,8 +1,9 @@
-"""How a process comes to its end: the signals that ask for it, and the tasks that it takes along."""
+"""What the parts of a process share from start to end: signals, tasks, and the pauses between retries."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 from collections.abc import Coroutine, Iterable
 from typing import Any, Final
@@ -38,6 +39,30 @@ class StopSignals:
             self.first.set()
         elif now > self._first_at + ECHO:
             self.second.set()
+
+
+class Retrying:
+    """The pauses between the attempts of something that fails: `first` seconds, then twice as long each time, up to
+    `cap`. Call `reset` once an attempt succeeds."""
+
+    def __init__(self, first: float, cap: float) -> None:
+        self._first = first
+        self._cap = cap
+        self._next = first
+
+    def next(self) -> float:
+        """Return the seconds to pause before the next attempt."""
+        pause = self._next
+        self._next = min(pause * 2, self._cap)
+        return pause
+
+    async def wait(self, at_most: float = math.inf) -> None:
+        """Sleep until the next attempt, `at_most` so many seconds."""
+        await asyncio.sleep(min(self.next(), at_most))
+
+    def reset(self) -> None:
+        """Begin with the first pause again."""
+        self._next = self._first
 
 
 async def done_before(coroutine: Coroutine[Any, Any, None], event: asyncio.Event) -> bool:

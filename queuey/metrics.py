@@ -1,9 +1,9 @@
-"""What a replica counts and times, and how Prometheus is told of it.
+"""The counters and histograms of a replica, and their exposition to Prometheus.
 
 prometheus_client writes the format. Counting is done here, in plain dicts and lists: its own objects take 2.9 to 6.8 µs
 for one job, these 0.8, and the worker 5.5 for all else. A series exists from the start, with 0, where its labels are
-known. Label values come from users (queues, types), so there are about MAX_SERIES of a metric, and what comes after
-them counts as `other`. No id is ever a label.
+known. Label values come from users (queues, types), so a metric has about MAX_SERIES of them; further ones count as
+`other`. No id is ever a label.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from prometheus_client.registry import Collector
 
 MAX_SERIES: Final = 200
 OTHER: Final = "other"
-"""The queue, or the type, of all for which there is no room."""
+"""The label value for the queues, or types, above MAX_SERIES."""
 OUTCOMES: Final = ("succeeded", "dead_letter", "cancelled")
 FAILURES: Final = ("error", "timeout", "worker_died")
-"""Kinds of errors that each type has a series of from the start; the other kinds have one once they occur."""
+"""Kinds of errors for which each type has a series from the start; other kinds have one once they occur."""
 
 FAST: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-"""Seconds, for what takes milliseconds: a request, a script, a turn of the event loop."""
+"""Buckets in seconds, for what takes milliseconds: a request, a script, a turn of the event loop."""
 SLOW: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)
-"""Seconds, for what may take hours: a job's wait, its run, its whole life."""
+"""Buckets in seconds, for what may take hours: a job's wait, its run, its whole life."""
 
 Labels = tuple[str, ...]
 Cell = list[float]
 """One count."""
 Series = list[float]
-"""How many fell into each bucket, the last without a bound, and then their sum."""
+"""The count of each bucket, the last one without a bound, and then the sum of the values."""
 
 
 def _other(labels: Labels) -> Labels:
-    """The first label is what users name; of the others (an outcome, a kind of error) there are few."""
+    """Replace the first label, whose values come from users; the others, an outcome for example, have few."""
     return (OTHER, *labels[1:])
 
 
@@ -55,7 +55,7 @@ class Counter:
         self.cell(labels)[0] += count
 
     def cell(self, labels: Labels) -> Cell:
-        """Where the count of these labels is kept."""
+        """Return the cell that counts these labels."""
         cell = self._cells.get(labels)
         if cell is None:
             if len(self._cells) >= MAX_SERIES:
@@ -71,7 +71,7 @@ class Counter:
 
 
 class Histogram:
-    """A histogram for each combination of label values, of seconds."""
+    """A histogram of seconds for each combination of label values."""
 
     def __init__(
         self, name: str, help: str, bounds: Sequence[float], labels: Sequence[str] = (), known: Iterable[Labels] = ()
@@ -93,7 +93,7 @@ class Histogram:
         series[-1] += seconds
 
     def series(self, labels: Labels) -> Series:
-        """Where the buckets of these labels are kept."""
+        """Return the buckets of these labels."""
         series = self._series.get(labels)
         if series is None:
             if len(self._series) >= MAX_SERIES:
@@ -108,15 +108,15 @@ class Histogram:
         return family
 
     def _buckets(self, counts: Sequence[float]) -> Iterator[tuple[str, float]]:
-        """Prometheus wants each bucket to hold those below it too."""
+        """Yield the buckets as Prometheus wants them: each includes those below it."""
         sum_so_far = 0.0
         for bound, count in zip((*map(str, self._bounds), "+Inf"), counts, strict=True):
             sum_so_far += count
             yield bound, sum_so_far
 
 
-class _OfQueue:
-    """Where the counts of one queue's jobs are kept: found once, since every job comes by."""
+class QueueMetrics:
+    """The cells and series of one queue's jobs, looked up once, since every job needs them."""
 
     __slots__ = ("end_to_end", "ends", "wait")
 
@@ -126,8 +126,8 @@ class _OfQueue:
         self.end_to_end = metrics.end_to_end.series((queue,))
 
 
-class OfRoute:
-    """Where the counts of one route are kept."""
+class RouteMetrics:
+    """The cells and series of one route, looked up once."""
 
     __slots__ = ("_cells", "_labels", "_requests", "_series", "_spread")
 
@@ -135,7 +135,6 @@ class OfRoute:
         self._labels = (method, route)
         self._requests = metrics.requests
         self._cells: dict[int, Cell] = {}
-        """By status, of which there are few."""
         self._series: Series | None = None
         self._spread = metrics.request_time
 
@@ -145,101 +144,133 @@ class OfRoute:
             cell = self._cells[status] = self._requests.cell((*self._labels, str(status)))
         cell[0] += 1
         series = self._series
-        if series is None:  # not before, so that a route that nobody asks has no series
+        if series is None:  # not earlier, so that a route without requests has no series
             series = self._series = self._spread.series(self._labels)
         series[bisect_left(FAST, seconds)] += 1
         series[-1] += seconds
 
 
 class Metrics(Collector):
-    """All that this replica counts. What is read at the time of asking (gauges) is in api/metrics.py."""
+    """The counters and histograms of this replica. The gauges, which are read when they are asked for, are in
+    api/routes/metrics.py."""
 
     def __init__(self, queues: Sequence[str] = ("default",), types: Iterable[str] = ()) -> None:
-        """Whose series are there from the start: the queues and types of jobs that run here."""
+        """`queues`, `types`: of the jobs that run here. They have series from the start."""
         self.slots = 0
         self.busy: Callable[[], int] = lambda: 0
-        """How many of `slots` are in use; both of the worker, if there is one."""
+        """Number of `slots` in use; the worker sets both, if there is one."""
         self.reaped_at = 0.0
-        """When this replica last looked for lapsed leases and found the store well; seconds since the epoch."""
-        each_queue = [(queue,) for queue in queues]
-        outcomes = [(queue, outcome) for queue in queues for outcome in OUTCOMES]
-        each_type = [(type,) for type in types]
-        failures = [(*type, kind) for type in each_type for kind in FAILURES]
-        self.enqueued = Counter("queuey_jobs_enqueued", "Jobs taken into the store.", ["queue"], each_queue)
-        self.deduplicated = Counter(
-            "queuey_jobs_deduplicated", "Enqueues answered with the job that holds the key.", ["queue"], each_queue
+        """When this replica last looked for expired leases and the store answered; seconds since the epoch."""
+        self._all: list[Counter | Histogram] = []
+        self._of_queues: dict[str, QueueMetrics] = {}
+        by_queue = [(queue,) for queue in queues]
+        by_type = [(type,) for type in types]
+        self._count_jobs(by_queue)
+        self._count_attempts(by_type)
+        self._count_calls()
+        self._time_jobs(by_queue, by_type)
+        self._time_process()
+
+    def _count_jobs(self, by_queue: Sequence[Labels]) -> None:
+        outcomes = [(*queue, outcome) for queue in by_queue for outcome in OUTCOMES]
+        self.enqueued = self._counter("queuey_jobs_enqueued", "Jobs taken into the store.", ["queue"], by_queue)
+        self.deduplicated = self._counter(
+            "queuey_jobs_deduplicated", "Enqueues answered with the job that holds the key.", ["queue"], by_queue
         )
-        self.claimed = Counter("queuey_jobs_claimed", "Attempts begun by this replica.")
-        self.finished = Counter(
+        self.claimed = self._counter("queuey_jobs_claimed", "Attempts begun by this replica.")
+        self.finished = self._counter(
             "queuey_jobs_finished", "Runs of jobs that came to an end here.", ["queue", "outcome"], outcomes
         )
-        self.pulled = Counter(
+        self.pulled = self._counter(
             "queuey_pulled_job_outcomes",
             "What pull workers told this replica of their jobs, by what the store made of it.",
             ["outcome"],
             [("ok",), ("retry",), ("dead_letter",), ("cancelled",), ("lost",)],
         )
-        self.failed_attempts = Counter(
+
+    def _count_attempts(self, by_type: Sequence[Labels]) -> None:
+        failures = [(*type, kind) for type in by_type for kind in FAILURES]
+        self.failed_attempts = self._counter(
             "queuey_job_attempts_failed",
             "Attempts that failed, by job type and kind of error.",
             ["type", "kind"],
             failures,
         )
-        self.lost = Counter("queuey_job_results_refused", "Outcomes refused, since the lease was another's by then.")
-        self.lapsed = Counter(
+        self.lost = self._counter(
+            "queuey_job_results_refused", "Outcomes refused, since the lease was another's by then."
+        )
+        self.lapsed = self._counter(
             "queuey_leases_lapsed",
             "Leases that ran out and were reaped here, by what became of the job.",
             ["outcome"],
             [("retry",), ("dead",), ("cancelled",), ("orphan",)],
         )
-        self.replayed = Counter("queuey_jobs_replayed", "Dead jobs that were run anew by a request to this replica.")
-        self.store_errors = Counter(
+        self.replayed = self._counter(
+            "queuey_jobs_replayed", "Dead jobs that were run anew by a request to this replica."
+        )
+
+    def _count_calls(self) -> None:
+        self.store_errors = self._counter(
             "queuey_store_errors",
             "Calls that the store did not answer as it should, by code.",
             ["code"],
             [("store-unavailable",), ("script-failed",), ("full",)],
         )
-        self.requests = Counter("queuey_http_requests", "Requests answered.", ["method", "route", "status"])
-        self.wait = Histogram(
-            "queuey_job_wait_seconds", "From when a job was due until it was claimed.", SLOW, ["queue"], each_queue
+        self.requests = self._counter("queuey_http_requests", "Requests answered.", ["method", "route", "status"])
+
+    def _time_jobs(self, by_queue: Sequence[Labels], by_type: Sequence[Labels]) -> None:
+        self.wait = self._histogram(
+            "queuey_job_wait_seconds", "From when a job was due until it was claimed.", SLOW, ["queue"], by_queue
         )
-        self.run = Histogram(
-            "queuey_job_run_seconds", "From the handler's start to its end.", SLOW, ["type"], each_type
+        self.run = self._histogram(
+            "queuey_job_run_seconds", "From the handler's start to its end.", SLOW, ["type"], by_type
         )
-        self.end_to_end = Histogram(
+        self.end_to_end = self._histogram(
             "queuey_job_end_to_end_seconds",
             "From when a job was due until the store had its result.",
             SLOW,
             ["queue"],
-            each_queue,
+            by_queue,
         )
-        self.request_time = Histogram(
+
+    def _time_process(self) -> None:
+        self.request_time = self._histogram(
             "queuey_http_request_duration_seconds", "From a request's head to its reply.", FAST, ["method", "route"]
         )
-        self.script_time = Histogram(
-            "queuey_store_script_duration_seconds",
-            "From a script's call to its reply.",
-            FAST,
-            ["script"],
+        self.script_time = self._histogram(
+            "queuey_store_script_duration_seconds", "From a script's call to its reply.", FAST, ["script"]
         )
-        self._of_queues: dict[str, _OfQueue] = {}
-        self.loop_lag = Histogram("queuey_event_loop_lag_seconds", "How late a timer of the event loop ran.", FAST)
+        self.loop_lag = self._histogram(
+            "queuey_event_loop_lag_seconds", "How late a timer of the event loop ran.", FAST
+        )
 
-    def of_route(self, method: str, route: str) -> OfRoute:
-        """`route` is the path as it is declared, so that no id is in it."""
-        return OfRoute(self, method, route)
+    def _counter(self, name: str, help: str, labels: Sequence[str] = (), known: Iterable[Labels] = ()) -> Counter:
+        counter = Counter(name, help, labels, known)
+        self._all.append(counter)
+        return counter
+
+    def _histogram(
+        self, name: str, help: str, bounds: Sequence[float], labels: Sequence[str] = (), known: Iterable[Labels] = ()
+    ) -> Histogram:
+        histogram = Histogram(name, help, bounds, labels, known)
+        self._all.append(histogram)
+        return histogram
+
+    def of_route(self, method: str, route: str) -> RouteMetrics:
+        """Return the counts of one route. `route` is the path as it is declared, so that it holds no id."""
+        return RouteMetrics(self, method, route)
 
     def job_ended(
         self, queue: str, type: str, outcome: str, due_ms: float, claimed_ms: float, ran: float, now_ms: float
     ) -> None:
-        """The store has taken what came of a job. One call for all that is counted of it, since every job comes by.
+        """Count a job whose outcome the store has taken: one call for all its metrics, since every job needs it.
 
-        `outcome` is one of OUTCOMES; times of day in ms, 0 = not known, `ran` in seconds. `claimed_ms` is 0 for a later
-        claim: it has waited for something else than a worker.
+        `outcome` is one of OUTCOMES. Times of day are in ms, 0 for unknown; `ran` is in seconds. `claimed_ms` is 0 for
+        a later claim: the job waited for something else than a worker.
         """
         of_queue = self._of_queues.get(queue)
         if of_queue is None:
-            of_queue = self._meet(queue)
+            of_queue = self._queue_metrics(queue)
         of_queue.ends[outcome][0] += 1
         if due_ms:
             if claimed_ms:
@@ -247,21 +278,22 @@ class Metrics(Collector):
             _put(of_queue.end_to_end, now_ms - due_ms)
         self.run.observe(ran, (type,))
 
-    def _meet(self, queue: str) -> _OfQueue:
+    def _queue_metrics(self, queue: str) -> QueueMetrics:
         if len(self._of_queues) >= MAX_SERIES:
             queue = OTHER
-        return self._of_queues.setdefault(queue, _OfQueue(self, queue))
+        return self._of_queues.setdefault(queue, QueueMetrics(self, queue))
 
     def all(self) -> list[Counter | Histogram]:
-        return [each for each in vars(self).values() if isinstance(each, (Counter, Histogram))]
+        """Return every counter and histogram, in the order of the exposition."""
+        return list(self._all)
 
     def collect(self) -> Iterator[Metric]:
-        for each in self.all():
+        for each in self._all:
             yield each.collect()
 
 
 def _put(series: Series, millis: float) -> None:
-    """A time into a series of the bounds SLOW. Two machines' clocks may differ: never below 0."""
+    """Add a time to a series with the bounds SLOW. The clocks of two machines may differ: never add less than 0."""
     seconds = millis / 1000 if millis > 0 else 0.0
     series[bisect_left(SLOW, seconds)] += 1
     series[-1] += seconds

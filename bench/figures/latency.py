@@ -14,6 +14,7 @@ import msgspec
 from bench import http_load
 from bench.figures import filling
 from bench.servers import server
+from queuey.metrics import Metrics
 from queuey.protocol.records import to_job
 from queuey.services.jobs.producer import Producer
 from queuey.store.broker.broker import Broker
@@ -47,7 +48,7 @@ async def pick_up_in_process(folder: Path, samples: int = 300) -> list[float]:
     """The same, enqueued by a Producer of this process on the server's store."""
     with server(folder / "data") as served:
         async with filling.broker_at(served.store_url) as broker:
-            producer = Producer(broker, resend_for=5)
+            producer = Producer(broker, metrics=Metrics(), resend_for=5)
 
             async def send() -> str:
                 return (await producer.enqueue(filling.new_job('{"type":"bench.clock","payload":null}'))).job_id

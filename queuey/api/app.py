@@ -67,19 +67,21 @@ def create_app(
     pulling: Pulling,
     followers: EventSubscribers,
     siblings: Peers | None = None,
+    *,
+    metrics: Metrics,
 ) -> Api:
     """The whole API. `siblings`: this replica and the others of its parent, if there is one."""
     gate = Gate(credentials)
     awaited = Awaited(broker, waiters, settings.request_deadline)
-    jobs = JobRoutes(broker, producer, waiters, settings.request_deadline)
+    jobs = JobRoutes(broker, producer, waiters, settings.request_deadline, metrics=metrics)
     events = EventRoutes(broker, waiters, followers, settings.request_deadline)
-    queues = QueueRoutes(broker, producer, settings.request_deadline)
+    queues = QueueRoutes(broker, producer, settings.request_deadline, metrics=metrics)
     leases = LeaseRoutes(pulling, settings)
     admin = queue_admin.QueueAdminRoutes(broker, settings.request_deadline, settings.body_limit)
-    dead = dlq.DeadLetterRoutes(broker, producer, submission, settings)
+    dead = dlq.DeadLetterRoutes(broker, producer, submission, settings, metrics=metrics)
     staff = workers.WorkerRoutes(broker, settings.request_deadline)
     ops = OpsRoutes(health)
-    scrapes = MetricsRoutes(broker, settings.request_deadline, siblings or Peers())
+    scrapes = MetricsRoutes(broker, settings.request_deadline, siblings or Peers(), metrics=metrics)
     batch = SubmitBatch(submission, producer, body_limit=settings.body_limit, batch_limit=settings.batch_limit)
     description = Description()
     api = Api(
@@ -119,7 +121,7 @@ def create_app(
             Guarded("GET", "/v1/openapi.json", None, gate, description.show, DESCRIPTION),
             *docs_endpoints(gate, description),
         ],
-        broker.metrics,
+        metrics,
     )
     description.endpoints = api.endpoints
     return api

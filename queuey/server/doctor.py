@@ -22,7 +22,7 @@ from queuey.errors import QueueyError, StartupError
 from queuey.protocol.credentials import Credentials, redact_urls
 from queuey.server.http.ports import bind
 from queuey.server.store import broker_of, opened
-from queuey.services.maintenance.loops import FULL_ABOVE
+from queuey.services.maintenance.store_watch import FULL_ABOVE
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.broker.calls import DATA_FORMAT

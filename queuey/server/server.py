@@ -30,7 +30,13 @@ from queuey.services.jobs.submission import Decoder, Submission
 from queuey.services.jobs.waiters import Waiters
 from queuey.services.leases.acks import Acks
 from queuey.services.leases.pulling import Pulling
-from queuey.services.maintenance.loops import Heartbeat, LagWatch, Promoter, Reaper, StoreWatch, Trimmer, run_forever
+from queuey.services.maintenance.heartbeat import Heartbeat
+from queuey.services.maintenance.lag_watch import LagWatch
+from queuey.services.maintenance.loops import run_forever
+from queuey.services.maintenance.promoter import Promoter
+from queuey.services.maintenance.reaper import Reaper
+from queuey.services.maintenance.store_watch import StoreWatch
+from queuey.services.maintenance.trimmer import Trimmer
 from queuey.services.peers import Peers
 from queuey.services.workers import process_name
 from queuey.settings.settings import Settings
@@ -99,7 +105,8 @@ class Server:
         self._context = context
         self._signals = context.signals if context else StopSignals()
         self._app = load_app(settings.app) if settings.app else builtin.app
-        self._scripts = Scripts(metrics=Metrics(settings.queues or self._app.queues, self._app.handlers))
+        self._metrics = Metrics(settings.queues or self._app.queues, self._app.handlers)
+        self._scripts = Scripts(metrics=self._metrics)
         self._submission = Submission(settings, self._max_attempts_of, self._decoder_of)
         self._stack = AsyncExitStack()
         self._background: set[asyncio.Task[None]] = set()
@@ -152,7 +159,7 @@ class Server:
         watch = StoreWatch(broker, settings.lease, producer.set_full)
         await watch.run_once()
         self._spawn("store-watch", run_forever(watch))
-        self._spawn("lag-watch", LagWatch(broker.metrics).run())
+        self._spawn("lag-watch", run_forever(LagWatch(self._metrics)))
         if "worker" in settings.roles:
             progress = ProgressRecorder(broker)
             progress.on_reported = feed.progress
@@ -210,7 +217,7 @@ class Server:
             if there < copies:
                 text = f"{there} replicas of the store are up to date, and --wait-replicas asks for {copies}"
                 logger.warning("store_warning", warning=f"{text}: no job is acknowledged before there are as many.")
-        return Producer(api_broker, resend_for=settings.request_deadline, copies=copies)
+        return Producer(api_broker, metrics=self._metrics, resend_for=settings.request_deadline, copies=copies)
 
     def _client(self, url: str, timeout: float) -> StoreClient:
         client = connect(url, timeout=timeout)
@@ -245,7 +252,7 @@ class Server:
         await execution.start()
         sending.is_traced = execution.is_traced
         self._stack.push_async_callback(execution.stop, abandon=True)
-        metrics, queues = broker.metrics, settings.queues or self._app.queues
+        metrics, queues = self._metrics, settings.queues or self._app.queues
         own = WorkerSettings.of(settings, self._id, queues)
         source = StoreSource(broker, Acks(broker, ACK_SECONDS), progress, own, metrics=metrics)
         self._worker = self._presence.worker = worker = Worker(source, execution, own, metrics=metrics)
@@ -256,15 +263,15 @@ class Server:
         for group in groups:
             waiting = self._client(url, BLOCK_SECONDS + STORE_TIMEOUT)  # one each: it blocks what comes behind it
             waker = Waker(waiting, broker.shards, group, queues, worker.may_wait, worker.wake)
-            self._spawn("waker", waker.run())
+            self._spawn("waker", run_forever(waker))
         return worker
 
     async def _start_pulling(self, url: str, api_broker: Broker, producer: Producer) -> Pulling:
-        self._pulling = self._presence.pulling = pulling = Pulling(api_broker, self._settings)
+        self._pulling = self._presence.pulling = pulling = Pulling(api_broker, self._settings, metrics=self._metrics)
         cluster = await api_broker.is_cluster()
         wakers = pulling.wakers(lambda: self._client(url, BLOCK_SECONDS + STORE_TIMEOUT), self._id, cluster=cluster)
         for waker in wakers:
-            self._spawn("pull-waker", waker)
+            self._spawn("pull-waker", run_forever(waker))
         pulling.look_ahead(producer)
         return pulling
 
@@ -274,7 +281,7 @@ class Server:
         if self._worker is not None:
             handlers[cancel_channel(self._settings.prefix)] = self._worker.on_cancel
         client = self._client(url, BLOCK_SECONDS + STORE_TIMEOUT)
-        self._spawn("message-listener", Subscriber(client, handlers, feed.ask).run())
+        self._spawn("message-listener", run_forever(Subscriber(client, handlers, feed.ask)))
 
     async def _start_http(
         self,
@@ -289,10 +296,10 @@ class Server:
         settings = self._settings
         feed = self._feed or EventPublisher(broker)
         self._waiters = Waiters(broker, settings.waiters)
-        self._spawn("waiters", self._waiters.run())
+        self._spawn("waiters", run_forever(self._waiters))
         stream = EventStream(self._client(url, BLOCK_SECONDS + STORE_TIMEOUT), broker.shards.keys[0])
         self._followers = EventSubscribers(broker, stream, feed, settings.waiters)
-        self._spawn("followers", self._followers.run())
+        self._spawn("followers", run_forever(self._followers))
         pulling = await self._start_pulling(url, broker, producer)
         pulling.progress.on_reported = feed.progress
         siblings = self._context.siblings if self._context else Peers()
@@ -308,6 +315,7 @@ class Server:
             pulling,
             self._followers,
             siblings,
+            metrics=self._metrics,
         )
         await siblings.open()
         self._listener = Listener(app, bound, within_files(connection_limits(settings)))
@@ -320,7 +328,7 @@ class Server:
 
     def _start_maintenance(self, broker: Broker, watch: StoreWatch) -> None:
         settings = self._settings
-        reaper = Reaper(broker, watch, settings.reap_interval, settings.reap_delay_max)
+        reaper = Reaper(broker, watch, settings.reap_interval, settings.reap_delay_max, metrics=self._metrics)
         self._spawn("reaper", run_forever(reaper))
         self._spawn("promoter", run_forever(Promoter(broker)))
         self._spawn("trimmer", run_forever(Trimmer(broker, caps(settings), settings.trim_interval)))

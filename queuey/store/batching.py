@@ -15,6 +15,7 @@ from functools import partial
 from typing import Final, Generic, TypeVar, cast
 
 from queuey.errors import Full, OutcomeUnknown, ScriptFailed, StartupError, StoreUnavailable
+from queuey.lifecycle import Retrying
 from queuey.store.broker.calls import MAX_BATCH, MAX_BYTES
 
 Item = TypeVar("Item")
@@ -150,7 +151,7 @@ class Batcher(Generic[Item, Reply]):
 
     async def _flush(self, batch: list[_Entry[Item, Reply]]) -> None:
         """Send until answered; an item whose deadline has passed is given up on its own."""
-        pause = RESEND_FIRST
+        retries = Retrying(RESEND_FIRST, RESEND_CAP)
         while batch:
             try:
                 replies = await self._send([entry.item for entry in batch])
@@ -158,8 +159,7 @@ class Batcher(Generic[Item, Reply]):
                 return
             except StoreUnavailable as error:
                 batch = self._still_wanted(batch, error)
-                await asyncio.sleep(self._rest(batch, pause))
-                pause *= 2
+                await retries.wait(at_most=self._time_left(batch))
             except (Full, StartupError) as error:
                 for entry in batch:
                     entry.settle(None, error)
@@ -172,9 +172,9 @@ class Batcher(Generic[Item, Reply]):
                     await self._flush([entry])
                 return
 
-    def _rest(self, batch: list[_Entry[Item, Reply]], pause: float) -> float:
-        """Not past the first deadline, at which the batch is sent a last time."""
-        return max(0.0, min(pause, RESEND_CAP, batch[0].deadline - self._loop.time())) if batch else 0.0
+    def _time_left(self, batch: list[_Entry[Item, Reply]]) -> float:
+        """Return the seconds until the first deadline, at which the batch is sent a last time."""
+        return max(0.0, batch[0].deadline - self._loop.time()) if batch else 0.0
 
     def _still_wanted(self, batch: list[_Entry[Item, Reply]], error: StoreUnavailable) -> list[_Entry[Item, Reply]]:
         now = self._loop.time()

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import ParamSpec, TypeVar
 
 from queuey.errors import OutcomeUnknown, StoreError, StoreUnavailable
+from queuey.lifecycle import Retrying
 from queuey.store.batching import OVERDUE, RESEND_CAP, RESEND_FIRST
 
 Reply = TypeVar("Reply")
@@ -29,7 +30,7 @@ class Deadline:
 
         Raises StoreUnavailable once the deadline has passed, and whatever else `send` raises.
         """
-        pause = RESEND_FIRST
+        retries = Retrying(RESEND_FIRST, RESEND_CAP)
         maybe_done = False
         while True:
             try:
@@ -42,8 +43,7 @@ class Deadline:
                     raise
             except TimeoutError:
                 raise StoreUnavailable("The store did not answer in time.", maybe_done=True) from None
-            await asyncio.sleep(min(pause, RESEND_CAP, left))
-            pause *= 2
+            await retries.wait(at_most=left)
 
 
 def outcome(error: StoreUnavailable, job_ids: Sequence[str]) -> StoreError:

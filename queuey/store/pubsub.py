@@ -1,9 +1,8 @@
-"""Messages from the store: which running jobs somebody cancelled, which jobs that somebody waits for have ended, and
-whether somebody follows the events. And the stream that holds these."""
+"""Messages from the store (a running job was cancelled, an awaited job ended, a client follows events), and the stream
+of job events."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
 from queuey import log
+from queuey.lifecycle import Retrying
 from queuey.store.connections.pipelined import StoreClient
 from queuey.store.keys import ShardKeys
 from queuey.store.scripts import translate
@@ -18,7 +18,7 @@ from queuey.store.scripts import translate
 RETRY_FIRST: Final = 0.1
 RETRY_CAP: Final = 5.0
 SILENCE: Final = 15.0
-"""Seconds without a message after which the store is asked for a sign of life, and again until it is given up."""
+"""Seconds without a message after which the store is pinged; after as many more the connection is given up."""
 
 BLOCK_MS: Final = 2_000
 READ_COUNT: Final = 500
@@ -32,10 +32,10 @@ logger = log.get(__name__)
 
 
 class Subscriber:
-    """Hands each message of some channels to its handler, on a connection of its own.
+    """Passes each message of some channels to its handler, on a connection of its own.
 
-    `on_open` is awaited each time that all subscriptions stand, before any message is handed over; `on_lost` is called
-    when they stand no more. Messages that came in between are lost.
+    `on_open` is awaited each time that all channels are subscribed to, before the first message is passed on. `on_lost`
+    is called when the subscription is lost. Messages published in between are missed.
     """
 
     def __init__(
@@ -44,36 +44,34 @@ class Subscriber:
         handlers: Mapping[str, Callable[[str], None]],
         on_open: Callable[[], Awaitable[None]] | None = None,
         on_lost: Callable[[], None] = lambda: None,
+        retries: Retrying | None = None,
     ) -> None:
         self._client = client
         self._handlers = handlers
         self._on_open = on_open or _nothing
         self._on_lost = on_lost
-        self._pause = RETRY_FIRST
+        self._retries = retries or Retrying(RETRY_FIRST, RETRY_CAP)
 
-    async def run(self) -> None:
-        """Listen until cancelled; connect again, with backoff, when the connection is lost."""
-        self._pause = RETRY_FIRST
-        while True:
-            try:
-                async with self._client.pubsub() as pubsub:
-                    await pubsub.subscribe(*self._handlers)
-                    await self._listen(pubsub)
-            except (redis_errors.RedisError, OSError) as error:
-                logger.debug("subscription_lost", error=str(error))
-            finally:
-                self._on_lost()
-            await asyncio.sleep(self._pause)
-            self._pause = min(self._pause * 2, RETRY_CAP)
+    async def run_once(self) -> float:
+        """Listen until the connection is lost. Returns the seconds until the next attempt to connect."""
+        try:
+            async with self._client.pubsub() as pubsub:
+                await pubsub.subscribe(*self._handlers)
+                await self._listen(pubsub)
+        except (redis_errors.RedisError, OSError) as error:
+            logger.debug("subscription_lost", error=str(error))
+        finally:
+            self._on_lost()
+        return self._retries.next()
 
     async def _listen(self, pubsub: Any) -> None:
-        """Until the connection is lost. A store that vanished without a word is noticed within two silences."""
+        """Pass messages on until the connection is lost. A store that vanished is noticed after SILENCE twice."""
         standing, asked = 0, False
         while True:
             message = await pubsub.get_message(timeout=SILENCE)
             if message is None:
                 if asked:
-                    raise redis_errors.ConnectionError("no sign of life from the store")
+                    raise redis_errors.ConnectionError("the store does not answer a ping")
                 await pubsub.ping()
             asked = message is None
             if message is None:
@@ -81,16 +79,16 @@ class Subscriber:
             if message["type"] == "subscribe":
                 standing += 1
                 if standing == len(self._handlers):
-                    self._pause = RETRY_FIRST
+                    self._retries.reset()
                     await self._on_open()
             elif message["type"] == "message":
                 self._handlers[message["channel"].decode()](message["data"].decode(errors="replace"))
 
 
 class EventStream:
-    """The events of all jobs, as the store keeps them. An id is `<ms>-<number>`, by the store's clock.
+    """The stream of all job events in the store. An id is `<ms>-<number>`, by the store's clock.
 
-    `client` blocks: nothing else may be called on it. Every method raises QueueyError.
+    `client` is blocked by it, so it must be used for nothing else. Every method raises QueueyError.
     """
 
     def __init__(self, client: StoreClient, keys: ShardKeys) -> None:
@@ -98,19 +96,19 @@ class EventStream:
         self._key = keys.events
 
     async def last(self) -> str:
-        """The id of the newest; FIRST when there is none."""
+        """Return the id of the newest event; FIRST when there is none."""
         entries = _entries(await self._call("XREVRANGE", self._key, "+", "-", "COUNT", 1))
         return entries[0][0] if entries else FIRST
 
     async def after(self, event_id: str, count: int) -> list[Entry] | None:
-        """Up to `count` that came after this one, oldest first. None: it is not there, or not there any more."""
+        """Return up to `count` events after this one, oldest first. None: this event is not in the stream."""
         if event_id == FIRST:
             return _entries(await self._call("XRANGE", self._key, "-", "+", "COUNT", count))
         entries = _entries(await self._call("XRANGE", self._key, event_id, "+", "COUNT", count + 1))
         return entries[1:] if entries and entries[0][0] == event_id else None
 
     async def next(self, event_id: str) -> list[Entry]:
-        """Those that come after this one; waits for them, BLOCK_MS at most."""
+        """Return the events after this one. Waits for the first, BLOCK_MS at most."""
         command = ("XREAD", "COUNT", READ_COUNT, "BLOCK", BLOCK_MS, "STREAMS", self._key, event_id)
         streams = await self._call(*command)
         if not streams:
@@ -131,4 +129,4 @@ def _entries(found: Any) -> list[Entry]:
 
 
 async def _nothing() -> None:
-    """What there is to do once messages can be heard again, where none is missed."""
+    """Do nothing once messages can be heard."""

@@ -82,11 +82,12 @@ class Scripts:
     """Calls scripts by name. They are loaded by `load`, and again whenever the store has lost them."""
 
     def __init__(self, folder: Path | None = None, metrics: Metrics | None = None) -> None:
-        self.metrics = metrics or Metrics()
+        """`metrics` counts the errors of calls, and times them."""
+        self._metrics = metrics or Metrics()
         self._sources = read_scripts(folder)
         self._labels = {name: (LABELS.get(name, name),) for name in self._sources}
         for label in self._labels.values():
-            self.metrics.script_time.series(label)
+            self._metrics.script_time.series(label)
         self._shas = {name: hashlib.sha1(text.encode()).hexdigest() for name, text in self._sources.items()}
 
     @property
@@ -122,10 +123,10 @@ class Scripts:
         try:
             return await self._call(client, name, keys, argument, copies)
         except QueueyError as error:
-            self.metrics.store_errors.add((error.code,))
+            self._metrics.store_errors.add((error.code,))
             raise
         finally:
-            self.metrics.script_time.observe(time.perf_counter() - began, self._labels[name])
+            self._metrics.script_time.observe(time.perf_counter() - began, self._labels[name])
 
     async def _call(self, client: StoreClient, name: str, keys: tuple[str, str], argument: bytes, copies: int) -> bytes:
         command = ("EVALSHA", self._shas[name], 2, *keys, argument)

@@ -1,4 +1,4 @@
-"""Waiting for work without polling: a blocking pop of the wake markers, and a timer for what is due next."""
+"""Waiting for work without polling: a blocking pop of the wake markers, and a timer for the next scheduled job."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Final, Protocol, cast
 from redis import exceptions as redis_errors
 
 from queuey import log
+from queuey.lifecycle import Retrying
 from queuey.store.connections.pipelined import StoreClient
 from queuey.store.keys import poke_key
 from queuey.store.shards import Shards
 
 BLOCK_SECONDS: Final = 2
-"""A marker that was lost with its replica is made good after at most this."""
+"""Seconds after which every shard is looked at: a marker may be lost together with its replica."""
 POKE_SECONDS: Final = 60
-"""For which a poke stays, should its replica have died meanwhile."""
+"""Seconds after which the store deletes a poke whose replica died."""
 RETRY_FIRST: Final = 0.1
 RETRY_CAP: Final = 2.0
 
@@ -27,11 +28,11 @@ logger = log.get(__name__)
 
 
 class Waker:
-    """Blocks on the markers of some shards, on a connection of its own, and names the shards worth a claim.
+    """Blocks on the markers of some shards, on a connection of its own, and reports the shards worth a claim.
 
-    After a marker that is its shard; after a timeout, an error or an unblocking it is every one. `may_wait` is set
-    while the process has a free slot and nothing to claim: a full one must leave the markers to others, and one that
-    filled up while it waited hands on the marker that it got.
+    A marker names its shard; after a timeout or an error every shard is worth a claim. `may_wait` is set while the
+    process has a free slot and nothing to claim. A busy process must leave the markers to others: one that filled up
+    while it waited puts its marker back.
     """
 
     def __init__(
@@ -48,51 +49,49 @@ class Waker:
         self._shard_by_key = {shards.keys[shard].wake(queue).encode(): shard for queue in queues for shard in group}
         self._may_wait = may_wait
         self._on_wake = on_wake
+        self._retries = Retrying(RETRY_FIRST, RETRY_CAP)
 
-    async def run(self) -> None:
-        """Wait and wake until cancelled."""
-        pause = RETRY_FIRST
-        keys = list(self._shard_by_key)
-        while True:
-            await self._may_wait.wait()
-            try:
-                popped = cast(_Popped | None, await self._link.call("BZPOPMIN", *keys, BLOCK_SECONDS))
-                if popped and not self._may_wait.is_set():
-                    key, marker, score = popped
-                    await self._link.call("ZADD", key, score, marker)
-            except (redis_errors.RedisError, OSError) as error:
-                logger.debug("wake_wait_failed", error=str(error))
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, RETRY_CAP)
-                popped = None
-            else:
-                pause = RETRY_FIRST
-            for shard in [self._shard_by_key[popped[0]]] if popped else self._group:
-                self._on_wake(shard)
+    async def run_once(self) -> float:
+        """Wait for one marker, for BLOCK_SECONDS at most, and report its shard."""
+        await self._may_wait.wait()
+        try:
+            popped = cast(_Popped | None, await self._link.call("BZPOPMIN", *self._shard_by_key, BLOCK_SECONDS))
+            if popped and not self._may_wait.is_set():
+                key, marker, score = popped
+                await self._link.call("ZADD", key, score, marker)
+        except (redis_errors.RedisError, OSError) as error:
+            logger.debug("wake_wait_failed", error=str(error))
+            await self._retries.wait()  # and claim then, since the store may be back
+            popped = None
+        else:
+            self._retries.reset()
+        for shard in [self._shard_by_key[popped[0]]] if popped else self._group:
+            self._on_wake(shard)
+        return 0.0
 
 
 class Pollers(Protocol):
-    """Those who wait in this process, each for work of some queues."""
+    """The requests of this process that wait for work, each for some queues."""
 
     some: asyncio.Event
-    """Set while there is anybody."""
+    """Set while at least one request waits."""
 
     @property
     def queues(self) -> Collection[str]:
-        """Those that somebody waits for."""
+        """The queues that at least one request waits for."""
 
     def wake(self, shard: int, queue: str) -> bool:
-        """Tell one of them that there may be work. False when nobody waits for that queue."""
+        """Wake one request, since there may be work. Returns False when none waits for that queue."""
 
     def wake_each(self, shards: Sequence[int]) -> None:
-        """Tell one of each kind to look, unasked."""
+        """Wake one request for each set of queues, without a marker."""
 
 
 class SharedWaker:
-    """Blocks on the markers of some shards for a whole crowd, on one connection, while there is anybody.
+    """Blocks on the markers of some shards for all waiting requests, on one connection, while there are any.
 
-    Whose queues are not among those that the wait under way is for has it begin anew, by `cover`. A marker that
-    nobody here could use goes back to the store, for others. `calls` is for what must not wait behind the blocking.
+    A request for further queues makes the wait start again, by `cover`. A marker that no request here can use goes back
+    to the store, for other replicas. `calls` sends what must not wait behind the blocking call.
     """
 
     def __init__(
@@ -111,30 +110,30 @@ class SharedWaker:
         self._crowd = crowd
         self._poke = poke_key(shards.keys[group[0]], replica)
         self._covered: frozenset[str] | None = None
-        """What the wait under way is for; None while there is none, or it is about to begin anew."""
+        """The queues that the present wait is for; None while there is none, or it is about to start again."""
+        self._round_ends: float | None = None
+        """When requests are woken without a marker, by the event loop's time; None before the first."""
+        self._retries = Retrying(RETRY_FIRST, RETRY_CAP)
 
-    async def run(self) -> None:
-        """Wait and wake until cancelled."""
+    async def run_once(self) -> float:
+        """Wait for one marker, until the round ends at most, and wake a request for it."""
         loop = asyncio.get_running_loop()
-        pause = RETRY_FIRST
-        round_ends = loop.time() + BLOCK_SECONDS
-        while True:
-            if not self._crowd.some.is_set():
-                await self._crowd.some.wait()
-                round_ends = loop.time() + BLOCK_SECONDS
-            try:
-                await self._wait_once(max(0.001, round_ends - loop.time()))
-                pause = RETRY_FIRST
-            except (redis_errors.RedisError, OSError) as error:
-                logger.debug("wake_wait_failed", error=str(error))
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, RETRY_CAP)
-                round_ends = loop.time()
-            finally:
-                self._covered = None
-            if loop.time() >= round_ends:
-                self._crowd.wake_each(self._group)
-                round_ends = loop.time() + BLOCK_SECONDS
+        if self._round_ends is None or not self._crowd.some.is_set():
+            await self._crowd.some.wait()
+            self._round_ends = loop.time() + BLOCK_SECONDS
+        try:
+            await self._wait_once(max(0.001, self._round_ends - loop.time()))
+            self._retries.reset()
+        except (redis_errors.RedisError, OSError) as error:
+            logger.debug("wake_wait_failed", error=str(error))
+            await self._retries.wait()
+            self._round_ends = loop.time()
+        finally:
+            self._covered = None
+        if loop.time() >= self._round_ends:
+            self._crowd.wake_each(self._group)
+            self._round_ends = loop.time() + BLOCK_SECONDS
+        return 0.0
 
     async def _wait_once(self, seconds: float) -> None:
         self._covered = frozenset(self._crowd.queues)
@@ -150,7 +149,7 @@ class SharedWaker:
                 await self.hand_on(shard, queue)
 
     async def cover(self, queues: Iterable[str]) -> None:
-        """Somebody came who waits for these. Should the store not answer, the wait ends by itself soon."""
+        """Include these queues in the present wait. Should the store not answer, the wait soon ends by itself."""
         if self._covered is None or self._covered.issuperset(queues):
             return
         self._covered = None
@@ -161,7 +160,7 @@ class SharedWaker:
             logger.debug("poke_failed", error=str(error))
 
     async def hand_on(self, shard: int, queue: str) -> None:
-        """Put back a marker that came, for whom else it may concern. Should that fail, their round makes it good."""
+        """Put back a marker for other replicas. Should that fail, they find the job at the end of their round."""
         try:
             await self._calls.call("ZADD", self._shards.keys[shard].wake(queue), 0, "m")
         except (redis_errors.RedisError, OSError) as error:
@@ -169,6 +168,9 @@ class SharedWaker:
 
 
 def wake_groups(shards: Shards, *, cluster: bool) -> list[list[int]]:
-    """Which shards one blocking call may cover: all, but on a Cluster, which refuses keys of two slots, one each."""
+    """Return the groups of shards that one blocking call may cover: on a Cluster one each, else all together.
+
+    A Cluster refuses a call with keys of two slots.
+    """
     every = list(range(shards.count))
     return [[shard] for shard in every] if cluster else [every]

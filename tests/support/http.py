@@ -14,6 +14,7 @@ import msgspec
 
 from queuey.api.app import Api, create_app
 from queuey.lifecycle import end_tasks
+from queuey.metrics import Metrics
 from queuey.protocol.credentials import ApiKey, Credentials, parse_grant
 from queuey.services.events.publisher import EventPublisher
 from queuey.services.events.subscribers import EventSubscribers
@@ -22,6 +23,7 @@ from queuey.services.jobs.producer import Producer
 from queuey.services.jobs.submission import Decoder, Submission
 from queuey.services.jobs.waiters import Waiters
 from queuey.services.leases.pulling import Pulling
+from queuey.services.maintenance.loops import run_forever
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.connections.pipelined import StoreClient
@@ -42,12 +44,12 @@ class Typed(msgspec.Struct):
 class ApiRig:
     """The application, its parts, and a client. `http` takes paths."""
 
-    def __init__(self, broker: Broker, credentials: Credentials, settings: Settings) -> None:
+    def __init__(self, broker: Broker, credentials: Credentials, settings: Settings, metrics: Metrics) -> None:
         self.broker = broker
-        self.producer = Producer(broker, resend_for=settings.request_deadline)
+        self.producer = Producer(broker, metrics=metrics, resend_for=settings.request_deadline)
         self.health = Health(broker, "verified")
         self.waiters = Waiters(broker, settings.waiters)
-        self.pulling = Pulling(broker, settings)
+        self.pulling = Pulling(broker, settings, metrics=metrics)
         self.pulling.look_ahead(self.producer)
         observer = broker.observer
         self.feed = observer if isinstance(observer, EventPublisher) else EventPublisher(broker)
@@ -67,6 +69,7 @@ class ApiRig:
             self.waiters,
             self.pulling,
             self.followers,
+            metrics=metrics,
         )
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url=f"http://{HOST}")
 
@@ -88,10 +91,14 @@ def _another(client: StoreClient) -> StoreClient:
 
 
 @asynccontextmanager
-async def api_over(broker: Broker, credentials: Credentials | None = None, **settings: Any) -> AsyncIterator[ApiRig]:
+async def api_over(
+    broker: Broker, credentials: Credentials | None = None, *, metrics: Metrics | None = None, **settings: Any
+) -> AsyncIterator[ApiRig]:
     """An API whose keys are `credentials`, by default none, so that everything but admin is open."""
-    rig = ApiRig(broker, credentials or Credentials(), Settings(data_dir=Path("/unused"), **settings))
-    listening = [asyncio.create_task(part.run()) for part in (rig.waiters, rig.followers)]
+    rig = ApiRig(
+        broker, credentials or Credentials(), Settings(data_dir=Path("/unused"), **settings), metrics or Metrics()
+    )
+    listening = [asyncio.create_task(run_forever(part)) for part in (rig.waiters, rig.followers)]
     async with rig.http:
         yield rig
     await end_tasks(listening)

@@ -15,8 +15,10 @@ from redis import exceptions as redis_errors
 
 from queuey.errors import StoreUnavailable
 from queuey.lifecycle import end_tasks
+from queuey.metrics import Metrics
 from queuey.services.jobs.progress import ProgressRecorder
 from queuey.services.leases.acks import Acks
+from queuey.services.maintenance.loops import run_forever
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.connections.pipelined import StoreClient
@@ -150,8 +152,9 @@ async def working(
         stack.push_async_callback(execution.stop, abandon=True)
         own = msgspec.structs.replace(WorkerSettings.of(frozen, worker_id, queues), **(ends or {}))
         acks, progress = Acks(broker, ack_patience), ProgressRecorder(broker)
-        source = StoreSource(broker, acks, progress, own, metrics=scripts.metrics)
-        worker = Worker(source, execution, own, metrics=scripts.metrics)
+        metrics = Metrics()
+        source = StoreSource(broker, acks, progress, own, metrics=metrics)
+        worker = Worker(source, execution, own, metrics=metrics)
         if keeper:
             worker.keeper.start(lambda: StoreRenewer(Broker(Shards(client_for(url), shards), Scripts())))
             stack.push_async_callback(worker.keeper.stop)
@@ -163,9 +166,10 @@ async def working(
             for group in groups:
                 blocking = client_for(url)
                 stack.push_async_callback(blocking.aclose)
-                parts.append(Waker(blocking, broker.shards, group, queues, worker.may_wait, worker.wake).run())
+                waker_of_group = Waker(blocking, broker.shards, group, queues, worker.may_wait, worker.wake)
+                parts.append(run_forever(waker_of_group))
         if listener:
-            parts.append(Subscriber(waiting, {cancel_channel(): worker.on_cancel}).run())
+            parts.append(run_forever(Subscriber(waiting, {cancel_channel(): worker.on_cancel})))
         tasks = [asyncio.create_task(part) for part in parts]
         try:
             yield worker

@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from queuey import lifecycle as stopping
-from queuey.lifecycle import StopSignals, end_tasks
+from queuey.lifecycle import Retrying, StopSignals, end_tasks
 
 
 async def test_a_second_signal_counts_unless_it_is_an_echo_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,3 +79,15 @@ async def test_a_task_that_never_ends_is_left_behind(monkeypatch: pytest.MonkeyP
     over = True
     task.cancel()
     await asyncio.wait([task])
+
+
+def test_pauses_double_up_to_their_cap_and_begin_again_after_a_success() -> None:
+    retries = Retrying(0.1, 0.5)
+    assert [retries.next() for _ in range(5)] == [0.1, 0.2, 0.4, 0.5, 0.5]
+    retries.reset()
+    assert retries.next() == 0.1
+
+
+async def test_a_pause_ends_at_the_latest_when_it_is_told() -> None:
+    async with asyncio.timeout(10):
+        await Retrying(3600, 3600).wait(at_most=0)

@@ -24,7 +24,9 @@ def exposed(metrics: Metrics) -> dict[str, float]:
 
 
 def test_what_is_known_is_there_from_the_start_as_zero() -> None:
-    samples = exposed(Scripts(metrics=Metrics(["mail"], ["send"])).metrics)
+    metrics = Metrics(["mail"], ["send"])
+    Scripts(metrics=metrics)
+    samples = exposed(metrics)
     for name in (
         'queuey_jobs_enqueued_total{queue="mail"}',
         'queuey_jobs_finished_total{outcome="dead_letter",queue="mail"}',
@@ -87,7 +89,10 @@ def test_of_queues_for_which_there_is_no_room_the_outcomes_are_told_apart() -> N
 
 
 def test_names_follow_the_conventions() -> None:
-    for each in Metrics().all():
+    metrics = Metrics()
+    found = [each for each in vars(metrics).values() if isinstance(each, (Counter, Histogram))]
+    assert metrics.all() == found, "each is registered"
+    for each in found:
         assert each.name.startswith("queuey_")
         assert each.help.endswith(".")
         assert not each.name.endswith("_total"), "the format adds it"

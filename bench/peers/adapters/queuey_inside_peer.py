@@ -9,6 +9,7 @@ import common
 import queuey_server
 
 from queuey.errors import QueueyError
+from queuey.metrics import Metrics
 from queuey.protocol import ids
 from queuey.protocol.records import NewJob
 from queuey.services.jobs.producer import Producer
@@ -27,7 +28,7 @@ def job(kind: str, payload: str) -> NewJob:
 @asynccontextmanager
 async def sender() -> AsyncIterator[common.Sender]:
     client = connect(common.URL, timeout=30, max_connections=4)
-    producer = Producer(Broker(Shards(client), Scripts()), resend_for=30)
+    producer = Producer(Broker(Shards(client), Scripts()), metrics=Metrics(), resend_for=30)
 
     async def one(kind: str, payload: str) -> None:
         await producer.enqueue(job(kind, payload))

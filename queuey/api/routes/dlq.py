@@ -19,6 +19,7 @@ from queuey.api.http.json_body import JsonBody
 from queuey.api.http.operations import Operation, Parameter, QueueName
 from queuey.api.http.query import Parameters, invalid_parameter
 from queuey.errors import Full, Malformed, TooLarge, WrongState
+from queuey.metrics import Metrics
 from queuey.protocol.allowed import in_words
 from queuey.protocol.credentials import Principal
 from queuey.protocol.json_checks import check_payload, check_text
@@ -117,7 +118,10 @@ EDIT: Final = Operation(
 
 
 class DeadLetterRoutes:
-    def __init__(self, broker: Broker, producer: Producer, submission: Submission, settings: Settings) -> None:
+    def __init__(
+        self, broker: Broker, producer: Producer, submission: Submission, settings: Settings, *, metrics: Metrics
+    ) -> None:
+        self._metrics = metrics
         self._broker = broker
         self._producer = producer
         self._submission = submission
@@ -162,6 +166,7 @@ class DeadLetterRoutes:
             dry_run=asked.dry_run,
             rate=asked.rate,
             request_deadline=self._request_deadline,
+            metrics=self._metrics,
         )
         _log.info("dead_jobs_replayed", jobs=answer.done, dry_run=asked.dry_run, by=caller.name)
         return reply(answer)
@@ -192,7 +197,9 @@ class DeadLetterRoutes:
         self._submission.check_fit(job.type, bytes(payload))
         if self._producer.full:
             raise no_room()
-        edited = await actions.edit_payload(self._broker, job, payload, requeue=requeue, deadline=deadline)
+        edited = await actions.edit_payload(
+            self._broker, job, payload, requeue=requeue, deadline=deadline, metrics=self._metrics
+        )
         _log.info("payload_edited", job_id=job.id, requeue=requeue, by=caller.name)
         return reply(edited)
 

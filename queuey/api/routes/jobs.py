@@ -22,6 +22,7 @@ from queuey.api.http.query import Parameters, one_of
 from queuey.api.http.waiting import APPLIED, PREFER, WAIT, wait_for_end, wanted_wait
 from queuey.api.openapi.samples import JOB, JOB_ID, PAGE
 from queuey.errors import Full, WrongState
+from queuey.metrics import Metrics
 from queuey.protocol.credentials import Principal
 from queuey.protocol.models import FINAL, STATUSES, CancelReply, Explanation, Job, JobPage, RetryReply, Status
 from queuey.services.jobs import actions as jobs
@@ -100,7 +101,10 @@ DELETE: Final = Operation("delete_job", "Delete a finished job", {204: None}, er
 class JobRoutes:
     """`request_deadline`: seconds for which the store is asked again."""
 
-    def __init__(self, broker: Broker, producer: Producer, waiters: Waiters, request_deadline: float) -> None:
+    def __init__(
+        self, broker: Broker, producer: Producer, waiters: Waiters, request_deadline: float, *, metrics: Metrics
+    ) -> None:
+        self._metrics = metrics
         self._broker = broker
         self._producer = producer
         self._waiters = waiters
@@ -149,7 +153,7 @@ class JobRoutes:
         job = await self._find(request.path_params["id"], caller, "submit", deadline)
         if job.status == "dead_letter" and self._producer.full:
             raise no_room()
-        answer = await jobs.retry(self._broker, job, deadline)
+        answer = await jobs.retry(self._broker, job, deadline, self._metrics)
         _log.info("job_retried", job_id=job.id, was=job.status, by=caller.name)
         return reply(answer)
 

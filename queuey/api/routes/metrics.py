@@ -21,6 +21,7 @@ from queuey.api.http.auth import require
 from queuey.api.http.operations import Media, Operation
 from queuey.api.routes.exposition import joined, labelled, text_of
 from queuey.errors import StoreError
+from queuey.metrics import Metrics
 from queuey.protocol.credentials import Principal
 from queuey.protocol.models import QueueMetrics
 from queuey.services.peers import Peers
@@ -49,9 +50,9 @@ SCRAPE: Final = Operation(
 class MetricsRoutes:
     """`request_deadline`: seconds for which the store is asked again."""
 
-    def __init__(self, broker: Broker, request_deadline: float, siblings: Peers) -> None:
+    def __init__(self, broker: Broker, request_deadline: float, siblings: Peers, *, metrics: Metrics) -> None:
         self._broker = broker
-        self._metrics = broker.metrics
+        self._metrics = metrics
         self._request_deadline = request_deadline
         self._siblings = siblings
         siblings.tell = self._own

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from queuey import log
+from queuey import metrics as counts
 from queuey.api.http.auth import require
 from queuey.api.http.endpoints import reply
 from queuey.api.http.json_body import JsonBody
@@ -147,7 +148,8 @@ class QueueAdminRoutes:
 class QueueRoutes:
     """`request_deadline`: seconds for which the store is asked again."""
 
-    def __init__(self, broker: Broker, producer: Producer, request_deadline: float) -> None:
+    def __init__(self, broker: Broker, producer: Producer, request_deadline: float, *, metrics: counts.Metrics) -> None:
+        self._metrics = metrics
         self._broker = broker
         self._producer = producer
         self._request_deadline = request_deadline
@@ -165,7 +167,7 @@ class QueueRoutes:
         limit = whole_number(request, "limit", least=1, most=MAX_LOOKED_AT, default=100)
         if self._producer.full:
             raise no_room()
-        requeued = await replay_oldest(self._broker, limit, Deadline(self._request_deadline))
+        requeued = await replay_oldest(self._broker, limit, Deadline(self._request_deadline), self._metrics)
         _log.info("dead_letters_replayed", requeued=requeued, limit=limit, by=caller.name)
         return reply(ReplayReply(requeued))
 

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from queuey.errors import Full, OutcomeUnknown, StoreUnavailable, WrongState
+from queuey.metrics import Metrics
 from queuey.protocol import ids
 from queuey.protocol.models import NULL, DeadReply, EditReply, Job
 from queuey.protocol.records import parse_definition
@@ -84,7 +85,7 @@ class Batches:
         return error
 
 
-async def replay_oldest(broker: Broker, limit: int, deadline: Deadline) -> int:
+async def replay_oldest(broker: Broker, limit: int, deadline: Deadline, metrics: Metrics) -> int:
     """Replay up to `limit` dead jobs, oldest first over all shards and queues. Returns how many.
 
     It takes every dead job by one short deadline, also those that died ahead of the store's clock; `replay_matching`
@@ -94,7 +95,9 @@ async def replay_oldest(broker: Broker, limit: int, deadline: Deadline) -> int:
     replay_id = ids.short_random()  # one for all batches, so that sending one again is safe
 
     async def replay(shard: int, numbers: Mapping[str, int]) -> list[str]:
-        return await deadline.call(broker.dlq.replay, shard, replay_id, list(numbers))
+        answers = await deadline.call(broker.dlq.replay, shard, replay_id, list(numbers))
+        metrics.replayed.add((), answers.count("ok"))
+        return answers
 
     batches = Batches(broker, limit, replay, {"ok"})
     try:
@@ -134,6 +137,7 @@ async def replay_matching(
     dry_run: bool,
     rate: float | None,
     request_deadline: float,
+    metrics: Metrics,
 ) -> DeadReply:
     """Replay up to `limit` of the jobs that fit, the longest dead first; with `rate`, so many a second are due.
 
@@ -144,7 +148,10 @@ async def replay_matching(
 
     async def replay(shard: int, numbers: Mapping[str, int]) -> list[str]:
         delays = [round(number * 1000 / rate) if rate else 0 for number in numbers.values()]
-        return await Deadline(request_deadline).call(broker.dlq.replay, shard, replay_id, list(numbers), delays)
+        call = Deadline(request_deadline).call
+        answers = await call(broker.dlq.replay, shard, replay_id, list(numbers), delays)
+        metrics.replayed.add((), answers.count("ok"))
+        return answers
 
     walk = DeadWalk(broker, wanted, visible, request_deadline)
     return await _act(walk, limit, dry_run, Batches(broker, limit, replay, {"ok"}))
@@ -183,7 +190,9 @@ async def _act(walk: DeadWalk, limit: int, dry_run: bool, batches: Batches) -> D
     return DeadReply(matched, batches.done, dry_run, walk.more)
 
 
-async def edit_payload(broker: Broker, job: Job, payload: Raw, *, requeue: bool, deadline: Deadline) -> EditReply:
+async def edit_payload(
+    broker: Broker, job: Job, payload: Raw, *, requeue: bool, deadline: Deadline, metrics: Metrics
+) -> EditReply:
     """Another payload for a dead job, and with `requeue` a new run with it.
 
     Raises NotFound, WrongState, Full, StoreUnavailable or OutcomeUnknown. A WrongState or Full of the new run says that
@@ -206,7 +215,7 @@ async def edit_payload(broker: Broker, job: Job, payload: Raw, *, requeue: bool,
         raise WrongState("The payload can be changed while the job is in the dead-letter queue, and it is not.")
     if requeue:
         try:
-            await jobs.retry(broker, job, deadline)
+            await jobs.retry(broker, job, deadline, metrics)
         except (WrongState, Full) as error:
             raise type(error)(f"The payload was changed, but the job was not run anew. {error.message}") from error
     return EditReply(job.id, "queued" if requeue else "dead_letter")

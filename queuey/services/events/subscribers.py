@@ -13,7 +13,7 @@ import msgspec
 
 from queuey import log
 from queuey.errors import Full, QueueyError, StoreUnavailable
-from queuey.lifecycle import end_tasks
+from queuey.lifecycle import Retrying, end_tasks
 from queuey.services.events.publisher import LISTENING_MS, EventPublisher, JobEvent, decode
 from queuey.store.broker.broker import Broker
 from queuey.store.pubsub import FIRST, READ_COUNT, Entry, EventStream
@@ -104,8 +104,11 @@ class Follower:
 
 
 class EventSubscribers:
-    """All of them, at most `limit`. `run` reads the stream while there are any, and has every replica tell its events;
-    `stream` is on a connection of its own."""
+    """All followers of this replica, at most `limit`.
+
+    `run_once` reads the stream while there are any, and makes every replica publish its events. `stream` needs a
+    connection of its own.
+    """
 
     def __init__(self, broker: Broker, stream: EventStream, feed: EventPublisher, limit: int) -> None:
         self._broker = broker
@@ -119,6 +122,7 @@ class EventSubscribers:
         self._ready = asyncio.Event()
         self._last: str | None = None
         self._closed = False
+        self._retries = Retrying(RETRY_FIRST, RETRY_CAP)
 
     @property
     def count(self) -> int:
@@ -190,27 +194,25 @@ class EventSubscribers:
 
     # --- the stream -----------------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Read while anybody follows, until cancelled. After a lost connection it goes on where it was."""
-        pause = RETRY_FIRST
-        while True:
-            await self._wanted.wait()
-            renewing = asyncio.create_task(self._renew())
-            try:
-                await self._begin()
-                pause = RETRY_FIRST
-                await self._read()
-                self._ready.clear()
-                self._wanted.clear()
-                self._last = None
-                continue
-            except QueueyError as error:
-                self._ready.clear()
-                logger.debug("events_not_read", error=str(error))
-            finally:
-                await end_tasks([renewing])
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, RETRY_CAP)
+    async def run_once(self) -> float:
+        """Read the stream while anybody follows. After a lost connection the next run goes on where this one was."""
+        await self._wanted.wait()
+        renewing = asyncio.create_task(self._renew())
+        try:
+            await self._begin()
+            self._retries.reset()
+            await self._read()
+        except QueueyError as error:
+            self._ready.clear()
+            logger.debug("events_not_read", error=str(error))
+            return self._retries.next()
+        else:
+            self._ready.clear()
+            self._wanted.clear()
+            self._last = None
+            return 0.0
+        finally:
+            await end_tasks([renewing])
 
     async def _begin(self) -> None:
         begun = await self._listen() == "begun"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from queuey.errors import NotFound, StoreUnavailable, WrongState
+from queuey.metrics import Metrics
 from queuey.protocol import ids
 from queuey.protocol.models import CancelReply, Job, RetryReply
 from queuey.protocol.records import to_job
@@ -44,7 +45,7 @@ async def cancel(broker: Broker, job_id: str, deadline: Deadline) -> CancelReply
     raise unknown_job(job_id)
 
 
-async def retry(broker: Broker, job: Job, deadline: Deadline) -> RetryReply:
+async def retry(broker: Broker, job: Job, deadline: Deadline, metrics: Metrics) -> RetryReply:
     """A new run for a dead job; a scheduled one is due now. Safe to send again within the deadline.
 
     Raises NotFound, WrongState for any other job and when another one holds the dedupe key by now, Full,
@@ -59,6 +60,8 @@ async def retry(broker: Broker, job: Job, deadline: Deadline) -> RetryReply:
     except StoreUnavailable as error:
         raise outcome(error, [job.id]) from error
     if word == "ok":
+        if job.status == "dead_letter":
+            metrics.replayed.add()
         return RetryReply(job.id)
     if word == "duplicate":
         raise WrongState(

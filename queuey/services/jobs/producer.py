@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from queuey.errors import Full, OutcomeUnknown, QueueyError
+from queuey.metrics import Metrics
 from queuey.protocol.models import EnqueueReply
 from queuey.protocol.records import NewJob
 from queuey.protocol.schema_faults import invalid
@@ -22,8 +23,8 @@ class Producer:
     dedupe key, is still answered. `on_send` is called with the jobs that are about to go to a shard.
     """
 
-    def __init__(self, broker: Broker, *, resend_for: float, copies: int = 0) -> None:
-        self._metrics = broker.metrics
+    def __init__(self, broker: Broker, *, metrics: Metrics, resend_for: float, copies: int = 0) -> None:
+        self._metrics = metrics
         self.full = False
         self.on_send: Callable[[int, Sequence[NewJob]], None] | None = None
         self._broker = broker

@@ -29,8 +29,8 @@ logger = log.get(__name__)
 class Waiters:
     """Those who wait on this replica, at most `limit`. To be made inside the running loop.
 
-    `run` subscribes once the first of them comes. Whenever the subscription stands, first and after each loss, every
-    job that is waited for is marked anew and looked at: what ended in between is told then.
+    `run_once` subscribes once the first of them comes. Whenever the subscription stands, first and after each loss,
+    every awaited job is marked again and looked at, so that a job that ended in between is noticed.
     """
 
     def __init__(self, broker: Broker, limit: int) -> None:
@@ -53,10 +53,10 @@ class Waiters:
         """How many wait."""
         return self._count
 
-    async def run(self) -> None:
-        """Listen until cancelled, from the first waiter on."""
+    async def run_once(self) -> float:
+        """Listen until the connection is lost, from the first waiter on. Returns the seconds until the next attempt."""
         await self._wanted.wait()
-        await self._subscriber.run()
+        return await self._subscriber.run_once()
 
     async def wait(self, job_id: str, seconds: float) -> None:
         """Returns when the job has ended or is not there, after so many seconds at the latest; at once after `close`.

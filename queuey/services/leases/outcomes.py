@@ -15,6 +15,7 @@ from typing import Final, Literal, TypeVar
 
 from queuey import log
 from queuey.errors import LostLease, OutcomeUnknown, QueueyError, StoreUnavailable
+from queuey.metrics import Metrics
 from queuey.protocol import backoff as retry
 from queuey.protocol.job_errors import error_entry
 from queuey.protocol.models import Backoff, CompleteItem, ExtendItem, FailItem, LeaseOutcome, ReleaseItem
@@ -55,7 +56,16 @@ logger = log.get(__name__)
 class LeaseOutcomes:
     """Sends reports to the store. It is made inside the running loop. An item that is an error already is returned."""
 
-    def __init__(self, broker: Broker, settings: Settings, workers: PullWorkers, progress: ProgressRecorder) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        settings: Settings,
+        workers: PullWorkers,
+        progress: ProgressRecorder,
+        *,
+        metrics: Metrics,
+    ) -> None:
+        self._metrics = metrics
         self._broker = broker
         self._acks = Acks(broker, settings.request_deadline)
         self._request_deadline = settings.request_deadline
@@ -198,7 +208,7 @@ class LeaseOutcomes:
         except QueueyError as error:
             return error
         self._workers.ended(job_id)
-        self._broker.metrics.pulled.add((_STATUSES[word],))
+        self._metrics.pulled.add((_STATUSES[word],))
         return LeaseOutcome(job_id, _STATUSES[word])
 
 

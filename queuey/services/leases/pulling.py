@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
+from queuey.metrics import Metrics
 from queuey.protocol.records import NewJob
 from queuey.services.jobs.producer import Producer
 from queuey.services.jobs.progress import ProgressRecorder
@@ -24,17 +25,15 @@ RETURN_PATIENCE: Final = 60.0
 class Pulling:
     """To be made inside the running loop. `broker`'s calls are those of HTTP requests."""
 
-    def __init__(self, broker: Broker, settings: Settings) -> None:
+    def __init__(self, broker: Broker, settings: Settings, *, metrics: Metrics) -> None:
         self.workers = PullWorkers()
         self.leasing = Leasing(broker, Acks(broker, RETURN_PATIENCE), settings, self.workers)
         self.progress = ProgressRecorder(broker)
-        self.outcomes = LeaseOutcomes(broker, settings, self.workers, self.progress)
+        self.outcomes = LeaseOutcomes(broker, settings, self.workers, self.progress, metrics=metrics)
         self._broker = broker
 
-    def wakers(
-        self, open_client: Callable[[], StoreClient], replica: str, *, cluster: bool
-    ) -> list[Coroutine[Any, Any, None]]:
-        """What has to run for requests to be woken. `open_client` makes a client that may be blocked."""
+    def wakers(self, open_client: Callable[[], StoreClient], replica: str, *, cluster: bool) -> Sequence[SharedWaker]:
+        """Make the chores that wake waiting requests. `open_client` makes a client that may be blocked."""
         shards = self._broker.shards
         polls = self.leasing.polls
         wakers = [
@@ -42,7 +41,7 @@ class Pulling:
             for group in wake_groups(shards, cluster=cluster)
         ]
         self.leasing.wakers = wakers
-        return [waker.run() for waker in wakers]
+        return wakers
 
     def look_ahead(self, producer: Producer) -> None:
         """Have requests that wait look when this process enqueues, beside who else is told of it."""

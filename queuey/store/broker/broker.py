@@ -38,8 +38,6 @@ class Broker:
         self.shards = shards
         self.observer = observer
         self.scripts = scripts
-        self.metrics = scripts.metrics
-        """What this process counts, also that of those who use this broker."""
         self._caller = caller = Caller(shards, scripts, Nobody() if observer is None else observer)
         self.jobs = JobCalls(caller)
         self.leases = LeaseCalls(caller)

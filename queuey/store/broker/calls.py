@@ -90,7 +90,6 @@ class Group:
     def __init__(self, caller: Caller) -> None:
         self._call = caller.call
         self._shards = caller.shards
-        self._metrics = caller.scripts.metrics
         self._observer = caller.observer
 
     def _moved(self, job_ids: Sequence[str], answers: Sequence[str], statuses: Mapping[str, Status | None]) -> None:

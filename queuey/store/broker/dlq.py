@@ -35,7 +35,6 @@ class DeadLetterCalls(Group):
     ) -> list[str]:
         """Each is due after its delay, at once without one. Per job `ok`, `duplicate` or `missing`."""
         answers = words(await self._call(shard, "replay", now, replay_id, job_ids, delays_ms))
-        self._metrics.replayed.add((), answers.count("ok"))
         if self._observer.on:
             self._moved(job_ids, answers, MOVES["replay"] if any(delays_ms) else {"ok": "queued"})
         return answers

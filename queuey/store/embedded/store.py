@@ -27,6 +27,7 @@ from urllib.parse import quote
 from hiredis import ReplyError
 
 from queuey.errors import StartupError
+from queuey.lifecycle import Retrying
 from queuey.store.embedded import aof
 from queuey.store.embedded.data_dir import FileLock, exclusively, prepare, sync_names
 from queuey.store.embedded.memory_limit import memory_limit
@@ -80,6 +81,9 @@ class EmbeddedStore:
         self._socket = SocketPath(self._data_dir)
         self._child: StoreProcess | None = None
         self._pid: int | None = None
+        self._retries = Retrying(FIRST_DELAY, LONGEST_DELAY)
+        self._failures = 0
+        """Number of restarts since the server last ran for STABLE_AFTER."""
 
     @property
     def url(self) -> str:
@@ -113,18 +117,23 @@ class EmbeddedStore:
 
     async def run(self) -> None:
         """Restart the server whenever it dies, whoever started it. Runs until it is cancelled, or `stop` is called."""
-        failures = 0
         while self._users_lock.held:
-            since = time.monotonic()
-            await self._until_gone()
-            if time.monotonic() - since >= STABLE_AFTER:
-                failures = 0
-            self._tell("store_lost", pid=self._pid)
-            up = False
-            while not up:
-                await asyncio.sleep(backoff(failures))
-                failures += 1
-                up = await self._restarted(failures)
+            await self.run_once()
+
+    async def run_once(self) -> float:
+        """Wait until the server dies, and restart it."""
+        since = time.monotonic()
+        await self._until_gone()
+        if time.monotonic() - since >= STABLE_AFTER:
+            self._retries.reset()
+            self._failures = 0
+        self._tell("store_lost", pid=self._pid)
+        up = False
+        while not up:
+            await asyncio.sleep(jittered(self._retries.next()))
+            self._failures += 1
+            up = await self._restarted(self._failures)
+        return 0.0
 
     async def stop(self) -> None:
         """Leave. The last user stops the server, and waits for its end."""
@@ -326,7 +335,6 @@ class EmbeddedStore:
             self._on_event(event, fields)
 
 
-def backoff(failures: int) -> float:
-    """Seconds until the next restart: doubling from FIRST_DELAY to LONGEST_DELAY, jittered on the upper half."""
-    longest: float = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(failures, 16))
+def jittered(longest: float) -> float:
+    """Return the seconds until the next restart: between the half of `longest` and all of it."""
     return longest * random.uniform(0.5, 1.0)

@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
@@ -43,8 +42,9 @@ PAYLOAD = "canary-payload"
 WRONG_KEYS = ("", "dev", "canary-wrong-key", ADMIN.upper(), ADMIN[:-1], "canary\xe9\xff key", "k" * 5000)
 
 NOTHING = cast(Any, None)
-BROKER = cast(Any, SimpleNamespace(metrics=Metrics()))
-API = create_app(Settings(data_dir=Path("/unused")), BROKER, NOTHING, Credentials(ADMIN), *[NOTHING] * 5)
+API = create_app(
+    Settings(data_dir=Path("/unused")), NOTHING, NOTHING, Credentials(ADMIN), *[NOTHING] * 5, metrics=Metrics()
+)
 ROUTES = API.endpoints
 GUARDED = [route for route in ROUTES if route.needs is not None]
 BODIES: dict[str, Any] = {

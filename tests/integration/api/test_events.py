@@ -11,7 +11,7 @@ from queuey.protocol.models import ProgressReport
 from queuey.services.events import subscribers as followers
 from queuey.services.events.publisher import EventPublisher
 from queuey.services.jobs.progress import ProgressRecorder
-from queuey.services.maintenance.loops import Promoter
+from queuey.services.maintenance.promoter import Promoter
 from queuey.store.broker.broker import Broker
 from queuey.store.shards import Shards
 from tests.support.http import ApiRig, api_over, keys, problem

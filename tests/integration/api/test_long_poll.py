@@ -10,6 +10,7 @@ import pytest
 
 from queuey.lifecycle import end_tasks
 from queuey.services.leases.long_polls import Poll, Wake
+from queuey.services.maintenance.loops import run_forever
 from queuey.store import wakeups as waking
 from queuey.store.broker.broker import Broker
 from queuey.store.shards import Shards
@@ -39,7 +40,10 @@ async def api(rig: Rig, server: Server, scripts: FaultyScripts) -> AsyncIterator
     shards = rig.broker.shards
     async with api_over(Broker(Shards(shards.client, shards.count), scripts), request_deadline=5.0) as api:
         blocking = client_for(server.url)
-        tasks = [asyncio.create_task(part) for part in api.pulling.wakers(lambda: blocking, "r1", cluster=False)]
+        tasks = [
+            asyncio.create_task(run_forever(waker))
+            for waker in api.pulling.wakers(lambda: blocking, "r1", cluster=False)
+        ]
         yield api
         await end_tasks(tasks)
         await blocking.aclose()

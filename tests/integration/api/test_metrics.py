@@ -5,11 +5,17 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
+from typing import Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from queuey.api.routes.metrics import STATES
-from queuey.services.maintenance.loops import Reaper, StoreWatch
+from queuey.metrics import Metrics
+from queuey.services.maintenance.reaper import Reaper
+from queuey.services.maintenance.store_watch import StoreWatch
+from queuey.store.broker.broker import Broker
+from queuey.store.scripts import Scripts
 from tests.support.http import ApiRig, api_over, keys
 from tests.support.store import Rig
 from tests.support.stores import KINDS, SHARDS, StartServer, one_of
@@ -18,6 +24,13 @@ kind = one_of(*KINDS)
 shards = one_of(*SHARDS)
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
+
+
+@pytest.fixture
+async def api(rig: Rig) -> Any:
+    metrics = Metrics()
+    async with api_over(Broker(rig.broker.shards, Scripts(metrics=metrics)), metrics=metrics) as api:
+        yield api
 
 
 async def scraped(api: ApiRig, **headers: str) -> dict[str, float]:
@@ -100,14 +113,13 @@ async def test_a_scrape_costs_the_same_at_any_depth(api: ApiRig, rig: Rig) -> No
 
 
 async def test_without_a_store_it_tells_what_was_counted(start_server: StartServer) -> None:
-    from queuey.store.broker.broker import Broker
-    from queuey.store.scripts import Scripts
     from queuey.store.shards import Shards
     from tests.support.store import client_for
 
     store = start_server()
     client = client_for(store.url, timeout=0.5)
-    async with api_over(Broker(Shards(client, 1), Scripts())) as api:
+    metrics = Metrics()
+    async with api_over(Broker(Shards(client, 1), Scripts(metrics=metrics)), metrics=metrics) as api:
         await api.submit()
         store.process.kill()
         store.process.wait()
@@ -125,9 +137,9 @@ async def test_openmetrics_is_given_to_who_asks_for_it(api: ApiRig) -> None:
 
 
 async def test_the_reaper_tells_when_it_looked(rig: Rig) -> None:
-    before = time.time()
-    await Reaper(rig.broker, StoreWatch(rig.broker, 0.01, lambda full: None), 5, 0).run_once()
-    assert before <= rig.broker.metrics.reaped_at <= time.time()
+    before, metrics = time.time(), Metrics()
+    await Reaper(rig.broker, StoreWatch(rig.broker, 0.01, lambda full: None), 5, 0, metrics=metrics).run_once()
+    assert before <= metrics.reaped_at <= time.time()
 
 
 async def test_names_in_the_dashboard_and_the_alerts_exist(api: ApiRig) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from queuey.server.presence import Presence
-from queuey.services.maintenance.loops import Heartbeat
+from queuey.services.maintenance.heartbeat import Heartbeat
 from queuey.services.workers import Description, TellsWorker
 from tests.support.http import ApiRig, api_over, keys, problem
 from tests.support.store import Rig

@@ -12,8 +12,14 @@ from structlog.testing import capture_logs
 
 from queuey.errors import StoreUnavailable
 from queuey.lifecycle import end_tasks
-from queuey.services.maintenance import loops as maintenance
-from queuey.services.maintenance.loops import Chore, Heartbeat, Promoter, Reaper, StoreWatch, Trimmer, run_forever
+from queuey.metrics import Metrics
+from queuey.services.maintenance import reaper, store_watch
+from queuey.services.maintenance.heartbeat import Heartbeat
+from queuey.services.maintenance.loops import Chore, run_forever
+from queuey.services.maintenance.promoter import Promoter
+from queuey.services.maintenance.reaper import Reaper
+from queuey.services.maintenance.store_watch import StoreWatch
+from queuey.services.maintenance.trimmer import Trimmer
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.replies import Caps, Vitals
@@ -30,7 +36,8 @@ def shards() -> int:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(maintenance, "time", clock)
+    for module in (reaper, store_watch):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 
@@ -243,10 +250,9 @@ async def places(rig: Rig) -> dict[str, int]:
     return {place: count for place, count in total.items() if count and not place.endswith("_bytes")}
 
 
-async def test_the_reaper_gives_lapsed_leases_back_on_every_shard(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintenance, "BATCH", 2)
+async def test_the_reaper_gives_lapsed_leases_back_on_every_shard(rig: Rig) -> None:
     jobs = await lapsed(rig, 5)
-    reaper = Reaper(rig.broker, watch_of(FakeStore()), interval=5.0, delay_max=100.0)
+    reaper = Reaper(rig.broker, watch_of(FakeStore()), interval=5.0, delay_max=100.0, metrics=Metrics(), batch=2)
     before = int(time.time() * 1000)
     with capture_logs() as logs:
         assert await reaper.run_once() == 5.0
@@ -260,11 +266,11 @@ async def test_the_reaper_gives_lapsed_leases_back_on_every_shard(rig: Rig, monk
     assert len(set(delays)) > 5
 
 
-async def test_one_run_of_the_reaper_is_bounded(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintenance, "BATCH", 2)
-    monkeypatch.setattr(maintenance, "CALLS", 2)
+async def test_one_run_of_the_reaper_is_bounded(rig: Rig) -> None:
     await lapsed(rig, 5)
-    reaper = Reaper(rig.broker, watch_of(FakeStore()), interval=5.0, delay_max=100.0)
+    reaper = Reaper(
+        rig.broker, watch_of(FakeStore()), interval=5.0, delay_max=100.0, metrics=Metrics(), batch=2, calls=2
+    )
     await reaper.run_once()
     assert await places(rig) == {"running": 2, "scheduled": 8}
 
@@ -272,7 +278,7 @@ async def test_one_run_of_the_reaper_is_bounded(rig: Rig, monkeypatch: pytest.Mo
 async def test_the_reaper_waits_while_the_store_watch_asks_for_quiet(rig: Rig, clock: Clock) -> None:
     await lapsed(rig, 1)
     watch = watch_of(FakeStore())
-    reaper = Reaper(rig.broker, watch, interval=5.0, delay_max=0.0)
+    reaper = Reaper(rig.broker, watch, interval=5.0, delay_max=0.0, metrics=Metrics())
     watch.reap_after = clock.now + 12
     assert await reaper.run_once() == 5.0
     clock.now += 10
@@ -287,7 +293,7 @@ async def test_a_reaper_that_is_the_first_to_find_the_store_back_waits_too(rig: 
     await lapsed(rig, 1)
     store = FakeStore()
     watch = watch_of(store)
-    reaper = Reaper(rig.broker, watch, interval=5.0, delay_max=0.0)
+    reaper = Reaper(rig.broker, watch, interval=5.0, delay_max=0.0, metrics=Metrics())
     store.away = True
     clock.now += 11
     with pytest.raises(StoreUnavailable):
@@ -300,12 +306,11 @@ async def test_a_reaper_that_is_the_first_to_find_the_store_back_waits_too(rig: 
     assert await places(rig) == {"scheduled": 2}
 
 
-async def test_the_promoter_moves_what_is_due_on_every_shard(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintenance, "BATCH", 2)
+async def test_the_promoter_moves_what_is_due_on_every_shard(rig: Rig) -> None:
     jobs = await on_both_shards(rig, 6, delay_ms=HOUR)
     for shard, due in enumerate([jobs[:5], jobs[6:11]]):
         await rig.client.zadd(rig.broker.shards.keys[shard].scheduled("default", "default"), dict.fromkeys(due, 1))
-    assert await Promoter(rig.broker, 7.0).run_once() == 7.0
+    assert await Promoter(rig.broker, 7.0, batch=2).run_once() == 7.0
     assert await places(rig) == {"default": 10, "scheduled": 2}
 
 
@@ -318,23 +323,18 @@ async def finished(rig: Rig, count: int) -> None:
         await rig.broker.leases.complete(rig.shard, [(job.id, job.token, "1") for job in claimed.jobs], now=ago)
 
 
-async def test_the_trimmer_removes_what_need_not_be_kept_on_every_shard(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(maintenance, "BATCH", 2)
+async def test_the_trimmer_removes_what_need_not_be_kept_on_every_shard(rig: Rig) -> None:
     await finished(rig, 5)
-    trimmer = Trimmer(rig.broker, Caps(), 30.0)
+    trimmer = Trimmer(rig.broker, Caps(), 30.0, batch=2)
     with capture_logs() as logs:
         assert await trimmer.run_once() == 30.0
     assert await places(rig) == {}
     assert logs == []
 
 
-async def test_a_trimmer_that_could_not_finish_comes_back_at_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintenance, "BATCH", 2)
-    monkeypatch.setattr(maintenance, "CALLS", 2)
+async def test_a_trimmer_that_could_not_finish_comes_back_at_once(rig: Rig) -> None:
     await finished(rig, 5)
-    trimmer = Trimmer(rig.broker, Caps(), 30.0)
+    trimmer = Trimmer(rig.broker, Caps(), 30.0, batch=2, calls=2)
     assert await trimmer.run_once() == 0.0
     assert await places(rig) == {"finished": 2}
     assert await trimmer.run_once() == 30.0
@@ -378,7 +378,7 @@ async def test_an_idle_replica_sends_at_most_three_commands_a_second(rig: Rig) -
     watch = StoreWatch(rig.broker, settings.lease, ignore)
     chores: list[Chore] = [
         watch,
-        Reaper(rig.broker, watch_of(FakeStore()), settings.reap_interval, settings.reap_delay_max),
+        Reaper(rig.broker, watch_of(FakeStore()), settings.reap_interval, settings.reap_delay_max, metrics=Metrics()),
         Promoter(rig.broker),
         Trimmer(rig.broker, Caps(), settings.trim_interval),
         Heartbeat(rig.broker, "w1", dict, settings.beat_interval),

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from queuey.errors import OutcomeUnknown, StoreUnavailable
+from queuey.metrics import Metrics
 from queuey.services.jobs.producer import Producer
 from queuey.store.scripts import Scripts
 from tests.support.replicated import Pair
@@ -96,7 +97,9 @@ async def test_a_store_that_has_lost_the_scripts(rig: Rig, pair: Pair) -> None:
 
 async def test_a_producer_sends_again_until_the_replica_has_it(rig: Rig, hasty: Rig, pair: Pair) -> None:
     pair.halt()
-    sent = asyncio.ensure_future(Producer(hasty.broker, resend_for=30, copies=1).enqueue(job := rig.job()))
+    sent = asyncio.ensure_future(
+        Producer(hasty.broker, metrics=Metrics(), resend_for=30, copies=1).enqueue(job := rig.job())
+    )
 
     async def there() -> bool:
         return bool((await rig.stored(job.id)).definition)
@@ -111,5 +114,5 @@ async def test_a_producer_sends_again_until_the_replica_has_it(rig: Rig, hasty: 
 async def test_a_producer_that_gives_up_says_that_it_may_be_done(rig: Rig, hasty: Rig, pair: Pair) -> None:
     pair.halt()
     with pytest.raises(OutcomeUnknown, match="It may have been done") as caught:
-        await Producer(hasty.broker, resend_for=0, copies=1).enqueue(job := rig.job())
+        await Producer(hasty.broker, metrics=Metrics(), resend_for=0, copies=1).enqueue(job := rig.job())
     assert caught.value.job_ids == (job.id,)

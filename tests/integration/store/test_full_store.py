@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from queuey.services.maintenance.loops import StoreWatch, Trimmer
+from queuey.services.maintenance.store_watch import StoreWatch
+from queuey.services.maintenance.trimmer import Trimmer
 from queuey.store.replies import Caps
 from queuey.store.scripts import Scripts
 from tests.support.http import ApiRig, problem

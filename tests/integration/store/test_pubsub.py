@@ -8,8 +8,8 @@ from functools import partial
 
 import pytest
 
-from queuey.lifecycle import end_tasks
-from queuey.store import pubsub as events
+from queuey.lifecycle import Retrying, end_tasks
+from queuey.services.maintenance.loops import run_forever
 from queuey.store.pubsub import Subscriber
 from tests.support.store import Rig, Server, client_for
 from tests.support.working import PATIENCE, eventually
@@ -19,10 +19,13 @@ CHANNEL = "queuey:cancel"
 
 @pytest.fixture
 async def heard(rig: Rig, server: Server) -> AsyncIterator[asyncio.Queue[str]]:
-    """What a listener has heard, whose connection gives up on commands after 0.2 s."""
+    """What a listener has heard, whose connection gives up on commands after 0.2 s.
+
+    Where its pauses went on to double, the last of 16 would take a minute."""
     messages: asyncio.Queue[str] = asyncio.Queue()
     client = client_for(server.url, timeout=0.2)
-    task = asyncio.create_task(Subscriber(client, {CHANNEL: messages.put_nowait}).run())
+    subscriber = Subscriber(client, {CHANNEL: messages.put_nowait}, retries=Retrying(0.001, 3600))
+    task = asyncio.create_task(run_forever(subscriber))
     await until_subscribed(rig)
     yield messages
     assert not task.done()
@@ -68,11 +71,7 @@ async def test_silence_does_not_end_it(rig: Rig, heard: asyncio.Queue[str]) -> N
     assert await next_of(heard) == "still there"
 
 
-async def test_a_lost_connection_is_made_again_and_no_later_each_time(
-    rig: Rig, heard: asyncio.Queue[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(events, "RETRY_FIRST", 0.001)
-    monkeypatch.setattr(events, "RETRY_CAP", 3600)  # where pauses went on to double, the last would take a minute
+async def test_a_lost_connection_is_made_again_and_no_later_each_time(rig: Rig, heard: asyncio.Queue[str]) -> None:
     for attempt in range(16):
         await eventually(partial(_kill, rig))
         await eventually(partial(_hears, rig, heard, f"message {attempt}"))

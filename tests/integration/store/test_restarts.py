@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from queuey.lifecycle import end_tasks
+from queuey.metrics import Metrics
 from queuey.services.jobs.producer import Producer
 from queuey.store.scripts import Scripts
 from queuey.worker.handlers.app import App
@@ -46,7 +47,7 @@ async def submit_for_ever(rig: Rig, producer: Producer, taken: list[str]) -> Non
 @asynccontextmanager
 async def submitting(rig: Rig) -> AsyncIterator[list[str]]:
     """Submits during the block. Gives what has been taken so far."""
-    producer = Producer(rig.broker, resend_for=PATIENCE)
+    producer = Producer(rig.broker, metrics=Metrics(), resend_for=PATIENCE)
     taken: list[str] = []
     task = asyncio.create_task(submit_for_ever(rig, producer, taken))
     yield taken

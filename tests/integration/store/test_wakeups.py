@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from queuey.lifecycle import end_tasks
+from queuey.services.maintenance.loops import run_forever
 from queuey.store import wakeups as waking
 from queuey.store.wakeups import BLOCK_SECONDS as DEFAULT_ROUND
 from queuey.store.wakeups import Waker, wake_groups
@@ -33,7 +34,7 @@ class Woken:
         client = client_for(url)
         shards = rig.broker.shards
         waker = Waker(client, shards, group, queues, self.may_wait, self._shards.put_nowait)
-        task = asyncio.create_task(waker.run())
+        task = asyncio.create_task(run_forever(waker))
         yield
         await end_tasks([task])
         await client.aclose()

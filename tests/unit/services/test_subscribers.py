@@ -13,6 +13,7 @@ from queuey.lifecycle import end_tasks
 from queuey.services.events import subscribers as followers
 from queuey.services.events.publisher import EventPublisher, JobEvent, _encode
 from queuey.services.events.subscribers import EventSubscribers, Follower, position
+from queuey.services.maintenance.loops import run_forever
 from queuey.store.broker.broker import Broker
 from queuey.store.pubsub import FIRST, READ_COUNT, Entry, EventStream
 from tests.support.virtual_time import in_virtual_time
@@ -55,7 +56,7 @@ def wants_all(event: JobEvent) -> bool:
 async def reading(stream: Stream) -> AsyncIterator[EventSubscribers]:
     fake: Any = stream
     followers = EventSubscribers(cast(Broker, fake), cast(EventStream, fake), cast(EventPublisher, fake), 10_000)
-    task = asyncio.create_task(followers.run())
+    task = asyncio.create_task(run_forever(followers))
     yield followers
     await end_tasks([task])
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from queuey.errors import StartupError
+from queuey.lifecycle import Retrying
 from queuey.store.embedded import memory_limit
 from queuey.store.embedded import process as store_process
 from queuey.store.embedded import store as embedded
 from queuey.store.embedded.data_dir import FileLock
 from queuey.store.embedded.process import StoreProcess, command_line, find_binary, stronger
-from queuey.store.embedded.store import EmbeddedStore, backoff
+from queuey.store.embedded.store import FIRST_DELAY, LONGEST_DELAY, EmbeddedStore, jittered
 
 GIB = 1 << 30
 
@@ -150,6 +151,8 @@ def test_a_program_that_is_missing_is_an_error(tmp_path: Path) -> None:
 
 
 def test_restarts_slow_down_to_a_limit() -> None:
+    retries = Retrying(FIRST_DELAY, LONGEST_DELAY)
+    pauses = [retries.next() for _ in range(10_001)]
     for failures, longest in [(0, 0.1), (1, 0.2), (5, 3.2), (6, 5.0), (10_000, 5.0)]:
-        delays = [backoff(failures) for _ in range(200)]
+        delays = [jittered(pauses[failures]) for _ in range(200)]
         assert longest / 2 <= min(delays) < max(delays) <= longest

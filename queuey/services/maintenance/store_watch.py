@@ -1,0 +1,63 @@
+"""The store watch: is the store full, and was it away for so long that leases need more time?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from queuey import log
+from queuey.errors import QueueyError
+from queuey.store.broker.broker import Broker
+
+FULL_ABOVE: Final = 0.85
+"""Above this share of its memory the store takes no new job, so that running jobs can still complete."""
+
+logger = log.get(__name__)
+
+
+class StoreWatch:
+    """Asks the store once a second whether it is full, and whether expired leases may be reaped.
+
+    No lease could be renewed while the store was away for a third of a lease, or has been up for less than one. An
+    outage is no crash, so no lease is reaped until `reap_after` (time.monotonic()), one lease later. The Reaper asks
+    once more before it reaps, since it may be the first to find the store back. The uptime counts once per start of the
+    store, since it jumps with the store's clock.
+    """
+
+    def __init__(self, broker: Broker, lease: float, on_full: Callable[[bool], None], interval: float = 1.0) -> None:
+        self._broker = broker
+        self._lease = lease
+        self._on_full = on_full
+        self._interval = min(interval, lease / 3)
+        self._answered_at = time.monotonic()
+        self._failed = False
+        self._full = False
+        self._run_id: str | None = None
+        self.reap_after = 0.0
+
+    async def run_once(self) -> float:
+        """Ask the store once."""
+        try:
+            vitals = await self._broker.vitals()
+        except QueueyError:
+            self._failed = True
+            raise
+        now = time.monotonic()
+        away = now - self._answered_at
+        if self._failed and away > self._lease / 3:
+            self.reap_after = max(self.reap_after, now + self._lease)
+            logger.info("store_back", away_seconds=round(away, 1))
+        if vitals.run_id != self._run_id and vitals.uptime < self._lease:
+            self.reap_after = max(self.reap_after, now + self._lease - max(0, vitals.uptime))
+        self._run_id = vitals.run_id
+        self._answered_at = now
+        self._failed = False
+        self._set_full(vitals.memory_share > FULL_ABOVE, vitals.memory_share)
+        return self._interval
+
+    def _set_full(self, full: bool, share: float) -> None:
+        if full != self._full:
+            logger.warning("store_full" if full else "store_has_room", memory_share=round(share, 3))
+        self._full = full
+        self._on_full(full)
