@@ -8,7 +8,8 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
-from queuey.settings.settings import SERVER, SETTINGS, Settings, default, load
+from queuey.settings.sections import SERVER
+from queuey.settings.settings import SETTINGS, Settings, default, load
 from queuey.settings.sources import flag
 
 
