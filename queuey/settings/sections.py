@@ -114,7 +114,7 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         redis_url(
             STORE,
-            "URL of the Redis or Valkey. Put a password into QUEUEY_REDIS instead.",
+            "URL of the Redis or Valkey. With a password, set QUEUEY_REDIS instead.",
             none="a private Valkey, started in the data directory",
         ),
     ] = None
@@ -181,13 +181,13 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     concurrency: Annotated[int, count(WORKERS, "Maximum number of running jobs per process.", 1, 10_000)] = 100
     thread_slots: Annotated[
-        int, count(WORKERS, "Maximum number of these in threads (handlers that are plain functions).", 1, 1024)
+        int, count(WORKERS, "Maximum number of running jobs in threads (handlers that are plain functions).", 1, 1024)
     ] = 32
     process_slots: Annotated[
         int,
         count(
             WORKERS,
-            "Maximum number of these in child processes (run_in='process').",
+            "Maximum number of running jobs in child processes (run_in='process').",
             1,
             1024,
             default_text="the number of cores, divided by `processes`",
@@ -255,7 +255,7 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
         int, size(RETENTION, "Maximum size of the finished jobs per queue.", 1_000_000, 1_000_000_000_000)
     ] = 1_000_000_000
     finished_min_age: Annotated[
-        float, duration(RETENTION, "Minimum age at which these two limits delete a finished job.", 0, DAY)
+        float, duration(RETENTION, "Minimum age before finished_max and finished_max_bytes delete a job.", 0, DAY)
     ] = MINUTE
     dlq_retention: Annotated[float, duration(RETENTION, "How long dead jobs are kept.", 1, YEAR)] = 7 * DAY
     dlq_max: Annotated[
