@@ -11,19 +11,19 @@ from queuey.protocol.models import FINAL, Job
 
 OK: Final = 0
 FAILED: Final = 1
-"""The command was done, and what it tells is a failure: a job that did not succeed, a line that was refused."""
+"""The command was done, but the outcome is a failure: a job did not succeed, or a line was refused."""
 USAGE: Final = 2
 UNREACHABLE: Final = 3
-"""The server cannot start, cannot be reached, or has no room now."""
+"""The server cannot start, cannot be reached, or is full."""
 NOT_FOUND: Final = 4
 REFUSED: Final = 5
 WRONG_STATE: Final = 6
 TIMED_OUT: Final = 7
 INTERRUPTED: Final = 130
 READER_GONE: Final = 141
-"""Whoever read stdout has closed it; the code that a shell shows for SIGPIPE."""
+"""The reader of stdout has closed it. Shells show this code for SIGPIPE."""
 
-_OF_STATUS: Final = {
+_CODE_BY_STATUS: Final = {
     400: USAGE,
     401: REFUSED,
     403: REFUSED,
@@ -39,22 +39,22 @@ _OF_STATUS: Final = {
 
 
 def code_of(status: int | None) -> int:
-    """The exit code for an answer's HTTP status; None: there was no answer."""
-    return UNREACHABLE if status is None else _OF_STATUS.get(status, FAILED)
+    """Return the exit code for an HTTP status. None means that no answer came."""
+    return UNREACHABLE if status is None else _CODE_BY_STATUS.get(status, FAILED)
 
 
 def code_of_jobs(jobs: Sequence[Job]) -> int:
-    """Whether all of them have ended, and well."""
+    """Return the exit code for jobs: OK if all succeeded, FAILED if one did not, TIMED_OUT if one has not finished."""
     if any(job.status not in FINAL for job in jobs):
         return TIMED_OUT
     return OK if all(job.status == "succeeded" for job in jobs) else FAILED
 
 
 def explain(text: str) -> None:
-    """Say something to whoever sits there. stdout is for data alone."""
+    """Print a message for people on stderr. stdout is only for data."""
     print(text, file=sys.stderr, flush=True)
 
 
 def leave_stdout() -> None:
-    """Let what is still to be written go nowhere, since its reader is gone; else Python complains of it at exit."""
+    """Discard what is still to be written, because its reader is gone. Otherwise Python reports an error at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""What a server, or the way to it, refused: told to the user, and made an exit code."""
+"""Errors of the client: their messages on stderr, and their exit codes."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from queuey.client import ClientError
 
 
-def told(error: Exception) -> int | None:
-    """Say on stderr what an error of the client means, and return the exit code; None for any other, which is a bug."""
+def exit_code(error: Exception) -> int | None:
+    """Report an error of the client and return its exit code. Return None for any other error, which is a bug."""
     from queuey.client import ClientError  # late: commands without a client need not wait for it
 
-    return told_of(error) if isinstance(error, ClientError) else None
+    return report(error) if isinstance(error, ClientError) else None
 
 
-def told_of(error: ClientError, what: str = "") -> int:
-    """The same for an error that is known to be the client's. `what`: what it happened to."""
+def report(error: ClientError, subject: str = "") -> int:
+    """Report an error on stderr, with `subject` before it, and return its exit code."""
     code = code_of(error.status)
-    explain(f"queuey: {what}{error}")
+    explain(f"queuey: {subject}{error}")
     if code == REFUSED:
-        explain(f"The key is read from {KEY_VARIABLE}; a server that has no keys takes `dev`.")
+        explain(f"Set {KEY_VARIABLE} to a valid key. The key of a server without keys is `dev`.")
     return code

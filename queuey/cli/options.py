@@ -1,4 +1,4 @@
-"""Flags that many commands share, and how their values are read."""
+"""Flags that many commands share, and the readers of their values."""
 
 from __future__ import annotations
 
@@ -24,28 +24,33 @@ COMMON: Final = Group("Common", sort_key=100)
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Server:
-    """Which server to talk to."""
+    """The server that the command calls."""
 
     url: Annotated[
         str | None,
         Parameter(
-            metavar="URL", group=COMMON, show_default=False, help=f"The server. Default: QUEUEY_URL, else {LOCAL_URL}."
+            metavar="URL",
+            group=COMMON,
+            show_default=False,
+            help=f"URL of the server. Default: QUEUEY_URL, else {LOCAL_URL}.",
         ),
     ] = None
 
     def client(self) -> Client:
-        """A client of it, to be used in `async with`. Raises SettingsError."""
+        """Return a client of the server, for use in `async with`. Raises SettingsError."""
         from queuey.client import Client  # late, so that help need not wait for it
 
         access = client_access(self.url)
         return Client(access.url, access.api_key)
 
 
-HERE: Final = Server()
+DEFAULT_SERVER: Final = Server()
 
 Output = Annotated[
     Format,
-    Parameter(name=("--output", "-o"), group=COMMON, help="A table for people; JSON, or JSON lines, for programs."),
+    Parameter(
+        name=("--output", "-o"), group=COMMON, help="Output format: a table, JSON, or one JSON document per line."
+    ),
 ]
 
 
@@ -54,26 +59,26 @@ def _duration(_: Any, tokens: Sequence[Token]) -> float:
 
 
 def duration(help: str, default: float | None = None) -> Parameter:
-    """A flag whose value is a duration, as in settings; seconds as a float. `default` is for the help."""
+    """Define a flag for a duration, spelled as in settings. Its value is seconds; `default` is for the help."""
     shown = False if default is None else format_duration(default)
     return Parameter(metavar="DURATION", converter=_duration, show_default=shown, help=help)
 
 
 def count(help: str, high: int) -> Parameter:
-    """A flag whose value is a number from 1 to `high`."""
+    """Define a flag for a number from 1 to `high`."""
     return Parameter(metavar="NUMBER", validator=validators.Number(gte=1, lte=high), help=help)
 
 
 def switch(help: str) -> Parameter:
-    """A flag without a value, which is off when it is not there."""
+    """Define a flag without a value, which is off by default."""
     return Parameter(negative=(), show_default=False, help=help)
 
 
 @contextmanager
 def interrupted_at_once() -> Iterator[None]:
-    """For reads that block: within, Ctrl-C ends the process at once.
+    """Let Ctrl-C end the process at once, for reads that block.
 
-    asyncio would take it for a request to cancel the command, and a read that blocks would never come to know.
+    asyncio would only cancel the task of the command, and a blocking read would never notice.
     """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -82,8 +87,8 @@ def interrupted_at_once() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-Yes = Annotated[bool, switch("Do it. Without, only say what it would do.")]
-Queue = Annotated[str | None, Parameter(metavar="QUEUE", help="Of this queue alone.")]
-JobType = Annotated[str | None, Parameter(name="--type", metavar="TYPE", help="Of this type alone.")]
-JobId = Annotated[str, Parameter(metavar="ID", help="The id of the job.")]
-JobIds = Annotated[list[str], Parameter(metavar="ID", help="The ids of the jobs.", negative=())]
+Yes = Annotated[bool, switch("Confirm. Without it, only print what would be done.")]
+Queue = Annotated[str | None, Parameter(metavar="QUEUE", help="Only jobs of this queue.")]
+JobType = Annotated[str | None, Parameter(name="--type", metavar="TYPE", help="Only jobs of this type.")]
+JobId = Annotated[str, Parameter(metavar="ID", help="Job id.")]
+JobIds = Annotated[list[str], Parameter(metavar="ID", help="Job ids.", negative=())]

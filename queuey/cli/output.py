@@ -1,10 +1,10 @@
-"""What commands print: tables for people, JSON for programs.
+"""The output of commands: tables for people, JSON for programs.
 
-    table   columns, or a line for each field; fitted to a terminal, whole where stdout is none
+    table   columns, or a line for each field; cut to the width of a terminal, uncut elsewhere
     json    one document, indented
-    jsonl   one document a line, as it comes
+    jsonl   one document a line, as it arrives
 
-Values come from jobs that anybody may have submitted, so in a table nothing can send the terminal a control sequence.
+Values may come from untrusted jobs, so tables escape all control sequences.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ STYLES: Final = {
 }
 _GAP: Final = "  "
 _MAX_CELL: Final = 200
-_ENDLESS: Final = 1_000_000
+_UNLIMITED: Final = 1_000_000
 
 
 def show(item: Struct, form: Format) -> None:
-    """Print one thing: as a table, a line for each field that says something."""
+    """Print one item. As a table, it has a line for each field that is not empty."""
     if form == "table":
         _print_fields(item)
     elif form == "json":
@@ -43,7 +43,7 @@ def show(item: Struct, form: Format) -> None:
 
 
 def show_all(items: Sequence[Struct], columns: Sequence[str], form: Format) -> None:
-    """Print several things: as a table, these fields of each. Without any, only the column's names."""
+    """Print several items. As a table, it has a column for each of these fields, and titles also without items."""
     if form == "table":
         _print_table(items, columns)
     elif form == "json":
@@ -54,7 +54,7 @@ def show_all(items: Sequence[Struct], columns: Sequence[str], form: Format) -> N
 
 
 async def show_each(items: AsyncIterator[Struct], limit: int, columns: Sequence[str], form: Format) -> None:
-    """Print the first of several things that come one by one; JSON lines at once, the rest when all are there."""
+    """Print the first `limit` items that arrive: JSON lines at once, other formats when all have arrived."""
     kept: list[Struct] = []
     count = 0
     async for item in items:
@@ -70,12 +70,12 @@ async def show_each(items: AsyncIterator[Struct], limit: int, columns: Sequence[
 
 
 def write(document: bytes) -> None:
-    """A line of stdout."""
+    """Write a line to stdout."""
     sys.stdout.write(document.decode() + "\n")
 
 
 def text(value: Any) -> str:
-    """A value as one line of a table: times to the second, JSON as it came, nothing as `-`."""
+    """Return a value as one line of a table: times to the second, JSON unchanged, and `-` if there is none."""
     if value is None or value is UNSET:
         return "-"
     if isinstance(value, bool):
@@ -92,12 +92,12 @@ def text(value: Any) -> str:
 
 
 def printable(value: str) -> str:
-    """The same, with what a terminal would obey, or show as a line of its own, written as an escape."""
+    """Return the text with escapes for control characters and line breaks."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in value)
 
 
 def table(items: Iterable[Struct], columns: Sequence[str], width: int) -> Any:
-    """A rich Table of these fields of each item. Where `width` is too small for all, the last column gives way."""
+    """Return a rich Table of these fields of each item. If `width` is too small, the last column is cut."""
     from rich.table import Table  # late: not every command draws one
     from rich.text import Text
 
@@ -115,10 +115,10 @@ def table(items: Iterable[Struct], columns: Sequence[str], width: int) -> Any:
 
 
 def console(stream: TextIO) -> Any:
-    """A rich Console: as wide as the terminal, and without end where there is none."""
+    """Return a rich Console as wide as the terminal, or of unlimited width without one."""
     from rich.console import Console
 
-    width = None if stream.isatty() else _ENDLESS
+    width = None if stream.isatty() else _UNLIMITED
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
@@ -127,8 +127,8 @@ def _print_table(items: Iterable[Struct], columns: Sequence[str]) -> None:
 
     screen = console(sys.stdout)
     drawn = table(items, columns, screen.width)
-    needed = Measurement.get(screen, screen.options.update(max_width=_ENDLESS), drawn).maximum
-    screen.width = max(screen.width, needed)  # a line too long is wrapped by the terminal, and ids stay whole
+    needed = Measurement.get(screen, screen.options.update(max_width=_UNLIMITED), drawn).maximum
+    screen.width = max(screen.width, needed)  # the terminal wraps long lines, so that ids stay whole
     screen.print(drawn)
 
 
@@ -136,10 +136,10 @@ def _print_fields(item: Struct) -> None:
     from rich.text import Text
 
     fields = [(name, getattr(item, name)) for name in item.__struct_fields__]
-    told = [(name, value) for name, value in fields if not _is_nothing(value)]
-    width = max((len(name) for name, _ in told), default=0)
+    present = [(name, value) for name, value in fields if not _is_empty(value)]
+    width = max((len(name) for name, _ in present), default=0)
     screen = console(sys.stdout)
-    for name, value in told:
+    for name, value in present:
         if isinstance(value, list) and not all(isinstance(part, str) for part in value):
             for part in value:
                 screen.print(Text(f"{name:{width}}  {text(part)}"), soft_wrap=True)
@@ -148,10 +148,10 @@ def _print_fields(item: Struct) -> None:
             screen.print(Text(f"{name:{width}}  ").append(shown, STYLES.get(shown, "")), soft_wrap=True)
 
 
-def _is_nothing(value: Any) -> bool:
+def _is_empty(value: Any) -> bool:
     return value is None or value is UNSET or value == [] or (isinstance(value, Raw) and bytes(value) == b"null")
 
 
 def _cut(cell: str, room: int) -> str:
-    """Long errors would push the other columns out of sight; `get` shows them whole."""
+    """Cut a cell, because long errors would push the other columns out of sight. `get` shows them uncut."""
     return cell if len(cell) <= room else cell[: room - 1] + "…"

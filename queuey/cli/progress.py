@@ -1,4 +1,4 @@
-"""A bar on stderr for long work, where stderr is a terminal; elsewhere nothing."""
+"""A progress bar on stderr, if stderr is a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Advance = Callable[[int], None]
 
 @contextmanager
 def progress(what: str, total: int | None) -> Iterator[Advance]:
-    """Yields a function to call with how much more is done. `total` None: how much there is, is not known."""
+    """Yield a function that advances the bar. `total` is None if the total is unknown."""
     if not sys.stderr.isatty():
         yield lambda done: None
         return

@@ -1,4 +1,4 @@
-"""Where a client finds the server, and the key that it has there."""
+"""The URL of the server and the API key, as a client is given them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEY_VARIABLE: Final = "QUEUEY_API_KEY"
 
 
 class Access(msgspec.Struct, frozen=True):
-    """What a client needs: where the server is, and its key there, if it has one. `repr` shows no secret."""
+    """The URL of the server, and the client's key if it has one. `repr` shows no secret."""
 
     url: str
     api_key: str | None = None
@@ -26,15 +26,15 @@ class Access(msgspec.Struct, frozen=True):
 
 
 def read_access(url: str | None, environ: Mapping[str, str]) -> Access:
-    """Access to the server at `url`, else at QUEUEY_URL, else on this machine; the key is QUEUEY_API_KEY's.
+    """Return the access to the server at `url`, else at QUEUEY_URL, else on this machine, with the key QUEUEY_API_KEY.
 
-    Raises SettingsError when one of them cannot be used.
+    Raises SettingsError if the URL or the key is not valid.
     """
     place, chosen = ("--url", url) if url is not None else (URL_VARIABLE, environ.get(URL_VARIABLE) or LOCAL_URL)
     if re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", chosen) is None:
         raise SettingsError(
-            f"{place}: must be http:// or https:// with a host, for example {LOCAL_URL}; a user name or a password "
-            f"has no place in it."
+            f"{place}: must be http:// or https:// with a host, for example {LOCAL_URL}, without a user name or "
+            f"a password."
         )
     key = environ.get(KEY_VARIABLE) or None
     if key is not None and re.fullmatch(r"[!-~]{1,200}", key) is None:

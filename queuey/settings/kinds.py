@@ -1,7 +1,7 @@
 """The kinds of settings: how each is read, bounded, explained and shown.
 
-A `Setting` stands in the annotation of each field of `Settings`. It is all that `--help`, the error messages
-and docs/configuration.md know about that field.
+The annotation of each field of `Settings` is a `Setting`. `--help`, the error messages and docs/configuration.md are
+made from it.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ MAX_ITEMS: Final = 256
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
-    """How one setting is read, bounded, explained and shown."""
+    """A `Setting` defines how one setting is read, bounded, explained and shown."""
 
     group: str
     help: str
     metavar: str
     allowed: str
-    """What may stand there: the end of an error message, and a column of the documentation."""
+    """The allowed values: the end of an error message, and a column of the documentation."""
     parse: Callable[[Any], object]
-    """From stripped text, or a list of such when `is_list`. Raises ValueError that says what is wrong."""
+    """The parser of stripped text, or of a list of texts if `is_list`. It raises ValueError that says what is wrong."""
     show: Callable[[Any], str] = str
-    """A value other than None as a person would write it, without its secret part."""
+    """The spelling of a value other than None, without its secret part."""
     none: str = "none"
-    """What None means, as the default is shown."""
+    """The meaning of None, shown as the default."""
     default_text: str | None = None
-    """Shown instead of a default that depends on the machine."""
+    """The text to show instead of a default that depends on the machine."""
     is_list: bool = False
     is_secret: bool = False
-    """The value is never shown, in no error either."""
+    """The value is never shown, not even in errors."""
     has_flag: bool = True
     """False for keys: every user of a machine can see its command lines."""
 
     def read(self, raw: object) -> object:
-        """The value that a flag, a variable or a TOML value stands for. Raises ValueError."""
+        """Return the value that a flag, a variable or a TOML value stands for. Raises ValueError."""
         if self.is_list:
             return self.parse(_items(raw))
         text = _text(raw)
@@ -55,6 +55,7 @@ class Setting:
         return self.parse(text)
 
     def display(self, value: object) -> str:
+        """Return the value as a person would write it."""
         return self.none if value is None else self.show(value)
 
 
@@ -73,7 +74,7 @@ def _items(raw: object) -> list[str]:
 
 
 def _bounded(parse: Callable[[str], float], show: Callable[[Any], str], low: float, high: float) -> dict[str, Any]:
-    """The part that all quantities share. Both bounds are allowed."""
+    """Return the fields that all quantities share. Both bounds are allowed."""
 
     def parse_within(text: str) -> float:
         value = parse(text)
@@ -87,7 +88,7 @@ def _bounded(parse: Callable[[str], float], show: Callable[[Any], str], low: flo
 
 
 def count(group: str, help: str, low: int, high: int, *, default_text: str | None = None) -> Setting:
-    """A whole number."""
+    """Define a whole number."""
 
     def parse(text: str) -> int:
         if not re.fullmatch("[0-9]{1,18}", text):
@@ -99,7 +100,7 @@ def count(group: str, help: str, low: int, high: int, *, default_text: str | Non
 
 
 def factor(group: str, help: str, low: float, high: float) -> Setting:
-    """A number that need not be whole."""
+    """Define a number that may have decimals."""
 
     def parse(text: str) -> float:
         if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
@@ -110,18 +111,18 @@ def factor(group: str, help: str, low: float, high: float) -> Setting:
 
 
 def duration(group: str, help: str, low: float, high: float) -> Setting:
-    """Seconds as a float."""
+    """Define a duration. Its value is seconds as a float."""
     quantity = _bounded(parse_duration, format_duration, low, high)
     return Setting(group=group, help=help, metavar="DURATION", **quantity)
 
 
 def size(group: str, help: str, low: int, high: int) -> Setting:
-    """Bytes."""
+    """Define a size in bytes."""
     return Setting(group=group, help=help, metavar="SIZE", **_bounded(parse_size, format_size, low, high))
 
 
 def optional_size(group: str, help: str, low: int, high: int, *, none: str) -> Setting:
-    """Bytes, or the word `auto`, which is None."""
+    """Define a size in bytes, or the word `auto`, which is None."""
     quantity = _bounded(parse_size, format_size, low, high)
     parse_bytes = quantity["parse"]
     quantity["parse"] = lambda text: None if text == "auto" else parse_bytes(text)
@@ -130,7 +131,7 @@ def optional_size(group: str, help: str, low: int, high: int, *, none: str) -> S
 
 
 def choice(group: str, help: str, *choices: str) -> Setting:
-    """One of a few words."""
+    """Define a choice of one word."""
 
     def parse(text: str) -> str:
         if text not in choices:
@@ -141,31 +142,31 @@ def choice(group: str, help: str, *choices: str) -> Setting:
 
 
 def choices(group: str, help: str, *allowed: str) -> Setting:
-    """At least one of a few words, in any order."""
+    """Define a choice of one or more words, in any order."""
 
     def parse(items: list[str]) -> tuple[str, ...]:
         if not items:
             raise ValueError("is empty")
         for item in items:
             if item not in allowed:
-                raise ValueError(f"holds {item[:40]!r}, which is not one of the choices")
+                raise ValueError(f"contains {item[:40]!r}, which is not one of the choices")
         return tuple(dict.fromkeys(items))
 
-    shown = f"one or more of {', '.join(allowed)}, with commas between"
+    shown = f"one or more of {', '.join(allowed)}, separated by commas"
     return Setting(group=group, help=help, metavar="WORDS", allowed=shown, parse=parse, show=",".join, is_list=True)
 
 
 def names(group: str, help: str, *, none: str) -> Setting:
-    """Names of queues; an empty list is None."""
+    """Define a list of queue names. An empty list is None."""
 
     def parse(items: list[str]) -> tuple[str, ...] | None:
         for item in items:
             if not re.match(NAME_PATTERN, item):
-                raise ValueError(f"holds {item[:70]!r}, which cannot be the name of a queue")
+                raise ValueError(f"contains {item[:70]!r}, which is not a valid queue name")
         return tuple(dict.fromkeys(items)) or None
 
     allowed = (
-        f"up to {MAX_ITEMS} names with commas between; a name is 1 to 64 letters, digits, '.', '_' and '-', "
+        f"up to {MAX_ITEMS} names, separated by commas; a name is 1 to 64 letters, digits, '.', '_' and '-', "
         "and starts with a letter or digit"
     )
     return Setting(
@@ -190,12 +191,12 @@ def text(
     none: str = "none",
     secret: bool = False,
 ) -> Setting:
-    """Text that fits a regular expression as a whole."""
+    """Define a text that matches a regular expression as a whole."""
     expression = re.compile(pattern)
 
     def parse(value: str) -> str:
         if len(value) > MAX_TEXT or not expression.fullmatch(value):
-            raise ValueError("does not have the right form")
+            raise ValueError("has the wrong form")
         return value
 
     return Setting(
@@ -212,11 +213,11 @@ def text(
 
 
 def directory(group: str, help: str, *, default_text: str) -> Setting:
-    """An absolute path."""
+    """Define a directory. Its value is an absolute path."""
 
     def parse(value: str) -> Path:
         if "\0" in value:
-            raise ValueError("holds a NUL character")
+            raise ValueError("contains a NUL character")
         return Path(os.path.abspath(os.path.expanduser(value)))
 
     return Setting(
@@ -230,7 +231,7 @@ def directory(group: str, help: str, *, default_text: str) -> Setting:
 
 
 def redis_url(group: str, help: str, *, none: str) -> Setting:
-    """The URL of a store; it may hold a password."""
+    """Define the URL of a store, which may contain a password."""
     return Setting(
         group=group,
         help=help,
@@ -244,7 +245,7 @@ def redis_url(group: str, help: str, *, none: str) -> Setting:
 
 
 def grants(group: str, help: str, *, scopes: Sequence[str]) -> Setting:
-    """Scopes, each over all queues or over one."""
+    """Define a list of scopes, each for all queues or for one."""
 
     def parse(items: list[str]) -> tuple[Grant, ...]:
         return tuple(dict.fromkeys(parse_grant(item, scopes) for item in items))
@@ -253,7 +254,7 @@ def grants(group: str, help: str, *, scopes: Sequence[str]) -> Setting:
         group=group,
         help=help,
         metavar="SCOPES",
-        allowed=f"scope or scope@queue, with commas between; the scopes are {', '.join(scopes)}",
+        allowed=f"scope or scope@queue, separated by commas; the scopes are {', '.join(scopes)}",
         parse=parse,
         show=lambda value: ",".join(map(str, value)) or "none",
         is_list=True,
@@ -261,13 +262,13 @@ def grants(group: str, help: str, *, scopes: Sequence[str]) -> Setting:
 
 
 def api_keys(group: str, help: str) -> Setting:
-    """Entries that `queuey key new` prints."""
+    """Define a list of API keys, as `queuey key new` prints them."""
 
     def parse(items: list[str]) -> tuple[ApiKey, ...]:
         try:
             return parse_api_keys(items)
         except ValueError as error:
-            raise ValueError(f"is faulty: {error}") from None
+            raise ValueError(f"is not valid: {error}") from None
 
     def show(value: tuple[ApiKey, ...]) -> str:
         return f"{len(value)} keys" if value else "none"
@@ -277,7 +278,7 @@ def api_keys(group: str, help: str) -> Setting:
         help=help,
         metavar="KEYS",
         allowed=(
-            "name:scope[@queue][+scope[@queue]...]:sha256hex with commas between, as `queuey key new` "
+            "name:scope[@queue][+scope[@queue]...]:sha256hex, separated by commas, as `queuey key new` "
             f"prints; the scopes are {', '.join(SCOPES)}"
         ),
         parse=parse,

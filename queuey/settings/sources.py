@@ -1,4 +1,4 @@
-"""Gathers what flags, variables and a TOML file say, and reports every fault in them at once."""
+"""The sources of settings: flags, variables and a TOML file. All faults in them are reported at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from queuey.settings.kinds import Setting
 PREFIX: Final = "QUEUEY_"
 CONFIG_VARIABLE: Final = "QUEUEY_CONFIG"
 URL_VARIABLE: Final = "QUEUEY_URL"
-"""Where clients find the server; no setting of the server's."""
+"""The URL of the server, for clients. It is not a setting of the server."""
 
 MAX_CONFIG_BYTES: Final = 1_000_000
 
@@ -24,15 +24,17 @@ _SET_BY_KUBERNETES: Final = re.compile(
 
 
 def flag(name: str) -> str:
+    """Return the flag of a setting."""
     return "--" + name.replace("_", "-")
 
 
 def variable(name: str) -> str:
+    """Return the environment variable of a setting."""
     return PREFIX + name.upper()
 
 
 class Sources:
-    """What was given so far, by name, with the place where it stands. What is taken later wins."""
+    """The raw values so far, by name, with the place of each. A value that is taken later replaces an earlier one."""
 
     def __init__(self, settings: Mapping[str, Setting]) -> None:
         self._settings = settings
@@ -40,7 +42,7 @@ class Sources:
         self._faults: list[str] = []
 
     def take_file(self, path: str) -> None:
-        """Take the keys of a TOML file. Raises SettingsError when it cannot be read as such."""
+        """Take the keys of a TOML file. Raises SettingsError if it is unreadable or not TOML."""
         for key, raw in _read_toml(path).items():
             if key in self._settings:
                 self._given[key] = (raw, f"{path}: {key}")
@@ -66,7 +68,7 @@ class Sources:
             self._given[name] = (raw, flag(name))
 
     def values(self) -> dict[str, Any]:
-        """The values by name. Raises SettingsError with a line for each fault found."""
+        """Return the values by name. Raises SettingsError with a line for each fault."""
         values: dict[str, Any] = {}
         for name, (raw, place) in self._given.items():
             setting = self._settings[name]
@@ -81,12 +83,12 @@ class Sources:
 
     def _add_unknown(self, place: str, what: str, name: str, spell: Callable[[str], str]) -> None:
         close = difflib.get_close_matches(name, self._settings, n=1)
-        hint = f" Did you mean {spell(close[0])}?" if close else ""
-        self._faults.append(f"{place}: there is no such {what}.{hint}")
+        hint = f"Did you mean {spell(close[0])}?" if close else "See `queuey serve --help` for the settings."
+        self._faults.append(f"{place}: unknown {what}. {hint}")
 
 
 def _is_set_by_kubernetes(name: str, raw: str) -> bool:
-    """Kubernetes tells each pod of the services beside it: one named `queuey` sets QUEUEY_PORT=tcp://..."""
+    """Kubernetes sets variables for each service in the namespace: one named `queuey` sets QUEUEY_PORT=tcp://..."""
     is_link = name.endswith("_PORT") and raw.startswith(("tcp://", "udp://", "sctp://"))
     return is_link or _SET_BY_KUBERNETES.fullmatch(name) is not None
 
@@ -101,12 +103,12 @@ def _read_toml(path: str) -> dict[str, Any]:
         with open(path, "rb") as file:
             content = file.read(MAX_CONFIG_BYTES + 1)
     except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror}.") from None
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}. Check the path and its permissions.") from None
     if len(content) > MAX_CONFIG_BYTES:
-        raise SettingsError(f"{path}: is larger than {MAX_CONFIG_BYTES} bytes.")
+        raise SettingsError(f"{path}: is larger than {MAX_CONFIG_BYTES} bytes. Check that it is the right file.")
     try:
         return tomllib.loads(content.decode())
     except UnicodeDecodeError:
-        raise SettingsError(f"{path}: is not UTF-8 text.") from None
+        raise SettingsError(f"{path}: is not UTF-8 text. Save it as UTF-8.") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise SettingsError(f"{path}: is not TOML: {error}.") from None
+        raise SettingsError(f"{path}: is not valid TOML: {error}.") from None

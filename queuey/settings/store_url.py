@@ -1,6 +1,6 @@
-"""What may stand in the URL of a store, so that a slip is refused by name and never leads to another store.
+"""The check of a store's URL. It refuses each typing error by name, so that none leads to another store.
 
-No message quotes a part of the URL: where a password has a '/', '?' or '#' in it, any part may be a piece of it.
+No message quotes a part of the URL: if a password contains '/', '?' or '#', any part may be a piece of it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _TLS_OPTIONS: Final = {
     "ssl_cert_reqs": ("required|none", "required or none"),
     "ssl_check_hostname": ("true|false", "true or false"),
 }
-"""Passed on to redis-py, by name: a pattern and what it means. Times and connections are Queuey's own to set."""
+"""The options that are passed on to redis-py: a pattern and its meaning. Queuey sets timeouts and pools itself."""
 _FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
 def check(value: str) -> str:
-    """The URL as it is. Raises ValueError that says what is wrong with it."""
+    """Return the URL unchanged. Raises ValueError that says what is wrong with it."""
     scheme, separator, _ = value.partition("://")
     if not separator or scheme not in SCHEMES:
         raise ValueError(f"does not start with {', '.join(s + '://' for s in SCHEMES)}")
@@ -36,15 +36,15 @@ def check(value: str) -> str:
         if url.port == 0:
             raise ValueError
     except ValueError:
-        raise ValueError(f"has a port that is none, or brackets that do not match ({_ESCAPES})") from None
+        raise ValueError(f"has an invalid port, or brackets that do not match ({_ESCAPES})") from None
     if scheme == "unix" and not url.path.strip("/"):
-        raise ValueError("names no socket")
+        raise ValueError("has no path of a socket")
     if scheme != "unix" and not url.hostname:
-        raise ValueError(f"names no host ({_ESCAPES})")
+        raise ValueError(f"has no host ({_ESCAPES})")
     if scheme != "unix" and not re.fullmatch("/?[0-9]{0,9}", url.path):
-        raise ValueError(f"has behind its host what is no number of a database ({_ESCAPES})")
+        raise ValueError(f"has a path that is not the number of a database ({_ESCAPES})")
     if "#" in value:
-        raise ValueError(f"has a '#' in it ({_ESCAPES})")
+        raise ValueError(f"contains a '#' ({_ESCAPES})")
     _check_options(url.query, _OPTIONS | _TLS_OPTIONS if scheme == "rediss" else _OPTIONS)
     return value
 
@@ -52,9 +52,9 @@ def check(value: str) -> str:
 def _check_options(query: str, known: dict[str, tuple[str, str]]) -> None:
     for name, text in parse_qsl(query, keep_blank_values=True):
         if name not in known:
-            raise ValueError(f"has behind its '?' what is none of {', '.join(known)} ({_ESCAPES})")
+            raise ValueError(f"has an unknown option after its '?'; allowed: {', '.join(known)} ({_ESCAPES})")
         pattern, meaning = known[name]
         if not re.fullmatch(pattern, text):
-            raise ValueError(f"has for {name} what is not {meaning}")
+            raise ValueError(f"has a {name} that is not {meaning}")
         if name in _FILES and not Path(text).is_file():
-            raise ValueError(f"has as {name} what is no file on this machine")
+            raise ValueError(f"has a {name} that is not a file on this machine")

@@ -1,10 +1,10 @@
-"""Text that people write in settings, and its meaning: durations and sizes.
+"""Durations and sizes as people write them in settings.
 
     duration   30, 0.5, 500ms, 30s, 5m, 24h, 7d                a bare number is seconds
     size       4096, 256kB, 1MB, 4GB, 256KiB, 1MiB, 4GiB       a bare number is bytes
 
 kB, MB, GB and TB are powers of 1,000; KiB, MiB, GiB and TiB are powers of 1,024. Other spellings (`256k`,
-`1mb`) are refused, because programs disagree about which of the two they mean.
+`1mb`) are refused, because programs disagree about their meaning.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BYTES.update({unit: 1024**power for power, unit in enumerate(("KiB", "MiB", "Gi
 
 
 def parse_duration(text: str) -> float:
-    """Seconds. Raises ValueError when the text is no duration; negative ones are none."""
+    """Return the seconds of a duration. Raises ValueError if the text is not one; negative ones are refused."""
     match = _QUANTITY.fullmatch(text)
     if match is None or match[2] not in _SECONDS:
         raise ValueError("is not a duration such as 30 (seconds), 500ms, 30s, 5m, 24h or 7d")
@@ -34,7 +34,7 @@ def parse_duration(text: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """The usual spelling, which `parse_duration` reads back: 500ms, 30s, 5m, 24h, 7d."""
+    """Return the usual spelling, which `parse_duration` reads back: 500ms, 30s, 5m, 24h, 7d."""
     if 0 < seconds < 1:
         return _plain(seconds * 1000) + "ms"
     if seconds > DAY and seconds % DAY == 0:
@@ -50,7 +50,7 @@ def _plain(number: float) -> str:
 
 
 def parse_size(text: str) -> int:
-    """Bytes. Raises ValueError when the text is no size, or no whole number of bytes."""
+    """Return the bytes of a size. Raises ValueError if the text is not a size, or not a whole number of bytes."""
     match = _QUANTITY.fullmatch(text)
     if match is None or match[2] not in _BYTES:
         raise ValueError("is not a size such as 4096 (bytes), 256kB (kB is 1,000 bytes) or 256KiB (KiB is 1,024 bytes)")
@@ -61,7 +61,7 @@ def parse_size(text: str) -> int:
 
 
 def format_size(size: int) -> str:
-    """The largest unit that divides the size, decimal before binary; `parse_size` reads it back."""
+    """Return the size in the largest unit that divides it, decimal before binary. `parse_size` reads it back."""
     for family in (("TB", "GB", "MB", "kB"), ("TiB", "GiB", "MiB", "KiB")):
         for unit in family:
             if size and size % _BYTES[unit] == 0:

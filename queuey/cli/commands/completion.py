@@ -1,4 +1,4 @@
-"""`queuey completion`: what a shell needs to complete the commands and flags."""
+"""`queuey completion`: the completion scripts of shells."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from queuey.cli.exits import OK
 
 
 def completion(
-    shell: Annotated[Literal["bash", "zsh", "fish", "powershell"], Parameter(help="The shell that is to use it.")], /
+    shell: Annotated[Literal["bash", "zsh", "fish", "powershell"], Parameter(help="Shell to print the script for.")], /
 ) -> int:
-    """See the help in `app`."""
+    """Print the script. The help of this command is in `app`."""
     print(root.app.generate_completion(prog_name="queuey", shell=shell))
     return OK

@@ -1,4 +1,4 @@
-"""`queuey dlq`: the jobs whose attempts are spent."""
+"""`queuey dlq`: dead jobs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal, cast
 from cyclopts import App, Group, Parameter, validators
 
 from queuey.cli.exits import OK, USAGE, explain
-from queuey.cli.options import HERE, JobType, Output, Queue, Server, Yes, count, duration, switch
+from queuey.cli.options import DEFAULT_SERVER, JobType, Output, Queue, Server, Yes, count, duration, switch
 from queuey.cli.output import Format, show, show_all, show_each
 from queuey.cli.progress import progress
 from queuey.client.dead import DeadFilters
@@ -17,10 +17,10 @@ from queuey.protocol.models import YEAR, DeadReply
 
 COLUMNS: Final = ("id", "type", "queue", "fingerprint", "finished_at", "attempts", "last_error")
 GROUP_COLUMNS: Final = ("fingerprint", "count", "type", "kind", "oldest", "newest", "example", "message")
-A_CALL: Final = 1000
-"""So many jobs are moved by one request, so that the bar moves and an interrupt stops it."""
-MOST_TRIED: Final = 10_000
-"""So many one request can count."""
+JOBS_PER_CALL: Final = 1000
+"""The number of jobs in one request. It is small, so that the bar moves and an interrupt stops the command."""
+JOBS_PER_DRY_RUN: Final = 10_000
+"""The number of jobs that one dry run can count."""
 MOST: Final = 1_000_000
 
 WHICH: Final = Group("Which jobs", sort_key=1)
@@ -29,17 +29,18 @@ WHICH: Final = Group("Which jobs", sort_key=1)
 @Parameter(name="*", group=WHICH)
 @dataclass(frozen=True)
 class Which:
-    """The filters that list, groups, replay and delete share."""
+    """The filters of list, groups, replay and delete."""
 
     queue: Queue = None
     type: JobType = None
     fingerprint: Annotated[
-        str | None, Parameter(metavar="FINGERPRINT", help="With this error alone; see `queuey dlq groups`.")
+        str | None, Parameter(metavar="FINGERPRINT", help="Only jobs with this error; see `queuey dlq groups`.")
     ] = None
-    older_than: Annotated[float | None, duration("Dead for longer than this.")] = None
-    younger_than: Annotated[float | None, duration("Dead for less than this.")] = None
+    older_than: Annotated[float | None, duration("Only jobs dead for longer than this.")] = None
+    younger_than: Annotated[float | None, duration("Only jobs dead for less than this.")] = None
 
     def filters(self) -> DeadFilters:
+        """Return the filters that were given."""
         return cast("DeadFilters", {name: value for name, value in asdict(self).items() if value is not None})
 
 
@@ -52,24 +53,24 @@ app = App(name="dlq")
 async def list_(
     *,
     which: Which = ALL,
-    limit: Annotated[int, count("How many at most. With -o jsonl each is printed as it comes.", MOST)] = 50,
+    limit: Annotated[int, count("Maximum number of jobs. With -o jsonl, each is printed on arrival.", MOST)] = 50,
     output: Output = "table",
-    server: Server = HERE,
+    server: Server = DEFAULT_SERVER,
 ) -> int:
-    """List dead jobs, the oldest first."""
+    """List dead jobs, oldest first."""
     async with server.client() as client:
         await show_each(client.dlq(**which.filters()), limit, COLUMNS, output)
     return OK
 
 
 @app.command
-async def groups(*, which: Which = ALL, output: Output = "table", server: Server = HERE) -> int:
-    """Group dead jobs by their error, with the numbers and ids in it left out."""
+async def groups(*, which: Which = ALL, output: Output = "table", server: Server = DEFAULT_SERVER) -> int:
+    """Group dead jobs by error, ignoring numbers and ids in it."""
     async with server.client() as client:
         found = await client.dlq_groups(**which.filters())
     show_all(found.groups, GROUP_COLUMNS, output)
     if not found.complete:
-        explain(f"queuey: {found.looked_at} jobs were looked at, and there are more.")
+        explain(f"queuey: only {found.looked_at} dead jobs were counted. Narrow the search, for example by --queue.")
     return OK
 
 
@@ -77,16 +78,16 @@ async def groups(*, which: Which = ALL, output: Output = "table", server: Server
 async def replay(
     *,
     which: Which = ALL,
-    limit: Annotated[int, count("How many at most.", MOST)] = 100,
+    limit: Annotated[int, count("Maximum number of jobs.", MOST)] = 100,
     rate: Annotated[
         float | None,
-        Parameter(metavar="JOBS", validator=validators.Number(gt=0), help="So many a second. Default: all at once."),
+        Parameter(metavar="JOBS", validator=validators.Number(gt=0), help="Jobs per second. Default: all at once."),
     ] = None,
-    dry_run: Annotated[bool, switch("Only say how many there are.")] = False,
+    dry_run: Annotated[bool, switch("Only count the matching jobs.")] = False,
     output: Output = "table",
-    server: Server = HERE,
+    server: Server = DEFAULT_SERVER,
 ) -> int:
-    """Run dead jobs anew, the oldest first."""
+    """Replay dead jobs, oldest first."""
     return await _move(server, "replay", which.filters(), limit, dry_run, output, rate)
 
 
@@ -94,15 +95,15 @@ async def replay(
 async def delete(
     *,
     which: Which = ALL,
-    limit: Annotated[int, count("How many at most.", MOST)] = 100,
+    limit: Annotated[int, count("Maximum number of jobs.", MOST)] = 100,
     yes: Yes = False,
     output: Output = "table",
-    server: Server = HERE,
+    server: Server = DEFAULT_SERVER,
 ) -> int:
-    """Delete dead jobs for good, the oldest first."""
+    """Delete dead jobs, oldest first."""
     code = await _move(server, "delete", which.filters(), limit, not yes, output)
     if not yes:
-        explain("queuey: nothing was deleted. Say --yes to do it.")
+        explain("queuey: nothing was deleted. Pass --yes to confirm.")
         return USAGE
     return code
 
@@ -116,13 +117,13 @@ async def _move(
     form: Format,
     rate: float | None = None,
 ) -> int:
-    """Replay or delete in requests of a bounded size, and print how many it was in all."""
+    """Replay or delete jobs in requests of a bounded size, and print the total."""
     total = DeadReply(matched=0, done=0, dry_run=dry_run, more=True)
     began = asyncio.get_running_loop().time()
     async with server.client() as client:
         with progress(f"{verb}: jobs", limit) as advance:
             while total.more and total.matched < limit:
-                most = min(MOST_TRIED if dry_run else A_CALL, limit - total.matched)
+                most = min(JOBS_PER_DRY_RUN if dry_run else JOBS_PER_CALL, limit - total.matched)
                 which = _as_of(filters, asyncio.get_running_loop().time() - began) if total.done else filters
                 if verb == "replay":
                     part = await client.dlq_replay(**which, limit=most, rate=rate, dry_run=dry_run)
@@ -131,16 +132,18 @@ async def _move(
                 total = DeadReply(total.matched + part.matched, total.done + part.done, dry_run, part.more)
                 advance(part.matched)
                 if part.done == 0:
-                    break  # a dry run, or what is left cannot be replayed: the next request would find the same
+                    break  # a dry run, or the rest cannot be replayed: the next request would find the same jobs
                 if rate is not None and total.more and total.matched < limit:
-                    await asyncio.sleep(part.done / rate)  # those of this request are spread over that time
+                    await asyncio.sleep(part.done / rate)  # the jobs of this request are spread over that time
     show(total, form)
     return OK
 
 
 def _as_of(filters: DeadFilters, elapsed: float) -> DeadFilters:
-    """The same jobs as so many seconds ago, without those that died since: what was replayed and died again is not met
-    once more. The end at `younger_than` stays where it was, too."""
+    """Return filters for the jobs that matched `elapsed` seconds ago.
+
+    Without this, a job that was replayed and died again would be replayed once more.
+    """
     shifted = filters.copy()
     shifted["older_than"] = min(filters.get("older_than", 0.0) + elapsed, YEAR)
     if "younger_than" in filters:

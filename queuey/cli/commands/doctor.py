@@ -1,4 +1,4 @@
-"""`queuey doctor`: a line for each thing that was looked at."""
+"""`queuey doctor`: a line for each check."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from queuey.settings.settings import Settings
 
 
 def doctor(**flags: str | None) -> int:
+    """Check the settings and the store. The help of this command is in `app`."""
     try:
         settings = settings_of(flags)
     except SettingsError as error:
         for fault in error.message.splitlines():
-            _tell(Finding("fail", "settings", fault))
+            _print(Finding("fail", "settings", fault))
         return FAILED
-    _tell(Finding("ok", "settings", "each can be used"))
+    _print(Finding("ok", "settings", "all are valid"))
     return asyncio.run(_examine(settings))
 
 
 async def _examine(settings: Settings) -> int:
     code = OK
     async for finding in examine(settings):
-        _tell(finding)
+        _print(finding)
         if finding.level == "fail":
             code = FAILED
     return code
 
 
-def _tell(finding: Finding) -> None:
+def _print(finding: Finding) -> None:
     print(f"{finding.level:<4}  {finding.subject:<10}  {finding.text}", flush=True)
 
 

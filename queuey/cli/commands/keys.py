@@ -1,4 +1,4 @@
-"""`queuey key`: API keys. They are made here; the server knows only their hashes."""
+"""`queuey key`: API keys. They are created here, and the server knows only their hashes."""
 
 from __future__ import annotations
 
@@ -18,22 +18,24 @@ app = App(name="key")
 @app.command
 def new(
     name: Annotated[
-        str | None, Parameter(help="What logs call it, for example the program that uses it. Default: a random one.")
+        str | None, Parameter(help="Name in logs, such as the program that uses the key. Default: random.")
     ] = None,
     /,
     *,
     scope: Annotated[
         Sequence[str],
         Parameter(
-            help="submit, read, work or admin (which holds the others), with @ and the name of a queue for that "
-            "queue alone. May be repeated.",
+            help="Scope: submit, read, work or admin, or SCOPE@QUEUE. Repeatable.",
             metavar="SCOPE",
             negative=(),
             show_default="submit, read",
         ),
     ] = ("submit", "read"),
 ) -> int:
-    """Make an API key. Prints two lines: its secret, and its entry for QUEUEY_API_KEYS, which holds only a hash."""
+    """Create an API key.
+
+    Prints two lines: the secret, and its entry for QUEUEY_API_KEYS, which contains only a hash.
+    """
     name = name or f"key-{secrets.token_hex(3)}"
     grants = []
     for text in scope:
@@ -45,8 +47,8 @@ def new(
         secret, entry = new_key(name, grants)
     except ValueError as error:
         raise SettingsError(f"A key {error}.") from None
-    explain("The key, shown this once. Clients send it as `x-api-key: KEY` or `authorization: Bearer KEY`:")
+    explain("The key, which is shown only once. Clients send it as `x-api-key: KEY` or `authorization: Bearer KEY`:")
     print(secret, flush=True)
-    explain("Its entry for QUEUEY_API_KEYS on the server; commas separate several:")
+    explain("The entry for QUEUEY_API_KEYS on the server. Separate several with commas:")
     print(entry, flush=True)
     return OK

@@ -1,4 +1,4 @@
-"""`queuey queue`: what waits where, and what stops it."""
+"""`queuey queue`: queues, and how to pause, resume and purge them."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from typing import Annotated, Final, Literal
 from cyclopts import App, Parameter
 
 from queuey.cli.exits import OK, USAGE, explain
-from queuey.cli.options import HERE, Output, Server, Yes
+from queuey.cli.options import DEFAULT_SERVER, Output, Server, Yes
 from queuey.cli.output import show, show_all
 from queuey.cli.progress import progress
 from queuey.protocol.models import PurgeReply
 
 COLUMNS: Final = ("name", "paused", "high", "default", "low", "scheduled", "running", "dead_letter", "oldest_age")
 MOST: Final = 100_000_000
-"""A bound, so that a queue which fills as fast is not purged for ever."""
+"""The most jobs that one command cancels, so that it ends even if the queue fills as fast."""
 
-QueueName = Annotated[str, Parameter(metavar="QUEUE", help="The name of the queue.")]
+QueueName = Annotated[str, Parameter(metavar="QUEUE", help="Queue name.")]
 
 app = App(name="queue")
 
 
 @app.command(name="list")
-async def list_(*, output: Output = "table", server: Server = HERE) -> int:
-    """List the queues, and how many jobs are in each place."""
+async def list_(*, output: Output = "table", server: Server = DEFAULT_SERVER) -> int:
+    """List queues with their numbers of jobs by status."""
     async with server.client() as client:
         show_all(await client.queues(), COLUMNS, output)
     return OK
 
 
 @app.command(name="show")
-async def show_(queue: QueueName, /, *, output: Output = "table", server: Server = HERE) -> int:
-    """Show one queue: its jobs by place, whether it is paused, who serves it."""
+async def show_(queue: QueueName, /, *, output: Output = "table", server: Server = DEFAULT_SERVER) -> int:
+    """Show the jobs by status, pause and workers of a queue."""
     async with server.client() as client:
         show(await client.queue(queue), output)
     return OK
@@ -42,13 +42,13 @@ async def pause(
     queue: QueueName,
     /,
     *,
-    reason: Annotated[str | None, Parameter(metavar="TEXT", help="Why; shown to whoever asks.")] = None,
+    reason: Annotated[str | None, Parameter(metavar="TEXT", help="Reason, shown with the queue.")] = None,
     output: Output = "table",
-    server: Server = HERE,
+    server: Server = DEFAULT_SERVER,
 ) -> int:
-    """Give no more jobs of a queue to workers.
+    """Pause a queue.
 
-    It takes new ones all the same, and what runs goes on.
+    Workers claim no more of its jobs. Running jobs continue, and new jobs are accepted.
     """
     async with server.client() as client:
         show(await client.pause(queue, reason), output)
@@ -56,8 +56,8 @@ async def pause(
 
 
 @app.command
-async def resume(queue: QueueName, /, *, output: Output = "table", server: Server = HERE) -> int:
-    """Give the jobs of a paused queue to workers again."""
+async def resume(queue: QueueName, /, *, output: Output = "table", server: Server = DEFAULT_SERVER) -> int:
+    """Resume a paused queue."""
     async with server.client() as client:
         show(await client.resume(queue), output)
     return OK
@@ -70,20 +70,20 @@ async def purge(
     *,
     status: Annotated[
         list[Literal["queued", "scheduled"]] | None,
-        Parameter(negative=(), help="Those of this status alone; may be repeated. Default: both."),
+        Parameter(negative=(), help="Only jobs with this status. Repeatable. Default: both."),
     ] = None,
     yes: Yes = False,
     output: Output = "table",
-    server: Server = HERE,
+    server: Server = DEFAULT_SERVER,
 ) -> int:
-    """Cancel the jobs of a queue that wait. What runs goes on."""
+    """Cancel the waiting jobs of a queue. Running jobs continue."""
     chosen = status or ["queued", "scheduled"]
     async with server.client() as client:
         found = await client.queue(queue)
         counts = {"queued": found.high + found.default + found.low, "scheduled": found.scheduled}
         waiting = sum(counts[name] for name in set(chosen))
         if not yes:
-            explain(f"queuey: this would cancel {waiting} jobs of {queue}. Say --yes to do it.")
+            explain(f"queuey: this would cancel {waiting} jobs of {queue}. Pass --yes to confirm.")
             return USAGE
         total, more = 0, True
         with progress("Cancelling", waiting) as advance:

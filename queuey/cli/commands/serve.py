@@ -1,4 +1,4 @@
-"""`queuey serve`: a flag for each setting that may be one."""
+"""`queuey serve`: the server, with a flag for each setting that is not secret."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
-from queuey.settings.settings import SERVER, SETTINGS, Settings, default, load
+from queuey.settings.sections import SERVER
+from queuey.settings.settings import SETTINGS, Settings, default, load
 from queuey.settings.sources import flag
 
 
 def serve(**flags: str | None) -> int:
+    """Run the server. The help of this command is in `app`."""
     settings = settings_of(flags)
     if settings.processes > 1:
         from queuey.server.processes.supervisor import supervise
@@ -25,13 +27,14 @@ def serve(**flags: str | None) -> int:
 
 
 def settings_of(flags: Mapping[str, str | None]) -> Settings:
+    """Return the settings from these flags and the other sources. Raises SettingsError."""
     given = {name: value for name, value in flags.items() if value is not None}
     config = given.pop("config", None)
     return load(given, config=config)
 
 
 def settings_signature() -> inspect.Signature:
-    """A text parameter for each setting that may be a flag. `load` reads them all, with the other sources."""
+    """Return a signature with a text parameter for each setting that has a flag; `load` parses the values."""
     groups = {setting.group: None for setting in SETTINGS.values()}
     panels = {name: Group(name, sort_key=number) for number, name in enumerate(groups)}
     config = Parameter(name="--config", metavar="FILE", help="TOML file with settings.", group=panels[SERVER])

@@ -1,4 +1,4 @@
-"""`queuey top`: queues and workers, as they change."""
+"""`queuey top`: queues and workers, live."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from queuey.cli.commands import queues, workers
 from queuey.cli.exits import OK
-from queuey.cli.options import HERE, Output, Server, duration, switch
+from queuey.cli.options import DEFAULT_SERVER, Output, Server, duration, switch
 from queuey.cli.output import console, table, write
 from queuey.client import Client, ClientError
 from queuey.protocol.models import Queue, WorkerInfo
@@ -24,7 +24,7 @@ LEAST_PAUSE: Final = 0.2
 
 
 class Frame(Struct):
-    """What there is at one moment."""
+    """The queues and workers at one moment."""
 
     at: datetime
     queues: list[Queue]
@@ -33,32 +33,32 @@ class Frame(Struct):
 
 async def top(
     *,
-    every: Annotated[float, duration("The pause between two looks, 200ms at least.", 1.0)] = 1.0,
-    once: Annotated[bool, switch("Look once, and end.")] = False,
+    every: Annotated[float, duration("Interval between updates, at least 200ms.", 1.0)] = 1.0,
+    once: Annotated[bool, switch("Print once and exit.")] = False,
     output: Output = "table",
-    server: Server = HERE,
+    server: Server = DEFAULT_SERVER,
 ) -> int:
-    """See the help in `app`."""
+    """Show queues and workers. The help of this command is in `app`."""
     endless = not once and (output == "jsonl" or (output == "table" and sys.stdout.isatty()))
     async with server.client() as client:
         if not endless:
-            _print(await _look(client), output)
+            _print(await _frame(client), output)
             return OK
         try:
             await _watch(client, max(every, LEAST_PAUSE), output)
         except asyncio.CancelledError:
-            return OK  # Ctrl-C is how one leaves
+            return OK  # Ctrl-C is the way to stop it
     return OK
 
 
-async def _look(client: Client) -> Frame:
+async def _frame(client: Client) -> Frame:
     return Frame(datetime.now(UTC), await client.queues(), await client.workers())
 
 
 async def _watch(client: Client, pause: float, form: str) -> None:
     if form == "jsonl":
         while True:
-            write(msgspec.json.encode(await _look(client)))
+            write(msgspec.json.encode(await _frame(client)))
             sys.stdout.flush()
             await asyncio.sleep(pause)
 
@@ -69,11 +69,11 @@ async def _watch(client: Client, pause: float, form: str) -> None:
     with Live(console=screen, screen=True, auto_refresh=False) as live:
         while True:
             try:
-                frame = await _look(client)
+                frame = await _frame(client)
             except ClientError as error:
                 if before is None:
                     raise
-                live.update(drawn(before, None, screen.width, f"{error} (as it was)"), refresh=True)
+                live.update(drawn(before, None, screen.width, f"{error} Showing the last known state."), refresh=True)
             else:
                 live.update(drawn(frame, before, screen.width), refresh=True)
                 before = frame
@@ -90,7 +90,7 @@ def _print(frame: Frame, form: str) -> None:
 
 
 def drawn(frame: Frame, before: Frame | None, width: int, trouble: str = "") -> Any:
-    """What is shown of a frame; the one before it, when there is one, gives the rate of finished jobs."""
+    """Return the screen for a frame. The rate of finished jobs needs the frame before it."""
     from rich.console import Group
     from rich.text import Text
 
@@ -118,7 +118,7 @@ def _headline(frame: Frame, before: Frame | None) -> str:
 
 
 def finished_rate(before: Frame, after: Frame) -> float:
-    """Jobs that ended per second between two frames. Queues from which finished jobs were trimmed count as none."""
+    """Return the finished jobs per second between two frames. A queue that was trimmed meanwhile counts as 0."""
     were = {queue.name: queue.finished + queue.dead_letter for queue in before.queues}
     seconds = (after.at - before.at).total_seconds()
     ended = sum(max(0, queue.finished + queue.dead_letter - were.get(queue.name, 0)) for queue in after.queues)

@@ -1,4 +1,4 @@
-"""`queuey work`: the handlers of an App, for a server elsewhere."""
+"""`queuey work`: a pull worker that runs the handlers of an App."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ FLAGS: Final = (
     *("config", "app", "queues", "concurrency", "thread_slots", "process_slots", "lease", "grace", "job_timeout"),
     *("drain_timeout", "result_limit", "log_level", "log_format", "tracing"),
 )
-"""Those of serve that say how handlers run."""
+"""The flags of serve that define how handlers run."""
 
 
-def work(*, url: str | None = None, name: str | None = None, **flags: str | None) -> int:
+def work(**flags: str | None) -> int:
+    """Run the worker. The help of this command is in `app`."""
+    url, name = flags.pop("url", None), flags.pop("name", None)
     settings, access = settings_of(flags), client_access(url)
     if settings.app is None:
-        raise SettingsError("--app: which handlers to run, as module:name, for example thumbnails:app.")
+        raise SettingsError("--app: is missing. Pass the handlers as module:name, for example thumbnails:app.")
 
     from queuey.worker.remote.remote_worker import work
     from queuey.worker.settings import RemoteSettings
@@ -31,8 +33,10 @@ def work(*, url: str | None = None, name: str | None = None, **flags: str | None
 
 
 def _signature() -> inspect.Signature:
-    url = Parameter(name="--url", metavar="URL", help=f"The server. Default: QUEUEY_URL, else {LOCAL_URL}.")
-    name = Parameter(name="--name", metavar="NAME", help="What lists of workers call it. Default: host, pid, chance.")
+    url = Parameter(name="--url", metavar="URL", help=f"URL of the server. Default: QUEUEY_URL, else {LOCAL_URL}.")
+    name = Parameter(
+        name="--name", metavar="NAME", help="Worker name. Default: host name, process id and a random part."
+    )
     own = [
         inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, shown])
         for field, shown in (("url", url), ("name", name))

@@ -1,4 +1,4 @@
-"""`queuey worker`: who runs jobs."""
+"""`queuey worker`: the workers that run jobs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from cyclopts import App, Parameter
 
 from queuey.cli.exits import OK
-from queuey.cli.options import HERE, Output, Server
+from queuey.cli.options import DEFAULT_SERVER, Output, Server
 from queuey.cli.output import show, show_all
 
 COLUMNS: Final = ("name", "kind", "busy", "slots", "quiet", "version", "last_seen", "queues")
@@ -16,8 +16,8 @@ app = App(name="worker")
 
 
 @app.command(name="list")
-async def list_(*, output: Output = "table", server: Server = HERE) -> int:
-    """List the workers: in the servers, and those that fetch jobs over HTTP."""
+async def list_(*, output: Output = "table", server: Server = DEFAULT_SERVER) -> int:
+    """List the workers: replicas that run jobs, and pull workers."""
     async with server.client() as client:
         show_all(await client.workers(), COLUMNS, output)
     return OK
@@ -25,15 +25,15 @@ async def list_(*, output: Output = "table", server: Server = HERE) -> int:
 
 @app.command
 async def quiet(
-    worker: Annotated[str, Parameter(metavar="WORKER", help="Its name, from `queuey worker list`.")],
+    worker: Annotated[str, Parameter(metavar="WORKER", help="Worker name, from `queuey worker list`.")],
     /,
     *,
     output: Output = "table",
-    server: Server = HERE,
+    server: Server = DEFAULT_SERVER,
 ) -> int:
-    """Have a worker take no more jobs, until it is started anew.
+    """Let a worker claim no more jobs, until it restarts.
 
-    What it runs goes on.
+    Its running jobs continue.
     """
     async with server.client() as client:
         show(await client.quiet(worker), output)

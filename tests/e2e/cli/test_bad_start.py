@@ -48,8 +48,11 @@ def refusal(command: str, folder: Path, *flags: str, code: int, **variables: str
     ("url", "reason"),
     [
         ("http://127.0.0.1:6379", "does not start with redis://, rediss://, unix://"),
-        ("redis://127.0.0.1:6379/jobs", "has behind its host what is no number of a database"),
-        ("redis://127.0.0.1:6379?socket_timeout=1", "has behind its '?' what is none of db, username, password"),
+        ("redis://127.0.0.1:6379/jobs", "has a path that is not the number of a database"),
+        (
+            "redis://127.0.0.1:6379?socket_timeout=1",
+            "has an unknown option after its '?'; allowed: db, username, password",
+        ),
         ("redis://:canary#pass@127.0.0.1:6379", "in a password write / as %2F"),
     ],
 )
@@ -152,11 +155,11 @@ def test_a_port_in_use(folder: Path, command: str) -> None:
 @pytest.mark.parametrize("command", ["serve", "doctor", "export", "import"], indirect=True)
 def test_an_unknown_setting(folder: Path, command: str) -> None:
     line = refusal(command, folder, code=2, QUEUEY_PROT="1")
-    assert line.endswith("QUEUEY_PROT: there is no such variable. Did you mean QUEUEY_PORT?")
+    assert line.endswith("QUEUEY_PROT: unknown variable. Did you mean QUEUEY_PORT?")
     file = folder / "queuey.toml"
     file.write_text("prot = 1\n")
     line = refusal(command, folder, "--config", str(file), code=2)
-    assert line.endswith(f"{file}: prot: there is no such key. Did you mean port?")
+    assert line.endswith(f"{file}: prot: unknown key. Did you mean port?")
 
 
 @pytest.mark.parametrize("command", ["serve", "doctor", "work"], indirect=True)

@@ -89,7 +89,7 @@ def test_enqueue_waits_for_the_end(run: Run, job: tuple[str, ...], code: int, st
     [
         (["echo", "{oops"], exits.USAGE, "The payload '{oops' is not JSON"),
         (["echo", "--delay", "soon"], exits.USAGE, "is not a duration such as"),
-        (["echo", "--run-at", "2030-01-01T00:00:00"], exits.USAGE, "--run-at: lacks a time zone"),
+        (["echo", "--run-at", "2030-01-01T00:00:00"], exits.USAGE, "--run-at: has no time zone"),
         (["echo", "--max-attempts", "0"], exits.USAGE, "--max-attempts"),
         (["no such type"], exits.USAGE, "type"),
         (["echo", "--url", "nonsense"], exits.USAGE, "--url: must be http"),
@@ -279,8 +279,8 @@ def test_enqueue_many_keeps_a_bad_line_from_the_rest(run: Run, server: Serving, 
     assert ran.code == exits.FAILED
     assert [line.get("error") for line in ran.lines] == [
         None,
-        "It is not UTF-8: byte 29 begins no character.",
-        "It is nested deeper than the 400 levels that are allowed.",
+        "It is not UTF-8: byte 29 does not begin a character.",
+        "It is nested too deep: 400 levels are allowed.",
         "It is longer than 900,000 bytes.",
         None,
     ]
@@ -297,7 +297,7 @@ def test_enqueue_many_says_how_far_it_came_before_it_was_refused(
     file.write_text('{"type": "echo"}\n' * AT_ONCE + wide + '{"type": "echo"}\n')
     ran = run("job", "enqueue-many", str(file), "-o", "json")
     assert (ran.code, ran.data) == (exits.USAGE, {"enqueued": AT_ONCE, "deduplicated": 0, "refused": 0})
-    assert f"the first {AT_ONCE} lines were sent, the next 2 may have been" in ran.err
+    assert f"the first {AT_ONCE} lines were sent; the next 2 may have been" in ran.err
 
 
 def test_enqueue_many_says_how_far_it_came(run: Run, tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_enqueue_many_says_how_far_it_came(run: Run, tmp_path: Path) -> None:
     file.write_text('{"type": "echo"}\n' * 3)
     ran = run("job", "enqueue-many", str(file), "--url", CLOSED)
     assert (ran.code, ran.out) == (exits.UNREACHABLE, "")
-    assert "the first 0 lines were sent, the next 3 may have been" in ran.err
+    assert "the first 0 lines were sent; the next 3 may have been" in ran.err
     missing = run("job", "enqueue-many", str(tmp_path / "none"))
     assert (missing.code, missing.out) == (exits.USAGE, "")
     assert "No such file" in missing.err

@@ -22,7 +22,7 @@ async def test_a_server_moves_to_another_data_directory_and_more_shards(serve: S
     file = folder / "store.ndjson"
     exported = queuey("export", "--data-dir", str(old.data_dir), "-o", str(file))
     assert (exported.returncode, exported.stdout) == (0, "")
-    assert "at work on this store now: " in exported.stderr
+    assert "servers are using this store (" in exported.stderr
     assert f"{file} has 4 jobs, 1 dedupe keys and 1 queues." in exported.stderr
     visitor.let_go("first")
     assert old.until(running)["status"] == "succeeded"
@@ -31,10 +31,10 @@ async def test_a_server_moves_to_another_data_directory_and_more_shards(serve: S
     new = folder / "new"
     imported = queuey("import", str(file), "--data-dir", str(new), "--shards", "3")
     assert (imported.returncode, imported.stdout) == (0, "")
-    assert "4 jobs restored, 0 were there already." in imported.stderr
-    assert "at work" not in imported.stderr
+    assert "4 jobs restored, 0 already existed." in imported.stderr
+    assert "servers are using" not in imported.stderr
     again = queuey("import", str(file), "--data-dir", str(new), "--shards", "3")
-    assert "0 jobs restored, 0 were there already." in again.stderr
+    assert "0 jobs restored, 0 already existed." in again.stderr
 
     server = serve("--shards", "3", data_dir=new)
     (await gate.visitor()).let_go("second")
@@ -53,7 +53,10 @@ def test_what_is_wrong_is_told_by_exit_codes(folder: Path) -> None:
     assert not (folder / "nowhere").exists()
     assert not (folder / "x").exists()
     both = queuey("export", "--data-dir", str(folder), "--redis", "redis://localhost:1", "-o", str(folder / "x"))
-    assert (both.returncode, both.stderr) == (2, "queuey: --redis and --data-dir are two stores: give one of them.\n")
+    assert (both.returncode, both.stderr) == (
+        2,
+        "queuey: --redis and --data-dir are two different stores. Pass only one of them.\n",
+    )
     away = queuey("export", "--redis", "redis://127.0.0.1:1", "-o", str(folder / "x"))
     assert away.returncode == 3
     assert "cannot be reached" in away.stderr

@@ -23,6 +23,8 @@ from queuey.settings.sources import flag
 
 ROOT = Path(__file__).parents[3]
 Serve = Callable[[Settings], int]
+LONGEST_HELP = 12
+"""Words in a sentence of the help of a flag or an argument."""
 
 
 @pytest.fixture(autouse=True)
@@ -232,6 +234,14 @@ def leaves(app: App, *path: str) -> Iterator[tuple[str, ...]]:
         yield path
 
 
+def command(path: tuple[str, ...]) -> App:
+    """The command that these words call."""
+    found = root.app
+    for name in path:
+        found = found[name]
+    return found
+
+
 @pytest.mark.parametrize("path", list(leaves(root.app)), ids=" ".join)
 def test_each_command_has_help_and_its_place_in_the_docs(
     path: tuple[str, ...], capsys: pytest.CaptureFixture[str]
@@ -243,6 +253,24 @@ def test_each_command_has_help_and_its_place_in_the_docs(
     assert re.match(r"[A-Z][a-z]+ ", says), f"{says!r} tells what it does"
     documented = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     assert re.search(rf"`{' '.join(path)}[ `]", documented)
+
+
+@pytest.mark.parametrize("path", list(leaves(root.app)), ids=" ".join)
+def test_each_argument_has_a_short_help(path: tuple[str, ...]) -> None:
+    arguments = [
+        argument for argument in command(path).assemble_argument_collection() if argument.show and not argument.children
+    ]
+    texts = {argument.name: argument.parameter.help or "" for argument in arguments}
+    assert [name for name, text in texts.items() if not text.endswith(".")] == []
+    sentences = [sentence for text in texts.values() for sentence in re.split(r"(?<=\.) ", text)]
+    assert [sentence for sentence in sentences if len(sentence.split()) > LONGEST_HELP] == []
+
+
+@pytest.mark.parametrize("path", list(leaves(root.app)), ids=" ".join)
+def test_a_paragraph_of_help_is_one_line(path: tuple[str, ...]) -> None:
+    """Help keeps the line breaks of the code, which would be odd ones in a terminal of another width."""
+    paragraphs = command(path).help.strip().split("\n\n")
+    assert [text for text in paragraphs if "\n" in text] == []
 
 
 def test_exit_codes_are_documented() -> None:

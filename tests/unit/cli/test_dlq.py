@@ -25,7 +25,7 @@ async def test_what_dies_again_meanwhile_is_left_alone(
 
     client = Client(transport=httpx.MockTransport(answer))
     monkeypatch.setattr(Server, "client", lambda _: client)
-    monkeypatch.setattr(dlq, "A_CALL", 2)
+    monkeypatch.setattr(dlq, "JOBS_PER_CALL", 2)
     await dlq.replay(which=dlq.Which(older_than=60, younger_than=YEAR - 1), limit=6, rate=1, output="jsonl")
     assert [body["limit"] for body in asked] == [2, 2, 2]
     assert [body["older_than"] for body in asked] == [60, 62, 64]  # each two seconds after the one before
@@ -43,6 +43,6 @@ async def test_without_an_age_it_is_the_time_since_the_command_began(monkeypatch
 
     client = Client(transport=httpx.MockTransport(answer))
     monkeypatch.setattr(Server, "client", lambda _: client)
-    monkeypatch.setattr(dlq, "A_CALL", 1)
+    monkeypatch.setattr(dlq, "JOBS_PER_CALL", 1)
     await dlq.replay(limit=3, rate=0.5)
     assert asked == [None, 2, 4]

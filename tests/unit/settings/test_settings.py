@@ -71,7 +71,7 @@ def test_defaults_are_those_of_the_design() -> None:
 
 
 def test_the_cores_are_shared_among_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("queuey.settings.settings._cores", lambda: 8)
+    monkeypatch.setattr("queuey.settings.settings.cores", lambda: 8)
     assert [load({"processes": count}, {}).process_slots for count in ("1", "3", "8", "9")] == [8, 2, 1, 1]
     assert load({"processes": "3", "process_slots": "8"}, {}).process_slots == 8
 
@@ -168,14 +168,14 @@ def test_a_flag_is_read(name: str, text: str, value: object) -> None:
         ("backoff_factor", "inf", "is not a number"),
         ("fsync", "sometimes", "is not one of the choices. Allowed: always, everysec, no."),
         ("roles", "", "is empty"),
-        ("roles", "api,boss", "holds 'boss', which is not one of the choices"),
-        ("queues", "a,b c", "holds 'b c', which cannot be the name of a queue"),
+        ("roles", "api,boss", "contains 'boss', which is not one of the choices"),
+        ("queues", "a,b c", "contains 'b c', which is not a valid queue name"),
         ("queues", ",".join(f"q{n}" for n in range(257)), "has more than 256 items"),
         ("anonymous", "submit,admin", "has the unknown scope 'admin'"),
-        ("app", "thumbnails.py", "does not have the right form. Allowed: module:name"),
-        ("prefix", "a{b}", "does not have the right form"),
-        ("host", "http://localhost", "does not have the right form"),
-        ("data_dir", "a\0b", "holds a NUL character"),
+        ("app", "thumbnails.py", "has the wrong form. Allowed: module:name"),
+        ("prefix", "a{b}", "has the wrong form"),
+        ("host", "http://localhost", "has the wrong form"),
+        ("data_dir", "a\0b", "contains a NUL character"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused(name: str, text: str, reason: str) -> None:
@@ -190,23 +190,26 @@ def test_a_value_that_cannot_be_is_refused(name: str, text: str, reason: str) ->
     [
         (f"http://:{SECRET}@db", "does not start with redis://, rediss://, unix://"),
         (f"ann:{SECRET}@db:6379", "does not start with redis://"),
-        (f"redis://:{SECRET}@", "names no host"),
-        (f"redis://:{SECRET}@db:x", "has a port that is none"),
-        (f"redis://:{SECRET}@db:70000", "has a port that is none"),
-        (f"redis://:{SECRET}@[::1", "has a port that is none, or brackets that do not match"),
-        (f"unix://?password={SECRET}", "names no socket"),
-        (f"redis://:12#{SECRET}@db", "names no host (in a password write / as %2F"),
-        (f"redis://:a/{SECRET}@db", "has a port that is none, or brackets that do not match (in a password write"),
-        (f"redis://:12/{SECRET}@db", "names no host"),
-        (f"redis://db:12/{SECRET}@db", "has behind its host what is no number of a database"),
-        (f"redis://:{SECRET}@db/0/1", "has behind its host what is no number of a database"),
-        (f"redis://:{SECRET}@db/0#x", "has a '#' in it"),
-        (f"redis://db:12?{SECRET}=1@db", "has behind its '?' what is none of db, username, password"),
-        (f"redis://:{SECRET}@db?socket_timeout=1", "has behind its '?' what is none of db, username, password"),
-        (f"redis://:{SECRET}@db?ssl_cert_reqs=none", "has behind its '?' what is none of"),
-        (f"unix:///run/valkey.sock?db=x&password={SECRET}", "has for db what is not a number"),
-        (f"rediss://:{SECRET}@db?ssl_cert_reqs=maybe", "has for ssl_cert_reqs what is not required or none"),
-        (f"rediss://:{SECRET}@db?ssl_ca_certs=/no/ca.pem", "has as ssl_ca_certs what is no file on this machine"),
+        (f"redis://:{SECRET}@", "has no host"),
+        (f"redis://:{SECRET}@db:x", "has an invalid port"),
+        (f"redis://:{SECRET}@db:70000", "has an invalid port"),
+        (f"redis://:{SECRET}@[::1", "has an invalid port, or brackets that do not match"),
+        (f"unix://?password={SECRET}", "has no path of a socket"),
+        (f"redis://:12#{SECRET}@db", "has no host (in a password write / as %2F"),
+        (f"redis://:a/{SECRET}@db", "has an invalid port, or brackets that do not match (in a password write"),
+        (f"redis://:12/{SECRET}@db", "has no host"),
+        (f"redis://db:12/{SECRET}@db", "has a path that is not the number of a database"),
+        (f"redis://:{SECRET}@db/0/1", "has a path that is not the number of a database"),
+        (f"redis://:{SECRET}@db/0#x", "contains a '#'"),
+        (f"redis://db:12?{SECRET}=1@db", "has an unknown option after its '?'; allowed: db, username, password"),
+        (
+            f"redis://:{SECRET}@db?socket_timeout=1",
+            "has an unknown option after its '?'; allowed: db, username, password",
+        ),
+        (f"redis://:{SECRET}@db?ssl_cert_reqs=none", "has an unknown option after its '?'; allowed: "),
+        (f"unix:///run/valkey.sock?db=x&password={SECRET}", "has a db that is not a number"),
+        (f"rediss://:{SECRET}@db?ssl_cert_reqs=maybe", "has a ssl_cert_reqs that is not required or none"),
+        (f"rediss://:{SECRET}@db?ssl_ca_certs=/no/ca.pem", "has a ssl_ca_certs that is not a file on this machine"),
     ],
 )
 def test_a_wrong_store_url_is_refused_without_its_password(url: str, reason: str) -> None:
@@ -218,8 +221,8 @@ def test_a_wrong_store_url_is_refused_without_its_password(url: str, reason: str
 @pytest.mark.parametrize(
     ("environ", "reason"),
     [
-        ({"QUEUEY_API_KEY": f"{SECRET} x"}, "QUEUEY_API_KEY: the value does not have the right form"),
-        ({"QUEUEY_API_KEYS": SECRET}, "QUEUEY_API_KEYS: the value is faulty: entry 1 has 1 parts"),
+        ({"QUEUEY_API_KEY": f"{SECRET} x"}, "QUEUEY_API_KEY: the value has the wrong form"),
+        ({"QUEUEY_API_KEYS": SECRET}, "QUEUEY_API_KEYS: the value is not valid: entry 1 has 1 parts"),
         ({"QUEUEY_API_KEYS": f"ci:submit:{HASH},b:x:{HASH}"}, "entry 2 (b) has the unknown scope 'x'"),
         ({"QUEUEY_API_KEYS": f"ci:submit:{SECRET}"}, "entry 1 (ci) does not end in the SHA-256"),
         ({"QUEUEY_API_KEYS": f"ci:{SECRET}:{HASH}"}, "entry 1 (ci) has the unknown scope (there are"),
@@ -237,8 +240,8 @@ def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
     file = write(tmp_path / "q.toml", "leese = 3\nport = true\nroles = [1, [2]]\n")
     message = refusal({"shards": "0"}, {"QUEUEY_LESE": "3"}, file)
     assert message.splitlines() == [
-        f"{file}: leese: there is no such key. Did you mean lease?",
-        "QUEUEY_LESE: there is no such variable. Did you mean QUEUEY_LEASE?",
+        f"{file}: leese: unknown key. Did you mean lease?",
+        "QUEUEY_LESE: unknown variable. Did you mean QUEUEY_LEASE?",
         f"{file}: port: True is neither text nor a number. Allowed: 0 to 65535.",
         f"{file}: roles: [1, [2]] is neither text nor a number. Allowed: {SETTINGS['roles'].allowed}.",
         "--shards: '0' is too small. Allowed: 1 to 1024.",
@@ -251,7 +254,10 @@ def test_a_key_spelled_like_a_flag_is_explained(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_like_nothing_gets_no_guess() -> None:
-    assert refusal(environ={"QUEUEY_XYZZY": "1"}) == "QUEUEY_XYZZY: there is no such variable."
+    assert (
+        refusal(environ={"QUEUEY_XYZZY": "1"})
+        == "QUEUEY_XYZZY: unknown variable. See `queuey serve --help` for the settings."
+    )
 
 
 def test_a_long_value_is_cut_in_the_message() -> None:
@@ -279,10 +285,10 @@ def test_variables_that_kubernetes_sets_are_no_settings() -> None:
     [
         (
             {"payload_limit": "500kB", "body_limit": "400kB"},
-            "payload_limit (500kB) may not be larger than body_limit (400kB).",
+            "payload_limit (500kB) must not be larger than body_limit (400kB).",
         ),
-        ({"backoff_base": "2m"}, "backoff_base (2m) may not be larger than backoff_cap (1m)."),
-        ({"store_timeout": "2s"}, "store_timeout (2s) may not be larger than request_deadline (1.5s)."),
+        ({"backoff_base": "2m"}, "backoff_base (2m) must not be larger than backoff_cap (1m)."),
+        ({"store_timeout": "2s"}, "store_timeout (2s) must not be larger than request_deadline (1.5s)."),
     ],
 )
 def test_settings_that_do_not_fit_each_other_are_refused(flags: dict[str, str], reason: str) -> None:
@@ -291,7 +297,7 @@ def test_settings_that_do_not_fit_each_other_are_refused(flags: dict[str, str], 
 
 def test_without_a_home_the_data_directory_must_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.path.expanduser", lambda path: path)
-    assert refusal() == "data_dir: must be given, since your home directory is unknown."
+    assert refusal() == "data_dir: The home directory is unknown. Set the data directory."
     assert load({"redis": "redis://db"}, {}).redis == "redis://db"
 
 
@@ -299,10 +305,10 @@ def test_without_a_home_the_data_directory_must_be_given(monkeypatch: pytest.Mon
     ("content", "reason"),
     [
         (None, "cannot be read: No such file or directory."),
-        (b"lease = = 3", "is not TOML: Invalid value (at line 1, column 9)."),
+        (b"lease = = 3", "is not valid TOML: Invalid value (at line 1, column 9)."),
         (b"\xff", "is not UTF-8 text."),
         (b"#" * 1_000_001, "is larger than 1000000 bytes."),
-        (b"a = " + b"[" * 100_000, "is not TOML: "),
+        (b"a = " + b"[" * 100_000, "is not valid TOML: "),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes | None, reason: str) -> None:
@@ -313,7 +319,9 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes | 
 
 
 def test_a_directory_is_no_file(tmp_path: Path) -> None:
-    assert refusal(config=tmp_path) == f"{tmp_path}: cannot be read: Is a directory."
+    assert (
+        refusal(config=tmp_path) == f"{tmp_path}: cannot be read: Is a directory. Check the path and its permissions."
+    )
 
 
 def test_secrets_show_nowhere() -> None:

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from msgspec import UNSET, Struct, UnsetType
 
 from queuey.cli.exits import FAILED, OK, explain
-from queuey.cli.options import HERE, Output, Server, interrupted_at_once
+from queuey.cli.options import DEFAULT_SERVER, Output, Server, interrupted_at_once
 from queuey.cli.output import Format, show, write
 from queuey.cli.progress import progress
 from queuey.client import Client, ClientError
@@ -25,16 +25,16 @@ from queuey.protocol.models import BatchItem, JobRequest
 from queuey.protocol.schema_faults import explain as schema_fault
 
 AT_ONCE: Final = 500
-"""Lines of one call."""
+"""The number of lines in one call."""
 BYTES_AT_ONCE: Final = 1_000_000
 MAX_LINE: Final = BYTES
-"""One that is longer, or nested deeper, would have the server refuse all that is sent along with it."""
+"""The longest line, in bytes. The server would refuse the whole call of a line that is longer or nested deeper."""
 MAX_NESTING: Final = 400
 SHOWN_FAULTS: Final = 20
 
 
 class Outcome(Struct, omit_defaults=True):
-    """What came of one line: an id, or why it was not taken."""
+    """The outcome of one line: a job id, or an error."""
 
     line: int
     job_id: str | UnsetType = UNSET
@@ -43,7 +43,7 @@ class Outcome(Struct, omit_defaults=True):
 
 
 class Summary(Struct):
-    """How many lines became jobs, found a job of their dedupe key, and were refused."""
+    """The numbers of lines that were enqueued, were deduplicated, and were refused."""
 
     enqueued: int = 0
     deduplicated: int = 0
@@ -52,17 +52,20 @@ class Summary(Struct):
 
 async def enqueue_many(
     file: Annotated[
-        Path, Parameter(metavar="FILE", help="A JSON object a line, with the fields of POST /v1/jobs; - is stdin.")
+        Path, Parameter(metavar="FILE", help="One JSON object per line, as for POST /v1/jobs; - is stdin.")
     ] = Path("-"),
     /,
     *,
     output: Output = "table",
-    server: Server = HERE,
+    server: Server = DEFAULT_SERVER,
 ) -> int:
-    """Put many jobs into their queues, and say how many were taken.
+    """Enqueue many jobs, and print their number.
 
-    With -o jsonl it says instead what came of each line. What was refused is told on stderr as well, and makes the exit
-    code 1. Lines with an id or a dedupe_key may be sent again.
+    With -o jsonl it prints the outcome of each line instead.
+
+    Refused lines are also reported on stderr, and the exit code is then 1.
+
+    Lines with an id or a dedupe_key are safe to send again.
     """
     summary = Summary()
     with interrupted_at_once(), _opened(file) as lines, progress("Enqueueing", _size(lines)) as advance:
@@ -72,7 +75,7 @@ async def enqueue_many(
                 try:
                     outcomes = await _enqueue(client, sent + 1, chunk)
                 except ClientError:
-                    explain(f"queuey: the first {sent} lines were sent, the next {len(chunk)} may have been.")
+                    explain(f"queuey: the first {sent} lines were sent; the next {len(chunk)} may have been sent.")
                     if sent and output != "jsonl":
                         show(summary, output)
                     raise
@@ -85,7 +88,7 @@ async def enqueue_many(
 
 
 async def _enqueue(client: Client, first: int, lines: list[bytes]) -> list[Outcome]:
-    """Send what is a job in these lines. `first`: the number of the first line."""
+    """Enqueue the valid lines. `first` is the number of the first line."""
     outcomes: dict[int, Outcome] = {}
     requests: dict[int, JobRequest] = {}
     for number, line in enumerate(lines, first):
@@ -103,16 +106,16 @@ async def _enqueue(client: Client, first: int, lines: list[bytes]) -> list[Outco
 
 
 def _read(line: bytes) -> JobRequest | str:
-    """The job, or why the line is none."""
+    """Return the job, or the reason why the line is not one."""
     if len(line) > MAX_LINE:
         return f"It is longer than {MAX_LINE:,} bytes."
     if is_deeper(line, MAX_NESTING):
-        return f"It is nested deeper than the {MAX_NESTING} levels that are allowed."
+        return f"It is nested too deep: {MAX_NESTING} levels are allowed."
     try:
-        line.decode()  # the decoder passes over what a payload's strings hold
+        line.decode()  # the JSON decoder does not check the strings of a payload
         return _decode(line)
     except UnicodeDecodeError as error:
-        return f"It is not UTF-8: byte {error.start} begins no character."
+        return f"It is not UTF-8: byte {error.start} does not begin a character."
     except msgspec.ValidationError as error:
         return schema_fault(error).message
     except msgspec.DecodeError as error:
@@ -141,7 +144,7 @@ def _count(outcomes: list[Outcome], summary: Summary, form: Format) -> None:
         else:
             summary.enqueued += 1
     if summary.refused > SHOWN_FAULTS >= summary.refused - len(outcomes):
-        explain("queuey: more lines were refused; -o jsonl shows each.")
+        explain("queuey: more lines were refused. Use -o jsonl to see each.")
 
 
 def _opened(file: Path) -> AbstractContextManager[BinaryIO]:
@@ -150,11 +153,11 @@ def _opened(file: Path) -> AbstractContextManager[BinaryIO]:
     try:
         return file.open("rb")
     except OSError as error:
-        raise SettingsError(f"{file}: cannot be read: {error.strerror}.") from None
+        raise SettingsError(f"{file}: cannot be read: {error.strerror}. Check the path and its permissions.") from None
 
 
 def _size(file: BinaryIO) -> int | None:
-    """Bytes, when it is a plain file."""
+    """Return the size in bytes of a plain file, else None."""
     try:
         return os.fstat(file.fileno()).st_size or None
     except OSError:
@@ -162,7 +165,7 @@ def _size(file: BinaryIO) -> int | None:
 
 
 def _chunks(file: BinaryIO) -> Iterator[list[bytes]]:
-    """The lines, so many at a time. One that is too long comes as its first MAX_LINE + 1 bytes."""
+    """Yield lists of lines, each small enough for one call. A line that is too long is cut to MAX_LINE + 1 bytes."""
     chunk: list[bytes] = []
     size = 0
     most = MAX_LINE + 1

@@ -1,4 +1,4 @@
-"""One thing done to each of several jobs. One that cannot be done does not keep the rest from it."""
+"""One action on each of several jobs. A job that is refused does not stop the others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from msgspec import Struct
 
 from queuey.cli.exits import OK, explain
-from queuey.cli.failures import told_of
+from queuey.cli.failures import report
 from queuey.cli.options import Server
 from queuey.cli.output import Format, show_all
 from queuey.client import Client, ClientError, Unreachable
@@ -20,9 +20,9 @@ async def each(
     columns: Sequence[str] = (),
     form: Format = "jsonl",
 ) -> int:
-    """Print what came of each. The exit code is that of the first that failed, and stderr names them all.
+    """Print the outcome of each job. stderr names all failures; the exit code is that of the first.
 
-    Where the server is lost, the rest is left alone, and what was done until then is printed all the same.
+    If the server cannot be reached, the other jobs are not tried, and the outcomes so far are printed.
     """
     code = OK
     outcomes: list[Struct] = []
@@ -31,10 +31,10 @@ async def each(
             try:
                 outcome = await act(client, job_id)
             except ClientError as error:
-                refused = told_of(error, f"{job_id}: ")
+                refused = report(error, f"{job_id}: ")
                 code = code or refused
                 if isinstance(error, Unreachable):
-                    explain(f"queuey: stopped there; {len(job_ids) - done - 1} more were not tried.")
+                    explain(f"queuey: stopped here. {len(job_ids) - done - 1} more were not tried.")
                     break
             else:
                 outcomes += [outcome] if outcome is not None else []

@@ -1,4 +1,4 @@
-"""`queuey job`: jobs one by one, and lists of them."""
+"""`queuey job`: single jobs, and lists of jobs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from queuey.cli.commands.jobs.each import each
 from queuey.cli.commands.jobs.enqueue import PayloadText, enqueue, read_payload
 from queuey.cli.exits import OK, code_of_jobs
 from queuey.cli.exits import explain as complain
-from queuey.cli.failures import told_of
-from queuey.cli.options import HERE, JobId, JobIds, JobType, Output, Queue, Server, count, duration, switch
+from queuey.cli.failures import report
+from queuey.cli.options import DEFAULT_SERVER, JobId, JobIds, JobType, Output, Queue, Server, count, duration, switch
 from queuey.cli.output import show, show_all, show_each
 from queuey.client import Client, ClientError, Unreachable
 from queuey.protocol.models import Job, Status
@@ -23,7 +23,7 @@ from queuey.settings.units import MINUTE
 COLUMNS: Final = ("id", "type", "queue", "status", "attempts", "created_at", "last_error")
 MOST: Final = 1_000_000
 AT_ONCE: Final = 100
-"""How many jobs are waited for at the same time."""
+"""The number of jobs that are waited for at the same time."""
 
 app = App(name="job")
 app.command(enqueue)
@@ -31,8 +31,8 @@ app.command(enqueue_many)
 
 
 @app.command
-async def get(job_id: JobId, /, *, output: Output = "table", server: Server = HERE) -> int:
-    """Show a job: what it is, where it stands, what came of it."""
+async def get(job_id: JobId, /, *, output: Output = "table", server: Server = DEFAULT_SERVER) -> int:
+    """Show a job."""
     async with server.client() as client:
         show(await client.get(job_id), output)
     return OK
@@ -42,11 +42,11 @@ async def get(job_id: JobId, /, *, output: Output = "table", server: Server = HE
 async def list_(
     *,
     queue: Queue = None,
-    status: Annotated[Status | None, Parameter(help="In this status alone.")] = None,
+    status: Annotated[Status | None, Parameter(help="Only jobs with this status.")] = None,
     type: JobType = None,
-    limit: Annotated[int, count("How many at most. With -o jsonl each is printed as it comes.", MOST)] = 50,
+    limit: Annotated[int, count("Maximum number of jobs. With -o jsonl, each is printed on arrival.", MOST)] = 50,
     output: Output = "table",
-    server: Server = HERE,
+    server: Server = DEFAULT_SERVER,
 ) -> int:
     """List jobs."""
     async with server.client() as client:
@@ -59,23 +59,23 @@ async def wait(
     job_ids: JobIds,
     /,
     *,
-    timeout: Annotated[float, duration("How long to wait at most, for all of them together.", MINUTE)] = MINUTE,
+    timeout: Annotated[float, duration("Maximum time to wait for all jobs together.", MINUTE)] = MINUTE,
     output: Output = "table",
-    server: Server = HERE,
+    server: Server = DEFAULT_SERVER,
 ) -> int:
-    """Wait until jobs have ended, and show them.
+    """Wait for jobs to finish, then print them.
 
-    The exit code is 0 when all succeeded, 1 when one did not, and 7 when the time is over. One that cannot be waited
-    for is told on stderr, and the exit code is that of its error; the others are shown all the same.
+    The exit code is 0 if all succeeded, 1 if one did not, and 7 after the timeout.
+
+    A job that cannot be waited for is reported on stderr, and its error determines the exit code.
     """
     slots = asyncio.Semaphore(AT_ONCE)
     until = asyncio.get_running_loop().time() + timeout
-
     lost: Unreachable | None = None
 
     async with server.client() as client:
 
-        async def ended(job_id: str) -> Job | ClientError:
+        async def finished(job_id: str) -> Job | ClientError:
             nonlocal lost
             async with slots:
                 if lost is not None:
@@ -87,35 +87,35 @@ async def wait(
                     lost = error if isinstance(error, Unreachable) else lost
                     return error
 
-        outcomes = await asyncio.gather(*map(ended, job_ids))
+        outcomes = await asyncio.gather(*map(finished, job_ids))
     jobs = [outcome for outcome in outcomes if isinstance(outcome, Job)]
     faults = [(id, outcome) for id, outcome in zip(job_ids, outcomes, strict=True) if isinstance(outcome, ClientError)]
     if jobs or not faults:
         show_all(jobs, COLUMNS, output)
-    return _tell(faults) or code_of_jobs(jobs)
+    return _report_all(faults) or code_of_jobs(jobs)
 
 
-def _tell(faults: Sequence[tuple[str, ClientError]]) -> int:
-    """Say why these jobs could not be waited for; a lost server once. Returns the first one's exit code, or 0."""
+def _report_all(faults: Sequence[tuple[str, ClientError]]) -> int:
+    """Report why these jobs could not be waited for, an unreachable server only once. Return the first exit code."""
     lost = [id for id, error in faults if isinstance(error, Unreachable)]
-    codes = [told_of(error, f"{id}: ") for id, error in faults if id not in lost[1:]]
+    codes = [report(error, f"{id}: ") for id, error in faults if id not in lost[1:]]
     if len(lost) > 1:
         complain(f"queuey: {len(lost) - 1} more could not be waited for.")
     return codes[0] if codes else OK
 
 
 @app.command
-async def cancel(job_ids: JobIds, /, *, output: Output = "table", server: Server = HERE) -> int:
+async def cancel(job_ids: JobIds, /, *, output: Output = "table", server: Server = DEFAULT_SERVER) -> int:
     """Cancel jobs.
 
-    One that runs is told to stop, and is `cancelling` until it has.
+    A running job is `cancelling` until its handler has stopped.
     """
     return await each(server, job_ids, Client.cancel, ("job_id", "status"), output)
 
 
 @app.command
-async def retry(job_ids: JobIds, /, *, output: Output = "table", server: Server = HERE) -> int:
-    """Run dead jobs anew, and those that wait for their time now."""
+async def retry(job_ids: JobIds, /, *, output: Output = "table", server: Server = DEFAULT_SERVER) -> int:
+    """Retry dead jobs, and run scheduled jobs immediately."""
     return await each(server, job_ids, Client.retry, ("job_id", "status"), output)
 
 
@@ -125,19 +125,19 @@ async def edit(
     payload: PayloadText,
     /,
     *,
-    requeue: Annotated[bool, switch("Run it anew at once; else `retry` does.")] = False,
+    requeue: Annotated[bool, switch("Retry the job at once.")] = False,
     output: Output = "table",
-    server: Server = HERE,
+    server: Server = DEFAULT_SERVER,
 ) -> int:
-    """Give a dead job another payload."""
+    """Replace the payload of a dead job."""
     async with server.client() as client:
         show(await client.edit(job_id, read_payload(payload), requeue=requeue), output)
     return OK
 
 
 @app.command
-async def delete(job_ids: JobIds, /, *, server: Server = HERE) -> int:
-    """Delete jobs that have ended: succeeded, cancelled or dead.
+async def delete(job_ids: JobIds, /, *, server: Server = DEFAULT_SERVER) -> int:
+    """Delete finished jobs: succeeded, cancelled or dead.
 
     Prints nothing.
     """
@@ -145,8 +145,8 @@ async def delete(job_ids: JobIds, /, *, server: Server = HERE) -> int:
 
 
 @app.command
-async def explain(job_id: JobId, /, *, output: Output = "table", server: Server = HERE) -> int:
-    """Say why a job does not run: what it waits for, who holds it, how it ended."""
+async def explain(job_id: JobId, /, *, output: Output = "table", server: Server = DEFAULT_SERVER) -> int:
+    """Explain why a job does not run."""
     async with server.client() as client:
         show(await client.explain(job_id), output)
     return OK
