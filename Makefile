@@ -21,7 +21,7 @@ run: $(VENV)/.run ## Start Queuey with its own store on 127.0.0.1:8000 (ARGS: fl
 	@exec $(BIN)/queuey serve $(ARGS)
 
 test: $(VENV)/.dev ## Run the tests on all cores (ARGS: flags of pytest; ARGS=-n0: one after another)
-	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 stress: $(VENV)/.dev ## Run the heavy versions of some tests, which take minutes (ARGS: flags of pytest)
 	$(BIN)/python -m pytest -m stress -o session_timeout=3600 $(ARGS)

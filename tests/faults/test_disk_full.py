@@ -14,6 +14,7 @@ from tests.faults.faults.disk import SECTOR, FileLimit
 from tests.faults.store.processes import processes_in
 from tests.faults.system import mounts
 from tests.faults.system.rig import ROOT, Setup
+from tests.support.session.tools import missing
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -54,7 +55,8 @@ def test_running_and_new_stores_cannot_write_more_until_it_is_lifted(tmp_path: P
 
 
 @pytest.mark.serial
-@pytest.mark.skipif(not mounts.possible(), reason="nothing can be mounted here")
+@pytest.mark.needs(*mounts.TOOLS)
+@pytest.mark.skipif(not missing(*mounts.TOOLS) and not mounts.possible(), reason="this user may not mount anything")
 def test_what_is_mounted_in_a_namespace_of_our_own_is_seen_by_nobody_else(tmp_path: Path) -> None:
     code = f"""
 import os, sys
