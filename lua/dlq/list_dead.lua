@@ -1,13 +1,13 @@
 #!lua flags=no-writes
---[=[ list_dead: dead jobs of some queues by when they died, with what they died of.
+--[=[ list_dead: dead jobs of some queues in the order in which they died, with their last error.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [now_ms | 0, [queue, ...], [older_ms, younger_ms], [score, id], count]
-         older_ms, younger_ms: they died at least, and at most, so long ago; younger_ms 0: however long ago
-         [score, id]: those after this place; id '' = from the front
-         count: at most; of each of many queues fewer are read, so that the call stays short
+         older_ms, younger_ms: they died at least and at most so many ms ago; younger_ms 0: no upper limit
+         [score, id]: only jobs after this place; id '' = from the front
+         count: at most; with many queues fewer of each are read, so that the call stays short
 Reply    msgpack [[[id, score, queue, type, error, bytes], ...], ended]; first to last by score (died at, ms) and id
-         error: the last one's JSON, '' = none; bytes: of the definition and the state; ended: there are no more
-Errors   none of its own ]=]
+         error: the JSON of the last error, '' = none; bytes: of the definition and the state; ended: there are no more
+Errors   only those of the store ]=]
 --@include now
 --@include keys
 local READ_IN_ALL, READ_AT_LEAST = 10000, 20
@@ -17,10 +17,12 @@ local latest = now - ages[1]
 local earliest = ages[2] > 0 and now - ages[2] or 0
 count = math.min(count, math.max(READ_AT_LEAST, math.floor(READ_IN_ALL / math.max(1, #queues))))
 
--- rank_after(set): how many stand before the first that is wanted. Equal scores are in the order of their ids, so they
--- are searched by halves.
+-- rank_after(set): returns how many entries are before the first wanted one. Equal scores are in the order of their
+-- ids, so a binary search finds the place.
 local function rank_after(set)
-  if after[2] == '' or after[1] < earliest then return redis.call('ZCOUNT', set, '-inf', string.format('(%d', earliest)) end
+  if after[2] == '' or after[1] < earliest then
+    return redis.call('ZCOUNT', set, '-inf', string.format('(%d', earliest))
+  end
   local low = redis.call('ZCOUNT', set, '-inf', string.format('(%d', after[1]))
   local high = redis.call('ZCOUNT', set, '-inf', string.format('%d', after[1]))
   while low < high do
@@ -30,7 +32,7 @@ local function rank_after(set)
   return low
 end
 
--- last_error(id): an entry has 1 kB at most, and a time before it.
+-- last_error(id): an error has at most 1 kB, and a time before it.
 local function last_error(id)
   local tail = redis.call('GETRANGE', state_key(id), -1100, -1)
   return string.match(tail, '\n%d+ ([^\n]*)$') or ''

@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
---[=[ publish_event: what became of jobs, for those who follow the events; about the last `most` are kept, for an hour.
+--[=[ publish_event: adds events of jobs to the stream while a subscriber listens; keeps the last `most` for an hour.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [most, [event, ...]]; event: JSON, as in queuey/services/events/publisher.py
 Reply    msgpack [status, ...], one per event: 'ok' | 'nobody'
-         nobody: nobody follows them, and nothing was kept; what is sent again stands there twice
-Errors   none of its own ]=]
+         nobody: there is no subscriber, and nothing was kept; an event that is sent again is there twice
+Errors   only those of the store ]=]
 --@include keys
 local args = cmsgpack.unpack(ARGV[1])
 local most, events, statuses = args[1], args[2], {}

@@ -1,11 +1,12 @@
 #!lua flags=allow-oom
---[=[ subscribe_events: somebody follows the events for the next ttl_ms, and every replica is told to emit them.
+--[=[ subscribe_events: a subscriber listens for the next ttl_ms, and every replica publishes its events then.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [ttl_ms, channel]; ttl_ms: 0 = only ask; channel: where ttl_ms is published
 Reply    msgpack status: 'kept' | 'begun' | 'nobody'
-         kept: somebody does so already; begun: nobody did, and older events, after which some are missing, are gone;
-         nobody: only asked, and nobody does. Safe to resend, but that begun is then answered kept
-Errors   none of its own ]=]
+         kept: another subscriber listens already; begun: there was no subscriber, so older events are deleted, since
+         some are missing after them; nobody: only asked, and there is no subscriber
+         safe to resend: then begun becomes kept
+Errors   only those of the store ]=]
 --@include keys
 local args = cmsgpack.unpack(ARGV[1])
 local ttl_ms, channel = args[1], args[2]

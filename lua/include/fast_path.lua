@@ -1,11 +1,11 @@
--- The fast path: the state of a job at its first attempt, which is most jobs' only one, is written by claim and rewritten
--- by complete as text, without a table of fields. Any other state goes through parse_state and format_state.
+-- The fast path: the state of a job at its first attempt, which is most jobs' only one, is written by claim and
+-- rewritten by complete as text, without a table of fields. Any other state goes through parse_state and format_state.
 -- This file is the only one that knows the layout of that text:
 --   running    's=r n=1 h=<random> ' <tail>
 --   succeeded  's=s n=1 p=1.<random> o=s f=<now> ' <tail> ['\n' <result>]
 --   tail       'b=<claimed at> w=<worker> j=<bytes>' and the fields q, l, m, t of the definition, as far as it has them
--- tests/properties/test_fast_path.py compares both paths on every state. Needs keys,
--- writes, state.
+-- tests/properties/test_fast_path.py compares both paths on every state. Needs keys, writes
+-- and state.
 
 local FIRST = 's=r n=1 h='
 local tails, digits = {}, {}
@@ -13,8 +13,8 @@ local tails, digits = {}, {}
 -- first_start(random, now, worker): the part of a running state that is the same for all jobs of one claim.
 local function first_start(random, now, worker) return FIRST .. random .. ' b=' .. now .. ' w=' .. worker .. ' j=' end
 
--- first_state(start, definition): the state of a job that is claimed for the first time. `start`: by first_start.
--- To make a number's text costs more than most of what a script does for a job, and few lengths differ.
+-- first_state(start, definition): the state of a job that is claimed for the first time. `start` is from first_start.
+-- Formatting a number costs more than most of what a script does for a job, and few lengths differ.
 local function first_state(start, definition)
   local length = #definition
   local bytes = digits[length]
@@ -27,7 +27,7 @@ local function first_state(start, definition)
   return start .. bytes .. string.gsub(others, ' [^qlmt]=%S+', '')
 end
 
--- read_tail(tail): {bytes, queue, retention}; false for any other text, for example of a job that is flagged for cancel.
+-- read_tail(tail): returns {bytes, queue, retention}; false for any other text, as of a job that is flagged for cancel.
 local function read_tail(tail)
   local bytes, kept = string.match(tail, '^b=%d+ w=%S+ j=(%d+)([^\n]*)$')
   if not bytes or string.find(kept, ' [^qlmt]=') then return false end
@@ -37,8 +37,8 @@ end
 
 local last_token, last_head
 
--- first_attempt(text, token): for a state that is at its first attempt under this token its tail, and what read_tail found
--- there. Jobs of one claim often share their tail, so each is read once. Returns nil for any other state.
+-- first_attempt(text, token): if the state is at its first attempt under this token, returns its tail and the result of
+-- read_tail; nil for any other state. Jobs of one claim often share their tail, so each tail is read once.
 local function first_attempt(text, token)
   if token ~= last_token then
     last_token = token
@@ -54,8 +54,8 @@ local function first_attempt(text, token)
   if read then return tail, read end
 end
 
--- complete_first(now, now_text, id, key, token, tail, read, result): does what end_lease and finish do, with a state that
--- stays text. Returns that. `tail`, `read`: by first_attempt.
+-- complete_first(now, now_text, id, key, token, tail, read, result): does what end_lease and finish do, with a state
+-- that stays text, and returns that text. `tail` and `read` come from first_attempt.
 local function complete_first(now, now_text, id, key, token, tail, read, result)
   local done = 's=s n=1 p=' .. token .. ' o=s f=' .. now_text .. ' ' .. tail
   if result ~= '' then done = done .. '\n' .. result end

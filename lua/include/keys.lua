@@ -1,4 +1,4 @@
--- Key names, spelled as in queuey/store/keys.py. The base key and the same with '!' are anchors and never created.
+-- The names of keys, as in queuey/store/keys.py. The base key and the same with '!' are anchors and are never created.
 local base = KEYS[1]
 local LANES, MAX_QUEUES = {'high', 'default', 'low'}, 256
 
@@ -21,5 +21,5 @@ local events_key, listening_key = base .. 'events', base .. 'listening'
 local function stats_minute_key(minute) return base .. 'stats:' .. minute end
 local function selftest_key(type) return base .. 'selftest:' .. type end
 
--- finished_channel(): where the ends of watched jobs are published; as in queuey/store/keys.py, outside of every shard.
+-- finished_channel(): the channel for the ends of watched jobs, as in queuey/store/keys.py. It belongs to no shard.
 local function finished_channel() return string.match(base, '^(.*):{%d+}:$') .. ':finished' end

@@ -1,6 +1,6 @@
 -- promote_due(now, queue, limit, promoted): the jobs that are due move to the tail of their lane, oldest first, at most
--- `limit` a lane. Returns how many moved, and when the next one is due (nil: none is scheduled). Each move is complete by
--- itself. `promoted`: a list that gets the ids of the jobs that moved; nil when nobody asks for them.
+-- `limit` a lane. Returns how many moved, and when the next one is due (nil: none is scheduled). Each move is complete
+-- by itself. `promoted`: a list that gets the ids of the jobs that moved; nil when they are not needed.
 local function promote_due(now, queue, limit, promoted)
   local moved, next_due = 0, nil
   for _, lane in ipairs(LANES) do

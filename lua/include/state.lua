@@ -4,14 +4,14 @@
 --   a attempts  n claims  x crashes (absent: 0)      j bytes of job:<id>
 --   q queue  l lane  m max_attempts  t retention ms  (absent: 'default', 'default', 5, 3600000)
 --   h the random part of the token while running     p the previous token  o its outcome:
---     s succeeded, r retried, d dead, c cancelled, l released, x crashed (the lease lapsed)
+--     s succeeded, r retried, d dead, c cancelled, l released, x crashed (the lease expired)
 --   w worker  b last claimed at  f finished at  r ready since or due at  z=1 flagged for cancel  y the last replay
 --   g when the runs began that the errors ended, with dots between (0: none began)
---   v=1 somebody waits for its end, which is published then
--- A letter that is not known here is kept.
+--   v=1 a client waits for its end, which is published then
+-- Scripts keep letters that they do not know.
 local ERRORS_KEPT, MAX_CRASHES = 10, 3
 
--- parse_fields(text): the fields of the first line as a table letter -> text.
+-- parse_fields(text): returns the fields of the first line as a table letter -> text.
 local function parse_fields(text)
   local fields = {}
   local line_end = string.find(text, '\n', 1, true)
@@ -20,7 +20,7 @@ local function parse_fields(text)
   return fields
 end
 
--- parse_state(text): the fields, with `result` and `errors` (each error with its newline before it) beside them.
+-- parse_state(text): returns the fields, and beside them `result` and `errors` (each error with its newline before it).
 local function parse_state(text)
   local state = parse_fields(text)
   state.result, state.errors = '', ''
@@ -43,7 +43,7 @@ local function format_state(state)
   return text
 end
 
--- add_error(state, now, json): keeps the last 10, and when the runs began that they ended.
+-- add_error(state, now, json): keeps the last 10 errors, and when the runs began that ended with them.
 local function add_error(state, now, json)
   local starts = (state.g and state.g .. '.' or '') .. (state.b or 0)
   local _, dots = string.gsub(starts, '%.', '')
@@ -58,7 +58,7 @@ local function add_error(state, now, json)
   state.errors = errors
 end
 
--- load_states(ids): id -> state, one MGET; an id that stands there twice gets one table.
+-- load_states(ids): returns id -> state, by one MGET. An id that is in the list twice gets one table.
 local function load_states(ids)
   local states, keys = {}, {}
   for i, id in ipairs(ids) do keys[i] = state_key(id) end
@@ -76,24 +76,25 @@ local function retention_of(state) return tonumber(state.t or 3600000) end
 local function max_attempts_of(state) return tonumber(state.m or 5) end
 local function token_of(state) return state.n .. '.' .. state.h end
 
--- holds(state, token): the token is that of the lease that stands.
+-- holds(state, token): whether the token is that of the current lease.
 local function holds(state, token)
   return state ~= nil and state.s == 'r' and token_of(state) == token
 end
 
--- answered(state, token, outcomes): this token ended its lease before with one of these outcomes; so this is a resend.
+-- answered(state, token, outcomes): whether this token has ended its lease with one of these outcomes, so that the call
+-- is a repeat.
 local function answered(state, token, outcomes)
   return state ~= nil and state.p == token and string.find(outcomes, state.o, 1, true) ~= nil
 end
 
--- job_fields(id): the fields of a definition's header, without its body; nil when there is no such job.
+-- job_fields(id): returns the fields of a definition's header, without its body; nil when there is no such job.
 local function job_fields(id)
   local text = redis.call('GETRANGE', job_key(id), 0, 1023)
   if text == '' then return nil end
   return parse_fields(text)
 end
 
--- adopt(state, fields): what later moves need from the definition is kept in the state.
+-- adopt(state, fields, bytes): copies into the state what later moves need from the definition.
 local function adopt(state, fields, bytes)
   state.q, state.l, state.m, state.t, state.j = fields.q, fields.l, fields.m, fields.t, bytes
 end

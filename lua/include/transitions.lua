@@ -1,49 +1,49 @@
--- Moves out of `running`, and into a terminal state. All of them plan only; needs writes, state.
+-- Moves out of `running`, and into a final status. All of them only plan their writes. Needs writes, state.
 
--- end_lease(id, state, outcome): the token becomes the previous one, with what became of it.
+-- end_lease(id, state, outcome): the token becomes the previous token, with its outcome.
 local function end_lease(id, state, outcome)
   zrem(leases_key(queue_of(state)), id)
   state.p, state.o, state.h = token_of(state), outcome, nil
 end
 
--- save(id, state): returns the bytes that the job now takes, definition and state.
+-- save(id, state): returns the bytes that definition and state now take.
 local function save(id, state)
   local text = format_state(state)
   put(state_key(id), text)
   return number_of(state, 'j') + #text
 end
 
--- free_dedupe(id, fields): compare-and-delete.
+-- free_dedupe(id, fields): deletes the dedupe key if this job still has it.
 local function free_dedupe(id, fields)
   if fields and fields.k and redis.call('GET', dedupe_key(fields.k)) == id then del(dedupe_key(fields.k)) end
 end
 
--- tell_watchers(id, state): who waits for the end is told, once.
-local function tell_watchers(id, state)
+-- publish_if_watched(id, state): notifies the clients that wait for the end, once.
+local function publish_if_watched(id, state)
   if state.v then publish_end(id) end
   state.v = nil
 end
 
--- finish(now, id, state, status): into `done`, where the score is the time at which the record may go.
+-- finish(now, id, state, status): moves the job to `done`, where the score is the time at which trim may delete it.
 local function finish(now, id, state, status)
   state.s, state.f, state.z = status, now, nil
-  tell_watchers(id, state)
+  publish_if_watched(id, state)
   local bytes = save(id, state)
   zadd(done_key(queue_of(state)), now + retention_of(state), id)
   hincr(queue_key(queue_of(state)), 'done_bytes', bytes)
 end
 
--- make_cancelled(now, id, state): final; frees the dedupe key.
+-- make_cancelled(now, id, state): cancels the job and frees its dedupe key.
 local function make_cancelled(now, id, state)
   finish(now, id, state, 'c')
   free_dedupe(id, job_fields(id))
   count(now, 'cancelled', 1)
 end
 
--- dead_letter(now, id, state): into the dead-letter queue; frees the dedupe key.
+-- dead_letter(now, id, state): moves the job to the dead-letter queue and frees its dedupe key.
 local function dead_letter(now, id, state)
   state.s, state.f = 'd', now
-  tell_watchers(id, state)
+  publish_if_watched(id, state)
   local bytes = save(id, state)
   zadd(dead_key(queue_of(state)), now, id)
   hincr(queue_key(queue_of(state)), 'dead_bytes', bytes)
@@ -51,7 +51,8 @@ local function dead_letter(now, id, state)
   count(now, 'dead', 1)
 end
 
--- reschedule(id, state, due): back to waiting, due then. The marker tells idle replicas of an earlier due time.
+-- reschedule(id, state, due): has the job wait until it is due. The marker wakes idle replicas, which then learn of an
+-- earlier due time.
 local function reschedule(id, state, due)
   state.s, state.r = 'w', due
   save(id, state)

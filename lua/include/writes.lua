@@ -1,6 +1,6 @@
--- writes: the writes of a script, gathered while it still reads and checks, and done by commit() at its end.
--- An abort does not roll back, so nothing is written before everything has been checked.
--- A variadic command gets at most 4,000 arguments, and is left out when there is nothing to write.
+-- writes: a script collects its writes while it reads and checks, and commit() does them at its end.
+-- An abort rolls nothing back, so a script writes nothing before it has checked everything.
+-- A command with a list of arguments gets at most 4,000, and is left out when there is nothing to write.
 local writes = {set = {}, zrem = {}, zadd = {}, rpush = {}, lpush = {}, hincr = {}, del = {}, wake = {}, ended = {}}
 
 local function writes_list(group, key)
@@ -41,13 +41,13 @@ end
 
 local function del(key) writes.del[#writes.del + 1] = key end
 
--- wake(queue): puts the marker that wakes one idle replica; many jobs, one marker.
+-- wake(queue): puts the marker that wakes one idle replica. Many jobs put one marker.
 local function wake(queue) writes.wake[queue] = true end
 
--- publish_end(id): tells those who wait for this job; see watch.
+-- publish_end(id): publishes that this job has ended, for the clients that wait for it; see watch_end.
 local function publish_end(id) writes.ended[#writes.ended + 1] = id end
 
--- count(now, name, by): the shard's counters, in all and by the minute (kept for two hours).
+-- count(now, name, by): adds to a counter of the shard, in total and by the minute (kept for two hours).
 local function count(now, name, by)
   if by == 0 then return end
   hincr(stats_key, name, by)

@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
---[=[ cancel: queued, scheduled -> cancelled; running: flagged, and its worker told.
+--[=[ cancel: queued, scheduled -> cancelled; running: flagged, and its worker is notified.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [now_ms | 0, channel, [id, ...]]; channel: where the ids of flagged jobs are published
 Reply    msgpack [status, ...], one per id: 'cancelled' | 'cancelling' | 'finished' | 'missing'
          a cancelled job is answered 'cancelled' again, a flagged one 'cancelling': safe to resend
-Errors   none of its own ]=]
+Errors   only those of the store ]=]
 --@include now
 --@include keys
 --@include writes
@@ -14,8 +14,8 @@ local args = cmsgpack.unpack(ARGV[1])
 local now, channel, ids = now_ms(args[1]), args[2], args[3]
 local states = load_states(ids)
 
--- cancel_waiting(id, state): out of `scheduled`; in a lane it stays behind as a tombstone, since to find it there
--- would mean to walk the list.
+-- cancel_waiting(id, state): removes the id from `scheduled`. In a lane it stays as a tombstone, since finding it there
+-- would mean walking the list.
 local function cancel_waiting(id, state)
   local scheduled = scheduled_key(queue_of(state), lane_of(state))
   if redis.call('ZSCORE', scheduled, id) then

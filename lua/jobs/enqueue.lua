@@ -1,16 +1,17 @@
 #!lua
 --[=[ enqueue: nothing -> queued, or scheduled when it is due later.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
-ARGV[1]  msgpack [now_ms | 0, full, [[id, queue, lane, head, body, delay_ms, run_at_ms, dedupe, dedupe_ttl_ms], ...], copied]
-         full: true = take no new job, but answer for those that are there already
+ARGV[1]  msgpack [now_ms | 0, full, [[id, queue, lane, head, body, delay_ms, run_at_ms, dedupe, dedupe_ttl_ms], ...],
+         copied]
+         full: true = accept no new job, but answer for jobs that exist already
          head: the header's fields but the times, e.g. 'q=mail m=3'; body: the definition's JSON
          delay_ms counts from the store's clock; run_at_ms is a time, 0 = none
          dedupe: the key as base64url, '' = none; its TTL is at least 1 ms
-         copied: true = write in any case, since WAIT waits for what its own connection wrote last: for a job that is
-         there already, and that another one brought, it would wait for nothing
+         copied: true = write in any case. WAIT waits for the last write of its own connection: if the job exists
+         already, and another connection wrote it, there would be nothing to wait for
 Reply    msgpack [answer, ...], one per job: 'new' | 'duplicate <holder id>' | 'full' | 'too_many_queues'
-         a job that exists already is answered 'new': safe to resend; only 'new' changes anything, but that
-         each 'duplicate' is counted, and for `copied`
+         a job that exists already is answered 'new': safe to resend. Only 'new' changes anything, except that each
+         'duplicate' is counted, and except for `copied`
 Errors   OOM, when the store is over its maxmemory; then nothing was written ]=]
 --@include now
 --@include keys
@@ -36,7 +37,7 @@ local holders = #dedupe_keys > 0 and redis.call('MGET', unpack(dedupe_keys)) or 
 local known = redis.call('SMISMEMBER', queues_key, unpack(names))
 local queue_count
 
--- has_room_for(queue): the queue is known, or may still be made.
+-- has_room_for(queue): whether the queue is known, or one more may be made.
 local new_queues = {}
 local function has_room_for(queue)
   if known[name_index[queue]] == 1 then return true end

@@ -3,9 +3,9 @@
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [place, queue, lane, start, count]
          place: 'ready' | 'scheduled' (of a queue and a lane), 'running' | 'dead' | 'finished' (of a queue, or of all
-         queues with '', merged by score); start: entries to pass over; count: at most 1,000
+         queues with '', merged by score); start: entries to skip; count: at most 1,000
 Reply    msgpack [[id, score, queue], ...]; score in ms: due, lease expiry, died at, may go at; 0 for 'ready'
-         'ready' lists tombstones of cancelled jobs too
+         'ready' includes tombstones of cancelled jobs
 Errors   'unknown place' ]=]
 --@include keys
 local args = cmsgpack.unpack(ARGV[1])

@@ -1,5 +1,5 @@
 #!lua flags=no-writes
---[=[ list_jobs: jobs place by place, from where the page before ended, with a bound on what is looked at.
+--[=[ list_jobs: a page of jobs, place by place, from the end of the page before; looks at a limited number of entries.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [[[place, queue, lane], ...], [offset, score, id], type, status, count, look]
          place: 'scheduled' | 'ready' (of a queue and a lane, in the order in which they will run), 'running' (by lease
@@ -9,9 +9,9 @@ ARGV[1]  msgpack [[[place, queue, lane], ...], [offset, score, id], type, status
          count: jobs at most; look: entries and places at most
 Reply    msgpack [[[place, offset, score, id, bytes], ...], looked, [place, offset, score, id], ended]
          place: its number in the list, from 1; bytes: of the definition and the state
-         the third: the last entry that was looked at, id '' = none of that place; ended: nothing is left
-         an entry that has gone meanwhile is no loss: the ones behind it follow
-Errors   none of its own ]=]
+         the third: the last entry that was looked at, id '' = no entry of that place; ended: nothing is left
+         if an entry has gone by the next page, that page begins with the entries behind it
+Errors   only those of the store ]=]
 --@include keys
 --@include state
 local CHUNK, MAX_DEPTH, MAX_RELEASED = 100, 200000, 1000
@@ -22,7 +22,7 @@ local FITS = {scheduled = 'w', ready = 'w', running = 'r', dead = 'd', finished 
 local SETS = {scheduled = scheduled_key, running = leases_key, dead = dead_key, finished = done_key}
 local LATEST_FIRST = {dead = true, finished = true}
 
--- fits(place, queue, lane, id): whether the entry is a job as it was asked for, and no tombstone.
+-- fits(place, queue, lane, id): whether the entry is a job with the wanted type and status, and not a tombstone.
 local function fits(place, queue, lane, id)
   local definition = redis.call('GETRANGE', job_key(id), 0, 1023)
   local line_end = string.find(definition, '\n', 1, true)
@@ -35,8 +35,8 @@ local function fits(place, queue, lane, id)
     and not redis.call('ZSCORE', scheduled_key(queue, lane), id))
 end
 
--- after_in_lane(key, offset, id): claims have moved the entry towards the head, releases by a few places from it. When it
--- is gone, so is all that was before it. Deeper than MAX_DEPTH nobody searches.
+-- after_in_lane(key, offset, id): claims move an entry towards the head, and releases move it away by a few places. If
+-- the entry is gone, everything before it is gone too. Entries deeper than MAX_DEPTH are not searched.
 local function after_in_lane(key, offset, id)
   local reach = math.min(offset + 1 + MAX_RELEASED, MAX_DEPTH)
   local found = redis.call('LPOS', key, id, 'COUNT', 0, 'MAXLEN', reach)
@@ -56,7 +56,7 @@ local function after_in_set(place, key, offset, score, id)
   return redis.call('ZCOUNT', key, '-inf', beyond)
 end
 
--- read(place, key, offset, most): {{id, score}, ...}, from the offset on.
+-- read(place, key, offset, most): returns {{id, score}, ...} from the offset on.
 local function read(place, key, offset, most)
   local entries = {}
   if place == 'ready' then
@@ -72,7 +72,9 @@ local function read(place, key, offset, most)
   local found = redis.call('ZRANGE', key, first, last, 'WITHSCORES')
   for i = 1, #found, 2 do entries[#entries + 1] = {found[i], tonumber(found[i + 1])} end
   if LATEST_FIRST[place] then
-    for i = 1, math.floor(#entries / 2) do entries[i], entries[#entries + 1 - i] = entries[#entries + 1 - i], entries[i] end
+    for i = 1, math.floor(#entries / 2) do
+      entries[i], entries[#entries + 1 - i] = entries[#entries + 1 - i], entries[i]
+    end
   end
   return entries
 end

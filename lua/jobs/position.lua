@@ -1,12 +1,12 @@
 #!lua flags=no-writes
---[=[ position: where a job that waits stands in its lane, and what its queue holds ahead of it.
+--[=[ position: the place of a waiting job in its lane, and the jobs of its queue by lane.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [queue, lane, id, look]; look: how many entries of the lane are searched at most
 Reply    msgpack [before, length, [high, default, low], paused, by, at]
-         before: entries of its lane that stand before it, tombstones of cancelled jobs included; -1 = it is none of the
-         entries that were searched; length: entries of its lane; high, default, low: claimable jobs of the queue
-         paused: the reason, '' = not paused; by: '' = not told; at: in ms, 0 = not told
-Errors   none of its own ]=]
+         before: entries of its lane before it, tombstones of cancelled jobs included; -1 = not found among the entries
+         that were searched; length: entries of its lane; high, default, low: claimable jobs of the queue
+         paused: the reason, '' = not paused; by: '' = unknown; at: in ms, 0 = unknown
+Errors   only those of the store ]=]
 --@include keys
 local args = cmsgpack.unpack(ARGV[1])
 local queue, lane, id, look = args[1], args[2], args[3], args[4]

@@ -4,7 +4,7 @@ KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever cr
 ARGV[1]  msgpack [now_ms | 0, request_id, [id, ...]]; request_id: random, one per request
 Reply    msgpack [answer, ...], one per id: 'ok' | 'not_scheduled' | 'missing'
          the same request_id again is answered 'ok': safe to resend
-Errors   none of its own ]=]
+Errors   only those of the store ]=]
 --@include now
 --@include keys
 --@include writes
@@ -13,7 +13,7 @@ local args = cmsgpack.unpack(ARGV[1])
 local now, request_id, ids = now_ms(args[1]), args[2], args[3]
 local states = load_states(ids)
 
--- waiting_state(id): that of a job which was never claimed; nil when there is no such job.
+-- waiting_state(id): returns a state for a job that was never claimed; nil when there is no such job.
 local function waiting_state(id)
   local fields = job_fields(id)
   if not fields then return nil end

@@ -1,5 +1,5 @@
 #!lua
---[=[ set_payload: a dead job gets another definition, beneath the header that it has.
+--[=[ set_payload: replaces the definition of a dead job; its header stays.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [id, body]; body: the definition's JSON
 Reply    msgpack 'ok' | 'wrong_state' | 'missing'; wrong_state: not in the dead-letter queue; safe to resend

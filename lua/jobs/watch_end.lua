@@ -1,23 +1,23 @@
 #!lua flags=allow-oom
---[=[ watch_end: somebody waits for the end of these jobs: it is published on the channel of finished jobs, once.
+--[=[ watch_end: marks jobs that a client waits for: their end is published on the channel of finished jobs, once.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [id, ...]
 Reply    msgpack [status, ...], one per id: 'waiting' | 'finished' | 'missing'
-         waiting: its end will be published; again changes nothing: safe to resend
-Errors   none of its own ]=]
+         waiting: its end will be published; a repeat changes nothing: safe to resend
+Errors   only those of the store ]=]
 --@include keys
 --@include writes
 --@include state
 local statuses, marked = {}, {}
 
--- mark(id, text): as text, so that a state keeps the form in which claim wrote it.
+-- mark(id, text): adds the mark to the text, so that the rest keeps the form in which claim wrote it.
 local function mark(id, text)
   local head, rest = string.match(text, '^([^\n]*)(.*)$')
   put(state_key(id), head .. ' v=1' .. rest)
   marked[id] = true
 end
 
--- status_of(id): a job that waits and has no state yet gets one.
+-- status_of(id): returns the status word. A waiting job that has no state yet gets one.
 local function status_of(id)
   local text = redis.call('GET', state_key(id))
   local fields = text and parse_fields(text) or nil

@@ -1,22 +1,22 @@
 #!lua flags=allow-oom
---[=[ claim: queued -> running, with a lease; what is due is promoted first; what was not started in time -> cancelled.
+--[=[ claim: queued -> running, with a lease; promotes due jobs first; a job that was not started in time -> cancelled.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [now_ms | 0, claim_id, worker, lease_ms, limit, [queue, ...], max_starve_ms, suspects, defer_ms,
          max_bytes, reporting]
          claim_id: random; the tokens are '<claims>.<claim_id>'
-         queues: in the order of their turn; lanes go first, then queues within a lane
-         suspects: how many jobs with crashes this process may take now, 0 or 1; the others that it meets
-         are put off by defer_ms and a little more each
-         max_bytes: stop after the definition that passes it, those of tombstones included
+         queues: in the order of their turn; lanes come first, then queues within a lane
+         suspects: how many jobs with crashes this process may take now, 0 or 1; others that the claim meets are delayed
+         by defer_ms and a little more each
+         max_bytes: stop after the definition that exceeds it, those of tombstones included
          reporting: true = the reply has the ids of promoted and expired jobs too
 Reply    msgpack [[[id, token, attempt, crashes, definition], ...], due_in_ms | -1, more, repeated, promoted, expired]
          attempt counts from 1; due_in_ms: until the next scheduled job of these queues; more: stopped at a limit
          (jobs, bytes, 1,000 skips, those of expired jobs included) with jobs or tombstones left
          repeated: this claim_id has claimed jobs within the last lease. Those that still have its tokens are the reply,
          with due_in_ms 0 and more, and nothing else is claimed: safe to resend
-         promoted, expired: [id, ...] of the jobs that came due, and of those that were cancelled since nobody had started
-         them in time; only when reporting, and not in a repeated reply
-Errors   none of its own ]=]
+         promoted, expired: [id, ...] of the jobs that came due, and of those that were cancelled since no worker had
+         started them in time; only when reporting, and not in a repeated reply
+Errors   only those of the store ]=]
 --@include now
 --@include keys
 --@include writes
@@ -34,13 +34,13 @@ local promoted_ids, expired_ids
 if args[11] then promoted_ids, expired_ids = {}, {} end
 
 local token_of_first, start_of_first = '1.' .. claim_id, first_start(claim_id, now, worker)
-local lapses = string.format('%d', now + lease_ms)
+local lease_expires = string.format('%d', now + lease_ms)
 
-local function hand_out(id, state, definition)
+local function add_job(id, state, definition)
   jobs[#jobs + 1] = {id, token_of(state), number_of(state, 'a') + 1, number_of(state, 'x'), definition}
 end
 
--- A resend: what this claim was given, as far as it is still its own.
+-- A repeat: reply with the jobs of the first time that still have its tokens.
 local before = redis.call('GET', claim_key(claim_id))
 if before then
   local ids = {}
@@ -49,12 +49,12 @@ if before then
   for _, id in ipairs(ids) do
     local state = states[id]
     local definition = state and state.s == 'r' and state.h == claim_id and redis.call('GET', job_key(id))
-    if definition then hand_out(id, state, definition) end
+    if definition then add_job(id, state, definition) end
   end
   return cmsgpack.pack({jobs, 0, true, true})
 end
 
--- Promote, and learn each queue's settings and lengths.
+-- Promote due jobs, and read each queue's settings and lengths.
 local open, settings, lengths, tombstones, next_due, overdue = {}, {}, {}, {}, nil, {}
 for _, queue in ipairs(queues) do
   local fields = redis.call('HMGET', queue_key(queue), 'paused', 'guard_default', 'guard_low', 'tombstones_high',
@@ -78,22 +78,22 @@ local function claim_job(queue, id, state, definition)
   if state then
     state.s, state.n, state.h, state.w, state.b = 'r', number_of(state, 'n') + 1, claim_id, worker, now
     put(state_key(id), format_state(state))
-    hand_out(id, state, definition)
+    add_job(id, state, definition)
   else
     put(state_key(id), first_state(start_of_first, definition))
     jobs[#jobs + 1] = {id, token_of_first, 1, 0, definition}
   end
-  zadd(leases_key(queue), lapses, id)
+  zadd(leases_key(queue), lease_expires, id)
 end
 
--- belongs(queue, lane, id, fields): whether the job stands here. Its id may be the tombstone of one that was cancelled
--- here, whose record is gone and whose id was enqueued anew, to run elsewhere or later.
+-- belongs(queue, lane, id, fields): whether this is the job's place. Its id may be the tombstone of a job that was
+-- cancelled here, whose record was deleted and whose id was enqueued again, to run elsewhere or later.
 local function belongs(queue, lane, id, fields)
   return queue_of(fields) == queue and lane_of(fields) == lane
     and not redis.call('ZSCORE', scheduled_key(queue, lane), id)
 end
 
--- has_expired(state, definition): nobody has claimed it yet, and its time to be started by, x ms after it was created, is up.
+-- has_expired(state, definition): whether it was never claimed, and x ms have passed since it was created.
 local function has_expired(state, definition)
   if state and state.n then return false end
   local others = string.match(definition, '^r=%d+( [^\n]*)')
@@ -116,8 +116,9 @@ local function expire(id, state, definition)
   if expired_ids then expired_ids[expired] = id end
 end
 
--- examine(queue, lane, id, definition, text, ready_before): what becomes of the entry at the head of a lane:
--- 'claimed', 'deferred', 'expired', 'skipped' (a tombstone), or 'young' (left: it has not been ready since ready_before).
+-- examine(queue, lane, id, definition, text, ready_before, may_be_tombstone): handles the entry at the head of a lane,
+-- and returns 'claimed', 'deferred', 'expired', 'skipped' (a tombstone), or 'young' (left there: it became ready later
+-- than ready_before).
 local function examine(queue, lane, id, definition, text, ready_before, may_be_tombstone)
   local state = text and parse_state(text)
   if not definition or moved[id] or (state and state.s ~= 'w') then return 'skipped' end
@@ -149,7 +150,7 @@ local function examine(queue, lane, id, definition, text, ready_before, may_be_t
   return 'claimed'
 end
 
--- take(queue, lane, most, ready_before): claims up to `most` from the head of a lane; returns how many.
+-- take(queue, lane, most, ready_before): claims up to `most` jobs from the head of a lane, and returns how many.
 local function take(queue, lane, most, ready_before)
   local list = ready_key(queue, lane)
   local taken, passed_before, may_be_tombstone = 0, skipped + expired, tombstones[list] > 0
@@ -180,8 +181,8 @@ local function take(queue, lane, most, ready_before)
   return taken
 end
 
--- The guard against starvation: a lower lane whose head has been ready for too long, while any queue holds jobs in a lane
--- above, gives one job a second first.
+-- The guard against starvation: if the head of a lower lane has been ready for too long, while any queue has jobs in a
+-- higher lane, one job a second of the lower lane is claimed first.
 local guards, above = {}, 0
 for _, lane in ipairs(LANES) do
   local in_lane = 0
@@ -202,7 +203,7 @@ for _, lane in ipairs(LANES) do
   end
 end
 
--- Every queue with some left gets its marker back: a replica that serves other queues may wait for just that one.
+-- Every queue with jobs left gets its marker back: a replica that serves other queues may wait for this one.
 local more = false
 if stopped or #jobs >= limit then
   for _, queue in ipairs(open) do

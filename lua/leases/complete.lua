@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
---[=[ complete: running -> succeeded, by the lease holder; wins over a flag for cancel.
+--[=[ complete: running -> succeeded, by the lease holder, even if the job is flagged for cancel.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [now_ms | 0, [[id, token, result], ...]]; result: JSON on one line, '' = none
 Reply    msgpack [status, ...], one per job: 'ok' | 'lost'
          the same token again is answered 'ok': safe to resend
-Errors   none of its own ]=]
+Errors   only those of the store ]=]
 --@include now
 --@include keys
 --@include writes
@@ -15,7 +15,7 @@ local args = cmsgpack.unpack(ARGV[1])
 local now, items = now_ms(args[1]), args[2]
 local keys, texts = {}, {}
 for i, item in ipairs(items) do keys[i] = state_key(item[1]) end
--- An id that stands there twice is looked at as the first left it.
+-- An id that is in the call twice has the second time the state that the first left.
 for i, text in ipairs(#keys > 0 and redis.call('MGET', unpack(keys)) or {}) do texts[keys[i]] = text end
 
 local statuses, completed = {}, 0

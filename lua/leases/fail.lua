@@ -5,8 +5,8 @@ ARGV[1]  msgpack [now_ms | 0, [[id, token, error, delay_ms, dead], ...]]
          error: JSON on one line, of at most 1 kB; the last 10 are kept
          delay_ms: until the next attempt, with its jitter; dead: true = no further attempt
 Reply    msgpack [status, ...], one per job: 'retry' | 'dead' | 'cancelled' | 'lost'
-         the same token again is answered as before: safe to resend
-Errors   none of its own ]=]
+         a repeat with the same token is answered as before: safe to resend
+Errors   only those of the store ]=]
 --@include now
 --@include keys
 --@include writes

@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
---[=[ release: running -> queued, at the head of its lane, by the lease holder; no attempt is spent.
+--[=[ release: running -> queued, at the head of its lane, by the lease holder; spends no attempt.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
-ARGV[1]  msgpack [now_ms | 0, [[id, token, lease_ms | nothing], ...]]; the first of the list comes to stand first
-         lease_ms: of the claim; release it only if its lease has not been extended since
-Reply    msgpack [status, ...], one per job: 'ok' | 'lost' (extended ones too)
+ARGV[1]  msgpack [now_ms | 0, [[id, token, lease_ms | nothing], ...]]; the first of the list is first in its lane then
+         lease_ms: of the claim; if it is there, release only a job whose lease has not been extended since
+Reply    msgpack [status, ...], one per job: 'ok' | 'lost'; lost: also a job whose lease was extended
          a job flagged for cancel becomes cancelled, and is answered 'ok'
          the same token again is answered 'ok': safe to resend
-Errors   none of its own ]=]
+Errors   only those of the store ]=]
 --@include now
 --@include keys
 --@include writes

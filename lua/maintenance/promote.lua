@@ -2,9 +2,9 @@
 --[=[ promote: scheduled and due -> queued, at the tail of its lane, for every queue.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [now_ms | 0, limit, reporting]; limit: per lane; reporting: true = the reply has the ids too
-Reply    msgpack [count, due_in_ms | -1, [id, ...]]; count: of the jobs that moved; due_in_ms: until the next one is due,
-         0 when some are left; the ids of those that moved, only when reporting
-Errors   none of its own ]=]
+Reply    msgpack [count, due_in_ms | -1, [id, ...]]; count: of the jobs that moved; due_in_ms: until the next one is
+         due, 0 when some are left; the ids of those that moved, only when reporting
+Errors   only those of the store ]=]
 --@include now
 --@include keys
 --@include promote

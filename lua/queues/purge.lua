@@ -1,13 +1,13 @@
 #!lua flags=allow-oom
---[=[ purge: queued, scheduled -> cancelled, the first of each lane; their places are freed too.
+--[=[ purge: queued, scheduled -> cancelled, the first of each lane; leaves no tombstones.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [now_ms | 0, queue, ready, scheduled, limit, reporting]
-         ready, scheduled: whether the jobs of these places go; limit: entries taken in one call, 1 to 1,000
+         ready, scheduled: whether to purge the jobs of these places; limit: entries taken in one call, 1 to 1,000
          reporting: true = the reply has the ids too
 Reply    msgpack [cancelled, more, [id, ...]]; cancelled: how many, tombstones not counted; more: stopped at the limit
          the ids of the cancelled jobs, only when reporting
-         safe to resend: it goes on with the next
-Errors   none of its own ]=]
+         safe to resend: a repeat goes on with the next jobs
+Errors   only those of the store ]=]
 --@include now
 --@include keys
 --@include writes
@@ -17,8 +17,8 @@ local args = cmsgpack.unpack(ARGV[1])
 local now, queue, limit = now_ms(args[1]), args[2], args[5]
 local left, cancelled, seen, pops, cancelled_ids = limit, 0, {}, {}, args[6] and {} or nil
 
--- cancel_waiting(id, lane, queued): the entry of a lane may be a tombstone: gone, not waiting any more, or enqueued
--- anew elsewhere. Returns whether it was a job.
+-- cancel_waiting(id, lane, queued): returns whether the entry was a job. An entry of a lane may be a tombstone: its job
+-- is deleted, no longer waits, or was enqueued again elsewhere.
 local function cancel_waiting(id, lane, queued)
   local text = redis.call('GET', state_key(id))
   local fields, state = job_fields(id), text and parse_state(text)

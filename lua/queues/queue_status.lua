@@ -1,12 +1,12 @@
 #!lua flags=no-writes
---[=[ queue_status: who paused queues, and since when the first job of each has been ready.
+--[=[ queue_status: the pauses of queues, and how long the first job of each has been ready.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [now_ms | 0, [queue, ...]]
 Reply    msgpack [[known, by, at, ready_for], ...], one per queue; known: whether this shard has the queue
-         by: '' = not told; at: in ms, 0 = not paused
-         ready_for: ms since the job that has been ready longest became so, -1 = none; of each lane the head is looked
-         at, past up to 100 tombstones
-Errors   none of its own ]=]
+         by: '' = unknown; at: in ms, 0 = not paused
+         ready_for: for how many ms the job that has waited longest has been ready, -1 = no job is ready; the script
+         looks at the head of each lane and skips up to 100 tombstones
+Errors   only those of the store ]=]
 --@include now
 --@include keys
 --@include state
@@ -14,7 +14,7 @@ local LOOK = 101
 local args = cmsgpack.unpack(ARGV[1])
 local now = now_ms(args[1])
 
--- ready_since(queue, lane): in ms; nil when nothing is ready there, or all that is looked at are tombstones.
+-- ready_since(queue, lane): returns a time in ms; nil when no job is ready there, or only tombstones were found.
 local function ready_since(queue, lane)
   for _, id in ipairs(redis.call('LRANGE', ready_key(queue, lane), 0, LOOK - 1)) do
     local definition = redis.call('GETRANGE', job_key(id), 0, 1023)

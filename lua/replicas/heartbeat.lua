@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
---[=[ heartbeat: a replica's sign of life; forgets replicas and quiet workers that gave none for stale_ms.
+--[=[ heartbeat: keeps the heartbeat of a replica; forgets replicas and quiet workers that sent none for stale_ms.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [now_ms | 0, replica, description, stale_ms, [worker, ...]]; description: JSON, '' = the replica leaves
-         the workers that are here and are quiet, which they stay
-Reply    msgpack [known, [worker, ...]]: how many replicas are known now, and all workers that are to be quiet
-Errors   none of its own ]=]
+         the workers of this replica that are quiet, which they stay
+Reply    msgpack [known, [worker, ...]]: how many replicas are known now, and all workers that must be quiet
+Errors   only those of the store ]=]
 --@include now
 --@include keys
 local args = cmsgpack.unpack(ARGV[1])
@@ -19,7 +19,7 @@ for i = 1, #entries, 2 do
 end
 if description == '' then gone[#gone + 1] = replica end
 
-local quiet, heard, forgotten = {}, {}, {}
+local quiet, seen_here, forgotten = {}, {}, {}
 entries = redis.call('HGETALL', quiet_key)
 for i = 1, #entries, 2 do
   local worker = entries[i]
@@ -29,13 +29,13 @@ for i = 1, #entries, 2 do
   else
     quiet[#quiet + 1] = worker
     if here[worker] then
-      heard[#heard + 1] = worker; heard[#heard + 1] = now
+      seen_here[#seen_here + 1] = worker; seen_here[#seen_here + 1] = now
     end
   end
 end
 
 if #gone > 0 then redis.call('HDEL', workers_key, unpack(gone)) end
 if #forgotten > 0 then redis.call('HDEL', quiet_key, unpack(forgotten)) end
-if #heard > 0 then redis.call('HSET', quiet_key, unpack(heard)) end
+if #seen_here > 0 then redis.call('HSET', quiet_key, unpack(seen_here)) end
 if description ~= '' then redis.call('HSET', workers_key, replica, now .. ' ' .. description) end
 return cmsgpack.pack({redis.call('HLEN', workers_key), quiet})

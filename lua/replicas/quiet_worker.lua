@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
---[=[ quiet_worker: a worker is to claim no more; it is told by the answer to its replica's next sign of life.
+--[=[ quiet_worker: a worker must claim no more jobs; the reply to its replica's next heartbeat says so.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [now_ms | 0, worker]
 Reply    msgpack 'ok' | 'too_many' (1,000 are quiet already); safe to resend
-Errors   none of its own ]=]
+Errors   only those of the store ]=]
 --@include now
 --@include keys
 local MAX_QUIET = 1000

@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
---[=[ register: a replica starts on this store; the first one writes down the data format and the count of shards,
-     and the first one that brings an id has the store bear that for good.
+--[=[ register: a replica starts on this store. The first one writes the data format and the number of shards, and the
+     first one that sends a store id writes that; it never changes.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [format, shards, store_id]
 Reply    msgpack [format, shards] as the store holds them; the replica refuses to start when they differ from its own
-Errors   none of its own ]=]
+Errors   only those of the store ]=]
 --@include keys
 local args = cmsgpack.unpack(ARGV[1])
 redis.call('HSETNX', meta_key, 'format', args[1])

@@ -1,11 +1,11 @@
 #!lua flags=no-writes
---[=[ store_info: what this store is, for a program that looks before it joins.
+--[=[ store_info: what this store is, for a program that checks it before it registers.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [now_ms | 0]
-Reply    msgpack [format, shards, now_ms, import, import_offset, store_id]; format and shards are 0 where nothing has joined yet;
-         now_ms: the store's clock; import: the id of the export that was read into this store last, '' = none;
-         import_offset: how many bytes of it are in; store_id: '' = only versions without ids have joined
-Errors   none of its own ]=]
+Reply    msgpack [format, shards, now_ms, import, import_offset, store_id]; format and shards are 0 if no replica has
+         registered yet; now_ms: the store's clock; import: the id of the export that was imported last, '' = none;
+         import_offset: how many bytes of it are imported; store_id: '' = only versions without ids have registered
+Errors   only those of the store ]=]
 --@include now
 --@include keys
 local args = cmsgpack.unpack(ARGV[1])

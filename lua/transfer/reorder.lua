@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
---[=[ reorder: restored jobs that wait to be promoted -> the order that they had in their lane.
+--[=[ reorder: gives restored jobs that wait to be promoted the order that they had in their lane.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [queue, lane, [[id, position], ...]]; position: below 0, the last of the lane has -1
-Reply    msgpack [arranged]: how many there were; others (promoted since, tombstones, unknown) are left as they are
+Reply    msgpack [arranged]: how many were found; others (promoted since, tombstones, unknown) do not change
          safe to resend
-Errors   none of its own ]=]
+Errors   only those of the store ]=]
 --@include keys
 --@include writes
 local args = cmsgpack.unpack(ARGV[1])

@@ -40,7 +40,7 @@ class Presence:
     def quiet_here(self) -> list[str]:
         """The marks of the quiet ones."""
         own = [self._replica] if self.worker is not None and self.worker.quieted else []
-        return own + [row.mark for row in self._rows() if row.quiet]
+        return own + [row.worker_key for row in self._rows() if row.quiet]
 
     def be_quiet(self, marks: Sequence[str]) -> None:
         """These workers, of whichever replica, are to claim no more."""

@@ -1,4 +1,4 @@
-"""What the Lua scripts answer, as the Broker decodes it, and the caps that trim is given."""
+"""The replies of the Lua scripts, as the Broker decodes them, and the caps for trim."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Place = Literal["ready", "scheduled", "running", "dead", "finished"]
 
 
 class ClaimedJob(Struct, array_like=True):
-    """A job as a worker gets it. `attempt` counts from 1; `definition` is the stored text, see records.py."""
+    """A claimed job. `attempt` counts from 1; `definition` is the stored text, see records.py."""
 
     id: str
     token: str
@@ -23,7 +23,7 @@ class Claimed(Struct, array_like=True):
     """The reply to a claim. `due_in_ms` is -1 when nothing is scheduled; `more`: claimable jobs were left.
 
     `repeated`: the claim id had claimed before, and these are the jobs of that claim. `promoted`, `expired`: ids of the
-    jobs that came due and of those that were cancelled since they had expired, only while somebody listens."""
+    jobs that came due and of those that were cancelled since they had expired, only while a subscriber listens."""
 
     jobs: list[ClaimedJob]
     due_in_ms: int
@@ -34,7 +34,7 @@ class Claimed(Struct, array_like=True):
 
 
 class Reaped(Struct, array_like=True):
-    """`outcomes`: id and retry, dead, cancelled or orphan."""
+    """The reply of reap. `outcomes`: id and retry, dead, cancelled or orphan."""
 
     outcomes: list[tuple[str, str]]
     more: bool
@@ -43,7 +43,7 @@ class Reaped(Struct, array_like=True):
 class Promoted(Struct, array_like=True):
     """How many jobs came due, and when the next one does: -1 = none is scheduled.
 
-    `ids` of these jobs, only while somebody listens."""
+    `ids` of these jobs, only while a subscriber listens."""
 
     count: int
     due_in_ms: int
@@ -64,7 +64,7 @@ class Listed(Struct, array_like=True):
 
 
 class Paged(Struct, array_like=True):
-    """One job of a page: where it stands, and how many bytes it takes. `place`: a number of the list, from 1."""
+    """One job of a page, with its place and its bytes. `place`: its number in the list of places, from 1."""
 
     place: int
     offset: int
@@ -74,8 +74,8 @@ class Paged(Struct, array_like=True):
 
 
 class Placed(Struct, array_like=True):
-    """Where a job stands. `before`: entries of its lane before it, -1 = not found; `length`: of its lane; `claimable`:
-    jobs of its queue by lane, high first. `paused`: the reason, '' = it is not; `paused_at_ms`: 0 = not told."""
+    """The place of a job. `before`: entries of its lane before it, -1 = not found; `length`: of its lane; `claimable`:
+    jobs of its queue by lane, high first. `paused`: the reason, '' = not paused; `paused_at_ms`: 0 = unknown."""
 
     before: int
     length: int
@@ -86,7 +86,7 @@ class Placed(Struct, array_like=True):
 
 
 class Page(Struct, array_like=True):
-    """`last`: place, offset, score and id of the last entry that was looked at. `ended`: nothing is left."""
+    """A page of jobs. `last`: place, offset, score and id of the last entry read. `ended`: nothing is left."""
 
     jobs: list[Paged]
     looked: int
@@ -95,7 +95,7 @@ class Page(Struct, array_like=True):
 
 
 class QueueRow(Struct, array_like=True):
-    """One queue on one shard: how many jobs are in each place. `paused` is the reason, '' when it is not."""
+    """The number of jobs in each place of one queue on one shard. `paused` is the reason, '' = not paused."""
 
     name: str
     paused: str
@@ -111,8 +111,8 @@ class QueueRow(Struct, array_like=True):
 
 
 class QueueHead(Struct, array_like=True):
-    """One queue on one shard. `known`: the shard has it. `paused_by`: '' = not told; `paused_at_ms`: 0 = not paused.
-    `ready_for_ms`: since the job that has been ready longest became so, -1 = there is none."""
+    """One queue on one shard. `known`: the shard has it. `paused_by`: '' = unknown; `paused_at_ms`: 0 = not
+    paused. `ready_for_ms`: how long the job that has waited longest has been ready, -1 = no job is ready."""
 
     known: bool
     paused_by: str
@@ -121,8 +121,9 @@ class QueueHead(Struct, array_like=True):
 
 
 class Purged(Struct, array_like=True):
-    """`cancelled`: how many jobs. `more`: stopped at the limit. `ids` of the cancelled jobs, only while
-    somebody listens."""
+    """`cancelled`: how many jobs. `more`: it stopped at the limit.
+
+    `ids` of the cancelled jobs, only while a subscriber listens."""
 
     cancelled: int
     more: bool
@@ -130,8 +131,8 @@ class Purged(Struct, array_like=True):
 
 
 class DeadJob(Struct, array_like=True):
-    """`died_at_ms` and the id are its place among the dead. `error`: the last one's JSON, '' = none. `bytes`: of the
-    definition and the state."""
+    """A dead job. Its place is `died_at_ms` and the id. `error`: the JSON of the last error, '' = none. `bytes`: of
+    the definition and the state."""
 
     id: str
     died_at_ms: int
@@ -142,37 +143,37 @@ class DeadJob(Struct, array_like=True):
 
 
 class Dead(Struct, array_like=True):
-    """Some dead jobs, the longest dead first. `ended`: there are no more."""
+    """Some dead jobs, in the order in which they died. `ended`: there are no more."""
 
     jobs: list[DeadJob]
     ended: bool
 
 
 class Beat(Struct, array_like=True):
-    """The answer to a sign of life: how many replicas are known, and the workers that are to be quiet."""
+    """The reply to a heartbeat: how many replicas are known, and the workers that must be quiet."""
 
     known: int
     quiet: list[str]
 
 
 class Replicas(Struct, array_like=True):
-    """`replicas`: name, last sign of life in ms, and the JSON that came with it. `quiet`: workers that are to be."""
+    """`replicas`: name, time of the last heartbeat in ms, and its JSON. `quiet`: the workers that must be quiet."""
 
     replicas: list[tuple[str, int, str]]
     quiet: list[str]
 
 
 class Stats(Struct, array_like=True):
-    """`counters`: name, total, and the sum over the minutes asked for."""
+    """The statistics of a shard. `counters`: name, total, and the sum over the wanted minutes."""
 
     queues: list[QueueRow]
     counters: list[tuple[str, int, int]]
 
 
 class About(Struct, array_like=True):
-    """What a store is. `data_format` and `shards` are 0 where nothing has joined yet; `now_ms` is the store's clock.
-    `imported`: the id of the export that was read into it last, '' = none, and how many bytes of that are in.
-    `store_id` tells it from others; '' = only versions that knew no such id have joined."""
+    """What a store is. `data_format` and `shards` are 0 if no replica has registered yet; `now_ms`: the store's clock.
+    `imported`: the id of the export that was imported last, '' = none, and `import_offset` its bytes that are imported.
+    `store_id` identifies it; '' = only versions without ids have registered."""
 
     data_format: int
     shards: int
@@ -193,7 +194,7 @@ class DumpedJob(Struct, array_like=True):
 
 
 class HeldKey(Struct, array_like=True):
-    """A dedupe key as base64url, the job that holds it, and until when, in ms."""
+    """A dedupe key as base64url, the job that holds it, and the end of its TTL in ms."""
 
     key: str
     job_id: str
@@ -201,7 +202,7 @@ class HeldKey(Struct, array_like=True):
 
 
 class Dumped(Struct, array_like=True):
-    """`looked_at`: how many of the ids; less than all where the script stopped at its bytes."""
+    """The reply of dump. `looked_at`: how many of the ids, fewer than all if the script stopped at its bytes."""
 
     jobs: list[DumpedJob]
     looked_at: int
@@ -209,8 +210,8 @@ class Dumped(Struct, array_like=True):
 
 
 class Vitals(Struct, frozen=True):
-    """How the store is. `run_id`: another one after every start. `uptime`: seconds since then, by the store's clock:
-    where that was set back, it may be below 0. `memory_share`: of its memory limit in use, 0 without a limit."""
+    """The state of the store. `run_id` changes at every start. `uptime`: seconds since then by the store's clock; below
+    0 if that was set back. `memory_share`: the share of its memory limit that is in use, 0 without a limit."""
 
     run_id: str
     uptime: int
@@ -218,7 +219,7 @@ class Vitals(Struct, frozen=True):
 
 
 class Caps(Struct, frozen=True):
-    """What trim keeps of one queue. Ages in milliseconds."""
+    """How much trim keeps of one queue. Ages are in milliseconds."""
 
     dead_age_ms: int = 7 * 86_400_000
     dead_count: int = 100_000

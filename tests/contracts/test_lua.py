@@ -183,6 +183,29 @@ def test_the_brokers_docstring_names_the_same_words(name: str) -> None:
     assert named - set(inspect.signature(method).parameters) - {"outcomes"} <= STATUS_WORDS[name]
 
 
+def rows_of_the_protocol_page() -> dict[str, str]:
+    """Each script in the table of docs/protocol.md, with the cell of its answers. `pause, resume` have one row."""
+    page = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+    table = page.split("| script | moves |")[1].split("\n\n")[0]
+    rows = [[cell.strip() for cell in line.split(" | ")] for line in table.splitlines()[2:]]
+    found = [(name, row[-1]) for row in rows for name in row[0].removeprefix("| ").split(", ")]
+    assert len(dict(found)) == len(found)
+    return dict(found)
+
+
+def test_the_protocol_page_has_each_script() -> None:
+    assert rows_of_the_protocol_page().keys() == TEXTS.keys()
+
+
+@pytest.mark.parametrize("name", STATUS_WORDS)
+def test_the_protocol_page_has_the_same_words(name: str) -> None:
+    answers = rows_of_the_protocol_page()[name]
+    words = set(re.findall(r"`([a-z_]+)(?: <[^>]*>)?`", answers))
+    assert STATUS_WORDS[name] <= words
+    others = [other for other, cell in rows_of_the_protocol_page().items() if cell == answers]
+    assert words == set().union(*(STATUS_WORDS.get(other, set()) for other in others))
+
+
 # --- one script, one method, one test file -----------------------------------------------------------------------
 
 

@@ -27,7 +27,7 @@ FAULTS = {
         "state.s == 'r' and state.h == claim_id and",
         "state.s == 'r' and",
     ),
-    "a dedupe key is freed for whoever holds it": (
+    "a dedupe key is freed whichever job holds it": (
         "include/transitions.lua",
         "fields.k and redis.call('GET', dedupe_key(fields.k)) == id then",
         "fields.k then",
@@ -47,7 +47,7 @@ FAULTS = {
         "state.x = number_of(state, 'x') + 1",
         "state.x = number_of(state, 'x')",
     ),
-    "a lease lapses one ms early": (
+    "a lease expires one ms early": (
         "reap.lua",
         "'-inf', now, 'LIMIT'",
         "'-inf', now + 1, 'LIMIT'",
@@ -107,7 +107,7 @@ def test_the_state_machine_sees(server: Server, tmp_path: Path, fault: str) -> N
     shutil.copytree(lua_folder(), scripts)
     (place,) = scripts.rglob(file)
     source = place.read_text(encoding="utf-8")
-    assert source.count(right) == 1, f"{file} has changed: this fault must be put in anew"
+    assert source.count(right) == 1, f"{file} has changed: put this fault into it in another way"
     place.write_text(source.replace(right, wrong), encoding="utf-8")
     with pytest.raises(AssertionError):
         run_seeds(server.url, Scripts(scripts))

@@ -24,7 +24,7 @@ from queuey.protocol.credentials import Principal
 from queuey.protocol.models import FINAL, STATUSES, Job, Progress, ProgressEvent, ServerSentEvent, Status, StatusEvent
 from queuey.protocol.records import from_ms
 from queuey.services.events.publisher import JobEvent
-from queuey.services.events.subscribers import EventSubscribers, Follower, Told, position
+from queuey.services.events.subscribers import EventSubscriber, EventSubscribers, NumberedEvent, position
 from queuey.services.jobs import actions as jobs
 from queuey.services.jobs.waiters import Waiters
 from queuey.store.broker.broker import Broker
@@ -96,7 +96,7 @@ class EventRoutes:
 
         if request.method == "HEAD":
             return Response(headers=HEADERS, media_type=MEDIA_TYPE)
-        follower = await self._followers.follow(wants, request.headers.get("last-event-id"))
+        follower = await self._followers.subscribe(wants, request.headers.get("last-event-id"))
         return Streamed(_all(follower, seconds), lambda: self._followers.leave(follower))
 
     async def of_job(self, request: Request, caller: Principal) -> Response:
@@ -107,7 +107,7 @@ class EventRoutes:
         if request.method == "HEAD":
             return Response(headers=HEADERS, media_type=MEDIA_TYPE)
         self._waiters.check_room()
-        follower = await self._followers.follow(lambda event: True, job_id=job_id)
+        follower = await self._followers.subscribe(lambda event: True, job_id=job_id)
         return Streamed(self._one(job_id, caller, follower, seconds), lambda: self._followers.leave(follower))
 
     async def _find(self, job_id: str, caller: Principal) -> Job:
@@ -116,10 +116,12 @@ class EventRoutes:
             raise jobs.unknown_job(job_id)
         return job
 
-    async def _one(self, job_id: str, caller: Principal, follower: Follower, seconds: float) -> AsyncIterator[bytes]:
+    async def _one(
+        self, job_id: str, caller: Principal, follower: EventSubscriber, seconds: float
+    ) -> AsyncIterator[bytes]:
         """Its end is waited for as by any other request, since of the events one may be missing."""
         ended = asyncio.create_task(self._waiters.wait(job_id, min(seconds, MAX_SECONDS)))
-        ended.add_done_callback(lambda _: follower.poke())
+        ended.add_done_callback(lambda _: follower.wake())
         try:
             job = await self._find(job_id, caller)
             yield _job_status(job)
@@ -144,7 +146,7 @@ class EventRoutes:
             await asyncio.wait({ended})
 
 
-async def _all(follower: Follower, seconds: float) -> AsyncIterator[bytes]:
+async def _all(follower: EventSubscriber, seconds: float) -> AsyncIterator[bytes]:
     loop = asyncio.get_running_loop()
     ends = loop.time() + seconds
     yield PING
@@ -196,7 +198,7 @@ def _seconds(parameters: Parameters) -> float:
     return parameters.whole_number("seconds", least=0, most=MAX_SECONDS, default=0)
 
 
-def _message(told: Told) -> bytes:
+def _message(told: NumberedEvent) -> bytes:
     event_id, event = told
     if event.kind == "reset":
         return RESET

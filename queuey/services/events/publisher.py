@@ -1,7 +1,7 @@
-"""What becomes of jobs, told to the store while somebody follows it; else it costs no more than a look at `on`.
+"""Publishes the moves of jobs to the store while a subscriber listens; otherwise a call costs only a check of `on`.
 
-Each replica tells what it did itself. Events are for people who watch and for caches: one may be missing when a replica
-dies, and stand there twice when a call was sent again. What must not be missed is in the job.
+Each replica publishes the moves that it made itself. Events are for people who watch and for caches: an event may be
+missing when a replica dies, and may be there twice when a call was sent again. The job itself is always right.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from msgspec import Struct
 from queuey import log
 from queuey.errors import QueueyError
 from queuey.protocol.models import FINAL, ProgressReport, Status
-from queuey.protocol.records import StoredJob, names_of, to_job
+from queuey.protocol.records import UNREADABLE, StoredJob, names_of, to_job
 from queuey.store.batching import Batcher
 from queuey.store.broker.broker import Broker
 
 LISTENING_MS: Final = 30_000
-"""For how long somebody who says that they follow the events is believed."""
+"""A subscription lasts this long unless it is renewed."""
 PUBLISH_SECONDS: Final = 5.0
 WAITING: Final = 10_000
-"""Events that may wait to be told; of further ones it is told that some are missing."""
+"""Events that may wait to be stored. If there are more, a reset says that some are missing."""
 KNOWN: Final = 20_000
-"""Jobs whose type and queue are kept in mind."""
+"""Jobs whose type and queue are kept in memory."""
 GET_BYTES: Final = 40
 GET_BATCH: Final = 16
-"""Jobs that are read whole in one call, at most: the store does nothing else meanwhile, and each may be large."""
+"""Jobs read in one call, at most. They may be large, and the store does nothing else during the call."""
 
 logger = log.get(__name__)
 
 
 class JobEvent(Struct, array_like=True):
-    """One event, as it is stored. `reset`: some are missing before it. `attempt`: the one that runs or ran last."""
+    """One event, as it is stored. `reset`: events before it are missing. `attempt` is the one that runs or ran last."""
 
     kind: Literal["status", "progress", "reset"]
     job_id: str = ""
@@ -52,20 +52,20 @@ decode = msgspec.json.Decoder(JobEvent).decode
 
 
 class EventPublisher:
-    """Tells what this process did to jobs. To be made inside the running loop. `on`: somebody follows."""
+    """Publishes what this process did to jobs. It is made inside the running loop. `on`: a subscriber listens."""
 
     def __init__(self, broker: Broker) -> None:
         self.on = False
         self._broker = broker
         self._off: asyncio.TimerHandle | None = None
         self._heard = 0
-        """How often somebody said that they follow."""
+        """How many subscriptions and renewals have been heard of."""
         self._gap = False
-        """Some could not be told."""
+        """Some events could not be published."""
         self._known: dict[str, tuple[str, str, int]] = {}
         self._behind: dict[str, list[list[JobEvent]]] = {}
-        """By job, for each look at it in the store that is under way: the events that happened after it."""
-        self._emit: Batcher[str, str] = Batcher(
+        """By job, for each look-up of it that is under way: the events that happened after that."""
+        self._batcher: Batcher[str, str] = Batcher(
             broker.events.publish_event, resend_for=PUBLISH_SECONDS, max_waiting=WAITING
         )
         self._get: list[Batcher[str, StoredJob]] = [
@@ -75,10 +75,10 @@ class EventPublisher:
             for shard in range(broker.shards.count)
         ]
 
-    # --- whether anybody follows ----------------------------------------------------------------------------------
+    # --- whether a subscriber listens -----------------------------------------------------------------------------
 
     def heard(self, ttl_ms: str) -> None:
-        """A message on the channel: somebody follows for so long. Anything but a number says nothing."""
+        """Take a message of the channel: a subscriber listens for this long. Anything but a number is ignored."""
         if not (ttl_ms.isascii() and ttl_ms.isdigit() and 0 < len(ttl_ms) < 10):
             return
         self.on = True
@@ -88,8 +88,8 @@ class EventPublisher:
         self._off = asyncio.get_running_loop().call_later(int(ttl_ms) / 1000, self._stop)
 
     async def ask(self) -> None:
-        """Whether somebody follows already: messages may have been missed."""
-        with suppress(QueueyError):  # then the next message tells
+        """Ask the store whether a subscriber listens already, since messages may have been missed."""
+        with suppress(QueueyError):  # then the next message says so
             if await self._broker.events.subscribe_events(0) == "kept":
                 self.heard(str(LISTENING_MS))
 
@@ -97,21 +97,21 @@ class EventPublisher:
         self.on = False
         self._known.clear()
 
-    # --- what happened --------------------------------------------------------------------------------------------
+    # --- reports --------------------------------------------------------------------------------------------------
 
     def status(self, job_id: str, type: str, queue: str, status: Status, attempt: int) -> None:
-        """Of a job that is known here."""
+        """Publish the new status of a job whose type and queue are known."""
         if not self.on:
             return
         event = JobEvent("status", job_id, type, queue, status, attempt)
         self._remember(event)
-        if looks := self._behind.get(job_id):
-            looks[-1].append(event)
+        if lookups := self._behind.get(job_id):
+            lookups[-1].append(event)
         else:
-            self._tell(event)
+            self._publish(event)
 
     def moved(self, job_id: str, status: Status | None) -> None:
-        """Of a job of which no more is known than its new status, or not even that; the store is asked for the rest."""
+        """Publish the new status of a job, or if it is None its current one. What is not known here is looked up."""
         if not self.on:
             return
         known = self._known.get(job_id)
@@ -120,32 +120,28 @@ class EventPublisher:
             return
         shard = self._broker.shards.of_job(job_id)
         try:
-            self._get[shard].tell(job_id, GET_BYTES, partial(self._looked, job_id, status))
+            self._get[shard].tell(job_id, GET_BYTES, partial(self._looked_up, job_id, status))
         except QueueyError:  # too many wait
             self._gap = True
         else:
             self._behind.setdefault(job_id, []).append([])
 
-    def _looked(self, job_id: str, status: Status | None, stored: StoredJob | None, error: Exception | None) -> None:
-        """The store answers in the order of the questions, so the first look of this job is over."""
-        looks = self._behind[job_id]
-        later = looks.pop(0)
-        if not looks:
+    def _looked_up(self, job_id: str, status: Status | None, stored: StoredJob | None, error: Exception | None) -> None:
+        """Publish after a look-up. The store answers in order, so this is the first look-up of the job."""
+        lookups = self._behind[job_id]
+        later = lookups.pop(0)
+        if not lookups:
             del self._behind[job_id]
         if not self.on:
             return
         if error is not None or stored is None:
             self._gap = True
-        elif stored.definition:
-            job = to_job(job_id, stored)
-            status = status or job.status
-            attempt = job.attempts + (1 if status in ("running", "succeeded") else 0)
-            event = JobEvent("status", job_id, job.type, job.queue, status, attempt)
+        elif stored.definition and (event := _event_of(job_id, status, stored)):
             if not later:
                 self._remember(event)
-            self._tell(event)
+            self._publish(event)
         for event in later:
-            self._tell(event)
+            self._publish(event)
 
     def _remember(self, event: JobEvent) -> None:
         """Keep the type and queue of a job until its end."""
@@ -157,28 +153,28 @@ class EventPublisher:
         self._known[event.job_id] = (event.type, event.queue, event.attempt)
 
     def progress(self, job_id: str, head: str, report: ProgressReport) -> None:
-        """`head`: the beginning of the job's definition."""
+        """Publish the progress of a job. `head`: the beginning of its definition."""
         if self.on:
             type, queue = names_of(head)
-            self._tell(JobEvent("progress", job_id, type, queue, progress=report))
+            self._publish(JobEvent("progress", job_id, type, queue, progress=report))
 
-    # --- telling --------------------------------------------------------------------------------------------------
+    # --- publishing -----------------------------------------------------------------------------------------------
 
-    def _tell(self, happening: JobEvent) -> None:
+    def _publish(self, event: JobEvent) -> None:
         if self._gap:
             self._gap = False
             self._send(JobEvent("reset"))
-        self._send(happening)
+        self._send(event)
 
-    def _send(self, happening: JobEvent) -> None:
-        text = _encode(happening).decode()
+    def _send(self, event: JobEvent) -> None:
+        text = _encode(event).decode()
         try:
-            self._emit.tell(text, len(text), partial(self._emitted, self._heard))
+            self._batcher.tell(text, len(text), partial(self._published, self._heard))
         except QueueyError:
             self._gap = True
 
-    def _emitted(self, heard: int, status: str | None, error: Exception | None) -> None:
-        """`heard`: as it was when the event was sent. Who said since then that they follow has perhaps missed it."""
+    def _published(self, heard: int, status: str | None, error: Exception | None) -> None:
+        """Take the store's answer. `heard`: as it was when the event was sent; later subscribers may miss it."""
         if error is not None:
             logger.debug("event_not_told", error=str(error))
             self._gap = True
@@ -191,4 +187,15 @@ class EventPublisher:
         """Returns when all has been told."""
         for batcher in self._get:
             await batcher.drain()
-        await self._emit.drain()
+        await self._batcher.drain()
+
+
+def _event_of(job_id: str, status: Status | None, stored: StoredJob) -> JobEvent | None:
+    """Return the event of a job with this status, or if it is None with its current one. None: it cannot be read."""
+    try:
+        job = to_job(job_id, stored)
+    except UNREADABLE:
+        return None
+    status = status or job.status
+    attempt = job.attempts + (1 if status in ("running", "succeeded") else 0)
+    return JobEvent("status", job_id, job.type, job.queue, status, attempt)

@@ -1,4 +1,4 @@
-"""Those who follow the events on this replica: one reader of the stream for all, and a bounded buffer each."""
+"""The subscribers to events on this replica: one reader of the stream for all, and a bounded buffer for each."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from queuey.store.broker.broker import Broker
 from queuey.store.pubsub import FIRST, READ_COUNT, Entry, EventStream
 
 BUFFER: Final = 1_000
-"""Events that wait for one follower, at most: who has more is too slow, and is let go."""
+"""Events that wait for one subscriber, at most. With more it is too slow, and is disconnected."""
 SLICE: Final = 1_000
-"""Events times followers after which others have their turn."""
+"""Events times subscribers after which the event loop runs other tasks."""
 RENEW_SECONDS: Final = 10.0
 READY_SECONDS: Final = 2.0
 RETRY_FIRST: Final = 0.1
@@ -29,78 +29,80 @@ RETRY_CAP: Final = 5.0
 
 _ID = re.compile(r"(\d{1,19})-(\d{1,19})", re.ASCII)
 
-Told = tuple[str, JobEvent]
-"""An event and its id; '' for one that is not in the stream."""
-RESET: Final[Told] = ("", JobEvent("reset"))
+NumberedEvent = tuple[str, JobEvent]
+"""An event with its id; '' for an event that is not in the stream."""
+RESET: Final[NumberedEvent] = ("", JobEvent("reset"))
 
 logger = log.get(__name__)
 
 
 def position(event_id: str) -> tuple[int, int]:
-    """For comparing ids. Raises ValueError when it is none."""
+    """Return an id as numbers that can be compared. Raises ValueError when it is not an id."""
     found = _ID.fullmatch(event_id)
     if found is None:
         raise ValueError(event_id[:50])
     return int(found[1]), int(found[2])
 
 
-class Follower:
-    """One of them. `over`: no more comes; it was too slow, or the server stops."""
+class EventSubscriber:
+    """One subscriber. `over`: no more events come, since it was too slow or the server stops."""
 
     def __init__(self, wants: Callable[[JobEvent], bool], job_id: str | None = None) -> None:
         self.over = False
         self.job_id = job_id
         self._wants = wants
         self._after: tuple[int, int] | None = None
-        """It has had the events up to here; None once the reader is further."""
-        self._waiting: deque[Told] = deque()
-        self._news = asyncio.Event()
+        """It has got the events up to this one; None once the reader is past that."""
+        self._waiting: deque[NumberedEvent] = deque()
+        self._wakeup = asyncio.Event()
 
-    def put(self, told: Told) -> None:
-        """Unless it is not wanted, or has been had. Who has too many gets a reset in their place, and no more."""
+    def put(self, numbered: NumberedEvent) -> None:
+        """Add an event that it wants and has not got yet. If too many wait, a reset replaces them and it is over."""
+        event_id, event = numbered
         if self._after is not None:
-            if told[0] and position(told[0]) <= self._after:
+            if event_id and position(event_id) <= self._after:
                 return
             self._after = None
-        if self.over or not (told[1].kind == "reset" or self._wants(told[1])):
+        if self.over or not (event.kind == "reset" or self._wants(event)):
             return
         if len(self._waiting) >= BUFFER:
             self._waiting.clear()
             self._waiting.append(RESET)
             self.over = True
         else:
-            self._waiting.append(told)
-        self._news.set()
+            self._waiting.append(numbered)
+        self._wakeup.set()
 
-    def begin_with(self, earlier: Sequence[Told], since: str) -> None:
-        """These, which came after `since`, come first; of them the reader, which may be behind, brings none again."""
+    def begin_with(self, earlier: Sequence[NumberedEvent], since: str) -> None:
+        """Put the events after `since` first. The reader may be behind and bring them again: those are skipped."""
         later = list(self._waiting)
         self._waiting.clear()
-        for told in earlier:
-            self.put(told)
+        for numbered in earlier:
+            self.put(numbered)
         last = earlier[-1][0] if earlier else since
         self._after = position(last) if last else None
-        for told in later:
-            self.put(told)
+        for numbered in later:
+            self.put(numbered)
 
-    def poke(self) -> None:
-        """Have `next` return."""
-        self._news.set()
+    def wake(self) -> None:
+        """Make `next` return."""
+        self._wakeup.set()
 
     def end(self) -> None:
+        """Let `next` return the events that wait, and no more."""
         self.over = True
-        self._news.set()
+        self._wakeup.set()
 
-    async def next(self, seconds: float) -> list[Told]:
-        """What has come; after so many seconds, a poke or the end perhaps nothing."""
+    async def next(self, seconds: float) -> list[NumberedEvent]:
+        """Wait for events and return them. After so many seconds, a wake or the end there may be none."""
         if not self.over:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    await self._news.wait()
-        self._news.clear()
-        told = list(self._waiting)
+                    await self._wakeup.wait()
+        self._wakeup.clear()
+        events = list(self._waiting)
         self._waiting.clear()
-        return told
+        return events
 
 
 class EventSubscribers:
@@ -110,14 +112,14 @@ class EventSubscribers:
     connection of its own.
     """
 
-    def __init__(self, broker: Broker, stream: EventStream, feed: EventPublisher, limit: int) -> None:
+    def __init__(self, broker: Broker, stream: EventStream, publisher: EventPublisher, limit: int) -> None:
         self._broker = broker
         self._stream = stream
-        self._feed = feed
+        self._publisher = publisher
         self._limit = limit
-        self._followers: set[Follower] = set()
-        self._of_all: set[Follower] = set()
-        self._of_job: dict[str, set[Follower]] = {}
+        self._subscribers: set[EventSubscriber] = set()
+        self._of_all: set[EventSubscriber] = set()
+        self._of_job: dict[str, set[EventSubscriber]] = {}
         self._wanted = asyncio.Event()
         self._ready = asyncio.Event()
         self._last: str | None = None
@@ -126,35 +128,35 @@ class EventSubscribers:
 
     @property
     def count(self) -> int:
-        return len(self._followers)
+        return len(self._subscribers)
 
-    # --- those who follow -----------------------------------------------------------------------------------------
+    # --- subscriptions --------------------------------------------------------------------------------------------
 
-    async def follow(
+    async def subscribe(
         self, wants: Callable[[JobEvent], bool], since: str | None = None, *, job_id: str | None = None
-    ) -> Follower:
-        """One more, who is to be given to `leave` in the end. From then on no event is missed without a reset.
+    ) -> EventSubscriber:
+        """Add a subscriber, which `leave` removes. From then on it misses no event without a reset.
 
-        `since`: the id after which it begins; a reset comes first when that is not there any more. `job_id`: of other
-        jobs it is not asked. Raises Full, and StoreUnavailable when the stream cannot be read.
+        `since`: the id after which it begins; a reset comes first when that is no longer there. `job_id`: it gets only
+        events of this job. Raises Full, and StoreUnavailable when the stream cannot be read.
         """
-        if len(self._followers) >= self._limit:
-            raise Full("Too many follow the events of this server. Try again later.")
-        follower = Follower(wants, job_id)
+        if len(self._subscribers) >= self._limit:
+            raise Full("Too many streams of events are open at this server. Try again later.")
+        subscriber = EventSubscriber(wants, job_id)
         if self._closed:
-            follower.end()
-            return follower
-        self._followers.add(follower)
-        self._group_of(follower).add(follower)
+            subscriber.end()
+            return subscriber
+        self._subscribers.add(subscriber)
+        self._group_of(subscriber).add(subscriber)
         self._wanted.set()
         try:
             await self._until_ready()
             if since is not None:
-                follower.begin_with(await self._since(since), since)
+                subscriber.begin_with(await self._since(since), since)
         except BaseException:
-            self.leave(follower)
+            self.leave(subscriber)
             raise
-        return follower
+        return subscriber
 
     async def _until_ready(self) -> None:
         try:
@@ -163,33 +165,34 @@ class EventSubscribers:
         except TimeoutError:
             raise StoreUnavailable("The events cannot be read at the moment.") from None
 
-    async def _since(self, event_id: str) -> list[Told]:
+    async def _since(self, event_id: str) -> list[NumberedEvent]:
         try:
             position(event_id)
             found = await self._broker_stream_after(event_id)
         except ValueError:
             return [RESET]
-        return [RESET] if found is None else [_told(entry) for entry in found]
+        return [RESET] if found is None else [_numbered(entry) for entry in found]
 
     async def _broker_stream_after(self, event_id: str) -> list[Entry] | None:
         found = await self._stream.after(event_id, BUFFER + 1)
         return None if found is None or len(found) > BUFFER else found
 
-    def leave(self, follower: Follower) -> None:
-        self._followers.discard(follower)
-        group = self._group_of(follower)
-        group.discard(follower)
-        if not group and follower.job_id is not None:
-            del self._of_job[follower.job_id]
+    def leave(self, subscriber: EventSubscriber) -> None:
+        """Remove a subscriber."""
+        self._subscribers.discard(subscriber)
+        group = self._group_of(subscriber)
+        group.discard(subscriber)
+        if not group and subscriber.job_id is not None:
+            del self._of_job[subscriber.job_id]
 
-    def _group_of(self, follower: Follower) -> set[Follower]:
-        return self._of_all if follower.job_id is None else self._of_job.setdefault(follower.job_id, set())
+    def _group_of(self, subscriber: EventSubscriber) -> set[EventSubscriber]:
+        return self._of_all if subscriber.job_id is None else self._of_job.setdefault(subscriber.job_id, set())
 
     def close(self) -> None:
-        """Let everybody go, and take nobody any more."""
+        """End every subscription, and accept no more."""
         self._closed = True
-        for follower in self._followers:
-            follower.end()
+        for subscriber in self._subscribers:
+            subscriber.end()
         self._ready.set()
 
     # --- the stream -----------------------------------------------------------------------------------------------
@@ -220,51 +223,51 @@ class EventSubscribers:
             self._last = await self._stream.last()
         elif begun or await self._stream.after(self._last, 1) is None:
             self._last = await self._stream.last()
-            self._hand_out(RESET)
+            self._deliver(RESET)
         self._ready.set()
 
     async def _read(self) -> None:
         asked = 0
-        while self._followers:
+        while self._subscribers:
             before = self._last or FIRST
             entries = await self._stream.next(before)
             if len(entries) >= READ_COUNT and await self._is_behind(before):
-                self._hand_out(RESET)
+                self._deliver(RESET)
             for entry in entries:
                 self._last = entry[0]
-                asked += 1 + self._hand_out(_told(entry))
+                asked += 1 + self._deliver(_numbered(entry))
                 if asked >= SLICE:
                     asked = 0
                     await asyncio.sleep(0)
 
     async def _is_behind(self, event_id: str) -> bool:
-        """Whether some that came after this one are perhaps thrown away: it is not there itself any more."""
+        """Return whether events after this one may have been deleted, since this one is no longer there."""
         return event_id == FIRST or await self._stream.after(event_id, 1) is None
 
     async def _listen(self) -> str:
         word = await self._broker.events.subscribe_events(LISTENING_MS)
-        self._feed.heard(str(LISTENING_MS))
+        self._publisher.heard(str(LISTENING_MS))
         return word
 
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            with suppress(QueueyError):  # the stream cannot be read either, or the next one does
+            with suppress(QueueyError):  # either the stream cannot be read too, or the next renewal succeeds
                 if await self._listen() == "begun":
-                    self._hand_out(RESET)
+                    self._deliver(RESET)
 
-    def _hand_out(self, told: Told) -> int:
-        """To those whom it may concern; answers how many they are."""
-        event = told[1]
-        groups = [self._followers] if event.kind == "reset" else [self._of_all, self._of_job.get(event.job_id, set())]
+    def _deliver(self, numbered: NumberedEvent) -> int:
+        """Give an event to the subscribers that it may concern. Returns how many they are."""
+        event = numbered[1]
+        groups = [self._subscribers] if event.kind == "reset" else [self._of_all, self._of_job.get(event.job_id, set())]
         for group in groups:
-            for follower in group:
-                follower.put(told)
+            for subscriber in group:
+                subscriber.put(numbered)
         return sum(map(len, groups))
 
 
-def _told(entry: Entry) -> Told:
+def _numbered(entry: Entry) -> NumberedEvent:
     try:
         return entry[0], decode(entry[1])
-    except msgspec.DecodeError:  # a newer version's
+    except msgspec.DecodeError:  # an event of a newer version
         return entry[0], JobEvent("reset")

@@ -1,7 +1,7 @@
-"""Leases for pull workers: claims for requests over HTTP, which may wait for work, and take nothing along when they go.
+"""Leases for pull workers: claims for requests over HTTP, which may wait for work.
 
-A client that is gone gets no job: what had been claimed for it goes back to the head of its lane, and no attempt is
-spent. What a claim brought whose reply was lost is asked for again and goes back too.
+A client that has disconnected gets no job: jobs that were claimed for it go back to the head of their lane, and no
+attempt is spent. If the reply to a claim was lost, the claim is repeated, and its jobs go back too.
 """
 
 from __future__ import annotations
@@ -30,43 +30,43 @@ from queuey.store.replies import Claimed, ClaimedJob
 from queuey.store.wakeups import SharedWaker
 
 RECOVERY_PAUSE: Final = 1.0
-"""Seconds between two questions after what a claim has brought that got no answer."""
+"""Seconds between two repeats of a claim that got no reply."""
 CLOSE_SECONDS: Final = 2.0
 MAX_RECOVERIES: Final = 1_000
 
-Gone = asyncio.Future[None]
-"""Done once the client is gone."""
+Disconnected = asyncio.Future[None]
+"""Done once the client has disconnected."""
 
 logger = log.get(__name__)
 
 
 class _Request(Poll):
-    """A request for leases, from its first claim until its answer."""
+    """A request for leases, from its first claim until its reply."""
 
-    __slots__ = ("asked", "claim_id", "due", "everything", "mark", "replaced", "spent", "suspects", "worker")
+    __slots__ = ("asked", "claim_id", "due", "everything", "replaced", "spent", "suspects", "worker", "worker_key")
 
-    def __init__(self, asked: LeaseRequest, worker: str, mark: str, claim_id: str | None) -> None:
+    def __init__(self, asked: LeaseRequest, worker: str, worker_key: str, claim_id: str | None) -> None:
         super().__init__(asked.queues)
         self.everything = self.group
         self.asked = asked
         self.worker = worker
-        self.mark = mark
-        """The worker's, in the register."""
+        self.worker_key = worker_key
+        """The worker's key in the register."""
         self.claim_id = claim_id
-        """Of the client's making, for the store; None: each claim has one of its own."""
+        """The client's claim id, as the store gets it. None: each claim has a new one."""
         self.due: dict[int, int] = {}
-        """By shard, in how many ms its next job was due when that was last looked at."""
+        """By shard: in how many ms its next job was due at the last claim."""
         self.suspects = 1
         self.spent = False
-        """What its claim id had brought before is over."""
+        """All jobs that its claim id had claimed before have ended."""
         self.replaced = False
-        """The same claim id has come again: what it brings is that request's."""
+        """Another request with the same claim id has come: the jobs are for that one."""
 
 
 class Leasing:
-    """Answers requests for leases. `returns` tells the store what nobody is there for any more.
+    """Answers requests for leases. `returns` gives back the jobs of clients that have disconnected.
 
-    `wakers` are to be set once they are made, since they wake what waits here: `polls`.
+    `wakers` wake the requests that wait here, `polls`. They are set once they are made.
     """
 
     def __init__(self, broker: Broker, returns: Acks, settings: Settings, workers: PullWorkers) -> None:
@@ -83,10 +83,10 @@ class Leasing:
         self._background: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
 
-    async def lease(self, asked: LeaseRequest, *, owner: str, worker: str, gone: Gone) -> list[LeasedJob]:
-        """Jobs for `worker`, at once or within `asked.wait` seconds; none when there are none, or the client is gone.
+    async def lease(self, asked: LeaseRequest, *, owner: str, worker: str, gone: Disconnected) -> list[LeasedJob]:
+        """Lease jobs to `worker`, waiting up to `asked.wait` seconds for the first. The list may be empty.
 
-        `owner`: the API key whose claim ids these are, and whose worker. Raises Full, StoreUnavailable.
+        `owner`: the API key that the claim ids and the worker belong to. Raises Full, StoreUnavailable.
         """
         claim_id = _claim_id(owner, asked.claim_id) if asked.claim_id is not None else None
         request = _Request(asked, worker, self.workers.seen(worker, owner, asked.queues), claim_id)
@@ -105,42 +105,42 @@ class Leasing:
                 del self._by_claim[claim_id]
 
     def drain(self) -> None:
-        """Whoever waits gets no job, at once, and so does whoever comes."""
+        """End all waiting: requests that wait, and those that come, get no job."""
         self.polls.close()
 
     async def close(self) -> None:
-        """Returns when what was under way for those who are gone is done, after some seconds at the latest."""
+        """Wait until the jobs of disconnected clients are given back, for CLOSE_SECONDS at most."""
         if self._background:
             await asyncio.wait(self._background, timeout=CLOSE_SECONDS)
 
     # --- waiting --------------------------------------------------------------------------------------------------
 
-    async def _lease(self, request: _Request, gone: Gone) -> list[LeasedJob]:
+    async def _lease(self, request: _Request, gone: Disconnected) -> list[LeasedJob]:
         until = self._loop.time() + request.asked.wait
         shards: Sequence[int] = self._in_turn()
         while shards and not gone.done() and not self.polls.closed:
             jobs = []
-            if self.workers.is_quiet(request.mark):
+            if self.workers.is_quiet(request.worker_key):
                 self._pass_on(request)
                 request.group = ()
             else:
                 request.group = request.everything
                 jobs = await self._take(request, shards)
                 if gone.done() and not request.replaced:
-                    # another replica may have answered the same claim id meanwhile: it extends what it hands out
+                    # another replica may have replied to the same claim id since: it extends the jobs that it leases
                     unextended = None if request.claim_id is None else round(request.asked.lease * 1000)
                     self._give_back([(job.id, job.token) for job in jobs], unextended)
                     return []
             if jobs or request.spent or request.replaced or self._loop.time() >= until:
                 crashed = {job.id for job in jobs if job.crashes}
                 held = [(job.id, job.queue) for job in jobs]
-                self.workers.leased(request.mark, held, request.asked.lease, crashed)
+                self.workers.leased(request.worker_key, held, request.asked.lease, crashed)
                 return jobs
             shards = await self._next(request, gone, until)
         return []
 
-    async def _next(self, request: _Request, gone: Gone, until: float) -> Sequence[int]:
-        """The shards that are worth a claim, once there are any; none when the waiting is over."""
+    async def _next(self, request: _Request, gone: Disconnected, until: float) -> Sequence[int]:
+        """Wait, and return the shards to claim from; none when the waiting is over."""
         wakeup = self.polls.join(request)
         timer = self._loop.call_at(until, request.end)
         gone.add_done_callback(request.end)
@@ -156,11 +156,11 @@ class Leasing:
             timer.cancel()
             gone.remove_done_callback(request.end)
             self.polls.leave(request)
-            if not wake or gone.done() or self.polls.closed:  # a marker may come in the turn that ends the wait
+            if not wake or gone.done() or self.polls.closed:  # a marker may come at the moment that ends the wait
                 self._pass_on(request)
 
     def _pass_on(self, request: _Request) -> None:
-        """The marker that woke it, which it makes no use of."""
+        """Give the marker that woke this request to another one, since it does not claim."""
         if request.marker is not None:
             self._spawn(self._hand_on(*request.marker))
             request.marker = None
@@ -179,10 +179,10 @@ class Leasing:
         return self._shards[first:] + self._shards[:first]
 
     async def _take(self, request: _Request, shards: Sequence[int]) -> list[LeasedJob]:
-        """Claim from these shards until there is enough. An error counts only where nothing was claimed before."""
+        """Claim from these shards until there are enough jobs. Raises an error only if no job was claimed."""
         jobs: list[LeasedJob] = []
         if request.claim_id is not None and len(self._shards) > 1:
-            jobs = await self._brought_before(request)
+            jobs = await self._claimed_before(request)
         for shard in () if jobs else shards:
             try:
                 jobs += await self._claim(request, shard, request.asked.max - len(jobs))
@@ -195,8 +195,8 @@ class Leasing:
                 break
         return jobs
 
-    async def _brought_before(self, request: _Request) -> list[LeasedJob]:
-        """What a claim id has brought already, wherever: a claim for no job tells only that."""
+    async def _claimed_before(self, request: _Request) -> list[LeasedJob]:
+        """Return the jobs that a claim id has claimed before on any shard. The limit 0 claims no others."""
         answers = await asyncio.gather(*(self._claim(request, shard, 0) for shard in self._shards))
         return [job for jobs in answers for job in jobs]
 
@@ -220,15 +220,15 @@ class Leasing:
             try:
                 jobs = await self._still_held(shard, jobs, request.asked.lease)
             except QueueyError:
-                if request.claim_id is None:  # nobody will ask for them again
+                if request.claim_id is None:  # the client cannot ask for them again
                     self._give_back([(job.id, job.token) for job in jobs])
                 raise
         request.due[shard] = claimed.due_in_ms
-        if jobs:  # it will not wait for the next one itself
+        if jobs:  # this request does not wait for the next job
             self.polls.due(request.everything, shard, claimed.due_in_ms)
         leased, unreadable = _read(jobs, sent_at + timedelta(seconds=request.asked.lease))
         for job, why in unreadable:
-            self._bury(shard, job, why)
+            self._dead_letter(shard, job, why)
         if any(job.crashes for job in jobs):
             request.suspects = 0
         return leased
@@ -247,20 +247,20 @@ class Leasing:
             limit=limit,
             queues=queues,
             max_starve_ms=self._max_starve_ms,
-            suspects=0 if self.workers.holds_crashed(request.mark) else request.suspects,
+            suspects=0 if self.workers.holds_crashed(request.worker_key) else request.suspects,
         )
 
     async def _still_held(self, shard: int, jobs: list[ClaimedJob], lease: float) -> list[ClaimedJob]:
-        """Those of an answer that came late, or again, whose leases stand; they count from now."""
+        """Return the jobs of a late or repeated reply that are still leased. Their leases are extended from now."""
         held = [(job.id, job.token) for job in jobs]
         send = partial(self._broker.leases.extend, shard, round(lease * 1000), held)
         statuses = await Deadline(self._request_deadline).call(send)
         return [job for job, status in zip(jobs, statuses, strict=True) if status != "lost"]
 
-    # --- what nobody is there for ---------------------------------------------------------------------------------
+    # --- giving back ----------------------------------------------------------------------------------------------
 
     def _recover(self, send: Callable[[], Coroutine[Any, Any, Claimed]], lease: float) -> None:
-        """A claim got no answer, and nobody will ask for it again: ask, and give back what it brought."""
+        """Repeat a claim that got no reply, and give back its jobs: the client will not ask for them again."""
         if len(self._background) < MAX_RECOVERIES:
             self._spawn(self._ask_again(send, self._loop.time() + lease))
 
@@ -279,7 +279,7 @@ class Leasing:
             self._spawn(self._release(held, unextended))
 
     async def _release(self, held: Sequence[tuple[str, str]], unextended: int | None = None) -> None:
-        """The last first: that one stood last in its lane, and does so again."""
+        """Release jobs, the last first, so that they stand in their lanes as before."""
         shard_of = self._broker.shards.of_job
         try:
             answers = [
@@ -289,9 +289,9 @@ class Leasing:
         except QueueyError as error:
             logger.error("not_released", jobs=len(held), error=str(error))
 
-    def _bury(self, shard: int, job: ClaimedJob, why: str) -> None:
+    def _dead_letter(self, shard: int, job: ClaimedJob, why: str) -> None:
         entry = error_entry("payload", why, None, attempt=job.attempt, worker=None)
-        self._returns.fail(shard, job.id, job.token, entry, 0, True, partial(_buried, job.id))
+        self._returns.fail(shard, job.id, job.token, entry, 0, True, partial(_dead_lettered, job.id))
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(coroutine)
@@ -299,7 +299,7 @@ class Leasing:
         task.add_done_callback(self._background.discard)
 
 
-def _buried(job_id: str, status: str | None, error: Exception | None) -> None:
+def _dead_lettered(job_id: str, status: str | None, error: Exception | None) -> None:
     if error is not None:
         logger.error("outcome_not_stored", job_id=job_id, error=str(error))
     else:
@@ -307,13 +307,13 @@ def _buried(job_id: str, status: str | None, error: Exception | None) -> None:
 
 
 def _claim_id(owner: str, given: str) -> str:
-    """A client's claim id for the store: nobody gets another's jobs by guessing theirs."""
+    """Make the store's claim id of a client's. It differs by owner, so nobody gets another's jobs by guessing."""
     digest = hashlib.blake2b(f"{owner}\0{given}".encode(), digest_size=10).digest()
     return b32encode(digest).decode()
 
 
 def _read(jobs: Iterable[ClaimedJob], expires_at: datetime) -> tuple[list[LeasedJob], list[tuple[ClaimedJob, str]]]:
-    """As they go out; and those that cannot be read, with what to report of them."""
+    """Return the jobs for the reply, and those that cannot be read, each with the error to report."""
     leased, unreadable = [], []
     for job in jobs:
         try:

@@ -1,4 +1,4 @@
-"""Requests that wait for work: who of them is woken by what. Plain bookkeeping of one event loop."""
+"""Requests that wait for work, and which of them a marker or a timer wakes. All of it runs in one event loop."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from queuey.errors import Full
 from queuey.protocol.records import NewJob
 
 MAX_PLACES: Final = 200_000
-"""Requests that wait, times the queues of each."""
+"""The sum of the queues of all requests that wait."""
 FARTHEST_MS: Final = 61_000
-"""No request waits longer, so no timer need be set for what is due later."""
+"""No request waits longer, so a job that is due later needs no timer."""
 
 Wake = Sequence[int]
-"""The shards that may hold work; none when the wait is over."""
+"""The shards that may have work; none when the wait is over."""
 
 
 class Poll:
-    """One request that waits for work of some queues; of none, where it is only to wait."""
+    """One request that waits for work of some queues. Without queues it only waits for its end."""
 
     __slots__ = ("group", "marker", "number", "wakeup")
 
@@ -29,19 +29,20 @@ class Poll:
         self.number = 0
         self.wakeup: asyncio.Future[Wake] | None = None
         self.marker: tuple[int, str] | None = None
-        """The marker by which it was woken: another's, should it not look."""
+        """The marker that woke it. If it does not claim, another request gets it."""
 
     def end(self, *_: object) -> None:
-        """There is nothing more to wait for."""
-        self.tell(())
+        """End the wait."""
+        self.wake(())
 
-    def tell(self, wake: Wake) -> None:
+    def wake(self, wake: Wake) -> None:
+        """Let it claim from these shards."""
         if self.wakeup is not None and not self.wakeup.done():
             self.wakeup.set_result(wake)
 
 
 class _Group:
-    """The polls of the same queues, first come, first woken, and the timers for what is due next."""
+    """The polls of the same queues, of which the first is woken first, and timers for the jobs that are due next."""
 
     __slots__ = ("polls", "timers")
 
@@ -55,7 +56,7 @@ class _Group:
 
 
 class LongPolls:
-    """All that wait in this process: the Pollers of its SharedWakers."""
+    """All requests that wait in this process: the Pollers of its SharedWakers."""
 
     def __init__(self) -> None:
         self.some = asyncio.Event()
@@ -68,17 +69,18 @@ class LongPolls:
 
     @property
     def queues(self) -> Collection[str]:
+        """The queues that requests wait for."""
         return self._by_queue.keys()
 
     @property
     def count(self) -> int:
-        """How many wait."""
+        """How many requests wait."""
         return sum(len(group.polls) for group in self._groups.values())
 
-    # --- the polls' side ------------------------------------------------------------------------------------------
+    # --- for requests ---------------------------------------------------------------------------------------------
 
     def join(self, poll: Poll) -> asyncio.Future[Wake]:
-        """It waits from now on, until its news are there. Raises Full when too many wait."""
+        """Add a poll, and return the future of its wake-up. Raises Full when too many wait."""
         if self._places + len(poll.group) > MAX_PLACES:
             raise Full("Too many requests wait for work here; wait for fewer queues, or try again in a moment.")
         wakeup = poll.wakeup = self._loop.create_future()
@@ -98,7 +100,7 @@ class LongPolls:
         return wakeup
 
     def due(self, queues: Iterable[str], shard: int, in_ms: int) -> None:
-        """Of these queues the next job on this shard is due then: who waits for one of them looks at that time."""
+        """Set a timer for the next job of these queues on a shard: then the first poll of each group claims."""
         if not 0 <= in_ms <= FARTHEST_MS:
             return
         at = self._loop.time() + in_ms / 1000
@@ -110,7 +112,7 @@ class LongPolls:
                 group.timers[shard] = self._loop.call_at(at, self._on_time, group, shard)
 
     def leave(self, poll: Poll) -> None:
-        """It waits no longer."""
+        """Remove a poll, if it still waits."""
         group = self._groups.get(poll.group)
         if group is None or poll not in group.polls:
             return
@@ -130,7 +132,7 @@ class LongPolls:
             self.some.clear()
 
     def close(self) -> None:
-        """All waiting is over, also that of those who come later."""
+        """End all waiting, also that of polls that come later."""
         self._closed = True
         for group in list(self._groups.values()):
             for poll in list(group.polls):
@@ -139,40 +141,42 @@ class LongPolls:
 
     @property
     def closed(self) -> bool:
+        """Whether all waiting is over."""
         return self._closed
 
-    # --- the wakers' side -----------------------------------------------------------------------------------------
+    # --- for wakers -----------------------------------------------------------------------------------------------
 
     def wake(self, shard: int, queue: str) -> bool:
-        """By a marker: the one that has waited longest of those who wait for this queue."""
+        """Wake the poll that has waited longest for this queue, by a marker. Returns False when none waits for it."""
         groups = self._by_queue.get(queue)
         if not groups:
             return False
         poll = min((group.first for group in groups), key=lambda first: first.number)
         poll.marker = (shard, queue)
-        self._tell(poll, (shard,))
+        self._wake(poll, (shard,))
         return True
 
     def wake_each(self, shards: Sequence[int]) -> None:
+        """Wake the first poll of each group."""
         for group in list(self._groups.values()):
-            self._tell(group.first, shards)
+            self._wake(group.first, shards)
 
     def expect(self, shard: int, jobs: Iterable[NewJob]) -> None:
-        """This process is about to enqueue these: who waits for one claims right behind, instead of when the marker
-        comes back."""
+        """Wake polls for jobs that this process is about to enqueue: they claim directly behind that, and do not wait
+        for the marker to come back."""
         if not self._by_queue:
             return
         for job in jobs:
             groups = self._by_queue.get(job.queue)
             if groups and job.is_due:
-                self._tell(min((group.first for group in groups), key=lambda first: first.number), (shard,))
+                self._wake(min((group.first for group in groups), key=lambda first: first.number), (shard,))
                 if not self._by_queue:
                     return
 
-    def _tell(self, poll: Poll, wake: Wake) -> None:
+    def _wake(self, poll: Poll, wake: Wake) -> None:
         self.leave(poll)
-        poll.tell(wake)
+        poll.wake(wake)
 
     def _on_time(self, group: _Group, shard: int) -> None:
         del group.timers[shard]
-        self._tell(group.first, (shard,))
+        self._wake(group.first, (shard,))

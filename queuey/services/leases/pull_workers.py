@@ -1,4 +1,4 @@
-"""Who pulls jobs over HTTP from this replica: in memory, from what they have asked for lately."""
+"""The pull workers of this replica, kept in memory: the queues that they asked for and the jobs that they hold."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from typing import Final
 from msgspec import Struct, field
 
 REMEMBERED: Final = 60.0
-"""Seconds after its last request for which a worker is known."""
+"""A worker is known for this many seconds after its last request."""
 MAX_WORKERS: Final = 10_000
 MAX_HELD: Final = 200_000
-"""Jobs that are kept account of. Those beyond are leased all the same, and not shown."""
+"""Jobs in the register. Jobs beyond are leased too, but not shown."""
 MAX_SHOWN: Final = 100
 """Ids of jobs in one row."""
 MAX_QUEUES: Final = 1_000
-"""Queues that one worker is known to have asked for. Beyond these, the one asked for longest ago is forgotten."""
+"""Queues kept for one worker. Beyond these, the queue that it asked for longest ago is forgotten."""
 
 
 class PullWorker(Struct):
-    """`key`: name of the API key. Times are seconds since 1970; `asked`: queues with the time of the last request for
-    them; `held`: ids of jobs with the time their leases end and their queue; `crashed`: those of them that have
-    crashes."""
+    """A pull worker. `key`: the name of its API key. Times are seconds since 1970.
+
+    `asked`: queues with the time of the last request for them. `held`: ids of jobs with the end of the lease and the
+    queue. `crashed`: the held jobs that have crashes."""
 
     key: str
     name: str
@@ -34,16 +35,16 @@ class PullWorker(Struct):
     crashed: set[str] = field(default_factory=set)
 
     @property
-    def mark(self) -> str:
+    def worker_key(self) -> str:
         return worker_key(self.name, self.key)
 
     def queues(self) -> list[str]:
-        """Those it asked for of late, and those whose jobs it holds: who may not see all of them sees no job of it."""
+        """Return the queues that it asked for recently or has jobs of. A key must see all of them to see its jobs."""
         return list(dict.fromkeys([*self.asked, *(queue for _, queue in self.held.values())]))
 
 
 class PullWorkerRow(Struct):
-    """What is told of a pull worker: `busy` is how many jobs it holds, `jobs` are at most 100 of their ids."""
+    """A pull worker as it is shown. `busy` is how many jobs it holds, `jobs` are at most 100 of their ids."""
 
     key: str
     name: str
@@ -55,32 +56,33 @@ class PullWorkerRow(Struct):
     quiet: bool
 
     @property
-    def mark(self) -> str:
+    def worker_key(self) -> str:
         return worker_key(self.name, self.key)
 
 
 def worker_key(name: str, key: str) -> str:
-    """What tells a worker from all others. The same name with another API key is another worker; a replica has no key,
-    and no name has a slash."""
+    """Return the key that identifies a worker. The same name with another API key is another worker.
+
+    A replica has no API key, and no name has a slash."""
     return f"{key}/{name}" if key else name
 
 
 class PullWorkers:
-    """The register. A worker is who gives a name in a request for leases; a quiet one gets no more jobs.
+    """The register of pull workers. A quiet worker gets no more jobs.
 
-    A worker is known by its mark, so that no API key can be taken for another's worker. Above MAX_WORKERS the one that
-    was seen longest ago is forgotten."""
+    A worker is known by its worker key, so that no API key can act as another's worker. Above MAX_WORKERS the worker
+    that was seen longest ago is forgotten."""
 
     def __init__(self) -> None:
         self._workers: dict[str, PullWorker] = {}
-        """The one that was seen last comes last."""
+        """By worker key, in the order in which they were seen."""
         self._holder: dict[str, PullWorker] = {}
         self._quiet: frozenset[str] = frozenset()
 
     def seen(self, name: str, key: str, queues: Sequence[str]) -> str:
-        """It asks for jobs of these queues. Returns its mark."""
-        now, mark = time.time(), worker_key(name, key)
-        worker = self._workers.pop(mark, None)
+        """Register a request for jobs of these queues. Returns the worker key."""
+        now, its_key = time.time(), worker_key(name, key)
+        worker = self._workers.pop(its_key, None)
         if worker is None:
             if len(self._workers) >= MAX_WORKERS:
                 self._drop(next(iter(self._workers)))
@@ -91,12 +93,14 @@ class PullWorkers:
             worker.asked[queue] = now
         while len(worker.asked) > MAX_QUEUES:
             del worker.asked[next(iter(worker.asked))]
-        self._workers[mark] = worker
-        return mark
+        self._workers[its_key] = worker
+        return its_key
 
-    def leased(self, mark: str, jobs: Iterable[tuple[str, str]], lease: float, crashed: Collection[str] = ()) -> None:
-        """It got these jobs, ids with their queues, for so many seconds. `crashed`: ids of those with crashes."""
-        worker = self._workers.get(mark)
+    def leased(
+        self, worker_key: str, jobs: Iterable[tuple[str, str]], lease: float, crashed: Collection[str] = ()
+    ) -> None:
+        """Register leases of jobs (id, queue) for this many seconds. `crashed`: ids of jobs with crashes."""
+        worker = self._workers.get(worker_key)
         if worker is None:
             return
         until = time.time() + lease
@@ -109,7 +113,7 @@ class PullWorkers:
             self._holder[job_id] = worker
 
     def extended(self, job_id: str, lease: float) -> None:
-        """The lease of a job is now so many seconds longer."""
+        """Register that the lease of a job ends in this many seconds."""
         worker = self._holder.get(job_id)
         if worker is not None:
             now = time.time()
@@ -117,29 +121,30 @@ class PullWorkers:
             worker.last_seen = now
 
     def ended(self, job_id: str) -> None:
-        """It holds this job no longer."""
+        """Register that the lease of a job has ended."""
         worker = self._holder.pop(job_id, None)
         if worker is not None:
             worker.held.pop(job_id, None)
             worker.crashed.discard(job_id)
 
-    def holds_crashed(self, mark: str) -> bool:
-        """Whether it holds a job with crashes, as far as this replica knows: it is to get no other one meanwhile."""
-        worker = self._workers.get(mark)
+    def holds_crashed(self, worker_key: str) -> bool:
+        """Return whether it holds a job with crashes, as far as this replica knows. Then it gets no other such job."""
+        worker = self._workers.get(worker_key)
         if worker is None or not worker.crashed:
             return False
         now = time.time()
         return any(worker.held[job_id][0] >= now for job_id in worker.crashed)
 
-    def set_quiet(self, marks: Collection[str]) -> None:
-        """These get no more jobs, and all others do."""
-        self._quiet = frozenset(marks)
+    def set_quiet(self, worker_keys: Collection[str]) -> None:
+        """Make exactly these workers quiet."""
+        self._quiet = frozenset(worker_keys)
 
-    def is_quiet(self, mark: str) -> bool:
-        return mark in self._quiet
+    def is_quiet(self, worker_key: str) -> bool:
+        """Return whether this worker is quiet."""
+        return worker_key in self._quiet
 
     def rows(self) -> list[PullWorkerRow]:
-        """Those who asked within the last minute, or still hold a job; the one that was seen last comes last."""
+        """Return the workers that asked within the last minute or hold a job. The last one seen is the last row."""
         self._forget(time.time())
         return [
             PullWorkerRow(
@@ -150,23 +155,23 @@ class PullWorkers:
                 list(worker.held)[:MAX_SHOWN],
                 worker.started_at,
                 worker.last_seen,
-                mark in self._quiet,
+                key in self._quiet,
             )
-            for mark, worker in self._workers.items()
+            for key, worker in self._workers.items()
         ]
 
     def _forget(self, now: float) -> None:
-        """Leases that are over, queues that are asked for no longer, and those of whom nothing was heard."""
+        """Forget leases that have ended, queues that are no longer asked for, and workers that no longer ask."""
         for worker in list(self._workers.values()):
             for job_id in [job_id for job_id, (until, _) in worker.held.items() if until < now]:
                 self._let_go(worker, job_id)
             since = min(worker.asked_at, now - REMEMBERED)
             worker.asked = {queue: at for queue, at in worker.asked.items() if at >= since}
             if not worker.held and worker.last_seen < now - REMEMBERED:
-                del self._workers[worker.mark]
+                del self._workers[worker.worker_key]
 
-    def _drop(self, mark: str) -> None:
-        worker = self._workers.pop(mark)
+    def _drop(self, worker_key: str) -> None:
+        worker = self._workers.pop(worker_key)
         for job_id in list(worker.held):
             self._let_go(worker, job_id)
 

@@ -1,4 +1,4 @@
-"""From the text of a pull worker's request to what it asks for. Pure."""
+"""Parses the bodies of pull workers' requests. It does no I/O."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from queuey.protocol.models import (
 from queuey.protocol.schema_faults import explain, invalid
 
 AROUND: Final = 3
-"""Levels around a result in a batch."""
+"""Levels of JSON around a result in a batch."""
 _WORDS: Final = {
     "/claim_id": "1 to 64 letters, digits, '-' and '_'",
     "/id": "the id of a job",
@@ -44,14 +44,14 @@ class _RawBatch(Struct, forbid_unknown_fields=True):
 
 
 class Given(Struct, Generic[Item]):
-    """What a request tells of its jobs. `single`: of one, outside a batch. An item that is no good is its error."""
+    """The items of a request. `single`: one item outside a batch. An invalid item is replaced by its error."""
 
     single: bool
     items: list[Item | QueueyError]
 
 
 class LeaseRequests:
-    """Reads the bodies. `depth` and `result_limit` (bytes) are settings."""
+    """Parses the bodies. `depth` and `result_limit` (bytes) are settings."""
 
     def __init__(self, depth: int, result_limit: int) -> None:
         self._depth = depth
@@ -64,19 +64,20 @@ class LeaseRequests:
         self._lease_form = _form(LeaseRequest)
 
     def lease(self, text: bytes) -> LeaseRequest:
-        """Raises Malformed or Invalid. A queue that was named twice stands there once."""
+        """Parse a request for leases; a queue that it names twice is there once. Raises Malformed or Invalid."""
         self.check(text)
         request = decode(self._lease, text, self._lease_form)
         request.queues = list(dict.fromkeys(request.queues))
         return request
 
     def check(self, text: bytes) -> None:
+        """Raise Malformed if a body is empty or nested too deeply."""
         if not text or text.isspace():
             raise Malformed("The body is empty; send a JSON object.")
         check_text(text, self._depth + AROUND)
 
     def _check_result(self, item: CompleteItem) -> None:
-        """Raises TooLarge, Malformed or Invalid. Afterwards the result is on one line."""
+        """Check a result and put it on one line. Raises TooLarge, Malformed or Invalid."""
         if item.result is NULL:
             return
         text = bytes(item.result)
@@ -86,12 +87,12 @@ class LeaseRequests:
         if is_deeper(text, self._depth):
             raise Malformed(f"The result is nested deeper than the {self._depth} levels that are allowed.")
         check_payload(text, "result")
-        if b"\n" in text or b"\r" in text:  # between its parts: within a string they are escaped
+        if b"\n" in text or b"\r" in text:  # only between values, since strings escape them
             item.result = Raw(text.replace(b"\r", b" ").replace(b"\n", b" "))
 
 
 class _Reader(Generic[Item]):
-    """Reads the bodies of one kind: one item, or `{"jobs": [...]}`."""
+    """Parses bodies of one kind: one item, or `{"jobs": [...]}`."""
 
     def __init__(
         self, item_type: type[Item], requests: LeaseRequests, check: Callable[[Item], None] | None = None
@@ -102,7 +103,7 @@ class _Reader(Generic[Item]):
         self._check = check
 
     def read(self, text: bytes) -> Given[Item]:
-        """Raises Malformed, Invalid or TooLarge: of a batch only when it cannot be taken apart, or has too many."""
+        """Parse a body. Raises Malformed, Invalid or TooLarge; for a batch only if it cannot be split."""
         self._requests.check(text)
         if decode(_probe, text, _BATCH).jobs is msgspec.UNSET:
             return Given(True, [self._item(text)])
@@ -133,7 +134,7 @@ _raw_batch: Final = msgspec.json.Decoder(_RawBatch)
 
 
 def decode(decoder: msgspec.json.Decoder[Decoded], text: bytes | Raw, form: Form) -> Decoded:
-    """Raises Malformed, or Invalid in the terms of the form."""
+    """Decode a body. Raises Malformed, or Invalid with the words of the form."""
     try:
         return decoder.decode(text)
     except msgspec.ValidationError as error:

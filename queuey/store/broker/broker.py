@@ -27,14 +27,14 @@ from queuey.store.scripts import Scripts, translate
 from queuey.store.shards import Shards
 
 SCAN_COUNT: Final = 1000
-"""Keys that the store looks at for one answer of `scan`."""
+"""Keys that the store reads for one reply of `scan`."""
 
 
 class Broker:
-    """All that the rest of Queuey does with the store. Its groups are the folders of lua/."""
+    """Gives the rest of Queuey its access to the store. Its groups are the folders of lua/."""
 
     def __init__(self, shards: Shards, scripts: Scripts, observer: Observer | None = None) -> None:
-        """`observer` hears of each job that a call moved."""
+        """Make the groups. `observer` gets a report of each job that a call moved."""
         self.shards = shards
         self.observer = observer
         self.scripts = scripts
@@ -49,7 +49,7 @@ class Broker:
         self.transfer = TransferCalls(caller)
 
     async def reachable(self, max_age: float = 1.0) -> bool:
-        """Whether a script ran on every shard within the last `max_age` seconds, or runs now."""
+        """Return whether a script ran on every shard within the last `max_age` seconds, or runs now."""
         for shard, answered_at in enumerate(self._caller.answered_at):
             if time.monotonic() - answered_at > max_age:
                 try:
@@ -59,9 +59,9 @@ class Broker:
         return True
 
     async def scan(self, kind: ScanKind, cursor: int) -> tuple[int, list[tuple[int, str]]]:
-        """Some names of all shards, (shard, name), and the next cursor; both begin and end with the cursor 0.
+        """Return the next cursor and some names of all shards, as (shard, name). A scan begins and ends with cursor 0.
 
-        What is there from the first call to the last is named at least once, as long as the store is not restarted."""
+        A name that exists from the first call to the last is returned at least once, unless the store restarts."""
         pattern, parse = scan_names(self.shards.prefix, kind)
         try:
             following, names = await self.shards.client.scan(cursor, match=pattern, count=SCAN_COUNT)
@@ -70,7 +70,7 @@ class Broker:
         return int(following), [found for found in map(parse, cast(list[bytes], names)) if found]
 
     async def vitals(self) -> Vitals:
-        """How the store is. INFO and not CONFIG, which managed stores block."""
+        """Return the state of the store. It asks with INFO, since managed stores block CONFIG."""
         try:
             info = await self.shards.client.info("server", "memory")
         except (redis_errors.RedisError, OSError) as error:
@@ -80,14 +80,14 @@ class Broker:
         return Vitals(str(info["run_id"]), int(info["uptime_in_seconds"]), share)
 
     async def copies(self) -> int:
-        """How many of the store's own replicas have all that it has. Raises StartupError when its user may not ask."""
+        """Return how many replicas of the store have all its data. Raises StartupError when its user may not ask."""
         try:
             return int(await self.shards.client.link.call("WAIT", 0, 1))
         except (redis_errors.RedisError, OSError) as error:
             raise translate("WAIT", error) from error
 
     async def is_cluster(self) -> bool:
-        """Whether the store refuses a call with keys of two slots."""
+        """Return whether the store is a cluster, which refuses a call with keys of two slots."""
         try:
             info = await self.shards.client.info("cluster")
         except (redis_errors.RedisError, OSError) as error:

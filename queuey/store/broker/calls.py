@@ -1,4 +1,4 @@
-"""One call of a script on a shard, and what the groups of calls share."""
+"""Calls of scripts on a shard, and the parts that the groups of calls share."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ MAX_BATCH: Final = 512
 MAX_BYTES: Final = 1_000_000
 """Bytes of arguments in one call of a script."""
 EVENTS_KEPT: Final = 10_000
-"""About how many events can be read again."""
+"""The stream keeps about this many events."""
 CLAIM_BYTES: Final = 4_000_000
-"""A claim stops after the definition that passes this."""
+"""A claim stops after the definition that exceeds this."""
 STALE_MS: Final = 60_000
-"""A replica that sent no heartbeat for so long is forgotten."""
+"""A replica without a heartbeat for this long is forgotten."""
 
 Held = tuple[str, str]
 """A job's id and the token of its lease."""
 Unextended = tuple[str, str, int]
-"""The same, and for how many ms it was claimed: it counts only while its lease has not been extended since."""
+"""The same, and the ms of its claim. It is released only if its lease has not been extended since."""
 
 _encode = msgspec.msgpack.Encoder().encode
 words = msgspec.msgpack.Decoder(list[str]).decode
-"""A reply of one status word a job."""
+"""Decodes a reply with one status word a job."""
 word = msgspec.msgpack.Decoder(str).decode
 numbers = msgspec.msgpack.Decoder(list[int]).decode
 
 
 class Observer(Protocol):
-    """What hears of each job that a call moved. A call that was sent again reports its moves again."""
+    """Gets a report of each job that a call moved. A call that was sent again reports its moves again."""
 
     on: bool
-    """Whether anybody listens: while nobody does, a call costs no more than this look."""
+    """Whether a subscriber listens. If not, a call costs only this check."""
 
     def status(self, job_id: str, type: str, queue: str, status: Status, attempt: int) -> None:
-        """A job whose type and queue are known from the call."""
+        """Take a move of a job whose type and queue are known from the call."""
 
     def moved(self, job_id: str, status: Status | None) -> None:
-        """A job of which only the new status is known, or not even that."""
+        """Take a move of a job of which only the new status is known, or not even that."""
 
 
 class Nobody:
-    """The observer of a Broker that has none."""
+    """Takes no reports: the observer of a Broker without one."""
 
     on = False
 
@@ -69,10 +69,10 @@ class Caller:
         self.shards = shards
         self.scripts = scripts
         self.answered_at = [-math.inf] * shards.count
-        """By shard, by time.monotonic()."""
+        """The time of each shard's last reply, by time.monotonic()."""
 
     async def call(self, shard: int, name: str, *arguments: object, copies: int = 0) -> bytes:
-        """The script's reply. Raises StoreUnavailable, Full or ScriptFailed."""
+        """Call a script and return its reply. Raises StoreUnavailable, Full or ScriptFailed."""
         keys = self.shards.keys[shard].anchors
         try:
             client = self.shards.client_of(shard)
@@ -85,7 +85,7 @@ class Caller:
 
 
 class Group:
-    """The scripts of one folder of lua/, one method each, under the script's name."""
+    """Calls the scripts of one folder of lua/ by one method each, which has the script's name."""
 
     def __init__(self, caller: Caller) -> None:
         self._call = caller.call
@@ -93,7 +93,7 @@ class Group:
         self._observer = caller.observer
 
     def _moved(self, job_ids: Sequence[str], answers: Sequence[str], statuses: Mapping[str, Status | None]) -> None:
-        """Report each job whose answer stands in `statuses`, one of moves.MOVES."""
+        """Report each job whose answer is in `statuses`, which is an entry of moves.MOVES."""
         for job_id, answer in zip(job_ids, answers, strict=True):
             if answer in statuses:
                 self._observer.moved(job_id, statuses[answer])

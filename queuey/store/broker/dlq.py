@@ -1,4 +1,4 @@
-"""Scripts of lua/dlq/: dead letters."""
+"""The scripts of lua/dlq/: the dead-letter queue."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _dead = msgspec.msgpack.Decoder(Dead).decode
 
 
 class DeadLetterCalls(Group):
-    """Dead letters."""
+    """Lists and replays dead jobs."""
 
     async def list_dead(
         self,
@@ -27,13 +27,13 @@ class DeadLetterCalls(Group):
         count: int = 500,
         now: int = 0,
     ) -> Dead:
-        """Those behind a place (died at, id), of an age in these bounds; `younger_ms` 0: of any age."""
+        """List dead jobs after a place (died at, id), with an age in these bounds. `younger_ms` 0: no upper limit."""
         return _dead(await self._call(shard, "list_dead", now, queues, (older_ms, younger_ms), after, count))
 
     async def replay(
         self, shard: int, replay_id: str, job_ids: Sequence[str], delays_ms: Sequence[int] = (), *, now: int = 0
     ) -> list[str]:
-        """Each is due after its delay, at once without one. Per job `ok`, `duplicate` or `missing`."""
+        """Start a new run of each job, due after its delay. Replies with `ok`, `duplicate` or `missing` for each."""
         answers = words(await self._call(shard, "replay", now, replay_id, job_ids, delays_ms))
         if self._observer.on:
             self._moved(job_ids, answers, MOVES["replay"] if any(delays_ms) else {"ok": "queued"})

@@ -1,4 +1,4 @@
-"""Scripts of lua/events/: events of jobs."""
+"""The scripts of lua/events/: events of jobs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from queuey.store.keys import listening_channel
 
 
 class EventCalls(Group):
-    """Events of jobs."""
+    """Publishes events, and keeps whether a subscriber listens."""
 
     async def subscribe_events(self, ttl_ms: int) -> str:
-        """`begun`, `kept` or, when ttl_ms is 0 and so only asked, `nobody`."""
+        """Listen for `ttl_ms`, and reply with `begun` or `kept`. With 0 it only asks; `nobody` means no subscriber."""
         return word(await self._call(0, "subscribe_events", ttl_ms, listening_channel(self._shards.prefix)))
 
     async def publish_event(self, events: Sequence[str]) -> list[str]:
-        """Per event `ok` or `nobody`. All go to shard 0, so that they have one order."""
+        """Add events to the stream of shard 0, which gives them one order. Replies with `ok` or `nobody` for each."""
         return words(await self._call(0, "publish_event", EVENTS_KEPT, events))

@@ -1,4 +1,4 @@
-"""Scripts of lua/jobs/: one job, and lists of jobs."""
+"""The scripts of lua/jobs/: one job, and lists of jobs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ _page = msgspec.msgpack.Decoder(Page).decode
 
 
 class JobCalls(Group):
-    """One job, and lists of jobs."""
+    """Enqueues, reads, changes and lists jobs."""
 
     async def enqueue(
         self, shard: int, jobs: Sequence[NewJob], *, full: bool = False, copies: int = 0, now: int = 0
     ) -> list[str]:
-        """Per job `new`, `duplicate <holder id>`, `full` or `too_many_queues`. `full`: take no new job.
+        """Enqueue jobs, and reply with `new`, `duplicate <holder id>`, `full` or `too_many_queues` for each.
 
-        `copies`: replicas of the store that must have it all; else it is StoreUnavailable, perhaps done."""
+        `full`: accept no new job. `copies`: how many replicas of the store must have the jobs; with fewer it raises
+        StoreUnavailable, and the jobs may be stored."""
         answers = words(await self._call(shard, "enqueue", now, full, jobs, copies > 0, copies=copies))
         if self._observer.on:
             for job, answer in zip(jobs, answers, strict=True):
@@ -36,11 +37,11 @@ class JobCalls(Group):
         return answers
 
     async def get(self, shard: int, job_ids: Sequence[str]) -> list[StoredJob]:
-        """What is stored of each job; an empty definition when there is none."""
+        """Read the record of each job. A missing job has an empty definition."""
         return _stored(await self._call(shard, "get", *job_ids))
 
     async def cancel(self, shard: int, job_ids: Sequence[str], *, now: int = 0) -> list[str]:
-        """Per job `cancelled`, `cancelling`, `finished` or `missing`."""
+        """Cancel jobs, and reply with `cancelled`, `cancelling`, `finished` or `missing` for each."""
         channel = cancel_channel(self._shards.prefix)
         answers = words(await self._call(shard, "cancel", now, channel, job_ids))
         if self._observer.on:
@@ -48,34 +49,36 @@ class JobCalls(Group):
         return answers
 
     async def run_now(self, shard: int, request_id: str, job_ids: Sequence[str], *, now: int = 0) -> list[str]:
-        """Scheduled jobs are due now. Per job `ok`, `not_scheduled` or `missing`."""
+        """Make scheduled jobs due now. Replies with `ok`, `not_scheduled` or `missing` for each."""
         answers = words(await self._call(shard, "run_now", now, request_id, job_ids))
         if self._observer.on:
             self._moved(job_ids, answers, MOVES["run_now"])
         return answers
 
     async def set_payload(self, shard: int, job_id: str, body: str) -> str:
-        """Another definition, as JSON, for a dead job: `ok`, `wrong_state` or `missing`."""
+        """Replace the definition of a dead job; it is JSON. Replies with `ok`, `wrong_state` or `missing`."""
         return word(await self._call(shard, "set_payload", job_id, body))
 
     async def delete(self, shard: int, job_ids: Sequence[str], *, now: int = 0) -> list[str]:
-        """Finished jobs are gone. Per job `ok`, `unfinished` or `missing`."""
+        """Delete finished and dead jobs. Replies with `ok`, `unfinished` or `missing` for each."""
         return words(await self._call(shard, "delete", now, job_ids))
 
     async def progress(
         self, shard: int, reports: Sequence[tuple[str, str, str]], ttl_ms: int = 3_600_000, *, now: int = 0
     ) -> list[str]:
-        """`reports`: id, token, progress as JSON. Per job the head of its definition, or '' when the lease is lost."""
+        """Keep reports of id, token and progress as JSON.
+
+        Replies with the head of each job's definition, or '' when its lease is lost."""
         return words(await self._call(shard, "progress", now, ttl_ms, reports))
 
     async def watch_end(self, shard: int, job_ids: Sequence[str]) -> list[str]:
-        """Per job `waiting` (its end will be published), `finished` or `missing`."""
+        """Have the end of jobs published. Replies with `waiting`, `finished` or `missing` for each."""
         return words(await self._call(shard, "watch_end", *job_ids))
 
     async def list_by_status(
         self, shard: int, place: Place, queue: str = "", lane: str = "", start: int = 0, count: int = 1000
     ) -> list[Listed]:
-        """Ids in one place, first to last; `queue` '' means all queues, for running, dead and finished."""
+        """List the ids in one place, first to last. `queue` '' means all queues, for running, dead and finished."""
         return _listed(await self._call(shard, "list_by_status", place, queue, lane, start, count))
 
     async def list_jobs(
@@ -89,7 +92,7 @@ class JobCalls(Group):
         count: int = 50,
         look: int = 1000,
     ) -> Page:
-        """Jobs of the places (place, queue, lane), one after the other.
+        """List the jobs of the places (place, queue, lane), one place after the other.
 
         `after`: offset, score and id in the first place, of the entry that the page before ended with. `status`: a
         letter of the state. Looks at `look` entries and places at most.
@@ -97,5 +100,5 @@ class JobCalls(Group):
         return _page(await self._call(shard, "list_jobs", places, after, type, status, count, look))
 
     async def position(self, shard: int, queue: str, lane: str, job_id: str, *, look: int) -> Placed:
-        """Where a job stands among the first `look` entries of a lane."""
+        """Find the place of a job among the first `look` entries of a lane."""
         return _placed(await self._call(shard, "position", queue, lane, job_id, look))

@@ -1,4 +1,4 @@
-"""Scripts of lua/leases/: claims, and what is reported under a lease."""
+"""The scripts of lua/leases/: claims, and the reports of lease holders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _claimed = msgspec.msgpack.Decoder(Claimed).decode
 
 
 class LeaseCalls(Group):
-    """Claims, and what is reported under a lease."""
+    """Claims jobs, and sends the reports of lease holders."""
 
     async def claim(
         self,
@@ -31,7 +31,7 @@ class LeaseCalls(Group):
         defer_ms: int = 1_000,
         now: int = 0,
     ) -> Claimed:
-        """Up to `limit` jobs. `suspects`: how many jobs with crashes it may take, 0 or 1."""
+        """Claim up to `limit` jobs. `suspects`: how many jobs with crashes it may take, 0 or 1."""
         bounds = (max_starve_ms, suspects, defer_ms, CLAIM_BYTES, self._observer.on)
         reply = await self._call(shard, "claim", now, claim_id, worker, lease_ms, limit, queues, *bounds)
         claimed = _claimed(reply)
@@ -42,22 +42,22 @@ class LeaseCalls(Group):
     async def extend(
         self, shard: int, lease_ms: int, held: Sequence[Held | tuple[str, str, int]], *, now: int = 0
     ) -> list[str]:
-        """Each by the lease of its own, where it has a third part, else by `lease_ms`.
+        """Extend each lease by its third part, or by `lease_ms` if it has none.
 
-        Per job `ok`, `lost` or `cancelled` (flagged for cancel, extended all the same)."""
+        Replies with `ok`, `lost` or `cancelled` for each; a cancelled job is extended, but must stop."""
         return words(await self._call(shard, "extend", now, lease_ms, held))
 
     async def complete(self, shard: int, results: Sequence[tuple[str, str, str]], *, now: int = 0) -> list[str]:
-        """`results`: id, token, result as JSON on one line ('' = none). Per job `ok` or `lost`."""
+        """Complete jobs: id, token, result as JSON on one line ('' = none). Replies with `ok` or `lost` for each."""
         answers = words(await self._call(shard, "complete", now, results))
         if self._observer.on:
             self._moved([item[0] for item in results], answers, MOVES["complete"])
         return answers
 
     async def fail(self, shard: int, failures: Sequence[tuple[str, str, str, int, bool]], *, now: int = 0) -> list[str]:
-        """`failures`: id, token, error as JSON on one line, delay in ms, dead at once.
+        """Fail attempts: id, token, error as JSON on one line, delay in ms, whether there is no further attempt.
 
-        Per job `retry`, `dead`, `cancelled` or `lost`.
+        Replies with `retry`, `dead`, `cancelled` or `lost` for each.
         """
         answers = words(await self._call(shard, "fail", now, failures))
         if self._observer.on:
@@ -65,7 +65,7 @@ class LeaseCalls(Group):
         return answers
 
     async def release(self, shard: int, held: Sequence[Held | Unextended], *, now: int = 0) -> list[str]:
-        """Per job `ok` or `lost`. The first comes to stand first in its lane."""
+        """Release jobs, of which the first is first in its lane then. Replies with `ok` or `lost` for each."""
         answers = words(await self._call(shard, "release", now, held))
         if self._observer.on:
             self._moved([item[0] for item in held], answers, MOVES["release"])

@@ -1,4 +1,4 @@
-"""Scripts of lua/maintenance/: leases that expired, jobs that come due, jobs past their retention."""
+"""The scripts of lua/maintenance/: expired leases, jobs that come due, jobs past their retention."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _trimmed = msgspec.msgpack.Decoder(Trimmed).decode
 
 
 class MaintenanceCalls(Group):
-    """Leases that expired, jobs that come due, jobs past their retention."""
+    """Reaps expired leases, promotes due jobs, and deletes jobs past their retention."""
 
     async def reap(self, shard: int, limit: int, delays_ms: Sequence[int], *, now: int = 0) -> Reaped:
-        """Gives lapsed leases back; the delays are used in turn."""
+        """End expired leases. The delays until the next attempt are used in turn."""
         reaped = _reaped(await self._call(shard, "reap", now, limit, delays_ms))
         if self._observer.on:
             outcomes = reaped.outcomes
@@ -27,14 +27,14 @@ class MaintenanceCalls(Group):
         return reaped
 
     async def promote(self, shard: int, limit: int, *, now: int = 0) -> Promoted:
-        """Moves what is due to its lane, at most `limit` per lane."""
+        """Move due jobs to their lanes, at most `limit` to each."""
         promoted = _promoted(await self._call(shard, "promote", now, limit, self._observer.on))
         for job_id in promoted.ids:
             self._observer.moved(job_id, MOVES["promote"]["ids"])
         return promoted
 
     async def trim(self, shard: int, limit: int, caps: Caps, *, now: int = 0) -> Trimmed:
-        """Removes at most `limit` jobs that need not be kept."""
+        """Delete at most `limit` jobs past their retention or above the caps."""
         dead = (caps.dead_age_ms, caps.dead_count, caps.dead_bytes)
         finished = (caps.finished_count, caps.finished_bytes, caps.finished_min_age_ms)
         return _trimmed(await self._call(shard, "trim", now, limit, dead, finished))

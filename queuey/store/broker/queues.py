@@ -1,4 +1,4 @@
-"""Scripts of lua/queues/: queues."""
+"""The scripts of lua/queues/: queues."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ _purged = msgspec.msgpack.Decoder(Purged).decode
 
 
 class QueueCalls(Group):
-    """Queues."""
+    """Counts, pauses, resumes and purges queues."""
 
     async def stats(self, shard: int, minutes: int = 0, *, now: int = 0) -> Stats:
-        """How much is where on one shard, and its counters."""
+        """Count the jobs in each place of one shard, and read its counters."""
         return _stats(await self._call(shard, "stats", now, minutes))
 
     async def queue_status(self, shard: int, queues: Sequence[str], *, now: int = 0) -> Sequence[QueueHead]:
-        """Who paused each queue, and since when its first job has been ready."""
+        """Read the pause of each queue, and how long its first job has been ready."""
         return _heads(await self._call(shard, "queue_status", now, queues))
 
     async def pause(self, shard: int, queue: str, reason: str, by: str = "", *, now: int = 0) -> str:
-        """`ok` or `too_many_queues`."""
+        """Pause a queue, and reply with `ok` or `too_many_queues`."""
         return word(await self._call(shard, "pause", now, queue, reason, by))
 
     async def resume(self, shard: int, queue: str) -> str:
-        """`ok` or `not_paused`."""
+        """Resume a queue, and reply with `ok` or `not_paused`."""
         return word(await self._call(shard, "resume", queue))
 
     async def purge(
         self, shard: int, queue: str, *, queued: bool = True, scheduled: bool = True, limit: int = 500, now: int = 0
     ) -> Purged:
-        """Cancel jobs that wait, at most `limit`."""
+        """Cancel at most `limit` waiting jobs."""
         reporting = self._observer.on
         purged = _purged(await self._call(shard, "purge", now, queue, queued, scheduled, limit, reporting))
         for job_id in purged.ids:

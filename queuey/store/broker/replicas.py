@@ -1,4 +1,4 @@
-"""Scripts of lua/replicas/: replicas of Queuey and their workers."""
+"""The scripts of lua/replicas/: replicas of Queuey and their workers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _replicas = msgspec.msgpack.Decoder(Replicas).decode
 
 
 class ReplicaCalls(Group):
-    """Replicas of Queuey and their workers."""
+    """Registers replicas, sends their heartbeats, and lists their workers."""
 
     async def register(self) -> None:
-        """Hold this replica's data format and count of shards against the store's. Raises StartupError."""
+        """Compare this replica's data format and number of shards with the store's. Raises StartupError."""
         store_id = ids.short_random()
         for shard in range(self._shards.count):
             data_format, count = numbers(await self._call(shard, "register", DATA_FORMAT, self._shards.count, store_id))
@@ -36,7 +36,7 @@ class ReplicaCalls(Group):
                 )
 
     async def store_info(self, shard: int, *, now: int = 0) -> About:
-        """What the store is, without joining it."""
+        """Read what the store is, without registering."""
         return _about(await self._call(shard, "store_info", now))
 
     async def heartbeat(
@@ -49,13 +49,13 @@ class ReplicaCalls(Group):
         *,
         now: int = 0,
     ) -> Beat:
-        """A sign of life; '' as the description says good-bye. `quiet_here`: workers here that are quiet already."""
+        """Send a heartbeat. The description '' means that the replica leaves. `quiet_here`: its quiet workers."""
         return _beat(await self._call(shard, "heartbeat", now, replica, description, stale_ms, quiet_here))
 
     async def workers(self, shard: int, stale_ms: int = STALE_MS, *, now: int = 0) -> Replicas:
-        """Who gave a sign of life within `stale_ms`."""
+        """List the replicas that sent a heartbeat within `stale_ms`."""
         return _replicas(await self._call(shard, "workers", now, stale_ms))
 
     async def quiet_worker(self, shard: int, worker: str, *, now: int = 0) -> str:
-        """A worker is to claim no more. `ok` or `too_many`."""
+        """Make a worker claim no more jobs. Replies with `ok` or `too_many`."""
         return word(await self._call(shard, "quiet_worker", now, worker))

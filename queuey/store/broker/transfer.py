@@ -1,4 +1,4 @@
-"""Scripts of lua/transfer/: export and import."""
+"""The scripts of lua/transfer/: export and import."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ _two_lists = msgspec.msgpack.Decoder(tuple[list[str], list[str]]).decode
 
 
 class TransferCalls(Group):
-    """Export and import."""
+    """Dumps and restores jobs."""
 
     async def dump(self, shard: int, job_ids: Sequence[str], keys: Sequence[str] = (), *, now: int = 0) -> Dumped:
-        """What restore takes, of those that are there."""
+        """Read jobs and dedupe keys for restore. Missing ones are left out."""
         return _dumped(await self._call(shard, "dump", now, job_ids, keys, CLAIM_BYTES))
 
     async def restore(
         self, shard: int, jobs: Sequence[DumpedJob], keys: Sequence[HeldKey] = (), *, now: int = 0
     ) -> tuple[list[str], list[str]]:
-        """Per job `ok`, `there` or `too_many_queues`; per key `ok`, `there` or `past`."""
+        """Put jobs and keys into the store.
+
+        Replies with `ok`, `there` or `too_many_queues` for each job, with `ok`, `there` or `past` for each key."""
         return _two_lists(await self._call(shard, "restore", now, jobs, keys))
 
     async def reorder(self, shard: int, queue: str, lane: str, positions: Sequence[tuple[str, int]]) -> int:
-        """Give restored jobs their order in a lane: ids with positions below 0. Returns how many there were."""
+        """Give restored jobs their order in a lane: ids with positions below 0. Returns how many it found."""
         return numbers(await self._call(shard, "reorder", queue, lane, positions))[0]
 
     async def save_offset(self, shard: int, export_id: str, offset: int) -> int:
-        """Note how many bytes of an export are in. Returns that."""
+        """Keep how many bytes of an export are imported, and return that."""
         return numbers(await self._call(shard, "save_offset", export_id, offset))[0]

@@ -47,7 +47,7 @@ def test_a_poison_job_is_dead_lettered_and_its_neighbours_succeed(serve: Serve) 
     job = server.until(poison)
     assert (job["status"], job["crashes"], job["attempts"], job["result"]) == ("dead_letter", CRASHES, 0, None)
     assert [error["kind"] for error in job["errors"]] == ["lease_lapsed"] * CRASHES
-    assert "no sign of life from worker" in job["last_error"]
+    assert "no heartbeat from worker" in job["last_error"]
     for number, job_id in enumerate(neighbours):
         job = server.until(job_id)
         assert (job["status"], job["result"], job["attempts"]) == ("succeeded", number, 0)

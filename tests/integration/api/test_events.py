@@ -299,7 +299,7 @@ async def test_more_than_can_be_told_again_is_a_reset(rig: Rig, api: ApiRig, mon
 async def test_events_that_could_not_be_told_leave_a_reset(rig: Rig) -> None:
     scripts = FaultyScripts()
     async with api_over(observed(rig, scripts)) as api, streaming(api, "/v1/events") as stream:
-        api.feed._emitted(0, None, RuntimeError("as when the store refuses it"))
+        api.feed._published(0, None, RuntimeError("as when the store refuses it"))
         job_id = await api.submit()
         assert (await stream.next() or Event("", {})).name == "reset"
         await stream.expect("status", job_id=job_id)

@@ -52,7 +52,7 @@ async def test_each_run_with_its_times_worker_and_error(rig: Rig) -> None:
     assert await log(rig, job_id) == [first]
     await run(rig, 5 + WAIT, "w2")
     await rig.broker.maintenance.reap(rig.shard, 10, [0], now=NOW + 5 + WAIT + LEASE)
-    crash = (2, 5 + WAIT, 5 + WAIT + LEASE, "w2", "crash 1 of 3: no sign of life from worker w2")
+    crash = (2, 5 + WAIT, 5 + WAIT + LEASE, "w2", "crash 1 of 3: no heartbeat from worker w2")
     assert await log(rig, job_id) == [first, crash]
     began = 6 + WAIT + LEASE
     held = await run(rig, began, "w3")

@@ -34,7 +34,7 @@ async def test_the_error_names_the_worker(rig: Rig) -> None:
     assert json.loads(error) == {
         "attempt": 1,
         "kind": "lease_lapsed",
-        "message": "crash 1 of 3: no sign of life from worker host-1.4711_a",
+        "message": "crash 1 of 3: no heartbeat from worker host-1.4711_a",
         "worker": "host-1.4711_a",
     }
 

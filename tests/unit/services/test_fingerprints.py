@@ -38,8 +38,8 @@ def test_type_kind_and_message_count(other: tuple[str, str, str]) -> None:
 
 
 def test_crashes_are_the_same_whichever_worker_died() -> None:
-    one = fingerprint("t", "lease_lapsed", "crash 3 of 3: no sign of life from worker vm-1-ab12")
-    assert one == fingerprint("t", "lease_lapsed", "crash 3 of 3: no sign of life from worker box-7-cd34")
+    one = fingerprint("t", "lease_lapsed", "crash 3 of 3: no heartbeat from worker vm-1-ab12")
+    assert one == fingerprint("t", "lease_lapsed", "crash 3 of 3: no heartbeat from worker box-7-cd34")
 
 
 def test_it_stays_what_it_is() -> None:

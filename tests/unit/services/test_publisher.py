@@ -49,7 +49,7 @@ def feed_of(store: Store) -> EventPublisher:
     return feed
 
 
-def tell(feed: EventPublisher, job_id: str) -> None:
+def publish(feed: EventPublisher, job_id: str) -> None:
     feed.status(job_id, "t", "default", "queued", 0)
 
 
@@ -68,7 +68,7 @@ async def test_when_nobody_follows_it_falls_silent() -> None:
     store = Store()
     store.word = "nobody"
     feed = feed_of(store)
-    tell(feed, "a")
+    publish(feed, "a")
     await feed.drain()
     assert not feed.on
 
@@ -79,14 +79,14 @@ async def test_an_old_answer_does_not_silence_it_for_one_who_has_just_come() -> 
     store.word = "nobody"
     store.answers.clear()
     feed = feed_of(store)
-    tell(feed, "a")
+    publish(feed, "a")
     await store.asked.wait()
     feed.heard("30000")
     store.word = "ok"
     store.answers.set()
     await feed.drain()
     assert feed.on
-    tell(feed, "b")
+    publish(feed, "b")
     await feed.drain()
     assert [event.kind for event in store.told] == ["status", "reset", "status"]
 
@@ -100,7 +100,7 @@ async def test_what_happens_to_a_job_while_it_is_looked_up_comes_after_that() ->
     feed.moved("a", "queued")
     feed.status("a", "t", "mail", "running", 1)
     feed.moved("a", "succeeded")
-    tell(feed, "b")
+    publish(feed, "b")
     store.answers.set()
     await feed.drain()
     assert [event.status for event in store.told if event.job_id == "a"] == ["queued", "running", "succeeded"]
@@ -118,3 +118,16 @@ async def test_two_moves_that_are_looked_up_keep_their_order() -> None:
     store.answers.set()
     await feed.drain()
     assert [event.status for event in store.told] == ["queued", "cancelled"]
+
+
+@in_virtual_time
+async def test_a_job_that_cannot_be_read_has_no_event_and_loses_none_of_the_others() -> None:
+    store = Store()
+    store.answers.clear()
+    store.stored = StoredJob("r=1\nnot JSON", "", -1, -1)
+    feed = feed_of(store)
+    feed.moved("a", "queued")
+    feed.status("a", "", "mail", "running", 1)
+    store.answers.set()
+    await feed.drain()
+    assert [event.status for event in store.told] == ["running"]

@@ -12,7 +12,7 @@ import pytest
 from queuey.lifecycle import end_tasks
 from queuey.services.events import subscribers as followers
 from queuey.services.events.publisher import EventPublisher, JobEvent, _encode
-from queuey.services.events.subscribers import EventSubscribers, Follower, position
+from queuey.services.events.subscribers import EventSubscriber, EventSubscribers, position
 from queuey.services.maintenance.loops import run_forever
 from queuey.store.broker.broker import Broker
 from queuey.store.pubsub import FIRST, READ_COUNT, Entry, EventStream
@@ -61,7 +61,7 @@ async def reading(stream: Stream) -> AsyncIterator[EventSubscribers]:
     await end_tasks([task])
 
 
-async def come(follower: Follower, count: int) -> list[str]:
+async def come(follower: EventSubscriber, count: int) -> list[str]:
     """The ids of the next so many events; 'reset' stands for one."""
     found: list[str] = []
     while len(found) < count:
@@ -76,9 +76,9 @@ async def test_who_comes_back_before_the_reader_has_caught_up_gets_nothing_twice
     stream = Stream()
     stream.kept = [entry(1), entry(2), entry(3)]
     async with reading(stream) as followers:
-        early = await followers.follow(wants_all)
-        back = await followers.follow(wants_all, "1-0")
-        newest = await followers.follow(wants_all, "3-0")
+        early = await followers.subscribe(wants_all)
+        back = await followers.subscribe(wants_all, "1-0")
+        newest = await followers.subscribe(wants_all, "3-0")
         stream.reads.put_nowait([entry(2)])
         stream.reads.put_nowait([entry(3), entry(4)])
         assert await come(early, 3) == ["2-0", "3-0", "4-0"]
@@ -87,7 +87,7 @@ async def test_who_comes_back_before_the_reader_has_caught_up_gets_nothing_twice
 
 
 def test_what_came_meanwhile_is_not_had_twice() -> None:
-    follower = Follower(wants_all)
+    follower = EventSubscriber(wants_all)
     for number in (2, 3, 4):
         follower.put((f"{number}-0", JobEvent("status")))
     follower.begin_with([(f"{number}-0", JobEvent("status")) for number in (2, 3)], "1-0")
@@ -95,7 +95,7 @@ def test_what_came_meanwhile_is_not_had_twice() -> None:
 
 
 def test_after_a_reset_ids_may_begin_anew() -> None:
-    follower = Follower(wants_all)
+    follower = EventSubscriber(wants_all)
     follower.begin_with([], "9-0")
     for told in (("8-0", JobEvent("status")), followers.RESET, ("1-0", JobEvent("status"))):
         follower.put(told)
@@ -109,7 +109,7 @@ def test_a_reader_that_fell_behind_the_stream_tells_of_it(kept: bool, expected: 
         stream = Stream()
         stream.kept = [entry(1)]
         async with reading(stream) as followers:
-            follower = await followers.follow(wants_all)
+            follower = await followers.subscribe(wants_all)
             stream.kept = [entry(1)] if kept else [entry(10)]
             stream.reads.put_nowait([entry(10 + number) for number in range(READ_COUNT)])
             assert (await come(follower, READ_COUNT))[0] == expected
@@ -122,7 +122,7 @@ async def test_a_short_read_asks_for_no_more() -> None:
     stream = Stream()
     stream.kept = [entry(1)]
     async with reading(stream) as followers:
-        follower = await followers.follow(wants_all)
+        follower = await followers.subscribe(wants_all)
         stream.kept = []
         stream.reads.put_nowait([entry(10 + number) for number in range(READ_COUNT - 1)])
         assert "reset" not in await come(follower, READ_COUNT - 1)
@@ -138,11 +138,11 @@ async def test_who_follows_one_job_is_asked_of_no_other() -> None:
 
     stream = Stream()
     async with reading(stream) as followers:
-        one, other = [await followers.follow(wants, job_id=job_id) for job_id in ("a", "b")]
+        one, other = [await followers.subscribe(wants, job_id=job_id) for job_id in ("a", "b")]
         stream.reads.put_nowait([entry(1, "a"), entry(2, "c"), entry(3, "b")])
         assert (await come(one, 1), await come(other, 1)) == (["1-0"], ["3-0"])
         assert asked == ["a", "b"]
-        followers._hand_out(("", JobEvent("reset")))
+        followers._deliver(("", JobEvent("reset")))
         assert (await come(one, 1), await come(other, 1)) == (["reset"], ["reset"])
         for follower in (one, one, other):
             followers.leave(follower)
@@ -167,7 +167,7 @@ async def test_others_have_their_turn_while_many_are_told() -> None:
         return True
 
     async with reading(stream) as following:
-        many = [await following.follow(wants) for _ in range(100)]
+        many = [await following.subscribe(wants) for _ in range(100)]
         stream.reads.put_nowait([entry(1 + number) for number in range(100)])
         task = asyncio.create_task(others())
         assert len(await come(many[-1], 100)) == 100
