@@ -1,4 +1,4 @@
-"""From the text of a pull worker's request to what it asks for. Pure."""
+"""From the text of a pull worker's request to what it asks for. It does no I/O."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from queuey.protocol.models import (
 from queuey.protocol.schema_faults import explain, invalid
 
 AROUND: Final = 3
-"""Levels around a result in a batch."""
+"""Levels of nesting around a result in a batch."""
 _WORDS: Final = {
     "/claim_id": "1 to 64 letters, digits, '-' and '_'",
     "/id": "the id of a job",
@@ -44,7 +44,7 @@ class _RawBatch(Struct, forbid_unknown_fields=True):
 
 
 class Given(Struct, Generic[Item]):
-    """What a request tells of its jobs. `single`: of one, outside a batch. An item that is no good is its error."""
+    """The jobs of a request. `single`: one job, outside a batch. An invalid item is replaced by its error."""
 
     single: bool
     items: list[Item | QueueyError]
@@ -64,25 +64,27 @@ class LeaseRequests:
         self._lease_form = _form(LeaseRequest)
 
     def lease(self, text: bytes) -> LeaseRequest:
-        """Raises Malformed or Invalid. A queue that was named twice stands there once."""
+        """Read a request for leases; a queue that is named twice counts once. Raises Malformed or Invalid."""
         self.check(text)
         request = decode(self._lease, text, self._lease_form)
         request.queues = list(dict.fromkeys(request.queues))
         return request
 
     def check(self, text: bytes) -> None:
+        """Check a body before it is parsed. Raises Malformed."""
         if not text or text.isspace():
-            raise Malformed("The body is empty; send a JSON object.")
+            raise Malformed("The body is empty. Send a JSON object.")
         check_text(text, self._depth + AROUND)
 
     def _check_result(self, item: CompleteItem) -> None:
-        """Raises TooLarge, Malformed or Invalid. Afterwards the result is on one line."""
+        """Check a result, and put it on one line. Raises TooLarge, Malformed or Invalid."""
         if item.result is NULL:
             return
         text = bytes(item.result)
         if len(text) > self._result_limit:
-            detail = f"has {len(text)} bytes, and {self._result_limit} are allowed"
-            raise TooLarge(f"The result {detail}.", [Fault("/result", detail)])
+            detail = f"has {len(text)} bytes; send at most {self._result_limit}"
+            message = f"The result has {len(text)} bytes. Send at most {self._result_limit}."
+            raise TooLarge(message, [Fault("/result", detail)])
         if is_deeper(text, self._depth):
             raise Malformed(f"The result is nested deeper than the {self._depth} levels that are allowed.")
         check_payload(text, "result")
@@ -91,7 +93,7 @@ class LeaseRequests:
 
 
 class _Reader(Generic[Item]):
-    """Reads the bodies of one kind: one item, or `{"jobs": [...]}`."""
+    """Reads the bodies of one route: one item, or `{"jobs": [...]}`."""
 
     def __init__(
         self, item_type: type[Item], requests: LeaseRequests, check: Callable[[Item], None] | None = None
@@ -102,7 +104,7 @@ class _Reader(Generic[Item]):
         self._check = check
 
     def read(self, text: bytes) -> Given[Item]:
-        """Raises Malformed, Invalid or TooLarge: of a batch only when it cannot be taken apart, or has too many."""
+        """Read a body. Raises Malformed, Invalid or TooLarge: for a batch only if it cannot be split or is too long."""
         self._requests.check(text)
         if decode(_probe, text, _BATCH).jobs is msgspec.UNSET:
             return Given(True, [self._item(text)])
@@ -110,7 +112,7 @@ class _Reader(Generic[Item]):
         if not raw:
             raise invalid("/jobs", f"must be {_BATCH.allowed['/jobs']}")
         if len(raw) > MAX_LEASED:
-            raise TooLarge(f"The batch has {len(raw)} jobs, and {MAX_LEASED} are allowed.")
+            raise TooLarge(f"The batch has {len(raw)} jobs. Send at most {MAX_LEASED}.")
         return Given(False, [self._item_or_error(item) for item in raw])
 
     def _item_or_error(self, raw: Raw) -> Item | QueueyError:
@@ -133,7 +135,7 @@ _raw_batch: Final = msgspec.json.Decoder(_RawBatch)
 
 
 def decode(decoder: msgspec.json.Decoder[Decoded], text: bytes | Raw, form: Form) -> Decoded:
-    """Raises Malformed, or Invalid in the terms of the form."""
+    """Decode a text. Raises Malformed, or Invalid in the words of the form."""
     try:
         return decoder.decode(text)
     except msgspec.ValidationError as error:
