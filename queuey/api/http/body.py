@@ -18,7 +18,7 @@ _MAX_NOTHING: Final = 1000
 """Bytes that are read of a body where none is allowed."""
 
 
-class ClientGone(Exception):
+class ClientDisconnected(Exception):
     """The client closed the connection before its request was complete. Nobody waits for an answer."""
 
 
@@ -53,13 +53,16 @@ def _is_utf8(parameters: str) -> bool:
 
 
 async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
-    """Return the whole body; at most `limit` bytes and one chunk are kept in memory. Raises TooLarge or ClientGone."""
+    """Return the whole body; at most `limit` bytes and one chunk are kept in memory.
+
+    Raises TooLarge or ClientDisconnected.
+    """
     length = headers.get(b"content-length")
     if length is not None and (len(length) > 18 or not length.isdigit() or int(length) > limit):
         raise _too_large(limit)
     message = await receive()
     if message["type"] == "http.disconnect":
-        raise ClientGone
+        raise ClientDisconnected
     body: bytes = message.get("body", b"")
     if not message.get("more_body", False):
         if len(body) > limit:
@@ -76,7 +79,7 @@ async def _read_chunks(first: bytes, receive: Receive, limit: int) -> bytes:
             raise _too_large(limit)
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ClientGone
+            raise ClientDisconnected
         body += message.get("body", b"")
         more = message.get("more_body", False)
     if len(body) > limit:
@@ -91,7 +94,7 @@ def _too_large(limit: int) -> TooLarge:
 async def refuse_body(headers: Headers, receive: Receive) -> None:
     """Check that no body came where none is allowed. An empty object is accepted, since it says nothing.
 
-    Raises Invalid, TooLarge or ClientGone.
+    Raises Invalid, TooLarge or ClientDisconnected.
     """
     if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:
         return

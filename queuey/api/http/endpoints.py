@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from queuey.api.http.auth import Gate
-from queuey.api.http.body import ClientGone, read_headers, refuse_body
+from queuey.api.http.body import ClientDisconnected, read_headers, refuse_body
 from queuey.api.http.operations import Operation, refuse_unknown
 from queuey.api.http.problems import problem_response
 from queuey.errors import MethodNotAllowed, NotFound
@@ -65,7 +65,7 @@ class Guarded:
             if self.doc.body is None and self.method != "GET":
                 await refuse_body(headers, receive)
             response = await self._answer(Request(scope, receive), caller)
-        except ClientGone:
+        except ClientDisconnected:
             return
         except Exception as error:
             response = problem_response(error, scope)

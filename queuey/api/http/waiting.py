@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope
 
 from queuey.api.http.auth import require
-from queuey.api.http.body import ClientGone, Headers
+from queuey.api.http.body import ClientDisconnected, Headers
 from queuey.api.http.endpoints import reply
 from queuey.api.http.operations import Parameter
 from queuey.api.http.query import invalid_parameter, one_of
@@ -92,14 +92,14 @@ class Awaited:
                 self._waiters.check_room()
         return wait
 
-    async def reply(self, taken: EnqueueReply, wait: Wait, caller: Principal, receive: Receive) -> Response:
+    async def reply(self, enqueued: EnqueueReply, wait: Wait, caller: Principal, receive: Receive) -> Response:
         """Return the whole job: when it has finished, or as it is after the wait.
 
         Raises Forbidden when another job holds the dedupe key, in a queue that the caller may not read; OutcomeUnknown
-        when the job was enqueued but cannot be read; and ClientGone.
+        when the job was enqueued but cannot be read; and ClientDisconnected.
         """
-        job_id = taken.job_id
-        ended = taken.deduplicated and (await self._read(job_id, caller)).status in FINAL
+        job_id = enqueued.job_id
+        ended = enqueued.deduplicated and (await self._read(job_id, caller)).status in FINAL
         if wait.seconds and not ended:
             with suppress(Full):  # others came first: answer without a wait
                 await wait_for_end(self._waiters, job_id, wait.seconds, receive)
@@ -119,22 +119,22 @@ class Awaited:
 async def wait_for_end(waiters: Waiters, job_id: str, seconds: float, receive: Receive) -> None:
     """Return when the job has finished, or after so many seconds. Call it after the request's body has been read.
 
-    Raises ClientGone when the client has disconnected, and Full when too many requests wait.
+    Raises ClientDisconnected when the client has disconnected, and Full when too many requests wait.
     """
-    gone = asyncio.create_task(until_gone(receive))
+    disconnected = asyncio.create_task(until_disconnected(receive))
     waiting = asyncio.create_task(waiters.wait(job_id, seconds))
     try:
-        await asyncio.wait({gone, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({disconnected, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if not waiting.done():
-            raise ClientGone
+            raise ClientDisconnected
         await waiting
     finally:
-        for task in (gone, waiting):
+        for task in (disconnected, waiting):
             task.cancel()
-        await asyncio.wait({gone, waiting})
+        await asyncio.wait({disconnected, waiting})
 
 
-async def until_gone(receive: Receive) -> None:
+async def until_disconnected(receive: Receive) -> None:
     """Return when the client has closed the connection. Call it after the request's body has been read."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from queuey import log
 from queuey.api.http.operations import Media, Operation, Parameter, QueueName
 from queuey.api.http.query import Parameters
-from queuey.api.http.waiting import until_gone
+from queuey.api.http.waiting import until_disconnected
 from queuey.errors import Full, QueueyError
 from queuey.protocol.credentials import Principal
 from queuey.protocol.models import FINAL, STATUSES, Job, Progress, ProgressEvent, ServerSentEvent, Status, StatusEvent
@@ -173,14 +173,14 @@ class Streamed(StreamingResponse):
         self._on_end = on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gone = asyncio.create_task(until_gone(receive))
+        disconnected = asyncio.create_task(until_disconnected(receive))
         writing = asyncio.create_task(self._write(send))
         try:
-            await asyncio.wait({gone, writing}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({disconnected, writing}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (gone, writing):
+            for task in (disconnected, writing):
                 task.cancel()
-            await asyncio.wait({gone, writing})
+            await asyncio.wait({disconnected, writing})
             self._on_end()
         if not writing.cancelled() and (error := writing.exception()) is not None:
             raise error

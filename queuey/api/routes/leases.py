@@ -11,11 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from queuey.api.http.auth import require
-from queuey.api.http.body import JSON, ClientGone, media_type, read_body, read_headers
+from queuey.api.http.body import JSON, ClientDisconnected, media_type, read_body, read_headers
 from queuey.api.http.endpoints import reply
 from queuey.api.http.operations import Operation
 from queuey.api.http.problems import problem
-from queuey.api.http.waiting import until_gone
+from queuey.api.http.waiting import until_disconnected
 from queuey.api.openapi.samples import JOB_ID, LEASED
 from queuey.errors import Full, LostLease, NotFound, QueueyError
 from queuey.protocol.credentials import Principal
@@ -46,8 +46,8 @@ _UNFIT: Final = re.compile(r"[^A-Za-z0-9._-]")
 Item = TypeVar("Item", bound=CompleteItem | FailItem | ExtendItem | ReleaseItem)
 
 _GROUP: Final = "Pull workers"
-_HELD: Final = {"id": JOB_ID, "token": "1.J9TQ2M7RXKD4"}
-_SAMPLE: Final = {"id": _HELD["id"], "status": "ok"}
+_LEASED_JOB: Final = {"id": JOB_ID, "token": "1.J9TQ2M7RXKD4"}
+_SAMPLE: Final = {"id": _LEASED_JOB["id"], "status": "ok"}
 _ONE_OR_MANY: Final = (
     "Send one job, or up to 500 as `jobs`; each of them has its own outcome. Sending it again is safe: the same token "
     "gets the same answer."
@@ -61,7 +61,7 @@ def _outcome(name: str, summary: str, item: type, batch: type, **more: Any) -> O
         {200: (LeaseOutcome, LeaseOutcomes)},
         description=_ONE_OR_MANY,
         body=(item, batch),
-        example=_HELD | more,
+        example=_LEASED_JOB | more,
         sample=_SAMPLE | ({"status": "retry"} if item is FailItem else {}),
         errors=(LostLease, NotFound),
         group=_GROUP,
@@ -101,13 +101,13 @@ class LeaseRoutes:
         if not caller.allows(WORK):
             for queue in asked.queues:
                 require(caller, WORK, queue)
-        watch = asyncio.ensure_future(until_gone(request.receive))
+        watch = asyncio.ensure_future(until_disconnected(request.receive))
         try:
             jobs = await self._pulling.leasing.lease(
                 asked, owner=caller.name, worker=_worker_of(asked, request, caller), gone=watch
             )
             if watch.done():
-                raise ClientGone
+                raise ClientDisconnected
         finally:
             watch.cancel()
         return reply(LeaseReply(jobs), headers=_DRAINING if self._pulling.leasing.polls.closed and not jobs else None)

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from queuey import log
 from queuey.api.http.auth import Gate, require
-from queuey.api.http.body import JSON, ClientGone, media_type, read_body
+from queuey.api.http.body import JSON, ClientDisconnected, media_type, read_body
 from queuey.api.http.operations import Operation, Parameter
 from queuey.api.http.problems import problem_response
 from queuey.api.http.waiting import APPLIED, PREFER, WAIT, Awaited
@@ -102,7 +102,7 @@ class SubmitJob:
             if once is not None:
                 once.check(outcome.job_id)
             whole = None if wait is None else await self._awaited.reply(outcome, wait, caller, receive)
-        except ClientGone:
+        except ClientDisconnected:
             return
         except Exception as error:
             await problem_response(error, scope)(scope, receive, send)
