@@ -1,4 +1,4 @@
-"""What the schema refuses, told in the terms of the request: a JSON pointer, and what is allowed there."""
+"""Errors for what the schema of a request refuses: a JSON pointer, and what is allowed there."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _SHOWN: Final = 64
 
 
 def to_pointer(message: str) -> str:
-    """The JSON pointer (RFC 6901) for the path at the end of a message of msgspec; '' when it bears none."""
+    """Return the JSON pointer (RFC 6901) for the path at the end of a message of msgspec; '' when it has none."""
     path = _PATH.search(message)
     if path is None:
         return ""
@@ -57,12 +57,17 @@ def to_pointer(message: str) -> str:
 
 
 def invalid(pointer: str, detail: str, whole: str = JOB.whole) -> Invalid:
-    """The error for one field. `detail` is read after the field's name, and ends without a full stop."""
+    """Return the error for one field. `detail` is read after the field's name, and ends without a full stop."""
     return Invalid(f"{pointer.removeprefix('/') or whole} {detail}.", [Fault(pointer, detail)])
 
 
+def too_many_queues() -> Invalid:
+    """Return the error for a queue that would be one more than the store allows."""
+    return invalid("/queue", "is a new queue, and the store has the maximum number of queues; use an existing one")
+
+
 def explain(error: msgspec.ValidationError, form: Form = JOB) -> Invalid:
-    """The error for what the schema of a body refused: where, what was there, and what is allowed instead."""
+    """Return the error for what the schema of a body refused: where, what was there, and what is allowed instead."""
     message = str(error)
     parent = to_pointer(message)
     if unknown := _UNKNOWN.match(message):
@@ -82,7 +87,8 @@ def explain(error: msgspec.ValidationError, form: Form = JOB) -> Invalid:
 def _unknown_field(parent: str, name: str, form: Form) -> Invalid:
     known = form.fields.get(parent, ())
     close = difflib.get_close_matches(name[:_SHOWN], known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+    hint = f"did you mean {close[0]}?" if close else f"allowed: {', '.join(known)}"
     shown = name if len(name) <= _SHOWN else name[:_SHOWN] + "..."
     pointer = f"{parent}/{shown.replace('~', '~0').replace('/', '~1')}"
-    return Invalid(f"There is no field {shown!r}; {hint}", [Fault(pointer, f"is no known field; {hint}")])
+    message = f"Unknown field {shown!r}. {hint[0].upper()}{hint[1:]}" + ("" if close else ".")
+    return Invalid(message, [Fault(pointer, f"is not a known field; {hint}")])

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 
 from queuey.services.leases.pull_workers import PullWorkerRow
 from queuey.services.leases.pulling import Pulling
-from queuey.services.workers import Description, TellsWorker, bounded, tells_process
+from queuey.services.workers import Description, WorkerReport, bounded, report_of_process
 from queuey.version import __version__
 from queuey.worker.worker import Worker
 
@@ -31,10 +31,10 @@ class Presence:
     def describe(self) -> Description:
         workers = []
         if self.worker is not None:
-            own = tells_process(self._replica, self._slots, self.worker.running, self._queues, self._types)
+            own = report_of_process(self._replica, self._slots, self.worker.running, self._queues, self._types)
             own.started_ms, own.quiet = self._started_ms, self.worker.quieted
             workers.append(own)
-        workers += [_tells_pull(row) for row in reversed(self._rows())]
+        workers += [_report_of_pull_worker(row) for row in reversed(self._rows())]
         return Description(__version__, os.getpid(), self._roles, bounded(workers))
 
     def quiet_here(self) -> list[str]:
@@ -54,8 +54,8 @@ class Presence:
         return self.pulling.workers.rows() if self.pulling is not None else []
 
 
-def _tells_pull(row: PullWorkerRow) -> TellsWorker:
-    return TellsWorker(
+def _report_of_pull_worker(row: PullWorkerRow) -> WorkerReport:
+    return WorkerReport(
         name=row.name,
         kind="pull",
         slots=0,

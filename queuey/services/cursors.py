@@ -40,8 +40,8 @@ def encode(cursor: Cursor) -> str:
 def decode(text: str, kind: type[Read], wanted: Struct, is_possible: Callable[[Read], bool]) -> Read:
     """Return the cursor that `text` stands for.
 
-    Raises Invalid for a text that is no cursor, for one of another list, and where `is_possible` denies that the list
-    can have such an entry. A forged cursor reaches only what its sender may see anyway.
+    Raises Invalid for a text that is not a cursor, for a cursor of another list, and for one that is not possible in
+    the list. A forged cursor reaches only what its sender may see anyway.
     """
     try:
         if len(text) > MAX_CURSOR:

@@ -1,4 +1,4 @@
-"""Looking at queues one by one, and telling them what to do: pause, resume, purge."""
+"""Queues: their counts and their state, and what can be done to them: pause, resume, purge."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import msgspec
 from queuey.errors import NotFound, StoreUnavailable
 from queuey.protocol.models import Metrics, PurgeReply, Queue, QueueMetrics
 from queuey.protocol.records import from_ms
-from queuey.protocol.schema_faults import invalid
+from queuey.protocol.schema_faults import too_many_queues
 from queuey.services.workers import list_workers, serving
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline, outcome
 from queuey.store.replies import QueueHead, QueueRow, Stats
 
 MAX_PURGED: Final = 100_000
-"""Jobs that one request cancels."""
+"""Jobs that one request cancels at most."""
 PURGE_SECONDS: Final = 10.0
 _PURGE_STEP: Final = 500
 MAX_WORKERS_SHOWN: Final = 1_000
@@ -28,26 +28,27 @@ Visible = Callable[[str], bool]
 
 
 def unknown_queue(name: str) -> NotFound:
+    """Return the error for a queue that does not exist."""
     return NotFound(f"There is no queue {name[:64]!r}.")
 
 
 async def queue_lengths(
     broker: Broker, visible: Visible, deadline: Deadline, reasons: dict[str, str] | None = None
 ) -> Metrics:
-    """The queues for whose name `visible` holds, by name, and their sums. Raises StoreUnavailable.
+    """Return the counts of the visible queues, by name, and their sums. Raises StoreUnavailable.
 
-    `reasons` is given why each of them is paused.
+    `reasons` is filled with the reason of each pause.
     """
     return lengths_of(await stats_of(broker, deadline), visible, reasons)
 
 
 async def stats_of(broker: Broker, deadline: Deadline) -> list[Stats]:
-    """Of each shard. Raises StoreUnavailable."""
+    """Return the counts of each shard. Raises StoreUnavailable."""
     return [await deadline.call(broker.queues.stats, shard) for shard in range(broker.shards.count)]
 
 
 def lengths_of(stats: Iterable[Stats], visible: Visible, reasons: dict[str, str] | None = None) -> Metrics:
-    """As `queue_lengths`, of what the shards have told."""
+    """Return what `queue_lengths` returns, made of the counts of each shard."""
     queues: dict[str, QueueMetrics] = {}
     for of_shard in stats:
         for row in of_shard.queues:
@@ -66,7 +67,7 @@ def lengths_of(stats: Iterable[Stats], visible: Visible, reasons: dict[str, str]
 
 
 async def show_queues(broker: Broker, visible: Visible, deadline: Deadline) -> list[Queue]:
-    """The queues for whose name `visible` holds, by name. Raises StoreUnavailable."""
+    """Return the visible queues by name. Raises StoreUnavailable."""
     reasons: dict[str, str] = {}
     metrics = await queue_lengths(broker, visible, deadline, reasons)
     lengths = {queue.name: queue for queue in metrics.queues}
@@ -79,7 +80,7 @@ async def show_queues(broker: Broker, visible: Visible, deadline: Deadline) -> l
 
 
 async def show_queue(broker: Broker, name: str, deadline: Deadline) -> Queue:
-    """Raises NotFound or StoreUnavailable."""
+    """Return one queue. Raises NotFound or StoreUnavailable."""
     found = await show_queues(broker, lambda queue: queue == name, deadline)
     if not found:
         raise unknown_queue(name)
@@ -87,9 +88,9 @@ async def show_queue(broker: Broker, name: str, deadline: Deadline) -> Queue:
 
 
 async def pause(broker: Broker, name: str, reason: str, by: str, deadline: Deadline) -> None:
-    """Nothing is claimed from it any more; a queue that nobody has seen yet can be paused too.
+    """Pause a queue: no job is claimed from it any more. A queue can be paused before its first job comes.
 
-    Raises Invalid when there may be no further queue, StoreUnavailable or OutcomeUnknown.
+    Raises Invalid when the store has the maximum number of queues, StoreUnavailable or OutcomeUnknown.
     """
     for shard in range(broker.shards.count):
         try:
@@ -97,11 +98,11 @@ async def pause(broker: Broker, name: str, reason: str, by: str, deadline: Deadl
         except StoreUnavailable as error:
             raise outcome(error, []) from error
         if word == "too_many_queues":
-            raise invalid("/queue", "would be a new queue, and there may be no more; use one of those that are there")
+            raise too_many_queues()
 
 
 async def resume(broker: Broker, name: str, deadline: Deadline) -> None:
-    """Raises StoreUnavailable or OutcomeUnknown."""
+    """Resume a queue. Raises StoreUnavailable or OutcomeUnknown."""
     for shard in range(broker.shards.count):
         try:
             await deadline.call(broker.queues.resume, shard, name)
@@ -110,7 +111,7 @@ async def resume(broker: Broker, name: str, deadline: Deadline) -> None:
 
 
 async def purge(broker: Broker, name: str, status: Sequence[str], request_deadline: float) -> PurgeReply:
-    """Cancel the jobs that wait, step by step, until none is left or a bound is reached.
+    """Cancel the waiting jobs of a queue, step by step, until none is left or a limit is reached.
 
     `request_deadline`: seconds for each step. Raises OutcomeUnknown or StoreUnavailable.
     """
@@ -135,7 +136,7 @@ async def purge(broker: Broker, name: str, status: Sequence[str], request_deadli
 
 
 async def _heads(broker: Broker, names: Sequence[str], deadline: Deadline) -> dict[str, list[QueueHead]]:
-    """What each shard that has the queue tells of it."""
+    """Return the status of each queue on each shard that has it."""
     found: dict[str, list[QueueHead]] = {name: [] for name in names}
     if not names:
         return found
@@ -148,7 +149,7 @@ async def _heads(broker: Broker, names: Sequence[str], deadline: Deadline) -> di
 
 
 def _queue(lengths: QueueMetrics, reason: str | None, heads: Sequence[QueueHead], workers: list[str]) -> Queue:
-    """Of the shards' times of the pause the first counts."""
+    """Return a queue. The earliest pause among its shards counts."""
     pauses = [head for head in heads if head.paused_at_ms]
     paused = min(pauses, key=lambda head: head.paused_at_ms) if pauses else None
     waits = [head.ready_for_ms for head in heads if head.ready_for_ms >= 0]

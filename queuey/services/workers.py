@@ -1,7 +1,6 @@
-"""Who works: what each replica tells of its workers with its sign of life, and the list that all of them make.
+"""The list of workers, made of what each replica reports with its heartbeat.
 
-A worker is a replica that runs jobs itself (`process`), or a program that pulls them over HTTP (`pull`), which any
-replica may see.
+A worker is a replica that runs jobs itself (`process`), or a pull worker (`pull`), which any replica may see.
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline, outcome
 
 MAX_JOBS_SHOWN: Final = 100
-"""Ids of jobs that are told of one worker."""
-MAX_TYPES_TOLD: Final = 1_000
-MAX_TOLD: Final = 1_000
-"""Pull workers that one replica tells of, those that were seen last."""
-MAX_IDS_TOLD: Final = 5_000
-"""Ids of jobs in one sign of life."""
+"""Ids of jobs that are reported of one worker."""
+MAX_TYPES: Final = 1_000
+MAX_REPORTED: Final = 1_000
+"""Pull workers in one heartbeat: those that were seen last."""
+MAX_IDS: Final = 5_000
+"""Ids of jobs in one heartbeat."""
 
 
-class TellsWorker(Struct, omit_defaults=True):
-    """One worker in a sign of life. Times are ms since 1970; `seen_ms` 0: now. `key`: see WorkerInfo."""
+class WorkerReport(Struct, omit_defaults=True):
+    """One worker in a heartbeat. Times are ms since 1970; `seen_ms` 0: now. `key`: see WorkerInfo."""
 
     name: str
     kind: str
@@ -50,19 +49,19 @@ class TellsWorker(Struct, omit_defaults=True):
 
 
 class Description(Struct):
-    """A sign of life: what a replica is, and the workers in it."""
+    """The content of a heartbeat: what a replica is, and its workers."""
 
     version: str
     pid: int
     roles: list[str]
-    workers: list[TellsWorker]
+    workers: list[WorkerReport]
 
 
 _decode = msgspec.json.Decoder(Description).decode
 
 
 def process_name() -> str:
-    """A name for this process that no other has: its host, its pid, and chance.
+    """Return a name for this process that no other has: its host, its pid, and chance.
 
     It consists of letters, digits, '.', '-' and '_', and begins with a letter or a digit, so that a header of the
     store may hold it.
@@ -71,29 +70,29 @@ def process_name() -> str:
     return f"{host}-{os.getpid()}-{secrets.token_hex(2)}"
 
 
-def tells_process(
+def report_of_process(
     name: str, slots: int, running: Collection[str], queues: Iterable[str], types: Iterable[str]
-) -> TellsWorker:
-    """A replica as a worker; `running`: the ids of all that it holds."""
+) -> WorkerReport:
+    """Return the report of a replica as a worker. `running`: the ids of its jobs."""
     jobs = list(islice(running, MAX_JOBS_SHOWN))
-    return TellsWorker(name, "process", slots, len(running), jobs, list(queues), sorted(types)[:MAX_TYPES_TOLD])
+    return WorkerReport(name, "process", slots, len(running), jobs, list(queues), sorted(types)[:MAX_TYPES])
 
 
-def bounded(workers: Iterable[TellsWorker]) -> list[TellsWorker]:
-    """As many as a sign of life may hold, each with as many ids of its jobs as there is room for."""
-    told: list[TellsWorker] = []
-    room = MAX_IDS_TOLD
+def bounded(workers: Iterable[WorkerReport]) -> list[WorkerReport]:
+    """Return as many reports as fit in a heartbeat, each with as many ids of jobs as there is room for."""
+    reports: list[WorkerReport] = []
+    room = MAX_IDS
     for worker in workers:
-        if len(told) >= MAX_TOLD:
+        if len(reports) >= MAX_REPORTED:
             break
         jobs = worker.jobs[: min(MAX_JOBS_SHOWN, room)]
         room -= len(jobs)
-        told.append(msgspec.structs.replace(worker, jobs=jobs))
-    return told
+        reports.append(msgspec.structs.replace(worker, jobs=jobs))
+    return reports
 
 
 async def list_workers(broker: Broker, deadline: Deadline) -> list[WorkerInfo]:
-    """All that are known, by name; one name with two API keys is two workers. Raises StoreUnavailable."""
+    """Return all workers by name; one name with two API keys is two workers. Raises StoreUnavailable."""
     known = await deadline.call(broker.replicas.workers, 0)
     quiet = set(known.quiet)
     found: dict[str, WorkerInfo] = {}
@@ -101,37 +100,40 @@ async def list_workers(broker: Broker, deadline: Deadline) -> list[WorkerInfo]:
         try:
             description = _decode(text)
         except (msgspec.DecodeError, UnicodeError):
-            continue  # of a version that tells something else
+            continue  # a version with another format wrote it
         for worker in description.workers:
-            mark = worker_key(worker.name, worker.key)
-            info = _info(worker, replica, seen_ms, description.version, mark in quiet)
-            found[mark] = _joined(found[mark], info) if mark in found else info
+            key = worker_key(worker.name, worker.key)
+            info = _info(worker, replica, seen_ms, description.version, key in quiet)
+            found[key] = _joined(found[key], info) if key in found else info
     return sorted(found.values(), key=lambda worker: (worker.name, worker.key))
 
 
 def serving(workers: Iterable[WorkerInfo], queue: str) -> list[str]:
-    """The names of those who take jobs from a queue."""
+    """Return the names of the workers that take jobs from a queue."""
     return list(dict.fromkeys(worker.name for worker in workers if queue in worker.queues and not worker.quiet))
 
 
 def unknown_worker(name: str) -> NotFound:
-    return NotFound(f"There is no worker {name[:64]!r}, or none that gave a sign of life within the last minute.")
+    """Return the error for a worker that is not known."""
+    return NotFound(f"There is no worker {name[:64]!r} with a heartbeat within the last minute.")
 
 
 async def make_quiet(broker: Broker, worker: WorkerInfo, deadline: Deadline) -> WorkerInfo:
-    """It claims no more once its replica has been told, with its next sign of life. Raises Full, StoreUnavailable or
-    OutcomeUnknown."""
+    """Make a worker quiet. It claims no more after the next heartbeat of its replica.
+
+    Raises Full, StoreUnavailable or OutcomeUnknown.
+    """
     try:
         word = await deadline.call(broker.replicas.quiet_worker, 0, worker_key(worker.name, worker.key))
     except StoreUnavailable as error:
         raise outcome(error, []) from error
     if word == "too_many":
-        raise Full("1,000 workers are quiet already; stop those that are done.")
+        raise Full("1,000 workers are quiet already. Stop those that are idle.")
     return msgspec.structs.replace(worker, quiet=True)
 
 
 def visible_part(worker: WorkerInfo, visible: Callable[[str], bool]) -> WorkerInfo | None:
-    """The worker as somebody may see it who may see these queues: nothing, without its jobs, or the whole."""
+    """Return what a caller that sees these queues may see of a worker: nothing, all but its jobs, or everything."""
     queues = [queue for queue in worker.queues if visible(queue)]
     if not queues:
         return None
@@ -140,7 +142,7 @@ def visible_part(worker: WorkerInfo, visible: Callable[[str], bool]) -> WorkerIn
     return msgspec.structs.replace(worker, queues=queues, jobs=[])
 
 
-def _info(worker: TellsWorker, replica: str, seen_ms: int, version: str, quiet: bool) -> WorkerInfo:
+def _info(worker: WorkerReport, replica: str, seen_ms: int, version: str, quiet: bool) -> WorkerInfo:
     return WorkerInfo(
         name=worker.name,
         replica=replica,
@@ -159,7 +161,7 @@ def _info(worker: TellsWorker, replica: str, seen_ms: int, version: str, quiet: 
 
 
 def _joined(one: WorkerInfo, other: WorkerInfo) -> WorkerInfo:
-    """A pull worker that several replicas have seen: as the last of them saw it, with the jobs of all."""
+    """Return a pull worker that several replicas have seen: as the last of them saw it, with the jobs of all."""
     latest = max(one, other, key=lambda worker: worker.last_seen)
     jobs = list(dict.fromkeys([*one.jobs, *other.jobs]))
     changes: dict[str, Any] = {

@@ -1,8 +1,8 @@
-"""Who may send a request: keys and scopes, and on a server without keys, which pages of a browser.
+"""Who may send a request: keys and scopes, and, on a server without keys, which pages of a browser.
 
-A server without keys is open to whoever reaches its loopback address. A web page can be among them: by a name that it
-lets point there (the Host header gives that away), or by a form that it posts (the Origin header does). Such a form
-also reaches what a server with keys has opened by `anonymous`, in the network of whoever looks at the page.
+A server without keys is open to every client that reaches its loopback address. A web page can be such a client. It
+can use a host name that points there, which the Host header shows, or post a form, which the Origin header shows. Such
+a form also reaches what a server with keys has opened by `anonymous`, in the network of the person who views the page.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _HOW: Final = "Send one as 'x-api-key: <key>' or 'Authorization: Bearer <key>'."
 
 
 class Gate:
-    """Applies the credentials to requests."""
+    """Checks the credentials of requests."""
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
@@ -28,23 +28,25 @@ class Gate:
         self._wants_keys = not credentials.anonymous.grants
 
     def check_origin(self, headers: Headers, method: str) -> None:
-        """On a server without keys no other host name; and without a key no writes from a page of another site.
+        """Refuse other host names on a server without keys, and writes without a key from a page of another site.
 
-        The key of a server without keys is known to all, and counts as none. Raises WrongHost or ForeignOrigin.
+        Everyone knows the key of a server without keys, so it does not count. Raises WrongHost or ForeignOrigin.
         """
         if self._wants_keys:
             return
         host = headers.get(b"host", b"")
         if self._open and host and not _is_local(host):
-            raise WrongHost("A server without API keys answers only as localhost or 127.0.0.1. Set a key to open it.")
+            raise WrongHost(
+                "A server without API keys answers only as localhost or 127.0.0.1. Set an API key to use other names."
+            )
         origin = headers.get(b"origin")
         if origin is None or method in READING or (not self._open and _key(headers) is not None):
             return
         if origin not in (b"http://" + host, b"https://" + host):
-            raise ForeignOrigin("Without an API key no changes are taken from a page of another site.")
+            raise ForeignOrigin("A page of another site may not change anything without an API key. Send one.")
 
     def admit(self, headers: Headers, scope: str) -> Principal:
-        """Who calls; they have the scope over one queue at least. Raises Unauthorized or Forbidden."""
+        """Return the caller, who has the scope over at least one queue. Raises Unauthorized or Forbidden."""
         key = _key(headers)
         if key is None:
             caller = self._anonymous
@@ -57,18 +59,18 @@ class Gate:
             if grant.scope in (scope, "admin"):
                 return caller
         if key is None:
-            raise Unauthorized(f"This needs an API key with the scope {scope}. {_HOW}")
+            raise Unauthorized(f"This request needs an API key with the scope {scope}. {_HOW}")
         raise Forbidden(f"The API key lacks the scope {scope}.")
 
     def _with_anonymous(self, known: Principal) -> Principal:
-        """What needs no key, a key does not take away."""
+        """Add what needs no key: a key takes nothing away."""
         if not self._anonymous.grants:
             return known
         return Principal(known.name, known.grants + self._anonymous.grants)
 
 
 def require(caller: Principal, scope: str, queue: str | None) -> None:
-    """Check a scope over this queue; None = over all. Raises Forbidden."""
+    """Check that the caller has the scope over this queue; None = over all. Raises Forbidden."""
     if not caller.allows(scope, queue):
         over = "all queues" if queue is None else f"the queue {queue}"
         raise Forbidden(f"The API key lacks the scope {scope} over {over}.")

@@ -1,4 +1,4 @@
-"""The headers and the body of a request, as far as the API looks at them."""
+"""The headers and the body of a request, as far as the API reads them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from starlette.types import Receive
 from queuey.errors import Fault, Invalid, TooLarge, UnsupportedMedia
 
 Headers = dict[bytes, bytes]
-"""Lower-case names to values; of a header that came twice, the last."""
+"""Lower-case names and their values. A header that came twice has its last value."""
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 _MAX_NOTHING: Final = 1000
-"""Bytes of a body where none is taken."""
+"""Bytes that are read of a body where none is allowed."""
 
 
-class ClientGone(Exception):
-    """The client closed the connection before its request was whole. There is nobody to answer."""
+class ClientDisconnected(Exception):
+    """The client closed the connection before its request was complete. Nobody waits for an answer."""
 
 
 def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
@@ -27,7 +27,7 @@ def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
 
 
 def media_type(headers: Headers, *accepted: str) -> str:
-    """Which of the accepted media types the body has; the first of them when none is named.
+    """Return which of the accepted media types the body has; the first of them when the request names none.
 
     `application/vnd.example+json` counts as JSON. Raises UnsupportedMedia.
     """
@@ -53,13 +53,16 @@ def _is_utf8(parameters: str) -> bool:
 
 
 async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
-    """The whole body, of which never more than `limit` bytes and one chunk are held. Raises TooLarge or ClientGone."""
+    """Return the whole body; at most `limit` bytes and one chunk are kept in memory.
+
+    Raises TooLarge or ClientDisconnected.
+    """
     length = headers.get(b"content-length")
     if length is not None and (len(length) > 18 or not length.isdigit() or int(length) > limit):
         raise _too_large(limit)
     message = await receive()
     if message["type"] == "http.disconnect":
-        raise ClientGone
+        raise ClientDisconnected
     body: bytes = message.get("body", b"")
     if not message.get("more_body", False):
         if len(body) > limit:
@@ -76,7 +79,7 @@ async def _read_chunks(first: bytes, receive: Receive, limit: int) -> bytes:
             raise _too_large(limit)
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ClientGone
+            raise ClientDisconnected
         body += message.get("body", b"")
         more = message.get("more_body", False)
     if len(body) > limit:
@@ -85,16 +88,16 @@ async def _read_chunks(first: bytes, receive: Receive, limit: int) -> bytes:
 
 
 def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"The body may have at most {limit} bytes.")
+    return TooLarge(f"The body is larger than the {limit} bytes that are allowed.")
 
 
 async def refuse_body(headers: Headers, receive: Receive) -> None:
-    """Check that no body came, where none is taken; an empty object says nothing and passes.
+    """Check that no body came where none is allowed. An empty object is accepted, since it says nothing.
 
-    Raises Invalid, TooLarge or ClientGone.
+    Raises Invalid, TooLarge or ClientDisconnected.
     """
     if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:
         return
     body = await read_body(headers, receive, _MAX_NOTHING)
     if body.strip() not in (b"", b"{}"):
-        raise Invalid("This takes no body; leave it out.", [Fault("", "is not taken here; leave it out")])
+        raise Invalid("This route takes no body. Leave it out.", [Fault("", "is not allowed here; leave it out")])

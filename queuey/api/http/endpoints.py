@@ -1,7 +1,7 @@
-"""What a route is made of: an endpoint per method, gathered into one resource per path.
+"""What a route is made of: an endpoint per method, and one resource per path.
 
-Each says by an Operation (operations.py) what it takes and gives. To add a route: declare it there, write what answers
-it, and put a Guarded into the table of app.py.
+The Operation of an endpoint (operations.py) says what it takes and returns. To add a route, declare its Operation in a
+module of routes/, write the method that answers it there, and add a Guarded to the table in app.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from queuey.api.http.auth import Gate
-from queuey.api.http.body import ClientGone, read_headers, refuse_body
+from queuey.api.http.body import ClientDisconnected, read_headers, refuse_body
 from queuey.api.http.operations import Operation, refuse_unknown
 from queuey.api.http.problems import problem_response
 from queuey.errors import MethodNotAllowed, NotFound
@@ -31,7 +31,7 @@ NOBODY: Final = Principal("nobody", ())
 
 
 class Endpoint(Protocol):
-    """An ASGI application for one method of one path. `needs`: the scope that the caller must have; None = no key."""
+    """An ASGI application for one method of one path. `needs`: the scope that the caller needs; None = no key."""
 
     @property
     def method(self) -> str: ...
@@ -45,8 +45,7 @@ class Endpoint(Protocol):
 
 
 class Guarded:
-    """An endpoint that lets in who has the scope, takes what is declared and nothing else, and turns every error into a
-    problem."""
+    """An endpoint that admits callers with the scope, accepts only what is declared, and answers with problems."""
 
     def __init__(self, method: str, path: str, needs: str | None, gate: Gate, answer: Answer, doc: Operation) -> None:
         self.method = method
@@ -61,12 +60,12 @@ class Guarded:
             headers = read_headers(scope["headers"])
             self._gate.check_origin(headers, scope["method"])
             caller = NOBODY if self.needs is None else self._gate.admit(headers, self.needs)
-            if scope["query_string"] and self.needs is not None:  # a prober may add what it likes to /healthz
+            if scope["query_string"] and self.needs is not None:  # a probe may add any parameter to /healthz
                 refuse_unknown(scope["query_string"], self.doc)
             if self.doc.body is None and self.method != "GET":
                 await refuse_body(headers, receive)
             response = await self._answer(Request(scope, receive), caller)
-        except ClientGone:
+        except ClientDisconnected:
             return
         except Exception as error:
             response = problem_response(error, scope)
@@ -74,7 +73,7 @@ class Guarded:
 
 
 class Timed:
-    """An endpoint whose answers are counted and timed, until their heads go out."""
+    """An endpoint whose answers are counted and timed, up to the moment when their headers are sent."""
 
     def __init__(self, endpoint: Endpoint, metrics: Metrics) -> None:
         self.method = endpoint.method
@@ -87,16 +86,16 @@ class Timed:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = perf_counter()
 
-        def tell(message: Message) -> Awaitable[None]:
+        def observe(message: Message) -> Awaitable[None]:
             if "status" in message:
                 self._meter.answered(message["status"], perf_counter() - began)
             return send(message)
 
-        await self._endpoint(scope, receive, tell)
+        await self._endpoint(scope, receive, observe)
 
 
 class Resource:
-    """All endpoints of one path. HEAD is answered by GET, OPTIONS with what there is."""
+    """All endpoints of one path. GET answers HEAD too; OPTIONS lists the methods."""
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
         self._by_method = {endpoint.method: endpoint for endpoint in endpoints}
@@ -106,7 +105,7 @@ class Resource:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """Those that have an endpoint of their own."""
+        """The methods that have an endpoint of their own."""
         return tuple(method for method in self._by_method if method != "HEAD")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -117,17 +116,19 @@ class Resource:
         elif method == "OPTIONS":
             await Response(status_code=204, headers={"Allow": ", ".join(self._allowed)})(scope, receive, send)
         else:
-            error = MethodNotAllowed(f"{method[:20]} is not allowed here.", self._allowed)
+            error = MethodNotAllowed(
+                f"The method {method[:20]} is not allowed here. Allowed: {', '.join(self._allowed)}.", self._allowed
+            )
             await problem_response(error, scope)(scope, receive, send)
 
 
 async def no_route(scope: Scope, receive: Receive, send: Send) -> None:
-    """The application for every other path."""
-    error = NotFound("There is nothing at this path; see the routes in the documentation.")
+    """Answer requests for all other paths."""
+    error = NotFound("There is no route at this path. GET /docs lists the routes.")
     await problem_response(error, scope)(scope, receive, send)
 
 
 def reply(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A response of JSON. Never cached, since what it tells changes."""
+    """Return a response of JSON that is never cached."""
     all_headers = {"Cache-Control": "no-store", **(headers or {})}
     return Response(_encode(value), status, all_headers, "application/json")

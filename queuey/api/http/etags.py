@@ -1,4 +1,4 @@
-"""Answers that a client need not read again: with a weak ETag, and 304 when it has them already (RFC 9110)."""
+"""Answers with a weak ETag, and 304 when the client has the answer already (RFC 9110)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DIGEST_BYTES: Final = 12
 
 
 def reply_unless_known(request: Request, value: object, headers: dict[str, str] | None = None) -> Response:
-    """What `reply` gives, with an ETag made of its text; or 304, when If-None-Match names that."""
+    """Return what `reply` returns, with an ETag of its text; or 304 when If-None-Match has that ETag."""
     response = reply(value, headers=headers)
     tag = f'"{hashlib.blake2b(response.body, digest_size=_DIGEST_BYTES).hexdigest()}"'
     response.headers["ETag"] = f"W/{tag}"
@@ -25,6 +25,6 @@ def reply_unless_known(request: Request, value: object, headers: dict[str, str] 
 
 
 def _names(if_none_match: str, tag: str) -> bool:
-    """Weak comparison: whether the tag stands in the list, with W/ or without; `*` is any."""
+    """Return whether the tag is in the list, with W/ or without (a weak comparison); `*` is any tag."""
     given = [entry.strip().removeprefix("W/") for entry in if_none_match.split(",")]
     return tag in given or given == ["*"]

@@ -1,4 +1,4 @@
-"""A small JSON body as a Struct, or the problem with it."""
+"""Reading a small JSON body into a Struct."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ Body = TypeVar("Body", bound=Struct)
 
 
 class JsonBody(Generic[Body]):
-    """`words`: by JSON pointer what a field takes where its type does not say enough, to be read after "must be"."""
+    """Reads the bodies of one route. `words`: by JSON pointer, what a field allows if its type does not say enough."""
 
     def __init__(self, kind: type[Body], words: Mapping[str, str] | None = None) -> None:
         self._decode = msgspec.json.Decoder(kind).decode
         self._form = form_of(kind, "The body", words)
 
     async def read(self, request: Request, limit: int) -> Body:
-        """`limit` is in bytes. Raises Malformed, Invalid, TooLarge or UnsupportedMedia."""
+        """Return the body, of at most `limit` bytes. Raises Malformed, Invalid, TooLarge or UnsupportedMedia."""
         headers = read_headers(request.scope["headers"])
         media_type(headers, JSON)
         text = await read_body(headers, request.receive, limit)
         if not text or text.isspace():
-            raise Malformed("The body is empty; send a JSON object.")
+            raise Malformed("The body is empty. Send a JSON object.")
         check_text(text, MAX_NESTING)
         try:
             return self._decode(text)

@@ -1,27 +1,28 @@
-"""What an endpoint takes and gives, declared beside it. openapi.py makes the API's description of all of them.
+"""What an endpoint takes and returns, declared beside it. api/openapi/ describes the API from these declarations.
 
-The declaration is held to: a parameter that is not declared is refused with 422, before the endpoint sees the request.
+A parameter that is not declared is refused with 422 before the endpoint sees the request.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
 from msgspec import UNSET, Meta, Struct
 
-from queuey.errors import Invalid, ParameterFault, QueueyError
+from queuey.api.http.query import unknown_parameter
+from queuey.errors import QueueyError
 from queuey.protocol.models import NAME_PATTERN
 
 QueueName = Annotated[str, Meta(pattern=NAME_PATTERN)]
 
-_SHOWN: Final = 64
-
 
 class Parameter(Struct, frozen=True):
-    """One parameter behind the question mark, or one header: its name, its type, with the bounds of msgspec's Meta, and
-    what it does. `default`: what holds when it is not given."""
+    """One query parameter or header: its name, its type with the bounds of msgspec's Meta, and what it does.
+
+    `default`: the value when it is not given.
+    """
 
     name: str
     type: Any
@@ -31,7 +32,7 @@ class Parameter(Struct, frozen=True):
 
 
 class Media(Struct, frozen=True):
-    """An answer or a body that is not JSON: its media type and what is in it. `schema`: of one event, for a stream."""
+    """An answer or a body that is not JSON: its media type and its content. `schema`: of one event, for a stream."""
 
     type: str
     description: str
@@ -41,20 +42,20 @@ class Media(Struct, frozen=True):
 class Operation(Struct, frozen=True):
     """One endpoint.
 
-    name        unique; what code generators call the function: `cancel_job`
+    name        unique name, which code generators give to the function: `cancel_job`
     summary     one line, without a full stop
-    answers     status -> the Struct of the body, or any type msgspec knows; a tuple = one of these;
+    answers     status -> the Struct of the body, or any type that msgspec knows; a tuple = one of these;
                 None = no body; Media = not JSON
-    description more, where the summary does not do
-    query       the parameters behind the question mark; every other is refused
-    headers     those of the request that it reads, beside keys and media types
-    gives       headers of a good answer
-    body        type of the JSON body; a tuple = one of these; None = there is none, and one that comes is refused
-    body_needed False = it may be left out
-    body_also   the body may also come as this
+    description more, where the summary is not enough
+    query       the query parameters; all others are refused
+    headers     the headers of the request that it reads, besides keys and media types
+    gives       headers of a successful answer
+    body        type of the JSON body; a tuple = one of these; None = a body is refused
+    body_needed False = the body may be left out
+    body_also   another form that the body may have
     example     a body that is accepted
     sample      a body of the first answer, shown as an example
-    errors      that it may raise, beside those of every endpoint: NotFound, WrongState, Full ...
+    errors      errors that it may raise, besides those of every endpoint: NotFound, WrongState, Full ...
     group       heading under which it is shown
     shown       False = not in the description: a page or a file of the documentation itself
     """
@@ -77,10 +78,8 @@ class Operation(Struct, frozen=True):
 
 
 def refuse_unknown(query_string: bytes, operation: Operation) -> None:
-    """Check that no other parameters came than those declared. Raises Invalid, which names the first other."""
+    """Check that only declared parameters came. Raises Invalid, which names the first unknown one."""
     known = [parameter.name for parameter in operation.query]
     for name, _ in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
         if name not in known:
-            there = f"there is {', '.join(known)}" if known else "there are none here"
-            detail = f"is no known parameter; {there}"
-            raise Invalid(f"{name[:_SHOWN]} {detail}.", [ParameterFault(name[:_SHOWN], detail)])
+            raise unknown_parameter(name, known)

@@ -25,11 +25,11 @@ from queuey.protocol.models import Problem
 
 TYPE_PREFIX: Final = "urn:queuey:problem:"
 MEDIA_TYPE: Final = "application/problem+json"
-INTERNAL: Final = "Something failed inside the server; its log says more."
-STORE_DOWN: Final = "The store cannot answer at the moment, and nothing was changed. Try again."
+INTERNAL: Final = "Something failed inside the server. Its log has the details."
+STORE_DOWN: Final = "The store cannot answer at the moment. Nothing was changed. Try again."
 OUTCOME_UNKNOWN: Final = (
-    "The store did not answer in time, so it may have been done. Look for the jobs in job_ids, or send the request "
-    "again with the same ids, which is safe."
+    "The store did not answer in time, so the request may have been carried out. Look up the jobs in job_ids, or send "
+    "the request again with the same ids, which is safe."
 )
 
 _log = log.get(__name__)
@@ -37,7 +37,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def problem(error: Exception) -> Problem:
-    """The problem for an error. Of what fails inside, and of where the store is, it tells nothing."""
+    """Return the problem for an error. It reveals neither internal failures nor where the store is."""
     if not isinstance(error, QueueyError):
         return Problem(TYPE_PREFIX + QueueyError.code, QueueyError.title, QueueyError.status, INTERNAL)
     faults = error.faults if isinstance(error, RequestError) else ()
@@ -63,7 +63,7 @@ def _detail(error: QueueyError) -> str:
 
 
 def problem_response(error: Exception, scope: Scope) -> Response:
-    """The response to a request that failed. What is our own fault is logged, with its traceback."""
+    """Return the response to a request that failed. An internal error is logged with its traceback."""
     body = problem(error)
     if body.status == 500:
         _log.error("request_failed", method=scope["method"], path=scope["path"], exc_info=error)

@@ -1,4 +1,4 @@
-"""Answers that wait for a job's end: `?wait=` and the header `Prefer: wait=`."""
+"""Answers that wait until a job has finished: `?wait=` and the header `Prefer: wait=`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope
 
 from queuey.api.http.auth import require
-from queuey.api.http.body import ClientGone, Headers
+from queuey.api.http.body import ClientDisconnected, Headers
 from queuey.api.http.endpoints import reply
 from queuey.api.http.operations import Parameter
-from queuey.api.http.query import one_of
-from queuey.errors import Forbidden, Full, Invalid, OutcomeUnknown, ParameterFault, StoreUnavailable
+from queuey.api.http.query import invalid_parameter, one_of
+from queuey.errors import Forbidden, Full, OutcomeUnknown, StoreUnavailable
+from queuey.protocol.allowed import in_words
 from queuey.protocol.credentials import Principal
 from queuey.protocol.models import FINAL, EnqueueReply, Job
 from queuey.services.jobs import actions as jobs
@@ -30,14 +31,16 @@ _NUMBER = re.compile(r"\d{1,5}(\.\d{1,6})?", re.ASCII)
 _PREFERENCE = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?([^\",;]*)\"?", re.IGNORECASE)
 
 _Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT)]
-WAIT: Final = Parameter("wait", _Wait, "Seconds for which the answer waits for the job's end", example=0)
-PREFER: Final = Parameter("Prefer", str, "`wait=30` does what the parameter wait does", example="wait=0")
+WAIT: Final = Parameter("wait", _Wait, "Seconds for which the answer waits until the job has finished", example=0)
+PREFER: Final = Parameter("Prefer", str, "`wait=30` does the same as the parameter `wait`", example="wait=0")
 APPLIED: Final = Parameter("Preference-Applied", str, "The preference that was followed")
 
 
 class Wait:
-    """How long an answer may wait, in seconds. `applied`: what the header Preference-Applied says, '' when the wait
-    was not asked for by Prefer."""
+    """How long an answer may wait, in seconds.
+
+    `applied`: the value of the header Preference-Applied; '' when the request did not use Prefer.
+    """
 
     __slots__ = ("applied", "seconds")
 
@@ -51,7 +54,7 @@ class Wait:
 
 
 def wanted_wait(parameter: str | None, headers: Headers) -> Wait | None:
-    """What the request asks for; the parameter goes before the header. None: no wait. Raises Invalid."""
+    """Return the wait that a request asks for; the parameter beats the header. None: no wait. Raises Invalid."""
     if parameter is not None:
         return Wait(_seconds(parameter, "wait"))
     preferred = headers.get(b"prefer")
@@ -64,13 +67,12 @@ def wanted_wait(parameter: str | None, headers: Headers) -> Wait | None:
 
 def _seconds(text: str, name: str) -> float:
     if not _NUMBER.fullmatch(text) or float(text) > MAX_WAIT:
-        detail = f"must be a number of seconds from 0 to {MAX_WAIT}"
-        raise Invalid(f"{name} {detail}.", [ParameterFault(name, detail)])
+        raise invalid_parameter(name, f"must be {in_words(_Wait, 'seconds')}")
     return float(text)
 
 
 class Awaited:
-    """Answers to submissions that wait. `request_deadline`: seconds for which the store is asked again."""
+    """Answers to requests that enqueue a job and wait. `request_deadline`: how long the store is asked, in seconds."""
 
     def __init__(self, broker: Broker, waiters: Waiters, request_deadline: float) -> None:
         self._broker = broker
@@ -78,10 +80,10 @@ class Awaited:
         self._request_deadline = request_deadline
 
     def wanted(self, scope: Scope, headers: Headers, caller: Principal, queue: str) -> Wait | None:
-        """What a request to take a job into this queue asks for. None: no wait.
+        """Return the wait that a request asks for which enqueues a job into this queue. None: no wait.
 
-        Raises Invalid; Forbidden, since the answer tells what only readers may see; and Full when too many wait
-        already: the job is better not taken then.
+        Raises Invalid; Forbidden, since the answer shows what only readers may see; and Full when too many requests
+        wait already, so that the job is not enqueued.
         """
         wait = wanted_wait(one_of(Request(scope), "wait"), headers)
         if wait is not None:
@@ -90,16 +92,16 @@ class Awaited:
                 self._waiters.check_room()
         return wait
 
-    async def reply(self, taken: EnqueueReply, wait: Wait, caller: Principal, receive: Receive) -> Response:
-        """The whole job: at its end, or as it is after the wait.
+    async def reply(self, enqueued: EnqueueReply, wait: Wait, caller: Principal, receive: Receive) -> Response:
+        """Return the whole job: when it has finished, or as it is after the wait.
 
-        Raises Forbidden when it is one that holds the dedupe key, in a queue that the caller may not read;
-        OutcomeUnknown, since the job has been taken, when it cannot be read; and ClientGone.
+        Raises Forbidden when another job holds the dedupe key, in a queue that the caller may not read; OutcomeUnknown
+        when the job was enqueued but cannot be read; and ClientDisconnected.
         """
-        job_id = taken.job_id
-        ended = taken.deduplicated and (await self._read(job_id, caller)).status in FINAL
+        job_id = enqueued.job_id
+        ended = enqueued.deduplicated and (await self._read(job_id, caller)).status in FINAL
         if wait.seconds and not ended:
-            with suppress(Full):  # others came between: it is answered without a wait
+            with suppress(Full):  # others came first: answer without a wait
                 await wait_for_end(self._waiters, job_id, wait.seconds, receive)
         job = await self._read(job_id, caller)
         return reply(job, headers=wait.headers | {"Location": f"/v1/jobs/{job.id}"})
@@ -115,24 +117,24 @@ class Awaited:
 
 
 async def wait_for_end(waiters: Waiters, job_id: str, seconds: float, receive: Receive) -> None:
-    """Returns when the job has ended, or after so many seconds. The request's body has been read.
+    """Return when the job has finished, or after so many seconds. Call it after the request's body has been read.
 
-    Raises ClientGone when the client does not wait any more, and Full when too many do.
+    Raises ClientDisconnected when the client has disconnected, and Full when too many requests wait.
     """
-    gone = asyncio.create_task(until_gone(receive))
+    disconnected = asyncio.create_task(until_disconnected(receive))
     waiting = asyncio.create_task(waiters.wait(job_id, seconds))
     try:
-        await asyncio.wait({gone, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({disconnected, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if not waiting.done():
-            raise ClientGone
+            raise ClientDisconnected
         await waiting
     finally:
-        for task in (gone, waiting):
+        for task in (disconnected, waiting):
             task.cancel()
-        await asyncio.wait({gone, waiting})
+        await asyncio.wait({disconnected, waiting})
 
 
-async def until_gone(receive: Receive) -> None:
-    """Returns when the client has closed the connection. The request's body has been read, or is of no interest."""
+async def until_disconnected(receive: Receive) -> None:
+    """Return when the client has closed the connection. Call it after the request's body has been read."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""GET /v1/openapi.json: what the API takes and gives, as OpenAPI 3.1, made from the endpoints' declarations."""
+"""GET /v1/openapi.json: the description of the API as OpenAPI 3.1, made from the endpoints' declarations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from queuey.protocol.models import JobId, Problem
 Document = dict[str, Any]
 
 PATH_PARAMETERS: Final = {
-    "id": Parameter("id", JobId, "A job's id"),
+    "id": Parameter("id", JobId, "The id of a job"),
     "name": Parameter("name", QueueName, "The name of a queue or of a worker"),
 }
 _ANY: Final[tuple[type[QueueyError], ...]] = (
@@ -37,7 +37,7 @@ _ANY: Final[tuple[type[QueueyError], ...]] = (
     errors.TooManyConnections,
     errors.StoreUnavailable,
 )
-"""What every endpoint may answer: some of it before the endpoint is known."""
+"""The errors of every endpoint. Some are raised before the endpoint is known."""
 _KEYED: Final[tuple[type[QueueyError], ...]] = (errors.Unauthorized, errors.Forbidden)
 _PATH_WORD: Final = re.compile(r"{(\w+)}")
 _ABOUT: Final = (
@@ -57,23 +57,25 @@ DESCRIPTION: Final = Operation(
 
 
 class Description:
-    """Makes the document when it is first asked for, of the endpoints that it has been told."""
+    """The document, which is made from `endpoints` when a client first asks for it."""
 
     def __init__(self) -> None:
         self.endpoints: Sequence[Endpoint] = ()
         self._made: bytes | None = None
 
     def document(self) -> Document:
+        """Return the document as a dict."""
         return describe(self.endpoints)
 
     async def show(self, request: Request, caller: Principal) -> Response:
+        """Answer GET /v1/openapi.json."""
         if self._made is None:
             self._made = msgspec.json.encode(self.document())
         return Response(self._made, headers={"Cache-Control": "no-cache"}, media_type="application/json")
 
 
 def describe(endpoints: Iterable[Endpoint]) -> Document:
-    """The document. Raises ValueError when two operations or two Structs have one name."""
+    """Return the document. Raises ValueError when two operations or two Structs have the same name."""
     schemas = Schemas()
     schemas.of(Problem)
     paths: dict[str, dict[str, Any]] = {}
@@ -108,7 +110,7 @@ def _operation(endpoint: Endpoint, schemas: Schemas) -> Document:
     doc = endpoint.doc
     text = [doc.description] if doc.description else []
     if endpoint.needs is not None:
-        text.append(f"Needs a key with the scope {endpoint.needs}, or a server that lets anybody do this.")
+        text.append(f"Needs an API key with the scope {endpoint.needs}, or a server that allows this without a key.")
     operation: Document = {"operationId": doc.name, "summary": doc.summary, "tags": [doc.group]}
     if text:
         operation["description"] = " ".join(text)
@@ -155,7 +157,7 @@ def _responses(endpoint: Endpoint, schemas: Schemas) -> Document:
     doc = endpoint.doc
     found: Document = {}
     for number, (status, answer) in enumerate(doc.answers.items()):
-        made: Document = {"description": "Done" if number == 0 else "Otherwise"}
+        made: Document = {"description": "Success" if number == 0 else "Another answer"}
         if isinstance(answer, Media):
             made["description"] = answer.description
             made["content"] = {answer.type: {"schema": schemas.of(answer.schema)}}
@@ -182,7 +184,7 @@ def _answer(answer: Any, schemas: Schemas) -> Schema:
 
 
 def _refusals(endpoint: Endpoint) -> set[int]:
-    """The statuses of all problems that the endpoint may answer with."""
+    """Return the statuses of all problems that the endpoint may answer with."""
     raised = {*_ANY, *endpoint.doc.errors}
     if endpoint.needs is not None:
         raised.update(_KEYED)
@@ -196,7 +198,7 @@ def _refusals(endpoint: Endpoint) -> set[int]:
 
 
 def _problems() -> Document:
-    """One response a status, which tells the codes that come with it."""
+    """Return one response for each status, with the codes that it stands for."""
     by_status: dict[int, list[str]] = {}
     for _, error in sorted(inspect.getmembers(errors, inspect.isclass)):
         if issubclass(error, QueueyError) and not issubclass(error, errors.StartupError):

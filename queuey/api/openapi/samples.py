@@ -1,4 +1,4 @@
-"""Answers as examples, for the API's description. A test holds each against its schema."""
+"""Sample answers for the description of the API. A test checks each against its schema."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ OUTCOMES: Final = {
                 "type": "urn:queuey:problem:invalid",
                 "title": "The request does not fit the schema",
                 "status": 422,
-                "detail": "There is no field 'priorty'; did you mean priority?",
-                "errors": [{"pointer": "/priorty", "detail": "is no known field; did you mean priority?"}],
+                "detail": "Unknown field 'priorty'. Did you mean priority?",
+                "errors": [{"pointer": "/priorty", "detail": "is not a known field; did you mean priority?"}],
             }
         },
     ]

@@ -1,6 +1,6 @@
-"""JSON schemas (draft 2020-12, as in OpenAPI 3.1) of the types that msgspec checks, and of the Structs by name.
+"""JSON schemas (draft 2020-12, as in OpenAPI 3.1) of the types that msgspec checks; those of Structs by name.
 
-msgspec's own generator cannot show a default that is raw JSON, and writes patterns in Python's dialect.
+msgspec's own generator cannot show a default that is raw JSON, and it writes patterns in Python's syntax.
 """
 
 from __future__ import annotations
@@ -33,14 +33,17 @@ _COUNTS: Final = {"min_length": "minItems", "max_length": "maxItems"}
 
 
 class Schemas:
-    """Makes schemas. `named` gathers those of the Structs that they refer to."""
+    """Makes schemas. `named` collects the schemas of the Structs that they refer to."""
 
     def __init__(self) -> None:
         self.named: dict[str, Schema] = {}
         self._classes: dict[str, type] = {}
 
     def of(self, annotation: Any) -> Schema:
-        """The schema of a type. Raises TypeError for what the API's types do not use, ValueError for a name twice."""
+        """Return the schema of a type.
+
+        Raises TypeError for a kind of type that the API does not use, and ValueError when two Structs have one name.
+        """
         return self._of(types.type_info(annotation))
 
     def _of(self, info: types.Type) -> Schema:
@@ -69,7 +72,7 @@ class Schemas:
         raise TypeError(f"{info} has no schema here")
 
     def _union(self, info: types.UnionType) -> Schema:
-        """One of several; what takes any JSON value takes null too."""
+        """Return the schema of a union. A type that accepts any JSON value accepts null too."""
         if any(isinstance(member, (types.RawType, types.AnyType)) for member in info.types):
             return {}
         return {"anyOf": [self._of(member) for member in info.types]}
@@ -79,7 +82,7 @@ class Schemas:
         if self._classes.setdefault(name, info.cls) is not info.cls:
             raise ValueError(f"two Structs are named {name}")
         if name not in self.named:
-            self.named[name] = {}  # so that a Struct may hold itself
+            self.named[name] = {}  # so that a Struct may contain itself
             self.named[name] = self._struct(info)
         return {"$ref": f"#/components/schemas/{name}"}
 
@@ -108,7 +111,7 @@ class Schemas:
 
 
 def _has_default(field: types.Field) -> bool:
-    """Whether there is always a value: a field that may be unset has neither."""
+    """Return whether the field always has a value. A field that may be unset has no default of either kind."""
     return field.default is not NODEFAULT or field.default_factory is not NODEFAULT
 
 

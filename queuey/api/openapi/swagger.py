@@ -1,7 +1,7 @@
-"""GET /docs: the API to look at and to try, as Swagger UI. All of it comes from this server.
+"""GET /docs: Swagger UI, to read and try the API. All of its files come from this server.
 
 The files are those of the package swagger-ui-bundle. Its Swagger UI reads OpenAPI up to 3.0, so the page gets the
-description in that dialect (docs/adr/0010-api-description.md).
+description in that version (docs/adr/0010-api-description.md).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _HEADERS: Final = {
 
 
 def docs_endpoints(gate: Gate, description: Description) -> Sequence[Endpoint]:
-    """The page and its files. They need no key: they are the same on every server."""
+    """Return the endpoints of the page and its files. They need no key, since they are the same on every server."""
     page = Docs(description)
     routes = {
         "/docs": ("text/html", page.page),
@@ -69,25 +69,28 @@ def docs_endpoints(gate: Gate, description: Description) -> Sequence[Endpoint]:
 
 
 class Docs:
-    """The description in the page's dialect is made when it is first asked for."""
+    """The page, its files, and the description in OpenAPI 3.0, which is made when a client first asks for it."""
 
     def __init__(self, description: Description) -> None:
         self._description = description
         self._made: bytes | None = None
 
     async def page(self, request: Request, caller: Principal) -> Response:
+        """Answer GET /docs."""
         return Response(_PAGE, headers=_HEADERS, media_type="text/html")
 
     async def start(self, request: Request, caller: Principal) -> Response:
+        """Return the script that starts Swagger UI."""
         return Response(_START, headers=_HEADERS, media_type="text/javascript")
 
     async def description(self, request: Request, caller: Principal) -> Response:
+        """Return the description as OpenAPI 3.0."""
         if self._made is None:
             self._made = msgspec.json.encode(downgraded(self._description.document()))
         return Response(self._made, headers=_HEADERS, media_type="application/json")
 
     async def asset(self, request: Request, caller: Principal) -> Response:
-        """A file of the package, whose name is one of the routes': it is never made of what the client sends."""
+        """Return a file of the package. Its name is part of a route, so a client cannot choose another one."""
         from swagger_ui_bundle import swagger_ui_path
 
         name = request.url.path.rpartition("/")[2]

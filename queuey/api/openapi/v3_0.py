@@ -1,4 +1,4 @@
-"""The API's description in OpenAPI 3.0, which has another dialect of JSON schema: for tools that read no 3.1."""
+"""The description of the API in OpenAPI 3.0, which has another JSON schema, for tools that cannot read 3.1."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _NULL = {"type": "null"}
 
 
 def downgraded(document: Document) -> Document:
-    """A copy of a 3.1 document, as our generator makes them."""
+    """Return a copy of a 3.1 document of description.py as 3.0."""
     made: Document = _converted(document)
     made["openapi"] = "3.0.3"
     made["info"]["license"] = {"name": document["info"]["license"]["name"]}
@@ -31,7 +31,7 @@ def _converted(node: Any) -> Any:
 
 
 def _nullable(schema: Document) -> Document:
-    """3.0 has no type null, but a mark for what may be null. Beside a reference nothing else counts."""
+    """Replace the type null by `nullable`, which 3.0 has instead. Nothing beside a reference counts."""
     others = [member for member in schema["anyOf"] if member != _NULL]
     rest = {name: value for name, value in schema.items() if name != "anyOf"}
     if len(others) == 1 and "$ref" not in others[0]:

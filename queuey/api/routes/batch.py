@@ -1,4 +1,4 @@
-"""POST /v1/jobs/batch: many jobs in one request, each with an outcome of its own."""
+"""POST /v1/jobs/batch: many jobs in one request, each with its own outcome."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ from queuey.services.jobs.submission import Submission
 
 BATCH: Final = Operation(
     "enqueue_jobs",
-    "Take many jobs, each with an outcome of its own",
+    "Enqueue many jobs, each with its own outcome",
     {200: BatchReply},
-    description="A job that does not fit the schema gets a problem as its outcome, and the others are taken.",
+    description="The outcome of a job that does not fit the schema is a problem. The other jobs are enqueued.",
     headers=(TRACEPARENT,),
     body=list[JobRequest],
-    body_also=Media(NDJSON, "One job a line"),
+    body_also=Media(NDJSON, "One job on each line"),
     example=[{"type": "math.square", "payload": {"n": 7}}, {"type": "text.reverse", "payload": {"text": "hello"}}],
     sample=OUTCOMES,
     errors=(Full,),
 )
 MAX_NESTING: Final = 400
-"""Levels that can still be taken apart into items. The limit of an item is a setting, and is held against each."""
+"""Levels of nesting that can be split into items. The limit of an item is a setting, and each item is checked."""
 
 _log = log.get(__name__)
 _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class SubmitBatch:
-    """An array of jobs, or one job a line. Only a batch that cannot be taken apart fails as a whole."""
+    """Enqueues an array of jobs, or one job on each line. Only a batch that cannot be split fails as a whole."""
 
     def __init__(self, submission: Submission, producer: Producer, *, body_limit: int, batch_limit: int) -> None:
         self._submission = submission
@@ -66,15 +66,15 @@ class SubmitBatch:
         check_text(body, MAX_NESTING)
         items: Sequence[bytes | msgspec.Raw] = _lines(body) if kind == NDJSON else _elements(body)
         if len(items) > self._batch_limit:
-            raise TooLarge(f"The batch has {len(items)} jobs, and {self._batch_limit} are allowed.")
+            raise TooLarge(f"The batch has {len(items)} jobs. Send at most {self._batch_limit}.")
         span = traceparent.from_headers(headers)
         checked = [self._check(bytes(item), caller, span) for item in items]
         stored = iter(await self._producer.enqueue_many([job for job in checked if isinstance(job, NewJob)]))
         outcomes = [next(stored) if isinstance(entry, NewJob) else entry for entry in checked]
-        _raise_if_nothing_was_taken(outcomes)
+        _raise_if_nothing_was_enqueued(outcomes)
         if log.debug_enabled():
-            taken = sum(isinstance(outcome, EnqueueReply) for outcome in outcomes)
-            _log.debug("batch_enqueued", jobs=taken, refused=len(outcomes) - taken)
+            enqueued = sum(isinstance(outcome, EnqueueReply) for outcome in outcomes)
+            _log.debug("batch_enqueued", jobs=enqueued, refused=len(outcomes) - enqueued)
         return reply(BatchReply([_item(outcome) for outcome in outcomes]))
 
     def _check(self, item: bytes, caller: Principal, span: str | None) -> NewJob | QueueyError:
@@ -96,13 +96,13 @@ def _elements(body: bytes) -> list[msgspec.Raw]:
     try:
         return _decode_items(body)
     except msgspec.ValidationError:
-        raise invalid("", "must be an array of jobs; one job alone goes to /v1/jobs") from None
+        raise invalid("", "must be an array of jobs; send a single job to /v1/jobs") from None
     except msgspec.DecodeError as error:
         raise Malformed(f"The body is not JSON: {why_not_json(error, body)}.") from None
 
 
-def _raise_if_nothing_was_taken(outcomes: list[EnqueueReply | QueueyError]) -> None:
-    """When no job was taken because of the store, the whole request is worth sending again."""
+def _raise_if_nothing_was_enqueued(outcomes: list[EnqueueReply | QueueyError]) -> None:
+    """Fail the whole request when the store accepted no job, so that the client sends it again."""
     errors = [outcome for outcome in outcomes if isinstance(outcome, QueueyError)]
     if len(errors) < len(outcomes):
         return

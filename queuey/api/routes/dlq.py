@@ -1,4 +1,4 @@
-"""GET /v1/dlq, GET /v1/dlq/groups, POST /v1/dlq/replay|delete, and PUT /v1/jobs/{id}/payload."""
+"""The routes of dead jobs: list, group, replay and delete them, and replace the payload of one."""
 
 from __future__ import annotations
 
@@ -49,29 +49,30 @@ _FINGERPRINT: Final = "16 hexadecimal digits, as GET /v1/dlq/groups shows them"
 _WORDS: Final = {"/fingerprint": _FINGERPRINT, "/rate": in_words(Rate, "jobs a second")}
 _REPLAY_BODY: Final = JsonBody(ReplayDead, _WORDS)
 _DELETE_BODY: Final = JsonBody(DeleteDead, _WORDS)
+_HEX: Final = re.compile(r"[0-9a-f]{16}")
 _NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 _log = log.get(__name__)
 
 _FILTERS: Final = (
     Parameter("queue", QueueName, "Only jobs of this queue", example="mail"),
     Parameter("type", QueueName, "Only jobs of this type", example="mail.send"),
-    Parameter("fingerprint", Fingerprint, "Only jobs that died of this", example="0123456789abcdef"),
-    Parameter("older_than", Seconds, "Only jobs that died at least so many seconds ago", example=3600),
-    Parameter("younger_than", Seconds, "Only jobs that died at most so many seconds ago", example=86400),
+    Parameter("fingerprint", Fingerprint, "Only jobs that died of this error", example="0123456789abcdef"),
+    Parameter("older_than", Seconds, "Only jobs that died at least this many seconds ago", example=3600),
+    Parameter("younger_than", Seconds, "Only jobs that died at most this many seconds ago", example=86400),
 )
 _GROUP: Final = "Dead-letter queue"
 LIST: Final = Operation(
     "list_dead_jobs",
-    "List dead jobs, the longest dead first, with what they died of",
+    "List dead jobs, the longest dead first",
     {200: DeadPage},
-    description="Of the queues that the key may read. A page may be short and have a next one all the same.",
+    description="Covers the queues that the key may read. A page may be short although there is a next one.",
     query=(
         *_FILTERS,
-        Parameter("limit", Annotated[int, Meta(ge=1, le=dead_jobs.MAX_PAGE)], "How many jobs at most", DEFAULT_PAGE),
+        Parameter("limit", Annotated[int, Meta(ge=1, le=dead_jobs.MAX_PAGE)], "Maximum number of jobs", DEFAULT_PAGE),
         Parameter(
             "cursor",
             Annotated[str, Meta(min_length=1, max_length=1024)],
-            "Where to go on: `next` of the page before, with the same filters",
+            "`next` of the page before, sent with the same filters",
         ),
     ),
     gives=(Parameter("Link", str, 'The next page, as rel="next"'),),
@@ -79,17 +80,17 @@ LIST: Final = Operation(
 )
 GROUPS: Final = Operation(
     "group_dead_jobs",
-    "What jobs died of, and how many of each",
+    "Group dead jobs by their error",
     {200: DeadGroups},
-    description=f"Of the queues that the key may read. The {MAX_LOOKED_AT} that have been dead longest are looked at.",
+    description=f"Covers the {MAX_LOOKED_AT} jobs that have been dead longest, in the queues that the key may read.",
     query=_FILTERS,
     group=_GROUP,
 )
 REPLAY: Final = Operation(
     "replay_dead",
-    "Run dead jobs anew that fit some filters",
+    "Replay the dead jobs that match the filters",
     {200: DeadReply},
-    description="The longest dead first, in the queues over which the key is admin. `dry_run` only counts.",
+    description="The longest dead first, in the queues where the key has the scope admin. `dry_run` only counts.",
     body=ReplayDead,
     example={"type": "mail.send", "older_than": 3600, "limit": 500, "rate": 10, "dry_run": True},
     errors=(Full,),
@@ -97,19 +98,19 @@ REPLAY: Final = Operation(
 )
 DELETE: Final = Operation(
     "delete_dead",
-    "Delete dead jobs that fit some filters",
+    "Delete the dead jobs that match the filters, for good",
     {200: DeadReply},
-    description="For good; the longest dead first, in the queues over which the key is admin. `dry_run` only counts.",
+    description="The longest dead first, in the queues where the key has the scope admin. `dry_run` only counts.",
     body=DeleteDead,
     example={"fingerprint": "0123456789abcdef", "dry_run": True},
     group=_GROUP,
 )
 EDIT: Final = Operation(
     "edit_payload",
-    "Give a dead job another payload",
+    "Replace the payload of a dead job",
     {200: EditReply},
-    description="Any JSON value. It runs anew by `requeue=true`, or by a retry later.",
-    query=(Parameter("requeue", bool, "Run it anew at once", False),),
+    description="The payload is any JSON value. With `requeue=true` the job is retried at once.",
+    query=(Parameter("requeue", bool, "Retry the job at once", False),),
     body=Any,
     example={"to": "ada@example.com"},
     errors=(WrongState, Full),
@@ -118,6 +119,8 @@ EDIT: Final = Operation(
 
 
 class DeadLetterRoutes:
+    """Answers the routes of dead jobs."""
+
     def __init__(
         self, broker: Broker, producer: Producer, submission: Submission, settings: Settings, *, metrics: Metrics
     ) -> None:
@@ -131,7 +134,7 @@ class DeadLetterRoutes:
         self._depth = settings.json_depth
 
     async def list(self, request: Request, caller: Principal) -> Response:
-        """Those of the queues that the caller may read."""
+        """Answer with a page of the jobs in the queues that the caller may read."""
         parameters = Parameters(request, *(parameter.name for parameter in LIST.query))
         wanted = _filter(parameters)
         limit = parameters.whole_number("limit", least=1, most=dead_jobs.MAX_PAGE, default=DEFAULT_PAGE)
@@ -146,6 +149,7 @@ class DeadLetterRoutes:
         return reply(page, headers={"Link": f'<{request.url.path}?{link}>; rel="next"'})
 
     async def groups(self, request: Request, caller: Principal) -> Response:
+        """Answer with the groups of dead jobs."""
         wanted = _filter(Parameters(request, *(parameter.name for parameter in GROUPS.query)))
         return reply(
             await dead_jobs.group_dead(
@@ -154,6 +158,7 @@ class DeadLetterRoutes:
         )
 
     async def replay(self, request: Request, caller: Principal) -> Response:
+        """Replay the dead jobs that match the body."""
         asked = await _REPLAY_BODY.read(request, self._body_limit)
         _check_scope(asked, caller)
         if self._producer.full and not asked.dry_run:
@@ -172,6 +177,7 @@ class DeadLetterRoutes:
         return reply(answer)
 
     async def delete(self, request: Request, caller: Principal) -> Response:
+        """Delete the dead jobs that match the body."""
         asked = await _DELETE_BODY.read(request, self._body_limit)
         _check_scope(asked, caller)
         answer = await actions.delete_matching(
@@ -186,6 +192,7 @@ class DeadLetterRoutes:
         return reply(answer)
 
     async def edit(self, request: Request, caller: Principal) -> Response:
+        """Replace the payload of a dead job, and retry it if asked to."""
         requeue = Parameters(request, "requeue").one_of("requeue", ("true", "false")) == "true"
         payload = await self._payload(request)
         deadline = Deadline(self._request_deadline)
@@ -193,7 +200,7 @@ class DeadLetterRoutes:
         if not caller.allows("admin", job.queue):
             raise jobs.unknown_job(job.id)
         if job.status != "dead_letter":
-            raise WrongState(f"The job is {job.status}; its payload can be changed while it is dead_letter.")
+            raise WrongState(f"The job is {job.status}. Only the payload of a dead_letter job can be replaced.")
         self._submission.check_fit(job.type, bytes(payload))
         if self._producer.full:
             raise no_room()
@@ -204,14 +211,14 @@ class DeadLetterRoutes:
         return reply(edited)
 
     async def _payload(self, request: Request) -> Raw:
-        """Raises Malformed, Invalid, TooLarge or UnsupportedMedia."""
+        """Return the body as a payload. Raises Malformed, Invalid, TooLarge or UnsupportedMedia."""
         headers = read_headers(request.scope["headers"])
         media_type(headers, JSON)
         text = await read_body(headers, request.receive, self._body_limit)
         if not text or text.isspace():
-            raise Malformed("The body is empty; send the payload as JSON.")
+            raise Malformed("The body is empty. Send the payload as JSON.")
         if len(text) > self._payload_limit:
-            raise TooLarge(f"The payload has {len(text)} bytes, and {self._payload_limit} are allowed.")
+            raise TooLarge(f"The payload has {len(text)} bytes. Send at most {self._payload_limit}.")
         check_text(text, self._depth)
         check_payload(text)
         return Raw(text.strip())
@@ -227,14 +234,14 @@ def _asked_filter(asked: DeleteDead) -> Filter:
 
 
 def _filter(parameters: Parameters) -> Filter:
-    """Raises Invalid, which names the parameter at fault."""
-    mark = parameters.text("fingerprint")
-    if mark is not None and not (len(mark) == 16 and set(mark) <= set("0123456789abcdef")):
+    """Return the filters of a request. Raises Invalid, which names the wrong parameter."""
+    fingerprint = parameters.text("fingerprint")
+    if fingerprint is not None and not _HEX.fullmatch(fingerprint):
         raise invalid_parameter("fingerprint", f"must be {_FINGERPRINT}")
     return Filter(
         parameters.name("queue"),
         parameters.name("type"),
-        mark,
+        fingerprint,
         _age(parameters, "older_than"),
         _age(parameters, "younger_than"),
     )

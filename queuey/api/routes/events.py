@@ -1,4 +1,4 @@
-"""GET /v1/events and GET /v1/jobs/{id}/events: what happens to jobs, as Server-Sent Events."""
+"""GET /v1/events and GET /v1/jobs/{id}/events: the events of jobs, as Server-Sent Events."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from queuey import log
 from queuey.api.http.operations import Media, Operation, Parameter, QueueName
 from queuey.api.http.query import Parameters
-from queuey.api.http.waiting import until_gone
+from queuey.api.http.waiting import until_disconnected
 from queuey.errors import Full, QueueyError
 from queuey.protocol.credentials import Principal
 from queuey.protocol.models import FINAL, STATUSES, Job, Progress, ProgressEvent, ServerSentEvent, Status, StatusEvent
@@ -41,28 +41,34 @@ _log = log.get(__name__)
 _encode = msgspec.json.Encoder().encode
 
 _SECONDS: Final = Parameter(
-    "seconds", Annotated[int, Meta(ge=0, le=MAX_SECONDS)], "Ends the stream after so many seconds", example=10
+    "seconds", Annotated[int, Meta(ge=0, le=MAX_SECONDS)], "End the stream after this many seconds", example=10
 )
 
 EVENTS: Final = Operation(
     "follow_events",
-    "What happens to jobs, as it happens",
-    {200: Media(MEDIA_TYPE, "`status`, `progress`, and `reset` where events before it are missing", ServerSentEvent)},
-    description="Server-Sent Events of the queues that the key may read, without an end.",
+    "Follow the events of all jobs",
+    {
+        200: Media(
+            MEDIA_TYPE, "Events `status` and `progress`; `reset` where events before it are missing", ServerSentEvent
+        )
+    },
+    description="Server-Sent Events of the queues that the key may read. The stream has no end.",
     query=(
-        Parameter("queue", QueueName, "Only of jobs in this queue", example="mail"),
-        Parameter("type", QueueName, "Only of jobs of this type", example="text.reverse"),
-        Parameter("status", Status, "Only changes to this status, and no progress", example="dead_letter"),
+        Parameter("queue", QueueName, "Only events of jobs in this queue", example="mail"),
+        Parameter("type", QueueName, "Only events of jobs of this type", example="text.reverse"),
+        Parameter("status", Status, "Only changes to this status, without progress", example="dead_letter"),
         _SECONDS,
     ),
-    headers=(Parameter("Last-Event-ID", str, "Begins after this event; `reset` comes first when it is forgotten"),),
+    headers=(
+        Parameter("Last-Event-ID", str, "Start after this event; `reset` comes first when it is no longer known"),
+    ),
     errors=(Full,),
     group="Events",
 )
 JOB_EVENTS: Final = Operation(
     "follow_job",
-    "What happens to one job, to its end",
-    {200: Media(MEDIA_TYPE, "`status`, the first as it is now, and `progress`", ServerSentEvent)},
+    "Follow the events of one job until it has finished",
+    {200: Media(MEDIA_TYPE, "Events `status`, the first with the current status, and `progress`", ServerSentEvent)},
     description="Server-Sent Events. The stream ends after the final status.",
     query=(_SECONDS,),
     errors=(Full,),
@@ -71,7 +77,7 @@ JOB_EVENTS: Final = Operation(
 
 
 class EventRoutes:
-    """`request_deadline`: seconds for which the store is asked again."""
+    """Answers the routes of events. `request_deadline`: how long the store is asked, in seconds."""
 
     def __init__(self, broker: Broker, waiters: Waiters, followers: EventSubscribers, request_deadline: float) -> None:
         self._broker = broker
@@ -80,7 +86,7 @@ class EventRoutes:
         self._request_deadline = request_deadline
 
     async def of_all(self, request: Request, caller: Principal) -> Response:
-        """Those of the queues that the caller may read."""
+        """Stream the events of the queues that the caller may read."""
         parameters = Parameters(request, "queue", "type", "status", "seconds")
         queue, type = parameters.name("queue"), parameters.name("type")
         status = parameters.one_of("status", STATUSES)
@@ -100,7 +106,7 @@ class EventRoutes:
         return Streamed(_all(follower, seconds), lambda: self._followers.leave(follower))
 
     async def of_job(self, request: Request, caller: Principal) -> Response:
-        """Its status now, and what changes, to its end."""
+        """Stream the status of a job, its changes and its progress until it has finished."""
         job_id = request.path_params["id"]
         seconds = _seconds(Parameters(request, "seconds"))
         await self._find(job_id, caller)
@@ -119,7 +125,7 @@ class EventRoutes:
     async def _one(
         self, job_id: str, caller: Principal, follower: EventSubscriber, seconds: float
     ) -> AsyncIterator[bytes]:
-        """Its end is waited for as by any other request, since of the events one may be missing."""
+        """Yield the events of a job. It waits for the job's end as `?wait=` does too, since an event may be missing."""
         ended = asyncio.create_task(self._waiters.wait(job_id, min(seconds, MAX_SECONDS)))
         ended.add_done_callback(lambda _: follower.wake())
         try:
@@ -128,18 +134,18 @@ class EventRoutes:
             if job.progress is not None:
                 yield _job_progress(job, job.progress)
             while job.status not in FINAL:
-                told = await follower.next(PING_SECONDS)
-                for event_id, event in told:
+                events = await follower.next(PING_SECONDS)
+                for event_id, event in events:
                     if event.kind != "reset" and event.status not in FINAL:
                         yield _message((event_id, event))
-                if ended.done() or any(event.kind == "reset" or event.status in FINAL for _, event in told):
+                if ended.done() or any(event.kind == "reset" or event.status in FINAL for _, event in events):
                     job = await self._find(job_id, caller)
                     yield _job_status(job)
                 if ended.done() or follower.over:
                     return
-                if not told:
+                if not events:
                     yield PING
-        except QueueyError as error:  # the store is away, or the job gone: whoever wants more asks again
+        except QueueyError as error:  # the store is unavailable or the job is deleted: the client asks again
             _log.debug("job_events_ended", job_id=job_id, error=error.message)
         finally:
             ended.cancel()
@@ -152,31 +158,31 @@ async def _all(follower: EventSubscriber, seconds: float) -> AsyncIterator[bytes
     yield PING
     is_last = False
     while not is_last:
-        is_last = follower.over  # what is there now is all that comes
-        told = await follower.next(min(PING_SECONDS, ends - loop.time()))
-        for one in told:
-            yield _message(one)
+        is_last = follower.over  # no events come after those that are there now
+        events = await follower.next(min(PING_SECONDS, ends - loop.time()))
+        for event in events:
+            yield _message(event)
         is_last = is_last or loop.time() >= ends
-        if not told:
+        if not events:
             yield PING
 
 
 class Streamed(StreamingResponse):
-    """Goes on until the client is gone or there is no more; `on_end` is called then, whatever happened."""
+    """A stream that lasts until the client disconnects or it ends; `on_end` is called then in every case."""
 
     def __init__(self, chunks: AsyncIterator[bytes], on_end: Callable[[], None]) -> None:
         super().__init__(chunks, headers=HEADERS, media_type=MEDIA_TYPE)
         self._on_end = on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gone = asyncio.create_task(until_gone(receive))
+        disconnected = asyncio.create_task(until_disconnected(receive))
         writing = asyncio.create_task(self._write(send))
         try:
-            await asyncio.wait({gone, writing}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({disconnected, writing}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (gone, writing):
+            for task in (disconnected, writing):
                 task.cancel()
-            await asyncio.wait({gone, writing})
+            await asyncio.wait({disconnected, writing})
             self._on_end()
         if not writing.cancelled() and (error := writing.exception()) is not None:
             raise error
@@ -192,14 +198,14 @@ class Streamed(StreamingResponse):
 
 
 def _seconds(parameters: Parameters) -> float:
-    """How long the stream may last; without the parameter there is no end."""
+    """Return how long the stream may last; without the parameter it has no end."""
     if parameters.raw("seconds") is None:
         return math.inf
     return parameters.whole_number("seconds", least=0, most=MAX_SECONDS, default=0)
 
 
-def _message(told: NumberedEvent) -> bytes:
-    event_id, event = told
+def _message(numbered: NumberedEvent) -> bytes:
+    event_id, event = numbered
     if event.kind == "reset":
         return RESET
     at = from_ms(position(event_id)[0])
@@ -207,7 +213,7 @@ def _message(told: NumberedEvent) -> bytes:
         return _status(StatusEvent(event.job_id, event.type, event.queue, event.status, event.attempt, at), event_id)
     report = event.progress
     if report is None:
-        return RESET  # no version of ours writes that
+        return RESET  # no version of Queuey writes such an event
     return _text("progress", ProgressEvent(event.job_id, report.done, report.total, report.note, at), event_id)
 
 
@@ -216,8 +222,9 @@ def _job_status(job: Job) -> bytes:
     return _status(StatusEvent(job.id, job.type, job.queue, job.status, attempt, datetime.now(UTC)))
 
 
-def _job_progress(job: Job, told: Progress) -> bytes:
-    return _text("progress", ProgressEvent(job.id, told.done, told.total, told.note, told.at))
+def _job_progress(job: Job, progress: Progress) -> bytes:
+    event = ProgressEvent(job.id, progress.done, progress.total, progress.note, progress.at)
+    return _text("progress", event)
 
 
 def _status(event: StatusEvent, event_id: str = "") -> bytes:

@@ -1,4 +1,4 @@
-"""Prometheus' text: the samples of several replicas as one answer."""
+"""The text format of Prometheus: the samples of several replicas in one answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BEFORE_A_FAMILY: Final = re.compile(r"^(?=# HELP )", re.MULTILINE)
 
 
 class _Gathered(Collector):
-    """Metrics that have been read already."""
+    """Metrics that have already been read."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families
@@ -27,22 +27,22 @@ class _Gathered(Collector):
 
 
 def text_of(families: Iterable[Metric], content_type: str) -> str:
-    """The families in the format that `content_type`, or a header Accept, names."""
+    """Return the families in the format that `content_type`, or a header Accept, names."""
     encode, _ = choose_encoder(content_type)
     return encode(_Gathered(families)).decode()
 
 
 def labelled(families: Iterable[Metric], name: str, value: str) -> Iterator[Metric]:
-    """The families with one label more on every sample."""
+    """Yield the families with one more label on every sample."""
     for family in families:
         family.samples = [sample._replace(labels={**sample.labels, name: value}) for sample in family.samples]
         yield family
 
 
 def joined(texts: Sequence[str]) -> str:
-    """One text of several in one format: the samples of a family stand together, as the format wants it.
+    """Join several texts of one format, with the samples of each family together, as the format requires.
 
-    The texts are cut and not parsed, since the samples of sixty replicas are many. No two may hold the same series.
+    The texts are cut and not parsed, since sixty replicas have many samples. No series may be in two of the texts.
     """
     families: dict[str, list[str]] = {}
     for text in texts:

@@ -1,4 +1,4 @@
-"""GET /healthz and GET /readyz: for load balancers and supervisors, without a key."""
+"""GET /healthz and GET /readyz: the liveness and readiness probes, which need no key."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Alive(Struct):
 
 
 class Ready(Struct):
-    """The answer of `GET /readyz`. `durability`: what the store keeps of the promise that no job is lost."""
+    """The answer of `GET /readyz`. `durability`: what is known about the store's syncing."""
 
     status: Literal["ready", "draining", "store down"]
     redis: Literal["up", "down"]
@@ -30,11 +30,11 @@ class Ready(Struct):
 
 
 HEALTHZ: Final = Operation(
-    "alive", "Whether the process lives", {200: Alive}, sample={"status": "ok", "redis": "up"}, group="Operation"
+    "alive", "Liveness probe", {200: Alive}, sample={"status": "ok", "redis": "up"}, group="Operation"
 )
 READYZ: Final = Operation(
     "ready",
-    "Whether to send requests here",
+    "Readiness probe",
     {200: Ready, 503: Ready},
     sample={"status": "ready", "redis": "up", "durability": "verified"},
     group="Operation",
@@ -42,15 +42,17 @@ READYZ: Final = Operation(
 
 
 class OpsRoutes:
+    """Answers the probes."""
+
     def __init__(self, health: Health) -> None:
         self._health = health
 
     async def healthz(self, request: Request, caller: Principal) -> Response:
-        """Always 200: the process lives. A store that is down is told, and no reason to restart this process."""
+        """Answer 200 while the process lives. The answer shows when the store is down, which needs no restart."""
         up = await self._health.store_up()
         return reply(Alive("ok", "up" if up else "down"))
 
     async def readyz(self, request: Request, caller: Principal) -> Response:
-        """200 or 503: whether to send requests here."""
+        """Answer 200 when this replica is ready for requests, and else 503."""
         ready, body = await self._health.ready()
         return reply(body, 200) if ready else reply(body, 503, {"Retry-After": "1"})

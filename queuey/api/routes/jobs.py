@@ -1,6 +1,6 @@
-"""The routes of jobs that are there already: list, show, cancel, retry, delete.
+"""The routes of existing jobs: list, show, cancel, retry, explain and delete them.
 
-A job in a queue that the caller has no grant for is answered as one that does not exist.
+A job in a queue that the caller has no grant for is treated as a job that does not exist.
 """
 
 from __future__ import annotations
@@ -44,47 +44,48 @@ LIST: Final = Operation(
     "list_jobs",
     "List jobs, page by page",
     {200: JobPage},
-    description="Of the queues that the key may read. A page may be short and have a next one all the same.",
+    description="Covers the queues that the key may read. A page may be short although there is a next one.",
     query=(
         Parameter("queue", QueueName, "Only jobs of this queue", example="mail"),
         Parameter("status", Status, "Only jobs with this status", example="dead_letter"),
         Parameter("type", QueueName, "Only jobs of this type", example="text.reverse"),
-        Parameter("limit", _Limit, "How many jobs at most", DEFAULT_PAGE),
-        Parameter("cursor", _Cursor, "Where to go on: `next` of the page before, with the same filters"),
+        Parameter("limit", _Limit, "Maximum number of jobs", DEFAULT_PAGE),
+        Parameter("cursor", _Cursor, "`next` of the page before, sent with the same filters"),
     ),
     sample=PAGE,
     gives=(Parameter("Link", str, 'The next page, as rel="next"'),),
 )
 SHOW: Final = Operation(
     "get_job",
-    "What became of a job",
+    "Get a job, with its status and result",
     {200: Job, 304: None},
     query=(WAIT,),
-    headers=(PREFER, Parameter("If-None-Match", str, "304 when the job is still as it was with this ETag")),
+    headers=(PREFER, Parameter("If-None-Match", str, "Answer 304 when the job still has this ETag")),
     sample=JOB,
-    gives=(Parameter("ETag", str, "Changes with the job"), APPLIED),
+    gives=(Parameter("ETag", str, "A text that changes when the job changes"), APPLIED),
     errors=(Full,),
 )
 CANCEL: Final = Operation(
     "cancel_job",
-    "Cancel a job that waits, or tell the worker of one that runs",
+    "Cancel a job",
     {200: CancelReply},
-    description="A job that was cancelled already is answered in the same way.",
+    description="A waiting job is cancelled at once; a running job when its worker has stopped it. Sending it again is "
+    "safe.",
     sample={"job_id": JOB_ID, "status": "cancelled"},
     errors=(WrongState,),
 )
 RETRY: Final = Operation(
     "retry_job",
-    "Run a dead job anew, or a scheduled one now",
+    "Retry a dead job, or run a scheduled job immediately",
     {200: RetryReply},
     sample={"job_id": JOB_ID, "status": "queued"},
     errors=(WrongState, Full),
 )
 EXPLAIN: Final = Operation(
     "explain_job",
-    "Why a job does not run",
+    "Explain why a job does not run",
     {200: Explanation},
-    description="What it waits for: a time, its turn, its queue, or a worker that knows its type.",
+    description="It may wait for its time, its turn, the resume of its queue, or a worker that knows its type.",
     sample={
         "job_id": JOB_ID,
         "status": "queued",
@@ -99,7 +100,7 @@ DELETE: Final = Operation("delete_job", "Delete a finished job", {204: None}, er
 
 
 class JobRoutes:
-    """`request_deadline`: seconds for which the store is asked again."""
+    """Answers the routes of existing jobs. `request_deadline`: how long the store is asked, in seconds."""
 
     def __init__(
         self, broker: Broker, producer: Producer, waiters: Waiters, request_deadline: float, *, metrics: Metrics
@@ -111,7 +112,7 @@ class JobRoutes:
         self._request_deadline = request_deadline
 
     async def show(self, request: Request, caller: Principal) -> Response:
-        """At once, or when the job has ended."""
+        """Answer with a job, at once or when it has finished."""
         wait = wanted_wait(one_of(request, "wait"), read_headers(request.scope["headers"]))
         job_id = request.path_params["id"]
         job = await self._find(job_id, caller, "read", Deadline(self._request_deadline))
@@ -123,7 +124,7 @@ class JobRoutes:
         return reply_unless_known(request, job, wait.headers)
 
     async def list(self, request: Request, caller: Principal) -> Response:
-        """Those of the queues that the caller may read."""
+        """Answer with a page of the jobs in the queues that the caller may read."""
         parameters = Parameters(request, "queue", "status", "type", "limit", "cursor")
         wanted = Wanted(parameters.name("queue"), parameters.one_of("status", STATUSES), parameters.name("type"))
         limit = parameters.whole_number("limit", least=1, most=MAX_PAGE, default=DEFAULT_PAGE)
@@ -140,6 +141,7 @@ class JobRoutes:
         return reply(page, headers={"Link": f'<{request.url.path}?{link}>; rel="next"'})
 
     async def cancel(self, request: Request, caller: Principal) -> Response:
+        """Cancel a job."""
         deadline = Deadline(self._request_deadline)
         job_id = request.path_params["id"]
         if not caller.allows("submit"):
@@ -149,6 +151,7 @@ class JobRoutes:
         return reply(answer)
 
     async def retry(self, request: Request, caller: Principal) -> Response:
+        """Retry a dead job, or run a scheduled one immediately."""
         deadline = Deadline(self._request_deadline)
         job = await self._find(request.path_params["id"], caller, "submit", deadline)
         if job.status == "dead_letter" and self._producer.full:
@@ -158,11 +161,13 @@ class JobRoutes:
         return reply(answer)
 
     async def explain(self, request: Request, caller: Principal) -> Response:
+        """Explain why a job does not run."""
         deadline = Deadline(self._request_deadline)
         job = await self._find(request.path_params["id"], caller, "read", deadline)
         return reply(await explain(self._broker, job, deadline))
 
     async def delete(self, request: Request, caller: Principal) -> Response:
+        """Delete a finished job."""
         deadline = Deadline(self._request_deadline)
         job = await self._find(request.path_params["id"], caller, "admin", deadline)
         await jobs.delete(self._broker, job, deadline)

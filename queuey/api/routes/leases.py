@@ -1,4 +1,4 @@
-"""POST /v1/leases and what comes after: complete, fail, extend, release. For workers that pull jobs over HTTP."""
+"""The routes of pull workers: lease jobs, and complete, fail, extend or release leases."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any, Final, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive
 
 from queuey.api.http.auth import require
-from queuey.api.http.body import JSON, ClientGone, media_type, read_body, read_headers
+from queuey.api.http.body import JSON, ClientDisconnected, media_type, read_body, read_headers
 from queuey.api.http.endpoints import reply
 from queuey.api.http.operations import Operation
 from queuey.api.http.problems import problem
+from queuey.api.http.waiting import until_disconnected
 from queuey.api.openapi.samples import JOB_ID, LEASED
 from queuey.errors import Full, LostLease, NotFound, QueueyError
 from queuey.protocol.credentials import Principal
@@ -40,16 +40,16 @@ from queuey.settings.settings import Settings
 
 WORK: Final = "work"
 _DRAINING: Final = {"Connection": "close", "Retry-After": "1"}
-"""Another replica may have jobs, and this one ends."""
+"""The headers of an answer without jobs while this replica stops: another replica may have jobs."""
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 Item = TypeVar("Item", bound=CompleteItem | FailItem | ExtendItem | ReleaseItem)
 
 _GROUP: Final = "Pull workers"
-_HELD: Final = {"id": JOB_ID, "token": "1.J9TQ2M7RXKD4"}
-_SAMPLE: Final = {"id": _HELD["id"], "status": "ok"}
-_ALONE_OR_MANY: Final = (
-    "Takes one job, or up to 500 as `jobs`, each of which has an outcome of its own. May be sent again: the same token "
+_LEASED_JOB: Final = {"id": JOB_ID, "token": "1.J9TQ2M7RXKD4"}
+_SAMPLE: Final = {"id": _LEASED_JOB["id"], "status": "ok"}
+_ONE_OR_MANY: Final = (
+    "Send one job, or up to 500 as `jobs`; each of them has its own outcome. Sending it again is safe: the same token "
     "gets the same answer."
 )
 
@@ -59,9 +59,9 @@ def _outcome(name: str, summary: str, item: type, batch: type, **more: Any) -> O
         name,
         summary,
         {200: (LeaseOutcome, LeaseOutcomes)},
-        description=_ALONE_OR_MANY,
+        description=_ONE_OR_MANY,
         body=(item, batch),
-        example=_HELD | more,
+        example=_LEASED_JOB | more,
         sample=_SAMPLE | ({"status": "retry"} if item is FailItem else {}),
         errors=(LostLease, NotFound),
         group=_GROUP,
@@ -70,69 +70,78 @@ def _outcome(name: str, summary: str, item: type, batch: type, **more: Any) -> O
 
 LEASE: Final = Operation(
     "lease_jobs",
-    "Take jobs for a time, and wait for the first if there is none",
+    "Lease jobs, and wait for the first if there is none",
     {200: LeaseReply},
-    description="The same `claim_id` again, within the lease, brings the same jobs. The list is empty when none came.",
+    description="The same `claim_id` within the lease returns the same jobs. The list is empty when no job came.",
     body=LeaseRequest,
     example={"queues": ["default"], "max": 10, "lease": 30, "wait": 0},
     sample=LEASED,
     errors=(Full,),
     group=_GROUP,
 )
-COMPLETE: Final = _outcome("complete_leases", "Tell that jobs are done", CompleteItem, CompleteBatch, result={"n": 49})
-FAIL: Final = _outcome("fail_leases", "Tell that attempts have failed", FailItem, FailBatch, error="no connection")
-EXTEND: Final = _outcome("extend_leases", "Keep jobs for longer", ExtendItem, ExtendBatch, lease=30)
-RELEASE: Final = _outcome("release_leases", "Give jobs back, with no attempt spent", ReleaseItem, ReleaseBatch)
+COMPLETE: Final = _outcome(
+    "complete_leases", "Report that jobs have succeeded", CompleteItem, CompleteBatch, result={"n": 49}
+)
+FAIL: Final = _outcome("fail_leases", "Report that attempts have failed", FailItem, FailBatch, error="no connection")
+EXTEND: Final = _outcome("extend_leases", "Extend leases", ExtendItem, ExtendBatch, lease=30)
+RELEASE: Final = _outcome("release_leases", "Release jobs without spending an attempt", ReleaseItem, ReleaseBatch)
 
 
 class LeaseRoutes:
+    """Answers the routes of pull workers."""
+
     def __init__(self, pulling: Pulling, settings: Settings) -> None:
         self._pulling = pulling
         self._requests = LeaseRequests(settings.json_depth, settings.result_limit)
         self._body_limit = settings.body_limit
 
     async def lease(self, request: Request, caller: Principal) -> Response:
+        """Lease up to `max` jobs, and wait for the first of them."""
         asked = self._requests.lease(await self._body(request))
         if not caller.allows(WORK):
             for queue in asked.queues:
                 require(caller, WORK, queue)
-        watch = asyncio.ensure_future(_until_gone(request.receive))
+        watch = asyncio.ensure_future(until_disconnected(request.receive))
         try:
             jobs = await self._pulling.leasing.lease(
                 asked, owner=caller.name, worker=_worker_of(asked, request, caller), gone=watch
             )
             if watch.done():
-                raise ClientGone
+                raise ClientDisconnected
         finally:
             watch.cancel()
         return reply(LeaseReply(jobs), headers=_DRAINING if self._pulling.leasing.polls.closed and not jobs else None)
 
     async def complete(self, request: Request, caller: Principal) -> Response:
-        return await self._tell(self._requests.complete, self._pulling.outcomes.complete, request, caller)
+        """Record the results of jobs."""
+        return await self._report(self._requests.complete, self._pulling.outcomes.complete, request, caller)
 
     async def fail(self, request: Request, caller: Principal) -> Response:
-        return await self._tell(self._requests.fail, self._pulling.outcomes.fail, request, caller)
+        """Record failed attempts."""
+        return await self._report(self._requests.fail, self._pulling.outcomes.fail, request, caller)
 
     async def extend(self, request: Request, caller: Principal) -> Response:
-        return await self._tell(self._requests.extend, self._pulling.outcomes.extend, request, caller)
+        """Extend leases, and record the progress of their jobs."""
+        return await self._report(self._requests.extend, self._pulling.outcomes.extend, request, caller)
 
     async def release(self, request: Request, caller: Principal) -> Response:
-        return await self._tell(self._requests.release, self._pulling.outcomes.release, request, caller)
+        """Give jobs back to the heads of their queues."""
+        return await self._report(self._requests.release, self._pulling.outcomes.release, request, caller)
 
-    async def _tell(
+    async def _report(
         self,
         read: Callable[[bytes], Given[Item]],
-        tell: Callable[[Sequence[Item | QueueyError], Visible], Awaitable[list[Outcome]]],
+        report: Callable[[Sequence[Item | QueueyError], Visible], Awaitable[list[Outcome]]],
         request: Request,
         caller: Principal,
     ) -> Response:
-        """One job is answered by its outcome or a problem; a batch always by an outcome for each."""
+        """Answer a single job with its outcome or a problem, and a batch with an outcome for each of its jobs."""
         given = read(await self._body(request))
-        told = await tell(given.items, _visible_to(caller))
+        outcomes = await report(given.items, _visible_to(caller))
         if given.single:
-            return reply(single(told[0]))
-        raise_if_store_failed(told)
-        return reply(LeaseOutcomes([_entry(item, one) for item, one in zip(given.items, told, strict=True)]))
+            return reply(single(outcomes[0]))
+        raise_if_store_failed(outcomes)
+        return reply(LeaseOutcomes([_entry(item, one) for item, one in zip(given.items, outcomes, strict=True)]))
 
     async def _body(self, request: Request) -> bytes:
         headers = read_headers(request.scope["headers"])
@@ -140,14 +149,8 @@ class LeaseRoutes:
         return await read_body(headers, request.receive, self._body_limit)
 
 
-async def _until_gone(receive: Receive) -> None:
-    """Returns once the client has hung up: after the body there is nothing else to come."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
 def _worker_of(asked: LeaseRequest, request: Request, caller: Principal) -> str:
-    """The name that the client gives itself, or else whose key it is and where it calls from."""
+    """Return the name that the client gives itself, or else one made of its key's name and its address."""
     if asked.worker is not None:
         return asked.worker
     host = request.client.host if request.client else "unknown"
@@ -164,9 +167,9 @@ def _visible_to(caller: Principal) -> Visible:
     return visible
 
 
-def _entry(item: object, told: Outcome) -> LeaseOutcome:
-    if isinstance(told, LeaseOutcome):
-        return told
+def _entry(item: object, outcome: Outcome) -> LeaseOutcome:
+    if isinstance(outcome, LeaseOutcome):
+        return outcome
     if isinstance(item, QueueyError):
-        return LeaseOutcome(error=problem(told))
-    return LeaseOutcome(id=item.id, error=problem(told))  # type: ignore[attr-defined]
+        return LeaseOutcome(error=problem(outcome))
+    return LeaseOutcome(id=item.id, error=problem(outcome))  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
-"""GET /metrics: what this replica has counted, and what the store holds, for Prometheus.
+"""GET /metrics: the counters of this replica and the contents of the store, for Prometheus.
 
-It costs two script calls a shard and one more, however many jobs there are. Under `--processes` it tells what each of
-the replicas has counted, with the label `process`; the store is asked by the one that is asked.
+A scrape costs two script calls for each shard and one more, however many jobs there are. Under `--processes` it has the
+counters of every replica, with the label `process`; the replica that was scraped asks the store.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ from queuey.store.deadline import Deadline
 from queuey.version import __version__
 
 EVENTS: Final = ("enqueued", "claimed", "succeeded", "dead", "cancelled", "replayed")
-"""Counters of the store that are told from the start."""
+"""Counters of the store that are shown from the start, even while they are 0."""
 STATES: Final = ("high", "default", "low", "scheduled", "running", "dead_letter", "finished")
-"""Where a job can be; the first three are the lanes of those that wait."""
+"""Where a job can be; the first three are the lanes of queued jobs."""
 
 SCRAPE: Final = Operation(
     "scrape",
-    "What Prometheus scrapes",
+    "Metrics for Prometheus",
     {200: Media("text/plain; version=0.0.4; charset=utf-8", "Prometheus' text format, or OpenMetrics when asked for")},
-    description="What this replica has counted since its start, and what the store holds. It wants the scope read over "
-    "all queues. Replicas tell the same of the store: join those by max, and the counts by sum. Under `--processes` "
-    "all are asked, and what each has counted has the label `process`.",
+    description="The counters of this replica since its start, and the contents of the store. The scope read must be "
+    "over all queues. Every replica shows the same store: aggregate its gauges by max, and the counters by sum. Under "
+    "`--processes` the answer has the counters of every replica, with the label `process`.",
     group="Operation",
 )
 
 
 class MetricsRoutes:
-    """`request_deadline`: seconds for which the store is asked again."""
+    """Answers GET /metrics. `request_deadline`: how long the store is asked, in seconds."""
 
     def __init__(self, broker: Broker, request_deadline: float, siblings: Peers, *, metrics: Metrics) -> None:
         self._broker = broker
@@ -58,45 +58,50 @@ class MetricsRoutes:
         siblings.tell = self._own
 
     async def show(self, request: Request, caller: Principal) -> Response:
-        """Also without the store: then it tells that, and what was counted. For who may read every queue."""
+        """Answer a caller that may read every queue. While the store is down the answer has the counters only."""
         require(caller, "read", None)
         _, content_type = choose_encoder(request.headers.get("accept", ""))
-        of_store, others = await asyncio.gather(self._of_store(), self._siblings.ask(content_type))
+        of_store, others = await asyncio.gather(self._store_metrics(), self._siblings.ask(content_type))
         processes = (
             _gauge("queuey_processes", "Replicas on this port (--processes).", self._siblings.count),
-            _gauge("queuey_processes_answering", "Those of which this scrape tells.", 1 + len(others)),
+            _gauge("queuey_processes_answering", "Replicas that are in this scrape.", 1 + len(others)),
         )
         text = joined([self._own(content_type), *others, text_of([*processes, *of_store], content_type)])
         return Response(text, headers={"Cache-Control": "no-store", "Content-Type": content_type})
 
     def _own(self, content_type: str) -> str:
-        """What this replica alone can tell. With siblings, each has its label, by place and not by process id: the
-        counters of the next one in that place go on as those of a process that was started anew."""
+        """Return the metrics of this replica only.
+
+        With peers each has a label: its number and not its process id. So the counters of a replica that was restarted
+        continue those of the one before it.
+        """
         families = [*self._metrics.collect(), *self._of_replica()]
         number = self._siblings.number
         return text_of(labelled(families, "process", str(number)) if number else families, content_type)
 
     def _of_replica(self) -> Iterator[Metric]:
-        info = GaugeMetricFamily("queuey_build_info", "1, by what runs here.", labels=["version", "python"])
+        info = GaugeMetricFamily(
+            "queuey_build_info", "Always 1. The labels are versions.", labels=["version", "python"]
+        )
         info.add_metric([__version__, platform.python_version()], 1)
         yield info
         metrics = self._metrics
-        yield _gauge("queuey_slots", "Jobs that this replica runs at a time.", metrics.slots)
-        yield _gauge("queuey_slots_busy", "Jobs that it runs now.", metrics.busy())
+        yield _gauge("queuey_slots", "Jobs that this replica can run at once.", metrics.slots)
+        yield _gauge("queuey_slots_busy", "Jobs that this replica runs now.", metrics.busy())
         yield _gauge(
             "queuey_reaper_last_success_timestamp_seconds",
-            "When this replica last looked for lapsed leases; 0: it has not.",
+            "When this replica last looked for expired leases. 0: not yet.",
             metrics.reaped_at,
         )
 
-    async def _of_store(self) -> list[Metric]:
+    async def _store_metrics(self) -> list[Metric]:
         try:
-            return [_gauge("queuey_store_up", "Whether the store answered.", 1), *await self._asked_of_store()]
+            return [_gauge("queuey_store_up", "Whether the store answered.", 1), *await self._read_store()]
         except StoreError:
             return [_gauge("queuey_store_up", "Whether the store answered.", 0)]
 
-    async def _asked_of_store(self) -> list[Metric]:
-        """Raises StoreError."""
+    async def _read_store(self) -> list[Metric]:
+        """Return the metrics of the store. Raises StoreError."""
         deadline = Deadline(self._request_deadline)
         stats = await stats_of(self._broker, deadline)
         queues = lengths_of(stats, lambda queue: True).queues
@@ -121,7 +126,7 @@ class MetricsRoutes:
             _by_queue("queuey_queue_paused", "1 while a queue is paused.", {q.name: q.paused for q in queues}),
             _by_queue(
                 "queuey_queue_oldest_seconds",
-                "For how long the job has been ready that has waited longest; 0: none waits.",
+                "How long the job that has been ready longest has been waiting. 0: no job waits.",
                 oldest,
             ),
             _by_queue("queuey_queue_workers", "Workers that serve a queue and are not quiet.", serving),
@@ -141,7 +146,7 @@ def _by_queue(name: str, help: str, values: dict[str, float] | dict[str, int] | 
 
 def _counters(counters: dict[str, int]) -> Metric:
     family = CounterMetricFamily(
-        "queuey_store_jobs", "What has happened to jobs, by whomever, as the store counts it.", labels=["event"]
+        "queuey_store_jobs", "Moves of jobs by all replicas and workers, as the store counts them.", labels=["event"]
     )
     for event in sorted({*EVENTS, *counters}):
         family.add_metric([event], counters.get(event, 0))
@@ -149,7 +154,7 @@ def _counters(counters: dict[str, int]) -> Metric:
 
 
 def _depths(queues: Iterable[QueueMetrics]) -> Metric:
-    family = GaugeMetricFamily("queuey_queue_jobs", "Jobs in each place.", labels=["queue", "state"])
+    family = GaugeMetricFamily("queuey_queue_jobs", "Jobs in each state.", labels=["queue", "state"])
     for queue in queues:
         for state in STATES:
             family.add_metric([queue.name, state], getattr(queue, state))

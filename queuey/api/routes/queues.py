@@ -1,6 +1,6 @@
 """The routes of queues: list, show, count, pause, resume and purge them; and `POST /v1/replay-dlq`.
 
-A queue that the caller has no grant for is answered as one that does not exist.
+A queue that the caller has no grant for is treated as a queue that does not exist.
 """
 
 from __future__ import annotations
@@ -47,31 +47,31 @@ _log = log.get(__name__)
 
 LIST: Final = Operation(
     "list_queues",
-    "Every queue: how many jobs are where, whether it is paused, who takes jobs from it",
+    "List queues, with their counts, pauses and workers",
     {200: QueueList},
-    description="Of the queues that the key may read.",
+    description="Covers the queues that the key may read.",
     sample={"queues": [QUEUE]},
     group="Queues",
 )
-SHOW: Final = Operation("get_queue", "One queue", {200: Queue}, sample=QUEUE, group="Queues")
+SHOW: Final = Operation("get_queue", "Get a queue", {200: Queue}, sample=QUEUE, group="Queues")
 PAUSE: Final = Operation(
     "pause_queue",
-    "Give out no more of its jobs",
+    "Pause a queue",
     {200: Queue},
-    description="What runs goes on, and new jobs are taken. A queue can be paused before its first job comes.",
+    description="Running jobs continue, and new jobs are accepted. A queue can be paused before its first job comes.",
     body=PauseRequest,
     example={"reason": "the mail relay is down"},
     sample=PAUSED_QUEUE,
     group="Queues",
 )
-RESUME: Final = Operation("resume_queue", "Give out its jobs again", {200: Queue}, sample=QUEUE, group="Queues")
+RESUME: Final = Operation("resume_queue", "Resume a queue", {200: Queue}, sample=QUEUE, group="Queues")
 PURGE: Final = Operation(
     "purge_queue",
-    "Cancel the jobs that wait in it",
+    "Cancel the waiting jobs of a queue",
     {200: PurgeReply},
     description=(
-        f"At most {control.MAX_PURGED} jobs, and for {control.PURGE_SECONDS:g} seconds; `more` says whether some may "
-        "be left. What runs is not touched."
+        f"Cancels at most {control.MAX_PURGED} jobs, for at most {control.PURGE_SECONDS:g} seconds. `more`: some may "
+        "be left. Running jobs are not touched."
     ),
     body=PurgeRequest,
     example={"status": ["queued", "scheduled"]},
@@ -80,19 +80,21 @@ PURGE: Final = Operation(
 )
 METRICS: Final = Operation(
     "queue_metrics",
-    "How many jobs wait, run, are done or dead",
+    "Count the jobs of each queue",
     {200: Metrics},
-    description="Of the queues that the key may read.",
+    description="Covers the queues that the key may read.",
     sample=LENGTHS,
     group="Queues",
 )
 REPLAY: Final = Operation(
     "replay_dead_jobs",
-    "Run dead jobs anew, oldest first",
+    "Replay dead jobs, oldest first",
     {200: ReplayReply},
-    description="The scope must be over all queues.",
+    description="The scope admin must be over all queues.",
     query=(
-        Parameter("limit", Annotated[int, Meta(ge=1, le=MAX_LOOKED_AT)], "How many dead jobs at most", 100, example=10),
+        Parameter(
+            "limit", Annotated[int, Meta(ge=1, le=MAX_LOOKED_AT)], "Maximum number of dead jobs", 100, example=10
+        ),
     ),
     sample={"requeued": 1},
     errors=(Full,),
@@ -101,7 +103,7 @@ REPLAY: Final = Operation(
 
 
 class QueueAdminRoutes:
-    """`request_deadline`: seconds for which the store is asked again. `body_limit` is in bytes."""
+    """Answers the routes under /v1/queues. `request_deadline` is in seconds, `body_limit` in bytes."""
 
     def __init__(self, broker: Broker, request_deadline: float, body_limit: int) -> None:
         self._broker = broker
@@ -109,16 +111,20 @@ class QueueAdminRoutes:
         self._body_limit = body_limit
 
     async def list(self, request: Request, caller: Principal) -> Response:
+        """Answer with the queues that the caller may read."""
+
         def visible(queue: str) -> bool:
             return caller.allows("read", queue)
 
         return reply(QueueList(await control.show_queues(self._broker, visible, Deadline(self._request_deadline))))
 
     async def show(self, request: Request, caller: Principal) -> Response:
+        """Answer with one queue."""
         name = _named(request, caller, "read")
         return reply(await control.show_queue(self._broker, name, Deadline(self._request_deadline)))
 
     async def pause(self, request: Request, caller: Principal) -> Response:
+        """Pause a queue, and answer with it."""
         name = _named(request, caller, "admin")
         reason = (await _PAUSE_BODY.read(request, self._body_limit)).reason
         if not reason.isprintable():
@@ -129,6 +135,7 @@ class QueueAdminRoutes:
         return reply(await control.show_queue(self._broker, name, deadline))
 
     async def resume(self, request: Request, caller: Principal) -> Response:
+        """Resume a queue, and answer with it."""
         name = _named(request, caller, "admin")
         deadline = Deadline(self._request_deadline)
         await control.show_queue(self._broker, name, deadline)
@@ -137,6 +144,7 @@ class QueueAdminRoutes:
         return reply(await control.show_queue(self._broker, name, deadline))
 
     async def purge(self, request: Request, caller: Principal) -> Response:
+        """Cancel the waiting jobs of a queue."""
         name = _named(request, caller, "admin")
         status = (await _PURGE_BODY.read(request, self._body_limit)).status
         await control.show_queue(self._broker, name, Deadline(self._request_deadline))
@@ -146,7 +154,7 @@ class QueueAdminRoutes:
 
 
 class QueueRoutes:
-    """`request_deadline`: seconds for which the store is asked again."""
+    """Answers the counts and `POST /v1/replay-dlq`. `request_deadline`: how long the store is asked, in seconds."""
 
     def __init__(self, broker: Broker, producer: Producer, request_deadline: float, *, metrics: counts.Metrics) -> None:
         self._metrics = metrics
@@ -155,7 +163,7 @@ class QueueRoutes:
         self._request_deadline = request_deadline
 
     async def metrics(self, request: Request, caller: Principal) -> Response:
-        """Of the queues that the caller may read."""
+        """Answer with the counts of the queues that the caller may read."""
 
         def visible(queue: str) -> bool:
             return caller.allows("read", queue)
@@ -163,6 +171,7 @@ class QueueRoutes:
         return reply(await control.queue_lengths(self._broker, visible, Deadline(self._request_deadline)))
 
     async def replay(self, request: Request, caller: Principal) -> Response:
+        """Replay the oldest dead jobs."""
         require(caller, "admin", None)
         limit = whole_number(request, "limit", least=1, most=MAX_LOOKED_AT, default=100)
         if self._producer.full:
@@ -173,7 +182,7 @@ class QueueRoutes:
 
 
 def _named(request: Request, caller: Principal, scope: str) -> str:
-    """The queue of the path. Raises NotFound."""
+    """Return the name of the queue in the path. Raises NotFound."""
     name: str = request.path_params["name"]
     if not _NAME.match(name) or not caller.allows(scope, name):
         raise control.unknown_queue(name)

@@ -1,4 +1,4 @@
-"""POST /v1/jobs: plain ASGI, since it is what loads of requests are for (docs/adr/0004-plain-asgi.md)."""
+"""POST /v1/jobs, in plain ASGI, since it gets most of the requests (docs/adr/0004-plain-asgi.md)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from queuey import log
 from queuey.api.http.auth import Gate, require
-from queuey.api.http.body import JSON, ClientGone, media_type, read_body
+from queuey.api.http.body import JSON, ClientDisconnected, media_type, read_body
 from queuey.api.http.operations import Operation, Parameter
 from queuey.api.http.problems import problem_response
 from queuey.api.http.waiting import APPLIED, PREFER, WAIT, Awaited
@@ -31,28 +31,29 @@ _Key = Annotated[str, Meta(min_length=1, max_length=idempotency.MAX_KEY_BYTES, p
 IDEMPOTENCY_KEY: Final = Parameter(
     idempotency.HEADER,
     _Key,
-    "The same request again, with the same key within 24 hours, finds the job that the first one made. "
-    "Not together with `dedupe_key` or `id`",
+    "The same request with the same key within 24 hours returns the job that the first request made. "
+    "Cannot be combined with `dedupe_key` or `id`",
 )
 TRACEPARENT: Final = Parameter(
     traceparent.HEADER,
     str,
-    "The span that this request is part of, by W3C's Trace Context: jobs remember it, and what handles them is linked "
-    "to it. One that cannot be read is ignored",
+    "The span of this request, in the format of W3C Trace Context. The job keeps it, and the spans of its attempts are "
+    "linked to it. An invalid one is ignored",
     example="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 )
-REPLAYED: Final = Parameter("Idempotent-Replayed", str, "`true`: the job was made by an earlier request")
+REPLAYED: Final = Parameter("Idempotent-Replayed", str, "`true`: an earlier request made the job")
 _REPLAYED: Final = ((b"idempotent-replayed", b"true"),)
 
 ENQUEUE: Final = Operation(
     "enqueue_job",
-    "Take a job",
+    "Enqueue a job",
     {200: (EnqueueReply, Job)},
-    description="A 2xx means that the store has the job. A resend with the same `id` or `dedupe_key` is safe. "
-    "With a wait the answer is the whole job, at its end or as it is by then, and the key needs the scope read too.",
+    description="A 2xx means that the store has the job. Sending it again with the same `id` or `dedupe_key` is safe. "
+    "With a wait the answer is the whole job, when it has finished or the wait is over; the key then needs the scope "
+    "read too.",
     query=(WAIT,),
     headers=(PREFER, IDEMPOTENCY_KEY, TRACEPARENT),
-    gives=(Parameter("Location", str, "Where the job is"), APPLIED, REPLAYED),
+    gives=(Parameter("Location", str, "The path of the job"), APPLIED, REPLAYED),
     body=JobRequest,
     example={"type": "text.reverse", "payload": {"text": "hello"}, "dedupe_key": "greeting:1"},
     sample={"job_id": "4C01M85WK1F481TEH724WFD9NG9Z", "deduplicated": False},
@@ -61,8 +62,10 @@ ENQUEUE: Final = Operation(
 
 
 class SubmitJob:
-    """Takes one job into the store, or answers with the job that holds its dedupe key. Who wants to wait for its end is
-    answered with the whole job."""
+    """Enqueues one job, or answers with the job that holds its dedupe key.
+
+    A request that waits until the job has finished is answered with the whole job.
+    """
 
     method = "POST"
     path = "/v1/jobs"
@@ -99,7 +102,7 @@ class SubmitJob:
             if once is not None:
                 once.check(outcome.job_id)
             whole = None if wait is None else await self._awaited.reply(outcome, wait, caller, receive)
-        except ClientGone:
+        except ClientDisconnected:
             return
         except Exception as error:
             await problem_response(error, scope)(scope, receive, send)

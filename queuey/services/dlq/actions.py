@@ -193,10 +193,10 @@ async def _act(walk: DeadWalk, limit: int, dry_run: bool, batches: Batches) -> D
 async def edit_payload(
     broker: Broker, job: Job, payload: Raw, *, requeue: bool, deadline: Deadline, metrics: Metrics
 ) -> EditReply:
-    """Another payload for a dead job, and with `requeue` a new run with it.
+    """Replace the payload of a dead job, and with `requeue` retry the job.
 
-    Raises NotFound, WrongState, Full, StoreUnavailable or OutcomeUnknown. A WrongState or Full of the new run says that
-    the payload was changed.
+    Raises NotFound, WrongState, Full, StoreUnavailable or OutcomeUnknown. When only the retry fails, WrongState or Full
+    says that the payload was replaced.
     """
     shard = broker.shards.of_job(job.id)
     stored = (await deadline.call(broker.jobs.get, shard, [job.id]))[0]
@@ -212,10 +212,10 @@ async def edit_payload(
     if word == "missing":
         raise jobs.unknown_job(job.id)
     if word == "wrong_state":
-        raise WrongState("The payload can be changed while the job is in the dead-letter queue, and it is not.")
+        raise WrongState("The job is not dead_letter. Only the payload of a dead_letter job can be replaced.")
     if requeue:
         try:
             await jobs.retry(broker, job, deadline, metrics)
         except (WrongState, Full) as error:
-            raise type(error)(f"The payload was changed, but the job was not run anew. {error.message}") from error
+            raise type(error)(f"The payload was replaced, but the job was not retried. {error.message}") from error
     return EditReply(job.id, "queued" if requeue else "dead_letter")

@@ -20,14 +20,14 @@ from queuey.store.deadline import Deadline
 
 MAX_PAGE: Final = 500
 MAX_PAGE_BYTES: Final = 4_000_000
-"""Of definitions and states; a page ends with the job that passes it."""
+"""Bytes of definitions and states on one page, which ends with the job that exceeds them."""
 MAX_GROUPS: Final = 1000
 
 Visible = Callable[[str], bool]
 
 
 class _Cursor(cursors.Cursor, array_like=True, frozen=True, forbid_unknown_fields=True):
-    """The last entry that a page looked at."""
+    """The last dead job that a page looked at."""
 
     died_at_ms: int
     id: str
@@ -40,10 +40,9 @@ class _Cursor(cursors.Cursor, array_like=True, frozen=True, forbid_unknown_field
 async def list_dead(
     broker: Broker, wanted: Filter, visible: Visible, limit: int, cursor: str | None, request_deadline: float
 ) -> DeadPage:
-    """Up to `limit` dead jobs (1 to 500) of queues for whose name `visible` holds.
+    """Return a page of up to `limit` dead jobs (1 to 500) of the visible queues.
 
-    The page may be short and have a `next` all the same. Raises Invalid for a cursor that is not of this list, and
-    StoreUnavailable.
+    The page may be short although it has a `next`. Raises Invalid for a cursor of another list, and StoreUnavailable.
     """
     start = (0, "") if cursor is None else cursors.decode(cursor, _Cursor, wanted, _is_possible).position
     walk = DeadWalk(broker, wanted, visible, request_deadline, start)
@@ -64,7 +63,7 @@ def _is_possible(cursor: _Cursor) -> bool:
 
 
 async def group_dead(broker: Broker, wanted: Filter, visible: Visible, request_deadline: float) -> DeadGroups:
-    """What the dead jobs died of. Raises StoreUnavailable."""
+    """Return the groups of dead jobs of one fingerprint. Raises StoreUnavailable."""
     walk = DeadWalk(broker, wanted, visible, request_deadline)
     groups: dict[str, DeadGroup] = {}
     async for entry in walk.found():
@@ -83,7 +82,7 @@ async def group_dead(broker: Broker, wanted: Filter, visible: Visible, request_d
 
 
 async def _read(broker: Broker, found: Sequence[Found], request_deadline: float) -> list[DeadLetter]:
-    """The whole jobs, in their order; without those that have been replayed or removed since."""
+    """Return the whole jobs in their order, without those that have been replayed or deleted since."""
     by_shard: defaultdict[int, list[str]] = defaultdict(list)
     for entry in found:
         by_shard[broker.shards.of_job(entry.job.id)].append(entry.job.id)

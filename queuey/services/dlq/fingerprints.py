@@ -1,6 +1,6 @@
-"""Which dead jobs died of the same: a fingerprint of the job's type, the error's kind and its message.
+"""The fingerprint of a dead job, made of its type and the kind and the message of its error.
 
-What differs from job to job is taken out of the message first: numbers, hexadecimal, ids.
+Parts of the message that differ from job to job are removed first: numbers, hexadecimal digits and ids.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _VARIES: Final = re.compile(
     r"|\d+(?:[.,:]\d+)*"  # a number, a time, an address
 )
 _NAMES_WORKER: Final = "lease_lapsed"
-"""The kind whose message names a worker, and says nothing else that tells two jobs apart."""
+"""The kind of error whose message names a worker, and has nothing else that distinguishes two jobs."""
 
 
 def normalised(message: str) -> str:
-    """The message with `#` for what differs from job to job, and one space for several."""
+    """Return the message with `#` in place of the parts that differ from job to job, and with single spaces."""
     return " ".join(_VARIES.sub("#", message).split())
 
 
 @lru_cache(maxsize=2048)
 def fingerprint(job_type: str, kind: str, message: str) -> str:
-    """16 hexadecimal digits."""
+    """Return the fingerprint: 16 hexadecimal digits."""
     text = "" if kind == _NAMES_WORKER else normalised(message)
     return blake2b(msgspec.json.encode((job_type, kind, text)), digest_size=LENGTH // 2).hexdigest()

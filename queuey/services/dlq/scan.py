@@ -1,4 +1,4 @@
-"""Going through dead jobs, the longest dead first over all shards and queues, with a bound on what is looked at."""
+"""A walk through dead jobs, the longest dead first over all shards and queues, which looks at a limited number."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from queuey.store.replies import Dead, DeadJob
 MAX_LOOKED_AT: Final = 10_000
 """Dead jobs that one request looks at."""
 WALK_SECONDS: Final = 10.0
-"""For which one request looks and acts."""
+"""Seconds for which one request looks at dead jobs and acts on them."""
 _PAGE: Final = 500
 
 
 class Filter(Struct, frozen=True):
-    """Which dead jobs; None: whatever it is. Ages are in seconds."""
+    """Which dead jobs are wanted; None: any. Ages are in seconds."""
 
     queue: str | None = None
     type: str | None = None
@@ -35,14 +35,14 @@ class Filter(Struct, frozen=True):
 
 
 class DeathCause(Struct):
-    """Of a stored error, what tells it from others."""
+    """The part of a stored error that groups dead jobs."""
 
     kind: str = UNKNOWN_KIND
     message: str = ""
 
 
 class Found(Struct):
-    """A dead job that fits."""
+    """A dead job that matches the filter."""
 
     job: DeadJob
     cause: DeathCause
@@ -53,7 +53,7 @@ _decode_cause = msgspec.json.Decoder(DeathCause).decode
 
 
 class DeadWalk:
-    """One request's way. `request_deadline`: seconds for each call. `at`: the last place that was looked at."""
+    """The walk of one request. `request_deadline`: seconds for each call. `at`: the last position that it looked at."""
 
     def __init__(
         self,
@@ -76,11 +76,11 @@ class DeadWalk:
 
     @property
     def more(self) -> bool:
-        """Whether there are any behind the last that was looked at."""
+        """Whether there are dead jobs behind the last one that was looked at."""
         return self._dead.more
 
     async def found(self) -> AsyncGenerator[Found]:
-        """Those that fit, until all were looked at or a bound is reached. Raises StoreUnavailable."""
+        """Yield the jobs that match, until all were looked at or a limit is reached. Raises StoreUnavailable."""
         await self._dead.start(self._broker.shards.count, self.at)
         while self.more and self.looked < MAX_LOOKED_AT and time.monotonic() < self._until:
             job = await self._dead.next()
@@ -96,7 +96,7 @@ class DeadWalk:
         return [row.name for row in stats.queues if row.dead and self._visible(row.name)]
 
     async def _read(self, shard: int, after: Position) -> tuple[Sequence[DeadJob], bool]:
-        """A page of a shard, and whether it is the last."""
+        """Return a page of a shard, and whether it is the last."""
         wanted = self._wanted
         if shard not in self._queues:
             self._queues[shard] = await self._queues_of(shard)
@@ -119,18 +119,18 @@ class DeadWalk:
         return page.jobs, page.ended or not page.jobs
 
     def _under_way_ms(self) -> int:
-        """What died since the walk began is not of it: what it replays may be dead again before its end. Rounded down,
-        so that none that was dead before is passed over."""
+        """Return how long ago the walk began, rounded down so that no job that was dead before is left out.
+
+        Jobs that died since then are left out: a job that the walk replays may be dead again before the walk ends.
+        """
         return int((time.monotonic() - self._began) * 1000)
 
     def _match(self, job: DeadJob) -> Found | None:
         if self._wanted.type is not None and job.type != self._wanted.type:
             return None
         cause = _cause(job.error)
-        mark = fingerprint(job.type, cause.kind, cause.message)
-        if self._wanted.fingerprint not in (None, mark):
-            return None
-        return Found(job, cause, mark)
+        found = Found(job, cause, fingerprint(job.type, cause.kind, cause.message))
+        return found if self._wanted.fingerprint in (None, found.fingerprint) else None
 
 
 def _position_of(job: DeadJob) -> Position:
@@ -138,7 +138,7 @@ def _position_of(job: DeadJob) -> Position:
 
 
 def _cause(error: str) -> DeathCause:
-    """An import may have brought what is no error of ours: its text is the message then."""
+    """Return the cause of a death. The text of an unreadable error, which an import may bring, is its message."""
     if not error:
         return DeathCause()
     try:

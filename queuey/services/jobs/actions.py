@@ -1,4 +1,4 @@
-"""Looking at one job, cancelling it, having it run again or at once, and deleting it."""
+"""What can be done with one job: find, cancel, retry or delete it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from queuey.store.deadline import Deadline, outcome
 
 
 def unknown_job(job_id: str) -> NotFound:
+    """Return the error for a job that does not exist, or that the caller may not see."""
     return NotFound(f"There is no job {job_id[: ids.LENGTH]!r}.")
 
 
 async def find(broker: Broker, job_id: str, deadline: Deadline) -> Job:
-    """The job. Raises NotFound, also for what has not the form of an id, and StoreUnavailable."""
+    """Return a job. Raises NotFound, also for a text that is not an id, and StoreUnavailable."""
     if not ids.is_id(job_id):
         raise unknown_job(job_id)
     stored = (await deadline.call(broker.jobs.get, broker.shards.of_job(job_id), [job_id]))[0]
@@ -26,9 +27,9 @@ async def find(broker: Broker, job_id: str, deadline: Deadline) -> Job:
 
 
 async def cancel(broker: Broker, job_id: str, deadline: Deadline) -> CancelReply:
-    """Cancel a job that waits, or tell the worker of one that runs. A cancelled one is answered so again.
+    """Cancel a waiting job, or ask the worker of a running one to stop it. Cancelling a cancelled job changes nothing.
 
-    Raises NotFound, WrongState when it has finished, StoreUnavailable or OutcomeUnknown.
+    Raises NotFound, WrongState when the job has finished, StoreUnavailable or OutcomeUnknown.
     """
     if not ids.is_id(job_id):
         raise unknown_job(job_id)
@@ -46,10 +47,10 @@ async def cancel(broker: Broker, job_id: str, deadline: Deadline) -> CancelReply
 
 
 async def retry(broker: Broker, job: Job, deadline: Deadline, metrics: Metrics) -> RetryReply:
-    """A new run for a dead job; a scheduled one is due now. Safe to send again within the deadline.
+    """Replay a dead job, or make a scheduled one due now. It is safe to send it again within the deadline.
 
-    Raises NotFound, WrongState for any other job and when another one holds the dedupe key by now, Full,
-    StoreUnavailable or OutcomeUnknown.
+    Raises NotFound, WrongState for any other job and when another job holds the dedupe key, Full, StoreUnavailable or
+    OutcomeUnknown.
     """
     if job.status not in ("dead_letter", "scheduled"):
         raise _no_retry(job.status)
@@ -65,21 +66,21 @@ async def retry(broker: Broker, job: Job, deadline: Deadline, metrics: Metrics) 
         return RetryReply(job.id)
     if word == "duplicate":
         raise WrongState(
-            "The job is still dead_letter: another one holds its dedupe key; cancel that one first, or wait for it."
+            "The job is still dead_letter: another job holds its dedupe key. Cancel that job, or wait until it ends."
         )
-    raise _no_retry("in another state by now")
+    raise _no_retry("in another state now")
 
 
 def _no_retry(status: str) -> WrongState:
-    return WrongState(f"The job is {status}; a job can be retried while it is dead_letter or scheduled.")
+    return WrongState(f"The job is {status}. Only a dead_letter or scheduled job can be retried.")
 
 
 async def delete(broker: Broker, job: Job, deadline: Deadline) -> None:
-    """A finished job is gone, and its dedupe key is free. Raises WrongState, StoreUnavailable or OutcomeUnknown."""
+    """Delete a finished job, and free its dedupe key. Raises WrongState, StoreUnavailable or OutcomeUnknown."""
     shard = broker.shards.of_job(job.id)
     try:
         word = (await deadline.call(broker.jobs.delete, shard, [job.id]))[0]
     except StoreUnavailable as error:
         raise outcome(error, [job.id]) from error
     if word == "unfinished":
-        raise WrongState(f"The job is {job.status}; only a finished job can be deleted. Cancel it first.")
+        raise WrongState(f"The job is {job.status}. Only a finished job can be deleted. Cancel it first.")

@@ -1,4 +1,7 @@
-"""Why a job is where it is, and what must happen before it runs. Looks only, and at a bounded part of the store."""
+"""Why a job is where it is, and what must happen before it runs.
+
+It changes nothing, and reads a limited part of the store.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from queuey.store.replies import Placed
 Value = TypeVar("Value")
 
 MAX_SEARCHED: Final = 200_000
-"""Entries of a lane that are searched for the job."""
+"""Entries of a lane that are searched for the job, at most."""
 MAX_WORKERS_NAMED: Final = 100
 _ENDS: Final = {
     "succeeded": "It has succeeded",
@@ -28,19 +31,19 @@ _ENDS: Final = {
 
 
 async def explain(broker: Broker, job: Job, deadline: Deadline) -> Explanation:
-    """What there is to say about a job as it was a moment ago. Raises StoreUnavailable."""
+    """Explain the status of a job as it was a moment ago. Raises StoreUnavailable."""
     if job.status in _ENDS:
         return _finished(job)
     if job.status == "running":
         return _running(job)
     shard = broker.shards.of_job(job.id)
     placed = await deadline.call(broker.jobs.position, shard, job.queue, job.priority, job.id, look=MAX_SEARCHED)
-    told = _scheduled(job) if job.status == "scheduled" else await _queued(broker, job, placed, deadline)
+    answer = _scheduled(job) if job.status == "scheduled" else await _queued(broker, job, placed, deadline)
     if placed.paused:
-        told.pause_reason = placed.paused
-        told.paused_by = placed.paused_by or UNSET
-        told.paused_at = from_ms(placed.paused_at_ms) if placed.paused_at_ms else UNSET
-    return told
+        answer.pause_reason = placed.paused
+        answer.paused_by = placed.paused_by or UNSET
+        answer.paused_at = from_ms(placed.paused_at_ms) if placed.paused_at_ms else UNSET
+    return answer
 
 
 def _finished(job: Job) -> Explanation:
@@ -54,70 +57,72 @@ def _running(job: Job) -> Explanation:
         job.id,
         job.status,
         "running",
-        f"Worker {job.worker} runs it.",
+        f"The worker {job.worker} runs it.",
         worker=_known(job.worker),
         lease_expires_at=_known(job.lease_expires_at),
     )
 
 
 def _scheduled(job: Job) -> Explanation:
-    """It is due at a time: as it was asked for, or after a failure or a crash."""
+    """Explain a job that is due later: as requested, or after a failed attempt or a crash."""
     due = job.run_at
     crashed = bool(job.errors) and job.errors[-1].kind == "lease_lapsed"
-    told = Explanation(job.id, job.status, "due_later", f"It is due at {_shown(due)}.", due_at=_known(due))
+    answer = Explanation(job.id, job.status, "due_later", f"It is due at {_shown(due)}.", due_at=_known(due))
     if job.started_at is None:
-        told.expires_at = _known(job.expires_at)
+        answer.expires_at = _known(job.expires_at)
     if job.crashes and crashed:
-        told.reason = "crashed"
-        told.detail = f"Crash {job.crashes} of {MAX_CRASHES}: its worker was lost. It is due again at {_shown(due)}."
+        answer.reason = "crashed"
+        answer.detail = f"Crash {job.crashes} of {MAX_CRASHES}: its worker was lost. It is due again at {_shown(due)}."
     elif job.attempts:
-        told.reason = "retry_later"
-        told.detail = f"Attempt {job.attempts} of {job.max_attempts} failed; the next is due at {_shown(due)}."
-    if told.reason != "due_later":
-        told.attempts, told.crashes, told.last_error = job.attempts, job.crashes, _known(job.last_error)
-    return told
+        answer.reason = "retry_later"
+        answer.detail = f"Attempt {job.attempts} of {job.max_attempts} failed. The next is due at {_shown(due)}."
+    if answer.reason != "due_later":
+        answer.attempts, answer.crashes, answer.last_error = job.attempts, job.crashes, _known(job.last_error)
+    return answer
 
 
 async def _queued(broker: Broker, job: Job, placed: Placed, deadline: Deadline) -> Explanation:
-    told = Explanation(job.id, job.status, "ready", "A worker may take it at any moment.")
-    _add_position(told, job, placed)
+    answer = Explanation(job.id, job.status, "ready", "A worker may take it at any moment.")
+    _add_position(answer, job, placed)
     workers = await list_workers(broker, deadline)
     able = _able(workers, job)
-    told.workers = able[:MAX_WORKERS_NAMED]
+    answer.workers = able[:MAX_WORKERS_NAMED]
     if job.started_at is None:
-        told.expires_at = _known(job.expires_at)
+        answer.expires_at = _known(job.expires_at)
     if job.crashes:
-        told.crashes, told.last_error = job.crashes, _known(job.last_error)
+        answer.crashes, answer.last_error = job.crashes, _known(job.last_error)
     if job.started_at is None and job.expires_at is not None and job.expires_at <= datetime.now(UTC):
-        told.reason, told.detail = "expired", "No worker has started it in time; the next that comes to it cancels it."
+        answer.reason, answer.detail = "expired", "No worker started it in time. The next that finds it cancels it."
     elif placed.paused:
         by = f" by {placed.paused_by}" if placed.paused_by else ""
-        told.reason, told.detail = "paused", f"The queue {job.queue} is paused{by}: {placed.paused}"
+        answer.reason, answer.detail = "paused", f"The queue {job.queue} is paused{by}: {placed.paused}"
     elif not able:
-        told.reason, told.detail = "no_worker", _why_nobody(workers, job)
+        answer.reason, answer.detail = "no_worker", _why_nobody(workers, job)
     elif job.crashes:
-        told.reason = "crashed"
-        told.detail = f"It has crashed {job.crashes} of {MAX_CRASHES} times; a worker runs only one such job at a time."
-    elif told.position is UNSET or _total(told.ahead):
-        told.reason, told.detail = "waiting", _how_many(told, job)
-    return told
+        answer.reason = "crashed"
+        answer.detail = (
+            f"It has crashed {job.crashes} of {MAX_CRASHES} times. A worker runs only one such job at a time."
+        )
+    elif answer.position is UNSET or _total(answer.ahead):
+        answer.reason, answer.detail = "waiting", _how_many(answer, job)
+    return answer
 
 
-def _add_position(told: Explanation, job: Job, placed: Placed) -> None:
-    """Where it stands. One that is not found has been claimed meanwhile, or stands deeper than anybody searches."""
+def _add_position(answer: Explanation, job: Job, placed: Placed) -> None:
+    """Add the position of a job. A job that is not found has been claimed, or is deeper in its lane than the search."""
     lane = PRIORITIES.index(job.priority)
     is_deep = placed.before < 0 and placed.length > MAX_SEARCHED
     if placed.before < 0 and not is_deep:
         return
     before = MAX_SEARCHED if is_deep else placed.before
-    told.position = before + 1
-    told.position_is_at_least = True if is_deep else UNSET
+    answer.position = before + 1
+    answer.position_is_at_least = True if is_deep else UNSET
     counts = [*placed.claimable[:lane], min(before, placed.claimable[lane]), *[0] * (len(PRIORITIES) - lane - 1)]
-    told.ahead = Ahead(*counts)
+    answer.ahead = Ahead(*counts)
 
 
 def _able(workers: Sequence[WorkerInfo], job: Job) -> list[str]:
-    """Those that take jobs from its queue and know its type; a pull worker says nothing of types."""
+    """Return the workers that take jobs from its queue and know its type. A pull worker does not report types."""
     names = set(serving(workers, job.queue))
     able = [worker for worker in workers if not worker.types or job.type in worker.types]
     return [worker.name for worker in able if worker.name in names]
@@ -129,11 +134,11 @@ def _why_nobody(workers: Sequence[WorkerInfo], job: Job) -> str:
     return f"No worker serves the queue {job.queue}."
 
 
-def _how_many(told: Explanation, job: Job) -> str:
-    if told.ahead is UNSET:
-        return "It moves at this moment; look again."
-    least = "at least " if told.position_is_at_least is True else ""
-    return f"{least}{_total(told.ahead)} jobs of the queue {job.queue} run before it.".capitalize()
+def _how_many(answer: Explanation, job: Job) -> str:
+    if answer.ahead is UNSET:
+        return "It is moving right now. Ask again."
+    least = "at least " if answer.position_is_at_least is True else ""
+    return f"{least}{_total(answer.ahead)} jobs of the queue {job.queue} run before it.".capitalize()
 
 
 def _total(ahead: Ahead | UnsetType) -> int:

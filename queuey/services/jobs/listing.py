@@ -1,8 +1,8 @@
 """Listing jobs, page by page.
 
-A list goes shard by shard and queue by queue, and within a queue the way that jobs go: scheduled (the next due first),
-queued (in the order in which they will run), running, dead, finished (the latest first). A job that moves on while
-somebody turns the pages may come twice; it is not left out unless it moves back, as a retry does.
+A list goes shard by shard and queue by queue, and within a queue in the order in which jobs move: scheduled (the next
+due first), queued (in the order in which they will run), running, dead, finished (the latest first). A job that moves
+on between two pages may come twice. It is left out only if it moves back, as a retry does.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from queuey.store.replies import Page, Paged, Place
 
 MAX_PAGE: Final = 500
 MAX_LOOKED_AT: Final = 10_000
-"""Entries and places that one request looks at."""
+"""Entries and places that one request looks at, at most."""
 MAX_PAGE_BYTES: Final = 4_000_000
-"""Of definitions and states; the page ends with the job that passes it."""
+"""Bytes of definitions and states on one page, which ends with the job that exceeds them."""
 _LOOK: Final = 1_000
 _PLACES_A_CALL: Final = 250
 _WAYS: Final[tuple[tuple[Place, str], ...]] = (
@@ -43,11 +43,11 @@ _KIND: Final[dict[Status, tuple[Place, str]]] = {
     "succeeded": ("finished", "s"),
     "cancelled": ("finished", "c"),
 }
-"""Where the jobs of a status are, and the letter that tells them from others there."""
+"""Where the jobs of a status are, and the letter that distinguishes them from others there."""
 
 
 class Wanted(Struct, frozen=True):
-    """Which jobs a list has; None: whatever it is."""
+    """Which jobs a list has; None: any."""
 
     queue: str | None = None
     status: Status | None = None
@@ -68,10 +68,9 @@ class Cursor(cursors.Cursor, array_like=True, frozen=True, forbid_unknown_fields
 async def list_jobs(
     broker: Broker, wanted: Wanted, visible: Callable[[str], bool], limit: int, cursor: str | None, deadline: Deadline
 ) -> JobPage:
-    """Up to `limit` jobs (1 to 500) of queues for whose name `visible` holds.
+    """Return a page of up to `limit` jobs (1 to 500) of the queues for whose name `visible` is true.
 
-    The page may be short and have a `next` all the same. Raises Invalid for a cursor that is not of this list, and
-    StoreUnavailable.
+    The page may be short although it has a `next`. Raises Invalid for a cursor of another list, and StoreUnavailable.
     """
     walk = _Walk(broker, wanted, visible, deadline)
     if cursor is None:
@@ -80,7 +79,7 @@ async def list_jobs(
 
 
 def _start(text: str, wanted: Wanted, shards: int) -> Cursor:
-    """Where a page begins. Raises Invalid."""
+    """Return where a page begins. Raises Invalid."""
 
     def is_possible(cursor: Cursor) -> bool:
         return (
@@ -96,7 +95,7 @@ def _start(text: str, wanted: Wanted, shards: int) -> Cursor:
 
 
 class _Walk:
-    """The way of one request through the places."""
+    """The walk of one request through the places."""
 
     def __init__(self, broker: Broker, wanted: Wanted, visible: Callable[[str], bool], deadline: Deadline) -> None:
         self._broker = broker
@@ -109,6 +108,7 @@ class _Walk:
         self._bytes = 0
 
     async def page(self, at: Cursor, limit: int) -> JobPage:
+        """Return the page that begins at a cursor."""
         jobs: list[Job] = []
         for shard in range(at.shard, self._broker.shards.count):
             start = at if shard == at.shard else Cursor(at.wanted, shard, "", 0)
@@ -132,7 +132,7 @@ class _Walk:
         return JobPage(jobs, None)
 
     async def _places(self, start: Cursor) -> list[tuple[str, int]]:
-        """Queue and way of all places of a shard, from that of the cursor on."""
+        """Return the queue and the way of all places of a shard, from the place of the cursor on."""
         if self._wanted.queue is not None:
             names = [self._wanted.queue]
         else:
@@ -157,7 +157,7 @@ class _Walk:
         return found
 
     def _within_bytes(self, found: Sequence[Paged]) -> Sequence[Paged]:
-        """As many as one reply may hold, and the one that passes the bound."""
+        """Return as many jobs as one reply may have, and the one that exceeds the limit."""
         for number, job in enumerate(found, 1):
             self._bytes += job.bytes
             if self._bytes > MAX_PAGE_BYTES:
@@ -165,7 +165,7 @@ class _Walk:
         return found
 
     async def _read(self, shard: int, job_ids: Sequence[str]) -> list[Job]:
-        """The jobs; without those that have gone since, or whose status is not the wanted one any more."""
+        """Return the jobs, without those that were deleted or have left the wanted status since."""
         if not job_ids:
             return []
         stored = await self._deadline.call(self._broker.jobs.get, shard, job_ids)

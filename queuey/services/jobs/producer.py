@@ -1,4 +1,4 @@
-"""Takes new jobs into the store: one batcher per shard, so that concurrent requests share a script call."""
+"""Enqueuing new jobs: one batcher for each shard, so that concurrent requests share a script call."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from queuey.errors import Full, OutcomeUnknown, QueueyError
 from queuey.metrics import Metrics
 from queuey.protocol.models import EnqueueReply
 from queuey.protocol.records import NewJob
-from queuey.protocol.schema_faults import invalid
+from queuey.protocol.schema_faults import too_many_queues
 from queuey.store.batching import Batcher
 from queuey.store.broker.broker import Broker
 
 
 class Producer:
-    """Enqueues jobs. It is made inside the running loop.
+    """Enqueues jobs. Make it inside the running loop.
 
     `resend_for`: seconds for which an unanswered call is sent again. `copies`: replicas of the store that must have a
-    job before it counts as taken. While `full` is set, no new job is taken; a job that is known already, by its id or
-    dedupe key, is still answered. `on_send` is called with the jobs that are about to go to a shard.
+    job before it counts as enqueued. While `full` is set, no new job is enqueued; a job that the store knows by its id
+    or dedupe key is still answered. `on_send` is called with the jobs that are about to go to a shard.
     """
 
     def __init__(self, broker: Broker, *, metrics: Metrics, resend_for: float, copies: int = 0) -> None:
@@ -35,13 +35,14 @@ class Producer:
         ]
 
     def set_full(self, full: bool) -> None:
+        """Set whether the store has no room for new jobs."""
         self.full = full
 
     async def _send(self, shard: int, jobs: Sequence[NewJob]) -> Sequence[str]:
         if self.on_send is not None:
             self.on_send(shard, jobs)
         words = await self._broker.jobs.enqueue(shard, jobs, full=self.full, copies=self._copies)
-        for job, word in zip(jobs, words, strict=False):  # a wrong count is the batcher's to tell
+        for job, word in zip(jobs, words, strict=False):  # the batcher reports a wrong count
             if word == "new":
                 self._metrics.enqueued.add((job.queue,))
             elif word.startswith("duplicate"):
@@ -52,7 +53,7 @@ class Producer:
         return self._batchers[self._shard_of(job.id)].submit(job, job.size)
 
     async def enqueue(self, job: NewJob) -> EnqueueReply:
-        """Returns once the job is stored, or known to be. Raises Full, Invalid, StoreUnavailable or OutcomeUnknown."""
+        """Return when the store has the job. Raises Full, Invalid, StoreUnavailable or OutcomeUnknown."""
         try:
             answer = await self._submit(job)
         except OutcomeUnknown as error:
@@ -60,7 +61,7 @@ class Producer:
         return _reply(job, answer)
 
     async def enqueue_many(self, jobs: Sequence[NewJob]) -> list[EnqueueReply | QueueyError]:
-        """What `enqueue` would return or raise for each, in order."""
+        """Return what `enqueue` would return or raise for each job, in order."""
         outcomes: list[EnqueueReply | QueueyError | asyncio.Future[str]] = []
         for job in jobs:
             try:
@@ -73,13 +74,14 @@ class Producer:
         return [_settled(job, outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
 
     async def drain(self) -> None:
-        """Returns when every job that came has its answer."""
+        """Return when every job has its answer."""
         for batcher in self._batchers:
             await batcher.drain()
 
 
 def no_room() -> Full:
-    return Full("The store has no room for new jobs; try again once some have finished.")
+    """Return the error for a store that is above its memory limit for new jobs."""
+    return Full("The store has no room for new jobs. Try again when some have finished.")
 
 
 def _settled(job: NewJob, outcome: EnqueueReply | QueueyError | asyncio.Future[str]) -> EnqueueReply | QueueyError:
@@ -105,4 +107,4 @@ def _reply(job: NewJob, answer: str) -> EnqueueReply:
         return EnqueueReply(holder, True)
     if word == "full":
         raise no_room()
-    raise invalid("/queue", "would be a new queue, and there may be no more; use one of those that are there")
+    raise too_many_queues()

@@ -1,4 +1,4 @@
-"""How far running jobs have come: gathered, and told to the store at most twice a second."""
+"""The progress of running jobs: collected, and sent to the store at most twice a second."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from queuey.store.broker.broker import Broker
 from queuey.store.broker.calls import MAX_BATCH
 
 INTERVAL: Final = 0.5
-"""Seconds between two calls to the store; of what a job tells in between, the last counts."""
+"""Seconds between two calls to the store. Only the last report of a job in this time is sent."""
 MOST: Final = 50_000
-"""Jobs whose progress may wait to be told; of further ones it is dropped."""
+"""Jobs whose progress may wait to be sent. The progress of further jobs is dropped."""
 
 logger = log.get(__name__)
 _encode = msgspec.json.Encoder().encode
 
 
 class Leased(Protocol):
-    """What is told of: a job under a lease."""
+    """A job under a lease."""
 
     id: str
     token: str
 
 
 class ProgressRecorder:
-    """To be made inside the running loop. `record` may be called from any thread.
+    """Sends progress to the store. Make it inside the running loop; `record` may be called from any thread.
 
-    `on_told(job_id, head, report)` hears of each that the store has taken, with the head of the job's definition. What
-    the store does not take is dropped: the next one says more.
+    `on_reported(job_id, head, report)` is called for each report that the store has accepted, with the head of the
+    job's definition. A report that the store does not accept is dropped: the next one has more to say.
     """
 
     def __init__(self, broker: Broker) -> None:
@@ -44,17 +44,20 @@ class ProgressRecorder:
         self._broker = broker
         self._latest: dict[str, tuple[str, ProgressReport]] = {}
         self._armed = False
-        """A flush is due or under way, which looks once more when it has ended."""
-        self._told_at = float("-inf")
+        """Whether a flush is due or running; it looks for new reports when it ends."""
+        self._sent_at = float("-inf")
         self._flushing: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
 
     def on_progress(self, work: Leased, report: ProgressReport) -> None:
-        """What a handler of this process tells."""
+        """Record the progress that a handler of this process reports."""
         self.record(work.id, work.token, report)
 
     def record(self, job_id: str, token: str, report: ProgressReport) -> None:
-        """`token`: the lease's. Each step is one under the interpreter's lock, and in this order none is missed."""
+        """Record the progress of a job under the lease of `token`.
+
+        Each step is atomic under the interpreter's lock, and in this order no report is missed.
+        """
         if len(self._latest) >= MOST and job_id not in self._latest:
             return
         self._latest[job_id] = (token, report)
@@ -64,38 +67,38 @@ class ProgressRecorder:
                 self._loop.call_soon_threadsafe(self._arm)
 
     def _arm(self) -> None:
-        self._loop.call_at(max(self._loop.time(), self._told_at + INTERVAL), self._start)
+        self._loop.call_at(max(self._loop.time(), self._sent_at + INTERVAL), self._start)
 
     def _start(self) -> None:
         self._flushing = self._loop.create_task(self._flush())
 
     async def _flush(self) -> None:
-        self._told_at = self._loop.time()
+        self._sent_at = self._loop.time()
         try:
-            await self._tell_all()
+            await self._send_all()
         finally:
             self._armed = False
             if self._latest:
                 self._armed = True
                 self._arm()
 
-    async def _tell_all(self) -> None:
+    async def _send_all(self) -> None:
         by_shard: dict[int, list[tuple[str, str, ProgressReport]]] = defaultdict(list)
         for _ in range(len(self._latest)):
             job_id, (token, report) = self._latest.popitem()
             by_shard[self._broker.shards.of_job(job_id)].append((job_id, token, report))
-        for shard, told in by_shard.items():
-            for first in range(0, len(told), MAX_BATCH):
-                await self._tell(shard, told[first : first + MAX_BATCH])
+        for shard, reports in by_shard.items():
+            for first in range(0, len(reports), MAX_BATCH):
+                await self._send(shard, reports[first : first + MAX_BATCH])
 
-    async def _tell(self, shard: int, told: list[tuple[str, str, ProgressReport]]) -> None:
-        reports = [(job_id, token, _encode(report).decode()) for job_id, token, report in told]
+    async def _send(self, shard: int, reports: list[tuple[str, str, ProgressReport]]) -> None:
+        texts = [(job_id, token, _encode(report).decode()) for job_id, token, report in reports]
         try:
-            heads = await self._broker.jobs.progress(shard, reports)
+            heads = await self._broker.jobs.progress(shard, texts)
         except QueueyError as error:
-            logger.debug("progress_not_stored", jobs=len(told), error=str(error))
+            logger.debug("progress_not_stored", jobs=len(reports), error=str(error))
             return
         if self.on_reported is not None:
-            for (job_id, _, report), head in zip(told, heads, strict=True):
+            for (job_id, _, report), head in zip(reports, heads, strict=True):
                 if head:
                     self.on_reported(job_id, head, report)

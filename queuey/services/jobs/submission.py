@@ -1,4 +1,4 @@
-"""From the text of a request to a job as the enqueue script takes it. Pure: the clock comes as an argument."""
+"""From the text of a request to a job for the script `enqueue`. It does no I/O; the time is an argument."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from queuey.protocol.models import NULL, Definition, JobRequest
 from queuey.protocol.records import NewJob, encode_key, job_head
 from queuey.protocol.schema_faults import ALLOWED, explain, invalid, to_pointer
 from queuey.settings.settings import Settings
+from queuey.settings.units import format_duration
 
 MAX_KEY_BYTES: Final = 256
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -29,11 +30,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Submission:
-    """Reads requests, checks them, and fills in what they leave open.
+    """Reads requests, checks them, and fills in defaults.
 
-    `max_attempts_of` gives what the registration of a job type says, or None; `decoder_of` what takes a payload of that
-    type apart and raises msgspec.ValidationError when it does not fit, or None. `check_payloads` decides whether it is
-    asked.
+    `max_attempts_of` returns what the handler of a job type says, or None. `decoder_of` returns a decoder for the
+    payloads of a type, which raises msgspec.ValidationError for a payload that does not fit, or None. It is used if the
+    setting `check_payloads` is `yes`.
     """
 
     def __init__(
@@ -47,14 +48,15 @@ class Submission:
         self._depth = settings.json_depth
         self._payload_limit = settings.payload_limit
         self._max_attempts = settings.max_attempts
+        self._max_delay = format_duration(settings.max_delay)
         self._max_delay_ms = to_ms(settings.max_delay)
         self._retention_ms = to_ms(settings.retention)
         self._dedupe_ttl_ms = to_ms(settings.dedupe_ttl)
 
     def parse(self, text: bytes) -> JobRequest:
-        """One job as JSON. Raises Malformed, Invalid or TooLarge (of the payload)."""
+        """Read one job from JSON. Raises Malformed, Invalid, or TooLarge because of the payload."""
         if not text or text.isspace():
-            raise Malformed("The body is empty; send a job as a JSON object.")
+            raise Malformed("The body is empty. Send a job as a JSON object.")
         check_text(text, self._depth + 1)
         try:
             request = _decode_request(text)
@@ -64,16 +66,18 @@ class Submission:
             raise Malformed(f"The body is not JSON: {why_not_json(error, text)}.") from None
         payload = bytes(request.payload)
         if len(payload) > self._payload_limit:
-            detail = f"has {len(payload)} bytes, and {self._payload_limit} are allowed"
-            raise TooLarge(f"The payload {detail}.", [Fault("/payload", detail)])
+            detail = f"has {len(payload)} bytes; send at most {self._payload_limit}"
+            message = f"The payload has {len(payload)} bytes. Send at most {self._payload_limit}."
+            raise TooLarge(message, [Fault("/payload", detail)])
         check_payload(payload)
         self.check_fit(request.type, payload, "/payload")
         return request
 
     def check_fit(self, job_type: str, payload: bytes, pointer: str = "") -> None:
-        """Whether a payload fits its type, where that is asked for. `pointer`: its place in the body.
+        """Check that a payload fits its type, if the settings ask for it. `pointer`: the payload's place in the body.
 
-        Raises Invalid, with the place of what does not fit."""
+        Raises Invalid, which names the place that does not fit.
+        """
         if self._decoder_of is None or (decode := self._decoder_of(job_type)) is None:
             return
         try:
@@ -85,7 +89,7 @@ class Submission:
             raise invalid(pointer + to_pointer(message), detail, "The payload") from None
 
     def new_job(self, request: JobRequest, now_ms: int, once: IdempotencyKey | None = None) -> NewJob:
-        """The job to enqueue. `now_ms` decides how far off `run_at` is. Raises Invalid."""
+        """Return the job to enqueue. `now_ms`: the time from which `run_at` is counted. Raises Invalid."""
         delay_ms, run_at_ms = self._due(request, now_ms)
         job_id = _job_id(request) if once is None else _id_of_once(request, once)
         queue, priority = request.queue, request.priority
@@ -114,7 +118,7 @@ class Submission:
         return self._max_attempts_of(request.type) or self._max_attempts
 
     def _due(self, request: JobRequest, now_ms: int) -> tuple[int, int]:
-        """The delay and the time of day, in ms; 0 = none."""
+        """Return the delay and the time at which the job is due, in ms; 0 = none."""
         if request.delay is None and request.run_at is None:
             return 0, 0
         if request.delay is not None and request.run_at is not None:
@@ -123,26 +127,26 @@ class Submission:
         if request.run_at is not None:
             run_at_ms = _since_epoch(request.run_at)
             if run_at_ms - now_ms > self._max_delay_ms:
-                raise invalid("/run_at", f"must be at most {self._max_delay_ms / 1000:g} seconds from now")
+                raise invalid("/run_at", f"must be within {self._max_delay} from now (max_delay)")
             return 0, max(run_at_ms, 0)
         delay_ms = to_ms(request.delay or 0)
         if delay_ms > self._max_delay_ms:
-            raise invalid("/delay", f"must be a number of seconds from 0 to {self._max_delay_ms / 1000:g}")
+            raise invalid("/delay", f"must be at most {self._max_delay} (max_delay)")
         return delay_ms, 0
 
 
 def to_ms(seconds: float) -> int:
-    """Whole milliseconds, rounded up so that nothing happens early; below a nanosecond it is the float's noise."""
+    """Return whole milliseconds, rounded up so that nothing happens early. Less than a nanosecond is float noise."""
     return math.ceil(round(seconds * 1000, 6))
 
 
 def _expires(request: JobRequest, due_in_ms: int) -> int:
-    """In how many ms it must be started; 0 = whenever."""
+    """Return in how many ms the job must be started; 0 = at any time."""
     if request.expires_in is None:
         return 0
     expires_ms = max(1, to_ms(request.expires_in))
     if due_in_ms and expires_ms <= due_in_ms:
-        raise invalid("/expires_in", "must be longer than until the job is due, by delay or run_at")
+        raise invalid("/expires_in", "must be longer than the time until the job is due (delay or run_at)")
     return expires_ms
 
 
@@ -151,7 +155,7 @@ def _since_epoch(time: datetime) -> int:
 
 
 def _kept(payload: msgspec.Raw) -> msgspec.Raw:
-    """`null` is the default and not stored, which the encoder knows by identity."""
+    """Return the payload to store. `null` is the default, which the encoder leaves out if it is the object NULL."""
     return NULL if bytes(payload) == b"null" else payload
 
 
@@ -164,7 +168,7 @@ def _job_id(request: JobRequest) -> str:
     if not ids.is_id(request.id):
         raise invalid("/id", f"must be {ALLOWED['/id']}")
     if key is not None and ids.bucket_of(request.id) != ids.bucket_of_key(key):
-        raise invalid("/id", "must begin with the bucket of its dedupe_key, crc32(key) % 1024; or leave it out")
+        raise invalid("/id", "must begin with the bucket of its dedupe_key, crc32(key) % 1024; or leave the id out")
     return request.id
 
 

@@ -1,7 +1,7 @@
-"""Requests that wait until a job has ended, without asking for it again and again.
+"""Requests that wait until a job has finished, without polling.
 
-The job's state is marked by the watch script; the script that ends the job sees the mark in the state that it reads
-anyway, and publishes the id. A job that nobody waits for costs nothing more.
+The script `watch_end` sets a mark in the job's state. The script that ends the job sees the mark in the state, which it
+reads anyway, and publishes the id. A job that no request waits for costs nothing more.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ logger = log.get(__name__)
 
 
 class Waiters:
-    """Those who wait on this replica, at most `limit`. To be made inside the running loop.
+    """The waiting requests of this replica, at most `limit`. Make it inside the running loop.
 
-    `run_once` subscribes once the first of them comes. Whenever the subscription stands, first and after each loss,
-    every awaited job is marked again and looked at, so that a job that ended in between is noticed.
+    `run_once` subscribes when the first waiter comes. Whenever the subscription is up, at first and after each loss,
+    every awaited job is marked again and its status is read, so that a job that ended in between is noticed.
     """
 
     def __init__(self, broker: Broker, limit: int) -> None:
@@ -50,7 +50,7 @@ class Waiters:
 
     @property
     def count(self) -> int:
-        """How many wait."""
+        """The number of waiting requests."""
         return self._count
 
     async def run_once(self) -> float:
@@ -59,9 +59,9 @@ class Waiters:
         return await self._subscriber.run_once()
 
     async def wait(self, job_id: str, seconds: float) -> None:
-        """Returns when the job has ended or is not there, after so many seconds at the latest; at once after `close`.
+        """Return when the job has finished or does not exist, or after so many seconds; at once after `close`.
 
-        Raises Full when too many wait.
+        Raises Full when too many requests wait.
         """
         if self._closed:
             return
@@ -75,9 +75,9 @@ class Waiters:
             self._leave(job_id, woken)
 
     def check_room(self) -> None:
-        """Raises Full when as many wait as may."""
+        """Check that one more request may wait. Raises Full."""
         if self._count >= self._limit:
-            raise Full("Too many requests wait at this server. Ask without waiting, or later.")
+            raise Full("Too many requests wait at this server. Ask without a wait, or try again later.")
 
     def _enter(self, job_id: str) -> asyncio.Future[None]:
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -96,7 +96,7 @@ class Waiters:
             del self._waiting[job_id]
 
     def close(self) -> None:
-        """Let everybody go, and keep nobody any more."""
+        """Wake all waiters, and let no request wait any more."""
         self._closed = True
         for job_id in self._waiting:
             self._wake(job_id)
@@ -112,9 +112,9 @@ class Waiters:
         self._standing = False
 
     def _mark(self, job_id: str) -> None:
-        """Unless it has ended. Only once the subscription stands: what ends after the mark is heard of."""
+        """Mark a job, unless it has finished. The subscription must be up: it reports a job that ends after that."""
         if not self._standing or job_id not in self._waiting:
-            return  # it is done as soon as the subscription stands; or nobody waits any more
+            return  # the subscription will do it when it is up; or no request waits any more
         try:
             self._watch[self._shard_of(job_id)].tell(job_id, ID_BYTES, partial(self._marked, job_id))
         except QueueyError as error:

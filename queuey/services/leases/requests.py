@@ -73,7 +73,7 @@ class LeaseRequests:
     def check(self, text: bytes) -> None:
         """Raise Malformed if a body is empty or nested too deeply."""
         if not text or text.isspace():
-            raise Malformed("The body is empty; send a JSON object.")
+            raise Malformed("The body is empty. Send a JSON object.")
         check_text(text, self._depth + AROUND)
 
     def _check_result(self, item: CompleteItem) -> None:
@@ -82,8 +82,9 @@ class LeaseRequests:
             return
         text = bytes(item.result)
         if len(text) > self._result_limit:
-            detail = f"has {len(text)} bytes, and {self._result_limit} are allowed"
-            raise TooLarge(f"The result {detail}.", [Fault("/result", detail)])
+            detail = f"has {len(text)} bytes; send at most {self._result_limit}"
+            message = f"The result has {len(text)} bytes. Send at most {self._result_limit}."
+            raise TooLarge(message, [Fault("/result", detail)])
         if is_deeper(text, self._depth):
             raise Malformed(f"The result is nested deeper than the {self._depth} levels that are allowed.")
         check_payload(text, "result")
@@ -111,7 +112,7 @@ class _Reader(Generic[Item]):
         if not raw:
             raise invalid("/jobs", f"must be {_BATCH.allowed['/jobs']}")
         if len(raw) > MAX_LEASED:
-            raise TooLarge(f"The batch has {len(raw)} jobs, and {MAX_LEASED} are allowed.")
+            raise TooLarge(f"The batch has {len(raw)} jobs. Send at most {MAX_LEASED}.")
         return Given(False, [self._item_or_error(item) for item in raw])
 
     def _item_or_error(self, raw: Raw) -> Item | QueueyError:

@@ -1,8 +1,8 @@
-"""Writing what a store holds to a file: `queuey export`.
+"""Writing the contents of a store to a file: `queuey export`.
 
-The store may be at work. SCAN names every job that is there from the beginning to the end, and each is read at one
-moment; a job that came later may be missing, and two jobs are not of one moment. With nobody at work it is the store.
-Dedupe keys come first: a key that was seen is held by a job that is then found, unless its record has been trimmed.
+The store may be in use. SCAN finds every job that is there from the beginning to the end of the export. Two jobs may be
+read at different moments, and a job that came later may be missing. If no process uses the store, the export is exact.
+Dedupe keys come first: the job that holds a key is then found later, unless it was trimmed.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from queuey.version import __version__
 DUMP_BATCH: Final = 256
 LANE_PAGE: Final = 1000
 MAX_LANE: Final = 100_000_000
-"""Entries of one lane that are looked at."""
+"""Entries of one lane that are read, at most."""
 
 Progress = Callable[[str, int], None]
-"""Is told a kind of line, and how many more there are."""
+"""Called with a kind of line, and how many more of it were written or read."""
 
 
 class Written(Struct):
-    """How far a file has come. `size`: up to the end of its last checkpoint or header."""
+    """How far an export has come. `size`: up to the end of the last checkpoint or header."""
 
     header: Header
     counts: Counter[str]
@@ -60,7 +60,7 @@ class Written(Struct):
 
 
 def written_so_far(path: Path) -> Written:
-    """What `--resume` finds. Raises FileRefused."""
+    """Return what `--resume` finds. Raises FileRefused."""
     header = read_header(path)
     counts: Counter[str] = Counter()
     found = Written(header, Counter(), 0, None, False)
@@ -76,7 +76,7 @@ def written_so_far(path: Path) -> Written:
 
 
 class Exporter:
-    """Writes one file. `progress` is told of every page."""
+    """Writes one file. `progress` is called for every page."""
 
     def __init__(self, broker: Broker, path: Path, progress: Progress) -> None:
         self._broker = broker
@@ -100,7 +100,7 @@ class Exporter:
             self._write([End(self._counted(), about.now_ms)])
             await asyncio.to_thread(self._sync)
         except OSError as error:
-            raise FileRefused(f"{self._path}: {error.strerror}. Make room, then go on with --resume.") from error
+            raise FileRefused(f"{self._path}: {error.strerror}. Make room, then continue with --resume.") from error
         finally:
             self._file.close()
         return self._counted()
@@ -115,7 +115,7 @@ class Exporter:
         return Header(DATA_FORMAT, export_id, shards.count, shards.prefix, __version__, about.now_ms, about.store_id)
 
     def _open(self, resume: bool, header: Header) -> bool:
-        """Make the file ready for its next line, unless it is whole already: then True."""
+        """Open the file for its next line. Returns True when it is complete already."""
         if resume and self._path.exists() and self._path.stat().st_size > 0:
             return self._reopen(header)
         exclusive = 0 if resume else os.O_EXCL
@@ -123,7 +123,9 @@ class Exporter:
             self._file = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | exclusive, 0o600), "wb")
             os.fchmod(self._file.fileno(), 0o600)
         except FileExistsError:
-            raise SettingsError(f"{self._path} is there already: go on with --resume, or give another -o.") from None
+            raise SettingsError(
+                f"{self._path} exists already. Continue it with --resume, or give another -o."
+            ) from None
         except OSError as error:
             raise SettingsError(f"{self._path}: {error.strerror}.") from error
         self._write([header])
@@ -135,13 +137,13 @@ class Exporter:
         before = found.header
         if (before.shards, before.prefix) != (header.shards, header.prefix):
             raise SettingsError(
-                f"{self._path} is of a store with {before.shards} shards and the prefix {before.prefix}; this one "
-                f"has {header.shards} and {header.prefix}: give the store that it was begun with, or another -o."
+                f"{self._path} is an export of a store with {before.shards} shards and the prefix {before.prefix}, and "
+                f"this store has {header.shards} and {header.prefix}. Give the store of that export, or another -o."
             )
         if before.store_id and before.store_id != header.store_id:
             raise SettingsError(
-                f"{self._path} is of another store, though of one with as many shards and this prefix: give the store "
-                "that it was begun with, or another -o."
+                f"{self._path} is an export of another store, with the same number of shards and the same prefix. Give "
+                "the store of that export, or another -o."
             )
         self._counts = found.counts
         for kind, count in found.counts.items():
@@ -175,7 +177,7 @@ class Exporter:
             begun = at is not None and at.phase == phase
             if begun and at is not None and at.cursor == 0:
                 continue
-            # The cursor of another run of the store may pass over names: then this phase begins anew.
+            # The cursor of another run of the store may skip names: then this phase starts again.
             cursor = at.cursor if begun and at is not None and at.run_id == self._run_id else 0
             if phase == "lanes":
                 await self._write_lanes()
@@ -195,7 +197,7 @@ class Exporter:
                 self._write([Queue(shard, row.name, row.paused, head.paused_by, head.paused_at_ms)])
 
     async def _write_scanned(self, phase: Phase, cursor: int) -> None:
-        """Page by page until the store has named all that it holds: as many pages as it has keys."""
+        """Write page by page until the store has named all of its keys."""
         while True:
             cursor, names = await self._broker.scan("dedupe" if phase == "keys" else "job", cursor)
             by_shard: defaultdict[int, list[str]] = defaultdict(list)
@@ -215,7 +217,7 @@ class Exporter:
             found = await self._broker.transfer.dump(shard, (), names)
             self._write(map(from_key, found.held))
             return
-        while names:  # each call looks at one at least
+        while names:  # each call reads at least one
             found = await self._broker.transfer.dump(shard, names)
             self._write(map(from_job, found.jobs))
             names = names[found.looked_at :]
@@ -227,7 +229,7 @@ class Exporter:
                     await self._write_lane(shard, row.name, priority)
 
     async def _write_lane(self, shard: int, queue: str, priority: str) -> None:
-        """From the end: what is claimed meanwhile goes from the head, and moves nothing that is still to be read."""
+        """Write a lane from its end: a job that is claimed meanwhile leaves the head, which does not move the rest."""
         for first in range(-LANE_PAGE, -MAX_LANE, -LANE_PAGE):
             page = [
                 entry.id
@@ -241,16 +243,16 @@ class Exporter:
 
 
 async def shards_of(broker: Broker) -> int:
-    """How many shards the store has. Raises StartupError when it is not of Queuey, or of a newer version."""
+    """Return the number of shards. Raises StartupError when the store has no data of Queuey, or of a newer version."""
     about = await broker.replicas.store_info(0)
     if not about.data_format:
         raise StartupError(
-            f"The store holds nothing of Queuey under the prefix {broker.shards.prefix}: give its --prefix, or "
+            f"The store has no data of Queuey under the prefix {broker.shards.prefix}. Give the right --prefix, or "
             "another --redis or --data-dir."
         )
     if about.data_format > DATA_FORMAT:
         raise StartupError(
-            f"The store's data has format {about.data_format} and this version of Queuey reads {DATA_FORMAT}: "
-            "use the version that wrote it."
+            f"The store's data has format {about.data_format}, and this version of Queuey reads {DATA_FORMAT}. Use the "
+            "version that wrote it."
         )
     return about.shards

@@ -1,9 +1,9 @@
-"""An export file: NDJSON, a line for each thing that a store holds.
+"""An export file: NDJSON, with a line for each thing that a store holds.
 
-A `header`, then the queues, then per phase (keys, jobs, lanes) what was found, with a `checkpoint` after each page, and
-an `end` with the counts of the lines before it. A file without an end is not whole; `queuey export --resume` goes on at
-the last checkpoint. Times are integer milliseconds since 1970 by the store's clock. A reader passes over fields that it
-does not know, and refuses a `format` above its own.
+It begins with a `header` and the queues. The phases keys, jobs and lanes follow, with a `checkpoint` after each page.
+The last line is an `end` with the counts of the lines before it. A file without an end is incomplete;
+`queuey export --resume` continues at the last checkpoint. Times are integer milliseconds since 1970 by the store's
+clock. A reader ignores fields that it does not know, and refuses a `format` above its own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from queuey.store.broker.calls import DATA_FORMAT
 from queuey.store.replies import DumpedJob, HeldKey, Place
 
 LINE_LIMIT: Final = 8_000_000
-"""Bytes. The longest line that can be: a payload and a result of 900 kB each, and what JSON makes of their quotes."""
+"""Bytes of the longest possible line: a payload and a result of 900 kB each, with their quotes escaped."""
 COUNTED: Final = ("queue", "key", "job", "lane")
 
 Phase = Literal["keys", "jobs", "lanes"]
@@ -42,8 +42,10 @@ _PLACES: Final[Mapping[Place, str]] = {"ready": "w", "scheduled": "w", "running"
 
 
 class Header(Struct, tag_field="kind", tag="header"):
-    """`id`: of this export; an import notes it in the store that it fills. `store_id`: of the store that it is of, '' =
-    not known."""
+    """The first line. `id`: of this export; an import saves it in the store that it fills.
+
+    `store_id`: of the exported store, '' = unknown.
+    """
 
     format: Annotated[int, Meta(ge=1)]
     id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9]{1,64}\Z")]
@@ -55,7 +57,7 @@ class Header(Struct, tag_field="kind", tag="header"):
 
 
 class Queue(Struct, tag_field="kind", tag="queue"):
-    """`paused`: the reason, '' = it is not; by whom, '' = not told, and since when, 0 = not told."""
+    """A queue. `paused`: the reason, '' = it is not paused; `paused_by`, '' = unknown; `paused_at_ms`, 0 = unknown."""
 
     shard: int
     name: Name
@@ -73,8 +75,11 @@ class Key(Struct, tag_field="kind", tag="key"):
 
 
 class JobLine(Struct, tag_field="kind", tag="job"):
-    """`at_ms` is when it is due (scheduled), its lease ends (running), it died (dead) or may go (finished); 0: ready.
-    `definition` and `state` are the texts of `job:<id>` and `state:<id>`, see docs/protocol.md."""
+    """A job. `definition` and `state` are the texts of `job:<id>` and `state:<id>`, see docs/protocol.md.
+
+    `at_ms`: when it is due (scheduled), its lease ends (running), it died (dead) or its retention ends (finished); 0:
+    ready.
+    """
 
     id: str
     place: Place
@@ -84,7 +89,7 @@ class JobLine(Struct, tag_field="kind", tag="job"):
 
 
 class Lane(Struct, tag_field="kind", tag="lane"):
-    """Some ids in the order of their lane, and the place of the first, counted from the end: -1 is the last."""
+    """Ids of a part of a lane, in its order. `first`: the position of the first id from the end; -1 is the last."""
 
     queue: Name
     priority: Priority
@@ -93,8 +98,10 @@ class Lane(Struct, tag_field="kind", tag="lane"):
 
 
 class Checkpoint(Struct, tag_field="kind", tag="checkpoint"):
-    """What has been read so far: up to this cursor of this phase; 0 = all of it. `run_id`: the store's process, whose
-    restart makes its cursors useless."""
+    """How far the export has come: to this cursor of this phase; 0 = to its end.
+
+    `run_id`: of the store's process, since a restart makes its cursors useless.
+    """
 
     phase: Phase
     cursor: int
@@ -102,7 +109,7 @@ class Checkpoint(Struct, tag_field="kind", tag="checkpoint"):
 
 
 class End(Struct, tag_field="kind", tag="end"):
-    """How many lines of each kind stand before it."""
+    """The last line. `counts`: the lines of each kind before it."""
 
     counts: dict[str, int]
     ended_ms: Time
@@ -116,27 +123,32 @@ _format_of = msgspec.json.Decoder(dict[str, object]).decode
 
 
 def encode_line(line: Line) -> bytes:
+    """Return the text of a line, with its newline."""
     return _encode(line) + b"\n"
 
 
 def kind_of(line: Line) -> str:
+    """Return the kind of a line: `job`, for example."""
     return str(line.__struct_config__.tag)
 
 
 def to_job(line: JobLine) -> DumpedJob:
+    """Return the job of a line, for the script `restore`."""
     return DumpedJob(line.id, line.place, line.at_ms, line.definition, line.state)
 
 
 def from_job(job: DumpedJob) -> JobLine:
+    """Return the line of a job of the script `dump`."""
     return JobLine(job.id, job.place, job.score, job.definition, job.state)
 
 
 def from_key(held: HeldKey) -> Key:
+    """Return the line of a dedupe key of the script `dump`."""
     return Key(held.key, held.job_id, held.until_ms)
 
 
 class Whole(Struct):
-    """What a whole file says of itself. `start`: where the line after the header begins."""
+    """The header and the counts of a complete file. `start`: where the line after the header begins."""
 
     header: Header
     counts: dict[str, int]
@@ -145,8 +157,10 @@ class Whole(Struct):
 
 
 def lines_from(path: Path, offset: int = 0) -> Iterator[tuple[int, Line]]:
-    """Each line and where it ends, from `offset` on, which must be the start of a line. A last line without its newline
-    was not written whole, and is left out. Raises FileRefused."""
+    """Yield each line and where it ends, from `offset` on, which must be the start of a line.
+
+    A last line without its newline is incomplete, and is left out. Raises FileRefused.
+    """
     try:
         with path.open("rb") as file:
             file.seek(offset)
@@ -165,23 +179,25 @@ def _parse(path: Path, offset: int, text: bytes) -> Line:
     try:
         return _check(_decode(text))
     except (msgspec.DecodeError, UnicodeError, ValueError, KeyError, QueueyError) as error:
-        raise FileRefused(f"{path}: the line at byte {offset} is not of an export of Queuey: {error}.") from error
+        raise FileRefused(
+            f"{path}: the line at byte {offset} is not a line of an export of Queuey: {error}."
+        ) from error
 
 
 def _check(line: Line) -> Line:
-    """What the Structs cannot say. Raises ValueError."""
+    """Check what the Structs cannot express. Raises ValueError."""
     if isinstance(line, JobLine):
         _check_job(line)
     elif isinstance(line, Key):
         if not ids.is_id(line.job_id) or _KEY.fullmatch(line.key) is None:
             raise ValueError("a key needs its base64url and a job's id")
     elif isinstance(line, Lane) and (not all(map(ids.is_id, line.ids)) or line.first + len(line.ids) > 0):
-        raise ValueError("a lane needs the ids of jobs, and places below 0")
+        raise ValueError("a lane needs ids of jobs, and positions below 0")
     return line
 
 
 def _check_job(line: JobLine) -> None:
-    """What the scripts and a worker rely on. An odd error is kept as it is: it is shown as text."""
+    """Check what the scripts and a worker rely on. An unreadable error is kept and shown as text."""
     if not ids.is_id(line.id):
         raise ValueError("a job needs an id")
     if _HEAD.fullmatch(line.definition.partition("\n")[0]) is None:
@@ -199,15 +215,15 @@ def _check_job(line: JobLine) -> None:
     for texts in (fields, parse_fields(line.definition)):
         for letter in _NUMBERS & texts.keys():
             if _NUMBER.fullmatch(texts[letter]) is None:
-                raise ValueError(f"{letter}={texts[letter]} is no number")
+                raise ValueError(f"{letter}={texts[letter]} is not a number")
     parse_definition(line.definition)
     result = line.state.partition("\n")[2].partition("\n")[0]
-    if result:  # which answers show as it is
+    if result:  # answers contain it unchanged
         msgspec.json.decode(result)
 
 
 def read_header(path: Path) -> Header:
-    """The first line. Raises FileRefused, also where a newer version of Queuey wrote it."""
+    """Return the first line. Raises FileRefused, also when a newer version of Queuey wrote the file."""
     try:
         with path.open("rb") as file:
             text = file.readline(LINE_LIMIT)
@@ -216,32 +232,34 @@ def read_header(path: Path) -> Header:
     _check_format(path, text)
     line = _parse(path, 0, text)
     if not isinstance(line, Header):
-        raise FileRefused(f"{path}: it does not begin with the header of an export.")
+        raise FileRefused(
+            f"{path}: it does not begin with the header of an export. Give a file that `queuey export` wrote."
+        )
     return line
 
 
 def _check_format(path: Path, text: bytes) -> None:
-    """Before all else is read: a newer format may have other fields."""
+    """Check the format before anything else is read, since a newer one may have other fields."""
     try:
         found = _format_of(text).get("format")
     except msgspec.DecodeError:
-        return  # told by whoever reads the line
+        return  # the reader of the line reports it
     if isinstance(found, int) and found > DATA_FORMAT:
         raise FileRefused(
-            f"{path} has format {found} and this version of Queuey reads up to {DATA_FORMAT}: "
-            "import it with the version that wrote it, or a newer one."
+            f"{path} has format {found}, and this version of Queuey reads up to {DATA_FORMAT}. Import it with the "
+            "version that wrote it, or a newer one."
         )
 
 
 def read_whole(path: Path) -> Whole:
-    """Read and check every line, before anything is done with one. Raises FileRefused unless the file is whole."""
+    """Read and check every line before any is used. Raises FileRefused unless the file is complete."""
     header = read_header(path)
     counts: Counter[str] = Counter()
     start = position = 0
     end: End | None = None
     for position, line in lines_from(path):
         if end is not None:
-            raise FileRefused(f"{path}: lines follow its end at byte {position}.")
+            raise FileRefused(f"{path}: there are lines after its end, at byte {position}.")
         if isinstance(line, End):
             end = line
         elif isinstance(line, Header):
@@ -251,8 +269,8 @@ def read_whole(path: Path) -> Whole:
         else:
             counts[kind_of(line)] += 1
     if end is None:
-        raise FileRefused(f"{path} is not whole: finish it with `queuey export --resume -o {path}`.")
+        raise FileRefused(f"{path} is incomplete. Finish it with `queuey export --resume -o {path}`.")
     counted = {kind: counts[kind] for kind in COUNTED}
     if end.counts != counted:
-        raise FileRefused(f"{path}: its end speaks of {end.counts}, and there are {counted}: lines are missing.")
+        raise FileRefused(f"{path}: lines are missing. Its end counts {end.counts}, and there are {counted}.")
     return Whole(header, counted, start, position)

@@ -1,8 +1,8 @@
 """Reading an export file into a store: `queuey import`.
 
-Ids keep their buckets, so in a store with another count of shards each job comes to the shard where every replica looks
-for it. Every step may be done twice: what is there already stays as it is. The store notes how far it has come, and the
-same command goes on from there.
+Ids keep their buckets, so in a store with another number of shards each job comes to the shard where every replica
+looks for it. Every step may be done twice: what exists already stays as it is. The store saves how far the import has
+come, and the same command continues there.
 """
 
 from __future__ import annotations
@@ -40,18 +40,19 @@ Position = tuple[str, int]
 
 
 def shards_to_use(wanted: int | None, stored: int, header: Header) -> int:
-    """How many shards the store is to have: as many as it has, or else as asked for, or as in the file.
+    """Return the number of shards to use: the store's, or else the wanted one, or the file's.
 
-    Raises StartupError when it has others than were asked for."""
+    Raises StartupError when the store has another number than wanted.
+    """
     if stored and wanted and stored != wanted:
         raise StartupError(
-            f"The store has {stored} shards already: import with --shards {stored}, or into a store that is empty."
+            f"The store has {stored} shards already. Import with --shards {stored}, or into an empty store."
         )
     return stored or wanted or header.shards
 
 
 class Importer:
-    """Fills one store from one file that `read_whole` has found in order. `progress` is told of every line."""
+    """Fills a store from a file that `read_whole` has checked. `progress` is called for every line."""
 
     def __init__(self, broker: Broker, path: Path, whole: Whole, progress: Progress) -> None:
         self._broker = broker
@@ -64,48 +65,49 @@ class Importer:
         self._answers: Counter[str] = Counter()
 
     async def run(self, *, merge: bool) -> dict[str, int]:
-        """Restore what is not in yet. `merge`: also into a store that holds other jobs.
+        """Restore what the store does not have yet. `merge`: also into a store that has other jobs.
 
         Returns how many jobs were `restored` and how many were `there` already. Raises StartupError, Full and
-        StoreUnavailable; what is in then stays, and another run goes on."""
+        StoreUnavailable; what was restored stays, and another run continues.
+        """
         offset = await self._begin(merge)
         for position, line in lines_from(self._path, offset):
             await self._take(line)
             self._progress(kind_of(line), 1)
             if isinstance(line, Checkpoint):
                 await self._flush()
-                await self._mark(position)
+                await self._save_offset(position)
         await self._flush()
         await self._promote()
-        await self._mark(self._whole.size)
+        await self._save_offset(self._whole.size)
         return {"restored": self._answers["ok"], "there": self._answers["there"]}
 
     # --- beginning and end --------------------------------------------------------------------------------------
 
     async def _begin(self, merge: bool) -> int:
-        """Join the store. Returns the offset of the first line to read."""
+        """Register with the store. Returns the offset of the first line to read."""
         about = await self._broker.replicas.store_info(0)
         if about.imported == self._whole.header.id:
             await self._broker.replicas.register()
             return max(about.import_offset, self._whole.start)
         if not merge and await self._holds_jobs():
             raise StartupError(
-                "The store holds jobs already, and not of this export: import into an empty store, give another "
+                "The store has jobs already that are not from this export. Import into an empty store, give another "
                 "--prefix, or add --merge."
             )
         await self._broker.replicas.register()
-        await self._mark(self._whole.start)
+        await self._save_offset(self._whole.start)
         return self._whole.start
 
     async def _holds_jobs(self) -> bool:
         shards = range(self._broker.shards.count)
         return any([(await self._broker.queues.stats(shard)).queues for shard in shards])
 
-    async def _mark(self, offset: int) -> None:
+    async def _save_offset(self, offset: int) -> None:
         await self._broker.transfer.save_offset(0, self._whole.header.id, offset)
 
     async def _promote(self) -> None:
-        """Move what was ready from where restore has put it into its lane, so that it counts as ready at once."""
+        """Move ready jobs from where `restore` has put them into their lanes, so that they count as ready at once."""
         for shard in range(self._broker.shards.count):
             for _ in range(self._whole.counts["job"] + 1):
                 if not (await self._broker.maintenance.promote(shard, PROMOTE_BATCH)).count:
@@ -136,7 +138,7 @@ class Importer:
         self._bytes[shard] += size
 
     async def _pause(self, queue: Queue) -> None:
-        """On all shards: with another count, jobs of this queue may come to any of them."""
+        """Pause a queue on all shards: with another number of them, its jobs may be on any shard."""
         for shard in range(self._broker.shards.count):
             answer = await self._broker.queues.pause(
                 shard, queue.name, queue.paused, queue.paused_by, now=queue.paused_at_ms
@@ -157,7 +159,7 @@ class Importer:
     # --- to the store -------------------------------------------------------------------------------------------
 
     async def _flush(self) -> None:
-        """Keys first: a job that has ended since gives its own back."""
+        """Restore keys first: a job that has ended since frees its own."""
         await asyncio.gather(*map(self._flush_keys, list(self._keys)))
         await asyncio.gather(*map(self._flush_jobs, list(self._jobs)))
 
@@ -176,4 +178,4 @@ class Importer:
 
 
 def _too_many_queues() -> StartupError:
-    return StartupError("The store would hold more than 256 queues: import into another one.")
+    return StartupError("The store would have more than 256 queues. Import into another store.")

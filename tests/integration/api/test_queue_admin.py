@@ -9,7 +9,7 @@ import pytest
 
 from queuey.protocol import ids
 from queuey.services import queues as queue_control
-from queuey.services.workers import Description, TellsWorker
+from queuey.services.workers import Description, WorkerReport
 from tests.support.http import ApiRig, api_over, keys, problem
 from tests.support.store import Rig
 from tests.support.stores import SHARDS, one_of
@@ -26,7 +26,7 @@ async def post(api: ApiRig, path: str, body: Any = None) -> Any:
 
 
 async def serve(rig: Rig, name: str, *queues: str, quiet: bool = False) -> None:
-    worker = TellsWorker(name, "process", 4, 0, [], list(queues), quiet=quiet)
+    worker = WorkerReport(name, "process", 4, 0, [], list(queues), quiet=quiet)
     text = msgspec.json.encode(Description("1.0", 1, ["worker"], [worker])).decode()
     await rig.broker.replicas.heartbeat(0, name, text)
 
@@ -142,7 +142,7 @@ async def test_no_more_than_256_queues(rig: Rig, api: ApiRig) -> None:
         for number in range(256):
             await rig.broker.queues.pause(shard, f"q{number}", "by hand")
     found = problem(await api.http.post("/v1/queues/more/pause", json={}, headers=DEV), 422, "invalid")
-    assert "no more" in found["detail"]
+    assert "the maximum number of queues" in found["detail"]
 
 
 # --- purge ---------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import msgspec
 
 from queuey.server.presence import Presence
 from queuey.services.maintenance.heartbeat import Heartbeat
-from queuey.services.workers import Description, TellsWorker
+from queuey.services.workers import Description, WorkerReport
 from tests.support.http import ApiRig, api_over, keys, problem
 from tests.support.store import Rig
 from tests.support.working import Stage, eventually, working
@@ -17,12 +17,12 @@ from tests.support.working import Stage, eventually, working
 DEV = {"x-api-key": "dev"}
 
 
-def worker(name: str, *queues: str, kind: str = "process", **fields: Any) -> TellsWorker:
+def worker(name: str, *queues: str, kind: str = "process", **fields: Any) -> WorkerReport:
     jobs = fields.pop("jobs", [])
-    return TellsWorker(name, kind, 4, len(jobs), jobs, list(queues), **fields)
+    return WorkerReport(name, kind, 4, len(jobs), jobs, list(queues), **fields)
 
 
-async def beat(rig: Rig, replica: str, *workers: TellsWorker) -> None:
+async def beat(rig: Rig, replica: str, *workers: WorkerReport) -> None:
     text = msgspec.json.encode(Description("1.2", 7, ["worker"], list(workers))).decode()
     await rig.broker.replicas.heartbeat(0, replica, text)
 

@@ -130,7 +130,7 @@ async def test_the_file_is_ours_alone_and_never_written_over(rig: Rig, file: Pat
     await export(rig, file)
     assert file.stat().st_mode & 0o777 == 0o600
     before = file.read_bytes()
-    with pytest.raises(SettingsError, match="is there already: go on with --resume"):
+    with pytest.raises(SettingsError, match=r"exists already\. Continue it with --resume"):
         await export(rig, file)
     assert file.read_bytes() == before
     with pytest.raises(SettingsError, match="No such file"):
@@ -224,7 +224,7 @@ async def test_an_export_of_another_store_is_not_gone_on_with(rig: Rig, file: Pa
     await export(rig, file)
     other = target(rig)
     await other.replicas.register()
-    with pytest.raises(SettingsError, match="give the store that it was begun with"):
+    with pytest.raises(SettingsError, match="Give the store of that export"):
         await Exporter(other, file, ignore).run(resume=True)
 
 
@@ -233,7 +233,7 @@ async def test_a_store_of_the_same_shape_is_another_all_the_same(rig: Rig, file:
     await export(rig, file)
     text = file.read_bytes()
     await rig.client.flushdb()
-    with pytest.raises(SettingsError, match="is of another store"):
+    with pytest.raises(SettingsError, match="is an export of another store"):
         await export(rig, file, resume=True)
     assert file.read_bytes() == text
 
@@ -305,7 +305,7 @@ async def test_a_store_with_jobs_is_refused_unless_told(rig: Rig, file: Path) ->
     other = rig.job(queue="theirs")
     await store.jobs.enqueue(0, [other])
     async with rig.unchanged():
-        with pytest.raises(StartupError, match=r"holds jobs already, and not of this export.* --merge"):
+        with pytest.raises(StartupError, match=r"has jobs already that are not from this export.* --merge"):
             await imported(store, file)
     total = sum(map(len, ids.values()))
     assert await imported(store, file, merge=True) == {"restored": total, "there": 0}
@@ -333,17 +333,17 @@ async def test_how_many_shards(rig: Rig, file: Path, wanted: int | None, stored:
 
 async def test_another_count_than_the_stores_is_refused(rig: Rig, file: Path) -> None:
     await export(rig, file)
-    with pytest.raises(StartupError, match="has 2 shards already: import with --shards 2"):
+    with pytest.raises(StartupError, match=r"has 2 shards already\. Import with --shards 2"):
         shards_to_use(3, 2, read_whole(file).header)
 
 
 async def test_a_store_without_queuey_or_of_a_newer_one_is_not_exported(rig: Rig) -> None:
-    with pytest.raises(StartupError, match="holds nothing of Queuey under the prefix queuey"):
+    with pytest.raises(StartupError, match="has no data of Queuey under the prefix queuey"):
         await shards_of(Broker(Shards(rig.client, 1), rig.scripts))
     await rig.broker.replicas.register()
     assert await shards_of(Broker(Shards(rig.client, 1), rig.scripts)) == rig.broker.shards.count
     await rig.client.hset(rig.broker.shards.keys[0].meta, "format", 99)
-    with pytest.raises(StartupError, match="format 99 and this version of Queuey reads"):
+    with pytest.raises(StartupError, match="format 99, and this version of Queuey reads"):
         await shards_of(rig.broker)
 
 
@@ -363,7 +363,7 @@ async def test_a_file_with_a_line_less_changes_nothing(rig: Rig, file: Path) -> 
     dropped = next(number for number, line in enumerate(lines) if isinstance(line, JobLine))
     store = target(rig)
     async with rig.unchanged():
-        for kept, why in ((lines[:dropped] + lines[dropped + 1 :], "lines are missing"), (lines[:-1], "is not whole")):
+        for kept, why in ((lines[:dropped] + lines[dropped + 1 :], "lines are missing"), (lines[:-1], "is incomplete")):
             file.write_bytes(b"".join(map(encode_line, kept)))
             with pytest.raises(FileRefused, match=why):
                 await imported(store, file)

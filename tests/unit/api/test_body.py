@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from queuey.api.http.body import JSON, NDJSON, ClientGone, media_type, read_body
+from queuey.api.http.body import JSON, NDJSON, ClientDisconnected, media_type, read_body
 from queuey.errors import TooLarge, UnsupportedMedia
 
 
@@ -53,7 +53,7 @@ async def test_a_body_longer_than_it_says_is_refused() -> None:
 
 @pytest.mark.parametrize("chunks", [[None], [b"ab", None]])
 async def test_a_client_may_go_away(chunks: list[bytes | None]) -> None:
-    with pytest.raises(ClientGone):
+    with pytest.raises(ClientDisconnected):
         await read_body({}, EventPublisher(chunks), 10)
 
 

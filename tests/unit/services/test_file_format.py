@@ -71,7 +71,7 @@ def test_a_newer_format_is_refused_before_all_else(tmp_path: Path) -> None:
         file = written(tmp_path / "f", header, b"what this version cannot read\n")
         for read in (read_header, read_whole):
             with pytest.raises(
-                FileRefused, match=rf"has format \d+ and this version of Queuey reads up to {DATA_FORMAT}"
+                FileRefused, match=rf"has format \d+, and this version of Queuey reads up to {DATA_FORMAT}"
             ):
                 read(file)
 
@@ -115,7 +115,7 @@ def test_a_newer_format_is_refused_before_all_else(tmp_path: Path) -> None:
 )
 def test_a_line_that_cannot_be_is_named(tmp_path: Path, line: bytes) -> None:
     file = written(tmp_path / "f", HEADER, line, LINES[-1])
-    with pytest.raises(FileRefused, match=f"the line at byte {len(encode_line(HEADER))} is not of an export"):
+    with pytest.raises(FileRefused, match=f"the line at byte {len(encode_line(HEADER))} is not a line of an export"):
         read_whole(file)
 
 
@@ -128,14 +128,14 @@ def test_jobs_that_can_be(tmp_path: Path, line: Any) -> None:
 @pytest.mark.parametrize(
     ("lines", "why"),
     [
-        (LINES[:-1], "is not whole: finish it with `queuey export --resume"),
-        ([*LINES[:-1], encode_line(LINES[-1])[:-1]], "is not whole"),
+        (LINES[:-1], "is incomplete. Finish it with `queuey export --resume"),
+        ([*LINES[:-1], encode_line(LINES[-1])[:-1]], "is incomplete"),
         ([*LINES[:4], *LINES[5:]], "lines are missing"),
-        ([*LINES, JOB], "lines follow its end"),
+        ([*LINES, JOB], "there are lines after its end"),
         ([HEADER, HEADER, *LINES[1:]], "a second header"),
         (LINES[1:], "does not begin with the header"),
-        ([], "not of an export"),
-        ([changed(HEADER, shards=0)], "not of an export"),
+        ([], "not a line of an export"),
+        ([changed(HEADER, shards=0)], "not a line of an export"),
     ],
 )
 def test_a_file_that_is_not_whole_is_refused(tmp_path: Path, lines: list[Any], why: str) -> None:

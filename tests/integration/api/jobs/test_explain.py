@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from queuey.services.jobs import explain as explaining
-from queuey.services.workers import Description, TellsWorker
+from queuey.services.workers import Description, WorkerReport
 from tests.support.http import ApiRig, api_over, keys, problem
 from tests.support.store import Rig
 
@@ -16,7 +16,7 @@ from tests.support.store import Rig
 async def serve(rig: Rig, *queues: str, name: str = "w1", types: tuple[str, ...] = ("t",)) -> None:
     """A worker gives a sign of life; one without types is a pull worker."""
     kind = "process" if types else "pull"
-    worker = TellsWorker(name, kind, 4, 0, [], list(queues), list(types))
+    worker = WorkerReport(name, kind, 4, 0, [], list(queues), list(types))
     description = Description("1", 1, ["worker"], [worker])
     await rig.broker.replicas.heartbeat(0, name, msgspec.json.encode(description).decode())
 

@@ -70,7 +70,7 @@ async def test_whose_key_another_job_holds_has_the_payload_and_is_still_dead(rig
     await api.submit(dedupe_key="k")
     response = await api.http.put(f"/v1/jobs/{job_id}/payload?requeue=true", json=[2], headers=DEV)
     detail = problem(response, 409, "wrong-state")["detail"]
-    assert "The payload was changed" in detail
+    assert "The payload was replaced" in detail
     assert "still dead_letter" in detail
     assert "dedupe key" in detail
     job = await api.job(job_id)
@@ -87,7 +87,7 @@ async def test_a_store_that_has_no_room_for_the_new_run_says_what_was_done(
 
     monkeypatch.setattr(rig.broker.dlq, "replay", refuse)
     response = await api.http.put(f"/v1/jobs/{job_id}/payload?requeue=true", json=[2], headers=DEV)
-    assert problem(response, 429, "full")["detail"].startswith("The payload was changed")
+    assert problem(response, 429, "full")["detail"].startswith("The payload was replaced")
     assert (await api.job(job_id))["payload"] == [2]
 
 
