@@ -48,8 +48,8 @@ OUTCOMES: Final = {
                 "type": "urn:queuey:problem:invalid",
                 "title": "The request does not fit the schema",
                 "status": 422,
-                "detail": "There is no field 'priorty'; did you mean priority?",
-                "errors": [{"pointer": "/priorty", "detail": "is no known field; did you mean priority?"}],
+                "detail": "Unknown field 'priorty'. Did you mean priority?",
+                "errors": [{"pointer": "/priorty", "detail": "is unknown. Did you mean priority?"}],
             }
         },
     ]

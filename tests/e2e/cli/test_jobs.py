@@ -233,7 +233,7 @@ def test_enqueue_many_from_a_file(run: Run, tmp_path: Path) -> None:
     assert (ran.code, ran.data) == (exits.FAILED, {"enqueued": 2, "deduplicated": 1, "refused": 2})
     faults = ran.err.splitlines()
     assert len(faults) == 2
-    assert "line 4: There is no field 'prio'" in faults[0]
+    assert "line 4: Unknown field 'prio'" in faults[0]
     assert "line 5: It is not JSON" in faults[1]
 
 
