@@ -111,7 +111,7 @@ def build() -> dashboard.Dashboard:
                 (f"sum by (outcome) (rate(queuey_jobs_finished_total{{{QUEUES}}}{rate}))", "{{outcome}}"),
                 (f"sum(rate(queuey_jobs_deduplicated_total{{{QUEUES}}}{rate}))", "deduplicated"),
                 (f"sum(rate(queuey_jobs_replayed_total{rate}))", "replayed"),
-                help="Jobs of in-process workers. Outcomes of pull workers are counted by the replica that they report to.",
+                help="Jobs of in-process workers. Replicas count the outcomes that pull workers report to them.",
             )
         )
         .with_panel(graph("Jobs by status", "short", (depth(".*"), "{{queue}} {{state}}"), stacked=True))

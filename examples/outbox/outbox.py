@@ -63,7 +63,7 @@ class Relay:
     def run_once(self) -> Sent:
         """Send the oldest rows in one request.
 
-        Raises OSError if the server does not answer, or refuses the whole request. All rows stay then, and calling again
+        Raises OSError if the server does not answer, or refuses the whole request. All rows stay then, and another call
         is safe.
         """
         rows = self._database.execute(
