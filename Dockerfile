@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 
-# Two environments, each from its lock file alone: what builds Queuey stays behind, what it runs on is copied below.
+# Two environments from their lock files: the build tools stay in this stage, and /venv is copied below.
 FROM python:3.13-slim AS build
 WORKDIR /src
 RUN python -m venv /build && python -m venv --without-pip /venv
@@ -29,7 +29,7 @@ ENV PATH=/venv/bin:$PATH \
     QUEUEY_HOST=0.0.0.0 \
     QUEUEY_PORT=8000 \
     QUEUEY_DATA_DIR=/data
-# Handlers of one's own: FROM queuey, COPY them here, CMD ["serve", "--app", "module:app"].
+# For your own handlers: FROM queuey, COPY them here, CMD ["serve", "--app", "module:app"].
 WORKDIR /app
 VOLUME /data
 EXPOSE 8000
@@ -37,6 +37,6 @@ USER queuey
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=4s --start-period=60s --start-interval=1s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['QUEUEY_PORT'] + '/readyz', timeout=3)"]
-# An init, since a handler's own children outlive it now and then, and process 1 has to reap them.
+# An init process reaps the children of handlers that outlive their parent.
 ENTRYPOINT ["dumb-init", "--single-child", "--", "queuey"]
 CMD ["serve"]

@@ -1,4 +1,4 @@
-# Needs make, Python 3.11 or newer and a package index; everything else is installed into $(VENV).
+# This needs make, Python 3.11 or newer and a package index. Everything else is installed into $(VENV).
 
 SHELL = /bin/sh
 .DEFAULT_GOAL = help
@@ -23,7 +23,7 @@ run: $(VENV)/.run ## Start Queuey with its own store on 127.0.0.1:8000 (ARGS: fl
 test: $(VENV)/.dev ## Run the tests on all cores (ARGS: flags of pytest; ARGS=-n0: one after another)
 	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
-stress: $(VENV)/.dev ## Run the heavy versions of some tests, which take minutes (ARGS: flags of pytest)
+stress: $(VENV)/.dev ## Run the heavy tests, which take minutes (ARGS: flags of pytest)
 	$(BIN)/python -m pytest -m stress -o session_timeout=3600 $(ARGS)
 
 check: $(VENV)/.dev ## Run the linter, the format check and the type checker
@@ -31,71 +31,71 @@ check: $(VENV)/.dev ## Run the linter, the format check and the type checker
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-format: $(VENV)/.dev ## Format the code and mend what the linter can mend
+format: $(VENV)/.dev ## Format the code and apply the fixes of the linter
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-smoke: $(VENV)/.run ## Start a server on a free port, drive the main routes with curl, stop it
+smoke: $(VENV)/.run ## Start a server on a free port, call the main routes with curl, stop it
 	@PYTHON=$(BIN)/python QUEUEY=$(BIN)/queuey sh scripts/smoke.sh
 
-demo: $(VENV)/.demo ## Make thumbnails of 300 pictures (KILL=server or KILL=store kills that one half-way)
+demo: $(VENV)/.demo ## Make thumbnails of 300 pictures (KILL=server or KILL=store: kill it half-way)
 	@exec $(BIN)/python -m examples.demo $(if $(KILL),--kill $(KILL)) $(ARGS)
 
 bench: $(VENV)/.dev ## Measure speed and memory (CHECK=1: fail below the limits)
 	@exec $(BIN)/python -m bench $(if $(filter 1,$(CHECK)),--check) $(ARGS)
 
-bench-peers: $(VENV)/.dev ## Measure Queuey beside other job queues, a quarter of an hour (ARGS="--only arq,queuey --runs 1")
+bench-peers: $(VENV)/.dev ## Compare Queuey with other job queues, in 15 minutes (ARGS="--only arq,queuey --runs 1")
 	@exec $(BIN)/python -m bench.peers $(ARGS)
 
-bench-limits: $(VENV)/.dev ## What this machine allows, and how close Queuey comes to it (ARGS="--runs 5")
+bench-limits: $(VENV)/.dev ## Measure the limits of this machine, and how close Queuey comes (ARGS="--runs 5")
 	@exec $(BIN)/python -m bench.limits $(ARGS)
 
-bench-against: $(VENV)/.dev ## Compare speed and memory with a commit, 8 minutes (REV=HEAD~1, else that of bench/BASELINE; ARGS=--quick)
+bench-against: $(VENV)/.dev ## Compare speed and memory with a commit, in 8 minutes (REV=HEAD~1; ARGS=--quick)
 	@exec $(BIN)/python -m bench.against --rev "$(REV)" $(ARGS)
 
-load: $(VENV)/.dev bench/load/node_modules/.package-lock.json ## Load with thresholds, by npm's loadtest (SCENARIO=submit|ramp|soak SECONDS=30)
+load: $(VENV)/.dev bench/load/node_modules/.package-lock.json ## Run a load test with thresholds, by npm's loadtest (SCENARIO=submit|ramp|soak SECONDS=30)
 	@exec $(BIN)/python -m bench.load $(or $(SCENARIO),submit) $(if $(SECONDS),--seconds "$(SECONDS)") $(ARGS)
 
 check-k6: bench/k6/node_modules/.package-lock.json ## Check the types of the k6 scripts
 	cd bench/k6 && npm run --silent check
 
-dashboard: $(TOOLS)/.deploy ## Write deploy/grafana/queuey.json anew from deploy/grafana/dashboard.py
+dashboard: $(TOOLS)/.deploy ## Write deploy/grafana/queuey.json from deploy/grafana/dashboard.py
 	$(TOOLS)/bin/python deploy/grafana/dashboard.py >deploy/grafana/queuey.json
 
-check-deploy: check-alerts check-templates ## Check what deploys Queuey: both of the next two
+check-deploy: check-alerts check-templates ## Check all files in deploy/: runs the next two targets
 
-check-alerts: ## Check Prometheus' configuration, the alert rules and their tests; needs promtool
+check-alerts: ## Check the configuration of Prometheus and test the alert rules (needs promtool)
 	promtool check config deploy/prometheus/prometheus.yml
 	promtool test rules deploy/prometheus/alerts_test.yml
 
-check-templates: $(TOOLS)/.deploy ## Check the dashboard, ECS' template, Kubernetes' manifests
+check-templates: $(TOOLS)/.deploy ## Check the dashboard, the ECS template and the Kubernetes manifests
 	$(TOOLS)/bin/python deploy/grafana/dashboard.py | cmp - deploy/grafana/queuey.json
 	$(TOOLS)/bin/cfn-lint deploy/ecs/queuey.yaml
 	$(TOOLS)/bin/kubernetes-validate --strict deploy/k8s/queuey.yaml
 
-docker-test: ## Build the image and run it for real: alone, killed, and behind a balancer (CONTAINER_TOOLS=FOLDER)
+docker-test: ## Build and test the image: alone, killed, and behind a load balancer (CONTAINER_TOOLS=FOLDER)
 	@CONTAINER_TOOLS="$(CONTAINER_TOOLS)" bash scripts/docker_test.sh
 
-faults: $(VENV)/.dev ## Let faults happen to the real system, and check the invariants (ROUNDS=20 SEED=7 FAULT=kill-store)
+faults: $(VENV)/.dev ## Inject faults into the real system and check the invariants (ROUNDS=20 SEED=7 FAULT=kill-store)
 	@exec $(BIN)/python -m tests.faults --rounds "$(ROUNDS)" --seed "$(SEED)" --fault "$(FAULT)" $(ARGS)
 
-faults-long: $(VENV)/.dev ## Every fault six times, about half an hour; the figures go to docs/reliability.md (SEED=7)
+faults-long: $(VENV)/.dev ## Inject every fault six times, in 30 minutes, for the figures of docs/reliability.md (SEED=7)
 	@exec $(BIN)/python -m tests.faults --each 6 --seed "$(SEED)" $(ARGS)
 
-faults-controls: $(VENV)/.dev ## Take out one safeguard after the other: passes only if the invariants notice each time
+faults-controls: $(VENV)/.dev ## Disable one safeguard at a time; passes only if the invariants fail each time
 	@exec $(BIN)/python -m tests.faults.controls $(if $(SEED),--seed "$(SEED)") $(ARGS)
 
-accept: $(VENV)/.dev ## Run the commands that docs/acceptance.md lists for an issue (N=2)
+accept: $(VENV)/.dev ## Run the commands of an issue in docs/acceptance.md (N=2)
 	@exec $(BIN)/python -m scripts.accept $(N) $(ARGS)
 
 wheel: $(VENV)/.dev ## Build the wheel into dist/
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist/*.whl
 
-publish: $(TOOLS)/.lock ## Send dist/ to PyPI, as the release workflow does: by its identity, without a password
+publish: $(TOOLS)/.lock ## Publish dist/ on PyPI, as the release workflow does (trusted publishing)
 	$(TOOLS)/bin/uv publish --trusted-publishing always
 
-lock: $(TOOLS)/.lock ## Pin the dependencies anew (ARGS=--upgrade: to the newest releases)
+lock: $(TOOLS)/.lock ## Write the lock files (ARGS=--upgrade: use the newest releases)
 	@UV=$(TOOLS)/bin/uv sh scripts/lock.sh $(ARGS)
 
 check-workflows: $(TOOLS)/.workflows ## Check the CI files
@@ -103,17 +103,17 @@ check-workflows: $(TOOLS)/.workflows ## Check the CI files
 	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(TOOLS)/bin/zizmor --offline --no-progress .github
 
-audit: $(TOOLS)/.audit ## Look for known vulnerabilities in all that the lock files pin (ARGS=--dry-run: only list)
+audit: $(TOOLS)/.audit ## Check the locked packages for known vulnerabilities (ARGS=--dry-run: only list them)
 	$(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
 	    $(patsubst %,-r %,$(sort $(wildcard requirements/*.txt))) $(ARGS)
 
-clean: ## Remove what make has built
+clean: ## Remove everything that make has built
 	rm -rf .venv .venv-* .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist bench/*/node_modules
 	find queuey tests bench examples scripts -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 .PHONY: help run test stress check format smoke demo bench bench-peers bench-limits bench-against load check-k6 faults faults-long faults-controls docker-test dashboard check-deploy check-alerts check-templates accept wheel publish lock check-workflows audit clean
 
-# A stamp in a virtual environment says what has been installed since its lock file last changed.
+# A stamp in a virtual environment records an installation. It is older than the lock file if that has changed.
 
 $(VENV)/.made $(TOOLS)/.made:
 	@python=$$(sh scripts/find_python.sh $(if $(PYTHON),"$(PYTHON)")) && \
@@ -127,7 +127,7 @@ $(VENV)/.run: requirements/runtime.txt requirements/build.txt pyproject.toml | $
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# dev.txt holds all of runtime.txt and build.txt.
+# dev.txt includes runtime.txt and build.txt.
 $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/.made
 	@echo "Installing Queuey, the tests' packages and the linters into $(VENV)"
 	@$(PIP) install --require-hashes -r requirements/dev.txt
@@ -139,7 +139,7 @@ $(VENV)/.demo: requirements/demo.txt | $(VENV)/.run
 	@touch $@
 
 bench/%/node_modules/.package-lock.json: bench/%/package-lock.json
-	@command -v npm >/dev/null || { echo 'npm is not here: install Node.js 20 or newer, which brings it' >&2; exit 1; }
+	@command -v npm >/dev/null || { echo 'npm is missing: install Node.js 20 or newer' >&2; exit 1; }
 	@cd bench/$* && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 

@@ -2,19 +2,19 @@
 //
 //     node examples/pull-worker.mjs [QUEUE ...]
 //
-//     QUEUEY_URL      where the server is (http://127.0.0.1:8000)
-//     QUEUEY_API_KEY  a key with the scope work, where the server wants one
-//     CONCURRENCY     how many jobs at a time (10)
-//     LEASE           seconds for which a job is ours at a time (30): renewed three times as often
+//     QUEUEY_URL      URL of the server (http://127.0.0.1:8000)
+//     QUEUEY_API_KEY  a key with the scope work, if the server needs one
+//     CONCURRENCY     maximum number of running jobs (10)
+//     LEASE           duration of a lease in seconds (30); it is extended after a third of that
 //
-// SIGTERM and SIGINT give back what is not done, with no attempt spent. After SIGKILL the jobs run again somewhere once
-// their leases are over.
+// SIGTERM and SIGINT release unfinished jobs, which spends no attempt. After SIGKILL the jobs run again when their leases
+// have expired.
 
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 
-// Put your own here: a function gets the payload, the job and an AbortSignal, and returns the result. What it throws is
-// the attempt's error; with `error.dead = true` no other attempt is made.
+// Put your handlers here. A handler gets the payload, the job and an AbortSignal, and returns the result. What it throws
+// is the error of the attempt; with `error.dead = true` there is no further attempt.
 const handlers = {
   "text.reverse": async ({ text }) => [...text].reverse().join(""),
   "math.square": async ({ n }) => n * n,
@@ -30,12 +30,12 @@ const queues = process.argv.length > 2 ? process.argv.slice(2) : ["default"];
 const headers = { "content-type": "application/json", ...(key && { "x-api-key": key }) };
 
 const MOST = 500; // jobs in one request
-const MOST_BYTES = 900_000; // of outcomes in one request: the server takes a body of 1 MB
-const PATIENCE = 60_000; // ms for which an outcome is sent again
+const MOST_BYTES = 900_000; // the largest request with outcomes: the server accepts 1 MB
+const GIVE_UP_AFTER = 60_000; // ms in which an outcome is sent again
 const held = new Map(); // id -> { job, abort, run }
 const outcomes = { complete: [], fail: [] }; // { id, token, text }: the text is what is sent
 const stopping = new AbortController();
-let asked = null; // the request for leases that has no answer yet: what it brings comes again with its claim id
+let asked = null; // the request for leases without an answer yet: its claim id returns the same jobs again
 
 class Refused extends Error {
   constructor(status, message) {
@@ -44,19 +44,19 @@ class Refused extends Error {
   }
 }
 
-// One request. What gets no answer, or one that says to come again, throws and may be sent again: every request bears a
-// claim id or a token. The body may be JSON already.
+// Send one request. It throws if no answer comes, or if the server asks to retry. Sending it again is safe, because every
+// request has a claim id or a token. The body may be JSON already.
 async function post(path, given, signal) {
   const body = typeof given === "string" ? given : JSON.stringify(given);
   const reply = await fetch(`${url}/v1/leases${path}`, { method: "POST", headers, body, signal });
   const answer = await reply.json();
   if (reply.ok) return answer;
-  const told = `${reply.status} ${answer.detail}`;
-  throw reply.status === 429 || reply.status >= 500 ? new Error(told) : new Refused(reply.status, told);
+  const summary = `${reply.status} ${answer.detail}`;
+  throw reply.status === 429 || reply.status >= 500 ? new Error(summary) : new Refused(reply.status, summary);
 }
 
 async function postPatiently(path, body) {
-  for (const until = Date.now() + PATIENCE, pause = { ms: 100 }; ; pause.ms = Math.min(pause.ms * 2, 5000)) {
+  for (const until = Date.now() + GIVE_UP_AFTER, pause = { ms: 100 }; ; pause.ms = Math.min(pause.ms * 2, 5000)) {
     try {
       return await post(path, body, AbortSignal.timeout(30_000));
     } catch (error) {
@@ -66,26 +66,26 @@ async function postPatiently(path, body) {
   }
 }
 
-// An outcome for the next `report`. Throws when it is no JSON (BigInt, circular) or too large, so that it alone fails.
+// Add an outcome for the next `report`. It throws if the outcome is not JSON (BigInt, circular) or too large.
 function outcome(job, fields) {
   const text = JSON.stringify({ id: job.id, token: job.token, ...fields });
   const bytes = Buffer.byteLength(text);
-  if (bytes > MOST_BYTES) throw new Error(`the result has ${bytes} bytes, and ${MOST_BYTES} are the most`);
+  if (bytes > MOST_BYTES) throw new Error(`the result has ${bytes} bytes; ${MOST_BYTES} are allowed`);
   return { id: job.id, token: job.token, text };
 }
 
 function failure(job, error) {
   const message = String(error?.message ?? error).slice(0, 2000);
-  const told = { message, kind: "error", detail: error?.stack?.slice(0, 2000) };
-  return outcome(job, { error: told, dead: error?.dead === true });
+  const details = { message, kind: "error", detail: error?.stack?.slice(0, 2000) };
+  return outcome(job, { error: details, dead: error?.dead === true });
 }
 
-// Runs one job, and leaves what came of it for the next `report`.
+// Run one job, and leave its outcome for the next `report`.
 async function run(entry) {
   const { job, abort } = entry;
   try {
     const handler = handlers[job.type];
-    if (!handler) throw new Error(`there is no handler for the type ${job.type} here`);
+    if (!handler) throw new Error(`there is no handler for the type ${job.type}`);
     const result = (await handler(job.payload, job, abort.signal)) ?? null;
     if (held.get(job.id) === entry) outcomes.complete.push(outcome(job, { result }));
   } catch (error) {
@@ -94,7 +94,7 @@ async function run(entry) {
   await report();
 }
 
-// Takes as many outcomes as one request may bear.
+// Take as many outcomes as fit into one request.
 function take(waiting) {
   let count = 0;
   for (let bytes = 0; count < Math.min(waiting.length, MOST); count += 1) {
@@ -104,38 +104,38 @@ function take(waiting) {
   return waiting.splice(0, count);
 }
 
-const isRefused = (status) => [400, 413, 422].includes(status); // what is sent is no good, and will never be
+const isRefused = (status) => [400, 413, 422].includes(status); // the request is not valid, so a retry would not help
 
-// Tells outcomes. What is refused together is told one by one, and a job whose result is refused has failed.
-async function tell(act, told) {
+// Report outcomes. If a batch is refused, report them one by one; a job whose result is refused has failed.
+async function send(act, items) {
   let results;
   try {
-    ({ results } = await postPatiently(`/${act}`, `{"jobs":[${told.map(({ text }) => text).join(",")}]}`));
+    ({ results } = await postPatiently(`/${act}`, `{"jobs":[${items.map(({ text }) => text).join(",")}]}`));
   } catch (error) {
-    console.error(`not told: ${error.message}`);
+    console.error(`not reported: ${error.message}`);
     if (!isRefused(error.status)) return;
-    if (told.length > 1) for (const one of told) await tell(act, [one]);
-    else if (act === "complete") await tell("fail", [failure(told[0], error)]);
+    if (items.length > 1) for (const one of items) await send(act, [one]);
+    else if (act === "complete") await send("fail", [failure(items[0], error)]);
     return;
   }
-  for (const [place, { status, error }] of results.entries()) {
-    if (status === "lost") console.error(`${told[place].id}: the lease was lost`);
+  for (const [index, { status, error }] of results.entries()) {
+    if (status === "lost") console.error(`${items[index].id}: the lease was lost`);
     if (!error) continue;
-    console.error(`${told[place].id}: ${error.detail}`);
-    if (act === "complete" && isRefused(error.status)) await tell("fail", [failure(told[place], error.detail)]);
+    console.error(`${items[index].id}: ${error.detail}`);
+    if (act === "complete" && isRefused(error.status)) await send("fail", [failure(items[index], error.detail)]);
   }
 }
 
-// One report at a time; what comes meanwhile goes out with the next, so a busy worker tells many at once.
+// One report at a time: later outcomes go into the next one, so a busy worker reports many at once.
 let reporting = null;
 function report() {
   reporting ??= (async () => {
-    await null; // from here on `reporting` is set
+    await null; // `reporting` is set before the next line
     while (outcomes.complete.length + outcomes.fail.length) {
       for (const act of ["complete", "fail"]) {
-        const told = take(outcomes[act]);
-        if (told.length) await tell(act, told);
-        for (const { id } of told) held.delete(id);
+        const items = take(outcomes[act]);
+        if (items.length) await send(act, items);
+        for (const { id } of items) held.delete(id);
       }
     }
     reporting = null;
@@ -143,7 +143,7 @@ function report() {
   return reporting;
 }
 
-// Keeps the leases, and stops what was cancelled or is another's by now.
+// Extend the leases, and stop jobs that were cancelled or lost.
 async function renew() {
   for (;;) {
     await sleep(renewal, undefined, { ref: false });
@@ -181,7 +181,7 @@ async function work() {
       asked ??= { queues, max: free, lease, wait: held.size ? 1 : 30, claim_id: randomUUID() };
       const { jobs } = await post("", asked, stopping.signal);
       asked = null;
-      if (!jobs.length && Date.now() - askedAt < 1000) await sleep(1000); // a server that stops answers at once
+      if (!jobs.length && Date.now() - askedAt < 1000) await sleep(1000); // a stopping server answers at once
       jobs.forEach(begin);
     } catch (error) {
       if (stopping.signal.aborted) break;

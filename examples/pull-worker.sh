@@ -3,16 +3,15 @@
 #
 #     examples/pull-worker.sh QUEUE COMMAND [ARGUMENT...]
 #
-# The command gets the job's type as a last argument and the payload, as JSON, on its standard input. What it prints must
-# be JSON or nothing, and is the job's result. When it fails, what it wrote to standard error is the job's error.
+# The command gets the job's type as its last argument, and the payload as JSON on standard input. Its standard output is
+# the job's result: JSON or nothing. If it fails, its standard error is the job's error.
 #
-#     QUEUEY_URL      where the server is (http://127.0.0.1:8000)
-#     QUEUEY_API_KEY  a key with the scope work, where the server wants one
-#     LEASE           seconds for which a job is ours at a time (30): renewed three times as often
+#     QUEUEY_URL      URL of the server (http://127.0.0.1:8000)
+#     QUEUEY_API_KEY  a key with the scope work, if the server needs one
+#     LEASE           duration of a lease in seconds (30); it is extended after a third of that
 #
-# SIGTERM and SIGINT end the command and give its job back, with no attempt spent. After SIGKILL the job runs again
-# somewhere once its lease is over. Whoever may submit jobs decides what is on the command's standard input: do not
-# `eval` it.
+# SIGTERM and SIGINT stop the command and release its job, which spends no attempt. After SIGKILL the job runs again
+# when its lease has expired. Anyone who may submit jobs controls the standard input of the command: do not `eval` it.
 set -u
 
 [ $# -ge 2 ] || { echo "usage: $0 QUEUE COMMAND [ARGUMENT...]" >&2; exit 2; }
@@ -24,16 +23,16 @@ scratch=$(mktemp -d) || exit 1
 claims=0
 id='' token='' running='' asking='' renewing=''
 
-# The fields come in this order, and those behind the payload hold no text of others.
+# The fields come in this order, and the fields after the payload have no text from users.
 job='^\{"jobs":\[\{"id":"([0-9A-Z]+)","token":"([^"]+)","type":"([^"]+)","payload":(.*),"attempt":[0-9]+,"lease_expires_at":'
 
-# post PATH BODY: prints the answer. Sent again when none comes, when it breaks off, and when the server is away, for about
-# a minute, which is safe: every request bears a claim id or a token. Its exit code is 22 when the server refused it, and
-# 1 when the server was away for long.
+# post PATH BODY: prints the answer. It sends a request again for about a minute, if no complete answer comes or the server
+# is unavailable. That is safe, because every request has a claim id or a token. The exit code is 22 if the server refused
+# the request, and 1 if it stayed unavailable.
 post() {
   local answer="$scratch/answer-$BASHPID" until=$((SECONDS + 60)) code=1 pause status exit_code
   for pause in 0.2 0.5 1 2 4 8 16 16 16 0; do
-    : >"$answer" # of the last try alone
+    : >"$answer" # only the answer to the last try
     status=$(printf '%s' "$2" | curl --silent --max-time 90 --header 'content-type: application/json' \
       ${QUEUEY_API_KEY:+--header "x-api-key: $QUEUEY_API_KEY"} --data-binary @- --output "$answer" \
       --write-out '%{http_code}' "$url/v1/leases$1")
@@ -50,7 +49,7 @@ post() {
   return "$code"
 }
 
-# as_json: standard input as a JSON string, without what is not printable ASCII.
+# as_json: prints standard input as a JSON string, with printable ASCII only.
 as_json() {
   local text
   text=$(LC_ALL=C tr -cd '\11\12\40-\176')
@@ -58,8 +57,8 @@ as_json() {
   printf '"%s"' "$text"
 }
 
-# renew PID: keeps the lease while the command runs. Ends the command when its job was cancelled or is another's, or when
-# this worker was killed.
+# renew PID: extends the lease while the command runs. It stops the command if its job was cancelled or another worker has
+# it, or if this worker was killed.
 renew() {
   local pause answer
   pause=$(awk "BEGIN { print $lease / 3 }")
@@ -73,26 +72,26 @@ renew() {
   done
 }
 
-# stop PID: ends a job of this shell and what it has started.
+# stop PID: ends a job of this shell, and all processes that it has started.
 stop() {
   [ -z "$1" ] && return
   kill -- "-$1" 2>/dev/null
   wait "$1" 2>/dev/null
 }
 
-# read_job: takes the answer to a request for a lease apart. Its exit code is not 0 when no job came.
+# read_job: parses the answer to a request for a lease. Its exit code is not 0 if there is no job.
 read_job() {
   [[ $(<"$scratch/leased") =~ $job ]] || return
   id=${BASH_REMATCH[1]} token=${BASH_REMATCH[2]} type=${BASH_REMATCH[3]} payload=${BASH_REMATCH[4]}
 }
 
-# ask SECONDS: asks for a job, and waits for it.
+# ask SECONDS: requests a job, and waits for it.
 ask() {
   post '' "{\"queues\":[\"$queue\"],\"wait\":$1,\"lease\":$lease,\"claim_id\":\"$claim_id\"}" >"$scratch/leased"
 }
 
-# tell complete|fail FIELD: what came of the job. Exit codes as those of post.
-tell() {
+# report complete|fail FIELD: reports the outcome of the job. It has the exit codes of post.
+report() {
   local code
   post "/$1" "{\"id\":\"$id\",\"token\":\"$token\",$2}" >"$scratch/answer"
   code=$?
@@ -102,7 +101,7 @@ tell() {
 
 leave() {
   trap '' TERM INT
-  if [ -n "$asking" ]; then # a job may be on its way to us: the same claim id brings it again
+  if [ -n "$asking" ]; then # a job may have been leased to us: the same claim id returns it again
     stop "$asking"
     ask 0 && read_job
   fi
@@ -113,20 +112,20 @@ leave() {
   exit 0
 }
 trap leave TERM INT
-set -m # each job of this shell is a process group of its own, which `stop` ends as a whole
+set -m # each job of this shell is its own process group, so that `stop` ends all of it
 
 while true; do
   claims=$((claims + 1))
   claim_id="sh-$$-$RANDOM$RANDOM-$claims"
   asked_at=$SECONDS
-  ask 30 & # in the background, so that a signal is heard while we wait
+  ask 30 & # in the background, so that a signal interrupts the wait
   asking=$!
   wait "$asking"
   refused=$?
   if ! read_job; then
     asking=''
     [ "$refused" -eq 0 ] || echo "$0: no lease: $(<"$scratch/leased")" >&2
-    [ $((SECONDS - asked_at)) -ge 1 ] || sleep 1 # a server that stops answers at once
+    [ $((SECONDS - asked_at)) -ge 1 ] || sleep 1 # a stopping server answers at once
     continue
   fi
   asking=''
@@ -145,11 +144,11 @@ while true; do
 
   if [ "$code" -eq 0 ]; then
     result=$(<"$scratch/out")
-    tell complete "\"result\":${result:-null}"
-    # What is not JSON or too large would be refused for ever: the attempt has failed then.
-    [ $? -ne 22 ] || tell fail "\"error\":$({ echo 'the result was refused:'; tail -c 500 "$scratch/answer"; } | as_json)"
+    report complete "\"result\":${result:-null}"
+    # A result that is not JSON or too large is always refused, so the attempt has failed.
+    [ $? -ne 22 ] || report fail "\"error\":$({ echo 'the result was refused:'; tail -c 500 "$scratch/answer"; } | as_json)"
   else
-    tell fail "\"error\":$({ tail -c 1000 "$scratch/err"; echo "exit code $code"; } | as_json)"
+    report fail "\"error\":$({ tail -c 1000 "$scratch/err"; echo "exit code $code"; } | as_json)"
   fi
   id='' token=''
 done

@@ -1,4 +1,4 @@
-"""Thumbnails: one job makes one small picture out of a large one.
+"""Thumbnails: each job makes a small picture from a large one.
 
     queuey serve --app examples.thumbnails:app
 
@@ -7,13 +7,13 @@
       "payload": {"source": "/photos/cat.jpg", "target": "/thumbs/cat.jpg", "width": 200, "height": 200},
       "dedupe_key": "cat.jpg:200x200"}'
 
-Queuey runs a job at least once, so a job must bear being run twice. This one does: it writes the
-thumbnail beside its target and moves it there in one step. Killed half-way it has not touched the target,
-and run again it puts the same picture there and removes what the killed attempt left beside it.
+Queuey runs a job at least once, so a job must be idempotent. This one writes the thumbnail beside its target
+and renames it in one step. If it is killed half-way, the target is unchanged. The next attempt writes the same
+picture, and removes the partial file.
 
-What cannot be read is tried `max_attempts` times, since an upload may still be under way, and then waits
-in the dead-letter queue for somebody to mend the file. A picture with too many pixels will have as many
-next time, so it goes there at once.
+An unreadable file is tried `max_attempts` times, because an upload may still be running. Then the job waits in
+the dead-letter queue until somebody repairs the file. A picture with too many pixels fails at once, because
+another attempt would not help.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from queuey import App, Backoff, Context, Dead
 
 app = App()
 
-# Decoded, a picture of 50 million pixels takes 150 to 200 MB of memory.
+# A decoded picture of 50 million pixels takes 150 to 200 MB of memory.
 MAX_PIXELS = 50_000_000
 
-# Pillow knows dozens of formats; each one that is not needed is one less to attack.
+# Pillow supports dozens of formats. Fewer formats are a smaller attack surface.
 FORMATS = ("JPEG", "PNG", "WEBP")
 
 Side = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 
 
 class Thumbnail(msgspec.Struct, forbid_unknown_fields=True):
-    """Paths are those of the machine that the worker runs on; `width` and `height` are in pixels."""
+    """The payload. Paths are on the machine of the worker; `width` and `height` are in pixels."""
 
     source: str
     target: str
@@ -49,7 +49,7 @@ class Thumbnail(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Made(msgspec.Struct):
-    """What the job's `result` shows: the file's size in bytes, and the seconds that it took to make it."""
+    """The result: the size of the file in bytes, and the seconds that it took."""
 
     bytes: int
     seconds: float
@@ -63,16 +63,16 @@ class Made(msgspec.Struct):
     backoff=Backoff(base=0.5, cap=2),
 )
 def thumbnail(job: Thumbnail, ctx: Context) -> Made:
-    """Make one thumbnail of exactly the size asked for, cropped at the centre.
+    """Make a thumbnail of exactly this size, cropped at the centre.
 
-    Raises OSError where the source cannot be read or the target not be written (it is retried), and Dead
-    where the picture has more than MAX_PIXELS.
+    Raises OSError if the source cannot be read or the target cannot be written (the job is retried), and Dead if the
+    picture has more than MAX_PIXELS.
     """
     started = time.perf_counter()
     target = Path(job.target)
     size = (job.width, job.height)
     with open_picture(job.source) as picture:
-        # A JPEG can be decoded at a half, a quarter or an eighth: ask for no more than is needed.
+        # A JPEG can be decoded at a half, a quarter or an eighth of its size, which is faster.
         picture.draft(None, (2 * max(size), 2 * max(size)))
         upright = eight_bit(ImageOps.exif_transpose(picture))
         small = ImageOps.fit(fit_for(target, upright), size, Image.Resampling.LANCZOS)
@@ -81,7 +81,7 @@ def thumbnail(job: Thumbnail, ctx: Context) -> Made:
 
 
 def open_picture(source: str) -> Image.Image:
-    """Read the header alone. Raises OSError when it is no picture, Dead when the picture is too large."""
+    """Read only the header. Raises OSError if the file is not a picture, and Dead if the picture is too large."""
     try:
         picture = Image.open(source, formats=FORMATS)
     except Image.DecompressionBombError as error:
@@ -93,14 +93,14 @@ def open_picture(source: str) -> Image.Image:
 
 
 def eight_bit(picture: Image.Image) -> Image.Image:
-    """Bring 16-bit grey, which scans and medical images have, down to 8; Pillow itself would clip it."""
+    """Convert 16-bit grey, as in scans and medical images, to 8 bits. Pillow itself would clip it."""
     if picture.mode.startswith("I"):
         return picture.point(lambda grey: grey * (1 / 256)).convert("L")
     return picture
 
 
 def fit_for(target: Path, picture: Image.Image) -> Image.Image:
-    """Convert to a mode that can be scaled smoothly and that the target's format can hold."""
+    """Convert to a mode that scales smoothly and that the format of the target supports."""
     if picture.mode == "L":
         return picture
     if not picture.has_transparency_data:
@@ -113,16 +113,16 @@ def fit_for(target: Path, picture: Image.Image) -> Image.Image:
 
 
 def save_in_one_step(picture: Image.Image, target: Path, ctx: Context) -> int:
-    """Write beside the target and rename, so that a reader finds a whole picture or none. Returns bytes."""
-    # Each claim of a job has a number of its own, so two attempts never write to one file, not even when
-    # the older was given up and does not know it yet. What that one leaves behind goes here.
+    """Write beside the target and rename, so that readers never see a partial picture. Return the bytes."""
+    # Each claim of a job has its own number, so two attempts never write to the same file, even if the older one
+    # has lost its lease and does not know it yet. This removes the partial files of older attempts.
     for older in range(max(1, ctx.claims - 10), ctx.claims):
         part_file(target, ctx.job_id, older).unlink(missing_ok=True)
     part = part_file(target, ctx.job_id, ctx.claims)
     try:
         with part.open("wb") as file:
             picture.save(file, format=Image.registered_extensions()[target.suffix.lower()])
-            # The rename must not reach the disk before the picture: success is acknowledged for good.
+            # The rename must not reach the disk before the picture, because success is final.
             file.flush()
             os.fsync(file.fileno())
         written = part.stat().st_size

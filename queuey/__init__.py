@@ -15,7 +15,7 @@ __all__ = ["App", "Backoff", "Client", "Context", "Dead", "Retry", "SyncClient",
 
 
 def __getattr__(name: str) -> Any:
-    """The clients, when they are asked for: a server does without them and what they import."""
+    """Import the clients and `Testing` on first use, because a server does not need them."""
     if name in ("Client", "SyncClient"):
         from queuey import client
 

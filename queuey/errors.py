@@ -1,31 +1,31 @@
 """Every error that Queuey raises, in one tree.
 
     QueueyError                     code, HTTP status, a message that says what to change
-    ├── RequestError                the caller can mend it
+    ├── RequestError                the caller can correct it
     │   ├── Malformed               400  not JSON, not UTF-8, nested too deep
     │   ├── Unauthorized            401  no valid key
-    │   ├── Forbidden               403  a valid key, without the scope
+    │   ├── Forbidden               403  a valid key without the scope
     │   ├── ForeignOrigin           403  a page of another site, on a server without keys
-    │   ├── NotFound                404  no such job or route
+    │   ├── NotFound                404  no such job, queue, worker or route
     │   ├── MethodNotAllowed        405
     │   ├── RequestTimeout          408  the client took too long to send it
     │   ├── WrongState              409  the job is in a state that does not allow it
-    │   ├── LostLease               409  the token is no longer the job's
+    │   ├── LostLease               409  the token is no longer valid
     │   ├── TooLarge                413
     │   ├── UnsupportedMedia        415
     │   ├── WrongHost               421  a host name that is not this machine's, on a server without keys
-    │   ├── Invalid                 422  does not fit the schema; names each field
-    │   ├── IdempotencyMismatch     422  an Idempotency-Key came with another body before
+    │   ├── Invalid                 422  the schema refuses it; names each field
+    │   ├── IdempotencyMismatch     422  the Idempotency-Key was used with another body
     │   ├── Full                    429  the store has no room; try again later
     │   └── HeadTooLarge            431  its first line and headers are too many or too long
     ├── TooManyConnections          503  every connection of this server is busy
     ├── StoreError                  the store cannot answer
     │   ├── StoreUnavailable        503  nothing was changed, or a resend is safe
-    │   ├── OutcomeUnknown          503  it may have been done; carries the job ids
-    │   └── ScriptFailed            500  a script failed for a reason of its own
-    └── StartupError                no HTTP status: the command ends with `exit_code`
+    │   ├── OutcomeUnknown          503  it may have been done; has the job ids
+    │   └── ScriptFailed            500  a script failed in the store
+    └── StartupError                no HTTP status: the command exits with `exit_code`
         ├── SettingsError           a flag, variable or file of settings
-        └── FileRefused             a file that was given cannot be read, or written
+        └── FileRefused             a file cannot be read or written
 
 `code` is stable: it is the last part of a problem's `type`, and clients may switch on it.
 """
@@ -39,21 +39,21 @@ import msgspec
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One thing wrong with a request: where, as a JSON pointer into the body (RFC 6901), and what."""
+    """A fault in the body of a request. `pointer` is a JSON pointer (RFC 6901)."""
 
     pointer: str
     detail: str
 
 
 class ParameterFault(msgspec.Struct, frozen=True):
-    """One thing wrong with a parameter behind the path's question mark."""
+    """A fault in a query parameter or a header."""
 
     parameter: str
     detail: str
 
 
 class QueueyError(Exception):
-    """Root of the tree. `message` is for people and says what to change."""
+    """The root of the tree. `message` is for people and says what to change."""
 
     code: ClassVar[str] = "internal-error"
     status: ClassVar[int] = 500
@@ -65,7 +65,7 @@ class QueueyError(Exception):
 
 
 class RequestError(QueueyError):
-    """The caller can mend it. `faults` name the fields or parameters."""
+    """The caller can correct the request. `faults` name the fields or parameters."""
 
     code = "bad-request"
     status = 400
@@ -77,36 +77,46 @@ class RequestError(QueueyError):
 
 
 class Malformed(RequestError):
+    """The request is not JSON, not UTF-8, or nested too deep."""
+
     code = "malformed"
     title = "The request is malformed"
 
 
 class Unauthorized(RequestError):
+    """The API key is missing or unknown."""
+
     code = "unauthorized"
     status = 401
     title = "No valid API key"
 
 
 class Forbidden(RequestError):
+    """The API key lacks the scope."""
+
     code = "forbidden"
     status = 403
     title = "The API key lacks the scope"
 
 
 class ForeignOrigin(RequestError):
+    """The request comes from a page of another site, and the server has no keys."""
+
     code = "foreign-origin"
     status = 403
     title = "A page of another site may not change anything"
 
 
 class NotFound(RequestError):
+    """The job, queue, worker or route does not exist, or the key may not see it."""
+
     code = "not-found"
     status = 404
     title = "Not found"
 
 
 class MethodNotAllowed(RequestError):
-    """`allowed`: the methods that the path knows."""
+    """The path does not have this method. `allowed` lists its methods."""
 
     code = "method-not-allowed"
     status = 405
@@ -118,51 +128,67 @@ class MethodNotAllowed(RequestError):
 
 
 class RequestTimeout(RequestError):
+    """The client took too long to send the request."""
+
     code = "request-timeout"
     status = 408
-    title = "The request took too long to come"
+    title = "The request took too long to arrive"
 
 
 class WrongState(RequestError):
+    """The state of the job does not allow the change."""
+
     code = "wrong-state"
     status = 409
     title = "The job's state does not allow this"
 
 
 class LostLease(RequestError):
+    """The token is not that of the job's current lease."""
+
     code = "lost-lease"
     status = 409
     title = "The lease is lost"
 
 
 class TooLarge(RequestError):
+    """The body is larger than the limit."""
+
     code = "too-large"
     status = 413
     title = "The request is too large"
 
 
 class UnsupportedMedia(RequestError):
+    """The content type of the body is not supported."""
+
     code = "unsupported-media-type"
     status = 415
     title = "Unsupported media type"
 
 
 class WrongHost(RequestError):
+    """The host name is not that of this machine, and the server has no keys."""
+
     code = "wrong-host"
     status = 421
     title = "The request is for another host"
 
 
 class Invalid(RequestError):
+    """The schema refuses the request."""
+
     code = "invalid"
     status = 422
     title = "The request does not fit the schema"
 
 
 class IdempotencyMismatch(RequestError):
+    """The Idempotency-Key was used with another body."""
+
     code = "idempotency-mismatch"
     status = 422
-    title = "The Idempotency-Key came with another body"
+    title = "The Idempotency-Key was used with another body"
 
 
 class Full(RequestError):
@@ -178,13 +204,15 @@ class Full(RequestError):
 
 
 class HeadTooLarge(RequestError):
+    """The request line and the headers are too long, or the headers too many."""
+
     code = "head-too-large"
     status = 431
     title = "The headers are too large"
 
 
 class TooManyConnections(QueueyError):
-    """`retry_after` is in seconds."""
+    """Every connection of the server is busy. `retry_after` is in seconds."""
 
     code = "too-many-connections"
     status = 503
@@ -205,7 +233,7 @@ class StoreError(QueueyError):
 
 
 class StoreUnavailable(StoreError):
-    """No usable answer. `maybe_done`: the call may have run all the same, only its reply was lost."""
+    """The store gave no usable answer. `maybe_done` means that the call may have run, and only its reply was lost."""
 
     code = "store-unavailable"
     title = "The store is unavailable"
@@ -216,10 +244,10 @@ class StoreUnavailable(StoreError):
 
 
 class OutcomeUnknown(StoreError):
-    """No reply came in time, so the call may have been done. Sending it again with the same ids is safe."""
+    """The store did not answer in time, so the change may have been made. A resend with the same ids is safe."""
 
     code = "outcome-unknown"
-    title = "It is unknown whether the store did it"
+    title = "The outcome is unknown"
 
     def __init__(self, message: str, job_ids: Sequence[str] = (), retry_after: int = 1) -> None:
         super().__init__(message, retry_after)
@@ -227,7 +255,7 @@ class OutcomeUnknown(StoreError):
 
 
 class ScriptFailed(StoreError):
-    """A script failed deterministically: sending it again gives the same error."""
+    """A script failed in a way that repeats: sending the call again gives the same error."""
 
     code = "script-failed"
     status = 500
@@ -235,7 +263,7 @@ class ScriptFailed(StoreError):
 
 
 class StartupError(QueueyError):
-    """Start-up cannot go on. The message says what to change; `exit_code` is the process's."""
+    """The process cannot start. The message says what to change; `exit_code` is the exit code of the process."""
 
     code = "startup"
     title = "Queuey cannot start"
@@ -243,15 +271,15 @@ class StartupError(QueueyError):
 
 
 class SettingsError(StartupError):
-    """A flag, variable or file holds something that cannot be used."""
+    """A flag, a variable or a settings file has an invalid value."""
 
     code = "settings"
-    title = "A setting cannot be used"
+    title = "A setting is not valid"
     exit_code = 2
 
 
 class FileRefused(StartupError):
-    """A file that a command was given cannot be used. The message names it and says what to do."""
+    """A file cannot be read or written. The message names it and says what to do."""
 
     code = "file"
     title = "A file cannot be used"

@@ -3,12 +3,12 @@
     log = get(__name__)
     log.info("job_failed", job_id=job_id, type=job_type, attempt=2, error="timeout")
 
-An event is a short snake_case name; everything else is a keyword field. Success is logged at debug, since a
-line costs some 20 microseconds; ask `debug_enabled()` before computing fields for one. Lines of the standard
-library's logging (uvicorn, redis, asyncio, handlers) take the same way out, with the same fields.
+An event is a short snake_case name; everything else is a keyword field. Success is logged at debug, because a
+line costs some 20 microseconds; check `debug_enabled()` before computing fields for one. Lines of the standard
+library's logging (uvicorn, redis, asyncio, handlers) are written in the same way, with the same fields.
 
-No payload, result, key or password leaves here: fields with such names are replaced, and so is the user part of
-each URL. Nothing in a value can start a line of its own or send the terminal a control sequence.
+No payload, result, key or password is logged: fields with such names are redacted, and so is the user part of
+each URL. Values are escaped, so that none can start a new line or send the terminal a control sequence.
 """
 
 from __future__ import annotations
@@ -48,24 +48,24 @@ MAX_INNER_TEXT: Final = 200
 MAX_ITEMS: Final = 50
 MAX_NESTING: Final = 2
 MAX_NUMBER: Final = 10**40
-"""Python refuses to print integers of thousands of digits; larger ones than this go through `repr`."""
+"""The bound for plain integers. Python refuses to print integers of thousands of digits, so larger ones use `repr`."""
 
 _HOLDERS: Final = (dict, list, tuple, set, frozenset, msgspec.Struct, msgspec.Raw, bytes, bytearray, memoryview)
-"""What may hold a payload or a key: only the type is shown, of a container too that is nested too deep."""
+"""Types that may contain a payload or a key. Only their names are shown, and those of containers nested too deep."""
 _FIRST: Final = ("timestamp", "level", "event", "logger")
-_QUIET: Final = ("uvicorn", "redis", "asyncio", "concurrent", "httpx", "httpcore")
-"""Libraries that say at INFO what our own events say, and at DEBUG what may hold payloads and keys."""
+_NOISY: Final = ("uvicorn", "redis", "asyncio", "concurrent", "httpx", "httpcore")
+"""Libraries whose INFO records repeat our events, and whose DEBUG records may contain payloads and keys."""
 
 _state = {"debug": False}
 
 
 def get(name: str) -> FilteringBoundLogger:
-    """The logger of a module. It follows `configure`, also when that is called later."""
+    """Return the logger of a module. It follows `configure`, even if that is called later."""
     return cast(FilteringBoundLogger, structlog.get_logger(name))
 
 
 def debug_enabled() -> bool:
-    """Whether debug events are written. Cheap enough for every job."""
+    """Return whether debug events are written. It is cheap enough for every job."""
     return _state["debug"]
 
 
@@ -75,11 +75,11 @@ def configure(
     stream: TextIO | None = None,
     fields: Mapping[str, object] | None = None,
 ) -> None:
-    """Send every event of this process at `level` or above to `stream` (stderr by default), each with these fields.
+    """Write every event of this process at `level` or above to `stream` (default: stderr), each with these fields.
 
     `format` is json, console or auto: console when the stream is a terminal. Records of the standard library's
-    logging appear from `level` on too, but never below INFO: a module whose debug records are wanted sets the
-    level of its own logger. A stream that cannot be written to loses the line; it stops no job.
+    logging appear from `level` on too, but never below INFO: to see debug records of a module, set the level of
+    its logger. If the stream cannot be written to, the line is lost, and no job stops.
     """
     out = stream or sys.stderr
     terminal = out.isatty()
@@ -97,7 +97,7 @@ def configure(
 
 
 class _Sink:
-    """Writes finished lines. stderr is looked up anew each time, since it may have been replaced."""
+    """Write finished lines. stderr is looked up each time, because it may have been replaced."""
 
     def __init__(self, stream: TextIO | None, name: str = "") -> None:
         self.name = name
@@ -135,14 +135,14 @@ def _route_standard_logging(sink: _Sink, threshold: int, steps: list[Processor])
         root.removeHandler(old)
     root.addHandler(_Handler(sink, formatter))
     root.setLevel(max(threshold, logging.INFO))
-    for name in _QUIET:
+    for name in _NOISY:
         logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
     logging.getLogger("uvicorn.access").disabled = True
     logging.captureWarnings(True)
 
 
 def _steps(format: str, colors: bool, fields: Mapping[str, object]) -> list[Processor]:
-    """What every event goes through, from its fields to its line."""
+    """Return the processors of every event, from its fields to its line."""
     steps: list[Processor] = [
         lambda _, __, event: {**fields, **event},
         structlog.processors.add_log_level,
@@ -167,7 +167,7 @@ def _add_logger_name(logger: WrappedLogger, __: str, event: EventDict) -> EventD
 
 
 def _clean_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Order the fields, and leave nothing in them that is secret, huge, or not JSON."""
+    """Order the fields, and remove from them whatever is secret, huge, or not JSON."""
     trace = event.pop("exception", None)
     ordered = {name: event.pop(name) for name in _FIRST if name in event}
     fields = {**ordered, **event}
@@ -205,7 +205,7 @@ def _clean(value: object, nesting: int) -> object:
 
 
 def _shorten(text: str, limit: int) -> str:
-    """The end of a traceback tells most and the start of a message does: keep both."""
+    """Keep the start and the end: messages have their point at the start, tracebacks at the end."""
     if len(text) <= limit:
         return text
     half = limit // 2
@@ -213,7 +213,7 @@ def _shorten(text: str, limit: int) -> str:
 
 
 def _escape_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Make the console as safe as JSON. A traceback keeps its lines, indented, so that none passes for an event."""
+    """Make the console as safe as JSON. A traceback keeps its lines, indented, so that none looks like an event."""
     trace = event.pop("exception", None)
     escaped = {_escape(key): _escape(value) if isinstance(value, str) else value for key, value in event.items()}
     if trace is not None:

@@ -1,7 +1,7 @@
-"""Writes the dashboard: python deploy/grafana/dashboard.py > deploy/grafana/queuey.json (`make dashboard`).
+"""Write the dashboard: python deploy/grafana/dashboard.py > deploy/grafana/queuey.json (`make dashboard`).
 
-What the store knows (depth, age, workers) every replica tells alike, so replicas are joined by max; what a replica
-counts itself is joined by sum. Of `--processes N` each of the N has series with the label `process`.
+Depth, age and workers come from the store, and every replica reports the same values: they are joined by max. The
+counters of replicas are joined by sum. With `--processes N`, each process has its own series with the label `process`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def number(title: str, unit: str, expression: str, help: str = ""):
 
 
 def quantiles(metric: str, by: str, selector: str = "") -> list[tuple[str, str]]:
-    """The median and the 99th percentile of a histogram, a line for each value of the labels in `by`."""
+    """Return the median and the 99th percentile of a histogram, with a line for each value of the labels in `by`."""
     labels = " ".join(f"{{{{{label}}}}}" for label in by.split(", "))
     return [
         (
@@ -90,7 +90,7 @@ def build() -> dashboard.Dashboard:
             .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
             .multi(True)
             .include_all(True)
-            .all_value(".*")  # with `other`, which is no queue of the store
+            .all_value(".*")  # includes `other`, which is not a queue of the store
         )
     )
     waiting = f"sum({depth('high|default|low')})"
@@ -105,23 +105,23 @@ def build() -> dashboard.Dashboard:
         .with_row(dashboard.Row("Jobs"))
         .with_panel(
             graph(
-                "Taken and ended",
+                "Enqueued and finished",
                 "ops",
                 (f"sum(rate(queuey_jobs_enqueued_total{{{QUEUES}}}{rate}))", "enqueued"),
                 (f"sum by (outcome) (rate(queuey_jobs_finished_total{{{QUEUES}}}{rate}))", "{{outcome}}"),
                 (f"sum(rate(queuey_jobs_deduplicated_total{{{QUEUES}}}{rate}))", "deduplicated"),
                 (f"sum(rate(queuey_jobs_replayed_total{rate}))", "replayed"),
-                help="By in-process workers; what pull workers end is counted by the replica that they tell.",
+                help="Jobs of in-process workers. Replicas count the outcomes that pull workers report to them.",
             )
         )
-        .with_panel(graph("Where jobs are", "short", (depth(".*"), "{{queue}} {{state}}"), stacked=True))
+        .with_panel(graph("Jobs by status", "short", (depth(".*"), "{{queue}} {{state}}"), stacked=True))
         .with_panel(
             graph("Oldest waiting", "s", (f"max by (queue) (queuey_queue_oldest_seconds{{{QUEUES}}})", "{{queue}}"))
         )
         .with_panel(graph("Wait for a worker", "s", *quantiles("queuey_job_wait_seconds", "queue", QUEUES)))
         .with_panel(graph("Run", "s", *quantiles("queuey_job_run_seconds", "type")))
         .with_panel(graph("End to end", "s", *quantiles("queuey_job_end_to_end_seconds", "queue", QUEUES)))
-        .with_row(dashboard.Row("Trouble"))
+        .with_row(dashboard.Row("Errors"))
         .with_panel(
             graph(
                 "Failed attempts",
@@ -133,7 +133,7 @@ def build() -> dashboard.Dashboard:
             graph(
                 "Leases",
                 "ops",
-                (f"sum by (outcome) (rate(queuey_leases_lapsed_total{rate}))", "lapsed: {{outcome}}"),
+                (f"sum by (outcome) (rate(queuey_leases_lapsed_total{rate}))", "expired: {{outcome}}"),
                 (f"sum(rate(queuey_job_results_refused_total{rate}))", "results refused"),
             )
         )
@@ -150,9 +150,9 @@ def build() -> dashboard.Dashboard:
             )
         )
         .with_panel(
-            graph("Time of a request", "s", *quantiles("queuey_http_request_duration_seconds", "route"), span=HALF)
+            graph("Request duration", "s", *quantiles("queuey_http_request_duration_seconds", "route"), span=HALF)
         )
-        .with_panel(graph("Time of a script", "s", *quantiles("queuey_store_script_duration_seconds", "script")))
+        .with_panel(graph("Script duration", "s", *quantiles("queuey_store_script_duration_seconds", "script")))
         .with_panel(graph("Event loop lag", "s", *quantiles("queuey_event_loop_lag_seconds", "instance, process")))
         .with_panel(
             graph(

@@ -1,1 +1,1 @@
-"""A transactional outbox: a job is sent if, and only if, the transaction that asked for it was committed."""
+"""A transactional outbox: a job is enqueued if, and only if, its transaction was committed."""

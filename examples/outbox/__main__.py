@@ -1,4 +1,4 @@
-"""A shop that takes orders and has their confirmation made by a job: python -m examples.outbox [--url URL] [--once]."""
+"""A shop that takes orders and confirms each by a job: python -m examples.outbox [--url URL] [--once]."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def open_shop(path: str) -> sqlite3.Connection:
 
 
 def order(database: sqlite3.Connection, buyer: str, *, paid: bool = True) -> str:
-    """Take an order and ask for its confirmation, both or neither. Returns the id of the job."""
-    with database:  # a transaction: committed at its end, rolled back when something is raised
+    """Take an order and enqueue its confirmation, both or neither. Return the id of the job."""
+    with database:  # a transaction: committed at its end, rolled back on an error
         database.execute("INSERT INTO orders (buyer) VALUES (?)", (buyer,))
         job_id = add(database, "text.reverse", {"text": f"Thank you, {buyer}!"})
         if not paid:
@@ -32,13 +32,13 @@ def order(database: sqlite3.Connection, buyer: str, *, paid: bool = True) -> str
 
 
 def run(relay: Relay, *, once: bool) -> int:
-    """Send until stopped, or until nothing is left. While the server is away, wait longer and longer."""
+    """Send until stopped, or until the outbox is empty. The pause doubles while the server is unavailable."""
     pause = PAUSE
     while True:
         try:
             sent = relay.run_once()
         except OSError as error:
-            print(f"The server does not take them now: {error}", file=sys.stderr)
+            print(f"The server does not accept jobs now: {error}", file=sys.stderr)
             if once:
                 return 1
         else:
@@ -57,8 +57,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m examples.outbox")
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     parser.add_argument("--database", default="shop.sqlite3")
-    parser.add_argument("--order", action="append", default=[], metavar="BUYER", help="take an order first")
-    parser.add_argument("--once", action="store_true", help="end when the outbox is empty")
+    parser.add_argument(
+        "--order", action="append", default=[], metavar="BUYER", help="Take an order first. Repeatable."
+    )
+    parser.add_argument("--once", action="store_true", help="Exit when the outbox is empty.")
     arguments = parser.parse_args()
     database = open_shop(arguments.database)
     try:

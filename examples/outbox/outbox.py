@@ -1,8 +1,8 @@
-"""The outbox: a table beside the application's own, and a relay that sends what is in it. It needs no package.
+"""The outbox: a table in the application's database, and a relay that enqueues its jobs. It needs no package.
 
-`add` is called inside the application's transaction, so that the row and the application's data are committed together
-or not at all. The row holds the job's id. So the relay may send a row twice, after a lost reply or its own death, and
-there is one job all the same.
+The application calls `add` inside its transaction, so the row and the application's data are committed together or not
+at all. The row has the id of the job. So the relay may send a row twice, after a lost reply or a crash, and there is
+still only one job.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS outbox (
     position INTEGER PRIMARY KEY AUTOINCREMENT, -- the order in which rows were added
     job      TEXT NOT NULL,                     -- the body for POST /v1/jobs, with its id
-    refused  TEXT                               -- why the server will never take it; NULL: it is to be sent
+    refused  TEXT                               -- why the server refuses it; NULL if it is still to be sent
 )
 """
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -30,7 +30,7 @@ TIMEOUT = 10.0
 
 
 def new_id() -> str:
-    """A job's id: two characters for a bucket, ten for the milliseconds since 1970, sixteen at random."""
+    """Return a job id: two characters for a bucket, ten for the milliseconds since 1970, sixteen random ones."""
     millis = time.time_ns() // 1_000_000
     stamp = "".join(ALPHABET[millis >> shift & 31] for shift in range(45, -5, -5))
     spread = secrets.choice(ALPHABET) + secrets.choice(ALPHABET)
@@ -38,14 +38,14 @@ def new_id() -> str:
 
 
 def add(database: sqlite3.Connection, job_type: str, payload: Any, **fields: Any) -> str:
-    """Put a job into the outbox, in the transaction that is under way. Returns the id that it will have."""
+    """Add a job to the outbox, in the current transaction. Return the id of the job."""
     job = {"type": job_type, "payload": payload, "id": new_id(), **fields}
     database.execute("INSERT INTO outbox (job) VALUES (?)", (json.dumps(job),))
     return str(job["id"])
 
 
 class Sent(NamedTuple):
-    """What became of some rows. `left`: the server has no room for them now; they are sent again later."""
+    """The outcome of some rows. The server has no room for those `left` now, so they are sent again later."""
 
     taken: int
     refused: int
@@ -53,7 +53,7 @@ class Sent(NamedTuple):
 
 
 class Relay:
-    """Sends rows to a server. Several may run at once: they only do some work twice."""
+    """A sender of rows to a server. Several may run at once: they only do some work twice."""
 
     def __init__(self, database: sqlite3.Connection, url: str, key: str | None = None) -> None:
         self._database = database
@@ -61,15 +61,20 @@ class Relay:
         self._headers = {"content-type": "application/json", **({"x-api-key": key} if key else {})}
 
     def run_once(self) -> Sent:
-        """Send the oldest rows, as one request. Raises OSError when the server does not answer, or answers with a
-        problem for all of them: then every row stays, and the same call later is safe."""
+        """Send the oldest rows in one request.
+
+        Raises OSError if the server does not answer, or refuses the whole request. All rows stay then, and another call
+        is safe.
+        """
         rows = self._database.execute(
             "SELECT position, job FROM outbox WHERE refused IS NULL ORDER BY position LIMIT ?", (BATCH,)
         ).fetchall()
         if not rows:
             return Sent(0, 0, 0)
-        if len(rows[0][1].encode()) > BATCH_BYTES:  # a server may hang up on it before it has read it
-            return self._note([rows[0][0]], [{"error": {"status": 413, "detail": "No request may be that large."}}])
+        if len(rows[0][1].encode()) > BATCH_BYTES:  # a server may close the connection before it has read the body
+            return self._note(
+                [rows[0][0]], [{"error": {"status": 413, "detail": "The job is too large for a request."}}]
+            )
         room, sent = BATCH_BYTES, 0
         while sent < len(rows) and len(rows[sent][1].encode()) <= room:
             room -= len(rows[sent][1].encode())
@@ -86,13 +91,13 @@ class Relay:
         except urllib.error.HTTPError as error:
             if error.code not in (400, 413, 422):
                 raise
-            if len(jobs) > 1:  # one of them spoils the request: find out which
+            if len(jobs) > 1:  # one job makes the request invalid: find out which
                 return [result for job in jobs for result in self._post([job])]
             return [{"error": {"status": error.code, "detail": error.reason}}]
         return results
 
     def _note(self, positions: Sequence[int], results: Sequence[dict[str, Any]]) -> Sent:
-        """A job that was taken needs its row no more. One that the server will never take stays to be looked at."""
+        """Delete the rows of accepted jobs. Rows of refused jobs stay, with the reason."""
         taken, refused = [], []
         for position, result in zip(positions, results, strict=True):
             problem = result.get("error")

@@ -1,4 +1,4 @@
-"""The Python client: Client for asyncio, SyncClient for the rest, and their errors. See docs/client.md."""
+"""The Python client: Client for asyncio, SyncClient for other programs, and their errors. See docs/client.md."""
 
 from queuey.client.client import Client
 from queuey.client.errors import (

@@ -1,4 +1,4 @@
-"""Many things in as few requests as their size allows."""
+"""The grouping of many items into as few requests as their size allows."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Final
 from msgspec import Raw
 
 BYTES: Final = 900_000
-"""Of a request with many things; the server's limit is 1 MB unless it is set otherwise."""
+"""The largest request with many items, in bytes. The server's default limit is 1 MB."""
 
 
 def batches(items: Iterable[bytes], most: int) -> Iterator[list[Raw]]:
-    """JSON texts, in order, at most so many together; one that is too large goes alone, and is refused."""
+    """Yield lists of at most `most` JSON texts, in order. A text that is too large is in its own list."""
     batch: list[Raw] = []
     size = 0
     for item in items:

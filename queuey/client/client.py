@@ -1,4 +1,4 @@
-"""The client of a server, for asyncio."""
+"""The client for asyncio."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ LOCAL_URL: Final = "http://127.0.0.1:8000"
 
 
 class Client(DeadCalls, EventCalls, JobCalls, LeaseCalls, QueueCalls):
-    """Talks to one server, or to several behind one address. It belongs to one event loop.
+    """A client of one server, or of several behind one address. It belongs to one event loop.
 
-    url: of the server, with a path where a proxy puts it under one. api_key: without one, what needs none is open.
-    timeout: seconds that a request may take. retries: how often one is sent again, when the server cannot answer or
-    the connection fails, and only where doing it twice does no harm. transport: httpx's, for proxies and tests.
+    - url: the URL of the server, with a path if a proxy serves it under one
+    - api_key: the API key, if the server needs one
+    - timeout: the seconds that a request may take
+    - retries: how many times a request is sent again if the server cannot answer or the connection fails; requests
+      that are not safe to repeat are not sent again
+    - transport: a transport of httpx, for proxies and tests
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class Client(DeadCalls, EventCalls, JobCalls, LeaseCalls, QueueCalls):
 
     @property
     def url(self) -> str:
+        """The URL of the server."""
         return self._http.url
 
     async def __aenter__(self) -> Self:
@@ -50,14 +54,14 @@ class Client(DeadCalls, EventCalls, JobCalls, LeaseCalls, QueueCalls):
         await self.close()
 
     async def close(self) -> None:
-        """Close its connections. It cannot be used any more."""
+        """Close the connections. The client cannot be used afterwards."""
         await self._http.close()
 
     async def metrics(self) -> Metrics:
-        """How many jobs wait, run, are done or dead, by queue."""
+        """Return the number of jobs by queue and status."""
         return await self._http.call("GET", "/v1/queues/metrics", Metrics)
 
     async def replay(self, limit: int = 100) -> int:
-        """Run up to so many dead jobs anew, the oldest first. Returns how many were."""
+        """Replay up to `limit` dead jobs, oldest first. Return the number of replayed jobs."""
         reply = await self._http.call("POST", "/v1/replay-dlq", ReplayReply, query={"limit": limit}, repeatable=False)
         return reply.requeued

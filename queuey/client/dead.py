@@ -1,4 +1,4 @@
-"""Calls about the dead-letter queue: look at it, run jobs anew, delete them, mend them."""
+"""Calls about the dead-letter queue: list, replay, edit and delete dead jobs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from queuey.protocol.models import DeadGroups, DeadLetter, DeadPage, DeadReply, 
 
 PAGE: Final = 100
 SLOW: Final = 30.0
-"""Seconds that the server may take to walk through, or move, thousands of jobs."""
+"""The seconds that the server may take to scan or move thousands of jobs."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 class DeadFilters(TypedDict, total=False):
-    """Which dead jobs; what is not said may be anything. Ages are seconds since they died."""
+    """Filters for dead jobs. A missing filter matches all. Ages are seconds since the job died."""
 
     queue: str
     type: str
@@ -30,12 +30,12 @@ class DeadFilters(TypedDict, total=False):
 
 
 class DeadCalls:
-    """The part of Client that is about dead jobs. Everything here raises ClientError."""
+    """The calls of Client about dead jobs. All of them raise ClientError."""
 
     _http: Http
 
     async def dlq(self, **filters: Unpack[DeadFilters]) -> AsyncIterator[DeadLetter]:
-        """Every dead job that fits, the longest dead first, page by page as they are asked for."""
+        """Yield the dead jobs that match, longest dead first. Pages are fetched as needed."""
         query: dict[str, Any] = {**filters, "limit": PAGE}
         while True:
             page = await self._http.call("GET", "/v1/dlq", DeadPage, query=query, wait=SLOW)
@@ -46,7 +46,7 @@ class DeadCalls:
             query["cursor"] = page.next
 
     async def dlq_groups(self, **filters: Unpack[DeadFilters]) -> DeadGroups:
-        """What jobs died of, and how many of each."""
+        """Return the dead jobs grouped by error."""
         query: dict[str, Any] = {**filters}
         return await self._http.call("GET", "/v1/dlq/groups", DeadGroups, query=query, wait=SLOW)
 
@@ -58,20 +58,20 @@ class DeadCalls:
         dry_run: bool = False,
         **filters: Unpack[DeadFilters],
     ) -> DeadReply:
-        """Run up to so many dead jobs anew, the longest dead first; at most `rate` of them a second."""
+        """Replay up to `limit` dead jobs, longest dead first, at most `rate` a second."""
         body: dict[str, Any] = {**filters, "limit": limit, "rate": rate, "dry_run": dry_run}
         return await self._http.call("POST", "/v1/dlq/replay", DeadReply, body=body, repeatable=dry_run, wait=SLOW)
 
     async def dlq_delete(
         self, *, limit: int = 1000, dry_run: bool = False, **filters: Unpack[DeadFilters]
     ) -> DeadReply:
-        """Delete up to so many dead jobs for good, the longest dead first."""
+        """Delete up to `limit` dead jobs, longest dead first."""
         body: dict[str, Any] = {**filters, "limit": limit, "dry_run": dry_run}
         return await self._http.call("POST", "/v1/dlq/delete", DeadReply, body=body, repeatable=dry_run, wait=SLOW)
 
     async def edit(self, id: str, payload: Any, *, requeue: bool = False) -> EditReply:
-        """Give a dead job another payload, and run it anew if `requeue`. Raises WrongState for any other."""
+        """Replace the payload of a dead job, and retry it if `requeue`. Raises WrongState if the job is not dead."""
         path = f"/v1/jobs/{quote(id, safe='')}/payload"
         query = {"requeue": "true" if requeue else "false"}
-        body = Raw(_encode(payload))  # an encoded null is a body, None would be none
+        body = Raw(_encode(payload))  # an encoded null is a body; None would mean no body
         return await self._http.call("PUT", path, EditReply, query=query, body=body, repeatable=not requeue)

@@ -1,14 +1,14 @@
-"""What a call of the client raises.
+"""The errors of the client.
 
-ClientError                 `message` is for people; `status` is the answer's, None without one
-├── Unreachable             no answer came; `maybe_done`: the server may have done it all the same
-├── BadAnswer               an answer that no Queuey server gives: another program is at this address
+ClientError                 `message` is for people; `status` is that of the answer, None without one
+├── Unreachable             no answer came; `maybe_done`: the server may have done it
+├── BadAnswer               the answer is not from Queuey: another program is at this address
 └── Refused                 a problem, with its `code` (docs/errors.md), `problem` and `retry_after`
     ├── Unauthorized        401  no valid key
     ├── Forbidden           403  the key lacks the scope
     ├── NotFound            404
     ├── WrongState          409  the job's state does not allow it
-    ├── LostLease           409  the job is another worker's by now
+    ├── LostLease           409  another worker has the job now
     ├── TooLarge            413
     ├── Invalid             400, 422  names each field in `problem.errors`
     ├── Full                429  no room
@@ -27,7 +27,7 @@ PREFIX: Final = "urn:queuey:problem:"
 
 
 class ClientError(Exception):
-    """Root of the tree."""
+    """The root of the tree."""
 
     status: int | None = None
 
@@ -37,7 +37,7 @@ class ClientError(Exception):
 
 
 class Unreachable(ClientError):
-    """No answer. `maybe_done`: the request had been sent, so the server may have done what it asks for."""
+    """No answer came. `maybe_done` means that the request was sent, so the server may have done it."""
 
     def __init__(self, message: str, *, maybe_done: bool) -> None:
         super().__init__(message)
@@ -45,7 +45,7 @@ class Unreachable(ClientError):
 
 
 class BadAnswer(ClientError):
-    """An answer that no Queuey server gives."""
+    """The answer is not from a Queuey server."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -53,7 +53,7 @@ class BadAnswer(ClientError):
 
 
 class Refused(ClientError):
-    """The server answered with a problem. `retry_after`: seconds, None where it names none."""
+    """The server answered with a problem. `retry_after` is in seconds, None if the answer has none."""
 
     def __init__(self, problem: Problem, retry_after: float | None = None) -> None:
         super().__init__(problem.detail)
@@ -63,31 +63,40 @@ class Refused(ClientError):
         self.retry_after = retry_after
 
 
-class Unauthorized(Refused): ...
+class Unauthorized(Refused):
+    """The API key is missing or unknown."""
 
 
-class Forbidden(Refused): ...
+class Forbidden(Refused):
+    """The API key lacks the scope."""
 
 
-class NotFound(Refused): ...
+class NotFound(Refused):
+    """The job, queue or worker does not exist, or the key may not see it."""
 
 
-class WrongState(Refused): ...
+class WrongState(Refused):
+    """The state of the job does not allow the call."""
 
 
-class LostLease(Refused): ...
+class LostLease(Refused):
+    """Another worker has the job now, or it has finished."""
 
 
-class TooLarge(Refused): ...
+class TooLarge(Refused):
+    """The request is larger than the server allows."""
 
 
-class Invalid(Refused): ...
+class Invalid(Refused):
+    """The request is not valid. `problem.errors` names each field."""
 
 
-class Full(Refused): ...
+class Full(Refused):
+    """The server has no room now."""
 
 
-class Unavailable(Refused): ...
+class Unavailable(Refused):
+    """The store or the server cannot answer now."""
 
 
 _BY_CODE: Final[dict[str, type[Refused]]] = {"wrong-state": WrongState, "lost-lease": LostLease}
@@ -106,14 +115,14 @@ _decode = msgspec.json.Decoder(Problem).decode
 
 
 def refusal(problem: Problem, retry_after: float | None = None) -> Refused:
-    """The error for a problem, of a batch's item too. A code that is newer than this client goes by its status."""
+    """Return the error for a problem, also for that of a batch item. An unknown code is classified by its status."""
     code = problem.type.removeprefix(PREFIX)
     kind = _BY_CODE.get(code) or _BY_STATUS.get(problem.status, Refused)
     return kind(problem, retry_after)
 
 
 def read_problem(body: bytes) -> Problem | None:
-    """The body of an answer as a problem of ours; None when it is none."""
+    """Return the body of an answer as a problem, or None if it is not one of Queuey's."""
     try:
         problem = _decode(body)
     except msgspec.DecodeError:

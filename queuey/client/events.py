@@ -1,4 +1,4 @@
-"""Server-Sent Events: what happens to jobs, as it happens."""
+"""Server-Sent Events: the changes of jobs, live."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from queuey.client.transport import Http, Query
 from queuey.protocol.models import FINAL, ProgressEvent, Status, StatusEvent
 
 MAX_EVENT: Final = 1_000_000
-"""Bytes of one event; a server's takes a thousand or so."""
+"""The largest event in bytes. Events of a server have about a thousand."""
 PAUSE: Final = 1.0
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One event. `data` is None for `reset`: events before it are missing. `id`: where to go on from, if it has one."""
+    """One event. `reset` means that events are missing, and has no `data`. `id` is where to continue, if it has one."""
 
     kind: Literal["status", "progress", "reset"]
     data: StatusEvent | ProgressEvent | None
@@ -28,7 +28,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class EventCalls:
-    """The part of Client that follows jobs. A stream that breaks is taken up again."""
+    """The calls of Client that follow jobs. They reconnect if the stream breaks."""
 
     _http: Http
 
@@ -40,9 +40,9 @@ class EventCalls:
         status: Status | None = None,
         last_event_id: str | None = None,
     ) -> AsyncIterator[Event]:
-        """What happens to jobs of this queue and type, without an end; begins after `last_event_id`.
+        """Yield the events of jobs with this queue, type and status, without end. They begin after `last_event_id`.
 
-        Raises ClientError when the server cannot be reached any more, after the client's number of retries.
+        Raises ClientError if the server cannot be reached, after the client's number of retries.
         """
         query = {"queue": queue, "type": type, "status": status}
         failed = 0
@@ -57,7 +57,7 @@ class EventCalls:
             await asyncio.sleep(PAUSE)
 
     async def follow(self, id: str) -> AsyncIterator[Event]:
-        """One job: its status now, what changes, and its progress, to its final status. Raises NotFound."""
+        """Yield the status of a job, then its changes and progress, until its final status. Raises NotFound."""
         path = f"/v1/jobs/{quote(id, safe='')}/events"
         failed = 0
         while True:
@@ -73,7 +73,7 @@ class EventCalls:
 
 
 def _failed_again(error: ClientError, failed: int, retries: int) -> int:
-    """Raises the error when there is no sense in another try."""
+    """Count a failure. Raises the error if another try would not help."""
     lasting = isinstance(error, BadAnswer) or (isinstance(error, Refused) and error.status not in (429, 503))
     if lasting or failed >= retries:
         raise error
@@ -92,7 +92,7 @@ async def _stream(http: Http, path: str, query: Query, last_event_id: str | None
 
 
 async def _blocks(response: httpx.Response) -> AsyncIterator[str]:
-    """What stands between empty lines. Not by httpx's lines, which also end at characters that JSON may hold."""
+    """Yield the texts between empty lines. httpx would also split lines at characters that JSON may contain."""
     rest = b""
     async for chunk in response.aiter_bytes():
         *blocks, rest = (rest + chunk).split(b"\n\n")
@@ -103,7 +103,7 @@ async def _blocks(response: httpx.Response) -> AsyncIterator[str]:
 
 
 def _event(block: str, response: httpx.Response) -> Event | None:
-    """None for a ping, and for a kind of event that this client does not know."""
+    """Return the event, or None for a ping and for an unknown kind of event."""
     fields = dict(line.split(": ", 1) for line in block.split("\n") if ": " in line and not line.startswith(":"))
     kind, text = fields.get("event"), fields.get("data", "")
     try:
@@ -112,5 +112,7 @@ def _event(block: str, response: httpx.Response) -> Event | None:
         if kind == "progress":
             return Event("progress", msgspec.json.decode(text, type=ProgressEvent), fields.get("id"))
     except msgspec.DecodeError as error:
-        raise BadAnswer(f"{response.request.url} sent what Queuey does not: {error}.", 200) from None
+        raise BadAnswer(
+            f"{response.request.url} sent an invalid event: {error}. Check that it is a Queuey server.", 200
+        ) from None
     return Event("reset", None) if kind == "reset" else None

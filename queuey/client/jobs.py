@@ -1,4 +1,4 @@
-"""Calls about jobs: put them into queues, look at them, wait for them, list them, stop them."""
+"""Calls about jobs: enqueue, show, list, await, cancel, retry and delete them."""
 
 from __future__ import annotations
 
@@ -27,35 +27,35 @@ from queuey.protocol.models import (
 )
 
 MAX_WAIT: Final = 60.0
-"""Seconds of one request that waits."""
+"""The most seconds that one request waits."""
 QUICK_PAUSE: Final = 0.5
-"""Seconds before a server that answered too early, since it stops, is asked anew."""
+"""The seconds before the next request if the server answered early, as it does before it stops."""
 BATCH_JOBS: Final = 1000
 PAGE: Final = 100
 
 
 class JobCalls:
-    """The part of Client that is about jobs. Everything here raises ClientError; ids and names are the server's."""
+    """The calls of Client about jobs. All of them raise ClientError."""
 
     _http: Http
 
     async def enqueue(self, type: str, payload: Any = None, **options: Unpack[JobOptions]) -> EnqueueReply:
-        """Put a job into its queue. When this returns, the store has it.
+        """Enqueue a job. When this returns, the store has it.
 
-        The payload is what msgspec can write as JSON. The id is made here, so that a request whose answer was lost is
-        sent again safely. To try again yourself, say `id=new_id(dedupe_key)`.
+        The payload is anything that msgspec can encode as JSON. The client makes the id, so that it can safely send the
+        request again if the answer is lost. To retry the call yourself, pass `id=new_id(dedupe_key)`.
         """
         return await self.send(job_request(type, payload, options))
 
     async def send(self, request: JobRequest) -> EnqueueReply:
-        """What `enqueue` does, with a request that is made already. It is given an id if it has none."""
+        """Enqueue the job of a request. It gets an id if it has none."""
         body = Raw(request_json(with_id(request)))
         return await self._http.call("POST", "/v1/jobs", EnqueueReply, body=body)
 
     async def enqueue_many(self, requests: Sequence[JobRequest]) -> list[BatchItem]:
-        """Put any number of jobs into their queues; an outcome for each, in order: a `job_id` or an `error`.
+        """Enqueue any number of jobs. Return an outcome for each, in order: a `job_id` or an `error`.
 
-        A request without an id is given one, so that calling again with the same requests is safe.
+        A request without an id gets one, so that calling again with the same requests is safe.
         """
         results: list[BatchItem] = []
         for batch in batches((request_json(with_id(request)) for request in requests), BATCH_JOBS):
@@ -64,7 +64,7 @@ class JobCalls:
         return results
 
     async def run(self, type: str, payload: Any = None, *, wait: float = 60.0, **options: Unpack[JobOptions]) -> Job:
-        """Put a job into its queue and wait for its end, for so many seconds at most. See `wait`."""
+        """Enqueue a job and wait up to `wait` seconds for it to finish. See the method `wait`."""
         until = _now() + wait
         first = min(wait, MAX_WAIT)
         body, query = Raw(request_json(job_request(type, payload, options))), {"wait": _seconds(first)}
@@ -74,11 +74,11 @@ class JobCalls:
         return await self.wait(job.id, max(0.0, until - _now()))
 
     async def get(self, id: str) -> Job:
-        """The job as it is now."""
+        """Return the job."""
         return await self._http.call("GET", _path(id), Job)
 
     async def wait(self, id: str, timeout: float = 60.0) -> Job:
-        """The job at its end; or, after so many seconds, as it is then. Look at its `status`."""
+        """Return the job when it has finished, or after `timeout` seconds as it is then. Check its `status`."""
         until = _now() + timeout
         while True:
             began = _now()
@@ -94,7 +94,7 @@ class JobCalls:
     async def jobs(
         self, *, queue: str | None = None, status: Status | None = None, type: str | None = None
     ) -> AsyncIterator[Job]:
-        """Every job of this queue, status and type, page by page as they are asked for."""
+        """Yield the jobs of this queue, status and type. Pages are fetched as needed."""
         query: dict[str, str | int | None] = {"queue": queue, "status": status, "type": type, "limit": PAGE}
         while True:
             page = await self._http.call("GET", "/v1/jobs", JobPage, query=query)
@@ -105,19 +105,19 @@ class JobCalls:
             query["cursor"] = page.next
 
     async def explain(self, id: str) -> Explanation:
-        """Why it is where it is: what it waits for, who holds it, how it ended."""
+        """Return why the job has its status: what it waits for, which worker has it, or how it ended."""
         return await self._http.call("GET", _path(id, "/explain"), Explanation)
 
     async def cancel(self, id: str) -> CancelReply:
-        """Cancel it; one that runs is told to stop. Raises WrongState when it has ended."""
+        """Cancel a job; a running handler is asked to stop. Raises WrongState if the job has finished."""
         return await self._http.call("POST", _path(id, "/cancel"), CancelReply)
 
     async def retry(self, id: str) -> RetryReply:
-        """Run a dead job anew, or a scheduled one now. Raises WrongState for any other."""
+        """Retry a dead job, or run a scheduled job immediately. Raises WrongState for other jobs."""
         return await self._http.call("POST", _path(id, "/retry"), RetryReply, repeatable=False)
 
     async def delete(self, id: str) -> None:
-        """Remove a job that has ended. Raises WrongState for any other."""
+        """Delete a finished job. Raises WrongState for other jobs."""
         await self._http.call("DELETE", _path(id), type(None), repeatable=False)
 
 

@@ -1,4 +1,4 @@
-"""Calls of a pull worker: take jobs, and tell what came of them. All may be done twice."""
+"""Calls of a pull worker: lease jobs and report their outcomes. All are safe to repeat."""
 
 from __future__ import annotations
 
@@ -32,8 +32,11 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class LeaseCalls:
-    """The part of Client for workers. Those that tell of one job raise LostLease when it is another worker's by now;
-    those that tell of many (`..._many`) have an outcome for each: a `status` or an `error`."""
+    """The calls of Client for pull workers.
+
+    A call about one job raises LostLease if another worker has the job now. A call about many jobs (`..._many`) returns
+    an outcome for each: a `status` or an `error`.
+    """
 
     _http: Http
 
@@ -47,17 +50,17 @@ class LeaseCalls:
         claim_id: str | None = None,
         worker: str | None = None,
     ) -> list[LeasedJob]:
-        """Up to `max` jobs, each this worker's for `lease` seconds; waits up to `wait` seconds for the first.
+        """Lease up to `max` jobs for `lease` seconds each. Wait up to `wait` seconds for the first.
 
-        The same `claim_id` brings the same jobs again within the lease; without one, each call has its own.
+        The same `claim_id` returns the same jobs again within the lease. By default each call has a new one.
         """
         request = LeaseRequest(list(queues), max, lease, wait, claim_id or ids.short_random(), worker)
         reply = await self._http.call("POST", "/v1/leases", LeaseReply, body=request, wait=wait)
         return reply.jobs
 
     async def complete(self, job: LeasedJob, result: Any = None) -> LeaseOutcome:
-        """The job is done. The result is what msgspec can write as JSON."""
-        return await self._tell("complete", CompleteItem(job.id, job.token, Raw(_encode(result))))
+        """Report that the job succeeded. The result is anything that msgspec can encode as JSON."""
+        return await self._report("complete", CompleteItem(job.id, job.token, Raw(_encode(result))))
 
     async def fail(
         self,
@@ -67,37 +70,41 @@ class LeaseCalls:
         retry_after: float | None = None,
         dead: bool = False,
     ) -> LeaseOutcome:
-        """The attempt failed. It is retried by the job's backoff, in `retry_after` seconds, or, when `dead`, never."""
-        return await self._tell("fail", FailItem(job.id, job.token, error, retry_after, dead))
+        """Report a failed attempt. The job is retried after its backoff or `retry_after` seconds, never if `dead`."""
+        return await self._report("fail", FailItem(job.id, job.token, error, retry_after, dead))
 
     async def extend(
         self, job: LeasedJob, lease: float = 30.0, *, progress: ProgressReport | None = None
     ) -> LeaseOutcome:
-        """The lease ends in `lease` seconds from now. The status is `cancelled` when the job is to be stopped."""
-        return await self._tell("extend", ExtendItem(job.id, job.token, lease, progress))
+        """Extend the lease to `lease` seconds from now. The status `cancelled` means that the job should stop."""
+        return await self._report("extend", ExtendItem(job.id, job.token, lease, progress))
 
     async def release(self, job: LeasedJob) -> LeaseOutcome:
-        """Give it back: it stands at the head of its lane, with no attempt spent."""
-        return await self._tell("release", ReleaseItem(job.id, job.token))
+        """Release the job to the head of its lane. No attempt is spent."""
+        return await self._report("release", ReleaseItem(job.id, job.token))
 
     async def complete_many(self, items: Sequence[CompleteItem]) -> list[LeaseOutcome]:
-        return await self._tell_many("complete", items)
+        """Report that jobs succeeded."""
+        return await self._report_many("complete", items)
 
     async def fail_many(self, items: Sequence[FailItem]) -> list[LeaseOutcome]:
-        return await self._tell_many("fail", items)
+        """Report failed attempts."""
+        return await self._report_many("fail", items)
 
     async def extend_many(self, items: Sequence[ExtendItem]) -> list[LeaseOutcome]:
-        return await self._tell_many("extend", items)
+        """Extend leases."""
+        return await self._report_many("extend", items)
 
     async def release_many(self, items: Sequence[ReleaseItem]) -> list[LeaseOutcome]:
-        return await self._tell_many("release", items)
+        """Release jobs."""
+        return await self._report_many("release", items)
 
-    async def _tell(self, verb: str, item: Item) -> LeaseOutcome:
+    async def _report(self, verb: str, item: Item) -> LeaseOutcome:
         return await self._http.call("POST", f"/v1/leases/{verb}", LeaseOutcome, body=item)
 
-    async def _tell_many(self, verb: str, items: Sequence[Item]) -> list[LeaseOutcome]:
-        told: list[LeaseOutcome] = []
+    async def _report_many(self, verb: str, items: Sequence[Item]) -> list[LeaseOutcome]:
+        outcomes: list[LeaseOutcome] = []
         for batch in batches(map(_encode, items), MAX_LEASED):
             reply = await self._http.call("POST", f"/v1/leases/{verb}", LeaseOutcomes, body={"jobs": batch})
-            told += reply.results
-        return told
+            outcomes += reply.results
+        return outcomes

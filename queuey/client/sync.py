@@ -1,4 +1,4 @@
-"""The same client for programs without asyncio: its coroutines, run by an event loop in a thread of its own."""
+"""The client for programs without asyncio. It runs the coroutines of Client in an event loop in its own thread."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ R = TypeVar("R")
 def _blocking(
     method: Callable[Concatenate[Client, P], Coroutine[Any, Any, R]],
 ) -> Callable[Concatenate[SyncClient, P], R]:
-    """The method of the same name, which returns when it is done."""
+    """Return a method that blocks until the coroutine is done."""
 
     @wraps(method)
     def call(self: SyncClient, /, *arguments: P.args, **named: P.kwargs) -> R:
@@ -34,7 +34,7 @@ def _blocking(
 def _stepping(
     method: Callable[Concatenate[Client, P], AsyncIterator[R]],
 ) -> Callable[Concatenate[SyncClient, P], Generator[R, None, None]]:
-    """The iterator of the same name."""
+    """Return a method that gives a plain iterator."""
 
     @wraps(method)
     def iterate(self: SyncClient, /, *arguments: P.args, **named: P.kwargs) -> Generator[R, None, None]:
@@ -43,7 +43,7 @@ def _stepping(
             while (item := self._run(_next(steps))) is not _END:
                 yield cast("R", item)
         finally:
-            with suppress(_Closed):  # then it has ended with the client
+            with suppress(_Closed):  # the iterator has ended with the client
                 self._run(_end(steps))
 
     return iterate
@@ -51,7 +51,7 @@ def _stepping(
 
 class _Closed(RuntimeError):
     def __init__(self) -> None:
-        super().__init__("this client has been closed")
+        super().__init__("This client is closed. Create another one.")
 
 
 _END = object()
@@ -66,9 +66,9 @@ async def _end(steps: AsyncIterator[Any]) -> None:
 
 
 class SyncClient:
-    """Client, with methods that return when they are done. Any thread may use it, several at a time.
+    """A client whose methods block until they are done. Several threads may use it at the same time.
 
-    The arguments are those of Client. A process that forks makes its own in each child.
+    The arguments are those of Client. After a fork, create a client in each child process.
     """
 
     def __init__(
@@ -82,13 +82,14 @@ class SyncClient:
     ) -> None:
         self._client = Client(url, api_key, timeout=timeout, retries=retries, transport=transport)
         self._loop = asyncio.new_event_loop()
-        self._lock = threading.Lock()  # nothing is handed to the loop once it has been told to stop
+        self._lock = threading.Lock()  # so that nothing is submitted to the loop once it stops
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name="queuey-client", daemon=True)
         self._thread.start()
 
     @property
     def url(self) -> str:
+        """The URL of the server."""
         return self._client.url
 
     def __enter__(self) -> Self:
@@ -100,9 +101,9 @@ class SyncClient:
         self.close()
 
     def close(self) -> None:
-        """Close its connections and end its thread; what other threads wait for meanwhile is a RuntimeError there.
+        """Close the connections and end the thread. Calls that other threads wait for raise RuntimeError.
 
-        It cannot be used any more; closing it again does nothing.
+        The client cannot be used afterwards. Closing it again does nothing.
         """
         with self._lock:
             if not self._closed:
@@ -111,7 +112,7 @@ class SyncClient:
         self._thread.join()
 
     def _serve(self) -> None:
-        """The thread: runs the loop until it is told to stop, and leaves nothing in it that somebody waits for."""
+        """Run the loop until it is stopped, then end the calls that other threads wait for."""
         try:
             self._loop.run_forever()
             self._loop.run_until_complete(self._finish())
@@ -122,7 +123,7 @@ class SyncClient:
         calls = asyncio.all_tasks() - {asyncio.current_task()}
         for call in calls:
             call.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)  # each tells the thread that waits for it
+        await asyncio.gather(*calls, return_exceptions=True)  # each ends the wait of its thread
         await self._loop.shutdown_asyncgens()
         await self._client.close()
 
@@ -135,8 +136,8 @@ class SyncClient:
         try:
             return future.result()
         except concurrent.futures.CancelledError:
-            raise _Closed from None  # nothing else cancels what runs here
-        except BaseException:  # Ctrl-C too: what nobody waits for any more is not to go on
+            raise _Closed from None  # only `close` cancels calls
+        except BaseException:  # Ctrl-C too: a call that nobody waits for must not continue
             future.cancel()
             raise
 

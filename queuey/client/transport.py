@@ -1,4 +1,4 @@
-"""Requests over HTTP, sent again where that is safe."""
+"""Requests over HTTP, which are sent again where that is safe."""
 
 from __future__ import annotations
 
@@ -18,23 +18,26 @@ T = TypeVar("T")
 Query = Mapping[str, str | int | float | None]
 
 MAX_PAUSE: Final = 30.0
-"""A server that wants to be left alone for longer, in seconds, is not asked again."""
+"""The longest pause in seconds. A request is not sent again if the server asks for a longer one."""
 FIRST_PAUSE: Final = 0.1
 CONNECTIONS: Final = 1000
-"""A request that waits for a job holds one."""
+"""The most connections. Each request that waits for a job uses one."""
 SILENCE: Final = 45.0
-"""Seconds without a word after which a stream of events is lost: the server pings every 15."""
+"""The seconds of silence after which a stream of events is lost: the server pings every 15 seconds."""
 SHOWN: Final = 200
 
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _NO_SERVER: Final = (502, 503, 504)
-"""What a balancer answers that has no server for the request, or lost it."""
+"""The statuses of a load balancer that has no server for the request, or lost it."""
 _OUTCOME_UNKNOWN: Final = "outcome-unknown"
 _encode = msgspec.json.Encoder().encode
 
 
 class Http:
-    """`timeout`: seconds that one attempt may take, in all. `retries`: attempts after the first."""
+    """The HTTP connections to the server.
+
+    `timeout` is the seconds that one attempt may take in total. `retries` is the number of attempts after the first.
+    """
 
     def __init__(
         self,
@@ -51,7 +54,7 @@ class Http:
         headers = {"accept": "application/json", "user-agent": "queuey-python"}
         if api_key is not None:
             headers["x-api-key"] = api_key
-        # Neither proxies nor passwords out of the environment and ~/.netrc, which are meant for the web.
+        # The proxies and passwords in the environment and ~/.netrc are meant for the web.
         self._client = httpx.AsyncClient(
             base_url=self.url,
             headers=headers,
@@ -62,6 +65,7 @@ class Http:
         )
 
     async def close(self) -> None:
+        """Close the connections."""
         await self._client.aclose()
 
     async def call(
@@ -75,10 +79,10 @@ class Http:
         repeatable: bool = True,
         wait: float = 0.0,
     ) -> T:
-        """One request, and its answer as this type.
+        """Send a request and return its answer as this type.
 
-        repeatable: what may be done twice is sent again also when no answer came. What the server has surely not done
-        is sent again in any case. wait: seconds that the server takes on purpose. Raises ClientError.
+        `repeatable` requests are sent again if no answer came; others only if the server has certainly not done them.
+        `wait` is the seconds that the server may wait on purpose. Raises ClientError.
         """
         content = None if body is None else _encode(body)
         failed = 0
@@ -103,13 +107,16 @@ class Http:
             headers[traceparent.HEADER] = span
         given = {name: value for name, value in (query or {}).items() if value is not None}
         try:
-            async with asyncio.timeout(seconds):  # httpx alone counts anew with each part that comes
+            async with asyncio.timeout(seconds):  # the timeout of httpx restarts with each part of the answer
                 return await self._client.request(
                     method, path, params=given, content=content, headers=headers, timeout=seconds
                 )
         except TimeoutError:
-            raise Unreachable(f"{self.url} did not answer within {seconds:g} s.", maybe_done=True) from None
-        except httpx.RequestError as error:  # also an answer that is not what its Content-Encoding says
+            raise Unreachable(
+                f"{self.url} did not answer within {seconds:g} s. Check the server, or allow more time.",
+                maybe_done=True,
+            ) from None
+        except httpx.RequestError as error:  # also if the answer does not match its Content-Encoding
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: httpx.RequestError) -> Unreachable:
@@ -117,7 +124,7 @@ class Http:
         return Unreachable(f"{self.url} cannot be reached: {reason}", maybe_done=not isinstance(error, _NOT_SENT))
 
     def _pause(self, error: ClientError, failed: int, repeatable: bool) -> float | None:
-        """Seconds until the request is sent again; None when it is not to be."""
+        """Return the seconds until the request is sent again, or None if it must not be."""
         if failed >= self.retries:
             return None
         asked = 0.0
@@ -135,7 +142,7 @@ class Http:
 
     @asynccontextmanager
     async def stream(self, path: str, *, query: Query, headers: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
-        """An answer that comes part by part, with SILENCE between two at most. Raises ClientError."""
+        """Yield an answer that arrives in parts, with at most SILENCE seconds between two. Raises ClientError."""
         given = {name: value for name, value in query.items() if value is not None}
         try:
             async with self._client.stream(
@@ -156,22 +163,25 @@ def _read(response: httpx.Response, answer: type[T]) -> T:
     try:
         return msgspec.json.decode(content, type=answer)
     except msgspec.DecodeError as error:
-        raise BadAnswer(f"{_place(response)} answered what Queuey does not: {error}.", response.status_code) from None
+        raise BadAnswer(
+            f"{_url(response)} sent an unexpected answer: {error}. Check that it is a Queuey server.",
+            response.status_code,
+        ) from None
 
 
 def _error(response: httpx.Response) -> ClientError:
     problem = read_problem(response.content)
     if problem is None and response.status_code in _NO_SERVER:
-        message = f"{_place(response)}: the way to the server answered {response.status_code} in its place."
+        message = f"{_url(response)}: a proxy or load balancer answered {response.status_code} instead of the server."
         return Unreachable(message, maybe_done=True)
     if problem is None:
         shown = response.text[:SHOWN].strip()
-        message = f"{_place(response)} answered {response.status_code}, as Queuey does not: {shown!r}"
+        message = f"{_url(response)} answered {response.status_code}, and is not a Queuey server: {shown!r}"
         return BadAnswer(message, response.status_code)
     return refusal(problem, _retry_after(response))
 
 
-def _place(response: httpx.Response) -> str:
+def _url(response: httpx.Response) -> str:
     return str(response.request.url.copy_with(query=None))
 
 

@@ -1,4 +1,4 @@
-"""API keys: who may do what. Pure; api/auth.py applies it to requests.
+"""API keys and their scopes. api/http/auth.py applies them to requests.
 
 A grant is a scope, over every queue or over one (`read@emails`):
 
@@ -7,10 +7,10 @@ A grant is a scope, over every queue or over one (`read@emails`):
     work     claim, extend, complete and fail jobs over HTTP
     admin    all of these, and what operates the queues: replay, pause, resume
 
-Keys come from two settings. `api_key` is one key with admin over everything. `api_keys` are more, as
-`name:scope[@queue][+scope[@queue]...]:sha256hex`, of which the server knows only the hash. A key that
-`new_key` makes has 256 random bits, so its plain SHA-256 gives it away no more than a slow, salted hash
-would: those protect secrets that can be guessed, and cost every request some milliseconds.
+Keys come from two settings. `api_key` is one key with the scope admin over all queues. `api_keys` are further keys, as
+`name:scope[@queue][+scope[@queue]...]:sha256hex`: the server knows only their hashes. A key of `new_key` has 256 random
+bits, so a plain SHA-256 protects it. Slow, salted hashes are for secrets that can be guessed, and would cost every
+request some milliseconds.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from queuey.protocol.models import NAME_PATTERN, NAME_RULE
 
 SCOPES: Final = ("submit", "read", "work", "admin")
 DEV_KEY: Final = "dev"
-"""The admin key when none is set; it works on loopback alone."""
+"""The admin key if no key is set. It works only on loopback."""
 
 MAX_KEYS: Final = 256
 _ADMIN_NAME: Final = "admin"
@@ -44,7 +44,7 @@ _URL_PASSWORD: Final = re.compile(r"([?&](?:password|username)=)[^&\s'\"<>]{1,20
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """One scope, over one queue, or over all of them (`queue` is None)."""
+    """A scope over one queue, or over all queues if `queue` is None."""
 
     scope: str
     queue: str | None = None
@@ -53,25 +53,26 @@ class Grant(msgspec.Struct, frozen=True):
         return self.scope if self.queue is None else f"{self.scope}@{self.queue}"
 
     def covers(self, scope: str, queue: str | None) -> bool:
+        """Return whether the grant includes this scope over this queue."""
         return self.scope in (scope, "admin") and self.queue in (None, queue)
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who calls: the name of a key, or `anonymous`. The name is safe to log."""
+    """The caller: the name of a key, or `anonymous`. The name is safe to log."""
 
     name: str
     grants: tuple[Grant, ...]
 
     def allows(self, scope: str, queue: str | None = None) -> bool:
-        """Whether a grant covers the scope over this queue; `None` asks for it over all queues."""
-        for grant in self.grants:  # noqa: SIM110 - any() takes three times as long, and every request comes by
+        """Return whether a grant covers the scope over this queue, or over all queues if `queue` is None."""
+        for grant in self.grants:  # noqa: SIM110 - any() takes three times as long, on every request
             if grant.covers(scope, queue):
                 return True
         return False
 
 
 class ApiKey(msgspec.Struct, frozen=True):
-    """A key as the server knows it: by its hash. `repr` shows no hash."""
+    """A key as the server knows it: the hash of its secret. `repr` shows no hash."""
 
     name: str
     grants: tuple[Grant, ...]
@@ -82,10 +83,10 @@ class ApiKey(msgspec.Struct, frozen=True):
 
 
 class Credentials:
-    """The keys that a server takes, and what it lets anybody do.
+    """The keys that a server accepts, and the scopes that need no key.
 
-    With neither `api_key` nor `api_keys` it is open: `anonymous` has every scope but admin (or those that
-    were asked for), and the admin key is `dev`. `check_bind` keeps such a server on loopback.
+    Without `api_key` and `api_keys` the server is open: `anonymous` has every scope but admin (or the given ones), and
+    the admin key is `dev`. `check_bind` keeps such a server on loopback.
     """
 
     def __init__(
@@ -102,9 +103,9 @@ class Credentials:
             self._keys.append((_digest(api_key), Principal(_ADMIN_NAME, (Grant("admin"),))))
 
     def identify(self, presented: str | None) -> Principal | None:
-        """The owner of the presented key; None when there is no key, or one that nobody has.
+        """Return the owner of the presented key, or None for a missing or unknown key.
 
-        The time taken does not tell which key matched, or how much of one.
+        The time taken does not reveal which key matched, or how many of its characters.
         """
         if presented is None:
             return None
@@ -116,27 +117,27 @@ class Credentials:
         return owner
 
     def check_bind(self, host: str) -> str | None:
-        """Check that these keys suffice for listening on `host`. Returns a warning to log, or None.
+        """Check that these keys are enough to listen on `host`. Return a warning to log, or None.
 
-        Raises SettingsError when other machines could reach a server without keys.
+        Raises SettingsError if other machines could reach a server without keys.
         """
         if is_loopback(host):
             return None
         if self.open:
             raise SettingsError(
-                f"Will not listen on {host} without an API key, since other machines could reach it.\n"
-                "Make a key and start again with it:\n"
+                f"Cannot listen on {host} without an API key, because other machines could reach it.\n"
+                "Create a key and set it in QUEUEY_API_KEYS:\n"
                 "    queuey key new ops --scope admin\n"
-                "or set QUEUEY_API_KEY to a long random secret; or listen on this machine alone, with "
+                "or set QUEUEY_API_KEY to a long random secret, or listen only on this machine with "
                 "--host 127.0.0.1."
             )
         if self._short:
-            return f"QUEUEY_API_KEY has fewer than {_SHORT_KEY} characters and can be guessed from the network"
+            return f"QUEUEY_API_KEY has fewer than {_SHORT_KEY} characters and can be guessed. Use a longer key"
         return None
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address. A name other than localhost counts as reachable."""
+    """Return whether only this machine can reach the address. Names other than localhost count as reachable."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -144,14 +145,14 @@ def is_loopback(host: str) -> bool:
 
 
 def redact_urls(text: str) -> str:
-    """The text without the user and the password of each URL in it."""
+    """Return the text without the user and the password of each URL in it."""
     if "://" not in text:
         return text
     return _URL_PASSWORD.sub(r"\1***", _USERINFO.sub(r"\1***@", text))
 
 
 def new_key(name: str, grants: Sequence[Grant]) -> tuple[str, str]:
-    """A new secret, and the entry for `api_keys` that lets it in. Raises ValueError when it cannot be so named."""
+    """Return a new secret and its entry for `api_keys`. Raises ValueError if the name is not valid."""
     if not grants:
         raise ValueError("a key needs at least one scope")
     _check_name(name)
@@ -160,20 +161,20 @@ def new_key(name: str, grants: Sequence[Grant]) -> tuple[str, str]:
 
 
 def parse_grant(text: str, scopes: Sequence[str] = SCOPES) -> Grant:
-    """Read `scope` or `scope@queue`. Raises ValueError that shows nothing that might be a secret."""
+    """Parse `scope` or `scope@queue`. Raises ValueError, whose message never shows a secret."""
     scope, at, queue = text.partition("@")
     if scope not in scopes:
         shown = f" {scope!r}" if re.fullmatch("[a-z]{1,12}", scope) else ""
-        raise ValueError(f"has the unknown scope{shown} (there are {', '.join(scopes)})")
+        raise ValueError(f"has the unknown scope{shown} (allowed: {', '.join(scopes)})")
     if at and not _NAME.match(queue):
-        raise ValueError(f"has after '{scope}@' what cannot be the name of a queue")
+        raise ValueError(f"has an invalid queue name after '{scope}@'")
     return Grant(scope, queue if at else None)
 
 
 def parse_api_keys(entries: Sequence[str]) -> tuple[ApiKey, ...]:
-    """Read entries `name:scope[@queue][+scope[@queue]...]:sha256hex`.
+    """Parse entries `name:scope[@queue][+scope[@queue]...]:sha256hex`.
 
-    Raises ValueError that names the faulty entry by its number and name, and never shows a hash.
+    Raises ValueError, whose message has the number and name of the faulty entry, and never a hash.
     """
     if len(entries) > MAX_KEYS:
         raise ValueError(f"has more than {MAX_KEYS} entries")
@@ -195,7 +196,7 @@ def parse_api_keys(entries: Sequence[str]) -> tuple[ApiKey, ...]:
 def _parse_api_key(entry: str) -> ApiKey:
     parts = entry.split(":")
     if len(parts) != 3:
-        raise ValueError(f"has {len(parts)} parts between colons instead of 3 (name:scopes:sha256)")
+        raise ValueError(f"has {len(parts)} parts separated by colons instead of 3 (name:scopes:sha256)")
     name, scopes, sha256_hex = parts
     _check_name(name)
     grants = tuple(dict.fromkeys(parse_grant(text) for text in scopes.split("+")))
@@ -208,11 +209,11 @@ def _check_name(name: str) -> None:
     if not _NAME.match(name):
         raise ValueError(f"needs a name of {NAME_RULE}")
     if name in _RESERVED_NAMES:
-        raise ValueError(f"needs a name other than {' and '.join(_RESERVED_NAMES)}, which have a meaning already")
+        raise ValueError(f"needs a name other than {' and '.join(_RESERVED_NAMES)}, which are reserved")
 
 
 def _shown_name(entry: str) -> str:
-    """The entry's name when it has one; a lone secret that was put here by mistake is not shown."""
+    """Return the name of an entry. A secret that was put here by mistake is not shown."""
     name, colon, _ = entry.partition(":")
     return f" ({name})" if colon and _NAME.match(name) else ""
 

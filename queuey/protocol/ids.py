@@ -2,7 +2,7 @@
 
 The bucket (0 to 1023) is `crc32(dedupe key) % 1024`, so equal keys meet on one shard; without a key it rotates, so jobs
 spread evenly. A job's shard is `bucket % shards`: any replica finds any job in one hop, a client can make ids, and ids
-outlive a change of the shard count. The ULID's random part is random, never counted up.
+stay valid when the number of shards changes. The random part of the ULID is always random and never incremented.
 """
 
 from __future__ import annotations
@@ -23,46 +23,46 @@ _BUCKET_BY_PAIR: Final = {pair: bucket for bucket, pair in enumerate(_PAIRS)}
 _ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{2}[0-7][0-9A-HJKMNP-TV-Z]{25}")
 _rotation = itertools.count(int.from_bytes(os.urandom(2), "big"))
 _CHARACTERS: Final = bytes(ord(_ALPHABET[byte % 32]) for byte in range(256))
-"""Makes of each random byte one of the 32 characters, all equally likely."""
+"""The character for each byte: all 32 are equally likely."""
 _STOCK: Final = 256
-"""So many ids' random characters come of one system call, which alone took longer than all else of an id."""
+"""The number of ids per system call for random bytes, which takes longer than the rest of an id."""
 _stock: list[str] = []
-os.register_at_fork(after_in_child=_stock.clear)  # a child must not hand out what its parent will
+os.register_at_fork(after_in_child=_stock.clear)  # a child must not use the same characters as its parent
 
 
 def bucket_of_key(dedupe_key: str) -> int:
-    """The bucket of a dedupe key, 0 to 1023."""
+    """Return the bucket of a dedupe key, 0 to 1023."""
     return zlib.crc32(dedupe_key.encode()) % BUCKETS
 
 
 def bucket_of(job_id: str) -> int:
-    """The bucket of a well-formed id, 0 to 1023."""
+    """Return the bucket of a well-formed id, 0 to 1023."""
     return _BUCKET_BY_PAIR[job_id[:2]]
 
 
 def new_id(dedupe_key: str | None = None, ending: str | None = None) -> str:
-    """A new id; with a dedupe key, one whose bucket is the key's. `ending`: 16 characters instead of random ones."""
+    """Return a new id. With a dedupe key, it has the key's bucket. `ending` replaces the 16 random characters."""
     bucket = next(_rotation) % BUCKETS if dedupe_key is None else bucket_of_key(dedupe_key)
     return _PAIRS[bucket] + _time(time.time_ns() // 1_000_000) + (_random() if ending is None else ending)
 
 
 def characters(data: bytes) -> str:
-    """One of the 32 characters for each byte."""
+    """Return one of the 32 characters for each byte."""
     return data.translate(_CHARACTERS).decode()
 
 
 def is_id(text: str) -> bool:
-    """Whether the text has the form of a job id."""
+    """Return whether the text has the form of a job id."""
     return len(text) == LENGTH and _ID.fullmatch(text) is not None
 
 
 def short_random() -> str:
-    """12 random characters (60 bits), fit for a claim id or a replay id."""
+    """Return 12 random characters (60 bits) for a claim id or a replay id."""
     return _random()[:12]
 
 
 def _random() -> str:
-    """16 random characters, 80 bits."""
+    """Return 16 random characters, 80 bits."""
     try:
         return _stock.pop()  # atomic: no two threads get the same
     except IndexError:
@@ -73,5 +73,5 @@ def _random() -> str:
 
 @lru_cache(maxsize=1)  # the ids of one millisecond share it
 def _time(millis: int) -> str:
-    """Milliseconds as 10 characters."""
+    """Return milliseconds as 10 characters."""
     return "".join(_PAIRS[millis >> shift & 1023] for shift in (40, 30, 20, 10, 0))

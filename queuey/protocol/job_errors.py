@@ -1,4 +1,4 @@
-"""An error as it is stored with its job: JSON on one line, bounded."""
+"""Errors as they are stored with a job: JSON on one line, bounded."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import msgspec
 
 ERROR_BYTES: Final = 1024
 MESSAGE_BYTES: Final = 400
-"""Of an error entry's bytes, the most that the message may take: the rest is the traceback's."""
+"""The most bytes of an entry for the message. The rest is for the traceback."""
 ELLIPSIS: Final = "…"
 
 
 class ErrorEntry(msgspec.Struct, omit_defaults=True):
-    """A JobError as it is stored; its time is the store's."""
+    """A JobError as it is stored. The store adds the time."""
 
     attempt: int
     kind: str
@@ -23,7 +23,7 @@ class ErrorEntry(msgspec.Struct, omit_defaults=True):
 
 
 def error_entry(kind: str, message: str, detail: str | None, *, attempt: int, worker: str | None) -> str:
-    """The same of a failure that was told in words of its own; `kind` and `worker` are short."""
+    """Return a failure as an ErrorEntry in JSON. Long messages and details are cut; `kind` and `worker` are short."""
     entry = ErrorEntry(attempt, kind, _fit(message, MESSAGE_BYTES), detail="", worker=worker)
     room = ERROR_BYTES - len(msgspec.json.encode(entry))
     entry.detail = _fit(detail, room, tail=True) if detail else None
@@ -31,7 +31,7 @@ def error_entry(kind: str, message: str, detail: str | None, *, attempt: int, wo
 
 
 def _fit(text: str, room: int, *, tail: bool = False) -> str:
-    """The head (or tail) of `text` whose JSON form takes at most `room` bytes, marked where it was cut."""
+    """Return the head (or tail) of `text` that takes at most `room` bytes as JSON, with an ellipsis where it is cut."""
     if len(text) <= room and _json_bytes(text) <= room:
         return text
     room = max(0, room - len(ELLIPSIS.encode()))

@@ -1,4 +1,4 @@
-"""New jobs, as programs describe them."""
+"""Requests for new jobs, as clients build them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class JobOptions(TypedDict, total=False):
-    """What may be said of a new job beside its type and payload; durations are seconds. See docs/http.md."""
+    """The options of a new job, beside its type and payload. Durations are in seconds. See docs/http.md."""
 
     id: str
     queue: str
@@ -33,18 +33,18 @@ class JobOptions(TypedDict, total=False):
 
 
 def job_request(type: str, payload: Any, options: JobOptions) -> JobRequest:
-    """A request with an id of its own, so that sending it again is safe."""
+    """Return a request that has an id, so that sending it again is safe."""
     return with_id(JobRequest(type, Raw(_encode(payload)), **options))
 
 
 def with_id(request: JobRequest) -> JobRequest:
-    """The same, given an id if it has none."""
+    """Give the request an id if it has none, and return it."""
     if request.id is None:
         request.id = ids.new_id(request.dedupe_key)
     return request
 
 
 def request_json(request: JobRequest) -> bytes:
-    """Its fields that say something: a server that is older than this program refuses those that it does not know."""
+    """Return the JSON of the fields that are set. An older server would refuse fields that it does not know."""
     fields = msgspec.structs.asdict(request).items()
     return _encode({name: value for name, value in fields if value is not None})

@@ -1,7 +1,7 @@
-"""What must hold for a JSON text before it is decoded, and for a payload that a worker decodes later.
+"""Checks of a JSON text before it is decoded, and of a payload that a worker decodes later.
 
-The decoder alone would not do: a value that is kept as its text is passed over, invalid UTF-8 and numbers of any size
-with it, and deep nesting exhausts the stack.
+The decoder is not enough: it skips a value that is kept as text, with invalid UTF-8 and numbers of any size in it, and
+deep nesting exhausts the stack.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ _decode_any = msgspec.json.Decoder().decode
 
 
 def check_text(text: bytes, depth: int) -> None:
-    """Check that it is UTF-8, and nested at most `depth` levels deep. Raises Malformed."""
+    """Check that the text is UTF-8, and nested at most `depth` levels deep. Raises Malformed."""
     if not text.isascii():
         try:
             text.decode()
         except UnicodeDecodeError as error:
-            raise Malformed(f"The body is not UTF-8: byte {error.start} begins no character.") from None
+            raise Malformed(f"The body is not UTF-8: byte {error.start} does not begin a character.") from None
     if is_deeper(text, depth):
-        raise Malformed(f"The JSON is nested deeper than the {depth} levels that are allowed.")
+        raise Malformed(f"The JSON is nested too deep: {depth} levels are allowed.")
 
 
 def is_deeper(text: bytes, depth: int) -> bool:
-    """Whether arrays and objects are nested more than `depth` levels deep.
+    """Return whether arrays and objects are nested more than `depth` levels deep.
 
-    The time taken is linear in the length, whatever the text is. In a text that is not JSON only what stands before
-    the fault counts, and that is as far as a decoder gets.
+    The time taken is linear in the length of any text. In a text that is not JSON only the part before the fault
+    counts, and a decoder gets no further.
     """
     if text.count(b"[") + text.count(b"{") <= depth:
         return False
@@ -51,23 +51,23 @@ def _without_strings(text: bytes) -> bytes:
 
 
 def check_payload(payload: bytes, field: str = "payload") -> None:
-    """Check that whoever reads it can decode it. `field` is what it is called. Raises Malformed or Invalid.
+    """Check that a worker can decode the payload. `field` is its name in errors. Raises Malformed or Invalid.
 
-    That is more than JSON's grammar: half a surrogate pair is no text, and 1e999 fits no number.
+    JSON's grammar allows more: half a surrogate pair is not text, and 1e999 is too large for a number.
     """
     try:
         _decode_any(payload)
     except msgspec.ValidationError as error:
         pointer = f"/{field}" + to_pointer(str(error))
-        detail = "holds a number that is out of range: integers of up to 4,300 digits and 64-bit floats are allowed"
+        detail = "contains a number that is out of range. Allowed: integers of up to 4,300 digits, and 64-bit floats"
         raise Invalid(f"{pointer} {detail}.", [Fault(pointer, detail)]) from None
     except msgspec.DecodeError as error:
         raise Malformed(f"The {field} is not JSON: {why_not_json(error, payload)}.") from None
 
 
 def why_not_json(error: msgspec.DecodeError, text: bytes) -> str:
-    """The decoder's reason, with the position where it gives one."""
+    """Return the decoder's reason, with the position if it has one."""
     reason = str(error).removeprefix("JSON is malformed: ")
     if reason != "Input data was truncated":
         return reason
-    return "it ends too early" + (", or has half a surrogate pair" if b"\\ud" in text.lower() else "")
+    return "it ends too early" + (", or contains half a surrogate pair" if b"\\ud" in text.lower() else "")

@@ -1,8 +1,8 @@
-"""The text of `job:<id>` and `state:<id>`, and what the HTTP API makes of them.
+"""The text of `job:<id>` and `state:<id>`, and its conversion to a Job of the HTTP API.
 
 Both begin with a header line of `letter=value` fields; docs/protocol.md lists the letters, and lua/include/state.lua
-is their other reader. Fields equal to the defaults of the *format*, below, are not stored: they never change, whatever
-the settings of a replica say.
+also reads them. Fields equal to the defaults of the *format*, below, are not stored. These defaults never change and
+do not depend on settings.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _STATUSES: Final[dict[str, Status]] = {
 
 
 class NewJob(Struct, array_like=True):
-    """A job as the enqueue script takes it. Durations and times are integer milliseconds, 0 = none."""
+    """A job as the enqueue script takes it. Durations and times are integer milliseconds, and 0 means none."""
 
     id: str
     queue: str
@@ -61,33 +61,34 @@ class NewJob(Struct, array_like=True):
 
     @property
     def is_due(self) -> bool:
-        """It says nothing of a later time."""
+        """Whether the job may start at once."""
         return not self.delay_ms and not self.run_at_ms
 
     @property
     def size(self) -> int:
-        """About how many bytes it takes in a call."""
+        """The approximate number of bytes in a call."""
         body = len(self.body) if self.body.isascii() else len(self.body.encode())
         return 100 + len(self.head) + body
 
 
 class StoredJob(Struct, array_like=True):
-    """What the get script tells of one job."""
+    """A job as the get script returns it."""
 
     definition: str
     state: str
     lease_expires_ms: int
     due_ms: int
     progress: str = ""
-    """`<at ms> <JSON>`, '' when nothing was told under the lease that stands."""
+    """The last progress as `<at ms> <JSON>`, or '' if none was reported under the current lease."""
 
 
 def encode_key(dedupe_key: str) -> str:
-    """A dedupe key as base64url without padding: fit for a header and a key name."""
+    """Return a dedupe key as base64url without padding, for a header and for a key's name."""
     return urlsafe_b64encode(dedupe_key.encode()).decode().rstrip("=")
 
 
 def decode_key(encoded: str) -> str:
+    """Return the dedupe key that `encode_key` encoded."""
     return urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
 
 
@@ -101,7 +102,7 @@ def job_head(
     dedupe_ttl_ms: int = DEFAULT_DEDUPE_TTL_MS,
     expires_ms: int = 0,
 ) -> str:
-    """The fields of a definition's header but its times, which the script puts before them."""
+    """Return the fields of a definition's header without its times, which the script adds."""
     fields = []
     if queue != DEFAULT_QUEUE:
         fields.append(f"q={queue}")
@@ -121,7 +122,7 @@ def job_head(
 
 
 def parse_fields(text: str) -> dict[str, str]:
-    """The fields of a header line; letters that are not known here are kept."""
+    """Return the fields of a header line, unknown letters too."""
     return dict(_FIELD.findall(text.partition("\n")[0]))
 
 
@@ -129,7 +130,7 @@ _decode_definition = msgspec.json.Decoder(Definition).decode
 
 
 def parse_definition(text: str) -> tuple[dict[str, str], Definition]:
-    """A stored definition: its header's fields, and the rest."""
+    """Return the header's fields of a stored definition, and its JSON part."""
     head, _, body = text.partition("\n")
     return _fields(head), _decode_definition(body)
 
@@ -166,19 +167,19 @@ _TYPE = re.compile(r'\n\{"type":"([^"\\]*)"')
 
 
 def names_of(definition: str) -> tuple[str, str]:
-    """Type and queue, of which the first kilobyte of a definition tells; '' where it does not."""
+    """Return type and queue from the first kilobyte of a definition. The type is '' if it is not in there."""
     found = _TYPE.search(definition)
     return found[1] if found else "", parse_fields(definition).get("q", DEFAULT_QUEUE)
 
 
 def _fields(head: str) -> dict[str, str]:
     if " " not in head and head.startswith("r="):
-        return {"r": head[2:]}  # most have no more than that
+        return {"r": head[2:]}  # most headers have only this field
     return dict(_FIELD.findall(head))
 
 
 def to_job(job_id: str, stored: StoredJob) -> Job:
-    """What `GET /v1/jobs/{id}` answers."""
+    """Return a stored job as the answer to `GET /v1/jobs/{id}`."""
     head, definition = parse_definition(stored.definition)
     state_head, _, rest = stored.state.partition("\n")
     state = dict(_FIELD.findall(state_head))
@@ -213,7 +214,7 @@ def to_job(job_id: str, stored: StoredJob) -> Job:
 
 
 def _attempts_log(state: dict[str, str], errors: list[JobError]) -> list[Attempt]:
-    """A run that was given back has spent no attempt and is not told of; nor is a job that expired before its first."""
+    """Return the attempts. Released attempts are not in the log, nor is a job that expired before its first attempt."""
     starts = [int(start) for start in state["g"].split(".")] if "g" in state else []
     known = [0] * (len(errors) - len(starts)) + starts[-len(errors) :] if errors else []
     log = [
@@ -228,7 +229,7 @@ def _attempts_log(state: dict[str, str], errors: list[JobError]) -> list[Attempt
 
 
 def from_ms(millis: int) -> datetime:
-    """A time of the store as a datetime in UTC."""
+    """Return a time of the store as a datetime in UTC."""
     return _EPOCH + timedelta(milliseconds=millis)
 
 
@@ -241,15 +242,15 @@ _decode_progress = msgspec.json.Decoder(ProgressReport).decode
 
 def _parse_progress(text: str) -> Progress:
     at, _, body = text.partition(" ")
-    told = _decode_progress(body)
-    return Progress(told.done, told.total, told.note, from_ms(int(at)))
+    report = _decode_progress(body)
+    return Progress(report.done, report.total, report.note, from_ms(int(at)))
 
 
 UNREADABLE: Final = (msgspec.DecodeError, ValueError, KeyError, RecursionError)
-"""What reading a stored job, or one of its errors, may raise when no Queuey wrote it."""
+"""The exceptions of reading a stored job, or one of its errors, that Queuey did not write."""
 UNKNOWN_KIND: Final = "unknown"
 MAX_UNKNOWN: Final = 1000
-"""Characters that are shown of an error that cannot be read."""
+"""The most characters to show of an error that cannot be read."""
 
 
 class _ErrorBody(Struct):
@@ -264,9 +265,10 @@ _decode_error = msgspec.json.Decoder(_ErrorBody).decode
 
 
 def _parse_error(line: str, else_at: int) -> JobError:
-    """A line that is none of ours, which an import may bring, is shown as it is: the job can be looked at and mended.
+    """Return a stored error. A line in another format, which an import may contain, is shown as it is.
 
-    `else_at`: the time in ms of one that tells none."""
+    `else_at` is the time in ms of an error that has none.
+    """
     at, _, body = line.partition(" ")
     try:
         time = from_ms(int(at))

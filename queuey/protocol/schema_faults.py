@@ -1,4 +1,4 @@
-"""Errors for what the schema of a request refuses: a JSON pointer, and what is allowed there."""
+"""Errors of the schema in the terms of the request: a JSON pointer, and the allowed values."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _SHOWN: Final = 64
 
 
 def to_pointer(message: str) -> str:
-    """Return the JSON pointer (RFC 6901) for the path at the end of a message of msgspec; '' when it has none."""
+    """Return the JSON pointer (RFC 6901) for the path at the end of msgspec's message, or '' if it has no path."""
     path = _PATH.search(message)
     if path is None:
         return ""
@@ -67,14 +67,14 @@ def too_many_queues() -> Invalid:
 
 
 def explain(error: msgspec.ValidationError, form: Form = JOB) -> Invalid:
-    """Return the error for what the schema of a body refused: where, what was there, and what is allowed instead."""
+    """Return the error for a body that the schema refused: the pointer, the value's kind, and what is allowed."""
     message = str(error)
     parent = to_pointer(message)
     if unknown := _UNKNOWN.match(message):
         return _unknown_field(parent, unknown[1], form)
     if missing := _MISSING.match(message):
         pointer = f"{parent}/{missing[1]}"
-        return invalid(pointer, f"is missing; it must be {form.allowed[pointer]}")
+        return invalid(pointer, f"is missing. It must be {form.allowed[pointer]}")
     got = _GOT.match(message)
     instead = f", not {_KINDS[got[1]]}" if got and got[1] in _KINDS else ""
     return invalid(
@@ -87,8 +87,8 @@ def explain(error: msgspec.ValidationError, form: Form = JOB) -> Invalid:
 def _unknown_field(parent: str, name: str, form: Form) -> Invalid:
     known = form.fields.get(parent, ())
     close = difflib.get_close_matches(name[:_SHOWN], known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"allowed: {', '.join(known)}"
+    hint = f"Did you mean {close[0]}?" if close else f"Allowed: {', '.join(known)}"
     shown = name if len(name) <= _SHOWN else name[:_SHOWN] + "..."
     pointer = f"{parent}/{shown.replace('~', '~0').replace('/', '~1')}"
-    message = f"Unknown field {shown!r}. {hint[0].upper()}{hint[1:]}" + ("" if close else ".")
-    return Invalid(message, [Fault(pointer, f"is not a known field; {hint}")])
+    message = f"Unknown field {shown!r}. {hint}" + ("" if close else ".")
+    return Invalid(message, [Fault(pointer, f"is unknown. {hint}")])

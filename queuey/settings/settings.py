@@ -1,4 +1,4 @@
-"""What `queuey serve` runs with: settings from flags, then QUEUEY_* variables, then a TOML file.
+"""The settings of a process, from flags, then QUEUEY_* variables, then a TOML file.
 
 The field `max_attempts` is the flag `--max-attempts`, the variable `QUEUEY_MAX_ATTEMPTS` and the TOML key
 `max_attempts`; `sections` declares them all. This is the only module that reads the environment.

@@ -1,7 +1,7 @@
-"""The wire format: what the HTTP API takes and gives, as msgspec Structs.
+"""The wire format: the requests and answers of the HTTP API, as msgspec Structs.
 
-Durations are numbers of seconds, times are RFC 3339 in UTC. `payload` and `result` are any JSON value and are kept as
-the text that came, so integers of any size stay exact.
+Durations are numbers of seconds, times are RFC 3339 in UTC. `payload` and `result` are any JSON value. They are kept as
+text, so integers of any size stay exact.
 """
 
 from queuey.protocol.models.dead_letters import (

@@ -1,4 +1,4 @@
-"""The dead-letter queue."""
+"""The requests and answers about the dead-letter queue."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ Rate = Annotated[float, Meta(ge=0.01, le=100_000)]
 
 
 class DeadLetter(Job, kw_only=True):
-    """A job of `GET /v1/dlq`. Those that died of the same have one `fingerprint`."""
+    """A job of `GET /v1/dlq`. Jobs of one type with the same error have the same `fingerprint`."""
 
     fingerprint: str
 
 
 class DeadPage(Struct):
-    """The answer to `GET /v1/dlq`: the longest dead first. `next`: the cursor of the next page; None: the last."""
+    """The answer to `GET /v1/dlq`, longest dead first. `next` is the cursor of the next page, null on the last."""
 
     jobs: list[DeadLetter]
     next: str | None
 
 
 class DeadGroup(Struct):
-    """Dead jobs of one fingerprint. `message` and `example`, a job's id, are those of the one that died last."""
+    """The dead jobs of one fingerprint. `message` and `example`, a job id, belong to the job that died last."""
 
     fingerprint: str
     type: str
@@ -41,8 +41,11 @@ class DeadGroup(Struct):
 
 
 class DeadGroups(Struct):
-    """The answer to `GET /v1/dlq/groups`: the largest first. `looked_at`: how many dead jobs were; `complete`: that was
-    all of them, and no group was left out."""
+    """The answer to `GET /v1/dlq/groups`, largest first.
+
+    `looked_at` is the number of dead jobs that were counted. `complete` means that all were counted and all groups are
+    listed.
+    """
 
     groups: list[DeadGroup]
     looked_at: int
@@ -50,7 +53,7 @@ class DeadGroups(Struct):
 
 
 class DeleteDead(Struct, forbid_unknown_fields=True):
-    """The body of `POST /v1/dlq/delete`: which dead jobs. What is not given may be anything. Ages are in seconds."""
+    """The body of `POST /v1/dlq/delete`: filters for dead jobs. A missing filter matches all. Ages are in seconds."""
 
     queue: Name | None = None
     type: Name | None = None
@@ -62,14 +65,17 @@ class DeleteDead(Struct, forbid_unknown_fields=True):
 
 
 class ReplayDead(DeleteDead, forbid_unknown_fields=True):
-    """The body of `POST /v1/dlq/replay`. `rate`: at most so many jobs a second are due; None: all at once."""
+    """The body of `POST /v1/dlq/replay`. `rate` is the number of jobs a second; null replays all at once."""
 
     rate: Rate | None = None
 
 
 class DeadReply(Struct):
-    """What became of it: how many jobs fit, how many were replayed or deleted, and whether there may be `more` behind
-    a bound. A job whose dedupe key another job holds is not replayed."""
+    """The number of jobs that matched, and of those that were replayed or deleted.
+
+    `more` means that a bound was reached and more jobs may match. A job whose dedupe key another job holds is not
+    replayed.
+    """
 
     matched: int
     done: int
@@ -78,13 +84,13 @@ class DeadReply(Struct):
 
 
 class EditReply(Struct):
-    """The answer to another payload for a dead job."""
+    """The answer to `PUT /v1/jobs/{id}/payload`."""
 
     job_id: str
     status: Literal["dead_letter", "queued"]
 
 
 class ReplayReply(Struct):
-    """The answer to `POST /v1/replay-dlq`."""
+    """The answer to `POST /v1/replay-dlq`: the number of jobs that were replayed."""
 
     requeued: int

@@ -1,4 +1,4 @@
-"""Jobs: how they are submitted and shown, and the problem that stands for an error."""
+"""The requests and answers about jobs, and the problem that reports an error."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MaxAttempts = Annotated[int, Meta(ge=1, le=1000)]
 Timeout = Annotated[float, Meta(gt=0, le=24 * 3600)]
 Factor = Annotated[float, Meta(ge=1, le=100)]
 MAX_LEASED: Final = 500
-"""Jobs in one request for leases, and in one of their outcomes."""
+"""The most jobs in one request for leases, and in one report of outcomes."""
 JobId = Annotated[str, Meta(pattern=r"^[0-9A-HJKMNP-TV-Z]{2}[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")]
 Token = Annotated[str, Meta(pattern=r"^[0-9]{1,16}\.[A-Za-z0-9_-]{1,64}\Z")]
 LeaseSeconds = Annotated[float, Meta(ge=1, le=3600)]
@@ -39,7 +39,7 @@ FINAL: Final[tuple[Status, ...]] = ("succeeded", "dead_letter", "cancelled")
 
 
 class Backoff(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The wait before the next attempt: min(cap, base * factor ** (failed - 1)) seconds, jitter on its upper half."""
+    """The wait before the next attempt: min(cap, base * factor ** (failed - 1)) seconds, its upper half random."""
 
     base: Annotated[float, Meta(gt=0, le=24 * 3600)] = 2.0
     factor: Factor = 2.0
@@ -52,7 +52,7 @@ class JobRequest(Struct, forbid_unknown_fields=True):
     type: Name
     payload: Raw = NULL
     id: str | None = None
-    """Made by the client so that a resend is safe: 28 characters, see queuey.protocol.ids."""
+    """The id, made by the client so that a resend is safe: 28 characters, see queuey.protocol.ids."""
     queue: Name = "default"
     priority: Priority = "default"
     dedupe_key: str | None = None
@@ -64,20 +64,20 @@ class JobRequest(Struct, forbid_unknown_fields=True):
     backoff: Backoff | None = None
     retention: Seconds | None = None
     expires_in: Annotated[float, Meta(gt=0, le=YEAR)] | None = None
-    """A job that no worker has started by then is cancelled."""
+    """The seconds after which the job is cancelled if no worker has started it."""
     traceparent: Annotated[str, Meta(pattern=traceparent.PATTERN)] | None = None
-    """The span in which it is submitted; the request's header says the same of all of its jobs that have none."""
+    """The span in which the job is submitted. Default: the request's header."""
 
 
 class EnqueueReply(Struct):
-    """The answer to `POST /v1/jobs`. `deduplicated`: the id is that of the job which holds the dedupe key."""
+    """The answer to `POST /v1/jobs`. `deduplicated` means that the job already existed, by its dedupe key."""
 
     job_id: str
     deduplicated: bool
 
 
 class JobError(Struct):
-    """One failed attempt or crash. `kind`: error, timeout, retry, dead, payload, unknown_type, ... or lease_lapsed."""
+    """A failed attempt or a crash. `kind` is error, timeout, retry, dead, payload, unknown_type, lease_lapsed, ..."""
 
     at: datetime
     attempt: int
@@ -88,7 +88,7 @@ class JobError(Struct):
 
 
 class ProgressReport(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """How far a running job has come: `done` of `total`, in whatever it counts, and a note for people."""
+    """The progress of a running job: `done` of `total`, in any unit, and a note for people."""
 
     done: Amount
     total: Amount | None = None
@@ -96,7 +96,7 @@ class ProgressReport(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class Progress(Struct):
-    """What was told last, and when."""
+    """The last progress that was reported, and its time."""
 
     done: int | float
     total: int | float | None
@@ -105,8 +105,10 @@ class Progress(Struct):
 
 
 class Attempt(Struct):
-    """One run of a job. `ended_at`: None while it runs. `error`: why it failed; None for the run that succeeded. What
-    an earlier version did not write down is None."""
+    """One attempt of a job. `ended_at` is null while it runs. `error` is null unless it failed.
+
+    Fields that an earlier version did not store are null.
+    """
 
     attempt: int
     started_at: datetime | None
@@ -116,7 +118,7 @@ class Attempt(Struct):
 
 
 class ServerSentEvent(Struct, omit_defaults=True):
-    """One event of a stream. `data` is JSON: a StatusEvent, a ProgressEvent, or {} for `reset`."""
+    """One event of a stream. `data` is JSON: a StatusEvent, a ProgressEvent, or `{}` for `reset`."""
 
     event: Literal["status", "progress", "reset"]
     data: str
@@ -124,7 +126,7 @@ class ServerSentEvent(Struct, omit_defaults=True):
 
 
 class StatusEvent(Struct):
-    """The data of an event `status`. `attempt`: the one that runs or ran last, 0 before the first."""
+    """The data of an event `status`. `attempt` is the current or last attempt, 0 before the first."""
 
     job_id: str
     type: str
@@ -147,7 +149,7 @@ class ProgressEvent(Struct):
 class Job(Struct):
     """The answer to `GET /v1/jobs/{id}`.
 
-    `attempts` counts failed attempts, `crashes` lapsed leases; `started_at` is the last claim's.
+    `attempts` counts failed attempts, and `crashes` expired leases. `started_at` is the time of the last claim.
     """
 
     id: str
@@ -169,19 +171,19 @@ class Job(Struct):
     last_error: str | None
     errors: list[JobError]
     result: Raw
-    """`null` when there is none."""
+    """The handler's result, or `null`."""
     progress: Progress | None = None
     worker: str | None = None
     expires_at: datetime | None = None
-    """When it is cancelled if no worker has started it by then."""
+    """The time at which the job is cancelled if no worker has started it."""
     attempts_log: list[Attempt] = []
-    """The runs that the last 10 errors ended, crashes too, oldest first; and the one that is under way or succeeded."""
+    """The attempts that the last 10 errors ended, crashes too, oldest first; then the running or successful one."""
     traceparent: str | None = None
-    """The span in which it was submitted, as W3C's Trace Context has it."""
+    """The span in which the job was submitted, in the format of W3C's Trace Context."""
 
 
 class JobPage(Struct):
-    """The answer to `GET /v1/jobs`. `next`: the cursor of the next page; None when this is the last."""
+    """The answer to `GET /v1/jobs`. `next` is the cursor of the next page, null on the last."""
 
     jobs: list[Job]
     next: str | None
@@ -202,7 +204,7 @@ Reason = Literal[
 
 
 class Ahead(Struct):
-    """Jobs of the same queue that run before this one, by priority, as far as they were counted."""
+    """The numbers of jobs of the same queue that run before this one, by priority, as far as they were counted."""
 
     high: int
     default: int
@@ -210,11 +212,11 @@ class Ahead(Struct):
 
 
 class Explanation(Struct, omit_defaults=True):
-    """The answer to `GET /v1/jobs/{id}/explain`: why it is where it is. `detail` is for people, `reason` for programs.
+    """The answer to `GET /v1/jobs/{id}/explain`: why the job has its status. `detail` is for people.
 
-    Fields that have nothing to tell are left out: the times, attempts, crashes and last error of a job that is due
-    later; who paused its queue; and of a queued job its `position`, from 1, in its lane (at least that, where
-    `position_is_at_least`), the jobs ahead of it, and the workers that serve its queue and its type.
+    Fields that do not apply are left out. A job that is due later has times, attempts, crashes and its last error. A
+    paused queue has the name of its pauser. A queued job has its `position` in its lane, from 1 (a lower bound if
+    `position_is_at_least`), the jobs ahead of it, and the workers that serve its queue and type.
     """
 
     job_id: str
@@ -238,7 +240,7 @@ class Explanation(Struct, omit_defaults=True):
 
 
 class CancelReply(Struct):
-    """The answer to a cancel: `cancelled` is final; `cancelling` means that its worker has been told."""
+    """The answer to a cancel. `cancelled` is final; `cancelling` means that the worker has been notified."""
 
     job_id: str
     status: Literal["cancelled", "cancelling"]
@@ -252,19 +254,19 @@ class RetryReply(Struct):
 
 
 class Problem(Struct, omit_defaults=True):
-    """`application/problem+json` (RFC 9457)."""
+    """An error as `application/problem+json` (RFC 9457)."""
 
     type: str
     title: str
     status: int
     detail: str
     errors: list[dict[str, str]] | UnsetType = UNSET
-    """Each fault: `pointer` (RFC 6901, into the body) or `parameter`, and `detail`."""
+    """The faults: each has a `pointer` (RFC 6901, into the body) or a `parameter`, and a `detail`."""
     job_ids: list[str] | UnsetType = UNSET
 
 
 class BatchItem(Struct, omit_defaults=True):
-    """The outcome of one item of a batch: either the first two fields, or `error`."""
+    """The outcome of one item of a batch: either `job_id` and `deduplicated`, or `error`."""
 
     job_id: str | UnsetType = UNSET
     deduplicated: bool | UnsetType = UNSET

@@ -1,4 +1,4 @@
-"""Pull workers: leases and what is told of them."""
+"""The requests and answers of pull workers."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from queuey.protocol.models.jobs import (
 
 
 class LeaseRequest(Struct, forbid_unknown_fields=True):
-    """The body of `POST /v1/leases`: up to `max` jobs, each for `lease` seconds, waited for up to `wait` seconds.
+    """The body of `POST /v1/leases`: lease up to `max` jobs for `lease` seconds each, and wait up to `wait` seconds.
 
-    `claim_id` is made by the client so that a resend brings the same jobs. `worker` is shown with the job.
+    The client makes the `claim_id`, so that a resend returns the same jobs. `worker` is shown with the job.
     """
 
     queues: Annotated[list[Name], Meta(min_length=1, max_length=256)] = msgspec.field(
@@ -38,10 +38,10 @@ class LeaseRequest(Struct, forbid_unknown_fields=True):
 
 
 class LeasedJob(Struct, omit_defaults=True):
-    """A job as a pull worker gets it. What equals its default is left out.
+    """A job as a pull worker receives it. Fields equal to their defaults are left out.
 
-    `attempt` counts from 1. `timeout` is the job's own, in seconds: the worker is to keep it. `traceparent` names the
-    span in which it was submitted.
+    `attempt` counts from 1. `timeout` is in seconds, and the worker must enforce it. `traceparent` is the span in which
+    the job was submitted.
     """
 
     id: str
@@ -64,7 +64,7 @@ class LeaseReply(Struct):
 
 
 class CompleteItem(Struct, forbid_unknown_fields=True):
-    """A job that has been done: the body of `POST /v1/leases/complete`, or one of its `jobs`."""
+    """A job that succeeded: the body of `POST /v1/leases/complete`, or one of its `jobs`."""
 
     id: JobId
     token: Token
@@ -72,7 +72,7 @@ class CompleteItem(Struct, forbid_unknown_fields=True):
 
 
 class ReportedError(Struct, forbid_unknown_fields=True):
-    """Why an attempt failed. `kind` is a word to tell failures apart by; of `message` 400 bytes are kept."""
+    """The reason why an attempt failed. `kind` is a short word for its kind. 400 bytes of `message` are kept."""
 
     message: str
     kind: Name = "error"
@@ -82,7 +82,7 @@ class ReportedError(Struct, forbid_unknown_fields=True):
 class FailItem(Struct, forbid_unknown_fields=True):
     """An attempt that failed: the body of `POST /v1/leases/fail`, or one of its `jobs`.
 
-    `retry_after`: seconds until the next attempt, instead of by the job's backoff. `dead`: no further attempt.
+    `retry_after` is the seconds until the next attempt, instead of the job's backoff. `dead` means no further attempt.
     """
 
     id: JobId
@@ -93,9 +93,10 @@ class FailItem(Struct, forbid_unknown_fields=True):
 
 
 class ExtendItem(Struct, forbid_unknown_fields=True):
-    """A lease to be `lease` seconds long from now: the body of `POST /v1/leases/extend`, or one of its `jobs`.
+    """A lease to extend to `lease` seconds from now: the body of `POST /v1/leases/extend`, or one of its `jobs`.
 
-    `progress`: how far the job has come."""
+    `progress` is the job's progress.
+    """
 
     id: JobId
     token: Token
@@ -104,41 +105,41 @@ class ExtendItem(Struct, forbid_unknown_fields=True):
 
 
 class ReleaseItem(Struct, forbid_unknown_fields=True):
-    """A job to be given back, no attempt spent: the body of `POST /v1/leases/release`, or one of its `jobs`."""
+    """A job to release without spending an attempt: the body of `POST /v1/leases/release`, or one of its `jobs`."""
 
     id: JobId
     token: Token
 
 
 class CompleteBatch(Struct, forbid_unknown_fields=True):
-    """Many at once, each with an outcome of its own."""
+    """The body of `POST /v1/leases/complete` for several jobs. Each has its own outcome."""
 
     jobs: Annotated[list[CompleteItem], Meta(min_length=1, max_length=MAX_LEASED)]
 
 
 class FailBatch(Struct, forbid_unknown_fields=True):
-    """Many at once, each with an outcome of its own."""
+    """The body of `POST /v1/leases/fail` for several jobs. Each has its own outcome."""
 
     jobs: Annotated[list[FailItem], Meta(min_length=1, max_length=MAX_LEASED)]
 
 
 class ExtendBatch(Struct, forbid_unknown_fields=True):
-    """Many at once, each with an outcome of its own."""
+    """The body of `POST /v1/leases/extend` for several jobs. Each has its own outcome."""
 
     jobs: Annotated[list[ExtendItem], Meta(min_length=1, max_length=MAX_LEASED)]
 
 
 class ReleaseBatch(Struct, forbid_unknown_fields=True):
-    """Many at once, each with an outcome of its own."""
+    """The body of `POST /v1/leases/release` for several jobs. Each has its own outcome."""
 
     jobs: Annotated[list[ReleaseItem], Meta(min_length=1, max_length=MAX_LEASED)]
 
 
 class LeaseOutcome(Struct, omit_defaults=True):
-    """What became of one job of a request: a `status`, or in a batch an `error`.
+    """The outcome of one job of a request: a `status`, or in a batch an `error`.
 
-    ok; retry, dead_letter and cancelled after a failure; cancelled of an extend: extended, and to be stopped; lost,
-    in a batch: the lease is another's by now, or the job is over.
+    The status is `ok`; after a failure `retry`, `dead_letter` or `cancelled`. For an extend, `cancelled` means that the
+    lease is extended, but the job should stop. In a batch, `lost` means that the lease is no longer this worker's.
     """
 
     id: str | UnsetType = UNSET
@@ -148,6 +149,6 @@ class LeaseOutcome(Struct, omit_defaults=True):
 
 
 class LeaseOutcomes(Struct):
-    """The answer to a batch of outcomes: one for each, in the order of the request."""
+    """The answer to a batch: one outcome per item, in the order of the request."""
 
     results: list[LeaseOutcome]

@@ -1,4 +1,4 @@
-"""Queues and workers."""
+"""The requests and answers about queues and workers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 
 class QueueMetrics(Struct):
-    """One queue of `GET /v1/queues/metrics`: how many jobs are in each place, summed over all shards."""
+    """One queue of `GET /v1/queues/metrics`: the number of jobs by status, summed over all shards."""
 
     name: str
     paused: bool
@@ -36,8 +36,8 @@ class Metrics(Struct):
 class Queue(QueueMetrics):
     """One queue of `GET /v1/queues`.
 
-    `oldest_age`: seconds for which the job that has been ready longest has been so. `workers`: names of those who take
-    jobs from it.
+    `oldest_age` is the age in seconds of the job that has been ready longest. `workers` are the names of the workers
+    that serve the queue.
     """
 
     paused_by: str | None
@@ -48,7 +48,7 @@ class Queue(QueueMetrics):
 
 
 class QueueList(Struct):
-    """The answer to `GET /v1/queues`: by name."""
+    """The answer to `GET /v1/queues`, by name."""
 
     queues: list[Queue]
 
@@ -60,7 +60,7 @@ class PauseRequest(Struct, forbid_unknown_fields=True):
 
 
 class PurgeRequest(Struct, forbid_unknown_fields=True):
-    """The body of `POST /v1/queues/{name}/purge`: which of the jobs that wait go."""
+    """The body of `POST /v1/queues/{name}/purge`: the statuses of the jobs to cancel."""
 
     status: Annotated[list[Literal["queued", "scheduled"]], Meta(min_length=1, max_length=2)] = msgspec.field(
         default_factory=lambda: ["queued", "scheduled"]
@@ -68,7 +68,7 @@ class PurgeRequest(Struct, forbid_unknown_fields=True):
 
 
 class PurgeReply(Struct):
-    """How many jobs were cancelled. `more`: a bound was reached, and some may be left; ask again."""
+    """The number of cancelled jobs. `more` means that a bound was reached: send the request again."""
 
     cancelled: int
     more: bool
@@ -77,10 +77,10 @@ class PurgeReply(Struct):
 class WorkerInfo(Struct):
     """One worker of `GET /v1/workers`.
 
-    `process`: a replica of the server that runs jobs itself; `pull`: a program that leases them over HTTP, where
-    `replica` is the server that it asked last. `slots`: jobs at a time, 0 = not known; `busy`: jobs that it holds, of
-    which `jobs` names 100 at most. A quiet one claims no more. `key`: the name of the API key with which it pulls; a
-    replica has none.
+    The kind `process` is a replica that runs jobs itself. The kind `pull` is a program that leases jobs over HTTP, and
+    its `replica` is the one that it called last. `slots` is the maximum number of running jobs, or 0 if unknown. `busy`
+    is the number of jobs that it holds, and `jobs` lists up to 100 of them. A quiet worker claims no more. `key` is the
+    name of the API key of a pull worker.
     """
 
     name: str
@@ -99,6 +99,6 @@ class WorkerInfo(Struct):
 
 
 class WorkerList(Struct):
-    """The answer to `GET /v1/workers`: by name."""
+    """The answer to `GET /v1/workers`, by name."""
 
     workers: list[WorkerInfo]

@@ -72,7 +72,7 @@ def test_a_failure_is_told_with_its_reason(api: Serving, start: Start, language:
     start()
     failed = api.until(submit(api, "bad", max_attempts=2))
     assert (failed["status"], failed["attempts"]) == ("dead_letter", 2)
-    reason = 'no luck: "quoted" \\ and\n\tmore' if language == "bash" else "there is no handler for the type bad here"
+    reason = 'no luck: "quoted" \\ and\n\tmore' if language == "bash" else "there is no handler for the type bad"
     assert reason in failed["last_error"]
 
 

@@ -55,7 +55,7 @@ def levels(findings: dict[str, list[Finding]]) -> set[str]:
     ("fields", "level", "text"),
     [
         ({}, "ok", "open to this machine alone"),
-        ({"host": "0.0.0.0"}, "fail", "without an API key, since other machines could reach it"),
+        ({"host": "0.0.0.0"}, "fail", "without an API key, because other machines could reach it"),
         ({"host": "0.0.0.0", "api_key": "short"}, "warn", "can be guessed"),
         ({"host": "0.0.0.0", "api_key": "x" * 40}, "ok", "API keys are set; listens on 0.0.0.0"),
     ],

@@ -36,13 +36,13 @@ class Silent(httpx.AsyncBaseTransport):
 def test_who_waits_for_a_closed_client_is_told() -> None:
     transport = Silent()
     client = SyncClient(transport=transport)
-    told: list[str] = []
+    reasons: list[str] = []
 
     def use() -> None:
         try:
             client.metrics()
         except RuntimeError as error:
-            told.append(str(error))
+            reasons.append(str(error))
 
     threads = [threading.Thread(target=use, daemon=True) for _ in range(3)]
     for thread in threads:
@@ -52,7 +52,7 @@ def test_who_waits_for_a_closed_client_is_told() -> None:
     client.close()
     for thread in threads:
         thread.join(PATIENCE)
-    assert told == ["this client has been closed"] * 3
+    assert reasons == ["This client is closed. Create another one."] * 3
     assert transport.closed == 1
 
 

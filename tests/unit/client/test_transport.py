@@ -203,9 +203,9 @@ def test_a_code_that_is_newer_than_the_client_goes_by_its_status() -> None:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (httpx.Response(200, text="<html>"), "answered what Queuey does not"),
-        (httpx.Response(200, json={"job_id": 1}), "answered what Queuey does not"),
-        (httpx.Response(404, text="no such page"), "answered 404, as Queuey does not: 'no such page'"),
+        (httpx.Response(200, text="<html>"), "sent an unexpected answer"),
+        (httpx.Response(200, json={"job_id": 1}), "sent an unexpected answer"),
+        (httpx.Response(404, text="no such page"), "answered 404, and is not a Queuey server: 'no such page'"),
         (httpx.Response(404, json={"type": "about:blank", "title": "", "status": 404, "detail": ""}), "answered 404"),
         (httpx.Response(301, headers={"location": "https://x"}), "answered 301"),
     ],

@@ -29,7 +29,7 @@ def test_another_body_holds_the_same_key_and_is_noticed() -> None:
 def test_other_callers_and_keys_have_nothing_to_do_with_it(caller: str, key: bytes) -> None:
     ours, theirs = once("shop", b"k", b"{}"), once(caller, key, b"{}")
     assert ours.key != theirs.key
-    assert ours.mark != theirs.mark
+    assert ours.id_suffix != theirs.id_suffix
 
 
 @pytest.mark.parametrize("key", [b"", b"x" * 257, b"a\tb", b"\xc3\xa9", b"\x7f"])
