@@ -17,6 +17,7 @@ import msgspec
 
 from queuey.errors import SettingsError
 from queuey.protocol.credentials import ApiKey, Grant
+from queuey.protocol.renewal import renewal_of
 from queuey.settings.client_access import Access, read_access
 from queuey.settings.kinds import (
     Setting,
@@ -378,7 +379,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def renewal(self) -> float:
         """Seconds between two renewals of a lease."""
-        return self.lease / 3
+        return renewal_of(self.lease)
 
     def shown(self) -> dict[str, str]:
         """Every setting as a person would write it, without secrets."""

@@ -57,14 +57,14 @@ DESCRIPTION: Final = Operation(
 
 
 class Description:
-    """Makes the document when it is first asked for, of the endpoints that it has been told."""
+    """Makes the document when it is first asked for. `endpoints` may grow until then."""
 
-    def __init__(self) -> None:
-        self.endpoints: Sequence[Endpoint] = ()
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        self._endpoints = endpoints
         self._made: bytes | None = None
 
     def document(self) -> Document:
-        return describe(self.endpoints)
+        return describe(self._endpoints)
 
     async def show(self, request: Request, caller: Principal) -> Response:
         if self._made is None:

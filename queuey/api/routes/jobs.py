@@ -38,7 +38,7 @@ class JobRoutes:
     """`request_deadline`: seconds for which the store is asked again."""
 
     def __init__(
-        self, broker: Broker, producer: Producer, waiters: Waiters, request_deadline: float, *, metrics: Metrics
+        self, broker: Broker, producer: Producer, waiters: Waiters, *, metrics: Metrics, request_deadline: float
     ) -> None:
         self._metrics = metrics
         self._broker = broker

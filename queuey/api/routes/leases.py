@@ -30,7 +30,6 @@ from queuey.protocol.models import (
 from queuey.services.leases.outcomes import Told, Visible, raise_if_store_failed, single
 from queuey.services.leases.pulling import Pulling
 from queuey.services.leases.requests import Given, LeaseRequests
-from queuey.settings.settings import Settings
 
 WORK: Final = "work"
 _DRAINING: Final = {"Connection": "close", "Retry-After": "1"}
@@ -41,10 +40,12 @@ Item = TypeVar("Item", bound=CompleteItem | FailItem | ExtendItem | ReleaseItem)
 
 
 class LeaseRoutes:
-    def __init__(self, pulling: Pulling, settings: Settings) -> None:
+    """The endpoints of pull workers. Limits are in bytes."""
+
+    def __init__(self, pulling: Pulling, *, json_depth: int, result_limit: int, body_limit: int) -> None:
         self._pulling = pulling
-        self._requests = LeaseRequests(settings.json_depth, settings.result_limit)
-        self._body_limit = settings.body_limit
+        self._requests = LeaseRequests(json_depth, result_limit)
+        self._body_limit = body_limit
 
     async def lease(self, request: Request, caller: Principal) -> Response:
         asked = self._requests.lease(await self._body(request))

@@ -47,36 +47,23 @@ SCRAPE: Final = Operation(
 )
 
 
-class MetricsRoutes:
-    """`request_deadline`: seconds for which the store is asked again."""
+class ReplicaMetrics:
+    """What this replica has counted, as text. `number`: its place among the replicas of its parent, 0 without one."""
 
-    def __init__(self, broker: Broker, request_deadline: float, siblings: Peers, *, metrics: Metrics) -> None:
-        self._broker = broker
+    def __init__(self, metrics: Metrics, number: int) -> None:
         self._metrics = metrics
-        self._request_deadline = request_deadline
-        self._siblings = siblings
-        siblings.tell = self._own
+        self._number = number
 
-    async def show(self, request: Request, caller: Principal) -> Response:
-        """Also without the store: then it tells that, and what was counted. For who may read every queue."""
-        require(caller, "read", None)
-        _, content_type = choose_encoder(request.headers.get("accept", ""))
-        of_store, others = await asyncio.gather(self._of_store(), self._siblings.ask(content_type))
-        processes = (
-            _gauge("queuey_processes", "Replicas on this port (--processes).", self._siblings.count),
-            _gauge("queuey_processes_answering", "Those of which this scrape tells.", 1 + len(others)),
-        )
-        text = joined([self._own(content_type), *others, text_of([*processes, *of_store], content_type)])
-        return Response(text, headers={"Cache-Control": "no-store", "Content-Type": content_type})
+    def text(self, content_type: str) -> str:
+        """Return all metrics of this replica, with the label `process` where there are others.
 
-    def _own(self, content_type: str) -> str:
-        """What this replica alone can tell. With siblings, each has its label, by place and not by process id: the
-        counters of the next one in that place go on as those of a process that was started anew."""
-        families = [*self._metrics.collect(), *self._of_replica()]
-        number = self._siblings.number
-        return text_of(labelled(families, "process", str(number)) if number else families, content_type)
+        The label is the place and not the process id: a replica that takes the place of one that died continues its
+        counters, as a restarted process would.
+        """
+        families = [*self._metrics.collect(), *self._gauges()]
+        return text_of(labelled(families, "process", str(self._number)) if self._number else families, content_type)
 
-    def _of_replica(self) -> Iterator[Metric]:
+    def _gauges(self) -> Iterator[Metric]:
         info = GaugeMetricFamily("queuey_build_info", "1, by what runs here.", labels=["version", "python"])
         info.add_metric([__version__, platform.python_version()], 1)
         yield info
@@ -88,6 +75,28 @@ class MetricsRoutes:
             "When this replica last looked for lapsed leases; 0: it has not.",
             metrics.reaped_at,
         )
+
+
+class MetricsRoutes:
+    """The endpoint of Prometheus. `request_deadline`: seconds for which calls to the store are sent again."""
+
+    def __init__(self, broker: Broker, own: ReplicaMetrics, peers: Peers, *, request_deadline: float) -> None:
+        self._broker = broker
+        self._own = own
+        self._peers = peers
+        self._request_deadline = request_deadline
+
+    async def show(self, request: Request, caller: Principal) -> Response:
+        """Also without the store: then it tells that, and what was counted. For who may read every queue."""
+        require(caller, "read", None)
+        _, content_type = choose_encoder(request.headers.get("accept", ""))
+        of_store, others = await asyncio.gather(self._of_store(), self._peers.ask(content_type))
+        processes = (
+            _gauge("queuey_processes", "Replicas on this port (--processes).", self._peers.count),
+            _gauge("queuey_processes_answering", "Those of which this scrape tells.", 1 + len(others)),
+        )
+        text = joined([self._own.text(content_type), *others, text_of([*processes, *of_store], content_type)])
+        return Response(text, headers={"Cache-Control": "no-store", "Content-Type": content_type})
 
     async def _of_store(self) -> list[Metric]:
         try:

@@ -51,7 +51,7 @@ REPLAY: Final = Operation(
 class QueueRoutes:
     """`request_deadline`: seconds for which the store is asked again."""
 
-    def __init__(self, broker: Broker, producer: Producer, request_deadline: float, *, metrics: counts.Metrics) -> None:
+    def __init__(self, broker: Broker, producer: Producer, *, metrics: counts.Metrics, request_deadline: float) -> None:
         self._metrics = metrics
         self._broker = broker
         self._producer = producer

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from queuey import log
 from queuey.errors import QueueyError
+from queuey.lifecycle import Part
 from queuey.protocol.models import ProgressReport, Status
 from queuey.protocol.records import StoredJob, names_of, to_job
 from queuey.store.batching import Batcher
@@ -25,6 +26,7 @@ FINAL: Final[tuple[Status, ...]] = ("succeeded", "dead_letter", "cancelled")
 LISTENING_MS: Final = 30_000
 """For how long somebody who says that they follow the events is believed."""
 PUBLISH_SECONDS: Final = 5.0
+DRAIN_SECONDS: Final = 2.0
 WAITING: Final = 10_000
 """Events that may wait to be told; of further ones it is told that some are missing."""
 KNOWN: Final = 20_000
@@ -52,7 +54,7 @@ _encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(JobEvent).decode
 
 
-class EventPublisher:
+class EventPublisher(Part):
     """Tells what this process did to jobs. To be made inside the running loop. `on`: somebody follows."""
 
     def __init__(self, broker: Broker) -> None:
@@ -165,7 +167,9 @@ class EventPublisher:
             self._gap = True
 
     async def drain(self) -> None:
-        """Returns when all has been told."""
-        for batcher in self._get:
-            await batcher.drain()
-        await self._emit.drain()
+        """Wait until every event is stored, for DRAIN_SECONDS at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                for batcher in self._get:
+                    await batcher.drain()
+                await self._emit.drain()

@@ -35,12 +35,14 @@ class Leased(Protocol):
 class ProgressRecorder:
     """To be made inside the running loop. `record` may be called from any thread.
 
-    `on_told(job_id, head, report)` hears of each that the store has taken, with the head of the job's definition. What
-    the store does not take is dropped: the next one says more.
+    `on_reported(job_id, head, report)` is called with each report that the store has taken; `head` is the head of the
+    job's definition. A report that the store does not take is dropped, since the next one says more.
     """
 
-    def __init__(self, broker: Broker) -> None:
-        self.on_reported: Callable[[str, str, ProgressReport], None] | None = None
+    def __init__(
+        self, broker: Broker, on_reported: Callable[[str, str, ProgressReport], None] = lambda *_: None
+    ) -> None:
+        self._on_reported = on_reported
         self._broker = broker
         self._latest: dict[str, tuple[str, ProgressReport]] = {}
         self._armed = False
@@ -95,7 +97,6 @@ class ProgressRecorder:
         except QueueyError as error:
             logger.debug("progress_not_stored", jobs=len(told), error=str(error))
             return
-        if self.on_reported is not None:
-            for (job_id, _, report), head in zip(told, heads, strict=True):
-                if head:
-                    self.on_reported(job_id, head, report)
+        for (job_id, _, report), head in zip(told, heads, strict=True):
+            if head:
+                self._on_reported(job_id, head, report)
