@@ -65,6 +65,57 @@ class Retrying:
         self._next = self._first
 
 
+class Part:
+    """A part of a process.
+
+    All parts are started in order, drained in order at the end, and stopped in the reverse order. Each overrides the
+    steps that it has.
+    """
+
+    @property
+    def running(self) -> int:
+        """Number of jobs that this part runs now."""
+        return 0
+
+    async def start(self) -> None:
+        """Begin. Raises StartupError when it cannot; `stop` is called then too."""
+
+    async def drain(self) -> None:
+        """Finish what is under way, and begin nothing more."""
+
+    async def abandon(self) -> None:
+        """Give up what is under way, as far as that takes no time: a second signal has come."""
+
+    async def stop(self) -> None:
+        """Free what it holds."""
+
+
+class Tasks:
+    """The background tasks of a process's parts. None of them should end before the process does."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine in a task of its own, under the name that a log line gives when it fails."""
+        self.add(asyncio.create_task(coroutine, name=name))
+
+    def add(self, task: asyncio.Task[None]) -> None:
+        """Include a task that runs already."""
+        self._tasks.add(task)
+
+    async def ended_before(self, stop: asyncio.Event) -> list[asyncio.Task[None]]:
+        """Wait until `stop` is set or a task ends. Returns the tasks that ended."""
+        stopping = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait({stopping, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        return [task for task in self._tasks if task in done]
+
+    async def end(self) -> None:
+        """Cancel every task, and wait until it has ended."""
+        await end_tasks(self._tasks)
+
+
 async def done_before(coroutine: Coroutine[Any, Any, None], event: asyncio.Event) -> bool:
     """Whether the coroutine ended before the event was set; otherwise it has been cancelled. Raises its error."""
     task = asyncio.create_task(coroutine)

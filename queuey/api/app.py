@@ -1,9 +1,11 @@
-"""The ASGI application: the table of routes."""
+"""The ASGI application: every route, and the parts that they need."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
+from msgspec import Struct
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
@@ -19,7 +21,7 @@ from queuey.api.routes.events import EVENTS, JOB_EVENTS, EventRoutes
 from queuey.api.routes.health import HEALTHZ, READYZ, OpsRoutes
 from queuey.api.routes.jobs import CANCEL, DELETE, EXPLAIN, LIST, RETRY, SHOW, JobRoutes
 from queuey.api.routes.leases import COMPLETE, EXTEND, FAIL, LEASE, RELEASE, LeaseRoutes
-from queuey.api.routes.metrics import SCRAPE, MetricsRoutes
+from queuey.api.routes.metrics import SCRAPE, MetricsRoutes, ReplicaMetrics
 from queuey.api.routes.queues import METRICS, REPLAY, QueueRoutes
 from queuey.api.routes.submit import SubmitJob
 from queuey.metrics import Metrics
@@ -36,7 +38,10 @@ from queuey.store.broker.broker import Broker
 
 
 class Api:
-    """Routes requests. A fixed path is found without the router, which alone takes longer than most answers."""
+    """Passes requests to their endpoints.
+
+    A fixed path is found without the router, which takes longer than most answers.
+    """
 
     def __init__(self, endpoints: Sequence[Endpoint], metrics: Metrics) -> None:
         self.endpoints = tuple(endpoints)
@@ -56,72 +61,138 @@ class Api:
         await (endpoint or self.router)(scope, receive, send)
 
 
-def create_app(
-    settings: Settings,
-    broker: Broker,
-    producer: Producer,
-    credentials: Credentials,
-    health: Health,
-    submission: Submission,
-    waiters: Waiters,
-    pulling: Pulling,
-    followers: EventSubscribers,
-    siblings: Peers | None = None,
-    *,
-    metrics: Metrics,
-) -> Api:
-    """The whole API. `siblings`: this replica and the others of its parent, if there is one."""
-    gate = Gate(credentials)
-    awaited = Awaited(broker, waiters, settings.request_deadline)
-    jobs = JobRoutes(broker, producer, waiters, settings.request_deadline, metrics=metrics)
-    events = EventRoutes(broker, waiters, followers, settings.request_deadline)
-    queues = QueueRoutes(broker, producer, settings.request_deadline, metrics=metrics)
-    leases = LeaseRoutes(pulling, settings)
-    admin = queue_admin.QueueAdminRoutes(broker, settings.request_deadline, settings.body_limit)
-    dead = dlq.DeadLetterRoutes(broker, producer, submission, settings, metrics=metrics)
-    staff = workers.WorkerRoutes(broker, settings.request_deadline)
-    ops = OpsRoutes(health)
-    scrapes = MetricsRoutes(broker, settings.request_deadline, siblings or Peers(), metrics=metrics)
-    batch = SubmitBatch(submission, producer, body_limit=settings.body_limit, batch_limit=settings.batch_limit)
-    description = Description()
-    api = Api(
-        [
-            SubmitJob(gate, submission, producer, awaited, settings.body_limit),
-            Guarded("GET", "/v1/jobs", "read", gate, jobs.list, LIST),
-            Guarded("POST", "/v1/jobs/batch", "submit", gate, batch, BATCH),
-            Guarded("GET", "/v1/jobs/{id}", "read", gate, jobs.show, SHOW),
-            Guarded("POST", "/v1/jobs/{id}/cancel", "submit", gate, jobs.cancel, CANCEL),
-            Guarded("GET", "/v1/jobs/{id}/explain", "read", gate, jobs.explain, EXPLAIN),
-            Guarded("POST", "/v1/jobs/{id}/retry", "submit", gate, jobs.retry, RETRY),
-            Guarded("DELETE", "/v1/jobs/{id}", "admin", gate, jobs.delete, DELETE),
-            Guarded("POST", "/v1/leases", "work", gate, leases.lease, LEASE),
-            Guarded("POST", "/v1/leases/complete", "work", gate, leases.complete, COMPLETE),
-            Guarded("POST", "/v1/leases/fail", "work", gate, leases.fail, FAIL),
-            Guarded("POST", "/v1/leases/extend", "work", gate, leases.extend, EXTEND),
-            Guarded("POST", "/v1/leases/release", "work", gate, leases.release, RELEASE),
-            Guarded("GET", "/v1/queues", "read", gate, admin.list, queue_admin.LIST),
-            Guarded("GET", "/v1/jobs/{id}/events", "read", gate, events.of_job, JOB_EVENTS),
-            Guarded("GET", "/v1/events", "read", gate, events.of_all, EVENTS),
-            Guarded("GET", "/v1/queues/metrics", "read", gate, queues.metrics, METRICS),
-            Guarded("GET", "/v1/queues/{name}", "read", gate, admin.show, queue_admin.SHOW),
-            Guarded("POST", "/v1/queues/{name}/pause", "admin", gate, admin.pause, queue_admin.PAUSE),
-            Guarded("POST", "/v1/queues/{name}/resume", "admin", gate, admin.resume, queue_admin.RESUME),
-            Guarded("POST", "/v1/queues/{name}/purge", "admin", gate, admin.purge, queue_admin.PURGE),
-            Guarded("GET", "/v1/workers", "read", gate, staff.list, workers.LIST),
-            Guarded("POST", "/v1/workers/{name}/quiet", "admin", gate, staff.quiet, workers.QUIET),
-            Guarded("GET", "/v1/dlq", "read", gate, dead.list, dlq.LIST),
-            Guarded("GET", "/v1/dlq/groups", "read", gate, dead.groups, dlq.GROUPS),
-            Guarded("POST", "/v1/dlq/replay", "admin", gate, dead.replay, dlq.REPLAY),
-            Guarded("POST", "/v1/dlq/delete", "admin", gate, dead.delete, dlq.DELETE),
-            Guarded("PUT", "/v1/jobs/{id}/payload", "admin", gate, dead.edit, dlq.EDIT),
-            Guarded("POST", "/v1/replay-dlq", "admin", gate, queues.replay, REPLAY),
-            Guarded("GET", "/healthz", None, gate, ops.healthz, HEALTHZ),
-            Guarded("GET", "/readyz", None, gate, ops.readyz, READYZ),
-            Guarded("GET", "/metrics", "read", gate, scrapes.show, SCRAPE),
-            Guarded("GET", "/v1/openapi.json", None, gate, description.show, DESCRIPTION),
-            *docs_endpoints(gate, description),
-        ],
-        metrics,
+class ApiSettings(Struct, frozen=True):
+    """The settings of the endpoints. `request_deadline` is in seconds, limits are in bytes."""
+
+    request_deadline: float
+    body_limit: int
+    batch_limit: int
+    payload_limit: int
+    result_limit: int
+    json_depth: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> ApiSettings:
+        """Take them from the settings of a server."""
+        return cls(
+            request_deadline=settings.request_deadline,
+            body_limit=settings.body_limit,
+            batch_limit=settings.batch_limit,
+            payload_limit=settings.payload_limit,
+            result_limit=settings.result_limit,
+            json_depth=settings.json_depth,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiParts:
+    """The parts that the endpoints need. `own`: the metrics of this replica; `peers`: the others of its parent."""
+
+    settings: ApiSettings
+    credentials: Credentials
+    broker: Broker
+    metrics: Metrics
+    health: Health
+    submission: Submission
+    producer: Producer
+    waiters: Waiters
+    followers: EventSubscribers
+    pulling: Pulling
+    own: ReplicaMetrics
+    peers: Peers
+
+
+def create_app(parts: ApiParts) -> Api:
+    """Make the whole API."""
+    gate = Gate(parts.credentials)
+    endpoints: list[Endpoint] = []
+    description = Description(endpoints)
+    endpoints += _jobs(parts, gate)
+    endpoints += _leases(parts, gate)
+    endpoints += _queues(parts, gate)
+    endpoints += _dead_letters(parts, gate)
+    endpoints += _operation(parts, gate)
+    endpoints.append(Guarded("GET", "/v1/openapi.json", None, gate, description.show, DESCRIPTION))
+    endpoints += docs_endpoints(gate, description)
+    return Api(endpoints, parts.metrics)
+
+
+def _jobs(parts: ApiParts, gate: Gate) -> Iterator[Endpoint]:
+    settings, broker = parts.settings, parts.broker
+    awaited = Awaited(broker, parts.waiters, settings.request_deadline)
+    batch = SubmitBatch(
+        parts.submission, parts.producer, body_limit=settings.body_limit, batch_limit=settings.batch_limit
     )
-    description.endpoints = api.endpoints
-    return api
+    jobs = JobRoutes(
+        broker, parts.producer, parts.waiters, metrics=parts.metrics, request_deadline=settings.request_deadline
+    )
+    yield SubmitJob(gate, parts.submission, parts.producer, awaited, settings.body_limit)
+    yield Guarded("GET", "/v1/jobs", "read", gate, jobs.list, LIST)
+    yield Guarded("POST", "/v1/jobs/batch", "submit", gate, batch, BATCH)
+    yield Guarded("GET", "/v1/jobs/{id}", "read", gate, jobs.show, SHOW)
+    yield Guarded("POST", "/v1/jobs/{id}/cancel", "submit", gate, jobs.cancel, CANCEL)
+    yield Guarded("GET", "/v1/jobs/{id}/explain", "read", gate, jobs.explain, EXPLAIN)
+    yield Guarded("POST", "/v1/jobs/{id}/retry", "submit", gate, jobs.retry, RETRY)
+    yield Guarded("DELETE", "/v1/jobs/{id}", "admin", gate, jobs.delete, DELETE)
+
+
+def _leases(parts: ApiParts, gate: Gate) -> Iterator[Endpoint]:
+    settings = parts.settings
+    leases = LeaseRoutes(
+        parts.pulling,
+        json_depth=settings.json_depth,
+        result_limit=settings.result_limit,
+        body_limit=settings.body_limit,
+    )
+    yield Guarded("POST", "/v1/leases", "work", gate, leases.lease, LEASE)
+    yield Guarded("POST", "/v1/leases/complete", "work", gate, leases.complete, COMPLETE)
+    yield Guarded("POST", "/v1/leases/fail", "work", gate, leases.fail, FAIL)
+    yield Guarded("POST", "/v1/leases/extend", "work", gate, leases.extend, EXTEND)
+    yield Guarded("POST", "/v1/leases/release", "work", gate, leases.release, RELEASE)
+
+
+def _queues(parts: ApiParts, gate: Gate) -> Iterator[Endpoint]:
+    broker, deadline = parts.broker, parts.settings.request_deadline
+    admin = queue_admin.QueueAdminRoutes(broker, deadline, parts.settings.body_limit)
+    queues = QueueRoutes(broker, parts.producer, metrics=parts.metrics, request_deadline=deadline)
+    events = EventRoutes(broker, parts.waiters, parts.followers, deadline)
+    staff = workers.WorkerRoutes(broker, deadline)
+    yield Guarded("GET", "/v1/queues", "read", gate, admin.list, queue_admin.LIST)
+    yield Guarded("GET", "/v1/jobs/{id}/events", "read", gate, events.of_job, JOB_EVENTS)
+    yield Guarded("GET", "/v1/events", "read", gate, events.of_all, EVENTS)
+    yield Guarded("GET", "/v1/queues/metrics", "read", gate, queues.metrics, METRICS)
+    yield Guarded("GET", "/v1/queues/{name}", "read", gate, admin.show, queue_admin.SHOW)
+    yield Guarded("POST", "/v1/queues/{name}/pause", "admin", gate, admin.pause, queue_admin.PAUSE)
+    yield Guarded("POST", "/v1/queues/{name}/resume", "admin", gate, admin.resume, queue_admin.RESUME)
+    yield Guarded("POST", "/v1/queues/{name}/purge", "admin", gate, admin.purge, queue_admin.PURGE)
+    yield Guarded("GET", "/v1/workers", "read", gate, staff.list, workers.LIST)
+    yield Guarded("POST", "/v1/workers/{name}/quiet", "admin", gate, staff.quiet, workers.QUIET)
+
+
+def _dead_letters(parts: ApiParts, gate: Gate) -> Iterator[Endpoint]:
+    settings, broker = parts.settings, parts.broker
+    dead = dlq.DeadLetterRoutes(
+        broker,
+        parts.producer,
+        parts.submission,
+        metrics=parts.metrics,
+        request_deadline=settings.request_deadline,
+        body_limit=settings.body_limit,
+        payload_limit=settings.payload_limit,
+        json_depth=settings.json_depth,
+    )
+    queues = QueueRoutes(broker, parts.producer, metrics=parts.metrics, request_deadline=settings.request_deadline)
+    yield Guarded("GET", "/v1/dlq", "read", gate, dead.list, dlq.LIST)
+    yield Guarded("GET", "/v1/dlq/groups", "read", gate, dead.groups, dlq.GROUPS)
+    yield Guarded("POST", "/v1/dlq/replay", "admin", gate, dead.replay, dlq.REPLAY)
+    yield Guarded("POST", "/v1/dlq/delete", "admin", gate, dead.delete, dlq.DELETE)
+    yield Guarded("PUT", "/v1/jobs/{id}/payload", "admin", gate, dead.edit, dlq.EDIT)
+    yield Guarded("POST", "/v1/replay-dlq", "admin", gate, queues.replay, REPLAY)
+
+
+def _operation(parts: ApiParts, gate: Gate) -> Iterator[Endpoint]:
+    ops = OpsRoutes(parts.health)
+    scrapes = MetricsRoutes(parts.broker, parts.own, parts.peers, request_deadline=parts.settings.request_deadline)
+    yield Guarded("GET", "/healthz", None, gate, ops.healthz, HEALTHZ)
+    yield Guarded("GET", "/readyz", None, gate, ops.readyz, READYZ)
+    yield Guarded("GET", "/metrics", "read", gate, scrapes.show, SCRAPE)

@@ -1,25 +1,25 @@
-"""The bounds that the parts of a server are held to, out of its settings."""
+"""The limits of a server's parts, made from its settings."""
 
 from __future__ import annotations
 
-from typing import Final
-
+from queuey.protocol.renewal import renewal_of
 from queuey.server.http.connections import Limits
 from queuey.server.http.listener import KEEP_ALIVE_SECONDS
+from queuey.server.store import STORE_TIMEOUT
 from queuey.settings.settings import Settings
 from queuey.store.replies import Caps
 
-STORE_TIMEOUT: Final = 5.0
-"""Seconds that the store may take for a call that no HTTP request waits for; see `store_timeout`."""
-
 
 def store_timeout(lease: float) -> float:
-    """At most a third of a lease, so that a reply which never comes costs no worker its leases."""
-    return min(STORE_TIMEOUT, lease / 3)
+    """Return the seconds that the store may take for a call that no HTTP request waits for.
+
+    They are no more than those between two renewals, so that a reply which never comes costs no worker its leases.
+    """
+    return min(STORE_TIMEOUT, renewal_of(lease))
 
 
 def caps(settings: Settings) -> Caps:
-    """What the Trimmer keeps."""
+    """Return what the Trimmer keeps."""
     return Caps(
         dead_age_ms=round(settings.dlq_retention * 1000),
         dead_count=settings.dlq_max,
@@ -31,7 +31,7 @@ def caps(settings: Settings) -> Caps:
 
 
 def connection_limits(settings: Settings) -> Limits:
-    """What the listener holds its connections to."""
+    """Return the limits of HTTP connections."""
     return Limits(
         idle=KEEP_ALIVE_SECONDS,
         head=settings.request_head_timeout,

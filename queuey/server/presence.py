@@ -1,4 +1,4 @@
-"""What a replica's sign of life tells of the workers in it, and what those are told by its answer."""
+"""The workers of a replica, as its heartbeat describes them, and as the answer to it quiets them."""
 
 from __future__ import annotations
 
@@ -6,52 +6,62 @@ import os
 import time
 from collections.abc import Collection, Sequence
 
-from queuey.services.leases.pull_workers import PullWorkerRow
-from queuey.services.leases.pulling import Pulling
+from msgspec import Struct
+
+from queuey.services.leases.pull_workers import PullWorkerRow, PullWorkers
 from queuey.services.workers import Description, WorkerReport, bounded, report_of_process
 from queuey.version import __version__
 from queuey.worker.worker import Worker
 
 
+class Capacity(Struct, frozen=True):
+    """What a replica can run: `slots` jobs at a time, of these queues and types."""
+
+    slots: int = 0
+    queues: Sequence[str] = ()
+    types: Collection[str] = ()
+
+
 class Presence:
-    """The workers of one replica: itself, and the programs that pull from it. Both are set once they are there."""
+    """The workers of one replica: its own, if it has one, and the programs that pull jobs from it."""
 
     def __init__(
-        self, replica: str, roles: Collection[str], slots: int, queues: Sequence[str], types: Collection[str]
+        self,
+        replica: str,
+        roles: Sequence[str],
+        *,
+        worker: Worker | None = None,
+        capacity: Capacity | None = None,
+        pull_workers: PullWorkers | None = None,
     ) -> None:
-        self.worker: Worker | None = None
-        self.pulling: Pulling | None = None
         self._replica = replica
         self._roles = list(roles)
-        self._slots = slots
-        self._queues = queues
-        self._types = types
+        self._worker = worker
+        self._capacity = capacity or Capacity()
+        self._pull_workers = pull_workers or PullWorkers()
         self._started_ms = time.time_ns() // 1_000_000
 
     def describe(self) -> Description:
+        """Describe the replica and its workers."""
         workers = []
-        if self.worker is not None:
-            own = report_of_process(self._replica, self._slots, self.worker.running, self._queues, self._types)
-            own.started_ms, own.quiet = self._started_ms, self.worker.quieted
+        if self._worker is not None:
+            can = self._capacity
+            own = report_of_process(self._replica, can.slots, self._worker.running, can.queues, can.types)
+            own.started_ms, own.quiet = self._started_ms, self._worker.quieted
             workers.append(own)
-        workers += [_report_of_pull_worker(row) for row in reversed(self._rows())]
+        workers += [_report_of_pull_worker(row) for row in reversed(self._pull_workers.rows())]
         return Description(__version__, os.getpid(), self._roles, bounded(workers))
 
     def quiet_here(self) -> list[str]:
-        """The marks of the quiet ones."""
-        own = [self._replica] if self.worker is not None and self.worker.quieted else []
-        return own + [row.worker_key for row in self._rows() if row.quiet]
+        """Return the keys of the quieted workers."""
+        own = [self._replica] if self._worker is not None and self._worker.quieted else []
+        return own + [row.worker_key for row in self._pull_workers.rows() if row.quiet]
 
     def be_quiet(self, marks: Sequence[str]) -> None:
-        """These workers, of whichever replica, are to claim no more."""
-        if self.worker is not None and self._replica in marks:
-            self.worker.be_quiet()
-        if self.pulling is not None:
-            self.pulling.workers.set_quiet(marks)
-
-    def _rows(self) -> list[PullWorkerRow]:
-        """The one that was seen last comes last."""
-        return self.pulling.workers.rows() if self.pulling is not None else []
+        """Quiet the workers with these keys. The keys may be those of other replicas' workers too."""
+        if self._worker is not None and self._replica in marks:
+            self._worker.be_quiet()
+        self._pull_workers.set_quiet(marks)
 
 
 def _report_of_pull_worker(row: PullWorkerRow) -> WorkerReport:

@@ -1,27 +1,160 @@
-"""A store for a command that is not a server: the one of --redis, or the private Valkey of a data directory."""
+"""Opening the store: for a server, and for a command that is not one."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Final
 
+from msgspec import Struct
+
+from queuey import log
+from queuey.errors import StartupError, StoreUnavailable
+from queuey.lifecycle import Part, Tasks
+from queuey.protocol.credentials import redact_urls
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
+from queuey.store.broker.calls import Observer
 from queuey.store.connections.pipelined import StoreClient, connect
+from queuey.store.embedded.process import Fsync
 from queuey.store.embedded.store import EmbeddedStore
 from queuey.store.scripts import Scripts
-from queuey.store.selfcheck import check_answers
+from queuey.store.selfcheck import MEND, Durability, check_answers, check_store
 from queuey.store.shards import Shards
+from queuey.store.wakeups import BLOCK_SECONDS
 
-PATIENCE: Final = 30.0
-"""Seconds for a reply: a dump of megabytes may wait behind others."""
+STORE_TIMEOUT: Final = 5.0
+"""Seconds that the store may take for a call that no HTTP request waits for."""
+STORE_PATIENCE: Final = 30.0
+"""Seconds that an external store may be away at start-up."""
+REPLY_SECONDS: Final = 30.0
+"""Seconds for a reply to a command: a dump of megabytes may wait behind others."""
+LEAVE_SECONDS: Final = 2.0
+"""Seconds that the embedded store may take to stop after a second signal."""
+
+logger = log.get(__name__)
+
+
+class StoreSettings(Struct, frozen=True):
+    """Which store to open. Without a URL it is a private Valkey on `data_dir`."""
+
+    url: str | None
+    data_dir: Path
+    fsync: Fsync
+    maxmemory: int | None
+    shards: int
+    prefix: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> StoreSettings:
+        """Take them from the settings of a server."""
+        return cls(
+            settings.redis, settings.data_dir, settings.fsync, settings.maxmemory, settings.shards, settings.prefix
+        )
+
+
+class ServerStore(Part):
+    """The store of a server. It opens the connections of all parts, and closes them at the end."""
+
+    def __init__(self, settings: StoreSettings, scripts: Scripts, tasks: Tasks) -> None:
+        self._settings = settings
+        self._scripts = scripts
+        self._tasks = tasks
+        self._stack = AsyncExitStack()
+        self._embedded: EmbeddedStore | None = None
+        if settings.url is None:
+            self._embedded = EmbeddedStore(
+                settings.data_dir, fsync=settings.fsync, maxmemory=settings.maxmemory, on_event=_log_event
+            )
+
+    @property
+    def url(self) -> str:
+        """Where the store is. Valid once it has started."""
+        return self._embedded.url if self._embedded is not None else self._settings.url or ""
+
+    async def start(self) -> None:
+        """Start the embedded store, or join the one that runs; an external store has to run already."""
+        if self._embedded is not None:
+            self._stack.push_async_callback(self._embedded.stop)
+            await self._embedded.start()
+            self._tasks.spawn("embedded-store", self._embedded.run())
+
+    async def check(self, broker: Broker) -> Durability:
+        """Check that the store has what Queuey needs, and register as its user. Raises StartupError.
+
+        An external store may come up a little later than this process.
+        """
+        give_up_at = time.monotonic() + STORE_PATIENCE
+        client, embedded = broker.shards.client, self._embedded is not None
+        while True:
+            try:
+                report = await check_store(client, broker.shards, self._scripts, embedded=embedded)
+                await broker.replicas.register()
+            except StoreUnavailable as error:
+                if time.monotonic() > give_up_at:
+                    raise StartupError(redact_urls(f"{error.message} {MEND}")) from error
+                logger.warning("store_awaited", error=redact_urls(error.message))
+                await asyncio.sleep(1)
+            else:
+                for warning in report.warnings:
+                    logger.warning("store_warning", warning=warning)
+                return report.durability
+
+    def client(self, timeout: float) -> StoreClient:
+        """Open a connection whose replies may take `timeout` seconds."""
+        client = connect(self.url, timeout=timeout)
+        self._stack.push_async_callback(client.aclose)
+        return client
+
+    def blocking_client(self) -> StoreClient:
+        """Open a connection for calls that block. Nothing else may be called on it."""
+        return self.client(BLOCK_SECONDS + STORE_TIMEOUT)
+
+    def broker(self, timeout: float, observer: Observer | None = None) -> Broker:
+        """Make a Broker on a connection of its own. `observer` hears of each job that its calls move."""
+        return self._broker_on(self.client(timeout), observer)
+
+    def foreign_broker(self, timeout: float) -> Broker:
+        """Make a Broker for the event loop of another thread, which has to close it."""
+        return self._broker_on(connect(self.url, timeout=timeout), None)
+
+    def _broker_on(self, client: StoreClient, observer: Observer | None) -> Broker:
+        return Broker(Shards(client, self._settings.shards, self._settings.prefix), self._scripts, observer)
+
+    async def abandon(self) -> None:
+        """Stop the embedded store, as far as that takes no time."""
+        if self._embedded is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._embedded.stop(), LEAVE_SECONDS)
+
+    async def stop(self) -> None:
+        """Close all connections. The last user of an embedded store stops it."""
+        await self._stack.aclose()
+
+
+async def check_copies(broker: Broker, copies: int) -> None:
+    """Warn when fewer of the store's own replicas are up to date than `--wait-replicas` asks for."""
+    there = await broker.copies()
+    if there < copies:
+        text = f"{there} replicas of the store are up to date, and --wait-replicas asks for {copies}"
+        logger.warning("store_warning", warning=f"{text}: no job is acknowledged before there are as many.")
+
+
+def _log_event(event: str, fields: dict[str, object]) -> None:
+    """Log an event of the embedded store."""
+    logger.info(event, **fields)
 
 
 @asynccontextmanager
-async def opened(settings: Settings, patience: float = PATIENCE) -> AsyncIterator[StoreClient]:
-    """A client of the store, which may take `patience` seconds for each reply. A private Valkey is joined when a server
-    runs on its data directory, and else started and stopped again. Raises StartupError."""
+async def opened(settings: Settings, patience: float = REPLY_SECONDS) -> AsyncIterator[StoreClient]:
+    """Open the store for a command. Each reply may take `patience` seconds.
+
+    A private Valkey is joined when a server runs on its data directory; otherwise it is started, and stopped again.
+    Raises StartupError.
+    """
     embedded = None
     url = settings.redis
     if url is None:
@@ -42,4 +175,5 @@ async def opened(settings: Settings, patience: float = PATIENCE) -> AsyncIterato
 
 
 def broker_of(client: StoreClient, settings: Settings, shards: int) -> Broker:
+    """Make a Broker for a command."""
     return Broker(Shards(client, shards, settings.prefix), Scripts())

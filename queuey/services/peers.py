@@ -1,8 +1,8 @@
-"""How the replicas of `--processes N` tell one another what they have counted: through their parent.
+"""How the replicas of `--processes N` exchange their metrics: through their parent.
 
-The one that is asked for /metrics asks its parent, and the parent asks the others (supervisor.py). Questions and
+The replica that is asked for /metrics asks its parent, and the parent asks the others (supervisor.py). Questions and
 answers go both ways over a socket pair, beside the one for orders. A message is its length (4 bytes, big-endian) and
-MessagePack. docs/adr/0014-metrics-of-processes.md says why.
+MessagePack. The reasons are in docs/adr/0014-metrics-of-processes.md.
 """
 
 from __future__ import annotations
@@ -11,29 +11,32 @@ import asyncio
 import itertools
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
 HEADER_BYTES: Final = 4
 MESSAGE_LIMIT: Final = 256 << 20
-"""Bytes: of 64 replicas 4 MB each, which is more than the capped series of one can fill."""
+"""Bytes. It allows 4 MB for each of 64 replicas, more than the capped series of one can fill."""
 SIBLING_SECONDS: Final = 1.0
-"""How long the parent waits for a replica: one whose event loop is blocked is left out."""
+"""Seconds that the parent waits for a replica. One whose event loop is blocked is left out."""
 PARENT_SECONDS: Final = 2.0
-"""How long a replica waits for its parent, who may have waited for another."""
+"""Seconds that a replica waits for its parent, which may have waited for another replica."""
 
 Respond = Callable[[str], Awaitable[list[str]]]
 """Makes the answer to a question."""
 
 
 class Question(msgspec.Struct, tag=True, array_like=True):
+    """A question from the other end."""
+
     id: int
     text: str
 
 
 class Answer(msgspec.Struct, tag=True, array_like=True):
-    """To the question with that id: a text from each replica that had one."""
+    """The answer to the question with that id: a text from each replica that had one."""
 
     id: int
     texts: list[str]
@@ -43,8 +46,11 @@ _decode: Final[Callable[[bytes], Question | Answer]] = msgspec.msgpack.Decoder(Q
 
 
 class Channel:
-    """One end of the socket pair. Who did not answer in time is not asked again until that answer has come, so
-    one that hangs costs a single wait, and few messages lie there for it."""
+    """One end of the socket pair.
+
+    After an answer that did not come in time nothing is asked until it has come. So an end that hangs costs a single
+    wait, and few messages pile up for it.
+    """
 
     def __init__(self, end: socket.socket, respond: Respond) -> None:
         self._end = end
@@ -57,17 +63,18 @@ class Channel:
         """Whether an answer is overdue."""
 
     async def open(self) -> None:
-        """From now on the other end is heard."""
+        """Read what the other end sends, from now on."""
         reader, self._writer = await asyncio.open_unix_connection(sock=self._end)
         self._spawn(self._listen(reader, self._writer))
 
     def close(self) -> None:
+        """Close this end."""
         for task in self._tasks:
             task.cancel()
         (self._writer or self._end).close()
 
     async def ask(self, text: str, seconds: float) -> list[str]:
-        """What the other end answers; nothing when it does not answer within that time, is gone, or was not opened."""
+        """Return the answer of the other end; nothing when it does not answer in time, is gone, or was not opened."""
         writer = self._writer
         if self._silent or writer is None or writer.is_closing():
             return []
@@ -90,7 +97,7 @@ class Channel:
         task.add_done_callback(self._tasks.discard)
 
     async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Until the other end is gone, or says what is none of these messages, as another version of this may."""
+        """Read until the other end is gone, or sends something unknown, as another version may."""
         try:
             while True:
                 message = await _receive(reader)
@@ -126,28 +133,42 @@ async def _receive(reader: asyncio.StreamReader) -> Question | Answer:
     return _decode(await reader.readexactly(length))
 
 
-class Peers:
-    """The replicas of one parent, as one of them sees them; of a server without a parent there is this one alone."""
+@dataclass(frozen=True)
+class Place:
+    """The place of a replica among those of its parent: from 1 to `count`, and 0 without a parent."""
 
-    def __init__(self, number: int = 0, count: int = 1, parent: socket.socket | None = None) -> None:
-        """`number`: the place of this one, from 1 to `count`; 0 when there is no parent."""
-        self.number = number
-        self.count = count
-        self.tell: Callable[[str], str] = lambda content_type: ""
-        """What this replica answers when another one is asked."""
-        self._parent = Channel(parent, self._respond) if parent is not None else None
+    number: int = 0
+    count: int = 1
+    parent: socket.socket | None = None
+
+
+ALONE: Final = Place()
+
+
+class Peers:
+    """The other replicas of the same parent. A server without a parent has none.
+
+    `answer` makes the text of this replica when another one asks, in the format of a content type.
+    """
+
+    def __init__(self, place: Place, answer: Callable[[str], str]) -> None:
+        self.count = place.count
+        self._answer = answer
+        self._parent = Channel(place.parent, self._respond) if place.parent is not None else None
 
     async def open(self) -> None:
+        """Take questions from now on."""
         if self._parent is not None:
             await self._parent.open()
 
     def close(self) -> None:
+        """Answer no more."""
         if self._parent is not None:
             self._parent.close()
 
     async def ask(self, content_type: str) -> list[str]:
-        """What each of the others tells, of those that answer in time."""
+        """Return the texts of the other replicas, of those that answer in time."""
         return await self._parent.ask(content_type, PARENT_SECONDS) if self._parent is not None else []
 
     async def _respond(self, content_type: str) -> list[str]:
-        return [self.tell(content_type)]
+        return [self._answer(content_type)]

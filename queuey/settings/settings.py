@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final, get_type_hints
 
 from queuey.errors import SettingsError
+from queuey.protocol.renewal import renewal_of
 from queuey.settings.client_access import Access, read_access
 from queuey.settings.kinds import Setting
 from queuey.settings.sections import Sections, cores, data_dir
@@ -30,7 +31,7 @@ class Settings(Sections, frozen=True, kw_only=True):
     @property
     def renewal(self) -> float:
         """The seconds between two renewals of a lease."""
-        return self.lease / 3
+        return renewal_of(self.lease)
 
     def shown(self) -> dict[str, str]:
         """Return every setting as a person would write it, without secrets."""

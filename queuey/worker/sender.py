@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from queuey.protocol import traceparent
 from queuey.protocol.job_requests import request_json
@@ -12,17 +13,21 @@ from queuey.services.jobs.submission import Submission
 
 
 class Sending:
-    """For `App.sender`: the way of `POST /v1/jobs`, without HTTP."""
+    """For `App.sender`: the way of `POST /v1/jobs`, without HTTP.
 
-    def __init__(self, submission: Submission, producer: Producer) -> None:
+    `is_traced` tells whether handlers run in spans, which the jobs are to remember.
+    """
+
+    def __init__(
+        self, submission: Submission, producer: Producer, *, is_traced: Callable[[], bool] = lambda: False
+    ) -> None:
         self._submission = submission
         self._producer = producer
-        self.is_traced = False
-        """Handlers run in spans, which the jobs are to remember."""
+        self._is_traced = is_traced
 
     async def send(self, request: JobRequest) -> EnqueueReply:
         """Take one job into the store. Raises QueueyError, as the route does: Invalid, Full, OutcomeUnknown ..."""
-        if self.is_traced and request.traceparent is None:
+        if self._is_traced() and request.traceparent is None:
             request.traceparent = traceparent.current()
         checked = self._submission.parse(request_json(request))
         return await self._producer.enqueue(self._submission.new_job(checked, time.time_ns() // 1_000_000))

@@ -16,14 +16,13 @@ from queuey.api.app import Api, create_app
 from queuey.lifecycle import end_tasks
 from queuey.metrics import Metrics
 from queuey.protocol.credentials import ApiKey, Credentials, parse_grant
+from queuey.server.api import api_parts
 from queuey.services.events.publisher import EventPublisher
-from queuey.services.events.subscribers import EventSubscribers
-from queuey.services.health import Health
 from queuey.services.jobs.producer import Producer
-from queuey.services.jobs.submission import Decoder, Submission
-from queuey.services.jobs.waiters import Waiters
-from queuey.services.leases.pulling import Pulling
-from queuey.services.maintenance.loops import run_forever
+from queuey.services.jobs.submission import Decoder, Submission, SubmissionSettings
+from queuey.services.leases.long_polls import LongPolls
+from queuey.services.leases.pulling import pull_wakers
+from queuey.services.maintenance.loops import Chore, run_forever
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.connections.pipelined import StoreClient
@@ -44,34 +43,39 @@ class Typed(msgspec.Struct):
 class ApiRig:
     """The application, its parts, and a client. `http` takes paths."""
 
-    def __init__(self, broker: Broker, credentials: Credentials, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self, broker: Broker, credentials: Credentials, settings: Settings, *, metrics: Metrics, woken: bool
+    ) -> None:
         self.broker = broker
-        self.producer = Producer(broker, metrics=metrics, resend_for=settings.request_deadline)
-        self.health = Health(broker, "verified")
-        self.waiters = Waiters(broker, settings.waiters)
-        self.pulling = Pulling(broker, settings, metrics=metrics)
-        self.pulling.look_ahead(self.producer)
+        polls = LongPolls()
+        self.producer = Producer(broker, metrics=metrics, resend_for=settings.request_deadline, on_send=[polls.expect])
         observer = broker.observer
         self.feed = observer if isinstance(observer, EventPublisher) else EventPublisher(broker)
-        self.pulling.progress.on_reported = self.feed.progress
-        self.blocking = _another(broker.shards.client)
-        stream = EventStream(self.blocking, broker.shards.keys[0])
-        self.followers = EventSubscribers(broker, stream, self.feed, settings.waiters)
+        self.blocking = [_another(broker.shards.client)]
+        self.wakers = pull_wakers(broker, polls, self._open_client, "r1", cluster=False) if woken else []
         max_attempts_of: Callable[[str], int | None] = {"patient": 9}.get
         decoder_of: Callable[[str], Decoder | None] = {"typed": msgspec.json.Decoder(Typed).decode}.get
-        self.app: Api = create_app(
+        parts = api_parts(
             settings,
-            broker,
-            self.producer,
-            credentials,
-            self.health,
-            Submission(settings, max_attempts_of, decoder_of),
-            self.waiters,
-            self.pulling,
-            self.followers,
+            credentials=credentials,
+            broker=broker,
+            durability="verified",
             metrics=metrics,
+            publisher=self.feed,
+            stream=EventStream(self.blocking[0], broker.shards.keys[0]),
+            submission=Submission(SubmissionSettings.of(settings), max_attempts_of, decoder_of),
+            producer=self.producer,
+            polls=polls,
+            wakers=self.wakers,
         )
+        self.health, self.waiters = parts.health, parts.waiters
+        self.pulling, self.followers = parts.pulling, parts.followers
+        self.app: Api = create_app(parts)
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url=f"http://{HOST}")
+
+    def _open_client(self) -> StoreClient:
+        self.blocking.append(_another(self.broker.shards.client))
+        return self.blocking[-1]
 
     async def submit(self, **fields: Any) -> str:
         """Enqueue a job; the type is `t` unless told otherwise. Returns its id."""
@@ -92,17 +96,25 @@ def _another(client: StoreClient) -> StoreClient:
 
 @asynccontextmanager
 async def api_over(
-    broker: Broker, credentials: Credentials | None = None, *, metrics: Metrics | None = None, **settings: Any
+    broker: Broker,
+    credentials: Credentials | None = None,
+    *,
+    metrics: Metrics | None = None,
+    woken: bool = False,
+    **settings: Any,
 ) -> AsyncIterator[ApiRig]:
-    """An API whose keys are `credentials`, by default none, so that everything but admin is open."""
-    rig = ApiRig(
-        broker, credentials or Credentials(), Settings(data_dir=Path("/unused"), **settings), metrics or Metrics()
-    )
-    listening = [asyncio.create_task(run_forever(part)) for part in (rig.waiters, rig.followers)]
+    """An API whose keys are `credentials`, by default none, so that everything but admin is open.
+
+    `woken`: requests that wait for work are woken by the store's markers too, as in a server."""
+    frozen = Settings(data_dir=Path("/unused"), **settings)
+    rig = ApiRig(broker, credentials or Credentials(), frozen, metrics=metrics or Metrics(), woken=woken)
+    chores: list[Chore] = [rig.waiters, rig.followers, *rig.wakers]
+    listening = [asyncio.create_task(run_forever(chore)) for chore in chores]
     async with rig.http:
         yield rig
     await end_tasks(listening)
-    await rig.blocking.aclose()
+    for client in rig.blocking:
+        await client.aclose()
     rig.pulling.leasing.drain()
     await rig.pulling.leasing.close()
     await rig.producer.drain()

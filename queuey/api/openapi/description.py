@@ -57,15 +57,15 @@ DESCRIPTION: Final = Operation(
 
 
 class Description:
-    """The document, which is made from `endpoints` when a client first asks for it."""
+    """Makes the document when a client first asks for it. `endpoints` may grow until then."""
 
-    def __init__(self) -> None:
-        self.endpoints: Sequence[Endpoint] = ()
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        self._endpoints = endpoints
         self._made: bytes | None = None
 
     def document(self) -> Document:
         """Return the document as a dict."""
-        return describe(self.endpoints)
+        return describe(self._endpoints)
 
     async def show(self, request: Request, caller: Principal) -> Response:
         """Answer GET /v1/openapi.json."""

@@ -40,7 +40,6 @@ from queuey.services.dlq.scan import MAX_LOOKED_AT, Filter
 from queuey.services.jobs import actions as jobs
 from queuey.services.jobs.producer import Producer, no_room
 from queuey.services.jobs.submission import Submission
-from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 
@@ -119,19 +118,28 @@ EDIT: Final = Operation(
 
 
 class DeadLetterRoutes:
-    """Answers the routes of dead jobs."""
+    """Answers the routes of dead jobs. `request_deadline` is in seconds, limits are in bytes."""
 
     def __init__(
-        self, broker: Broker, producer: Producer, submission: Submission, settings: Settings, *, metrics: Metrics
+        self,
+        broker: Broker,
+        producer: Producer,
+        submission: Submission,
+        *,
+        metrics: Metrics,
+        request_deadline: float,
+        body_limit: int,
+        payload_limit: int,
+        json_depth: int,
     ) -> None:
         self._metrics = metrics
         self._broker = broker
         self._producer = producer
         self._submission = submission
-        self._request_deadline = settings.request_deadline
-        self._body_limit = settings.body_limit
-        self._payload_limit = settings.payload_limit
-        self._depth = settings.json_depth
+        self._request_deadline = request_deadline
+        self._body_limit = body_limit
+        self._payload_limit = payload_limit
+        self._depth = json_depth
 
     async def list(self, request: Request, caller: Principal) -> Response:
         """Answer with a page of the jobs in the queues that the caller may read."""

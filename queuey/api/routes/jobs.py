@@ -103,7 +103,7 @@ class JobRoutes:
     """Answers the routes of existing jobs. `request_deadline`: how long the store is asked, in seconds."""
 
     def __init__(
-        self, broker: Broker, producer: Producer, waiters: Waiters, request_deadline: float, *, metrics: Metrics
+        self, broker: Broker, producer: Producer, waiters: Waiters, *, metrics: Metrics, request_deadline: float
     ) -> None:
         self._metrics = metrics
         self._broker = broker

@@ -36,7 +36,6 @@ from queuey.protocol.models import (
 from queuey.services.leases.outcomes import Outcome, Visible, raise_if_store_failed, single
 from queuey.services.leases.pulling import Pulling
 from queuey.services.leases.requests import Given, LeaseRequests
-from queuey.settings.settings import Settings
 
 WORK: Final = "work"
 _DRAINING: Final = {"Connection": "close", "Retry-After": "1"}
@@ -88,12 +87,12 @@ RELEASE: Final = _outcome("release_leases", "Release jobs without spending an at
 
 
 class LeaseRoutes:
-    """Answers the routes of pull workers."""
+    """Answers the routes of pull workers. Limits are in bytes."""
 
-    def __init__(self, pulling: Pulling, settings: Settings) -> None:
+    def __init__(self, pulling: Pulling, *, json_depth: int, result_limit: int, body_limit: int) -> None:
         self._pulling = pulling
-        self._requests = LeaseRequests(settings.json_depth, settings.result_limit)
-        self._body_limit = settings.body_limit
+        self._requests = LeaseRequests(json_depth, result_limit)
+        self._body_limit = body_limit
 
     async def lease(self, request: Request, caller: Principal) -> Response:
         """Lease up to `max` jobs, and wait for the first of them."""

@@ -47,39 +47,23 @@ SCRAPE: Final = Operation(
 )
 
 
-class MetricsRoutes:
-    """Answers GET /metrics. `request_deadline`: how long the store is asked, in seconds."""
+class ReplicaMetrics:
+    """What this replica has counted, as text. `number`: its place among the replicas of its parent, 0 without one."""
 
-    def __init__(self, broker: Broker, request_deadline: float, siblings: Peers, *, metrics: Metrics) -> None:
-        self._broker = broker
+    def __init__(self, metrics: Metrics, number: int) -> None:
         self._metrics = metrics
-        self._request_deadline = request_deadline
-        self._siblings = siblings
-        siblings.tell = self._own
+        self._number = number
 
-    async def show(self, request: Request, caller: Principal) -> Response:
-        """Answer a caller that may read every queue. While the store is down the answer has the counters only."""
-        require(caller, "read", None)
-        _, content_type = choose_encoder(request.headers.get("accept", ""))
-        of_store, others = await asyncio.gather(self._store_metrics(), self._siblings.ask(content_type))
-        processes = (
-            _gauge("queuey_processes", "Replicas on this port (--processes).", self._siblings.count),
-            _gauge("queuey_processes_answering", "Replicas that are in this scrape.", 1 + len(others)),
-        )
-        text = joined([self._own(content_type), *others, text_of([*processes, *of_store], content_type)])
-        return Response(text, headers={"Cache-Control": "no-store", "Content-Type": content_type})
-
-    def _own(self, content_type: str) -> str:
+    def text(self, content_type: str) -> str:
         """Return the metrics of this replica only.
 
         With peers each has a label: its number and not its process id. So the counters of a replica that was restarted
         continue those of the one before it.
         """
-        families = [*self._metrics.collect(), *self._of_replica()]
-        number = self._siblings.number
-        return text_of(labelled(families, "process", str(number)) if number else families, content_type)
+        families = [*self._metrics.collect(), *self._gauges()]
+        return text_of(labelled(families, "process", str(self._number)) if self._number else families, content_type)
 
-    def _of_replica(self) -> Iterator[Metric]:
+    def _gauges(self) -> Iterator[Metric]:
         info = GaugeMetricFamily(
             "queuey_build_info", "Always 1. The labels are versions.", labels=["version", "python"]
         )
@@ -93,6 +77,28 @@ class MetricsRoutes:
             "When this replica last looked for expired leases. 0: not yet.",
             metrics.reaped_at,
         )
+
+
+class MetricsRoutes:
+    """Answers GET /metrics. `request_deadline`: how long the store is asked, in seconds."""
+
+    def __init__(self, broker: Broker, own: ReplicaMetrics, peers: Peers, *, request_deadline: float) -> None:
+        self._broker = broker
+        self._own = own
+        self._peers = peers
+        self._request_deadline = request_deadline
+
+    async def show(self, request: Request, caller: Principal) -> Response:
+        """Answer a caller that may read every queue. While the store is down the answer has the counters only."""
+        require(caller, "read", None)
+        _, content_type = choose_encoder(request.headers.get("accept", ""))
+        of_store, others = await asyncio.gather(self._store_metrics(), self._peers.ask(content_type))
+        processes = (
+            _gauge("queuey_processes", "Replicas on this port (--processes).", self._peers.count),
+            _gauge("queuey_processes_answering", "Replicas that are in this scrape.", 1 + len(others)),
+        )
+        text = joined([self._own.text(content_type), *others, text_of([*processes, *of_store], content_type)])
+        return Response(text, headers={"Cache-Control": "no-store", "Content-Type": content_type})
 
     async def _store_metrics(self) -> list[Metric]:
         try:

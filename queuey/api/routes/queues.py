@@ -156,7 +156,7 @@ class QueueAdminRoutes:
 class QueueRoutes:
     """Answers the counts and `POST /v1/replay-dlq`. `request_deadline`: how long the store is asked, in seconds."""
 
-    def __init__(self, broker: Broker, producer: Producer, request_deadline: float, *, metrics: counts.Metrics) -> None:
+    def __init__(self, broker: Broker, producer: Producer, *, metrics: counts.Metrics, request_deadline: float) -> None:
         self._metrics = metrics
         self._broker = broker
         self._producer = producer

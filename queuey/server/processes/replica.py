@@ -22,7 +22,7 @@ import msgspec
 
 from queuey.errors import StartupError
 from queuey.lifecycle import StopSignals
-from queuey.services.peers import Peers
+from queuey.services.peers import Place
 from queuey.settings.settings import Settings
 
 DRAIN: Final = b"d"
@@ -124,14 +124,14 @@ def main(descriptor: int, siblings: int) -> int:
 
     from queuey.server.server import ReplicaContext, serve
 
-    place = ReplicaContext(
+    context = ReplicaContext(
         signals=Orders(parent, early, init.settings.drain_timeout + ORPHAN_SECONDS),
         bound=None if init.listening is None else _inherited(init.listening),
-        siblings=Peers(init.number, init.settings.processes, _inherited(siblings)),
+        place=Place(init.number, init.settings.processes, _inherited(siblings)),
         on_started=lambda facts: _tell(parent, Started(facts)),
     )
     try:
-        return serve(init.settings, place)
+        return serve(init.settings, context)
     except StartupError as error:
         _tell(parent, Refused(error.message, error.exit_code))
         return error.exit_code

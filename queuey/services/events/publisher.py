@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from queuey import log
 from queuey.errors import QueueyError
+from queuey.lifecycle import Part
 from queuey.protocol.models import FINAL, ProgressReport, Status
 from queuey.protocol.records import UNREADABLE, StoredJob, names_of, to_job
 from queuey.store.batching import Batcher
@@ -24,6 +25,7 @@ from queuey.store.broker.broker import Broker
 LISTENING_MS: Final = 30_000
 """A subscription lasts this long unless it is renewed."""
 PUBLISH_SECONDS: Final = 5.0
+DRAIN_SECONDS: Final = 2.0
 WAITING: Final = 10_000
 """Events that may wait to be stored. If there are more, a reset says that some are missing."""
 KNOWN: Final = 20_000
@@ -51,7 +53,7 @@ _encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(JobEvent).decode
 
 
-class EventPublisher:
+class EventPublisher(Part):
     """Publishes what this process did to jobs. It is made inside the running loop. `on`: a subscriber listens."""
 
     def __init__(self, broker: Broker) -> None:
@@ -184,10 +186,12 @@ class EventPublisher:
             self._gap = True
 
     async def drain(self) -> None:
-        """Returns when all has been told."""
-        for batcher in self._get:
-            await batcher.drain()
-        await self._batcher.drain()
+        """Wait until every event is stored, for DRAIN_SECONDS at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                for batcher in self._get:
+                    await batcher.drain()
+                await self._batcher.drain()
 
 
 def _event_of(job_id: str, status: Status | None, stored: StoredJob) -> JobEvent | None:

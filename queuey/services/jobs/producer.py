@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from queuey.errors import Full, OutcomeUnknown, QueueyError
+from queuey.lifecycle import Part
 from queuey.metrics import Metrics
 from queuey.protocol.models import EnqueueReply
 from queuey.protocol.records import NewJob
@@ -15,18 +16,26 @@ from queuey.store.batching import Batcher
 from queuey.store.broker.broker import Broker
 
 
-class Producer:
+class Producer(Part):
     """Enqueues jobs. Make it inside the running loop.
 
     `resend_for`: seconds for which an unanswered call is sent again. `copies`: replicas of the store that must have a
     job before it counts as enqueued. While `full` is set, no new job is enqueued; a job that the store knows by its id
-    or dedupe key is still answered. `on_send` is called with the jobs that are about to go to a shard.
+    or dedupe key is still answered. Each of `on_send` is called with the jobs that are about to go to a shard.
     """
 
-    def __init__(self, broker: Broker, *, metrics: Metrics, resend_for: float, copies: int = 0) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        metrics: Metrics,
+        resend_for: float,
+        copies: int = 0,
+        on_send: Sequence[Callable[[int, Sequence[NewJob]], None]] = (),
+    ) -> None:
         self._metrics = metrics
         self.full = False
-        self.on_send: Callable[[int, Sequence[NewJob]], None] | None = None
+        self._on_send = on_send
         self._broker = broker
         self._copies = copies
         self._shard_of = broker.shards.of_job
@@ -39,8 +48,8 @@ class Producer:
         self.full = full
 
     async def _send(self, shard: int, jobs: Sequence[NewJob]) -> Sequence[str]:
-        if self.on_send is not None:
-            self.on_send(shard, jobs)
+        for expect in self._on_send:
+            expect(shard, jobs)
         words = await self._broker.jobs.enqueue(shard, jobs, full=self.full, copies=self._copies)
         for job, word in zip(jobs, words, strict=False):  # the batcher reports a wrong count
             if word == "new":

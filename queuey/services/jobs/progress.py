@@ -39,8 +39,10 @@ class ProgressRecorder:
     job's definition. A report that the store does not accept is dropped: the next one has more to say.
     """
 
-    def __init__(self, broker: Broker) -> None:
-        self.on_reported: Callable[[str, str, ProgressReport], None] | None = None
+    def __init__(
+        self, broker: Broker, on_reported: Callable[[str, str, ProgressReport], None] = lambda *_: None
+    ) -> None:
+        self._on_reported = on_reported
         self._broker = broker
         self._latest: dict[str, tuple[str, ProgressReport]] = {}
         self._armed = False
@@ -98,7 +100,6 @@ class ProgressRecorder:
         except QueueyError as error:
             logger.debug("progress_not_stored", jobs=len(reports), error=str(error))
             return
-        if self.on_reported is not None:
-            for (job_id, _, report), head in zip(reports, heads, strict=True):
-                if head:
-                    self.on_reported(job_id, head, report)
+        for (job_id, _, report), head in zip(reports, heads, strict=True):
+            if head:
+                self._on_reported(job_id, head, report)

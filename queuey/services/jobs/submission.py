@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from queuey.errors import Fault, Invalid, Malformed, TooLarge
 from queuey.protocol import ids
@@ -29,6 +30,31 @@ _decode_request = msgspec.json.Decoder(JobRequest).decode
 _encode = msgspec.json.Encoder().encode
 
 
+class SubmissionSettings(Struct, frozen=True):
+    """The settings of new jobs, in seconds and bytes."""
+
+    check_payloads: str
+    json_depth: int
+    payload_limit: int
+    max_attempts: int
+    max_delay: float
+    retention: float
+    dedupe_ttl: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> SubmissionSettings:
+        """Take them from the settings of a server."""
+        return cls(
+            check_payloads=settings.check_payloads,
+            json_depth=settings.json_depth,
+            payload_limit=settings.payload_limit,
+            max_attempts=settings.max_attempts,
+            max_delay=settings.max_delay,
+            retention=settings.retention,
+            dedupe_ttl=settings.dedupe_ttl,
+        )
+
+
 class Submission:
     """Reads requests, checks them, and fills in defaults.
 
@@ -39,7 +65,7 @@ class Submission:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: SubmissionSettings,
         max_attempts_of: Callable[[str], int | None],
         decoder_of: Callable[[str], Decoder | None] | None = None,
     ) -> None:

@@ -20,10 +20,10 @@ from queuey.protocol import ids
 from queuey.protocol.job_errors import error_entry
 from queuey.protocol.models import LeasedJob, LeaseRequest
 from queuey.protocol.records import UNREADABLE, job_fields, parse_definition
+from queuey.protocol.renewal import renewal_of
 from queuey.services.leases.acks import Acks
 from queuey.services.leases.long_polls import LongPolls, Poll
 from queuey.services.leases.pull_workers import PullWorkers
-from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 from queuey.store.replies import Claimed, ClaimedJob
@@ -66,17 +66,27 @@ class _Request(Poll):
 class Leasing:
     """Answers requests for leases. `returns` gives back the jobs of clients that have disconnected.
 
-    `wakers` wake the requests that wait here, `polls`. They are set once they are made.
+    `polls` are the requests that wait here; `wakers` wake them. `request_deadline` and `max_starve` are in seconds.
     """
 
-    def __init__(self, broker: Broker, returns: Acks, settings: Settings, workers: PullWorkers) -> None:
-        self.polls = LongPolls()
-        self.wakers: Sequence[SharedWaker] = ()
+    def __init__(
+        self,
+        broker: Broker,
+        returns: Acks,
+        workers: PullWorkers,
+        *,
+        polls: LongPolls,
+        wakers: Sequence[SharedWaker],
+        request_deadline: float,
+        max_starve: float,
+    ) -> None:
+        self.polls = polls
+        self._wakers = wakers
         self.workers = workers
         self._broker = broker
         self._returns = returns
-        self._request_deadline = settings.request_deadline
-        self._max_starve_ms = round(settings.max_starve * 1000)
+        self._request_deadline = request_deadline
+        self._max_starve_ms = round(max_starve * 1000)
         self._shards = list(range(broker.shards.count))
         self._turn = 0
         self._by_claim: dict[str, _Request] = {}
@@ -148,7 +158,7 @@ class Leasing:
         try:
             for shard, in_ms in request.due.items():
                 self.polls.due(request.group, shard, in_ms)
-            for waker in self.wakers:
+            for waker in self._wakers:
                 await waker.cover(request.group)
             wake = await wakeup
             return wake
@@ -166,8 +176,8 @@ class Leasing:
             request.marker = None
 
     async def _hand_on(self, shard: int, queue: str) -> None:
-        if not self.polls.wake(shard, queue) and self.wakers:
-            await self.wakers[0].hand_on(shard, queue)
+        if not self.polls.wake(shard, queue) and self._wakers:
+            await self._wakers[0].hand_on(shard, queue)
 
     # --- claiming -------------------------------------------------------------------------------------------------
 
@@ -214,7 +224,8 @@ class Leasing:
         if request.claim_id is not None and claimed.repeated and limit and not jobs:
             request.spent = True
         if jobs and (
-            (claimed.repeated and request.claim_id is not None) or self._loop.time() > began + request.asked.lease / 3
+            (claimed.repeated and request.claim_id is not None)
+            or self._loop.time() > began + renewal_of(request.asked.lease)
         ):
             sent_at = datetime.now(UTC)
             try:

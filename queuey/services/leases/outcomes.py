@@ -25,7 +25,6 @@ from queuey.services.jobs.progress import ProgressRecorder
 from queuey.services.jobs.submission import to_ms
 from queuey.services.leases.acks import Acks
 from queuey.services.leases.pull_workers import PullWorkers
-from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 
@@ -59,19 +58,21 @@ class LeaseOutcomes:
     def __init__(
         self,
         broker: Broker,
-        settings: Settings,
         workers: PullWorkers,
         progress: ProgressRecorder,
         *,
         metrics: Metrics,
+        request_deadline: float,
+        backoff: Backoff,
     ) -> None:
+        """`backoff` is for jobs that have none of their own."""
         self._metrics = metrics
         self._broker = broker
-        self._acks = Acks(broker, settings.request_deadline)
-        self._request_deadline = settings.request_deadline
+        self._acks = Acks(broker, request_deadline)
+        self._request_deadline = request_deadline
         self._workers = workers
         self._progress = progress
-        self._backoff = Backoff(settings.backoff_base, settings.backoff_factor, settings.backoff_cap)
+        self._backoff = backoff
         self._random = Random()
 
     async def complete(self, items: Sequence[CompleteItem | QueueyError], visible: Visible) -> list[Outcome]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from msgspec import Struct
+
 from queuey.metrics import Metrics
-from queuey.protocol.records import NewJob
-from queuey.services.jobs.producer import Producer
+from queuey.protocol.models import Backoff, ProgressReport
 from queuey.services.jobs.progress import ProgressRecorder
 from queuey.services.leases.acks import Acks
 from queuey.services.leases.leasing import Leasing
+from queuey.services.leases.long_polls import LongPolls
 from queuey.services.leases.outcomes import LeaseOutcomes
 from queuey.services.leases.pull_workers import PullWorkers
 from queuey.settings.settings import Settings
@@ -18,38 +20,69 @@ from queuey.store.broker.broker import Broker
 from queuey.store.connections.pipelined import StoreClient
 from queuey.store.wakeups import SharedWaker, wake_groups
 
-RETURN_PATIENCE: Final = 60.0
-"""Seconds for which the store is asked to take back what nobody is there for."""
+RETURN_SECONDS: Final = 60.0
+"""Seconds for which the return of a job, whose client has disconnected, is sent again."""
+
+
+class PullSettings(Struct, frozen=True):
+    """The settings of pull workers' requests, in seconds. `backoff` is for jobs that have none of their own."""
+
+    request_deadline: float
+    max_starve: float
+    backoff: Backoff
+
+    @classmethod
+    def of(cls, settings: Settings) -> PullSettings:
+        """Take them from the settings of a server."""
+        backoff = Backoff(settings.backoff_base, settings.backoff_factor, settings.backoff_cap)
+        return cls(settings.request_deadline, settings.max_starve, backoff)
 
 
 class Pulling:
-    """To be made inside the running loop. `broker`'s calls are those of HTTP requests."""
+    """The services for pull workers. It is made inside the running loop.
 
-    def __init__(self, broker: Broker, settings: Settings, *, metrics: Metrics) -> None:
+    `broker` sends the calls of HTTP requests. `polls` are the requests that wait, `wakers` wake them; without wakers
+    they look again when their time is over. `on_progress` is called with each progress report that is stored.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        settings: PullSettings,
+        *,
+        metrics: Metrics,
+        polls: LongPolls,
+        wakers: Sequence[SharedWaker] = (),
+        on_progress: Callable[[str, str, ProgressReport], None],
+    ) -> None:
         self.workers = PullWorkers()
-        self.leasing = Leasing(broker, Acks(broker, RETURN_PATIENCE), settings, self.workers)
-        self.progress = ProgressRecorder(broker)
-        self.outcomes = LeaseOutcomes(broker, settings, self.workers, self.progress, metrics=metrics)
-        self._broker = broker
+        self.wakers = wakers
+        self.progress = ProgressRecorder(broker, on_progress)
+        self.leasing = Leasing(
+            broker,
+            Acks(broker, RETURN_SECONDS),
+            self.workers,
+            polls=polls,
+            wakers=wakers,
+            request_deadline=settings.request_deadline,
+            max_starve=settings.max_starve,
+        )
+        self.outcomes = LeaseOutcomes(
+            broker,
+            self.workers,
+            self.progress,
+            metrics=metrics,
+            request_deadline=settings.request_deadline,
+            backoff=settings.backoff,
+        )
 
-    def wakers(self, open_client: Callable[[], StoreClient], replica: str, *, cluster: bool) -> Sequence[SharedWaker]:
-        """Make the chores that wake waiting requests. `open_client` makes a client that may be blocked."""
-        shards = self._broker.shards
-        polls = self.leasing.polls
-        wakers = [
-            SharedWaker(open_client(), shards.client, shards, group, polls, replica)
-            for group in wake_groups(shards, cluster=cluster)
-        ]
-        self.leasing.wakers = wakers
-        return wakers
 
-    def look_ahead(self, producer: Producer) -> None:
-        """Have requests that wait look when this process enqueues, beside who else is told of it."""
-        before, expect = producer.on_send, self.leasing.polls.expect
-
-        def on_send(shard: int, jobs: Sequence[NewJob]) -> None:
-            if before is not None:
-                before(shard, jobs)
-            expect(shard, jobs)
-
-        producer.on_send = on_send
+def pull_wakers(
+    broker: Broker, polls: LongPolls, open_client: Callable[[], StoreClient], replica: str, *, cluster: bool
+) -> list[SharedWaker]:
+    """Make the chores that wake `polls`. `open_client` opens a connection that may be blocked."""
+    shards = broker.shards
+    return [
+        SharedWaker(open_client(), shards.client, shards, group, polls, replica)
+        for group in wake_groups(shards, cluster=cluster)
+    ]

@@ -8,6 +8,7 @@ from typing import Final
 
 from queuey import log
 from queuey.errors import QueueyError
+from queuey.protocol.renewal import renewal_of
 from queuey.store.broker.broker import Broker
 
 FULL_ABOVE: Final = 0.85
@@ -29,7 +30,7 @@ class StoreWatch:
         self._broker = broker
         self._lease = lease
         self._on_full = on_full
-        self._interval = min(interval, lease / 3)
+        self._interval = min(interval, renewal_of(lease))
         self._answered_at = time.monotonic()
         self._failed = False
         self._full = False
@@ -45,7 +46,7 @@ class StoreWatch:
             raise
         now = time.monotonic()
         away = now - self._answered_at
-        if self._failed and away > self._lease / 3:
+        if self._failed and away > renewal_of(self._lease):
             self.reap_after = max(self.reap_after, now + self._lease)
             logger.info("store_back", away_seconds=round(away, 1))
         if vitals.run_id != self._run_id and vitals.uptime < self._lease:

@@ -15,7 +15,7 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from queuey.api.app import create_app
+from queuey.api.app import ApiParts, ApiSettings, create_app
 from queuey.api.http.endpoints import Endpoint
 from queuey.metrics import Metrics
 from queuey.protocol import credentials
@@ -43,7 +43,13 @@ WRONG_KEYS = ("", "dev", "canary-wrong-key", ADMIN.upper(), ADMIN[:-1], "canary\
 
 NOTHING = cast(Any, None)
 API = create_app(
-    Settings(data_dir=Path("/unused")), NOTHING, NOTHING, Credentials(ADMIN), *[NOTHING] * 5, metrics=Metrics()
+    ApiParts(
+        settings=ApiSettings.of(Settings(data_dir=Path("/unused"))),
+        credentials=Credentials(ADMIN),
+        metrics=Metrics(),
+        **dict.fromkeys(("broker", "health", "submission", "producer", "waiters", "followers"), NOTHING),
+        **dict.fromkeys(("pulling", "own", "peers"), NOTHING),
+    )
 )
 ROUTES = API.endpoints
 GUARDED = [route for route in ROUTES if route.needs is not None]

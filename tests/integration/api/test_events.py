@@ -68,8 +68,7 @@ async def test_a_job_is_followed_from_what_it_is_to_its_end(rig: Rig, api: ApiRi
 
 async def test_progress_is_told_the_last_at_once(rig: Rig, api: ApiRig) -> None:
     (job_id,) = await rig.add(now=0)
-    recorder = ProgressRecorder(rig.broker)
-    recorder.on_reported = api.feed.progress
+    recorder = ProgressRecorder(rig.broker, api.feed.progress)
     (job,) = (await rig.claim(now=0)).jobs
     await rig.broker.jobs.progress(rig.shard, [(job_id, job.token, '{"done":1}')])
     async with streaming(api, f"/v1/jobs/{job_id}/events") as stream:

@@ -8,15 +8,13 @@ from typing import Any
 
 import pytest
 
-from queuey.lifecycle import end_tasks
 from queuey.services.leases.long_polls import Poll, Wake
-from queuey.services.maintenance.loops import run_forever
 from queuey.store import wakeups as waking
 from queuey.store.broker.broker import Broker
 from queuey.store.shards import Shards
 from tests.support.http import ApiRig, api_over
 from tests.support.pull.poller import Poller
-from tests.support.store import Rig, Server, client_for
+from tests.support.store import Rig, Server
 from tests.support.stores import SHARDS, one_of
 from tests.support.working import PATIENCE, ROUND, FaultyScripts, eventually, until_blocked
 
@@ -35,18 +33,12 @@ async def scripts() -> FaultyScripts:
 
 
 @pytest.fixture
-async def api(rig: Rig, server: Server, scripts: FaultyScripts) -> AsyncIterator[ApiRig]:
+async def api(rig: Rig, scripts: FaultyScripts) -> AsyncIterator[ApiRig]:
     """With what wakes those who wait."""
     shards = rig.broker.shards
-    async with api_over(Broker(Shards(shards.client, shards.count), scripts), request_deadline=5.0) as api:
-        blocking = client_for(server.url)
-        tasks = [
-            asyncio.create_task(run_forever(waker))
-            for waker in api.pulling.wakers(lambda: blocking, "r1", cluster=False)
-        ]
+    broker = Broker(Shards(shards.client, shards.count), scripts)
+    async with api_over(broker, woken=True, request_deadline=5.0) as api:
         yield api
-        await end_tasks(tasks)
-        await blocking.aclose()
 
 
 async def waiting(rig: Rig, api: ApiRig, *pollers: Poller) -> None:

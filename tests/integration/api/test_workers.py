@@ -140,8 +140,7 @@ async def test_a_quiet_worker_finishes_what_it_has_and_claims_no_more(rig: Rig, 
 
 
 async def test_a_quiet_puller_gets_no_more_jobs(rig: Rig, api: ApiRig) -> None:
-    presence = Presence("r1", ["api"], 0, (), ())
-    presence.pulling = api.pulling
+    presence = Presence("r1", ["api"], pull_workers=api.pulling.workers)
     heart = Heartbeat(rig.broker, "r1", presence.describe, 5.0, presence.quiet_here, presence.be_quiet)
     asked = {"queues": ["mail"], "worker": "puller"}
     first, second = await api.submit(queue="mail"), await api.submit(queue="mail")
@@ -162,8 +161,7 @@ async def test_a_key_of_another_queue_neither_sees_nor_quiets_a_puller_by_its_na
     """Nor is that worker in the way of what its own key may see and quiet."""
     mail, web = ({"x-api-key": name} for name in ("mail", "web"))
     async with api_over(rig.broker, keys(mail="admin@mail", web="admin@web")) as api:
-        presence = Presence("r1", ["api"], 0, (), ())
-        presence.pulling = api.pulling
+        presence = Presence("r1", ["api"], pull_workers=api.pulling.workers)
         heart = Heartbeat(rig.broker, "r1", presence.describe, 5.0, presence.quiet_here, presence.be_quiet)
 
         async def ask(queue: str, headers: dict[str, str]) -> list[str]:
@@ -193,8 +191,7 @@ async def test_a_key_of_another_queue_neither_sees_nor_quiets_a_puller_by_its_na
 
 async def test_a_key_that_has_asked_for_another_queue_since_hides_no_queue_of_its_worker(rig: Rig) -> None:
     async with api_over(rig.broker, keys(both="admin@mail+admin@web", web="admin@web")) as api:
-        presence = Presence("r1", ["api"], 0, (), ())
-        presence.pulling = api.pulling
+        presence = Presence("r1", ["api"], pull_workers=api.pulling.workers)
         heart = Heartbeat(rig.broker, "r1", presence.describe, 5.0, presence.quiet_here, presence.be_quiet)
         both = {"x-api-key": "both"}
         await api.http.post("/v1/jobs", json={"type": "t", "queue": "mail"}, headers=both)

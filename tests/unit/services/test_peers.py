@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from queuey.services.peers import Channel, Peers
+from queuey.services.peers import ALONE, Channel, Peers, Place
 
 LONG = 30.0
 """Seconds that no answer here takes."""
@@ -106,8 +106,7 @@ async def test_who_speaks_another_language_counts_as_gone(said: bytes) -> None:
 async def test_a_replica_tells_what_it_is_asked_for_by_its_parent() -> None:
     ours, theirs = socket.socketpair()
     parent = Channel(ours, Held().answer)
-    siblings = Peers(2, 3, theirs)
-    siblings.tell = lambda content_type: f"mine as {content_type}"
+    siblings = Peers(Place(2, 3, theirs), lambda content_type: f"mine as {content_type}")
     await parent.open()
     await siblings.open()
     assert await parent.ask("text", LONG) == ["mine as text"]
@@ -117,8 +116,8 @@ async def test_a_replica_tells_what_it_is_asked_for_by_its_parent() -> None:
 
 
 async def test_without_a_parent_there_is_nobody_to_ask() -> None:
-    siblings = Peers()
+    siblings = Peers(ALONE, str)
     await siblings.open()
     assert await siblings.ask("text") == []
-    assert (siblings.number, siblings.count) == (0, 1)
+    assert (ALONE.number, siblings.count) == (0, 1)
     siblings.close()

@@ -82,9 +82,8 @@ async def test_a_slow_store_is_not_asked_twice_at_a_time() -> None:
 @in_virtual_time
 async def test_what_the_store_does_not_take_is_dropped_and_the_next_goes_out() -> None:
     store = Store()
-    told = recorder(store)
     heard: list[str] = []
-    told.on_reported = lambda job_id, head, report: heard.append(job_id)
+    told = ProgressRecorder(cast(Broker, store), lambda job_id, head, report: heard.append(job_id))
     job_id, lost = new_id(), new_id()
     store.down = True
     told.record(job_id, "1.x", ProgressReport(1))

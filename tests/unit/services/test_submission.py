@@ -11,14 +11,14 @@ from queuey.errors import Invalid, Malformed, RequestError, TooLarge
 from queuey.protocol import ids
 from queuey.protocol.models import JobRequest
 from queuey.protocol.records import NewJob, encode_key, from_ms, parse_definition, parse_fields
-from queuey.services.jobs.submission import Decoder, Submission, to_ms
+from queuey.services.jobs.submission import Decoder, Submission, SubmissionSettings, to_ms
 from queuey.settings.settings import Settings
 
 NOW = 1_800_000_000_000
 
 
 def submission(**settings: Any) -> Submission:
-    return Submission(Settings(data_dir=Path("/unused"), **settings), {"patient": 9}.get)
+    return Submission(SubmissionSettings.of(Settings(data_dir=Path("/unused"), **settings)), {"patient": 9}.get)
 
 
 def made(settings: dict[str, Any] | None = None, **fields: Any) -> NewJob:
@@ -266,7 +266,7 @@ def known(job_type: str) -> Decoder | None:
 
 def checking(**fields: Any) -> JobRequest:
     settings = Settings(data_dir=Path("/unused"), check_payloads="yes")
-    return Submission(settings, no_attempts, known).parse(json.dumps(fields).encode())
+    return Submission(SubmissionSettings.of(settings), no_attempts, known).parse(json.dumps(fields).encode())
 
 
 @pytest.mark.parametrize(
@@ -295,4 +295,5 @@ def test_what_fits_and_what_nobody_here_knows_is_taken() -> None:
 
 def test_payloads_are_not_checked_unless_asked_for() -> None:
     text = b'{"type":"greet","payload":{}}'
-    assert Submission(Settings(data_dir=Path("/unused")), no_attempts, known).parse(text).type == "greet"
+    settings = SubmissionSettings.of(Settings(data_dir=Path("/unused")))
+    assert Submission(settings, no_attempts, known).parse(text).type == "greet"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from queuey.client import Client
 from queuey.protocol import traceparent
 from queuey.protocol.job_requests import job_request
 from queuey.protocol.records import names_of
-from queuey.services.jobs.submission import Submission
+from queuey.services.jobs.submission import Submission, SubmissionSettings
 from queuey.settings.settings import Settings
 from queuey.worker.sender import Sending
 from tests.support.http import HOST, ApiRig, problem
@@ -103,10 +104,11 @@ def in_span(text: str) -> Any:
 
 
 async def test_what_a_handler_enqueues_remembers_its_span(api: ApiRig) -> None:
-    sending = Sending(Submission(Settings(data_dir=Path("/unused")), lambda _: None), api.producer)
+    settings, traced = SubmissionSettings.of(Settings(data_dir=Path("/unused"))), asyncio.Event()
+    sending = Sending(Submission(settings, lambda _: None), api.producer, is_traced=traced.is_set)
     with in_span(HEADER):
         before = await sending.send(job_request("t", 1, {}))
-        sending.is_traced = True
+        traced.set()
         during = await sending.send(job_request("t", 1, {}))
         its_own = await sending.send(job_request("t", 1, {"traceparent": FIELD}))
     after = await sending.send(job_request("t", 1, {}))

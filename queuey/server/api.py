@@ -1,0 +1,167 @@
+"""The parts of a server in the role `api`."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+
+from queuey.api.app import ApiParts, ApiSettings, create_app
+from queuey.api.routes.metrics import ReplicaMetrics
+from queuey.lifecycle import Part, StopSignals
+from queuey.metrics import Metrics
+from queuey.protocol.credentials import Credentials
+from queuey.server.http.listener import Listener, within_files
+from queuey.server.limits import connection_limits
+from queuey.server.roles import Common
+from queuey.services.events.publisher import EventPublisher
+from queuey.services.events.subscribers import EventSubscribers
+from queuey.services.health import Health
+from queuey.services.jobs.producer import Producer
+from queuey.services.jobs.submission import Submission
+from queuey.services.jobs.waiters import Waiters
+from queuey.services.leases.long_polls import LongPolls
+from queuey.services.leases.pulling import Pulling, PullSettings, pull_wakers
+from queuey.services.maintenance.loops import run_forever
+from queuey.services.peers import ALONE, Peers, Place
+from queuey.settings.settings import Settings
+from queuey.store.broker.broker import Broker
+from queuey.store.pubsub import EventStream
+from queuey.store.selfcheck import Durability
+from queuey.store.wakeups import SharedWaker
+
+
+def api_parts(
+    settings: Settings,
+    *,
+    credentials: Credentials,
+    broker: Broker,
+    durability: Durability,
+    metrics: Metrics,
+    publisher: EventPublisher,
+    stream: EventStream,
+    submission: Submission,
+    producer: Producer,
+    polls: LongPolls,
+    wakers: Sequence[SharedWaker] = (),
+    place: Place = ALONE,
+) -> ApiParts:
+    """Make the parts of the API. It is called inside the running loop.
+
+    The caller has to run `waiters`, `followers` and the wakers as chores, and to open the peers.
+    """
+    own = ReplicaMetrics(metrics, place.number)
+    return ApiParts(
+        settings=ApiSettings.of(settings),
+        credentials=credentials,
+        broker=broker,
+        metrics=metrics,
+        health=Health(broker, durability),
+        submission=submission,
+        producer=producer,
+        waiters=Waiters(broker, settings.waiters),
+        followers=EventSubscribers(broker, stream, publisher, settings.waiters),
+        pulling=Pulling(
+            broker,
+            PullSettings.of(settings),
+            metrics=metrics,
+            polls=polls,
+            wakers=wakers,
+            on_progress=publisher.progress,
+        ),
+        own=own,
+        peers=Peers(place, own.text),
+    )
+
+
+def server_api_parts(
+    common: Common,
+    *,
+    credentials: Credentials,
+    submission: Submission,
+    producer: Producer,
+    polls: LongPolls,
+    place: Place,
+) -> ApiParts:
+    """Make the parts of a server's API, on connections of their own."""
+    broker, store = common.api_broker, common.store
+    return api_parts(
+        common.settings,
+        credentials=credentials,
+        broker=broker,
+        durability=common.durability,
+        metrics=common.metrics,
+        publisher=common.publisher,
+        stream=EventStream(store.blocking_client(), broker.shards.keys[0]),
+        submission=submission,
+        producer=producer,
+        polls=polls,
+        wakers=pull_wakers(broker, polls, store.blocking_client, common.replica, cluster=common.is_cluster),
+        place=place,
+    )
+
+
+class Front(Part):
+    """The requests that wait, and what tells a load balancer that the server is about to stop.
+
+    It is drained first. `known_at` is then the time, by the event loop, from which no balancer sends anything more.
+    """
+
+    def __init__(self, common: Common, api: ApiParts, listener: Listener, signals: StopSignals) -> None:
+        self.known_at = 0.0
+        self._tasks = common.tasks
+        self._api = api
+        self._listener = listener
+        self._signals = signals
+        self._drain_delay = common.settings.drain_delay
+
+    async def start(self) -> None:
+        """Listen for what the waiting requests wait for."""
+        self._tasks.spawn("waiters", run_forever(self._api.waiters))
+        self._tasks.spawn("followers", run_forever(self._api.followers))
+        for waker in self._api.pulling.wakers:
+            self._tasks.spawn("pull-waker", run_forever(waker))
+
+    async def drain(self) -> None:
+        """Turn /readyz red, and answer the requests that wait: with what their jobs are by now, or without a job."""
+        self._api.health.draining = True
+        self._api.waiters.close()
+        self._api.followers.close()
+        delay = self._drain_delay
+        if self._signals.port_first:
+            self._listener.close_port()
+            delay = 0.0
+        self._api.pulling.leasing.drain()
+        self.known_at = asyncio.get_running_loop().time() + delay
+
+
+class Http(Part):
+    """The HTTP listener. It answers until the running jobs are done."""
+
+    def __init__(self, common: Common, api: ApiParts, listener: Listener, front: Front) -> None:
+        self._tasks = common.tasks
+        self._api = api
+        self._listener = listener
+        self._front = front
+
+    async def start(self) -> None:
+        """Take requests."""
+        await self._api.peers.open()
+        self._tasks.add(await self._listener.start())
+
+    async def drain(self) -> None:
+        """Take no more requests once no balancer sends any, and answer those under way."""
+        await asyncio.sleep(max(0.0, self._front.known_at - asyncio.get_running_loop().time()))
+        await self._listener.stop()
+        await self._api.pulling.leasing.close()
+
+    async def stop(self) -> None:
+        """Answer no more questions of other replicas."""
+        self._api.peers.close()
+
+
+def http_parts(common: Common, api: ApiParts, bound: socket.socket, signals: StopSignals) -> tuple[Front, Http]:
+    """Make the two parts that serve the API on a socket."""
+    listener = Listener(create_app(api), bound, within_files(connection_limits(common.settings)))
+    front = Front(common, api, listener, signals)
+    return front, Http(common, api, listener, front)

@@ -1,0 +1,117 @@
+"""The list of a server's parts, made in one go: each gets the others that it needs as arguments."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from queuey.lifecycle import Part, StopSignals
+from queuey.protocol.credentials import Credentials
+from queuey.protocol.records import NewJob
+from queuey.server.api import http_parts, server_api_parts
+from queuey.server.presence import Capacity, Presence
+from queuey.server.roles import Common, Membership, Messages, ReaperRole, Watches, WorkerRole
+from queuey.services.jobs.producer import Producer
+from queuey.services.jobs.submission import Decoder, Submission, SubmissionSettings
+from queuey.services.leases.long_polls import LongPolls
+from queuey.services.leases.pull_workers import PullWorkers
+from queuey.services.maintenance.store_watch import StoreWatch
+from queuey.services.peers import Place
+from queuey.store.broker.broker import Broker
+from queuey.worker.handlers.app import App
+from queuey.worker.sender import Sending
+
+
+@dataclass(frozen=True, kw_only=True)
+class Door:
+    """What the API of a server needs from outside. `bound`: the socket that it listens on."""
+
+    bound: socket.socket
+    credentials: Credentials
+    place: Place
+    signals: StopSignals
+
+
+class Assembly:
+    """Makes the parts of a server in the roles that its settings ask for.
+
+    `enqueuing` is the Broker of new jobs. Without a `door` the server has no API.
+    """
+
+    def __init__(self, common: Common, app: App, enqueuing: Broker, door: Door | None) -> None:
+        self._common = common
+        self._app = app
+        self._door = door
+        settings, roles = common.settings, common.settings.roles
+        self._polls = LongPolls()
+        self._worker = WorkerRole(common, app) if "worker" in roles else None
+        self._producer = Producer(
+            enqueuing,
+            metrics=common.metrics,
+            resend_for=settings.request_deadline,
+            copies=settings.wait_replicas,
+            on_send=self._expecting(),
+        )
+        self._submission = Submission(SubmissionSettings.of(settings), self._max_attempts_of, self._decoder_of)
+        self._watch = StoreWatch(common.broker, settings.lease, self._producer.set_full)
+
+    def parts(self) -> list[Part]:
+        """Return the parts in the order in which they are started and drained.
+
+        Requests that wait are let go first. HTTP answers until the worker is done; what new jobs and events are still
+        under way is stored last.
+        """
+        common, own = self._common, self._worker
+        # An App is made when its module is imported, so it cannot get what takes its handlers' jobs as an argument.
+        self._app.sender = Sending(self._submission, self._producer, is_traced=self._is_traced)
+        front, http, pull_workers = self._api()
+        presence = Presence(
+            common.replica,
+            common.settings.roles,
+            worker=own.worker if own else None,
+            capacity=own.capacity if own else Capacity(),
+            pull_workers=pull_workers,
+        )
+        return [
+            *front,
+            Watches(common, self._watch),
+            *([own] if own else []),
+            Messages(common, own.worker if own else None),
+            *([ReaperRole(common, self._watch)] if "reaper" in common.settings.roles else []),
+            Membership(common, presence),
+            *http,
+            self._producer,
+            common.publisher,
+        ]
+
+    def _api(self) -> tuple[Sequence[Part], Sequence[Part], PullWorkers]:
+        if self._door is None:
+            return (), (), PullWorkers()
+        api = server_api_parts(
+            self._common,
+            credentials=self._door.credentials,
+            submission=self._submission,
+            producer=self._producer,
+            polls=self._polls,
+            place=self._door.place,
+        )
+        front, http = http_parts(self._common, api, self._door.bound, self._door.signals)
+        return [front], [http], api.pulling.workers
+
+    def _expecting(self) -> list[Callable[[int, Sequence[NewJob]], None]]:
+        """Return what claims right behind an enqueue of this process: the worker first, then the requests that wait."""
+        if self._worker is None:
+            return [self._polls.expect]
+        return [self._worker.worker.expect, self._polls.expect]
+
+    def _is_traced(self) -> bool:
+        return self._worker is not None and self._worker.execution.is_traced
+
+    def _max_attempts_of(self, job_type: str) -> int | None:
+        handler = self._app.handlers.get(job_type)
+        return handler.max_attempts if handler else None
+
+    def _decoder_of(self, job_type: str) -> Decoder | None:
+        handler = self._app.handlers.get(job_type)
+        return handler.decode if handler else None

@@ -1,0 +1,189 @@
+"""The parts of a server, by role: what every replica runs, the worker, and the reaper."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from queuey import log
+from queuey.errors import QueueyError
+from queuey.lifecycle import Part, Tasks
+from queuey.metrics import Metrics
+from queuey.server.limits import caps, store_timeout
+from queuey.server.presence import Capacity, Presence
+from queuey.server.store import ServerStore
+from queuey.services.events.publisher import EventPublisher
+from queuey.services.jobs.progress import ProgressRecorder
+from queuey.services.leases.acks import Acks
+from queuey.services.maintenance.heartbeat import Heartbeat
+from queuey.services.maintenance.lag_watch import LagWatch
+from queuey.services.maintenance.loops import run_forever
+from queuey.services.maintenance.promoter import Promoter
+from queuey.services.maintenance.reaper import Reaper
+from queuey.services.maintenance.store_watch import StoreWatch
+from queuey.services.maintenance.trimmer import Trimmer
+from queuey.settings.settings import Settings
+from queuey.store.broker.broker import Broker
+from queuey.store.keys import cancel_channel, listening_channel
+from queuey.store.pubsub import Subscriber
+from queuey.store.selfcheck import Durability
+from queuey.store.wakeups import Waker, wake_groups
+from queuey.worker.execution import Execution
+from queuey.worker.handlers.app import App
+from queuey.worker.lease_keeper import StoreRenewer
+from queuey.worker.settings import ExecutionSettings, WorkerSettings
+from queuey.worker.store_source import StoreSource
+from queuey.worker.worker import Worker
+
+ACK_SECONDS: Final = 120.0
+"""Seconds for which a job's outcome is sent again: longer than a restart of the store takes."""
+LEAVE_SECONDS: Final = 2.0
+BUILTIN_APP: Final = "queuey.worker.handlers.builtin:app"
+
+logger = log.get(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """What the parts of all roles share.
+
+    `broker` is for calls that no HTTP request waits for, `api_broker` for those that one does.
+    """
+
+    settings: Settings
+    replica: str
+    tasks: Tasks
+    metrics: Metrics
+    store: ServerStore
+    is_cluster: bool
+    durability: Durability
+    publisher: EventPublisher
+    broker: Broker
+    api_broker: Broker
+
+
+class Watches(Part):
+    """Watches the store and the event loop, in every role."""
+
+    def __init__(self, common: Common, store_watch: StoreWatch) -> None:
+        self._tasks = common.tasks
+        self._store_watch = store_watch
+        self._lag_watch = LagWatch(common.metrics)
+
+    async def start(self) -> None:
+        """Look at the store once, before anything is taken into it."""
+        await self._store_watch.run_once()
+        self._tasks.spawn("store-watch", run_forever(self._store_watch))
+        self._tasks.spawn("lag-watch", run_forever(self._lag_watch))
+
+
+class WorkerRole(Part):
+    """Runs jobs in this process."""
+
+    def __init__(self, common: Common, app: App) -> None:
+        settings = common.settings
+        self._common = common
+        self._queues = settings.queues or app.queues
+        self.capacity = Capacity(settings.concurrency, self._queues, app.handlers)
+        self.execution = Execution(app, settings.app or BUILTIN_APP, ExecutionSettings.of(settings))
+        own = WorkerSettings.of(settings, common.replica, self._queues)
+        progress = ProgressRecorder(common.broker, common.publisher.progress)
+        source = StoreSource(common.broker, Acks(common.broker, ACK_SECONDS), progress, own, metrics=common.metrics)
+        self.worker = Worker(source, self.execution, own, metrics=common.metrics)
+
+    @property
+    def running(self) -> int:
+        """Number of jobs that are held."""
+        return len(self.worker.running)
+
+    async def start(self) -> None:
+        """Enter the App's lifespan, renew leases, and claim jobs."""
+        common, worker = self._common, self.worker
+        await self.execution.start()
+        worker.keeper.start(self._open_renewer)
+        common.tasks.spawn("worker", worker.run())
+        shards = common.broker.shards
+        for group in wake_groups(shards, cluster=common.is_cluster):
+            client = common.store.blocking_client()
+            waker = Waker(client, shards, group, self._queues, worker.may_wait, worker.wake)
+            common.tasks.spawn("waker", run_forever(waker))
+
+    def _open_renewer(self) -> StoreRenewer:
+        """Called in the lease keeper's thread, which has an event loop of its own."""
+        return StoreRenewer(self._common.store.foreign_broker(store_timeout(self._common.settings.lease)))
+
+    async def drain(self) -> None:
+        """Claim no more, and let the running jobs finish until the drain timeout."""
+        await self.worker.drain(self._common.settings.drain_timeout)
+
+    async def abandon(self) -> None:
+        """Release the running jobs."""
+        await self.worker.abandon()
+
+    async def stop(self) -> None:
+        """End the lease keeper's thread, and leave the App's lifespan."""
+        await self.worker.keeper.stop()
+        await self.execution.stop(abandon=True)
+
+
+class Messages(Part):
+    """Listens to the store's messages: whether a client follows events, and which running jobs are cancelled."""
+
+    def __init__(self, common: Common, worker: Worker | None) -> None:
+        prefix = common.settings.prefix
+        handlers: dict[str, Callable[[str], None]] = {listening_channel(prefix): common.publisher.heard}
+        if worker is not None:
+            handlers[cancel_channel(prefix)] = worker.on_cancel
+        self._tasks = common.tasks
+        self._subscriber = Subscriber(common.store.blocking_client(), handlers, common.publisher.ask)
+
+    async def start(self) -> None:
+        """Subscribe."""
+        self._tasks.spawn("message-listener", run_forever(self._subscriber))
+
+
+class ReaperRole(Part):
+    """Ends expired leases, queues scheduled jobs, and deletes old ones."""
+
+    def __init__(self, common: Common, store_watch: StoreWatch) -> None:
+        settings, broker = common.settings, common.broker
+        self._tasks = common.tasks
+        self._reaper = Reaper(
+            broker, store_watch, settings.reap_interval, settings.reap_delay_max, metrics=common.metrics
+        )
+        self._promoter = Promoter(broker)
+        self._trimmer = Trimmer(broker, caps(settings), settings.trim_interval)
+
+    async def start(self) -> None:
+        """Run the chores."""
+        self._tasks.spawn("reaper", run_forever(self._reaper))
+        self._tasks.spawn("promoter", run_forever(self._promoter))
+        self._tasks.spawn("trimmer", run_forever(self._trimmer))
+
+
+class Membership(Part):
+    """Registers this replica and its workers in the store."""
+
+    def __init__(self, common: Common, presence: Presence) -> None:
+        self._tasks = common.tasks
+        self._heartbeat = Heartbeat(
+            common.broker,
+            common.replica,
+            presence.describe,
+            common.settings.beat_interval,
+            presence.quiet_here,
+            presence.be_quiet,
+        )
+
+    async def start(self) -> None:
+        """Send heartbeats."""
+        self._tasks.spawn("heartbeat", run_forever(self._heartbeat))
+
+    async def stop(self) -> None:
+        """Leave. When the store does not answer, the replica is forgotten after a minute."""
+        try:
+            await asyncio.wait_for(self._heartbeat.leave(), LEAVE_SECONDS)
+        except (QueueyError, TimeoutError):
+            logger.debug("left_without_word")
