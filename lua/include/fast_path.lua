@@ -1,11 +1,10 @@
--- The fast path: the state of a job at its first attempt, which is most jobs' only one, is written by claim and
--- rewritten by complete as text, without a table of fields. Any other state goes through parse_state and format_state.
--- This file is the only one that knows the layout of that text:
---   running    's=r n=1 h=<random> ' <tail>
---   succeeded  's=s n=1 p=1.<random> o=s f=<now> ' <tail> ['\n' <result>]
---   tail       'b=<claimed at> w=<worker> j=<bytes>' and the fields q, l, m, t of the definition, as far as it has them
--- tests/properties/test_fast_path.py compares both paths on every state. Needs keys, writes
--- and state.
+-- The fast path: claim writes the state of a job at its first attempt, which is most jobs' only one, as text, and
+-- complete rewrites that text, without a table of fields. Any other state goes through parse_state and format_state.
+-- Only this file makes and reads the text of such a state, which has two parts:
+--   head  's=r n=1 h=<random> '
+--   tail  'b=<claimed at> w=<worker> j=<bytes>' and the fields q, l, m, t of the definition, as far as it has them
+-- complete changes the head and keeps the tail. tests/properties/test_fast_path.py compares both paths on every state.
+-- Needs keys and state.
 
 local FIRST = 's=r n=1 h='
 local tails, digits = {}, {}
@@ -52,20 +51,4 @@ local function first_attempt(text, token)
     tails[tail] = read
   end
   if read then return tail, read end
-end
-
--- complete_first(now, now_text, id, key, token, tail, read, result): does what end_lease and finish do, with a state
--- that stays text, and returns that text. `tail` and `read` come from first_attempt.
-local function complete_first(now, now_text, id, key, token, tail, read, result)
-  local done = 's=s n=1 p=' .. token .. ' o=s f=' .. now_text .. ' ' .. tail
-  if result ~= '' then done = done .. '\n' .. result end
-  if not read.score then
-    read.done_key, read.leases_key, read.queue_key = done_key(read.queue), leases_key(read.queue), queue_key(read.queue)
-    read.score = string.format('%d', now + read.retention)
-  end
-  put(key, done)
-  zadd(read.done_key, read.score, id)
-  zrem(read.leases_key, id)
-  hincr(read.queue_key, 'done_bytes', read.bytes + #done)
-  return done
 end

@@ -30,8 +30,7 @@ local args = cmsgpack.unpack(ARGV[1])
 local now, claim_id, worker, lease_ms, limit = now_ms(args[1]), args[2], args[3], args[4], args[5]
 local queues, max_starve, suspects, defer_ms, max_bytes = args[6], args[7], args[8], args[9], args[10]
 local jobs, bytes = {}, 0
-local promoted_ids, expired_ids
-if args[11] then promoted_ids, expired_ids = {}, {} end
+local promoted_ids = args[11] and {} or nil
 
 local token_of_first, start_of_first = '1.' .. claim_id, first_start(claim_id, now, worker)
 local lease_expires = string.format('%d', now + lease_ms)
@@ -103,7 +102,7 @@ local function has_expired(state, definition)
   return now >= tonumber(created) + tonumber(within)
 end
 
-local expired = 0
+local expired, expired_ids = 0, promoted_ids and {}
 
 local function expire(id, state, definition)
   if not state then

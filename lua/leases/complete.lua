@@ -21,6 +21,22 @@ for i, text in ipairs(#keys > 0 and redis.call('MGET', unpack(keys)) or {}) do t
 local statuses, completed = {}, 0
 local now_text = string.format('%d', now)
 
+-- complete_first(id, key, token, tail, read, result): does what end_lease and finish do, with a state
+-- that stays text, and returns that text. `tail` and `read` come from first_attempt.
+local function complete_first(id, key, token, tail, read, result)
+  local done = 's=s n=1 p=' .. token .. ' o=s f=' .. now_text .. ' ' .. tail
+  if result ~= '' then done = done .. '\n' .. result end
+  if not read.score then
+    read.done_key, read.leases_key, read.queue_key = done_key(read.queue), leases_key(read.queue), queue_key(read.queue)
+    read.score = string.format('%d', now + read.retention)
+  end
+  put(key, done)
+  zadd(read.done_key, read.score, id)
+  zrem(read.leases_key, id)
+  hincr(read.queue_key, 'done_bytes', read.bytes + #done)
+  return done
+end
+
 -- complete_any(id, key, token, result): returns the status.
 local function complete_any(id, key, token, result)
   local state = texts[key] and parse_state(texts[key]) or nil
@@ -37,7 +53,7 @@ for i, item in ipairs(items) do
   local id, token, result, key = item[1], item[2], item[3], keys[i]
   local tail, read = first_attempt(texts[key], token)
   if tail then
-    texts[key] = complete_first(now, now_text, id, key, token, tail, read, result)
+    texts[key] = complete_first(id, key, token, tail, read, result)
     completed = completed + 1
     statuses[i] = 'ok'
   else

@@ -73,7 +73,7 @@ class LeaseCalls(Group):
 
 
 def _report_claimed(observer: Observer, claimed: Claimed, moves: Answers) -> None:
-    """Report in the order of the moves: jobs come due first, then they expire or run."""
+    """Report the moves of each job in their order: it comes due first, then it expires or runs."""
     came_due = dict.fromkeys(claimed.promoted)
     for job in claimed.jobs:
         if job.id in came_due:
