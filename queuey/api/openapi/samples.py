@@ -49,7 +49,7 @@ OUTCOMES: Final = {
                 "title": "The request does not fit the schema",
                 "status": 422,
                 "detail": "Unknown field 'priorty'. Did you mean priority?",
-                "errors": [{"pointer": "/priorty", "detail": "is not a known field; did you mean priority?"}],
+                "errors": [{"pointer": "/priorty", "detail": "is unknown. Did you mean priority?"}],
             }
         },
     ]

@@ -87,20 +87,20 @@ def test_a_job_is_an_object(text: str) -> None:
 
 
 def test_a_missing_type_is_named() -> None:
-    assert refused('{"payload":1}')[:2] == ("/type", f"is missing; it must be {ALLOWED['/type']}")
+    assert refused('{"payload":1}')[:2] == ("/type", f"is missing. It must be {ALLOWED['/type']}")
 
 
 @pytest.mark.parametrize(
     ("text", "pointer", "hint"),
     [
-        ('{"type":"t","max_attempt":1}', "/max_attempt", "did you mean max_attempts?"),
-        ('{"typ":"t"}', "/typ", "did you mean type?"),
-        ('{"type":"t","backoff":{"bas":1}}', "/backoff/bas", "did you mean base?"),
-        ('{"type":"t","backoff":{"zzzz":1}}', "/backoff/zzzz", "allowed: base, factor, cap"),
-        ('{"type":"t","a/b~c":1}', "/a~1b~0c", "allowed: type, payload"),
-        ('{"type":"t","x`y":1}', "/x`y", "allowed: type"),
-        ('{"type":"t","":1}', "/", "allowed: type"),
-        ('{"type":"t","a\\nb":1}', "/a\nb", "allowed: type"),
+        ('{"type":"t","max_attempt":1}', "/max_attempt", "Did you mean max_attempts?"),
+        ('{"typ":"t"}', "/typ", "Did you mean type?"),
+        ('{"type":"t","backoff":{"bas":1}}', "/backoff/bas", "Did you mean base?"),
+        ('{"type":"t","backoff":{"zzzz":1}}', "/backoff/zzzz", "Allowed: base, factor, cap"),
+        ('{"type":"t","a/b~c":1}', "/a~1b~0c", "Allowed: type, payload"),
+        ('{"type":"t","x`y":1}', "/x`y", "Allowed: type"),
+        ('{"type":"t","":1}', "/", "Allowed: type"),
+        ('{"type":"t","a\\nb":1}', "/a\nb", "Allowed: type"),
     ],
 )
 def test_an_unknown_field_is_named_with_a_guess(text: str, pointer: str, hint: str) -> None:

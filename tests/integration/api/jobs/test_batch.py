@@ -59,7 +59,7 @@ async def test_each_item_has_its_outcome_in_order(api: ApiRig) -> None:
     assert codes(results) == [None, None, "invalid", None, "invalid", None, None, None]
     assert results[1] == {"job_id": holder, "deduplicated": True}
     assert results[2]["error"]["status"] == 422
-    assert results[2]["error"]["errors"] == [{"pointer": "/typ", "detail": "is not a known field; did you mean type?"}]
+    assert results[2]["error"]["errors"] == [{"pointer": "/typ", "detail": "is unknown. Did you mean type?"}]
     assert results[3] == {"job_id": own, "deduplicated": False}
     assert results[7] == {"job_id": results[6]["job_id"], "deduplicated": True}
     assert (await api.job(results[0]["job_id"]))["payload"] == 0
