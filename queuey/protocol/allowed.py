@@ -17,23 +17,23 @@ _EXACT: Final = 10**9
 
 
 class Form(NamedTuple):
-    """What the body of a request may be.
+    """The form of a request's body.
 
-    `allowed`: by JSON pointer what is allowed there, to be read after "must be"; `*` stands for the places of an array.
-    `fields`: by pointer the fields of each object. `whole`: what the body is called.
+    `allowed` has the allowed values by pointer, to be read after "must be"; `*` stands for any index of an array.
+    `fields` has the fields of each object. `name` is the body's name in errors.
     """
 
     allowed: Mapping[str, str]
     fields: Mapping[str, Sequence[str]]
-    whole: str
+    name: str
 
 
-def form_of(struct: type[Struct], whole: str, words: Mapping[str, str] | None = None) -> Form:
+def form_of(struct: type[Struct], name: str, words: Mapping[str, str] | None = None) -> Form:
     """Return the form of a body. `words` says what a field allows where its type does not say enough."""
     allowed: dict[str, str] = {"": "a JSON object"}
     fields: dict[str, Sequence[str]] = {"": struct.__struct_fields__}
     _add_fields(struct, "", words or {}, allowed, fields)
-    return Form(allowed, fields, whole)
+    return Form(allowed, fields, name)
 
 
 def in_words(annotation: Any, what: str = "") -> str:

@@ -17,16 +17,16 @@ JOB: Final = form_of(
     "The job",
     {
         "/type": f"the job's type: {NAME_RULE}",
-        "/id": "an id as Queuey makes them: 28 characters, 2 of its bucket and 26 of a ULID",
+        "/id": "a Queuey id of 28 characters: 2 for its bucket, then a ULID",
         "/priority": "high, default or low",
         "/dedupe_key": "1 to 256 bytes of printable text",
-        "/run_at": "a time with its zone, like 2030-01-31T12:00:00Z",
+        "/run_at": "a time with a time zone, such as 2030-01-31T12:00:00Z",
         "/backoff/factor": in_words(Factor),
-        "/traceparent": "a traceparent of W3C's Trace Context, version 00, like 00-<32 hex digits>-<16 hex digits>-01",
+        "/traceparent": "a traceparent of W3C's Trace Context, such as 00-<32 hex digits>-<16 hex digits>-01",
     },
 )
 ALLOWED: Final = JOB.allowed
-"""What each field of a job takes, to be read after "must be"."""
+"""The allowed values of each field, to be read after "must be"."""
 
 _KINDS: Final = {
     "str": "a string",
@@ -56,9 +56,9 @@ def to_pointer(message: str) -> str:
     return "".join(f"/{step}" for step in steps if step != "...")
 
 
-def invalid(pointer: str, detail: str, whole: str = JOB.whole) -> Invalid:
+def invalid(pointer: str, detail: str, body: str = JOB.name) -> Invalid:
     """Return the error for one field. `detail` is read after the field's name, and ends without a full stop."""
-    return Invalid(f"{pointer.removeprefix('/') or whole} {detail}.", [Fault(pointer, detail)])
+    return Invalid(f"{pointer.removeprefix('/') or body} {detail}.", [Fault(pointer, detail)])
 
 
 def too_many_queues() -> Invalid:
@@ -80,7 +80,7 @@ def explain(error: msgspec.ValidationError, form: Form = JOB) -> Invalid:
     return invalid(
         parent,
         f"must be {form.allowed.get(_INDEX.sub('/*', parent), 'as the documentation says')}{instead}",
-        form.whole,
+        form.name,
     )
 
 
@@ -90,5 +90,4 @@ def _unknown_field(parent: str, name: str, form: Form) -> Invalid:
     hint = f"Did you mean {close[0]}?" if close else f"Allowed: {', '.join(known)}"
     shown = name if len(name) <= _SHOWN else name[:_SHOWN] + "..."
     pointer = f"{parent}/{shown.replace('~', '~0').replace('/', '~1')}"
-    message = f"Unknown field {shown!r}. {hint}" + ("" if close else ".")
-    return Invalid(message, [Fault(pointer, f"is unknown. {hint}")])
+    return Invalid(f"Unknown field {shown!r}. {hint}", [Fault(pointer, f"is unknown. {hint}")])

@@ -84,10 +84,9 @@ def one_of(request: Request, name: str) -> str | None:
 
 def unknown_parameter(name: str, known: Sequence[str]) -> Invalid:
     """Return the error for a parameter that the route does not have."""
-    hint = f"allowed: {', '.join(known)}" if known else "this route takes no parameters"
+    hint = f"Allowed: {', '.join(known)}" if known else "This route takes no parameters"
     shown = name[:_SHOWN]
-    message = f"Unknown parameter {shown!r}. {hint[0].upper()}{hint[1:]}."
-    return Invalid(message, [ParameterFault(shown, f"is not a known parameter; {hint}")])
+    return Invalid(f"Unknown parameter {shown!r}. {hint}.", [ParameterFault(shown, f"is unknown. {hint}")])
 
 
 def invalid_parameter(parameter: str, detail: str) -> Invalid:
