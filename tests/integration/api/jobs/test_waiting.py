@@ -24,10 +24,18 @@ MANY = 1_000
 
 
 async def wait_for(api: ApiRig, job_ids: Iterable[str]) -> list[asyncio.Task[httpx.Response]]:
-    """Requests that wait for these jobs, once the store has marked each."""
+    """Requests that wait for these jobs, once the store has marked each.
+
+    The jobs are not read before all requests wait here: reading a thousand again and again takes the loop from them."""
+    before = api.waiters.count
     asked = [asyncio.create_task(api.http.get(f"/v1/jobs/{job_id}", params=LONG)) for job_id in job_ids]
+    await eventually(lambda: waiting(api, before + len(asked)))
     await eventually(lambda: marked(api, job_ids))
     return asked
+
+
+async def waiting(api: ApiRig, count: int) -> bool:
+    return api.waiters.count >= count
 
 
 async def marked(api: ApiRig, job_ids: Iterable[str]) -> bool:
