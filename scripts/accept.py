@@ -24,18 +24,18 @@ SHOWN_BYTES = 4000  # of the output of a command that failed
 
 
 class PageError(Exception):
-    """The page does not list what was asked for, or a row of it names no command."""
+    """The page does not list the issue, or one of its rows has no command."""
 
 
 class Outcome(NamedTuple):
     passed: bool
     seconds: float
     output: str
-    """The end of what a failed command printed."""
+    """The end of the output of a failed command."""
 
 
 def commands_by_points(page: str, issue: int) -> dict[str, list[str]]:
-    """Map each command that the page lists for the issue to the points that it shows, both in page order.
+    """Return the commands of the issue, each with the points that it shows, in the order of the page.
 
     Raises PageError if there is no such heading, no row below it, or a row without a command.
     """
@@ -60,7 +60,7 @@ def _section(page: str, issue: int) -> str:
 
 
 def _rows(section: str) -> list[list[str]]:
-    """The cells of every table row but the head of the table, which ends with a line of dashes."""
+    """Return the cells of every table row after the head, which ends with a line of dashes."""
     rows: list[list[str]] = []
     for line in section.splitlines():
         if not line.lstrip().startswith("|"):
@@ -74,7 +74,7 @@ def _rows(section: str) -> list[list[str]]:
 
 
 def run(command: str, timeout: float) -> Outcome:
-    """Run the command in a shell, at most `timeout` seconds; then it and what it started are killed."""
+    """Run the command in a shell. After `timeout` seconds it is killed with its child processes."""
     started = time.monotonic()
     with tempfile.TemporaryFile() as output:
         child = subprocess.Popen(
@@ -113,7 +113,7 @@ def _end_of(output: IO[bytes]) -> str:
 
 
 def accept(page: str, issue: int, timeout: float = TIMEOUT_SECONDS) -> bool:
-    """Run every command of the issue and print a line for each. True if all of them passed."""
+    """Run every command of the issue and print a line for each. Return whether all passed."""
     failures = 0
     commands = commands_by_points(page, issue)
     for command, points in commands.items():
@@ -129,10 +129,10 @@ def accept(page: str, issue: int, timeout: float = TIMEOUT_SECONDS) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(prog="make accept", description="Run an issue's acceptance commands.")
-    parser.add_argument("issue", type=int, help="its number, as in: make accept N=2")
-    parser.add_argument("--timeout", type=float, default=TIMEOUT_SECONDS, help="seconds for one command")
+    parser.add_argument("issue", type=int, help="Number of the issue, as in: make accept N=2.")
+    parser.add_argument("--timeout", type=float, default=TIMEOUT_SECONDS, help="Timeout of one command in seconds.")
     options = parser.parse_args(arguments)
     try:
         return 0 if accept(PAGE.read_text(encoding="utf-8"), options.issue, options.timeout) else 1

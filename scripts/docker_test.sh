@@ -1,7 +1,7 @@
 #!/bin/bash
-# Builds the image and runs it as its users would: alone under all its restrictions, killed and started again, with
-# handlers added, and as replicas behind the balancer with Prometheus beside them. Leaves no container, volume or engine
-# behind that it started. Not run: Grafana, of which there is no stand-in; tests/contracts checks what it is given.
+# Builds the image and runs it as users do: alone with all restrictions, killed and restarted, with added handlers, and
+# as replicas behind the balancer with Prometheus. It removes every container, volume and engine that it started. It does
+# not run Grafana, which has no stand-in; tests/contracts checks its files.
 #
 #   docker_test.sh            with the Docker on PATH
 #   CONTAINER_TOOLS=FOLDER    scripts (lib.sh, engine.sh, compose.sh) that supply an engine where there is none
@@ -11,11 +11,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PYTHON=${PYTHON:-python3}
 TAG=queuey-test-$$
 KEY=a-key-of-the-docker-test
-MOST_BYTES=70000000    # that the image may add to its base
+MOST_BYTES=70000000    # the most that the image may add to its base
 started_engine=
 
 free_port() { "$PYTHON" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-# The compose file reads these. Without QUEUEY_API_KEY its key is the one that the README names.
+# The compose file reads these. Without QUEUEY_API_KEY, the key is that of the README.
 unset QUEUEY_API_KEY QUEUEY_OPEN
 export COMPOSE_PROJECT_NAME=$TAG QUEUEY_IMAGE=$TAG
 QUEUEY_PUBLISHED_PORT=$(free_port) PROMETHEUS_PORT=$(free_port)
@@ -25,7 +25,7 @@ scratch=$(mktemp -d)
 say() { printf '\n== %s  (%ss)\n' "$*" "$SECONDS"; }
 fail() { echo "FAIL  $*" >&2; exit 1; }
 
-# stand_in IMAGE PACKAGE [LINES]: for an image that only a registry has, one of Debian's package; LINES end its Dockerfile.
+# stand_in IMAGE PACKAGE [LINES]: replaces a registry's image by one with Debian's package; LINES end its Dockerfile.
 stand_in() {
     docker image inspect "$1" >/dev/null 2>&1 && return
     mkdir "$scratch/stand-in"
@@ -49,9 +49,9 @@ if [ -n "${CONTAINER_TOOLS:-}" ]; then
     build() { build_image "$1" "$1/Dockerfile" "$2" >"$scratch/build.log" 2>&1 || { cat "$scratch/build.log" >&2; exit 1; }; }
     compose() { "$tools/compose.sh" . "$@"; }
 else
-    docker info >/dev/null 2>&1 || fail "there is no Docker here: install it, or set CONTAINER_TOOLS"
+    docker info >/dev/null 2>&1 || fail "Docker is missing: install it, or set CONTAINER_TOOLS"
     build() { docker build --quiet --tag "$2" "$1" >/dev/null; }
-    # To compare sizes with: a build does not leave its base among the images.
+    # The base, to compare sizes: a build does not keep it among the images.
     docker pull --quiet "$(sed -n 's/^FROM \(python:[^ ]*\)$/\1/p' Dockerfile)"
     compose() { docker compose "$@"; }
 fi
@@ -77,7 +77,7 @@ if [ -n "${CONTAINER_TOOLS:-}" ]; then
     say "base images, and stand-ins for the balancer's and Prometheus'"
     base_images
     stand_in haproxy:3.0 haproxy
-    # As in the real one: nobody may write to /prometheus, and a command is flags alone.
+    # As in the real image, nobody may write to /prometheus, and a command has only flags.
     stand_in prom/prometheus:v3.5.0 prometheus 'RUN install -d -o nobody -g nogroup /prometheus
 USER nobody
 WORKDIR /prometheus
@@ -85,8 +85,8 @@ VOLUME /prometheus
 ENTRYPOINT ["/bin/prometheus"]'
 fi
 
-# alone NAME IMAGE: under all restrictions, the volume $TAG as its data, published on a free port. Prints its URL.
-# With a third argument another volume is its data.
+# alone NAME IMAGE [VOLUME]: runs it with all restrictions, its data in the volume (default: $TAG), on a free port. Prints
+# its URL.
 alone() {
     docker run --detach --name "$1" --publish 127.0.0.1::8000 --env QUEUEY_API_KEY="$KEY" \
         --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges --pids-limit 256 \
@@ -106,7 +106,7 @@ healthy() {
     fail "$1 is not healthy"
 }
 
-# ask METHOD PATH [BODY]: the reply's body.
+# ask METHOD PATH [BODY]: prints the body of the reply.
 ask() {
     curl --silent --show-error --fail-with-body --max-time 20 --request "$1" --header "x-api-key: $KEY" \
         ${3:+--header 'content-type: application/json' --data "$3"} "$url$2"
@@ -114,7 +114,7 @@ ask() {
 
 field() { "$PYTHON" -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
 
-# printed HEADING: runs the commands that docs/operations.md prints below this heading, on the images of this test.
+# printed HEADING: runs the commands of docs/operations.md below this heading, with the images of this test.
 printed() {
     local commands
     commands=$(awk -v heading="### $1" '$0 == heading { on = 1; next } /^#/ { on = 0 } on && sub(/^    /, "")' docs/operations.md)
@@ -128,8 +128,8 @@ printed() {
     unset -f docker
 }
 
-# load FILE: puts job after job into a queue that nobody serves, and the ids of those that were acknowledged into the file,
-# until there is $scratch/enough. What is refused goes to $scratch/refused, and is asked for again by the same dedupe key.
+# load FILE: enqueues jobs into a queue that no worker serves, and writes the acknowledged ids to the file, until
+# $scratch/enough exists. Refused requests are noted in $scratch/refused, and sent again with the same dedupe key.
 load() {
     local reply n=0
     until [ -e "$scratch/enough" ]; do
@@ -228,7 +228,7 @@ for host in evil.example localhost.evil.example; do
     code=$(curl --silent --output /dev/null --write-out '%{http_code}' --header "host: $host" "$url/v1/queues/metrics")
     [ "$code" = 421 ] || fail "asked as $host the balancer answers $code"
 done
-echo "ok    by another name it answers nothing"
+echo "ok    with another host name it refuses requests"
 replicas=$(compose ps --quiet queuey | wc -l)
 [ "$replicas" = 3 ] || fail "there are $replicas replicas"
 "$PYTHON" -m scripts.container.through_balancer "$url" "$KEY"
@@ -241,7 +241,7 @@ say "a replica is killed under load: nothing is lost"
 ids=()
 for n in $(seq 60); do
     [ "$n" != 20 ] || docker kill --signal KILL "$(compose ps --quiet queuey | head -n 1)" >/dev/null
-    # An id of one's own makes a lost reply safe to ask for again.
+    # With an id, a request whose reply was lost is safe to repeat.
     ids+=("$(ask POST /v1/jobs '{"type":"text.reverse","payload":{"text":"abc"}}' | field job_id)")
 done
 for id in "${ids[@]}"; do until_status "$id" succeeded; done
@@ -259,7 +259,7 @@ later=$(ask POST /v1/jobs '{"type":"by-hand","queue":"kept"}' | field job_id)
 printed "Start from a copy"
 while read -r id; do until_status "$id" queued; done <"$scratch/before"
 code=$(curl --silent --output /dev/null --write-out '%{http_code}' --header "x-api-key: $KEY" "$url/v1/jobs/$later")
-[ "$code" = 404 ] || fail "what came after the copy is answered with $code: the copy is not what runs"
+[ "$code" = 404 ] || fail "a job from after the copy is answered with $code: the server does not run on the copy"
 echo "ok    $(wc -l <"$scratch/before") jobs that were acknowledged before the copy are there"
 
 say "new replicas come beside the old ones, under load"
@@ -272,7 +272,7 @@ printed "New replicas beside the old"
 until_loaded "$scratch/meanwhile" $(($(wc -l <"$scratch/meanwhile") + 10))
 touch "$scratch/enough"
 wait "$loader"
-# One of each replica may have come just when it closed its port.
+# One request per replica may have arrived just when it closed its port.
 [ "$(wc -l <"$scratch/refused")" -le 2 ] || fail "refused meanwhile: $(cat "$scratch/refused")"
 while read -r id; do until_status "$id" queued; done <"$scratch/meanwhile"
 replicas=$(docker ps --filter "ancestor=$TAG:2" --filter "label=com.docker.compose.service=queuey" --quiet | wc -l)

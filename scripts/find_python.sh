@@ -1,6 +1,6 @@
 #!/bin/sh
-# Prints a Python that can build the virtual environment: the one given, else the first fit one on PATH.
-# A version manager leaves commands on PATH that fail when they are run, so each is run, not just looked up.
+# Prints a Python that can build the virtual environment: the given one, else the first suitable one on PATH.
+# Version managers put commands on PATH that fail when they run, so each candidate is run.
 set -u
 
 probe='import sys

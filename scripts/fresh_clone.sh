@@ -1,6 +1,6 @@
 #!/bin/sh
 # Clones this repository into an empty folder and runs the README's two commands there: first the server, then the tests.
-# Usage: sh scripts/fresh_clone.sh [REPOSITORY]. Works on what is committed.
+# Usage: sh scripts/fresh_clone.sh [REPOSITORY]. It uses the last commit.
 set -eu
 
 repository=$(cd "${1:-.}" && pwd)

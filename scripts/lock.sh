@@ -1,7 +1,7 @@
 #!/bin/sh
-# Writes requirements/*.txt from pyproject.toml; flags (--upgrade) are passed on. `make lock` calls it.
-# The result must hold on every supported system and name no package index, so the settings of this machine
-# are kept out (--no-config) and resolution is universal from the oldest Python on.
+# Writes requirements/*.txt from pyproject.toml. Flags (--upgrade) are passed on. `make lock` calls it.
+# The result must be valid on every supported system and must not name a package index. So the settings of this
+# machine are ignored (--no-config), and resolution is universal from the oldest Python.
 set -eu
 
 compile() {
@@ -13,7 +13,7 @@ compile() {
     echo "requirements/$output.txt"
 }
 
-# What a later file shares with an earlier one is pinned to the same release there.
+# Packages that two files share are pinned to the same release.
 compile build --group build "$@"
 compile runtime pyproject.toml -c requirements/build.txt "$@"
 compile dev pyproject.toml --group build --group test --group lint \
@@ -25,7 +25,7 @@ compile workflows --group workflows "$@"
 compile audit --group audit -c requirements/workflows.txt "$@"
 compile lock --group lock "$@"
 
-# The peers of `make bench-peers`, each alone.
+# The peers of `make bench-peers`, each in its own file.
 for peer in bench/peers/requirements/*.in; do
     compile "../${peer%.in}" "$peer" "$@"
 done

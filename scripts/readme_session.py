@@ -1,8 +1,8 @@
-"""The README's curl session: every command prints what the README says, but for ids, times and names of workers.
+"""The README's curl session: every command must print what the README shows, except ids, times and worker names.
 
-    python -m scripts.readme_session URL      with curl, against a fresh server that is open for submit and read
+    python -m scripts.readme_session URL      with curl, against a new server that needs no key to submit and read
 
-Needs Python's own library alone.
+It needs only Python's standard library.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ SETTLE_SECONDS: Final = 10.0
 
 
 class Step(NamedTuple):
-    """A command of the session, and what it prints."""
+    """A command of the session, and its output."""
 
     command: str
     output: str
 
 
 def session() -> list[Step]:
-    """Every `$ ` line of the README's console blocks, with the lines up to the next one."""
+    """Return every `$ ` line of the README's console blocks, with the lines up to the next one."""
     blocks = re.findall(r"^```console\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
     steps = []
     for block in blocks:
@@ -41,17 +41,18 @@ def session() -> list[Step]:
 
 
 def masked(text: str) -> Any:
-    """The JSON without what differs from run to run."""
+    """Return the JSON without the parts that differ between runs."""
     text = re.sub(r"[0-9A-HJKMNP-TV-Z]{28}", "ID", text)
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text)
     return json.loads(re.sub(r'"worker":"[^"]*"', '"worker":"W"', text))
 
 
 def play(run: Callable[[str], str]) -> int:
-    """Gives each command to `run`, with the ids of this run in it, and returns how many there were.
+    """Pass each command to `run`, with the ids of this run in it, and return the number of commands.
 
-    One that only looks is given again while it prints something else: a job takes a moment to run.
-    Raises AssertionError with the first that does not print what the README says."""
+    A command that only reads is repeated while its output differs, because a job takes a moment to run. Raises
+    AssertionError for the first command whose output differs from the README.
+    """
     known_ids: dict[str, str] = {}
     steps = session()
     for step in steps:
@@ -64,7 +65,7 @@ def play(run: Callable[[str], str]) -> int:
         while only_looks and masked(answer) != masked(output) and time.monotonic() < give_up_at:
             answer = run(command)
         if masked(answer) != masked(output):
-            raise AssertionError(f"{command}\n  prints   {answer}\n  and not  {output}")
+            raise AssertionError(f"{command}\n  prints   {answer}\n  instead of {output}")
         ids = re.findall(r'"job_id":"(\w{28})"', output)
         known_ids.update(zip(ids, re.findall(r'"job_id":"(\w{28})"', answer), strict=True))
     return len(steps)

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Drives the main routes with curl and checks every answer.
-#   smoke.sh URL   against a server that is up or coming up
-#   smoke.sh       against one of its own, on a free port with a data directory that is thrown away
-# PYTHON and QUEUEY name the commands; the key is QUEUEY_API_KEY, else the one of a server without keys.
+# Calls the main routes with curl and checks every answer.
+#   smoke.sh URL   against a running or starting server
+#   smoke.sh       against its own server, on a free port with a temporary data directory
+# PYTHON and QUEUEY name the commands. The key is QUEUEY_API_KEY, else that of a server without keys.
 set -eu
 
 PYTHON=${PYTHON:-python3}
@@ -30,15 +30,15 @@ fail() {
     exit 1
 }
 
-# request STATUS METHOD PATH [curl flags]: the reply's body is in $scratch/body, its status must be STATUS.
+# request STATUS METHOD PATH [curl flags]: writes the body to $scratch/body, and fails if the status is not STATUS.
 request() {
     wanted=$1 method=$2 path=$3
     shift 3
     status=$(curl -sS -m 10 -X "$method" -o "$scratch/body" -w '%{http_code}' "$@" "$url$path") || true
-    [ "$status" = "$wanted" ] || fail "$method $path answered ${status:-nothing} where $wanted is due"
+    [ "$status" = "$wanted" ] || fail "$method $path answered ${status:-nothing} instead of $wanted"
 }
 
-# expect CONDITION: a Python expression about the last reply, as `r`, and the arguments after it, as `a`.
+# expect CONDITION: checks a Python expression with the last reply as `r` and further arguments as `a`.
 expect() {
     "$PYTHON" -c 'import json, sys
 r, a = json.load(open(sys.argv[1], encoding="utf-8")), sys.argv[3:]
@@ -54,7 +54,7 @@ submit() {
     request 200 POST /v1/jobs -H "x-api-key: $key" -H 'content-type: application/json' -d "$1"
 }
 
-# wait_for ID STATUS: asks for the job until it has that status, for at most half a minute.
+# wait_for ID STATUS: reads the job until it has that status, for at most 30 seconds.
 wait_for() {
     tries=0
     while request 200 GET "/v1/jobs/$1" -H "x-api-key: $key"; [ "$(field status)" != "$2" ]; do

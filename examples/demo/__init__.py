@@ -1,1 +1,1 @@
-"""The driver of `make demo`: makes pictures, has a real server shrink them, and checks every result."""
+"""The driver of `make demo`. It makes pictures, lets a real server shrink them, and checks every result."""

@@ -1,4 +1,4 @@
-"""`python -m examples.demo`: exits 0 when every thumbnail is as it should be, 1 when not, 130 on Ctrl-C."""
+"""Run the demo: `python -m examples.demo`. The exit code is 0 if every thumbnail is right, 1 if not, 130 on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from examples.demo.story import Options, Story
 
 def main() -> int:
     arguments = parse_arguments()
-    # Stopped by whatever means, the demo must stop what it started.
+    # However the demo is stopped, it must stop the processes that it started.
     for name in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, interrupt)
     if arguments.data is None:
@@ -28,7 +28,7 @@ def main() -> int:
         work, keep = arguments.data.absolute(), True
         work.mkdir(parents=True, exist_ok=True)
     try:
-        return tell(Options(work, arguments.pictures, arguments.kill), Screen())
+        return play(Options(work, arguments.pictures, arguments.kill), Screen())
     finally:
         if keep:
             print(f"kept in {work}")
@@ -36,7 +36,7 @@ def main() -> int:
             shutil.rmtree(work, ignore_errors=True)
 
 
-def tell(options: Options, screen: Screen) -> int:
+def play(options: Options, screen: Screen) -> int:
     story = Story(options, screen)
     try:
         differences = story.run()
@@ -46,13 +46,13 @@ def tell(options: Options, screen: Screen) -> int:
     except DemoFailed as failure:
         differences = [str(failure), *story.differences]
     if differences:
-        screen.say("NOT as it should be:", "bold red")
+        screen.say("The result is WRONG:", "bold red")
         for difference in differences:
             screen.say(f"  - {difference}")
-        screen.say(f"the server's log ends:\n{story.server.log_tail()}", "dim")
+        screen.say(f"the end of the server's log:\n{story.server.log_tail()}", "dim")
         return 1
     screen.say(
-        f"all {len(story.plan)} thumbnails open and have the size asked for; every count matches",
+        f"all {len(story.plan)} thumbnails open and have the right size; every count matches",
         "bold green",
     )
     return 0
@@ -62,14 +62,12 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m examples.demo", description="Thumbnails of real pictures, made and checked by Queuey."
     )
-    parser.add_argument("--kill", choices=("server", "store"), help="what to SIGKILL in the middle")
+    parser.add_argument("--kill", choices=("server", "store"), help="Kill this process with SIGKILL half-way.")
     parser.add_argument(
-        "--pictures", type=picture_count, default=300, help="how many good ones, 10 to 5,000 (default: 300)"
+        "--pictures", type=picture_count, default=300, help="Number of good pictures, 10 to 5,000. Default: 300."
     )
-    parser.add_argument(
-        "--data", type=empty_folder, metavar="DIR", help="an empty or new folder to work in; it is kept"
-    )
-    parser.add_argument("--keep", action="store_true", help="keep the temporary folder")
+    parser.add_argument("--data", type=empty_folder, metavar="DIR", help="Empty or new folder to work in. It is kept.")
+    parser.add_argument("--keep", action="store_true", help="Keep the temporary folder.")
     return parser.parse_args()
 
 

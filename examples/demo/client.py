@@ -1,4 +1,4 @@
-"""A small HTTP client that keeps its connection and sends again what got no answer."""
+"""A small HTTP client that keeps its connection and sends requests without an answer again."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-# Both mean "later": the store has no room, or cannot be reached.
+# Both mean "try later": the store has no room, or cannot be reached.
 LATER = frozenset({429, 503})
 LONGEST_PAUSE = 2.0  # seconds
 
 
 class DemoFailed(Exception):
-    """The demo cannot go on; the message is for the user."""
+    """The demo cannot continue. The message is for the user."""
 
 
 class Deadline:
-    """The whole demo's time limit. `clock` is in seconds."""
+    """The time limit of the whole demo. `clock` returns seconds."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -26,15 +26,15 @@ class Deadline:
         self._end = clock() + seconds
 
     def check(self, waiting_for: str) -> None:
-        """Raise DemoFailed once the time is up."""
+        """Raise DemoFailed if the time is up."""
         if self._clock() >= self._end:
             raise DemoFailed(f"after {self._seconds:.0f} s still waiting for {waiting_for}")
 
 
 class Client:
-    """Talks to one server on the loopback. Every request here is safe to send twice.
+    """A client of one server on loopback. Every request here is safe to send twice.
 
-    `check_alive` raises when there is no point in trying on; `pause` waits that many seconds.
+    `check_alive` raises an error if the server has ended; `pause` waits that many seconds.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Client:
     ) -> Any:
         """Return the decoded body of a 2xx. `meanwhile` runs once, between the request and its answer.
 
-        A lost connection, a 429 and a 503 are followed by the same request again until the deadline.
+        After a lost connection, a 429 or a 503 it sends the same request again until the deadline.
         Raises DemoFailed at the deadline, and for any other status.
         """
         headers = {} if key is None else {"x-api-key": key}
@@ -98,7 +98,7 @@ class Client:
             self._wait(f"the server: {answer}", _seconds(response.getheader("retry-after")))
 
     def submit(self, requests: Sequence[dict[str, Any]], meanwhile: Callable[[], None] | None = None) -> list[str]:
-        """Submit up to 1,000 jobs as one batch; items that were refused for now are sent again.
+        """Submit up to 1,000 jobs as one batch. Items that were refused temporarily are sent again.
 
         Returns the job ids, in the order of `requests`. Each request names its id or a dedupe key.
         """

@@ -1,4 +1,4 @@
-"""What differs between what was asked for and what there is. Pure; no difference is an empty list."""
+"""Comparisons of the result with the expected one. Without a difference they return an empty list."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def differing_files(expected: Mapping[str, tuple[int, int]], found: Mapping[str,
 
 
 def differing_statuses(expected: Mapping[str, str], records: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Compare the jobs' records with the status expected of each id."""
+    """Compare the records of jobs with the expected status of each id."""
     statuses = {record["id"]: record["status"] for record in records}
     wrong = [
         f"{job_id} ({statuses.get(job_id, 'unknown')} instead of {status})"
@@ -45,7 +45,7 @@ def differing_metrics(metrics: Mapping[str, Any], dead: int) -> list[str]:
 
 
 def differing_ids(sent: Sequence[str], answered: Sequence[str]) -> list[str]:
-    """Compare the ids that jobs were sent with and those that the server answered."""
+    """Compare the ids that were sent with those that the server answered."""
     wrong = [f"{theirs} instead of {ours}" for ours, theirs in zip(sent, answered, strict=True) if ours != theirs]
     return _named("job was given another id", wrong)
 

@@ -1,4 +1,4 @@
-"""Figures from the records of finished jobs. Pure."""
+"""Figures from the records of finished jobs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FINISHED = frozenset({"succeeded", "dead_letter", "cancelled"})
 
 @dataclass(frozen=True)
 class Spread:
-    """Seconds: the middle one, that which 95 % stay within, and the longest."""
+    """The median, the 95th percentile and the maximum, in seconds."""
 
     p50: float
     p95: float

@@ -1,4 +1,4 @@
-"""Draws the planned pictures, and spoils those that are planned to be unreadable."""
+"""Draw the planned pictures, and corrupt those that must be unreadable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ORIENTATION = 0x0112  # the EXIF tag that says which side of a photo is up
 
 
 def make_all(pictures: list[Picture], folder: Path) -> Generator[int, None, None]:
-    """Write every picture into `folder`, on all cores. Yields the bytes of each file as it is done.
+    """Write every picture into `folder`, on all cores. Yield the bytes of each file when it is done.
 
     Closing the generator ends the work.
     """
@@ -36,7 +36,7 @@ def _leave_ctrl_c_to_the_parent() -> None:
 
 
 def make_one(picture: Picture, folder: Path) -> int:
-    """Write one picture, spoiled where its plan says so. Returns the file's size in bytes."""
+    """Write one picture, corrupt if its plan says so. Return the size of the file in bytes."""
     rng = random.Random(f"{SEED}:{picture.name}")
     data = encode(draw(picture, rng), picture, rng)
     path = folder / picture.name
@@ -87,7 +87,7 @@ def encode(image: Image.Image, picture: Picture, rng: random.Random) -> bytes:
 
 
 def spoil(data: bytes, fault: str, rng: random.Random) -> bytes:
-    """Make a good file's bytes unreadable, in one of the ways that files are found in."""
+    """Make the bytes of a good file unreadable, as they occur in practice."""
     match fault:
         case "truncated":
             return data[: len(data) // 2]
@@ -113,7 +113,7 @@ def is_readable(data: bytes) -> bool:
 
 
 def sizes_in(folder: Path) -> dict[str, tuple[int, int] | str]:
-    """Open and decode every file of a folder. Maps names to sizes in pixels, or to what is wrong."""
+    """Open and decode every file of a folder. Map names to sizes in pixels, or to error texts."""
     found: dict[str, tuple[int, int] | str] = {}
     for path in folder.iterdir():
         try:
@@ -126,7 +126,7 @@ def sizes_in(folder: Path) -> dict[str, tuple[int, int] | str]:
 
 
 def _flip_one_byte(data: bytes) -> bytes:
-    """Flip a byte of a PNG's pixel data. Not each one breaks the decoding, hence the search."""
+    """Flip a byte of a PNG's pixel data, one that breaks the decoding: not all do."""
     start = data.index(b"IDAT") + 4
     step = max(1, (len(data) - start) // 200)
     for position in range(start, len(data) - 12, step):
@@ -167,6 +167,6 @@ def _shapes(image: Image.Image, rng: random.Random) -> Image.Image:
 
 
 def _photo(size: tuple[int, int], rng: random.Random) -> Image.Image:
-    """Soft shapes under a changing light, with grain: about as hard to compress as a real photo."""
+    """Draw soft shapes with grain, which compress about as well as a real photo."""
     scene = _shapes(_gradient(size, rng), rng).filter(ImageFilter.BoxBlur(3))
     return Image.blend(scene, _noise(size, rng, coarseness=3), 0.15)

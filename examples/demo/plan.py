@@ -1,4 +1,4 @@
-"""What the demo makes and asks for, decided before anything is drawn. Pure: the same seed, the same plan."""
+"""The plan of the demo: all pictures and thumbnails. The same seed gives the same plan."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALLEST, LARGEST = 0.1e6, 4e6  # pixels
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture to be drawn and the thumbnail to be made of it. `fault` says how its file is spoiled."""
+    """A picture to draw and the thumbnail to make of it. `fault` says how its file is corrupted."""
 
     number: int
     name: str
@@ -39,7 +39,7 @@ class Picture:
 
 
 def make_plan(pictures: int, seed: int = SEED) -> list[Picture]:
-    """Plan `pictures` good ones and one per fault, the faulty ones spread evenly among the others."""
+    """Plan `pictures` good pictures and one per fault, spread evenly among the others."""
     total = pictures + len(FAULTS)
     faulty = {(2 * i + 1) * total // (2 * len(FAULTS)): fault for i, fault in enumerate(FAULTS)}
     return [_plan_one(number, faulty.get(number), seed) for number in range(total)]
@@ -69,7 +69,7 @@ def _plan_one(number: int, fault: str | None, seed: int) -> Picture:
 
 
 def job_request(picture: Picture, sources: Path, targets: Path, job_id: str | None) -> dict[str, Any]:
-    """The body of `POST /v1/jobs`. With an id it can be sent again without harm, whatever became of it."""
+    """Return the body of `POST /v1/jobs`. With an id, it is always safe to send it again."""
     width, height = picture.thumbnail
     request: dict[str, Any] = {
         "type": "thumbnail",

@@ -1,4 +1,4 @@
-"""The server under demonstration: started, killed, started again and stopped, each by its own pid."""
+"""The server of the demo, which is started, killed, restarted and stopped by its pid."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Server:
     def start(self) -> None:
         command = [sys.executable, "-m", "queuey", "serve", "--app", "examples.thumbnails:app"]
         command += ["--data-dir", str(self._socket.parent), "--port", str(self.port), "--lease", "5s"]
-        # Settings meant for another server must not reach this one, least of all that server's store.
+        # Settings for another server must not reach this one, above all its store.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("QUEUEY_")}
         with self.log.open("ab") as log:
-            # A session of its own: Ctrl-C is for the demo alone, which then stops the server.
+            # In its own session, Ctrl-C reaches only the demo, which then stops the server.
             self._process = subprocess.Popen(
                 command,
                 cwd=ROOT,
@@ -54,7 +54,7 @@ class Server:
             )
 
     def check_alive(self) -> None:
-        """Raise DemoFailed when the server ended by itself."""
+        """Raise DemoFailed if the server ended by itself."""
         status = self._process.poll() if self._process else None
         if status is not None:
             raise DemoFailed(f"the server ended by itself, with status {status}")
@@ -67,7 +67,7 @@ class Server:
         return "\n".join(lines[-LOG_TAIL:])
 
     def kill_and_restart(self) -> None:
-        """SIGKILL the server in the middle of whatever it does, and start it on the same data and port."""
+        """Kill the server with SIGKILL, and start it again with the same data and port."""
         if self._process is None:
             raise DemoFailed("there is no server to kill")
         self._process.kill()
@@ -75,21 +75,21 @@ class Server:
         self.start()
 
     def kill_store(self) -> int:
-        """SIGKILL the private Valkey; it is the server's task to start it again. Returns its pid."""
+        """Kill the private Valkey with SIGKILL and return its pid. The server must restart it."""
         pid = self.store_pid()
         os.kill(pid, signal.SIGKILL)
         return pid
 
     def store_pid(self) -> int:
-        """Ask the store itself. Raises redis.RedisError when it does not answer."""
+        """Return the pid of the store. Raises redis.RedisError if it does not answer."""
         at_once = Retry(NoBackoff(), 0)
         with redis.Redis(unix_socket_path=str(self._socket), socket_timeout=5, retry=at_once) as store:
             return int(store.info("server")["process_id"])
 
     def stop(self) -> list[str]:
-        """Stop the server, and its store where it left that behind. Returns complaints about how it went.
+        """Stop the server, and its store if that is still running. Return what went wrong.
 
-        The processes of its handlers end by themselves when their server does, however it ends.
+        The child processes of handlers end with their server.
         """
         complaints = []
         if self._process is not None and self._process.poll() is None:
@@ -97,7 +97,7 @@ class Server:
             try:
                 status = self._process.wait(STOP_TIMEOUT)
             except (subprocess.TimeoutExpired, KeyboardInterrupt) as reason:
-                # A second Ctrl-C is for those who do not want to wait.
+                # A second Ctrl-C ends the wait.
                 complaints.append(f"the server had to be killed: {reason!r}")
                 self._process.kill()
                 self._process.wait()

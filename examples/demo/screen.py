@@ -1,4 +1,4 @@
-"""What the demo shows: bars and tables in a terminal, plain lines in a pipe."""
+"""The output of the demo: bars and tables in a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PIPE_WIDTH = 120
 
 
 class Bar:
-    """One progress bar. `to` sets how much is done; `note` is a short text behind the bar."""
+    """A progress bar. `to` sets how much is done; `note` is a short text after the bar."""
 
     def __init__(self, progress: Progress, title: str, total: int) -> None:
         self._progress = progress
@@ -43,7 +43,7 @@ class Screen:
 
     @contextmanager
     def bar(self, title: str, total: int) -> Iterator[Bar]:
-        """Show a bar while the block runs, and leave one line that says how long it took."""
+        """Show a bar while the block runs, then one line with the time that it took."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -57,7 +57,7 @@ class Screen:
         self.say(f"{title}: {total} in {time.monotonic() - started:.1f} s")
 
     def table(self, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Show a table; without a heading line where all are empty."""
+        """Show a table, without a heading if all titles are empty."""
         table = Table(
             title=Text(title, "bold"),
             title_justify="left",

@@ -1,4 +1,4 @@
-"""The demo from beginning to end, one method a chapter."""
+"""The demo from beginning to end. Each step is a method."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from examples.demo.processes import Server
 from examples.demo.screen import Screen
 from queuey.protocol.ids import new_id
 
-TIME_LIMIT = 300.0  # seconds, for everything, up to 300 pictures; a second more for each further one
+TIME_LIMIT = 300.0  # seconds for up to 300 pictures; one more second for each further picture
 LARGEST_BATCH = 50  # jobs in one request
 SENT_TWICE = 20  # pictures
 TICK = 0.25  # seconds
-ADMIN_KEY = "dev"  # what a server without keys, on the loopback, takes for its admin routes
+ADMIN_KEY = "dev"  # the admin key of a server without keys
 
 
 @dataclass(frozen=True)
 class Options:
-    """`work` is an empty folder for the pictures, the thumbnails, the server's data and its log."""
+    """The options of the demo. `work` is an empty folder for pictures, thumbnails, the server's data and its log."""
 
     work: Path
     pictures: int
@@ -36,7 +36,7 @@ class Options:
 
 
 class Story:
-    """`differences` gathers what is not as it should be; the demo goes on, so as to show all of it."""
+    """The demo. It collects all differences from the expected result and continues after each."""
 
     def __init__(self, options: Options, screen: Screen) -> None:
         self.options = options
@@ -44,9 +44,9 @@ class Story:
         self.sources = options.work / "pictures"
         self.targets = options.work / "thumbnails"
         self.plan = make_plan(options.pictures)
-        # Ids of our own make a resend safe even for a job that has died meanwhile and so freed its key.
+        # Ids make a resend safe even if the job has died meanwhile, which has freed its dedupe key.
         self.job_ids = {picture: new_id(picture.dedupe_key) for picture in self.plan}
-        self.spoiled = [picture for picture in self.plan if picture.fault is not None]
+        self.corrupt = [picture for picture in self.plan if picture.fault is not None]
         self.server = Server(options.work)
         self.deadline = Deadline(TIME_LIMIT + max(0, options.pictures - 300))
         self.client = Client(
@@ -55,7 +55,7 @@ class Story:
         self.differences: list[str] = []
 
     def run(self) -> list[str]:
-        """Tell it all. Returns the differences; raises DemoFailed when it cannot go on."""
+        """Run all steps and return the differences. Raises DemoFailed if it cannot continue."""
         try:
             self.make_pictures()
             self.start_server()
@@ -63,7 +63,7 @@ class Story:
             self.submit_some_again()
             self.wait_and_measure()
             self.show_dead_letters()
-            self.mend_and_replay()
+            self.repair_and_replay()
             self.check_everything()
         finally:
             self.client.close()
@@ -84,7 +84,7 @@ class Story:
                 bar.advance()
                 self.deadline.check("the pictures to be made")
         self.screen.say(
-            f"  {len(self.plan) - len(self.spoiled)} good pictures and {len(self.spoiled)} corrupt files, "
+            f"  {len(self.plan) - len(self.corrupt)} good pictures and {len(self.corrupt)} corrupt files, "
             f"{total / 1e6:.1f} MB"
         )
 
@@ -95,7 +95,7 @@ class Story:
         self.screen.say(f"queuey serve is ready on port {self.server.port}")
 
     def submit(self) -> None:
-        """Submit everything. A kill comes when a third is done, in the midst of submitting the rest."""
+        """Submit all jobs. A process is killed when a third is done, while the rest is submitted."""
         step = max(1, min(LARGEST_BATCH, len(self.plan) // 6))
         batches = [self.plan[i : i + step] for i in range(0, len(self.plan), step)]
         if self.options.kill is None:
@@ -124,13 +124,13 @@ class Story:
     def kill(self) -> None:
         if self.options.kill == "server":
             self.server.kill_and_restart()
-            self.screen.say("SIGKILL to queuey serve while it takes a batch; it is started again", "bold red")
+            self.screen.say("SIGKILL to queuey serve during a batch; it is started again", "bold red")
         else:
             pid = self.server.kill_store()
-            self.screen.say(f"SIGKILL to the store (pid {pid}) while it takes a batch", "bold red")
+            self.screen.say(f"SIGKILL to the store (pid {pid}) during a batch", "bold red")
 
     def submit_some_again(self) -> None:
-        """Send some pictures a second time, as a client without ids of its own: their keys find the jobs."""
+        """Submit some pictures a second time without ids: their dedupe keys find the jobs."""
         again = [picture for picture in self.plan if picture.fault is None][:SENT_TWICE]
         replies = [self.client.post("/v1/jobs", self.request(picture)) for picture in again]
         self.differences += differing_ids(
@@ -146,7 +146,7 @@ class Story:
         self.screen.figures(summarise(self.records()))
 
     def wait_until_finished(self, title: str, enough: int) -> None:
-        """Wait until that many jobs have succeeded or died."""
+        """Wait until this many jobs have succeeded or are dead."""
         with self.screen.bar(title, enough) as bar:
             while True:
                 queues = self.client.get("/v1/queues/metrics")["queues"]
@@ -171,7 +171,7 @@ class Story:
         }
         records = self.records()
         self.differences += differing_statuses(expected, records)
-        self.differences += differing_metrics(self.client.get("/v1/queues/metrics"), dead=len(self.spoiled))
+        self.differences += differing_metrics(self.client.get("/v1/queues/metrics"), dead=len(self.corrupt))
         dead = [record for record in records if record["status"] == "dead_letter"]
         rows = [
             (
@@ -184,20 +184,20 @@ class Story:
         ]
         self.screen.table("The dead-letter queue", ("job", "file", "attempts", "last error"), rows)
 
-    def mend_and_replay(self) -> None:
-        for picture in self.spoiled:
+    def repair_and_replay(self) -> None:
+        for picture in self.corrupt:
             make_one(replace(picture, fault=None), self.sources)
         resent = self.client.resent
         reply = self.client.post("/v1/replay-dlq?limit=1000", key=ADMIN_KEY)
         requeued = reply["requeued"]
-        # A replay that had to be sent again counts only what the first one left.
-        if requeued != len(self.spoiled) and resent == self.client.resent:
-            self.differences.append(f"the replay requeued {requeued} jobs instead of {len(self.spoiled)}")
-        self.screen.say(f"mended {len(self.spoiled)} files and replayed {requeued} jobs")
-        self.wait_until_finished("waiting for the replayed", len(self.plan))
+        # A replay that was sent again counts only the jobs that the first one left.
+        if requeued != len(self.corrupt) and resent == self.client.resent:
+            self.differences.append(f"the replay requeued {requeued} jobs instead of {len(self.corrupt)}")
+        self.screen.say(f"repaired {len(self.corrupt)} files and replayed {requeued} jobs")
+        self.wait_until_finished("waiting for the replayed jobs", len(self.plan))
 
     def check_everything(self) -> None:
-        """Ask for each job once more: what succeeded before a kill must still have succeeded after it."""
+        """Read each job again: a job that succeeded before a kill must still be succeeded after it."""
         expected = {picture.target_name: picture.thumbnail for picture in self.plan}
         self.differences += differing_files(expected, sizes_in(self.targets))
         self.differences += differing_statuses(dict.fromkeys(self.job_ids.values(), "succeeded"), self.records())

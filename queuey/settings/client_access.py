@@ -30,10 +30,10 @@ def read_access(url: str | None, environ: Mapping[str, str]) -> Access:
 
     Raises SettingsError if the URL or the key is not valid.
     """
-    place, chosen = ("--url", url) if url is not None else (URL_VARIABLE, environ.get(URL_VARIABLE) or LOCAL_URL)
+    origin, chosen = ("--url", url) if url is not None else (URL_VARIABLE, environ.get(URL_VARIABLE) or LOCAL_URL)
     if re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", chosen) is None:
         raise SettingsError(
-            f"{place}: must be http:// or https:// with a host, for example {LOCAL_URL}, without a user name or "
+            f"{origin}: must be http:// or https:// with a host, for example {LOCAL_URL}, without a user name or "
             f"a password."
         )
     key = environ.get(KEY_VARIABLE) or None

@@ -34,7 +34,7 @@ def variable(name: str) -> str:
 
 
 class Sources:
-    """The raw values so far, by name, with the place of each. A value that is taken later replaces an earlier one."""
+    """The raw values so far, by name, with the origin of each. A value that is taken later replaces an earlier one."""
 
     def __init__(self, settings: Mapping[str, Setting]) -> None:
         self._settings = settings
@@ -70,21 +70,21 @@ class Sources:
     def values(self) -> dict[str, Any]:
         """Return the values by name. Raises SettingsError with a line for each fault."""
         values: dict[str, Any] = {}
-        for name, (raw, place) in self._given.items():
+        for name, (raw, origin) in self._given.items():
             setting = self._settings[name]
             try:
                 values[name] = setting.read(raw)
             except ValueError as error:
                 shown = "the value" if setting.is_secret else _quoted(raw)
-                self._faults.append(f"{place}: {shown} {error}. Allowed: {setting.allowed}.")
+                self._faults.append(f"{origin}: {shown} {error}. Allowed: {setting.allowed}.")
         if self._faults:
             raise SettingsError("\n".join(self._faults))
         return values
 
-    def _add_unknown(self, place: str, what: str, name: str, spell: Callable[[str], str]) -> None:
+    def _add_unknown(self, origin: str, what: str, name: str, spell: Callable[[str], str]) -> None:
         close = difflib.get_close_matches(name, self._settings, n=1)
         hint = f"Did you mean {spell(close[0])}?" if close else "See `queuey serve --help` for the settings."
-        self._faults.append(f"{place}: unknown {what}. {hint}")
+        self._faults.append(f"{origin}: unknown {what}. {hint}")
 
 
 def _is_set_by_kubernetes(name: str, raw: str) -> bool:

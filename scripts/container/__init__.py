@@ -1,1 +1,1 @@
-"""What scripts/docker_test.sh asks of the system that it has brought up. Python's own library alone."""
+"""Checks of the system that scripts/docker_test.sh has started. They need only Python's standard library."""

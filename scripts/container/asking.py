@@ -1,4 +1,4 @@
-"""JSON over HTTP, with Python's own library."""
+"""JSON over HTTP, with Python's standard library."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from http.client import HTTPResponse
 from typing import Any, Final
 from urllib.request import Request, urlopen
 
-PATIENCE: Final = 30.0
-"""Seconds without a byte after which a reply is given up. Half of the long poll, which so cannot pass by its end."""
+TIMEOUT: Final = 30.0
+"""The seconds without data after which a request fails. It is half of a long poll, which must end before."""
 PAUSE: Final = 0.2
 
 
 class Server:
-    """At `url`; `key` is sent as x-api-key, if there is one. Its methods raise OSError, also for a status above 399."""
+    """A server. Its methods raise OSError, also for a status above 399."""
 
     def __init__(self, url: str, key: str = "") -> None:
         self._url = url
         self._headers = {"content-type": "application/json"} | ({"x-api-key": key} if key else {})
 
     def open(self, path: str, body: object = None) -> HTTPResponse:
-        """The reply, of which nothing but the head has been read: to a POST, where there is a body."""
+        """Send a request, a POST if it has a body, and return the reply after its headers."""
         data = None if body is None else json.dumps(body).encode()
-        reply: HTTPResponse = urlopen(Request(self._url + path, data, self._headers), timeout=PATIENCE)
+        reply: HTTPResponse = urlopen(Request(self._url + path, data, self._headers), timeout=TIMEOUT)
         return reply
 
     def ask(self, path: str, body: object = None) -> Any:
@@ -32,7 +32,7 @@ class Server:
             return json.load(reply)
 
     def events(self, path: str) -> Iterator[tuple[str, Any]]:
-        """Server-Sent Events as they come: name and data. A comment has the name ""."""
+        """Yield Server-Sent Events as they arrive: name and data. A comment has the name ""."""
         with self.open(path) as reply:
             name = ""
             for line in reply:
@@ -45,11 +45,11 @@ class Server:
                     yield "", text
 
 
-def until(what: str, look: Callable[[], Any], patience: float = 60.0) -> Any:
-    """Looks until what it sees is true, and returns that. Raises AssertionError after `patience` seconds."""
-    give_up_at = time.monotonic() + patience
+def until(what: str, look: Callable[[], Any], timeout: float = 60.0) -> Any:
+    """Call `look` until its result is true, and return it. Raises AssertionError after `timeout` seconds."""
+    give_up_at = time.monotonic() + timeout
     while not (seen := look()):
         if time.monotonic() > give_up_at:
-            raise AssertionError(f"not within {patience:.0f} s: {what}")
+            raise AssertionError(f"not within {timeout:.0f} s: {what}")
         time.sleep(PAUSE)
     return seen

@@ -1,8 +1,8 @@
-"""Prometheus sees every replica, and answers all that the alerts and the dashboard ask.
+"""Check that Prometheus scrapes every replica, and answers all queries of the alerts and the dashboard.
 
     python -m scripts.container.monitoring PROMETHEUS_URL REPLICAS QUEUEY_URL KEY
 
-To be run after jobs of all fates: then each panel has something to show.
+Run it after jobs with all outcomes, so that each panel has data.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from scripts.container.asking import Server, until
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 VARIABLES: Final = {"$queue": ".*", "$__rate_interval": "1m"}
-"""Of the dashboard; Grafana would put these in."""
+"""The variables of the dashboard, which Grafana would replace."""
 SECONDS: Final = 90.0
-"""Enough for several scrapes and evaluations, each every 5 s."""
+"""The timeout. It is enough for several scrapes and evaluations, one every 5 s."""
 
 
 def check_targets(prometheus: Server, replicas: int) -> None:
@@ -36,7 +36,7 @@ def check_targets(prometheus: Server, replicas: int) -> None:
 
 
 def check_rules(prometheus: Server) -> None:
-    """All that the file names are loaded, and have been evaluated."""
+    """Check that all rules of the file are loaded and evaluated."""
     names = re.findall(r"- alert: (\w+)", (DEPLOY / "prometheus/alerts.yml").read_text())
 
     def rules() -> list[dict[str, Any]]:
@@ -54,7 +54,7 @@ def check_rules(prometheus: Server) -> None:
 
 
 def check_dashboard(prometheus: Server) -> None:
-    """No query of it fails, and each shows something."""
+    """Check that every query of the dashboard has data."""
     expressions = list(dict.fromkeys(expressions_of(json.loads((DEPLOY / "grafana/queuey.json").read_text()))))
     for name, value in VARIABLES.items():
         expressions = [expression.replace(name, value) for expression in expressions]
@@ -65,7 +65,7 @@ def check_dashboard(prometheus: Server) -> None:
 
 
 def check_alert(prometheus: Server, queuey: Server) -> None:
-    """A job that nobody serves starts the alert that is for it, seen from the store to Prometheus."""
+    """Check that a job without a worker raises its alert."""
     queuey.ask("/v1/jobs", {"type": "by-hand", "queue": "unserved"})
 
     def is_pending() -> bool:
@@ -73,11 +73,11 @@ def check_alert(prometheus: Server, queuey: Server) -> None:
         return any((each["alertname"], each.get("queue")) == ("QueueyNoConsumers", "unserved") for each in alerts)
 
     until("the alert QueueyNoConsumers is pending", is_pending, SECONDS)
-    print("ok    a job that nobody serves starts its alert")
+    print("ok    a job without a worker raises its alert")
 
 
 def query(prometheus: Server, expression: str) -> list[Any]:
-    """The series that it yields now. Raises AssertionError when Prometheus refuses it."""
+    """Return the current series. Raises AssertionError if Prometheus refuses the query."""
     try:
         result: list[Any] = prometheus.ask("/api/v1/query?" + urlencode({"query": expression}))["data"]["result"]
     except HTTPError as error:
@@ -86,7 +86,7 @@ def query(prometheus: Server, expression: str) -> list[Any]:
 
 
 def expressions_of(node: Any) -> Iterator[str]:
-    """Every `expr` in a dashboard."""
+    """Yield every `expr` in a dashboard."""
     if isinstance(node, dict):
         if "expr" in node:
             yield node["expr"]

@@ -1,9 +1,9 @@
-"""Long polls and event streams pass through the balancer as they are.
+"""Check that long polls and event streams work through the balancer.
 
     python -m scripts.container.through_balancer URL KEY
 
-Each step waits for the event that the one before it has caused, so a balancer that kept a part of a reply back would
-stop it. The queues here are served by no handler.
+Each step waits for the event of the step before it, so a balancer that buffers replies would stop the check. No handler
+serves the queues.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from scripts.container.asking import Server, until
 
 WORKER: Final = "docker-test"
 SECONDS: Final = 60
-"""For which a stream is followed at most."""
+"""The most seconds that a stream is followed."""
 
 
 def submit(server: Server, queue: str) -> str:
@@ -32,7 +32,7 @@ def lease(server: Server, queue: str, wait: int) -> list[dict[str, Any]]:
 
 
 def check_long_poll(server: Server) -> None:
-    """A job that comes while a request waits for it is handed to that request."""
+    """Check that a waiting request gets the job that arrives."""
 
     def is_waiting() -> bool:
         workers = server.ask("/v1/workers")["workers"]
@@ -47,46 +47,48 @@ def check_long_poll(server: Server) -> None:
     assert job["id"] == job_id, job
     done = server.ask("/v1/leases/complete", {"id": job_id, "token": job["token"], "result": None})
     assert done["status"] == "ok", done
-    print("ok    a long poll is handed the job that comes meanwhile")
+    print("ok    a long poll gets the job that arrives")
 
 
 def check_events_of_a_job(server: Server) -> None:
-    """Queued, progress, succeeded: each is told before the next one happens, and then the stream ends."""
+    """Check that each event arrives before the next one is caused, and that the stream ends after the last."""
     job_id = submit(server, "watched")
     events = server.events(f"/v1/jobs/{job_id}/events?seconds={SECONDS}")
     assert next(events)[1]["status"] == "queued"
     (job,) = lease(server, "watched", 0)
     held = {"id": job_id, "token": job["token"]}
     done = count()
-    cause_until_told(
+    cause_until_reported(
         events, "progress", lambda: server.ask("/v1/leases/extend", held | {"progress": {"done": next(done)}})
     )
     server.ask("/v1/leases/complete", held | {"result": None})
     rest = [data["status"] for name, data in events if name == "status"]
     assert rest[-1:] == ["succeeded"], rest
-    print("ok    the events of a job come as they happen")
+    print("ok    the events of a job arrive at once")
 
 
 def check_events_of_all(server: Server) -> None:
     events = server.events(f"/v1/events?queue=watched&seconds={SECONDS}")
     assert next(events)[0] == "", "a stream begins with a comment"
-    cause_until_told(events, "status", lambda: submit(server, "watched"))
-    print("ok    so do those of all jobs")
+    cause_until_reported(events, "status", lambda: submit(server, "watched"))
+    print("ok    the events of all jobs arrive at once")
 
 
-def cause_until_told(events: Iterator[tuple[str, Any]], wanted: str, cause: Callable[[], object]) -> None:
-    """Causes events until one has come. The first may be missed: a replica tells of what it does from a moment after
-    somebody began to follow."""
+def cause_until_reported(events: Iterator[tuple[str, Any]], wanted: str, cause: Callable[[], object]) -> None:
+    """Cause events until one has arrived.
+
+    The first may be missed, because a replica begins to publish events a moment after the first subscription.
+    """
     with ThreadPoolExecutor(1) as pool:
-        told = pool.submit(lambda: any(name == wanted for name, _ in events))
+        reported = pool.submit(lambda: any(name == wanted for name, _ in events))
 
-        def is_told() -> bool:
-            if not told.done():
+        def is_reported() -> bool:
+            if not reported.done():
                 cause()
-            return told.done()
+            return reported.done()
 
-        until(f"an event {wanted!r} comes through", is_told, SECONDS)
-    assert told.result(), f"the stream ended without an event {wanted!r}"
+        until(f"an event {wanted!r} arrives", is_reported, SECONDS)
+    assert reported.result(), f"the stream ended without an event {wanted!r}"
 
 
 def main() -> None:

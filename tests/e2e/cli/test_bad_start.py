@@ -1,4 +1,4 @@
-"""What is given wrong at the start, by command: a plain line that says what to change, and the exit code of the page.
+"""Wrong flags and settings: each command prints a plain line that says what to change, and exits with the right code.
 
 The six of issue 6: a wrong URL, a store that is too old, a user that lacks a command, a volume that cannot be written
 to, a port in use, an unknown setting. docs/configuration.md has the codes under "What keeps it from starting".
@@ -33,14 +33,14 @@ def store() -> Iterator[Server]:
 
 
 def refusal(command: str, folder: Path, *flags: str, code: int, **variables: str) -> str:
-    """The line by which the command refuses. `doctor` tells what it found, and that is a failure, on stdout."""
+    """Return the line with the error. `doctor` prints it as a failed check on stdout."""
     files = {"export": ("-o", str(folder / "out")), "import": (str(folder / "in"),)}
     ended = queuey(command, *files.get(command, ()), *flags, **({"QUEUEY_PORT": "0"} | variables))
-    told = ended.stdout if command == "doctor" else ended.stderr
-    assert ended.returncode == (1 if command == "doctor" else code), told
+    output = ended.stdout if command == "doctor" else ended.stderr
+    assert ended.returncode == (1 if command == "doctor" else code), output
     assert "Traceback" not in ended.stderr + ended.stdout
     sign = "fail  " if command == "doctor" else "queuey: "
-    (line,) = [line for line in told.splitlines() if line.startswith(sign)]
+    (line,) = [line for line in output.splitlines() if line.startswith(sign)]
     return line
 
 

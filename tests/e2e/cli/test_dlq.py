@@ -13,7 +13,7 @@ from tests.support.serving import Serving
 
 @pytest.fixture
 def dead(serve: Serve, monkeypatch: pytest.MonkeyPatch, run: Run) -> Serving:
-    """A server whose dead-letter queue holds five jobs: four that failed in one way and one in another."""
+    """A server whose dead-letter queue holds five jobs: four with one error and one with another."""
     own = serve(key="dev")
     monkeypatch.setenv("QUEUEY_URL", own.url)
     ids = [own.submit("dead", f"no user {number}") for number in range(4)] + [own.submit("sum", {"a": 1})]

@@ -1,4 +1,4 @@
-"""`queuey job` against a real server: what it prints, what it leaves, and its exit codes."""
+"""`queuey job` against a real server: its output, its effects and its exit codes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.command import Run
 from tests.support.serving import PATIENCE, ROOT, Serving, environment, eventually
 
 CLOSED = "http://127.0.0.1:1"
-"""Nobody listens there."""
+"""An address on which no server listens."""
 
 
 def test_enqueue_shows_the_id(run: Run, server: Serving) -> None:
@@ -145,7 +145,7 @@ def test_wait_shows_what_there_is(run: Run, server: Serving) -> None:
     assert (nothing.code, nothing.out) == (exits.NOT_FOUND, "")
 
 
-def test_wait_tells_of_a_lost_server_once(run: Run) -> None:
+def test_wait_reports_a_lost_server_once(run: Run) -> None:
     ids = [new_id() for _ in range(3)]
     ran = run("job", "wait", *ids, "--url", CLOSED)
     assert (ran.code, ran.out) == (exits.UNREACHABLE, "")
@@ -237,7 +237,9 @@ def test_enqueue_many_from_a_file(run: Run, tmp_path: Path) -> None:
     assert "line 5: It is not JSON" in faults[1]
 
 
-def test_enqueue_many_tells_what_came_of_each_line(run: Run, server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_enqueue_many_reports_the_outcome_of_each_line(
+    run: Run, server: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(NDJSON.encode())))
     ran = run("job", "enqueue-many", "-o", "jsonl")
     assert [line["line"] for line in ran.lines] == [1, 2, 4, 5, 6]

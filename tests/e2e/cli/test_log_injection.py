@@ -1,4 +1,4 @@
-"""Whatever is sent to a real server, its log has one line for each event, and nothing in it steers a terminal."""
+"""The log of a real server has one line for each event and no control sequences, whatever requests contain."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ FORGED: Final = '{"event": "forged", "level": "error"}'
 EVIL: Final = f"evil\r\n{FORGED}\n2026-11-24T05:00:00Z [error    ] forged\x00\x1b[2J\x9b31m\x7f\u2028\u202e\r"
 CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 LINE: Final = {"json": re.compile(r"\{.*\}"), "console": re.compile(r"\d{4}-\d\d-\d\dT\S+Z \[\w+ *\] \S.*| {4}.*")}
-"""On the console a traceback has lines of its own, indented so that none passes for an event."""
+"""On the console, the lines of a traceback are indented, so that none looks like an event."""
 
 
 class Logging:
-    """A server that logs all that there is to log, into a file."""
+    """A server that logs all events into a file."""
 
     def __init__(self, folder: Path, format: str) -> None:
         self.format = format
@@ -62,7 +62,7 @@ class Logging:
         self.process.wait(PATIENCE)
 
     def run(self, job: dict[str, object]) -> None:
-        """Submit a job, and wait until it has ended."""
+        """Submit a job, and wait until it has finished."""
         job_id = self.http.post("/v1/jobs", json=job).json()["job_id"]
         eventually(lambda: self.http.get(f"/v1/jobs/{job_id}").json()["finished_at"] is not None)
 
@@ -78,7 +78,7 @@ def logging(request: pytest.FixtureRequest) -> Iterator[Logging]:
 
 
 def send(logging: Logging, request: bytes) -> None:
-    """Send bytes that no client library would, and read what comes back."""
+    """Send bytes that no client library would send, and read the answer."""
     with socket.create_connection(("127.0.0.1", logging.port), PATIENCE) as client:
         client.sendall(request)
         client.shutdown(socket.SHUT_WR)

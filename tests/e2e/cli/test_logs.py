@@ -1,4 +1,4 @@
-"""The log of a real server: a line of JSON for each event, which says of which job it is."""
+"""The log of a real server: a line of JSON for each event, with the id of the job."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def talkative(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
 
 def of_job(server: Serving, job_id: str, *names: str) -> list[dict[str, Any]]:
-    """The lines about a job, once the last of these events is there; but for what its requests logged."""
+    """Return the lines about a job, except those of its requests, once the last of these events is logged."""
     server.event(names[-1], job_id=job_id)
     lines = [json.loads(line) for line in server.lines]
     return [line for line in lines if line.get("job_id") == job_id and "queuey.api" not in line["logger"]]
@@ -48,7 +48,7 @@ def test_each_event_of_a_job_is_a_line_with_its_id_type_and_attempt(
     assert {line["type"] for line in lines} == {job_type}
 
 
-async def test_a_cancelled_job_and_a_dead_child_are_told_of(talkative: Serving, gate: Gate) -> None:
+async def test_a_cancelled_job_and_a_dead_child_are_logged(talkative: Serving, gate: Gate) -> None:
     cancelled = talkative.submit("gate.loop", gate.path)
     await gate.visitor()
     talkative.cancel(cancelled)

@@ -62,7 +62,7 @@ def test_workers_are_listed(run: Run, server: Serving) -> None:
     assert [worker["name"], "process"] in [row.split()[:2] for row in rows]
 
 
-def test_a_quiet_worker_takes_no_more(run: Run, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quiet_worker_claims_no_more(run: Run, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     own = serve(key="dev")
     monkeypatch.setenv("QUEUEY_URL", own.url)
     (worker,) = run("worker", "list", "-o", "json").data
@@ -89,7 +89,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 from queuey.cli import main
 sys.exit(main())
 """
-"""Tests that run in the background ignore Ctrl-C, and so would what they start."""
+"""Tests that run in the background ignore Ctrl-C, and their child processes would too."""
 
 
 def test_top_lives_in_a_terminal_until_an_interrupt(server: Serving) -> None:
@@ -115,12 +115,12 @@ def test_top_lives_in_a_terminal_until_an_interrupt(server: Serving) -> None:
 
 
 def rest(reader: int) -> bytes:
-    """What comes until the other side has closed."""
+    """Return everything until the other side has closed."""
     shown = b""
     while True:
         try:
             part = os.read(reader, 65536)
-        except OSError:  # how Linux tells that a terminal is closed
+        except OSError:  # Linux reports a closed terminal in this way
             return shown
         if not part:
             return shown

@@ -1,4 +1,4 @@
-"""What keeps a server from starting, and what it says then."""
+"""Failed starts of a server, and their messages."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_doctor_finds_the_server_and_its_store(serve: Serve) -> None:
     assert "start with --shards 1" in other.stdout
 
 
-def test_the_doctor_tells_of_each_setting_that_is_wrong() -> None:
+def test_the_doctor_reports_each_setting_that_is_wrong() -> None:
     looked = queuey("doctor", "--lease", "soon", "--port", "-3")
     assert looked.returncode == 1
     assert [line.split()[:2] for line in looked.stdout.splitlines()] == [["fail", "settings"]] * 2

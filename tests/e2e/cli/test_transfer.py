@@ -10,7 +10,7 @@ from tests.support.serving import queuey
 
 
 async def test_a_server_moves_to_another_data_directory_and_more_shards(serve: Serve, folder: Path, gate: Gate) -> None:
-    """Exported while it is at work; the job that runs then runs again in the new place."""
+    """The store is exported while servers use it. A running job runs again in the new store."""
     old = serve()
     done = old.submit("echo", {"n": 1}, dedupe_key="once")
     assert old.until(done)["status"] == "succeeded"
@@ -46,7 +46,7 @@ async def test_a_server_moves_to_another_data_directory_and_more_shards(serve: S
     assert server.stop() == 0
 
 
-def test_what_is_wrong_is_told_by_exit_codes(folder: Path) -> None:
+def test_exit_codes_say_what_is_wrong(folder: Path) -> None:
     nowhere = queuey("export", "--data-dir", str(folder / "nowhere"), "-o", str(folder / "x"))
     assert (nowhere.returncode, nowhere.stdout) == (3, "")
     assert "There is no data directory" in nowhere.stderr

@@ -1,4 +1,4 @@
-"""The command line: what it prints where, its exit codes, and that only a bug has a traceback."""
+"""The command line: its output, its exit codes, and that only a bug causes a traceback."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from queuey.settings.sources import flag
 ROOT = Path(__file__).parents[3]
 Serve = Callable[[Settings], int]
 LONGEST_HELP = 12
-"""Words in a sentence of the help of a flag or an argument."""
+"""The most words in a sentence of the help of a flag or an argument."""
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +96,7 @@ def test_several_processes_have_a_parent(served: list[Settings], monkeypatch: py
     assert main(["serve", "--processes", "1"]) == 7
 
 
-def test_serve_alone_has_the_defaults(served: list[Settings]) -> None:
+def test_serve_without_flags_has_the_defaults(served: list[Settings]) -> None:
     assert main(["serve"]) == 7
     assert served == [Settings()]
 
@@ -150,7 +150,7 @@ def test_a_wrong_variable_says_why(
     assert "very-secret" not in message
 
 
-def test_a_failed_start_is_told_plainly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_start_is_one_plain_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def serve(settings: Settings) -> int:
         raise StartupError("port 8000 is taken; choose another with --port")
 
@@ -159,7 +159,7 @@ def test_a_failed_start_is_told_plainly(monkeypatch: pytest.MonkeyPatch, capsys:
     assert capsys.readouterr().err == "queuey: port 8000 is taken; choose another with --port\n"
 
 
-def test_an_interrupt_is_told_by_the_exit_code_alone(
+def test_an_interrupt_shows_only_in_the_exit_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def serve(settings: Settings) -> int:
@@ -226,7 +226,7 @@ print(*sorted(heavy & set(sys.modules)), file=sys.stderr)
 
 
 def leaves(app: App, *path: str) -> Iterator[tuple[str, ...]]:
-    """Each command, by the words that call it."""
+    """Yield the words of each command."""
     names = [name for name in app if not name.startswith("-")]
     for name in names:
         yield from leaves(app[name], *path, name)
@@ -235,7 +235,7 @@ def leaves(app: App, *path: str) -> Iterator[tuple[str, ...]]:
 
 
 def command(path: tuple[str, ...]) -> App:
-    """The command that these words call."""
+    """Return the command that these words call."""
     found = root.app
     for name in path:
         found = found[name]
@@ -268,7 +268,7 @@ def test_each_argument_has_a_short_help(path: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("path", list(leaves(root.app)), ids=" ".join)
 def test_a_paragraph_of_help_is_one_line(path: tuple[str, ...]) -> None:
-    """Help keeps the line breaks of the code, which would be odd ones in a terminal of another width."""
+    """Help keeps the line breaks of a docstring, which would break lines of a terminal in the middle."""
     paragraphs = command(path).help.strip().split("\n\n")
     assert [text for text in paragraphs if "\n" in text] == []
 
@@ -288,7 +288,7 @@ def test_an_answer_makes_an_exit_code(status: int | None, code: int) -> None:
 
 
 def completed_by_bash(script: str, *words: str) -> set[str]:
-    """What bash offers in place of the last word."""
+    """Return what bash offers for the last word."""
     line = f"COMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}"
     ask = f'{script}\n{line}\n_queuey\nprintf "%s\\n" "${{COMPREPLY[@]}}"'
     done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, timeout=30, check=True)

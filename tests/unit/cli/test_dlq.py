@@ -1,4 +1,4 @@
-"""`queuey dlq replay` in several requests: what each asks for. The network is a function."""
+"""The requests of `queuey dlq replay`. The network is a function."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.virtual_time import in_virtual_time
 
 
 @in_virtual_time
-async def test_what_dies_again_meanwhile_is_left_alone(
+async def test_jobs_that_die_again_meanwhile_are_not_replayed_twice(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = []

@@ -1,4 +1,4 @@
-"""What commands print: tables, JSON, and nothing that a terminal obeys."""
+"""The output of commands: tables and JSON, without control sequences."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_values(value: object, shown: str) -> None:
     assert output.text(value) == shown
 
 
-def test_a_bar_is_for_terminals_alone(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bar_is_only_for_terminals(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with progress("Counting", 10) as advance:
         advance(5)
     captured = capsys.readouterr()

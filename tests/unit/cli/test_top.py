@@ -1,4 +1,4 @@
-"""What `queuey top` makes of two looks at the queues."""
+"""The screen of `queuey top` from two frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streams of events as the client reads them."""
+"""The client reads streams of events."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def progress(note: str) -> bytes:
 
 
 class Streams:
-    """Answers each request with the next list of chunks, of which an exception breaks the stream."""
+    """A transport that answers each request with the next list of chunks. An exception among them breaks the stream."""
 
     def __init__(self, *streams: list[bytes | Exception] | httpx.Response) -> None:
         self.streams = list(streams)

@@ -18,7 +18,7 @@ PATIENCE = 10.0
 
 
 class Silent(httpx.AsyncBaseTransport):
-    """Answers nothing. `asked` is released by each request."""
+    """A transport that never answers. Each request releases `asked`."""
 
     def __init__(self) -> None:
         self.asked = threading.Semaphore(0)
@@ -33,7 +33,7 @@ class Silent(httpx.AsyncBaseTransport):
         self.closed += 1
 
 
-def test_who_waits_for_a_closed_client_is_told() -> None:
+def test_calls_of_a_closed_client_raise_in_their_threads() -> None:
     transport = Silent()
     client = SyncClient(transport=transport)
     reasons: list[str] = []
@@ -103,7 +103,7 @@ def test_what_was_read_half_may_be_closed_after_it() -> None:
 
 
 def test_the_span_of_the_calling_thread_goes_along() -> None:
-    """The requests are made in a thread of the client's own."""
+    """The client makes its requests in its own thread."""
     seen: list[str | None] = []
 
     def answer(request: httpx.Request) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""What the client sends again, when, and what it makes of answers. The network is a function."""
+"""The client's retries, and its errors for answers. The network is a function."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Answer = Callable[[httpx.Request], httpx.Response] | httpx.Response | Exception
 
 
 class Network:
-    """Answers request after request as told, the last way for ever, and notes them with their time."""
+    """A transport with a list of answers, the last of which repeats. It records requests with their times."""
 
     def __init__(self, *answers: Answer) -> None:
         self.answers = list(answers)
@@ -136,7 +136,7 @@ async def test_pauses_grow_and_are_never_shorter_than_the_server_asks() -> None:
 
 
 @in_virtual_time
-async def test_a_server_that_wants_to_be_left_alone_for_long_is() -> None:
+async def test_a_request_is_not_sent_again_after_a_long_retry_after() -> None:
     network = Network(problem(429, "full", **{"retry-after": "31"}))
     async with network.client() as client:
         with pytest.raises(Full) as raised:
@@ -210,7 +210,7 @@ def test_a_code_that_is_newer_than_the_client_goes_by_its_status() -> None:
         (httpx.Response(301, headers={"location": "https://x"}), "answered 301"),
     ],
 )
-async def test_another_program_at_the_address_is_told(answer: httpx.Response, said: str) -> None:
+async def test_another_program_at_the_address_is_reported(answer: httpx.Response, said: str) -> None:
     network = Network(answer)
     async with network.client() as client:
         with pytest.raises(BadAnswer, match=said) as raised:

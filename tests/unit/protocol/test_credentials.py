@@ -1,4 +1,4 @@
-"""API keys: what an entry means, who is let in, and where a server may listen."""
+"""API keys: their entries, their scopes, and the addresses that a server may listen on."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_what_a_key_allows(grants: str, scope: str, queue: str | None, allowed: 
     assert principal.allows(scope, queue) is allowed
 
 
-def test_each_key_is_known_by_its_secret_alone() -> None:
+def test_only_the_secret_identifies_a_key() -> None:
     keys = (key("one", "submit", "secret-1"), key("two", "read@q", "secret-2"))
     known = Credentials("the-admin-key", keys)
     assert known.identify("secret-1") == Principal("one", (Grant("submit"),))
@@ -121,7 +121,7 @@ def test_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
 
 
-def test_a_server_without_keys_listens_on_loopback_alone() -> None:
+def test_a_server_without_keys_listens_only_on_loopback() -> None:
     for known in (Credentials(), Credentials(anonymous=[Grant("submit")])):
         assert known.check_bind("127.0.0.1") is None
         with pytest.raises(SettingsError, match="queuey key new") as caught:

@@ -1,4 +1,4 @@
-"""Job ids: their form, and the bucket that they carry."""
+"""Job ids: their form and their bucket."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_bucket_of_a_key_is_its_crc32(key: str) -> None:
 
 
 def test_a_bucket_never_changes() -> None:
-    """Clients in other languages compute it too, and stored ids hold it."""
+    """Clients in other languages compute it too, and stored ids depend on it."""
     assert ids.bucket_of_key("file123:200x200") == 987
     assert ids.new_id("file123:200x200")[:2] == "YV"
     assert ids.bucket_of("00" + GOOD[2:]) == 0

@@ -1,4 +1,4 @@
-"""The texts of a stored job, and the Job that the HTTP API makes of them."""
+"""The texts of a stored job, and their conversion to a Job of the HTTP API."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_a_result_is_the_text_that_came() -> None:
     assert job.errors == []
 
 
-def test_errors_are_oldest_first_and_the_last_is_told_apart() -> None:
+def test_errors_are_oldest_first_and_the_last_has_its_own_field() -> None:
     lines = [
         f'{CREATED} {{"attempt":1,"kind":"error","message":"one","detail":"Traceback","worker":"w1"}}',
         f'{CREATED + 5} {{"attempt":2,"kind":"later","message":"two \\n lines","new":1}}',

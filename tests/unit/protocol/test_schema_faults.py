@@ -9,7 +9,7 @@ from queuey.protocol.schema_faults import ALLOWED, explain, to_pointer
 
 
 def refused(text: str) -> tuple[str, str, str]:
-    """The pointer, the detail and the message for a body that the schema refuses."""
+    """Return the pointer, the detail and the message for a body that the schema refuses."""
     with pytest.raises(msgspec.ValidationError) as caught:
         msgspec.json.decode(text, type=JobRequest)
     error = explain(caught.value)

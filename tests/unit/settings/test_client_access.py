@@ -1,4 +1,4 @@
-"""Where a client finds the server: a flag, then a variable, then this machine."""
+"""The URL of the server for a client: a flag, then a variable, then this machine."""
 
 from __future__ import annotations
 
