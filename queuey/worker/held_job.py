@@ -88,13 +88,7 @@ def read_leased(job: LeasedJob) -> Work:
 
 
 def _work(job: ClaimedJob | LeasedJob, fields: JobFields, backoff: Backoff | None = None, due_ms: int = 0) -> Work:
-    # One dict, since every job comes by: to merge two in the call takes twice the time.
-    given: dict[str, Any] = {
-        "id": job.id,
-        "token": job.token,
-        "attempt": job.attempt,
-        "backoff": backoff,
-        "due_ms": due_ms,
-        **fields,
-    }
+    given: Any = fields  # not merged with another dict: every job comes by, and that takes twice the time
+    given["id"], given["token"], given["attempt"] = job.id, job.token, job.attempt
+    given["backoff"], given["due_ms"] = backoff, due_ms
     return Work(**given)
