@@ -1,4 +1,4 @@
-"""Jobs that handlers put into queues, taken by the server that runs them."""
+"""The jobs that handlers enqueue, taken by the server that runs the handlers."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from queuey.services.jobs.submission import Submission
 
 
 class Sending:
-    """For `App.sender`: the way of `POST /v1/jobs`, without HTTP."""
+    """Takes jobs for `App.sender`, as `POST /v1/jobs` does but without HTTP."""
 
     def __init__(self, submission: Submission, producer: Producer) -> None:
         self._submission = submission
         self._producer = producer
         self.is_traced = False
-        """Handlers run in spans, which the jobs are to remember."""
+        """Whether handlers run in spans, which the jobs have to keep."""
 
     async def send(self, request: JobRequest) -> EnqueueReply:
-        """Take one job into the store. Raises QueueyError, as the route does: Invalid, Full, OutcomeUnknown ..."""
+        """Enqueue one job. Raises QueueyError, as the route does: Invalid, Full, OutcomeUnknown ..."""
         if self.is_traced and request.traceparent is None:
             request.traceparent = traceparent.current()
         checked = self._submission.parse(request_json(request))
