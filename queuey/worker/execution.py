@@ -1,4 +1,4 @@
-"""Runs handlers: one attempt in, one outcome out."""
+"""The execution of handlers: one attempt in, one outcome out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ logger = log.get(__name__)
 
 
 class Execution:
-    """The handlers of one App in one worker process. Everything here belongs to the event loop's thread.
+    """Runs the handlers of one App in one worker process. Every method belongs to the event loop's thread.
 
     `app_path` is the "module:attribute" of the App, from which child processes load it; None when no handler has
     run_in="process". `on_event` hears of handler_abandoned, thread_abandoned, child_died and lifespan_failed; they
@@ -71,11 +71,12 @@ class Execution:
         return self._spans is not None
 
     def begin(self, work: Work) -> Outcome | Coroutine[Any, Any, Outcome]:
-        """Begin one attempt in the calling task. Its outcome, when it is over at once; else what is to be awaited for
-        it in that task. Whatever the handler does, neither raises.
+        """Begin one attempt in the calling task.
 
-        Only where the task is cancelled by others does the awaiting raise CancelledError, once the handler has ended. A
-        handler that awaits a task which refuses to end holds its caller, as a stuck thread holds its slot.
+        Return its outcome when it ends at once; else a coroutine for the rest, which the same task must await. Neither
+        raises an error of the handler. The coroutine raises CancelledError only where others cancel the task, after
+        the handler has ended. A handler that awaits a task which refuses to end holds its caller, as a stuck thread
+        holds its slot.
         """
         return self._begin(work) if self._spans is None else self._in_span(self._spans, work)
 
@@ -101,7 +102,7 @@ class Execution:
         return self._rated(begun, work) if isinstance(begun, (Succeeded, Failed)) else self._attempt(begun, work)
 
     async def run(self, work: Work) -> Outcome:
-        """`begin` and, if need be, the rest."""
+        """Run one attempt from its beginning to its outcome."""
         begun = self.begin(work)
         return begun if isinstance(begun, (Succeeded, Failed)) else await begun
 
@@ -122,7 +123,7 @@ class Execution:
         return self._rated(outcome, work)
 
     def _rated(self, outcome: Outcome, work: Work) -> Outcome:
-        """With the wait before the next attempt, where one may follow."""
+        """Set the wait before the next attempt, where one may follow."""
         if isinstance(outcome, Failed) and not outcome.dead:
             outcome.retry_after_ms = self._retry_after_ms(outcome, work)
         return outcome
@@ -133,18 +134,18 @@ class Execution:
         return Failed("cancelled", "cancelled while it ran" if work.started_at else "cancelled before it started")
 
     def timeout_of(self, work: Work) -> float:
-        """Seconds from the handler's start: the job's own, else its type's, else the default."""
+        """Return the seconds that a handler may take: the job's own, else those of its type, else the default."""
         handler = self._handlers.get(work.type)
         return work.timeout or (handler and handler.timeout) or self._settings.default_timeout
 
     def wanted_wait(self, work: Work, failed: Failed) -> float | None:
-        """The seconds before the next attempt that its Retry or its type asks for; None: as the server likes."""
+        """Return the seconds before the next attempt that its Retry or its type asks for; else None."""
         handler = self._handlers.get(work.type)
         of_type = handler is not None and handler.backoff is not None
         return failed.retry_after_ms / 1000 if failed.after is not None or of_type else None
 
     def _retry_after_ms(self, failed: Failed, work: Work) -> int:
-        """What a Retry asked for, exactly; else by the job's backoff, else its type's, else the default."""
+        """Use exactly what a Retry asked for; else the job's backoff, else that of its type, else the default."""
         if failed.after is not None:
             return round(failed.after * 1000)
         handler = self._handlers.get(work.type)
@@ -152,7 +153,7 @@ class Execution:
         return retry.delay_ms(backoff, work.attempt, self._random)
 
     def cancel(self, work: Work) -> None:
-        """Stop it: `run` then returns a Failed of the kind "cancelled", or what the handler returns all the same.
+        """Stop an attempt. `run` then returns a Failed of the kind "cancelled", or the handler's result if it has one.
 
         A loop handler gets CancelledError, and is closed if it still runs after the grace. A child process is
         killed. A thread sees `ctx.cancelled`, and `run` does not wait for it.
@@ -161,15 +162,15 @@ class Execution:
 
     @property
     def stuck(self) -> int:
-        """Handlers that run though nobody wants their result any more, and hold a slot."""
+        """The number of handlers that still run and hold a slot, although their result is no longer wanted."""
         waited_for = sum(1 for work in self._stopper.running if work.abandoned)
         return waited_for + self._threads.unwanted
 
     async def stop(self, *, abandon: bool) -> int:
         """End everything and leave the lifespan. Returns how many handlers could not be stopped.
 
-        abandon: cancel at once what still runs; otherwise it has the grace to end by itself first. Takes at most
-        three times the grace and 4 seconds. No `run` may be called afterwards.
+        With `abandon` the running handlers are cancelled at once; otherwise they have the grace to end first. It takes
+        at most three times the grace and 4 seconds. `run` must not be called afterwards.
         """
         self._closed = True
         if not abandon:

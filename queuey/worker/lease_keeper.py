@@ -1,5 +1,7 @@
-"""Renewal of leases, in a thread with an event loop and a connection of its own: a handler that blocks the server's
-event loop costs nobody a lease."""
+"""Renewal of leases, in a thread with an event loop and a connection of its own.
+
+So no lease is lost when a handler blocks the server's event loop.
+"""
 
 from __future__ import annotations
 
@@ -19,23 +21,24 @@ logger = log.get(__name__)
 
 
 class Lease(Protocol):
-    """What the keeper must know of a job that is held."""
+    """The view that the keeper has of a job that is held."""
 
     job_id: str
     token: str
     shard: int
 
     def is_overdue(self, now: float) -> bool:
-        """Whether it is past its timeout and grace, by time.monotonic(): then it is stuck, and others may have it."""
+        """Return whether it is past its timeout and grace at time.monotonic(): then others may have it."""
 
 
 class Renewer(Protocol):
-    """What leases are extended by: the store, or for `queuey work` the HTTP API."""
+    """Extends leases: in the store, or for `queuey work` over the HTTP API."""
 
     async def extend(self, shard: int, lease_ms: int, held: Sequence[tuple[str, str]]) -> Sequence[str]:
-        """`ok`, `cancelled` or `lost` for each (id, token)."""
+        """Extend these leases. Return `ok`, `cancelled` or `lost` for each (id, token)."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Close its connection."""
 
 
 class StoreRenewer:
@@ -47,7 +50,7 @@ class StoreRenewer:
 
 
 class LeaseKeeper:
-    """Extends every lease that is held, three times per lease.
+    """Extends every lease that is held, three times within its length.
 
     `on_trouble(job_id, token, status)` is called in the loop that made the keeper, with `lost` or `cancelled`.
     """
@@ -66,16 +69,16 @@ class LeaseKeeper:
         self._thread.start()
 
     def hold(self, lease: Lease) -> None:
-        """Renew it from now on. A dict is changed in one step under the interpreter's lock, so no other is needed."""
+        """Renew a lease from now on. The interpreter changes a dict in one step, so no lock is needed."""
         self._held[lease.job_id] = lease
 
     def let_go(self, lease: Lease) -> None:
-        """Renew it no longer."""
+        """Stop renewing a lease."""
         if self._held.get(lease.job_id) is lease:
             del self._held[lease.job_id]
 
     async def stop(self) -> None:
-        """End the thread; returns within a few seconds."""
+        """End the thread, within a few seconds."""
         self._stopping.set()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, JOIN_SECONDS)
@@ -91,7 +94,7 @@ class LeaseKeeper:
                 runner.run(renewer.close())
 
     async def _renew(self, renewer: Renewer) -> float:
-        """Returns the seconds until the next renewal. Nothing may end the thread: every lease hangs on it."""
+        """Return the seconds until the next renewal. No error may end the thread: every lease depends on it."""
         try:
             await self.renew_once(renewer, time.monotonic())
         except Exception as error:
@@ -100,7 +103,7 @@ class LeaseKeeper:
         return self._lease / 3
 
     async def renew_once(self, renewer: Renewer, now: float) -> None:
-        """Extend what is held and not overdue at `now` (time.monotonic()). Raises QueueyError."""
+        """Extend the leases that are held and not overdue at `now` (time.monotonic()). Raises QueueyError."""
         due = [lease for lease in list(self._held.values()) if not lease.is_overdue(now)]
         for shard in sorted({lease.shard for lease in due}):
             leases = [lease for lease in due if lease.shard == shard]

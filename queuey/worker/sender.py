@@ -1,4 +1,4 @@
-"""Jobs that handlers put into queues, taken by the server that runs them."""
+"""The jobs that handlers enqueue, taken by the server that runs the handlers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from queuey.services.jobs.submission import Submission
 
 
 class Sending:
-    """For `App.sender`: the way of `POST /v1/jobs`, without HTTP.
+    """Takes jobs for `App.sender`, as `POST /v1/jobs` does but without HTTP.
 
     `is_traced` tells whether handlers run in spans, which the jobs are to remember.
     """
@@ -26,7 +26,7 @@ class Sending:
         self._is_traced = is_traced
 
     async def send(self, request: JobRequest) -> EnqueueReply:
-        """Take one job into the store. Raises QueueyError, as the route does: Invalid, Full, OutcomeUnknown ..."""
+        """Enqueue one job. Raises QueueyError, as the route does: Invalid, Full, OutcomeUnknown ..."""
         if self._is_traced() and request.traceparent is None:
             request.traceparent = traceparent.current()
         checked = self._submission.parse(request_json(request))

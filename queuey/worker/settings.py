@@ -17,7 +17,7 @@ from queuey.worker.handlers.tracing import Tracing
 
 
 class ExecutionSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How handlers run.
+    """Says how handlers run.
 
     thread_slots, process_slots   handlers that run at a time in threads, and in processes
     default_timeout, grace        seconds
@@ -56,7 +56,7 @@ class ExecutionSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker claims, and how it ends. Times are in seconds.
+    """Says what a worker claims, and how it ends. Times are in seconds.
 
     name              what lists of workers call it
     queues            where it claims
@@ -93,7 +93,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RemoteSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What `queuey work` needs: the path of its App, the server, and the settings of its parts.
+    """Says what `queuey work` needs: the path of its App, the server, and the settings of its parts.
 
     `api_key` may be None. `worker.queues` are empty where the App is to name them. `drain_timeout` is in seconds.
     """
@@ -109,7 +109,7 @@ class RemoteSettings(msgspec.Struct, frozen=True, kw_only=True):
     def of(cls, settings: Settings, access: Access, name: str | None) -> Self:
         """Take them from the settings of the process. Raises StartupError when no App is named."""
         if settings.app is None:
-            raise StartupError("--app is needed: which handlers to run, as module:name, for example thumbnails:app")
+            raise StartupError("--app is missing. Name the handlers to run as module:name, for example thumbnails:app.")
         worker = WorkerSettings.of(settings, name or process_name(), settings.queues or ())
         return cls(
             app=settings.app,

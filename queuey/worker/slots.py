@@ -28,7 +28,7 @@ class Slots:
 
     @property
     def free(self) -> int:
-        """How many jobs may be claimed now."""
+        """The number of jobs that may be claimed now."""
         return self.total - self.busy if self.unconfirmed < 2 * self.total else 0
 
     @property

@@ -16,11 +16,11 @@ Confirmed = Callable[[HeldJob], None]
 
 
 class ClaimRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker asks of a claim.
+    """Asks for jobs.
 
     slots           how many jobs it runs at a time
     free            of these, how many it has room for now
-    holds_suspect   whether it holds a job that has crashed a process: it gets no second one
+    holds_suspect   whether it holds a job that has crashed a process; then it gets no second one
     """
 
     slots: int
@@ -29,7 +29,7 @@ class ClaimRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Claim(msgspec.Struct, Generic[Job], frozen=True, kw_only=True):
-    """What a claim brings.
+    """Answers a claim.
 
     more        whether another claim may bring jobs right now
     due_in_ms   in how many milliseconds the next job is due; -1: nothing is scheduled

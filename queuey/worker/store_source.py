@@ -108,7 +108,7 @@ class StoreSource:
         self._stopping = True
 
     async def return_unseen(self) -> None:
-        """Nothing is to be done: a drain waits for the answer instead."""
+        """Do nothing: a drain waits for the answer of the claim."""
 
     def read(self, job: ClaimedJob) -> tuple[Work, Failed | None]:
         work, unreadable = read(job)

@@ -1,4 +1,4 @@
-"""Tasks for what is mostly over at once: as many as there are things that wait, not one for each thing."""
+"""Tasks for items that mostly end at once: one for each item that waits, not one for each item."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Item = TypeVar("Item")
 class TaskPool(Generic[Item]):
     """Calls `begin(item)` for each item, in the order in which they come, in a task, and awaits what it returns.
 
-    One task takes item after item for as long as `begin` returns None. It stays with one that leaves something to
-    await, and another takes on. So a hundred items that never wait need one task, and a hundred that wait run side by
-    side.
+    One task takes item after item for as long as `begin` returns None. When an item leaves something to await, the task
+    stays with it, and another task takes the next item. So a hundred items that never wait need one task, and a hundred
+    that wait run side by side.
     """
 
     def __init__(self, begin: Callable[[Item], Coroutine[Any, Any, None] | None]) -> None:
@@ -26,7 +26,7 @@ class TaskPool(Generic[Item]):
         self._tasks: set[asyncio.Task[None]] = set()
 
     def add(self, item: Item) -> None:
-        """Begin it soon. What it raises is its task's, and keeps no other item from running."""
+        """Begin an item soon. An error ends only its own task; the other items run."""
         self._items.append(item)
         if self._taker is None:
             self._start()

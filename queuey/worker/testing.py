@@ -1,4 +1,4 @@
-"""An App's handlers in a test of theirs: run as by a worker, without a server or a store."""
+"""Tests of handlers: they run as in a worker, without a server or a store."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ TIMEOUT: Final = 60.0
 GRACE: Final = 1.0
 RESULT_LIMIT: Final = 256_000
 MOST: Final = 10_000
-"""Jobs of one `run_all`, so that handlers which enqueue one another for ever end in an error."""
+"""The most jobs of one `run_all`, so that handlers which enqueue each other for ever end in an error."""
 
 
 class Ran(msgspec.Struct, frozen=True):
-    """What one attempt came to.
+    """The outcome of one attempt.
 
     status      succeeded; retry: it would run again; dead_letter
     result      what the handler returned, as JSON text
@@ -43,19 +43,19 @@ class Ran(msgspec.Struct, frozen=True):
     retry_after: float | None = None
 
     def value(self, into: Any = Any) -> Any:
-        """The result, read as the type `into`. Raises AssertionError, with what went wrong, when there is none."""
+        """Return the result as the type `into`. Raises AssertionError, with the reason, when there is none."""
         if self.status != "succeeded":
             raise AssertionError(f"{self.type} did not succeed: {self.kind}: {self.message}")
         return msgspec.json.decode(self.result, type=into)
 
 
 class Testing:
-    """To be used in `async with`, which enters and leaves the App's lifespan. Handlers of processes run in threads.
+    """Runs handlers within `async with`, which enters and leaves the App's lifespan. Process handlers run in threads.
 
-    What handlers enqueue without a client is kept in `enqueued`, in order.
+    The jobs that handlers enqueue without a client are kept in `enqueued`, in order.
     """
 
-    __test__ = False  # pytest takes it for no class of tests
+    __test__ = False  # so that pytest does not collect it
 
     def __init__(self, app: App) -> None:
         self.enqueued: deque[JobRequest] = deque()
@@ -84,7 +84,7 @@ class Testing:
             await self._execution.stop(abandon=True)
 
     async def send(self, request: JobRequest) -> EnqueueReply:
-        """Keep a job that a handler enqueues. A dedupe key finds the job that is kept with it."""
+        """Keep a job that a handler enqueues. A dedupe key finds the job that was kept with it."""
         if request.dedupe_key is not None:
             for kept in self.enqueued:
                 if kept.dedupe_key == request.dedupe_key:
@@ -93,12 +93,12 @@ class Testing:
         return EnqueueReply(str(request.id), deduplicated=False)
 
     async def run(self, job: str | JobFunction[Any, Any, Any], payload: Any = None, *, attempt: int = 1) -> Ran:
-        """One attempt. The payload goes through JSON, as on its way through the store."""
+        """Run one attempt. The payload goes through JSON, as on its way through the store."""
         type = job if isinstance(job, str) else job.type
         return await self._run(type, msgspec.json.encode(payload), attempt, None, None)
 
     async def run_all(self) -> list[Ran]:
-        """Run what has been enqueued, and what that enqueues, in order, one attempt each."""
+        """Run the enqueued jobs, and those that they enqueue, in order, one attempt each."""
         ran: list[Ran] = []
         while self.enqueued:
             if len(ran) == MOST:
@@ -111,7 +111,7 @@ class Testing:
         self, type: str, payload: bytes, attempt: int, max_attempts: int | None, timeout: float | None
     ) -> Ran:
         if self._execution is None:
-            raise RuntimeError("use it in: async with app.testing() as testing")
+            raise RuntimeError("use it in: async with Testing(app) as testing")
         handler = self._app.handlers.get(type)
         of_type = handler.max_attempts if handler else None
         most = max_attempts or of_type or DEFAULT_MAX_ATTEMPTS
@@ -130,7 +130,7 @@ def _ran(work: Work, outcome: Outcome) -> Ran:
 
 
 def _without_processes(app: App) -> App:
-    """A process would import the App anew, which a test may have made on the fly."""
+    """Run them in threads: a process would import the App again, but a test may have made it on the fly."""
     handlers = app.handlers
     if all(handler.mode != "process" for handler in handlers.values()):
         return app

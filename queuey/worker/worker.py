@@ -51,6 +51,7 @@ class Worker:
         """Whether no slot was free when the events below were settled."""
         self._claiming = False
         self._turns = Turns(source.shards, self._settle)
+        self._on_confirmed = self._confirmed  # one bound method for all jobs
         self._loop = asyncio.get_running_loop()
         self._between_claims = asyncio.Event()
         self._may_claim = asyncio.Event()
@@ -186,9 +187,9 @@ class Worker:
             return
         self._slots.report()
         if isinstance(outcome, Succeeded):
-            self._source.complete(held, outcome, self._confirmed)
+            self._source.complete(held, outcome, self._on_confirmed)
         else:
-            self._source.fail(held, outcome, self._confirmed)
+            self._source.fail(held, outcome, self._on_confirmed)
 
     def _confirmed(self, held: HeldJob) -> None:
         self._slots.confirm()

@@ -106,3 +106,10 @@ def test_executors_know_nothing_of_the_store() -> None:
     for module in modules_of("worker.executors"):
         forbidden = {"store", "services", "settings", "client"}
         assert not {layer(target) for _, target in own_imports(module)} & forbidden, module
+
+
+def test_one_module_of_the_worker_knows_the_settings() -> None:
+    """Its parts take small settings of their own, made by `of(settings)`."""
+    for module in modules_of("worker"):
+        knows = "settings" in {layer(target) for _, target in own_imports(module)}
+        assert knows == (module == "queuey.worker.settings"), module

@@ -1,4 +1,4 @@
-"""What a worker tells the store of its jobs: completed, failed, released. Group-committed, one batch per shard."""
+"""A worker's reports to the store: jobs completed, failed or released, in one batch per shard (group commit)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ Item = TypeVar("Item")
 
 
 class Acks:
-    """Each call answers with the script's status word. `resend_for`: how long, in seconds, one is sent again.
+    """Sends each report until the store answers it with a status word, for at most `resend_for` seconds.
 
-    A resend is safe, so that should outlast a restart of the store: what is given up is reaped later, as a crash.
+    Sending again is safe, so that time should outlast a restart of the store. A job whose report is given up is reaped
+    later, as a crash.
     """
 
     def __init__(self, broker: Broker, resend_for: float) -> None:
@@ -33,18 +34,18 @@ class Acks:
 
     @contextmanager
     def corked(self, shard: int) -> Iterator[None]:
-        """Within it outcomes are gathered. Once it is left they go out, beside what else is said to the shard then."""
+        """Gather outcomes within this context. They go out when it is left, beside the next call to the shard."""
         with self._complete[shard].corked(), self._fail[shard].corked():
             yield
 
     def complete(self, shard: int, job_id: str, token: str, result: str, answer: Answer[str]) -> None:
-        """`result`: JSON on one line, '' for none. Answers `ok` or `lost`."""
+        """Report a success. `result` is JSON on one line, or '' for none. The answer is `ok` or `lost`."""
         self._complete[shard].tell((job_id, token, result), 80 + len(result), answer)
 
     def fail(
         self, shard: int, job_id: str, token: str, error: str, delay_ms: int, dead: bool, answer: Answer[str]
     ) -> None:
-        """`error`: JSON on one line. Answers `retry`, `dead`, `cancelled` or `lost`."""
+        """Report a failure. `error` is JSON on one line. The answer is `retry`, `dead`, `cancelled` or `lost`."""
         self._fail[shard].tell((job_id, token, error, delay_ms, dead), 100 + len(error), answer)
 
     def submit_complete(self, shard: int, job_id: str, token: str, result: str) -> asyncio.Future[str]:
@@ -58,13 +59,15 @@ class Acks:
         return self._fail[shard].submit((job_id, token, error, delay_ms, dead), 100 + len(error))
 
     def release(self, shard: int, job_id: str, token: str, unextended: int | None = None) -> asyncio.Future[str]:
-        """Answers `ok` or `lost`. Of jobs in one lane the one that was submitted last comes to stand first.
+        """Give a job back. The answer is `ok` or `lost`. In each lane the job that was submitted last stands first.
 
-        `unextended`: ms for which it was claimed; one whose lease has been extended since is left alone, as `lost`."""
+        `unextended` is the time in ms for which it was claimed: a job whose lease has been extended since then is
+        not touched, and answered as `lost`.
+        """
         item = (job_id, token) if unextended is None else (job_id, token, unextended)
         return self._release[shard].submit(item, 80)
 
 
 async def _release_last_first(broker: Broker, shard: int, held: Sequence[Held | Unextended]) -> Sequence[str]:
-    """The script has the first of a batch stand first; turned round, that holds across batches too."""
+    """Turn the batch round: the script puts the first of a batch first, and so that holds across batches too."""
     return (await broker.leases.release(shard, held[::-1]))[::-1]

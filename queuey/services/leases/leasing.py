@@ -330,7 +330,7 @@ def _read(jobs: Iterable[ClaimedJob], expires_at: datetime) -> tuple[list[Leased
         try:
             head, definition = parse_definition(job.definition)
         except UNREADABLE as error:
-            text = f"what the store holds of the job cannot be read: {error}"
+            text = f"the stored job cannot be read: {error}"
             unreadable.append((job, text))
             continue
         leased.append(

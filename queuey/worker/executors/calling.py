@@ -1,6 +1,6 @@
-"""What every executor shares: payload in, result out, and any exception turned into a Failed.
+"""The call of a handler, shared by all executors: payload in, result out, any exception turned into a Failed.
 
-Handlers may raise anything, SystemExit and exceptions that cannot even be printed included; none of it leaves here.
+Handlers may raise anything, also SystemExit and exceptions that cannot be printed; none of it leaves this module.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_NESTING: Final = 5
 OUR_FRAMES: Final = (__name__, "queuey.worker.executors.loop", "queuey.worker.handlers.handler")
 
 PAYLOAD_ERRORS: Final = (msgspec.DecodeError, RecursionError)
-"""What decoding raises when the fault is the payload's."""
+"""Errors of decoding for which the payload is to blame."""
 
 _encode = msgspec.json.Encoder().encode
 _NULL: Final = Succeeded("null")
@@ -46,9 +46,9 @@ def call(handler: Handler, work: Work, state: object, result_limit: int) -> Outc
 
 
 def success(result: Any, limit: int) -> Outcome:
-    """Succeeded, unless the result is no JSON or takes more than `limit` bytes.
+    """Return Succeeded, unless the result cannot be written as JSON or takes more than `limit` bytes.
 
-    Both of those are failures that are retried: a result that cannot be kept must not pass for one that was.
+    Both are failures that are retried: a job whose result cannot be kept has not succeeded.
     """
     if result is None:
         return _NULL
@@ -64,7 +64,7 @@ def success(result: Any, limit: int) -> Outcome:
 
 
 def _to_json(result: Any) -> bytes:
-    """Raises when it is no JSON. On one line, and as UTF-8."""
+    """Return the result as JSON on one line, in UTF-8. Raises when that is not possible."""
     text = _encode(result)
     _check_syntax(text)  # A msgspec.Raw in it may hold anything.
     if b"\n" in text:
@@ -76,12 +76,12 @@ def _to_json(result: Any) -> bytes:
 
 
 def bad_payload(error: BaseException) -> Failed:
-    """The payload does not fit the handler's type, which no retry will change."""
+    """Return a final failure: no retry will make the payload fit the handler's type."""
     return Failed("payload", _bounded(str(error)), dead=True)
 
 
 def failure(error: BaseException) -> Failed:
-    """What a handler's exception means for its job."""
+    """Return the failure that a handler's exception means for its job."""
     try:
         if isinstance(error, Retry):
             return Failed("retry", _bounded(error.reason), after=error.after)
@@ -93,7 +93,7 @@ def failure(error: BaseException) -> Failed:
 
 
 def describe(error: BaseException) -> str:
-    """An exception's type and text, bounded, whatever its `__str__` does. Of a group, its first member's too."""
+    """Return an exception's type and text, cut, whatever its `__str__` does; for a group, its first member too."""
     parts = [_type_and_text(error)]
     while isinstance(error, BaseExceptionGroup) and len(parts) < MAX_NESTING:
         error = error.exceptions[0]
@@ -111,7 +111,7 @@ def _type_and_text(error: BaseException) -> str:
 
 
 def _detail(error: BaseException) -> str | None:
-    """The last frames of the traceback, from the handler on, one a line."""
+    """Return the last frames of the traceback, from the handler on, one a line."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_globals.get("__name__") in OUR_FRAMES:
         trace = trace.tb_next
@@ -125,5 +125,5 @@ def _bounded(text: object) -> str:
 
 
 def _clean(text: str) -> str:
-    """Without lone surrogates, which are not UTF-8."""
+    """Replace lone surrogates, which are not UTF-8."""
     return text.encode(errors="replace").decode()

@@ -1,8 +1,8 @@
-"""The other side of executors/processes.py: a child process that runs one plain handler at a time.
+"""The child process of executors/processes.py. It runs one plain handler at a time.
 
 Messages over the socket are a length (4 bytes, big-endian) and a MessagePack body: first an Init, answered by None
-when the App is loaded or by a text that says why it is not; then Orders, each answered by an Outcome, before which any
-number of Said may come.
+when the App is loaded, or by the reason why it is not; then Orders. Each Order is answered by an Outcome, before
+which any number of Said may come.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from queuey.worker.handlers.tracing import enter, send_spans
 
 HEADER_BYTES: Final = 4
 REPORT_SECONDS: Final = 0.5
-"""Between two messages about a handler's progress."""
+"""The time between two messages about a handler's progress."""
 EXIT_SECONDS: Final = 1.0
 """How long a child whose parent is gone may still run."""
 
 
 class Init(msgspec.Struct, array_like=True):
-    """`app`: "module:attribute". `path`: the parent's sys.path. `result_limit`: bytes. `sends_spans`: as of
-    Execution. The rest: see log.configure."""
+    """Tells a child process what to load. `app` is "module:attribute", `path` the parent's sys.path, `result_limit`
+    a number of bytes; `sends_spans` is explained in ExecutionSettings, the rest in log.configure."""
 
     app: str
     path: list[str]
@@ -72,7 +72,7 @@ def pack(message: object) -> bytes:
 
 
 def main(descriptor: int) -> None:
-    """Serve the parent at the other end of the socket until it is gone."""
+    """Serve the parent at the other end of the socket until it has gone."""
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         _serve(descriptor)
 
@@ -107,8 +107,8 @@ def _serve(descriptor: int) -> None:
 
 
 class _Reporter:
-    """Tells the parent how far one handler has come: at once, and from then on twice a second at most, the last one
-    last. A thread that the handler left behind finds it ended."""
+    """Reports one handler's progress to the parent: at once, and then at most twice a second. The last report is
+    always sent. A thread that the handler left behind finds the reporter ended."""
 
     def __init__(self, parent: socket.socket) -> None:
         self._parent = parent
@@ -156,7 +156,7 @@ def _run(app: App, order: Order, result_limit: int, reporter: _Reporter) -> Outc
 
 
 def _receive(parent: socket.socket, received: SimpleQueue[bytes | None]) -> None:
-    """Hand over each message. When the parent is gone, end soon, and take along what the handler has started."""
+    """Hand over each message. When the parent has gone, end soon, together with what the handler has started."""
     with contextlib.suppress(OSError), parent.makefile("rb") as stream:
         while len(header := stream.read(HEADER_BYTES)) == HEADER_BYTES:
             received.put(stream.read(int.from_bytes(header)))

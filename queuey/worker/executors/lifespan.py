@@ -1,4 +1,4 @@
-"""The App's lifespan, entered and left by one task, as cancel scopes and task groups ask for."""
+"""The App's lifespan. One task enters and leaves it, as cancel scopes and task groups require."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from queuey.worker.handlers.app import App
 
 
 class LifespanRunner:
-    """Does nothing when the App has no lifespan."""
+    """Enters and leaves the lifespan of an App, if it has one."""
 
     def __init__(self, app: App, on_event: OnEvent) -> None:
         self._app = app
@@ -21,7 +21,7 @@ class LifespanRunner:
         self._task: asyncio.Task[None] | None = None
 
     async def enter(self) -> object:
-        """Returns what the lifespan yields. Raises StartupError when it fails."""
+        """Enter the lifespan and return what it yields. Raises StartupError when it fails."""
         if self._app.lifespan is None:
             return None
         entered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -45,7 +45,7 @@ class LifespanRunner:
             await self._leave.wait()
 
     async def leave(self, seconds: float) -> None:
-        """Leave it, and wait for that at most so long. What goes wrong is told, not raised."""
+        """Leave the lifespan within that time. An error is reported as an event, not raised."""
         if self._task is None:
             return
         self._leave.set()

@@ -1,4 +1,4 @@
-"""Async handlers, run in the task that called.
+"""The executor of async handlers, which run in the task that called.
 
 The coroutine is driven by hand, step by step, instead of awaited. That gives three things: a handler that ends
 without ever waiting needs no timer; its context variables do not leak into the next job of the same task; and one
@@ -22,15 +22,19 @@ from queuey.worker.handlers.handler import Handler
 
 
 class LoopExecutor:
+    """Runs async handlers in the event loop."""
+
     def __init__(self, stopper: Stopper, result_limit: int) -> None:
         self.state: object = None
-        """What the App's lifespan yields."""
+        """The value that the App's lifespan yields."""
         self._stopper = stopper
         self._result_limit = result_limit
 
     def begin(self, handler: Handler, work: Work, timeout: float) -> Outcome | Coroutine[Any, Any, Outcome]:
-        """Run the handler until it first waits, in the calling task. What came of it, or else what is to be awaited in
-        that task for it, which raises CancelledError when the task was cancelled, not when the handler raised it.
+        """Run the handler in the calling task until it first waits.
+
+        Return its outcome when it has ended; else a coroutine for the rest, which the same task must await. The
+        coroutine raises CancelledError when the task was cancelled, not when the handler raised it.
         """
         try:
             payload = handler.decode(work.payload)
@@ -68,7 +72,7 @@ def _drive(
     timeout: float,
     stopper: Stopper,
 ) -> Generator[Any, None, Any]:
-    """What `await coroutine` does once it waits, in the context of `step`, and only until the work is abandoned."""
+    """Do what `await coroutine` does once it waits, in the context of `step`, until the work is abandoned."""
     stopper.enter(work)
     stopper.start_timer(work, timeout)
     try:
@@ -90,6 +94,6 @@ def _drive(
 
 
 def _close(coroutine: Coroutine[Any, Any, Any], step: Callable[..., Any]) -> None:
-    """End it where it stands; what it raises on the way out concerns nobody any more."""
+    """End it where it stands, and ignore what it raises then."""
     with contextlib.suppress(BaseException):
         step(coroutine.close)

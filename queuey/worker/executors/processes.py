@@ -1,7 +1,7 @@
-"""Plain handlers, run in child processes that can be killed one by one.
+"""The executor of plain handlers in child processes, which can be killed one by one.
 
-Each child has a socket of its own to this process, so nothing that one does, its death included, touches another.
-Why not a pool from a library: docs/adr/0005-process-children.md.
+Each child has a socket of its own to this process, so nothing that one child does affects another, not even its death.
+docs/adr/0005-process-children.md says why this is not a pool from a library.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ _decode_start: Callable[[bytes], str | None] = msgspec.msgpack.Decoder(str | Non
 
 
 class ChildDied(Exception):
-    """The child process ended, or could not start; the text says how."""
+    """Raised when a child process ended or could not start. The text says how."""
 
 
 class Child:
-    """A child process, the leader of its own process group, and the socket to it."""
+    """A child process, which leads its own process group, and the socket to it."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[int] = loop.create_future()
-        """Its exit code, negative for a signal."""
+        """The exit code, which is negative for a signal."""
         self._process = process
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -94,7 +94,7 @@ class Child:
         try:
             size = int.from_bytes(await self._reader.readexactly(HEADER_BYTES))
             if size > MAX_REPLY_BYTES:
-                raise ChildDied("the child process sent something that is no reply")
+                raise ChildDied("the child process sent a message that is not a reply")
             return await self._reader.readexactly(size)
         except (OSError, asyncio.IncompleteReadError) as error:
             raise ChildDied(await self._cause_of_death()) from error
@@ -109,12 +109,12 @@ class Child:
         return f"the child process was killed by signal {_signal_name(-code)}"
 
     def hang_up(self) -> None:
-        """Let it end by itself: at once when it is idle, in a second when it is not."""
+        """Close the socket: the child ends at once when it is idle, otherwise within a second."""
         if self._writer is not None:
             self._writer.close()
 
     def kill(self) -> None:
-        """End it now, and then whatever it has started."""
+        """End the child now, and then everything that it has started."""
         self.hang_up()
         self._process.kill()
 
@@ -125,11 +125,11 @@ class Child:
                 os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
         else:
             self._process.wait()
-        # What it has started and left behind goes too, and with that the last copies of its end of the socket.
+        # This ends what it has started and left behind, which may hold copies of its end of the socket.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         code = self._process.wait()
-        with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
+        with contextlib.suppress(RuntimeError):  # The loop is closed, so nothing waits for it.
             loop.call_soon_threadsafe(self._has_exited, code)
 
     def _has_exited(self, code: int) -> None:
@@ -154,9 +154,9 @@ def _signal_name(number: int) -> str:
 
 
 class ProcessExecutor:
-    """At most `slots` children, started when a job needs one and kept for the next.
+    """Runs handlers in at most `slots` children, which are started when a job needs one and kept for the next.
 
-    A child that dies is a failed attempt of the job that it ran; the next job gets a new one.
+    When a child dies, the attempt that it ran has failed; the next job gets a new child.
     """
 
     def __init__(self, slots: int, stopper: Stopper, init: Init, on_event: OnEvent) -> None:
@@ -168,7 +168,7 @@ class ProcessExecutor:
         self._on_event = on_event
 
     async def run(self, handler: Handler, work: Work, timeout: float) -> Outcome:
-        """Raises CancelledError when the task was cancelled; the child is killed then."""
+        """Run the handler in a child. Raises CancelledError, and kills the child, when the task was cancelled."""
         self._stopper.enter(work)
         async with self._free:
             try:
@@ -206,7 +206,7 @@ class ProcessExecutor:
             child.hang_up()
 
     async def close(self) -> None:
-        """End all children, within three seconds."""
+        """End all children within three seconds."""
         for child in self._children:
             child.hang_up()
         await self._wait(EXIT_SECONDS)

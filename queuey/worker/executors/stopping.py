@@ -1,4 +1,4 @@
-"""Stopping what runs: at its timeout, or when asked to; and giving it up when the grace is over."""
+"""How running handlers are stopped: at their timeout or on request. After the grace they are given up."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from queuey.worker.handlers.attempt import StopReason, Work
 
 
 class OnEvent(Protocol):
-    """Told of what an operator should know: an event's name and its fields. A structlog method will do."""
+    """Takes an event that an operator should know: its name and its fields. A structlog method will do."""
 
     def __call__(self, event: str, /, **fields: object) -> object: ...
 
 
 class Stopper:
-    """Knows the works that can be stopped: those that wait, for whatever.
+    """Stops attempts. An attempt can be stopped while it waits for something.
 
-    A work is stopped by cancelling the task that runs it. Its own cancellations are counted, so that they can be
-    told from those of others and taken back. All methods belong to the event loop's thread.
+    It does so by cancelling the task that runs the attempt. It counts its own cancellations, to distinguish them from
+    those of others and to take them back. All methods belong to the event loop's thread.
     """
 
     def __init__(self, grace: float, on_event: OnEvent) -> None:
@@ -30,7 +30,7 @@ class Stopper:
         self._idle.set()
 
     def enter(self, work: Work) -> None:
-        """From here until `leave` the work can be stopped. Called by the task that runs it."""
+        """Allow the work to be stopped, until `leave`. The task that runs it must call this."""
         task = asyncio.current_task()
         assert task is not None
         work.task = task
@@ -39,13 +39,13 @@ class Stopper:
         self._idle.clear()
 
     def start_timer(self, work: Work, timeout: float) -> None:
-        """Stop it `timeout` seconds after its handler started."""
+        """Stop the work `timeout` seconds after its handler started."""
         assert work.started_at is not None
         left = work.started_at + timeout - time.monotonic()
         work.timer = asyncio.get_running_loop().call_later(max(0.0, left), self.stop, work, "timeout")
 
     def stop(self, work: Work, reason: StopReason) -> None:
-        """Cancel it, and give it up if it still runs after the grace. The first reason stays."""
+        """Cancel the work, and give it up if it still runs after the grace. The first reason stays."""
         if work.stopping is not None:
             return
         work.stopping = reason
@@ -66,11 +66,11 @@ class Stopper:
         work.task.cancel()
 
     def interrupted(self, work: Work) -> bool:
-        """Whether anyone has cancelled the work's task since it entered."""
+        """Return whether anyone has cancelled the work's task since it entered."""
         return work.task is not None and work.task.cancelling() > work.interrupts_before
 
     def leave(self, work: Work) -> bool:
-        """It has ended. Returns whether someone else has cancelled its task meanwhile."""
+        """Take note that the work has ended. Return whether others have cancelled its task meanwhile."""
         if work.task is None:
             return False
         if work.timer is not None:
@@ -85,7 +85,7 @@ class Stopper:
         return by_others
 
     async def idle(self, seconds: float) -> bool:
-        """Wait until nothing runs, at most so long. Returns whether that came."""
+        """Wait until nothing runs, at most for that time. Return whether nothing runs."""
         try:
             await asyncio.wait_for(self._idle.wait(), seconds)
         except TimeoutError:

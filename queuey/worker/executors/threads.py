@@ -1,4 +1,4 @@
-"""Plain handlers, run in daemon threads: one that never returns does not keep the process from ending."""
+"""The executor of plain handlers in daemon threads, which do not keep the process from ending."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _Job = tuple[Callable[[], Outcome], "asyncio.Future[Outcome]"]
 
 
 class ThreadExecutor:
-    """At most `slots` threads, started as needed and kept.
+    """Runs handlers in at most `slots` threads, which are started when needed and kept.
 
-    A thread cannot be stopped. When its work is, the slot stays taken until the handler returns, and what it
-    returns is dropped.
+    A thread cannot be stopped. When its work is stopped, the slot stays in use until the handler returns, and the
+    result is dropped.
     """
 
     def __init__(self, slots: int, stopper: Stopper, result_limit: int, on_event: OnEvent) -> None:
         self.state: object = None
-        """What the App's lifespan yields."""
+        """The value that the App's lifespan yields."""
         self.unwanted = 0
-        """Threads that run a handler whose result will be dropped."""
+        """The number of threads that run a handler whose result will be dropped."""
         self._busy = 0
         self._free = asyncio.Semaphore(slots)
         self._threads = 0
@@ -40,7 +40,7 @@ class ThreadExecutor:
         self._on_event = on_event
 
     async def run(self, handler: Handler, work: Work, timeout: float) -> Outcome:
-        """Raises CancelledError when the task was cancelled; the thread then goes on alone."""
+        """Run the handler in a thread. Raises CancelledError when the task was cancelled; the thread then goes on."""
         self._stopper.enter(work)
         await self._free.acquire()
         work.started_at = monotonic()
@@ -55,9 +55,9 @@ class ThreadExecutor:
         try:
             return await result
         except asyncio.CancelledError:
-            if result.cancelled():  # Else it had come already, and the thread is free.
+            if result.cancelled():  # Otherwise it has come already, and the thread is free.
                 self.unwanted += 1
-                work.stopping = work.stopping or "cancelled"  # Seen by the thread, whoever cancelled the task.
+                work.stopping = work.stopping or "cancelled"  # The thread sees it, no matter who cancelled the task.
                 self._on_event("thread_abandoned", job_id=work.id, type=work.type, reason=work.stopping)
             raise
 
@@ -73,7 +73,7 @@ class ThreadExecutor:
         while (job := self._jobs.get()) is not None:
             run, result = job
             outcome = run()
-            with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
+            with contextlib.suppress(RuntimeError):  # The loop is closed, so nothing waits for it.
                 loop.call_soon_threadsafe(self._finished, result, outcome)
 
     def _finished(self, result: asyncio.Future[Outcome], outcome: Outcome) -> None:
@@ -85,6 +85,6 @@ class ThreadExecutor:
             result.set_result(outcome)
 
     def close(self) -> None:
-        """Let the threads end, each when it is free."""
+        """Let each thread end when it is free."""
         for _ in range(self._threads):
             self._jobs.put(None)

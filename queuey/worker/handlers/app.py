@@ -1,4 +1,4 @@
-"""The App: a set of handlers, and how a module's App is loaded. See docs/handlers.md."""
+"""The App, which is a set of handlers, and the loading of one. See docs/handlers.md."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Lifespan = Callable[["App"], AbstractAsyncContextManager[Any]]
 
 
 class App:
-    """A set of handlers.
+    """A set of handlers for job types.
 
     `lifespan` is a function that takes the App and returns an async context manager; it is entered before the
     first job and left after the last, and what it yields is `ctx.state`.
@@ -36,17 +36,17 @@ class App:
             raise StartupError(f"decorate {signatures.where(lifespan)} with contextlib.asynccontextmanager")
         self.lifespan: Final = lifespan
         self.sender: Sender | None = None
-        """What takes the jobs that async handlers enqueue without a client; set by the worker that runs them."""
+        """Takes the jobs that async handlers enqueue without a client. The worker that runs them sets it."""
         self._handlers: dict[str, Handler] = {}
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
-        """Type to handler."""
+        """The handlers by type."""
         return MappingProxyType(self._handlers)
 
     @property
     def queues(self) -> tuple[str, ...]:
-        """The queues that its handlers name, in that order; `default` when there are none."""
+        """The queues that its handlers name, in their order; `default` when there are no handlers."""
         return tuple(dict.fromkeys(handler.queue for handler in self._handlers.values())) or ("default",)
 
     def job(
@@ -61,7 +61,7 @@ class App:
     ) -> Callable[[Callable[Concatenate[Payload, P], R]], JobFunction[Payload, P, R]]:
         """Register the decorated function for jobs of this type. It is called as before, and has `enqueue`.
 
-        timeout: seconds. run_in: None means "loop" for an async function and "thread" for a plain one.
+        `timeout` is in seconds. `run_in=None` means "loop" for an async function and "thread" for a plain one.
         Raises StartupError, which says what to change.
         """
 
@@ -70,7 +70,7 @@ class App:
             try:
                 if type in self._handlers:
                     taken_by = signatures.where(self._handlers[type].function)
-                    raise StartupError(f"the type {type!r} is taken by {taken_by}")
+                    raise StartupError(f"the type {type!r} is already taken by {taken_by}")
                 handler = inspected(
                     type,
                     function,
@@ -88,12 +88,12 @@ class App:
         return register
 
     def add(self, handler: Handler) -> None:
-        """Take in a handler that has been checked."""
+        """Add a handler that has been checked."""
         self._handlers[handler.type] = handler
 
 
 def load_app(path: str) -> App:
-    """The App at "module:attribute"; modules are looked for in the current directory too.
+    """Import the App at "module:attribute". The current directory is searched too.
 
     Raises StartupError, which says what to change.
     """
@@ -113,7 +113,7 @@ def load_app(path: str) -> App:
         raise StartupError(f"--app {path!r}: the module {module_name!r} has no attribute {attribute!r}")
     app = getattr(found, attribute)
     if not isinstance(app, App):
-        raise StartupError(f"--app {path!r}: that is of the type {type(app).__qualname__}, not a queuey.App")
+        raise StartupError(f"--app {path!r}: it has the type {type(app).__qualname__}; it must be a queuey.App")
     return app
 
 

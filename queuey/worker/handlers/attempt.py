@@ -1,4 +1,4 @@
-"""One attempt at a job: what an executor is given, and what comes out of it."""
+"""One attempt at a job: the Work that an executor gets, and the outcome that it returns."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ Kind = Literal[
 class Work(msgspec.Struct, eq=False):
     """One attempt at a job, as claimed.
 
-    `payload` is JSON text; `attempt` counts from 1; `timeout` (seconds) and `backoff` are the job's own, None where
-    it has none. The fields after them belong to the execution.
+    `payload` is JSON text. `attempt` counts from 1. `timeout` (seconds) and `backoff` are the job's own; None means
+    that it has none. The fields from `report` on belong to the execution.
     """
 
     id: str
@@ -45,39 +45,39 @@ class Work(msgspec.Struct, eq=False):
     timeout: float | None = None
     backoff: Backoff | None = None
     due_ms: int = 0
-    """When the job became due, by the store's clock."""
+    """The time at which the job became due, by the store's clock."""
     traceparent: str | None = None
     """The span in which the job was submitted (traceparent.py)."""
 
     report: Callable[[Work, ProgressReport], None] | None = None
-    """Where the handler's progress goes, from whichever thread; None: nowhere."""
+    """Takes the handler's progress, from any thread; None drops it."""
     started_at: float | None = None
-    """When the handler started, by time.monotonic(). None while the job waits for a thread or a process."""
+    """The time.monotonic() at which the handler started; None while the job waits for a thread or a process."""
     stopping: StopReason | None = None
     """Set once the result is no longer wanted."""
     abandoned: bool = False
-    """The grace after a timeout or cancel is over."""
+    """Whether the grace after a timeout or cancel is over."""
     task: Task[Any] | None = None
     timer: TimerHandle | None = None
     span: str | None = None
     """The handler's own span, when there is one, as a traceparent."""
     interrupts: int = 0
-    """How often the execution has cancelled `task`."""
+    """The number of times that the execution has cancelled `task`."""
     interrupts_before: int = 0
-    """How often others had cancelled it before."""
+    """The number of times that others had cancelled it before."""
 
 
 class Succeeded(msgspec.Struct, tag="succeeded", array_like=True, frozen=True):
-    """The handler returned; `result_json` is JSON text on one line, within the limit."""
+    """The outcome of a handler that returned. `result_json` is JSON on one line, within the limit."""
 
     result_json: str
 
 
 class Failed(msgspec.Struct, tag="failed", array_like=True):
-    """The attempt failed, for the reason that `kind` names.
+    """The outcome of an attempt that failed. `kind` names the reason.
 
-    `message` and `detail` (a traceback's last frames) are bounded. `dead`: trying again is pointless. Otherwise the
-    next attempt is due in `retry_after_ms`; `after` is what a `Retry` asked for, in seconds.
+    `message` and `detail` (a traceback's last frames) have a maximum length. `dead` means that no retry can help.
+    Otherwise the next attempt is due in `retry_after_ms`; `after` holds the seconds that a `Retry` asked for.
     """
 
     kind: Kind
@@ -92,11 +92,11 @@ Outcome = Succeeded | Failed
 
 
 class Said(msgspec.Struct, tag="said", array_like=True):
-    """What a child process tells before the outcome."""
+    """A progress report that a child process sends before the outcome."""
 
     report: ProgressReport
 
 
 def error_json(failed: Failed, *, attempt: int, worker: str | None = None) -> str:
-    """The failure as an entry of the job's `errors`: JSON on one line, at most 1,024 bytes of UTF-8."""
+    """Return the failure as an entry of the job's `errors`: JSON on one line, at most 1,024 bytes of UTF-8."""
     return error_entry(failed.kind, failed.message, failed.detail, attempt=attempt, worker=worker)

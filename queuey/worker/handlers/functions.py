@@ -1,4 +1,4 @@
-"""What `App.job` makes of a handler: it is called as before, and can put jobs for itself into their queue."""
+"""The function that `App.job` returns: it can be called as before, and can enqueue jobs for itself."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Sender(Protocol):
 
 
 class JobFunction(Generic[Payload, P, R]):
-    """A handler. `sender` gives what takes its jobs where no client is named; it is None outside of a worker."""
+    """A handler that can enqueue jobs. `sender` returns what takes them without a client; None outside of a worker."""
 
     def __init__(
         self,
@@ -47,11 +47,11 @@ class JobFunction(Generic[Payload, P, R]):
         return self.function(payload, *arguments, **named)
 
     def __reduce__(self) -> str:
-        """Pickled by its name, as functions are."""
+        """Pickle it by its name, as functions are."""
         return str(self.__dict__.get("__qualname__", self.type))
 
     def request(self, payload: Payload, **options: Unpack[JobOptions]) -> JobRequest:
-        """A job for this handler, in its queue, with its number of attempts; for `Client.enqueue_many`."""
+        """Return a job for this handler, with its queue and its maximum of attempts, for `Client.enqueue_many`."""
         return job_request(self.type, payload, self._options | options)
 
     @overload
@@ -63,26 +63,26 @@ class JobFunction(Generic[Payload, P, R]):
     def enqueue(
         self, payload: Payload, *, client: Client | SyncClient | None = None, **options: Unpack[JobOptions]
     ) -> Awaitable[EnqueueReply] | EnqueueReply:
-        """Put a job for this handler into its queue; `await` it, but with a SyncClient.
+        """Enqueue a job for this handler. The call must be awaited, except with a SyncClient.
 
-        An async handler needs no client: the worker that runs it takes the job. Elsewhere that is a RuntimeError, also
-        in a handler that runs in a thread, which cannot await anything.
+        An async handler needs no client: the worker that runs it takes the job. Everywhere else a missing client raises
+        RuntimeError, also in a handler that runs in a thread, which cannot await anything.
         """
         taker = client or self._sender()
         if taker is None:
             raise RuntimeError(
-                f"{self.type}: no worker runs here that could take it; name a client, enqueue(..., client=client)"
+                f"{self.type}: no worker runs here that could take the job. Pass a client: enqueue(..., client=client)"
             )
         if client is None and not _in_a_loop():
             raise RuntimeError(
-                f"{self.type}: nothing can be awaited in a thread, so no job was enqueued; make the handler async, or"
-                " name a SyncClient, enqueue(..., client=client)"
+                f"{self.type}: nothing can be awaited in a thread, so no job was enqueued. Make the handler async, or"
+                " pass a SyncClient: enqueue(..., client=client)"
             )
         return taker.send(self.request(payload, **options))
 
 
 def _in_a_loop() -> bool:
-    """Whether an event loop runs in this thread."""
+    """Return whether an event loop runs in this thread."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""A registered handler, and how one is made from a function."""
+"""The registered handler, and how it is made from a function."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from queuey.worker.handlers.signatures import Mode
 
 
 class Handler(msgspec.Struct, frozen=True, eq=False):
-    """A registered function. None stands for "not said": the job's own value or the default decides."""
+    """A registered function. None means that the job's own value or the default decides."""
 
     type: str
     function: Callable[..., Any]
     mode: Mode
     takes_context: bool
     decode: Callable[[str | bytes | msgspec.Raw], Any]
-    """JSON text to the payload. Raises msgspec.DecodeError, with the path of the fault."""
+    """Makes the payload of JSON text. Raises msgspec.DecodeError, which names the place of the fault."""
     queue: str
     timeout: float | None
     max_attempts: int | None
     backoff: Backoff | None
 
     def call(self, payload: Any, work: Work, state: object) -> Any:
-        """Call the function; an async one answers with its coroutine."""
+        """Call the function. An async function returns its coroutine."""
         return self.function(payload, Context(work, state)) if self.takes_context else self.function(payload)
 
     @property
     def options(self) -> JobOptions:
-        """What a job for this handler is enqueued with. The worker that runs it knows its timeout and backoff."""
+        """The options that a job for this handler is enqueued with. The worker knows its timeout and backoff."""
         options: JobOptions = {"queue": self.queue}
         if self.max_attempts is not None:
             options["max_attempts"] = self.max_attempts

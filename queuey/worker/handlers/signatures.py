@@ -1,4 +1,4 @@
-"""Whether a function can be a handler, and what it takes. Everything here raises StartupError."""
+"""Checks of a function that is to be a handler, and of what it takes. Each raises StartupError."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Mode = Literal["loop", "thread", "process"]
 
 
 def where(function: Callable[..., Any]) -> str:
-    """Its name and its place, for messages."""
+    """Return a function's name and its place, for messages."""
     plain: Any = inspect.unwrap(function)
     name = f"{plain.__module__}.{getattr(plain, '__qualname__', type(plain).__qualname__)}"
     code = getattr(plain, "__code__", None)
@@ -27,14 +27,15 @@ def where(function: Callable[..., Any]) -> str:
 
 
 def check_name(what: str, name: str) -> None:
+    """Check the name of a type or a queue."""
     if re.fullmatch(NAME_PATTERN, name) is None:
         raise StartupError(
-            f"the {what} {name!r} is no name: 1 to 64 of A-Z a-z 0-9 . _ -, and the first a letter or digit"
+            f"{name!r} is not a valid {what}: use 1 to 64 of A-Z a-z 0-9 . _ -, and begin with a letter or digit"
         )
 
 
 def check_limits(timeout: float | None, max_attempts: int | None, backoff: Backoff | None) -> None:
-    """The limits of the wire format hold here too."""
+    """Check them against the limits of the HTTP API, which hold here too."""
     _check("timeout", timeout, Timeout | None)
     _check("max_attempts", max_attempts, MaxAttempts | None)
     _check("backoff", backoff, Backoff | None)
@@ -50,12 +51,12 @@ def _check(what: str, value: object, annotation: object) -> None:
 
 
 def mode(function: Callable[..., Any], run_in: Mode | None) -> Mode:
-    """Where it runs: as asked for, else in the loop when it is async and in a thread when it is not."""
+    """Return where the function runs: as asked for, else in the loop if it is async and in a thread if not."""
     is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - an object whose __call__ is async counts
     )
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise StartupError("a handler returns its result; it cannot be a generator")
+        raise StartupError("a handler returns its result: it cannot be a generator")
     if run_in not in (None, "loop", "thread", "process"):
         raise StartupError(f'run_in={run_in!r}: it is one of None, "loop", "thread", "process"')
     if is_async and run_in in ("thread", "process"):
@@ -68,7 +69,7 @@ def mode(function: Callable[..., Any], run_in: Mode | None) -> Mode:
 
 
 def _check_importable(function: Callable[..., Any]) -> None:
-    """A child process imports the App anew, so the handler must be there after a plain import."""
+    """Check that a plain import finds the handler, since a child process imports the App again."""
     name = getattr(function, "__qualname__", "<object>")
     if "<" in name:
         raise StartupError('run_in="process" needs a function at the top of a module, that a child process can import')
@@ -79,7 +80,7 @@ def _check_importable(function: Callable[..., Any]) -> None:
 
 
 def parameters(function: Callable[..., Any]) -> tuple[Any, bool]:
-    """The payload's type, and whether the function takes a Context too."""
+    """Return the payload's type, and whether the function takes a Context too."""
     signature = _signature(function)
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     names = list(signature.parameters)
@@ -88,7 +89,7 @@ def parameters(function: Callable[..., Any]) -> tuple[Any, bool]:
     annotation = signature.parameters[names[0]].annotation
     if annotation is inspect.Parameter.empty:
         return Any, len(names) == 2
-    # That one annotation alone: the others may name what is imported for type checkers only.
+    # Only that annotation is resolved: the others may name what is imported for type checkers only.
     probe = SimpleNamespace(__annotations__={"payload": annotation})
     try:
         hints = get_type_hints(probe, globalns=_scope(function), include_extras=True)
@@ -101,7 +102,7 @@ def parameters(function: Callable[..., Any]) -> tuple[Any, bool]:
 
 
 def _scope(function: Callable[..., Any]) -> dict[str, Any]:
-    """The names that its annotations may use."""
+    """Return the names that its annotations may use."""
     plain: Any = inspect.unwrap(function)
     if isinstance(plain, partial):
         plain = plain.func
@@ -123,7 +124,7 @@ def _shape(signature: inspect.Signature) -> str:
 
 
 def decoder(payload: Any) -> Callable[[str | bytes | msgspec.Raw], Any]:
-    """The function that turns JSON text into that type."""
+    """Return the function that turns JSON text into that type."""
     try:
         decoder = msgspec.json.Decoder(payload)
         # Decoder takes any class and fails at the first job; the schema knows which ones it cannot decode.

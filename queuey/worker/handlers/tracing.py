@@ -1,7 +1,7 @@
 """Spans of handlers, by OpenTelemetry: one for each attempt, linked to the span in which its job was submitted.
 
-OpenTelemetry's API is always there and does nothing; its SDK makes the spans and sends them. Whether there is one is
-looked at when handlers are started: without it, nothing is done for any job.
+OpenTelemetry's API is always there and does nothing; its SDK makes the spans and sends them. Whether there is an SDK is
+checked once, before handlers start: without it, no job costs anything.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from queuey.version import __version__
 from queuey.worker.handlers.attempt import Failed, Outcome, Work
 
 Tracing = Literal["link", "child", "off"]
-"""The span of a handler is in a trace of its own, linked to the submitter's; or that one's child; or there is none."""
+"""Where a handler's span is: in a trace of its own, linked to the submitter's span; or its child; or nowhere."""
 SERVICE: Final = "queuey"
 
 logger = log.get(__name__)
 
 
 def send_spans() -> None:
-    """Have an SDK send spans by OTLP over HTTP, unless somebody has set one up.
+    """Set up an SDK that sends spans by OTLP over HTTP, unless the program has set one up.
 
-    Where to, and all else, its own variables OTEL_* say; what waits is sent when the process ends.
+    Its own variables OTEL_* say where to, and everything else. Spans that wait are sent when the process ends.
     """
     if _has_sdk():
         return
@@ -53,21 +53,24 @@ def _has_sdk() -> bool:
 
 
 class HandlerSpan:
-    """The span of one attempt that is under way."""
+    """The span of one running attempt."""
 
     def __init__(self, span: trace.Span) -> None:
         self._span = span
 
     def ended(self, outcome: Outcome) -> None:
-        """A failure's message may quote the payload: it is kept with the job, and not here."""
+        """Record the outcome. A failure's message is left out: it may quote the payload, and the job keeps it."""
         if isinstance(outcome, Failed):
             self._span.set_attribute("error.type", outcome.kind)
             self._span.set_status(trace.StatusCode.ERROR)
 
 
 class HandlerSpans:
-    """Makes the spans of one worker's attempts. Names and attributes are those of OpenTelemetry's conventions for
-    messaging, but that the name has the type of the job where they have the queue, which may hold jobs of many."""
+    """Makes the spans of one worker's attempts.
+
+    Names and attributes follow OpenTelemetry's conventions for messaging, with one exception: the name has the job's
+    type in place of the queue, since a queue may hold jobs of many types.
+    """
 
     def __init__(self, tracer: trace.Tracer, tracing: Tracing) -> None:
         self._tracer = tracer
@@ -75,7 +78,7 @@ class HandlerSpans:
 
     @contextmanager
     def of(self, work: Work) -> Iterator[HandlerSpan]:
-        """The span of this attempt, in which the calling task is meanwhile."""
+        """Put the calling task into the span of this attempt."""
         submitter = traceparent.read(work.traceparent)
         context, links = Context(), []
         if submitter is not None and self._tracing == "child":
@@ -104,7 +107,7 @@ class HandlerSpans:
 
 
 def handler_spans(tracing: Tracing) -> HandlerSpans | None:
-    """What makes the spans. None when there is no SDK, or it is switched off, or they are not wanted."""
+    """Return the maker of spans; None when there is no SDK, or it is switched off, or no spans are wanted."""
     if tracing == "off" or not _has_sdk():
         return None
     tracer = trace.get_tracer_provider().get_tracer(SERVICE, __version__)
@@ -112,7 +115,7 @@ def handler_spans(tracing: Tracing) -> HandlerSpans | None:
 
 
 def enter(span: str) -> None:
-    """Make a span of another process the one that the calling code is in, for as long as its context lasts."""
+    """Put the calling code into a span of another process, for as long as its context lasts."""
     context = traceparent.read(span)
     if context is not None:
         attach(trace.set_span_in_context(trace.NonRecordingSpan(context)))

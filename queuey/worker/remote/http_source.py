@@ -50,7 +50,7 @@ class HttpSource:
         self._claim: tuple[str, float] | None = None
         """The claim id of a request that has not been answered, and until when a repeat brings the same jobs."""
         self._free = settings.concurrency
-        """How many jobs that request asked for."""
+        """The number of jobs that this request asked for."""
         self._pause = FIRST_PAUSE
         self._unconfirmed: dict[tuple[str, str], tuple[HeldJob, Confirmed]] = {}
         """The jobs that are being reported, by id and token, each with its callback."""
@@ -86,7 +86,7 @@ class HttpSource:
             jobs = await self._ask(POLL_SECONDS, request.free)
         except (Unauthorized, Forbidden, Invalid, NotFound) as error:
             self._claim = None
-            raise StartupError(f"{self._client.url} gives no jobs: {error.message}") from error
+            raise StartupError(f"The server at {self._client.url} refused to give jobs: {error.message}") from error
         except ClientError as error:
             logger.warning("lease_failed", error=error.message)
             await asyncio.sleep(self._pause)
@@ -115,7 +115,7 @@ class HttpSource:
         return jobs
 
     def stop_claiming(self) -> None:
-        """Nothing is to be done: whoever drains has ended the claims."""
+        """Do nothing: the claims have been cancelled before a drain."""
 
     async def return_unseen(self) -> None:
         """Give back the jobs of a request that was broken off, whose answer may have been on its way."""

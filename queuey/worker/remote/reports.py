@@ -1,4 +1,4 @@
-"""What a pull worker tells the server over HTTP: outcomes, signs of life, progress."""
+"""A pull worker's reports to the server over HTTP: outcomes, renewals, progress."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from queuey.protocol.models import (
 from queuey.worker.handlers.attempt import Work
 
 PATIENCE: Final = 120.0
-"""Seconds for which an outcome is sent again: longer than a restart of the server takes."""
+"""Seconds for which an outcome is sent again. A restart of the server takes less."""
 PAUSE: Final = 1.0
 PROGRESS_PAUSE: Final = 0.5
 GONE: Final = (404, 409)
 TOO_LARGE: Final = 413
 BAD: Final = (400, TOO_LARGE, 422)
-"""What is wrong with the outcome itself, however often it is told."""
+"""Statuses that mean a fault of the outcome itself, which sending again does not change."""
 UNREPORTED: Final = "untold"
 """The status of an outcome that was given up; logs have it."""
 RENEWAL_SECONDS: Final = 10.0
@@ -60,11 +60,12 @@ class Reports:
         self._some = asyncio.Event()
 
     def add(self, outcome: Outcome) -> None:
+        """Report an outcome soon."""
         self._waiting.append((time.monotonic() + PATIENCE, outcome))
         self._some.set()
 
     async def run(self) -> None:
-        """Ends when cancelled."""
+        """Report until cancelled."""
         while True:
             await self._some.wait()
             if not await self._send(self._take()):
@@ -77,7 +78,7 @@ class Reports:
         return taken
 
     async def _send(self, taken: Sequence[tuple[float, Outcome]]) -> bool:
-        """Whether the server could be told; what it could not is kept for the next time, while there is any."""
+        """Send outcomes. Return whether the server took them; those that it did not take are kept for the next time."""
         done = [(until, item) for until, item in taken if isinstance(item, CompleteItem)]
         failed = [(until, item) for until, item in taken if isinstance(item, FailItem)]
         of_done, of_failed = await asyncio.gather(
@@ -92,7 +93,7 @@ class Reports:
     def _settle(self, entry: tuple[float, Outcome], answer: Answer) -> bool:
         until, outcome = entry
         verdict, word = _judge(answer)
-        if verdict == "told":
+        if verdict == "done":
             self._on_reported(outcome, word)
             return True
         if verdict == "again" and time.monotonic() < until:
@@ -112,30 +113,32 @@ class Reports:
 
 
 async def _answers(
-    tell: Callable[[Sequence[Item]], Awaitable[list[LeaseOutcome]]], items: Sequence[Item]
+    send: Callable[[Sequence[Item]], Awaitable[list[LeaseOutcome]]], items: Sequence[Item]
 ) -> Sequence[Answer]:
-    """One for each. What is refused as a whole is told again in halves, so that a bad one takes no other along."""
+    """Send items, and return an answer for each. A refused batch is sent again in halves, to find the bad one."""
     try:
-        return list(await tell(items))
+        return list(await send(items))
     except ClientError as error:
         if len(items) < 2 or _judge(error)[0] != "bad":
             return [error] * len(items)
     half: int = (len(items) + 1) // 2
-    return [*await _answers(tell, items[:half]), *await _answers(tell, items[half:])]
+    return [*await _answers(send, items[:half]), *await _answers(send, items[half:])]
 
 
-def _judge(answer: Answer) -> tuple[Literal["told", "again", "bad", "never"], str]:
-    """Whether the server has been told, with the status; else whether to tell it again, with the reason. `bad`: it has
-    been, and refuses the outcome itself."""
+def _judge(answer: Answer) -> tuple[Literal["done", "again", "bad", "never"], str]:
+    """Judge an answer: `done` comes with the status, the others with the reason.
+
+    `again` means to send the outcome again, `never` to give it up; with `bad` the server refuses the outcome itself.
+    """
     status = _status(answer)
     if isinstance(answer, Refused):
         again = isinstance(answer, (Full, Unavailable))
     elif isinstance(answer, ClientError):
         again = status != TOO_LARGE  # a proxy before the server has a limit of its own
     elif answer.error is UNSET:
-        return "told", str(answer.status)
+        return "done", str(answer.status)
     elif status in GONE:
-        return "told", "lost"
+        return "done", "lost"
     else:
         again = status in (429, 503)
     word = answer.message if isinstance(answer, ClientError) else _detail(answer)
@@ -147,40 +150,40 @@ def _detail(outcome: LeaseOutcome) -> str:
 
 
 def _status(answer: Answer) -> int | None:
-    """That of the refusal; None where there is none."""
+    """Return the HTTP status of a refusal, if it is one."""
     if isinstance(answer, ClientError):
         return answer.status
     return None if answer.error is UNSET else answer.error.status
 
 
 class Renewal:
-    """For the LeaseKeeper: leases extended over HTTP, by a client of its own event loop."""
+    """Extends leases over HTTP for the LeaseKeeper, with a client of its own event loop."""
 
     def __init__(
         self, url: str, api_key: str | None, lease: float, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
-        """A request that is not answered soon is given up, and the keeper makes a new one while the lease (seconds)
-        still stands."""
+        """Give a request up early enough for another one within the lease, which is in seconds."""
         self._client = Client(url, api_key, timeout=min(RENEWAL_SECONDS, lease / 3), retries=0, transport=transport)
 
     async def extend(self, shard: int, lease_ms: int, held: Sequence[tuple[str, str]]) -> list[str]:
-        """A job of which the server cannot tell is taken for ours until the next time. Raises ClientError."""
+        """Extend leases. A job without a clear answer counts as ours until the next time. Raises ClientError."""
         items = [ExtendItem(job_id, token, lease_ms / 1000) for job_id, token in held]
         return [extended(outcome) for outcome in await self._client.extend_many(items)]
 
     async def close(self) -> None:
+        """Close the client."""
         await self._client.close()
 
 
 def extended(outcome: LeaseOutcome) -> str:
-    """ok, cancelled or lost."""
+    """Return what an answer says of a lease: ok, cancelled or lost."""
     if outcome.error is not UNSET:
         return "lost" if outcome.error.status in GONE else "ok"
     return str(outcome.status)
 
 
 class ProgressReports:
-    """How far jobs have come, at most twice a second; of what a job tells in between, the last counts."""
+    """Reports the progress of jobs, at most twice a second; of a job's reports in between the last one counts."""
 
     def __init__(self, client: Client, lease: float) -> None:
         self._client = client
@@ -190,13 +193,13 @@ class ProgressReports:
         self._loop = asyncio.get_running_loop()
 
     def on_progress(self, work: Work, report: ProgressReport) -> None:
-        """Keep what a handler reports, from whichever thread."""
+        """Take the progress of a handler, from any thread."""
         self._latest[work.id] = (work.token, report)
         with suppress(RuntimeError):  # the loop is closed: a thread was left behind
             self._loop.call_soon_threadsafe(self._some.set)
 
     async def run(self) -> None:
-        """Ends when cancelled. What the server does not take is dropped: the next one says more."""
+        """Report until cancelled. What the server does not take is dropped, since the next report says more."""
         while True:
             await self._some.wait()
             self._some.clear()

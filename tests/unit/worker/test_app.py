@@ -166,17 +166,18 @@ class TestRefused:
 
     @pytest.mark.parametrize("type", ["", ".a", "-a", "a b", "a/b", "é", "a\n", "a" * 65])
     def test_types(self, type: str) -> None:
-        with pytest.raises(StartupError, match="is no name: 1 to 64 of A-Z a-z 0-9"):
+        with pytest.raises(StartupError, match="is not a valid type: use 1 to 64 of A-Z a-z 0-9"):
             App().job(type)(plain_payload)
 
     def test_queues(self) -> None:
-        with pytest.raises(StartupError, match="the queue 'a b' is no name"):
+        with pytest.raises(StartupError, match="'a b' is not a valid queue:"):
             App().job("t", queue="a b")(plain_payload)
 
     def test_a_type_that_is_taken(self) -> None:
         app = App()
         app.job("t")(plain_payload)
-        with pytest.raises(StartupError, match=r"the type 't' is taken by .*plain_payload \(.*test_app\.py:\d+\)"):
+        taken = r"the type 't' is already taken by .*plain_payload \(.*test_app\.py:\d+\)"
+        with pytest.raises(StartupError, match=taken):
             app.job("t")(in_thread)
         assert app.handlers["t"].function is plain_payload
 
@@ -286,7 +287,7 @@ class TestLoadApp:
             ("", "nothing:app", "there is no module 'nothing' in .* or among the installed packages"),
             ("", "nothing.jobs:app", "there is no module 'nothing' in"),
             ("", "shop:app", "the module 'shop' has no attribute 'app'"),
-            ("app = 3", "shop:app", "that is of the type int, not a queuey.App"),
+            ("app = 3", "shop:app", "it has the type int; it must be a queuey.App"),
             (
                 "import no_such_library",
                 "shop:app",
@@ -305,7 +306,7 @@ class TestLoadApp:
         Path("shop.py").write_text(
             "from queuey.worker.handlers.app import App\napp = App()\n@app.job('a b')\ndef f(job): ...\n"
         )
-        with pytest.raises(StartupError, match=r"^shop\.f \(.*shop\.py:3\): the type 'a b' is no name"):
+        with pytest.raises(StartupError, match=r"^shop\.f \(.*shop\.py:3\): 'a b' is not a valid type:"):
             load_app("shop:app")
 
 

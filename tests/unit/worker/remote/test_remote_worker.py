@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from queuey.client import Client
 from queuey.errors import StartupError
@@ -20,7 +21,7 @@ from queuey.settings.client_access import Access
 from queuey.settings.settings import Settings
 from queuey.worker.handlers.app import App
 from queuey.worker.remote import remote_worker
-from queuey.worker.remote.http_source import HttpSource
+from queuey.worker.remote.http_source import POLL_SECONDS, HttpSource
 from queuey.worker.settings import RemoteSettings, WorkerSettings
 from queuey.worker.worker import Worker
 from tests.support.executions import executing
@@ -54,6 +55,10 @@ class Server:
         self._after = after
         self._complete = complete
         self.told: dict[str, list[str]] = {}
+        self.claims: list[tuple[str, float, int]] = []
+        """Claim id, wait and number of each request for jobs."""
+        self.failing = 0
+        """How many of the next requests for jobs get no jobs but an error."""
         self.taken = asyncio.Event()
         """The worker has its jobs, and asks for more."""
         self.came = asyncio.Event()
@@ -62,7 +67,12 @@ class Server:
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         verb = request.url.path.rpartition("/")[2]
         if verb == "leases":
-            return await self._lease(msgspec.json.decode(request.content)["wait"])
+            asked = msgspec.json.decode(request.content)
+            self.claims.append((asked["claim_id"], asked["wait"], asked["max"]))
+            if self.failing:
+                self.failing -= 1
+                return DOWN
+            return await self._lease(asked["wait"])
         self.came.set()
         jobs = msgspec.json.decode(request.content)["jobs"]
         self.told.setdefault(verb, []).extend(job["id"][-1] for job in jobs)
@@ -182,3 +192,41 @@ def test_when_a_part_ends_so_does_the_worker_and_gives_its_jobs_back(part: str) 
         assert server.told["release"] == ["0"]
 
     run()
+
+
+@in_virtual_time
+async def test_a_request_that_failed_is_made_again_with_its_claim_id() -> None:
+    server = Server("quick")
+    server.failing = 2
+    with capture_logs() as logs:
+        async with working(server) as worker:
+            assert not await done_before(worker.run(), server.taken)
+            await worker.drain(3.0)
+    first, second, third, fourth, *_ = server.claims
+    assert first == second == third
+    assert first[1:] == (POLL_SECONDS, 10)
+    assert fourth[0] != first[0]
+    assert [(log["event"], log["error"]) for log in logs] == [("lease_failed", "Down.")] * 2
+
+
+@in_virtual_time
+async def test_jobs_of_a_request_that_was_broken_off_are_given_back_unseen() -> None:
+    server = Server()
+    async with working(server) as worker:
+        assert not await done_before(worker.run(), server.taken)
+        server._jobs = Server("quick", "quick")._jobs
+        await worker.drain(3.0)
+    (asked, _, _), (repeated, wait, _) = server.claims
+    assert (repeated, wait) == (asked, 0)
+    assert server.told == {"release": ["0", "1"]}
+
+
+@in_virtual_time
+async def test_a_failure_is_reported_with_its_kind_and_logged() -> None:
+    server = Server("nobody")
+    with capture_logs() as logs:
+        async with working(server) as worker:
+            assert not await done_before(worker.run(), server.came)
+            await worker.drain(3.0)
+    assert server.told == {"fail": ["0"]}
+    assert [(log["event"], log["job_id"], log["kind"]) for log in logs] == [("job_failed", f"{JOB}0", "unknown_type")]

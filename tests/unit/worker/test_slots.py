@@ -1,0 +1,79 @@
+"""The counts of a worker's jobs, and the shards that are worth a claim."""
+
+from __future__ import annotations
+
+import asyncio
+
+from queuey.worker.slots import Slots
+from queuey.worker.turns import Turns
+from tests.support.virtual_time import in_virtual_time
+
+
+@in_virtual_time
+async def test_a_slot_is_taken_by_a_claim_and_free_when_the_handler_has_ended() -> None:
+    slots = Slots(3)
+    slots.take(2)
+    assert (slots.busy, slots.free, slots.full) == (2, 1, False)
+    slots.take(1)
+    assert (slots.free, slots.full) == (0, True)
+    slots.leave()
+    slots.report()
+    assert (slots.free, slots.unconfirmed, slots.full) == (1, 1, False)
+
+
+@in_virtual_time
+async def test_no_slot_is_free_while_twice_as_many_outcomes_are_unconfirmed() -> None:
+    slots = Slots(2)
+    for _ in range(4):
+        slots.report()
+    assert (slots.free, slots.full) == (0, True)
+    slots.confirm()
+    assert (slots.free, slots.full) == (2, False)
+
+
+@in_virtual_time
+async def test_idle_is_when_nothing_runs_and_all_is_confirmed() -> None:
+    slots, loop = Slots(2), asyncio.get_running_loop()
+    slots.take(2)
+    slots.leave()
+    slots.report()
+    began = loop.time()
+    loop.call_later(1.0, slots.leave)
+    loop.call_later(3.0, slots.confirm)
+    await slots.until_ended(10.0)
+    assert loop.time() - began == 1.0
+    await slots.until_confirmed(10.0)
+    await slots.until_idle(10.0)
+    assert loop.time() - began == 3.0
+
+
+@in_virtual_time
+async def test_waiting_ends_in_time() -> None:
+    slots, loop = Slots(1), asyncio.get_running_loop()
+    slots.take(1)
+    slots.report()
+    began = loop.time()
+    for number, wait in enumerate((slots.until_ended, slots.until_confirmed, slots.until_idle), start=1):
+        await wait(2.0)
+        assert loop.time() - began == number * 2.0
+
+
+@in_virtual_time
+async def test_shards_take_turns_and_come_back_with_more_or_when_a_job_is_due() -> None:
+    woken, loop = asyncio.Event(), asyncio.get_running_loop()
+    turns = Turns(2, woken.set)
+    assert [turns.next(), turns.next(), bool(turns)] == [0, 1, False]
+    turns.answered(1, more=True, due_in_ms=-1)
+    turns.wake(0)
+    turns.wake(1)
+    assert [turns.next(), turns.next(), bool(turns)] == [1, 0, False]
+    woken.clear()
+    began = loop.time()
+    turns.answered(0, more=False, due_in_ms=9_000)
+    turns.answered(0, more=False, due_in_ms=2_000)
+    await woken.wait()
+    assert (loop.time() - began, turns.next()) == (2.0, 0)
+    turns.answered(0, more=False, due_in_ms=1_000)
+    turns.stop()
+    await asyncio.sleep(2.0)
+    assert not turns
