@@ -1,7 +1,7 @@
-"""`queuey doctor`: would `queuey serve` start with these settings, and does its store keep what it promises?
+"""`queuey doctor`: checks whether `queuey serve` would start with these settings, and how durable its store is.
 
-Each check tells one or more findings and none stops the others, but for those that need the store. It starts no replica
-and joins nothing. The keys of the self-test are written and removed again.
+Each check has one or more findings, and none stops the others, except that some need the store. It starts no replica
+and registers nothing. The keys of the self-test are written and deleted again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from queuey.store.selfcheck import StoreReport, check_store
 from queuey.worker.handlers.app import load_app
 
 CLOCK_TOLERANCE: Final = 1.0
-"""Seconds by which the store's clock may differ: it decides when jobs are due, and this machine's stamps their ids."""
+"""Seconds by which the store's clock may differ. It decides when jobs are due; this machine's clock is in their ids."""
 FREE_DISK: Final = 1_000_000_000
 PROBE_SECONDS: Final = 2.0
 STORE_SECONDS: Final = 5.0
@@ -41,7 +41,7 @@ Level = Literal["ok", "warn", "fail"]
 
 
 class Finding(Struct, frozen=True):
-    """`text` says what was found, and unless it is ok what to change."""
+    """One result. `text` says what was found and, unless it is ok, what to change."""
 
     level: Level
     subject: str
@@ -49,7 +49,7 @@ class Finding(Struct, frozen=True):
 
 
 async def examine(settings: Settings) -> AsyncIterator[Finding]:
-    """Every finding, as it is made."""
+    """Yield every finding as it is made."""
     for finding in (*_access(settings), *_app(settings)):
         yield finding
     if "api" in settings.roles:
@@ -113,7 +113,7 @@ def _port(settings: Settings) -> Finding:
 
 
 def _is_queuey(host: str, port: int) -> bool:
-    """Whether /healthz there answers as ours does."""
+    """Return whether /healthz answers there as ours does."""
     connection = http.client.HTTPConnection(host, port, timeout=PROBE_SECONDS)
     try:
         connection.request("GET", "/healthz")
@@ -126,7 +126,7 @@ def _is_queuey(host: str, port: int) -> bool:
 
 
 def _data_dir(settings: Settings) -> Iterator[Finding]:
-    """What the private Valkey needs. Where the directory is missing it is not made."""
+    """Check what the private Valkey needs. A missing directory is not created."""
     try:
         find_binary()
     except StartupError as error:

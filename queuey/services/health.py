@@ -1,4 +1,4 @@
-"""Whether this process can do its work: what /healthz and /readyz tell."""
+"""Whether this process can do its work: the answers of /healthz and /readyz."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from queuey.store.broker.broker import Broker
 Durability = Literal["verified", "declared", "memory only"]
 
 FRESH: Final = 1.0
-"""Seconds for which an answer of the store stands for its being up."""
+"""Seconds for which the store counts as up after an answer."""
 PATIENCE: Final = 1.5
 """Seconds after which a store that has not answered counts as down."""
 
 
 class Health:
-    """`draining` is set when the process is told to stop. `durability`: what the store keeps of the promise."""
+    """The health of this process.
+
+    `draining` is set when it begins to stop. `durability`: how safe an acknowledged job is.
+    """
 
     def __init__(self, broker: Broker, durability: Durability) -> None:
         self.draining = False
@@ -25,13 +28,13 @@ class Health:
         self._probe: asyncio.Task[bool] | None = None
 
     async def store_up(self) -> bool:
-        """Whether a script ran on every shard lately. Answers within PATIENCE; all who ask at once share one probe."""
+        """Return whether a script ran on every shard lately, within PATIENCE. Concurrent callers share one probe."""
         if self._probe is None or self._probe.done():
             self._probe = asyncio.create_task(self._ask())
         return await asyncio.shield(self._probe)
 
     async def ready(self) -> tuple[bool, dict[str, str]]:
-        """Whether to send requests here, and the body of /readyz."""
+        """Return whether to send requests here, and the body of /readyz."""
         up = await self.store_up()
         status = "draining" if self.draining else "ready" if up else "store down"
         return status == "ready", {

@@ -1,8 +1,8 @@
 """Group commit: concurrent calls of one kind become one script call per shard.
 
-While one flush is under way the next gathers; nothing waits for a timer. A flush that the store left unanswered is sent
-again with the same items, which every script allows, until the item's deadline has passed. Whatever the store does, an
-item is answered at most OVERDUE later, so that a client knows within a bounded time.
+While one flush is under way the next one gathers, so nothing waits for a timer. A flush that the store left unanswered
+is sent again with the same items, which every script allows, until the deadline of an item has passed. Whatever the
+store does, an item is answered at most OVERDUE later, so that a client knows within a bounded time.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ RESEND_FIRST: Final = 0.02
 RESEND_CAP: Final = 1.0
 """Seconds between two sends of one flush, doubled each time."""
 OVERDUE: Final = 0.4
-"""Seconds past its deadline at which an item is given up, even while a reply is outstanding."""
+"""Seconds past its deadline after which an item is given up, even while a reply is outstanding."""
 
 
 Answer = Callable[[Reply | None, Exception | None], None]
-"""Told once of an item's reply, or of the error instead of one."""
+"""Called once with an item's reply, or with an error instead."""
 
 
 class _Entry(Generic[Item, Reply]):
@@ -49,7 +49,7 @@ class _Entry(Generic[Item, Reply]):
         self.answered = True
         try:
             self.answer(reply, error)
-        except Exception as fault:  # as of any callback: it is told of, and keeps no other from its answer
+        except Exception as fault:  # it is reported, as for any callback, and the others get their answers
             context = {"message": "An answer was not taken", "exception": fault}
             asyncio.get_running_loop().call_exception_handler(context)
 
@@ -57,8 +57,8 @@ class _Entry(Generic[Item, Reply]):
 class Batcher(Generic[Item, Reply]):
     """Gathers items for one shard and one script.
 
-    `send` takes a batch and answers one reply per item. `patience` is how long, in seconds, an item is sent again after
-    it came. Above `max_waiting` items a further one is refused at once with StoreUnavailable.
+    `send` takes a batch and returns one reply per item. `resend_for` is the time in seconds for which an item is sent
+    again. Above `max_waiting` items a further one is refused at once with StoreUnavailable.
     """
 
     def __init__(
@@ -84,17 +84,17 @@ class Batcher(Generic[Item, Reply]):
         self._loop = asyncio.get_running_loop()
 
     def submit(self, item: Item, size: int = 100) -> asyncio.Future[Reply]:
-        """The reply to one item of about `size` bytes. Raises StoreUnavailable when too many wait.
+        """Submit an item of about `size` bytes. Raises StoreUnavailable when too many wait.
 
-        The future fails with StoreUnavailable (not done), OutcomeUnknown (perhaps done), or the script's own error.
-        Cancelling it cancels nothing that is under way.
+        The future is its reply. It fails with StoreUnavailable (not done), OutcomeUnknown (perhaps done), or the
+        script's own error. Cancelling it cancels nothing that is under way.
         """
         future: asyncio.Future[Reply] = self._loop.create_future()
         self.tell(item, size, partial(_answer_future, future))
         return future
 
     def tell(self, item: Item, size: int, answer: Answer[Reply]) -> None:
-        """As `submit`, for those whose `answer` is no more than a few lines: it costs no turn of the event loop."""
+        """Submit an item whose `answer` takes only a few lines: that costs no turn of the event loop."""
         if len(self._waiting) >= self._max_waiting:
             raise StoreUnavailable("Too many calls wait for the store; try again in a moment.")
         self._waiting.append(_Entry(item, size, self._loop.time() + self._resend_for, answer))
@@ -105,7 +105,7 @@ class Batcher(Generic[Item, Reply]):
 
     @contextmanager
     def corked(self) -> Iterator[None]:
-        """Within it no flush begins. What has come goes out once it is left, also when it is entered again at once."""
+        """Begin no flush within this context. What was gathered is sent once it is left, even if it is reentered."""
         self._open.clear()
         try:
             yield
@@ -113,7 +113,7 @@ class Batcher(Generic[Item, Reply]):
             self._open.set()
 
     async def drain(self) -> None:
-        """Returns when nothing waits and nothing is under way."""
+        """Wait until every item has its answer."""
         while self._flusher is not None:
             await asyncio.wait([self._flusher])
 
@@ -128,7 +128,7 @@ class Batcher(Generic[Item, Reply]):
             self._flusher = None
 
     def _give_up_overdue(self) -> None:
-        """One timer for all: it wakes for the oldest item, and all wait equally long."""
+        """Give up overdue items. One timer is enough: it fires for the oldest item, since all wait equally long."""
         overdue = self._loop.time() - OVERDUE
         for entry in self._in_flight:
             if entry.deadline <= overdue:
@@ -150,7 +150,7 @@ class Batcher(Generic[Item, Reply]):
         return batch
 
     async def _flush(self, batch: list[_Entry[Item, Reply]]) -> None:
-        """Send until answered; an item whose deadline has passed is given up on its own."""
+        """Send the batch until it is answered. An item whose deadline has passed is given up on its own."""
         retries = Retrying(RESEND_FIRST, RESEND_CAP)
         while batch:
             try:

@@ -12,7 +12,7 @@ MAX_SHARDS: Final = ids.BUCKETS
 
 
 class Shards:
-    """The shards of one store. A shard is the unit of atomicity: its keys bear one hash tag."""
+    """The shards of one store. A shard is the unit of atomicity: its keys have one hash tag."""
 
     def __init__(self, client: StoreClient, count: int = 1, prefix: str = DEFAULT_PREFIX) -> None:
         self.client = client
@@ -21,9 +21,9 @@ class Shards:
         self.keys = [ShardKeys(shard, prefix) for shard in range(count)]
 
     def of_job(self, job_id: str) -> int:
-        """The shard of a well-formed job id."""
+        """Return the shard of a well-formed job id."""
         return ids.bucket_of(job_id) % self.count
 
     def client_of(self, shard: int) -> StoreClient:
-        """The connection pool of the node that holds a shard."""
+        """Return the connection pool of the node that holds a shard."""
         return self.client

@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from queuey import lifecycle as stopping
-from queuey.lifecycle import Retrying, StopSignals, end_tasks
+from queuey.lifecycle import Part, Retrying, StopSignals, Tasks, end_tasks
 
 
 async def test_a_second_signal_counts_unless_it_is_an_echo_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,3 +91,36 @@ def test_pauses_double_up_to_their_cap_and_begin_again_after_a_success() -> None
 async def test_a_pause_ends_at_the_latest_when_it_is_told() -> None:
     async with asyncio.timeout(10):
         await Retrying(3600, 3600).wait(at_most=0)
+
+
+async def test_a_task_that_ends_before_the_process_does_is_named() -> None:
+    async def broken() -> None:
+        raise ValueError
+
+    tasks, stop = Tasks(), asyncio.Event()
+    tasks.spawn("endless", _forever())
+    tasks.spawn("broken", broken())
+    (ended,) = await asyncio.wait_for(tasks.ended_before(stop), 10)
+    assert (ended.get_name(), type(ended.exception())) == ("broken", ValueError)
+    await tasks.end()
+
+
+async def test_none_has_ended_when_the_process_is_to_stop() -> None:
+    tasks, stop = Tasks(), asyncio.Event()
+    tasks.spawn("endless", _forever())
+    stop.set()
+    assert await asyncio.wait_for(tasks.ended_before(stop), 10) == []
+    await tasks.end()
+
+
+async def _forever() -> None:
+    await asyncio.Event().wait()
+
+
+async def test_a_part_without_steps_of_its_own_does_nothing() -> None:
+    part = Part()
+    await part.start()
+    await part.drain()
+    await part.abandon()
+    await part.stop()
+    assert part.running == 0

@@ -20,20 +20,20 @@ from queuey.api.http.problems import problem_response
 from queuey.errors import HeadTooLarge, Malformed, QueueyError, RequestTimeout, TooManyConnections
 
 MAX_HEAD: Final = 32_768
-"""Bytes of a request line and its headers; also of what is neither head nor body: chunk extensions and trailers."""
+"""Maximum bytes of a request line and its headers, and of what is neither: chunk extensions and trailers."""
 MAX_HEADERS: Final = 100
 MAX_AHEAD: Final = 32
-"""Requests that a client may send before the first of them is answered."""
+"""Maximum number of requests that a client may send before the first of them is answered."""
 EVICTED_SHARE: Final = 64
-"""One in so many makes room at a time, since to find them takes a look at every connection."""
+"""One connection in so many is closed at a time, since finding them takes a look at every connection."""
 
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
 
 Waiting = Literal["idle", "head", "body", "reply", "us"]
-"""What a connection waits for: the next request, a whole head, a whole body, its reply to be read; or us."""
+"""What a connection waits for: its next request, a whole head, a whole body, its client to read the reply, or us."""
 
 _DROPPED: Final = cast(list[tuple[bytes, bytes]], deque(maxlen=0))
-"""Where trailers go."""
+"""A list that drops trailers."""
 
 # Every request passes through these: by name they are found sooner than by super().
 _on_headers_complete = HttpToolsProtocol.on_headers_complete
@@ -55,20 +55,20 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Connection(HttpToolsProtocol):
-    """One connection. `refuse` ends it with a problem, where one can still be told apart from a reply."""
+    """One connection. `refuse` ends it with a problem, unless a reply has begun."""
 
     def __init__(self, guard: Guard, **uvicorns: Any) -> None:
         super().__init__(**uvicorns)
         self.headers = []
         self._guard = guard
         self._unparsed = 0
-        """Bytes since the last whole head or piece of a body."""
+        """Number of bytes since the last whole head or piece of a body."""
         self._in_body = False
         self.deaf = False
-        """What else comes is dropped: the connection closes after the replies that are due."""
+        """Whether further bytes are dropped, since the connection closes after the replies that are due."""
         self._heads = 0
         self._ahead: deque[RequestResponseCycle] = deque(maxlen=MAX_AHEAD)
-        """Requests before whose replies the next one came."""
+        """Number of requests that came before the reply to the one before."""
         self._seen: tuple[Waiting, int] = ("head", 0)
         self._since = 0.0
 
@@ -87,7 +87,7 @@ class Connection(HttpToolsProtocol):
 
     @property
     def _under_way(self) -> bool:
-        """Whether a request has been taken that is not yet answered."""
+        """Return whether a request is not answered yet."""
         cycle = cast(RequestResponseCycle | None, self.cycle)  # which uvicorn declares without the None
         return cycle is not None and not cycle.response_complete
 
@@ -109,7 +109,7 @@ class Connection(HttpToolsProtocol):
                 self.refuse(_too_much_head())
 
     def on_headers_complete(self) -> None:
-        """Raises what `data_received` refuses the request with."""
+        """Parse what came. Raises the error with which `data_received` refuses the request."""
         if len(self.headers) > MAX_HEADERS or (self._unparsed > MAX_HEAD and self._head_size() > MAX_HEAD):
             raise _too_much_head()
         if len(self.pipeline) >= MAX_AHEAD:
@@ -133,7 +133,7 @@ class Connection(HttpToolsProtocol):
         _on_message_complete(self)
 
     def on_response_complete(self) -> None:
-        """uvicorn's, without its timer for every reply: the guard ends idle connections too."""
+        """Do what uvicorn does, without its timer for every reply: the guard ends idle connections too."""
         self.server_state.total_requests += 1
         if not self.transport.is_closing():
             self.flow.resume_reading()
@@ -160,7 +160,7 @@ class Connection(HttpToolsProtocol):
     # --- the end --------------------------------------------------------------------------------------------------
 
     def refuse(self, error: QueueyError) -> None:
-        """Close the connection: with this problem where a reply is due now, else after the replies that are due."""
+        """Close the connection: with this problem if a reply is due now, otherwise after the replies that are due."""
         if self.transport.is_closing():
             return
         cycle = self.cycle
@@ -198,7 +198,7 @@ class Connection(HttpToolsProtocol):
         return "idle" if self._heads and not self._unparsed else "head"
 
     def end_if_slow(self, now: float) -> bool:
-        """Close the connection when its client took too long. Returns whether it was over a head, a body or a reply."""
+        """Close the connection when its client was too slow. Returns whether it was with a head, a body or a reply."""
         waiting = self._waits_for()
         if (waiting, self._heads) != self._seen:
             self._seen = (waiting, self._heads)
@@ -214,7 +214,7 @@ class Connection(HttpToolsProtocol):
 
     @property
     def age(self) -> tuple[bool, float] | None:
-        """Sorts connections that may be closed, the first to go first. None: this one is in use, or closed already."""
+        """Return a sort key: connections to close first come first. None: it is in use, or closed already."""
         if self._under_way or self.transport.get_write_buffer_size() or self.transport.is_closing():
             return None
         return self._heads > 0, self._since
@@ -227,7 +227,7 @@ class Guard:
         self.limits = limits
         self._evicted = 0
         self._room = 0
-        """How many may still come in place of those that were closed for them."""
+        """Number of connections that may still come in place of those that were closed for them."""
 
     def run_once(self, connections: Collection[Connection], now: float) -> None:
         """Close the connections of clients that are too slow. `now`: the event loop's time."""
@@ -255,7 +255,7 @@ class Guard:
 
 
 class _Body:
-    """What a parser calls that reads the body of a request whose head has been taken. What follows it is dropped."""
+    """The callbacks of a parser that reads the body of a request whose head has been read. What follows is dropped."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

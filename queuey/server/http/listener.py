@@ -18,19 +18,19 @@ from queuey.server.http.connections import Connection, Guard, Limits
 
 BACKLOG: Final = 2048
 KEEP_ALIVE_SECONDS: Final = 75
-"""Longer than the 60 s after which balancers commonly close an idle connection, so that they close it first."""
+"""More than the 60 s after which load balancers commonly close an idle connection, so that they close it first."""
 CLOSE_SECONDS: Final = 5
-"""How long requests under way may still take once the listener is told to stop."""
+"""Seconds that requests under way may still take once the listener stops."""
 TICKS: Final = 5
-"""Of uvicorn's tenths of a second, how many lie between two looks for slow clients."""
+"""Tenths of a second between two looks for slow clients."""
 OTHER_FILES: Final = 256
-"""Open files that this process needs besides its HTTP connections."""
+"""Number of open files that this process needs besides its HTTP connections."""
 
 _log = log.get(__name__)
 
 
 def within_files(limits: Limits) -> Limits:
-    """The limits with no more connections than this process may open files for, once it has raised that number."""
+    """Lower the limit of connections to the files that this process may open, once it has raised that number."""
     if sys.platform == "win32":
         return limits
     import resource
@@ -73,7 +73,7 @@ class Listener(uvicorn.Server):
         self._listening = asyncio.Event()
 
     async def start(self) -> asyncio.Task[None]:
-        """Returns once requests are taken. The task ends after `stop`, or with an error."""
+        """Start to take requests. Returns the task, which ends after `stop` or with an error."""
         self._task = asyncio.create_task(self.serve([self._socket]), name="http")
         listening = asyncio.create_task(self._listening.wait())
         await asyncio.wait({self._task, listening}, return_when=asyncio.FIRST_COMPLETED)
@@ -81,23 +81,23 @@ class Listener(uvicorn.Server):
         return self._task
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """uvicorn's own, and then `start` may return."""
+        """Start as uvicorn does, then let `start` return."""
         await super().startup(sockets)
         self._listening.set()
 
     async def on_tick(self, counter: int) -> bool:
-        """uvicorn's own, and now and then a look for slow clients."""
+        """Do what uvicorn does, and look for slow clients now and then."""
         if counter % TICKS == 0:
             connections = cast(Collection[Connection], self.server_state.connections)
             self._guard.run_once(connections, asyncio.get_running_loop().time())
         return await super().on_tick(counter)
 
     def close_port(self) -> None:
-        """Accept no more. What is under way is answered still."""
+        """Accept no more connections. Requests under way are still answered."""
         self.should_exit = True
 
     async def stop(self) -> None:
-        """Accept no more, answer what is under way, and return."""
+        """Accept no more connections, and wait until the requests under way are answered."""
         self.close_port()
         if self._task is not None:
             await asyncio.wait([self._task], timeout=CLOSE_SECONDS + 1)

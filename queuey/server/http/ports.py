@@ -9,11 +9,11 @@ from typing import Any, Final
 from queuey.errors import StartupError
 
 BALANCED: Final = sys.platform == "linux"
-"""Whether the kernel spreads connections over the sockets of one port; elsewhere the replicas share one socket."""
+"""Whether the kernel spreads connections over the sockets of one port. Elsewhere the replicas share one socket."""
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A bound TCP socket. Raises StartupError that says what to change."""
+    """Bind a TCP socket. Raises StartupError that says what to change."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -31,7 +31,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def url_of(bound: socket.socket) -> str:
-    """Where a bound socket is reached."""
+    """Return the URL of a bound socket."""
     host, port = bound.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -44,7 +44,7 @@ class SharedPort:
     """
 
     def __init__(self, host: str, port: int) -> None:
-        """Raises StartupError like `bind`."""
+        """Bind the port. Raises StartupError, as `bind` does."""
         first = bind(host, port)
         self.url = url_of(first)
         self._family = first.family
@@ -52,7 +52,7 @@ class SharedPort:
         self._sockets: dict[int, socket.socket] = {0: first}
 
     def of(self, number: int) -> socket.socket:
-        """The socket of the replica with that number, made anew if it was given up. Raises StartupError."""
+        """Return the socket of the replica with that number, bound again if it was given up. Raises StartupError."""
         if number not in self._sockets:
             self._sockets[number] = self._another()
         return self._sockets[number]
@@ -73,11 +73,11 @@ class SharedPort:
         return another
 
     def give_up(self, number: int) -> None:
-        """Close the socket of a replica that is gone, so that no connection waits there."""
+        """Close the socket of a replica that has died, so that no connection waits there."""
         if number in self._sockets:
             self._sockets.pop(number).close()
 
     def close(self) -> None:
-        """Leave the sockets to the replicas alone: each closes when its replica closes it."""
+        """Leave the sockets to the replicas: each closes when its replica closes it."""
         for number in tuple(self._sockets):
             self.give_up(number)

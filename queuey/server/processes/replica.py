@@ -1,8 +1,8 @@
-"""The other side of supervisor.py: one replica of `--processes N`, in a process of its own.
+"""The other side of supervisor.py: one replica of `--processes N` in a process of its own.
 
 Over a socket come an Init, as a line of JSON, and then orders, a byte each. Back goes a line of JSON: Started or
 Refused. The parent's end of the socket closes when the parent is gone, however it went. A second socket is for what
-the replicas ask one another (siblings.py).
+the replicas ask one another (services/peers.py).
 """
 
 from __future__ import annotations
@@ -28,12 +28,15 @@ from queuey.settings.settings import Settings
 DRAIN: Final = b"d"
 LEAVE: Final = b"l"
 ORPHAN_SECONDS: Final = 60.0
-"""How long, beyond its drain timeout, a replica may live on without its parent: all else that it does takes less."""
+"""Seconds beyond its drain timeout that a replica may live without its parent. All else that it does takes less."""
 
 
 class Init(msgspec.Struct):
-    """`path`: the parent's sys.path. `listening`: the descriptor of a bound socket, unless it answers no HTTP.
-    `number`: its place among the replicas, from 1."""
+    """What a replica needs to start.
+
+    `path`: the parent's sys.path. `listening`: the descriptor of a bound socket, unless it answers no HTTP. `number`:
+    its place among the replicas, from 1.
+    """
 
     settings: Settings
     path: list[str]
@@ -42,13 +45,13 @@ class Init(msgspec.Struct):
 
 
 class Started(msgspec.Struct, tag=True):
-    """It serves. `facts` are the fields of its line in the log."""
+    """The replica serves. `facts` are the fields of its log line."""
 
     facts: dict[str, Any]
 
 
 class Refused(msgspec.Struct, tag=True):
-    """A StartupError."""
+    """The replica cannot start, because of a StartupError."""
 
     message: str
     exit_code: int
@@ -63,7 +66,7 @@ def unpack_init(line: bytes) -> Init:
 
 
 class Orders(StopSignals):
-    """What the parent says, in place of signals. That it is gone counts as an order to drain.
+    """The orders of the parent, in place of signals. The end of the parent counts as an order to drain.
 
     SIGINT is not heeded, since a terminal sends it to the parent too, which passes it on; nor is it ignored, which
     what handlers start would inherit. SIGTERM drains, and never more than that: a service manager may send it to every
@@ -71,7 +74,7 @@ class Orders(StopSignals):
     """
 
     def __init__(self, parent: socket.socket, early: bytes, patience: float) -> None:
-        """`early`: orders that came already. `patience`: how many seconds after its parent this process may end."""
+        """`early`: orders that came already. `patience`: seconds that this process may live without its parent."""
         super().__init__()
         self._parent = parent
         self._early = early
@@ -86,7 +89,7 @@ class Orders(StopSignals):
         Thread(target=self._listen, args=(loop,), daemon=True, name="queuey-parent").start()
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
-        """In a thread, so that a handler which blocks the loop makes no orphan that lives for ever."""
+        """Listen in a thread, so that a handler which blocks the event loop cannot keep an orphan alive."""
         with contextlib.suppress(RuntimeError):  # the loop is closed: all is done
             with contextlib.suppress(OSError):
                 while orders := self._parent.recv(16):
@@ -106,9 +109,9 @@ class Orders(StopSignals):
 
 
 def main(descriptor: int, siblings: int) -> int:
-    """Serve until the parent at the other end of the socket says otherwise or is gone. Returns the exit code.
+    """Serve until the parent orders the end, or is gone. Returns the exit code.
 
-    Both are descriptors: of the socket for orders, and of the one to the siblings."""
+    Both arguments are descriptors: of the socket for orders, and of the one to the peers."""
     signal.signal(signal.SIGINT, lambda *_: None)
     parent = _inherited(descriptor)
     received = b""
@@ -138,7 +141,7 @@ def main(descriptor: int, siblings: int) -> int:
 
 
 def _inherited(descriptor: int) -> socket.socket:
-    """A socket that is not handed on to processes started here."""
+    """Return a socket that processes started here do not inherit."""
     found = socket.socket(fileno=descriptor)
     found.set_inheritable(False)
     return found

@@ -34,11 +34,11 @@ from queuey.services.peers import SIBLING_SECONDS, Channel, Respond
 from queuey.settings.settings import Settings
 
 BACKOFF: Final = Backoff(0.2, 2.0, 5.0)
-"""Between the starts of a replica that keeps dying."""
+"""Seconds between the starts of a replica that keeps dying."""
 STABLE_AFTER: Final = 10.0
-"""Seconds. A replica that ran for so long is replaced at once."""
+"""Seconds after which a replica that dies is replaced at once."""
 LEAVE_SECONDS: Final = 5.0
-"""How long replicas may take to end once a second signal has come."""
+"""Seconds that replicas may take to end after a second signal."""
 REPORT_LIMIT: Final = 16 << 20
 IMPORT_FROM: Final = str(Path(queuey.version.__file__).parent.parent)
 
@@ -53,7 +53,7 @@ def supervise(settings: Settings) -> int:
 
 
 class Replica:
-    """A replica's process, and the sockets to it."""
+    """The process of a replica, and the sockets to it."""
 
     def __init__(self, process: asyncio.subprocess.Process, control: socket.socket, channel: Channel) -> None:
         self.pid = process.pid
@@ -89,7 +89,7 @@ class Replica:
         return cls(process, ours, Channel(our_end, respond))
 
     async def begin(self, init: Init) -> Started | Refused | None:
-        """Have it serve. Returns once it does, or why it does not; None when it ended without a word."""
+        """Make it serve. Returns once it does, or why it does not; None when it ended without a report."""
         self._reader, self._writer = await asyncio.open_unix_connection(sock=self._control, limit=REPORT_LIMIT)
         self._writer.write(pack(init))
         try:
@@ -105,7 +105,7 @@ class Replica:
         return report
 
     def order(self, order: bytes) -> None:
-        """DRAIN or LEAVE. One that does not serve yet may be busy importing the App, and is to end in any case."""
+        """Send DRAIN or LEAVE. A replica that does not serve yet may be importing the App, and is ended."""
         if self._began and self._writer is not None:
             self._writer.write(order)
         else:
@@ -113,7 +113,7 @@ class Replica:
                 self._process.terminate()
 
     async def ended(self) -> int:
-        """Wait for its end. Returns its exit code, negative for a signal."""
+        """Wait until it has ended. Returns its exit code, negative for a signal."""
         code = await self._process.wait()
         self.channel.close()
         if self._writer is None:
@@ -146,7 +146,7 @@ class Supervisor:
         self._random = Random()
 
     async def run(self) -> int:
-        """Start all, keep them up until a signal comes, have them drain. Returns the exit code."""
+        """Start all replicas, keep them running until a signal comes, then drain them. Returns the exit code."""
         signals = StopSignals()
         signals.install()
         if "api" in self._settings.roles:
@@ -180,7 +180,7 @@ class Supervisor:
         logger.info("started", **facts, processes=len(pids), pids=pids)
 
     async def _start_one(self, number: int) -> dict[str, Any]:
-        """Start a replica that must come up. Returns what it says of itself. Raises StartupError."""
+        """Start a replica. Returns its report. Raises StartupError when it cannot start."""
         report = await self._launch(number)
         if isinstance(report, Started):
             self._keepers.add(asyncio.create_task(self._keep(number), name=f"keeper-{number}"))
@@ -192,7 +192,7 @@ class Supervisor:
         raise kind(report.message)
 
     async def _launch(self, number: int) -> Started | Refused | None:
-        """Raises StartupError when there can be no such process."""
+        """Start the process of a replica. Raises StartupError when the system refuses it."""
         listening = self._port.of(number) if self._port else None
         try:
             replica = await Replica.start(listening, partial(self._ask_others, number))
@@ -205,7 +205,7 @@ class Supervisor:
     # --- run ------------------------------------------------------------------------------------------------------
 
     async def _keep(self, number: int) -> None:
-        """Put another in the place of the replica whenever it ends."""
+        """Replace the replica whenever it ends."""
         failures = 0
         error: str | None = None
         while True:
@@ -218,7 +218,7 @@ class Supervisor:
             error = await self._replace(number, failures)
 
     async def _replace(self, number: int, failures: int) -> str | None:
-        """Start another as soon as may be, and wait until it serves. Returns why it does not."""
+        """Start another one as soon as its pause is over, and wait until it serves. Returns why it does not."""
         while True:
             if failures:
                 await asyncio.sleep(delay_ms(BACKOFF, failures, self._random) / 1000)
@@ -233,13 +233,13 @@ class Supervisor:
             return report.message if isinstance(report, Refused) else None
 
     async def _ask_others(self, number: int, question: str) -> list[str]:
-        """What the others answer to a replica's question, of those that do so in time."""
+        """Return the other replicas' answers to a replica's question, of those that answer in time."""
         others = [each for other, each in self._replicas.items() if other != number and each.serves]
         answers = await asyncio.gather(*(each.channel.ask(question, SIBLING_SECONDS) for each in others))
         return [text for texts in answers for text in texts]
 
     async def _wait(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set. Raises what ends a keeper, which nothing should."""
+        """Wait until `stop` is set. Raises the error of a keeper that has ended, which none should."""
         stopping = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait({stopping, *self._keepers}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -249,7 +249,7 @@ class Supervisor:
     # --- stop -----------------------------------------------------------------------------------------------------
 
     async def _stop(self, at_once: asyncio.Event) -> int:
-        """Have the replicas drain. Returns 1 if one of them failed. Ends all at once when `at_once` is set."""
+        """Drain the replicas. Returns 1 if one of them failed. Ends all of them at once when `at_once` is set."""
         await end_tasks(self._keepers)
         if self._port is not None:
             self._port.close()
