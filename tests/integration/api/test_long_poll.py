@@ -101,6 +101,7 @@ async def test_many_jobs_at_once_reach_all_who_wait(rig: Rig, api: ApiRig) -> No
     assert sorted(job for jobs in got for job in jobs) == sorted(sent)
 
 
+@pytest.mark.serial
 async def test_a_thousand_who_wait_share_one_connection_and_ask_nothing(
     rig: Rig, api: ApiRig, scripts: FaultyScripts
 ) -> None:

@@ -149,6 +149,7 @@ async def test_a_job_of_another_queue_is_not_waited_for(rig: Rig) -> None:
         problem(response, 404, "not-found")
 
 
+@pytest.mark.serial
 async def test_a_thousand_wait_without_a_command(rig: Rig, api: ApiRig) -> None:
     """What the store is asked meanwhile is counted until its clock has gone on by a second."""
     job_ids = await rig.add(MANY, now=0)
