@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from queuey import log
+from queuey.protocol.renewal import renewal_of
 from queuey.store.broker.broker import Broker
 from queuey.store.broker.calls import MAX_BATCH
 
@@ -86,7 +87,7 @@ class LeaseKeeper:
     def _run(self, open_renewer: Callable[[], Renewer]) -> None:
         with asyncio.Runner() as runner:
             renewer = None
-            pause = self._lease / 3
+            pause = renewal_of(self._lease)
             while not self._stopping.wait(pause):
                 renewer = renewer or runner.run(_call(open_renewer))
                 pause = runner.run(self._renew(renewer))
@@ -100,7 +101,7 @@ class LeaseKeeper:
         except Exception as error:
             logger.warning("renewal_failed", error=str(error), jobs=len(self._held))
             return min(1.0, self._lease / 10)
-        return self._lease / 3
+        return renewal_of(self._lease)
 
     async def renew_once(self, renewer: Renewer, now: float) -> None:
         """Extend the leases that are held and not overdue at `now` (time.monotonic()). Raises QueueyError."""

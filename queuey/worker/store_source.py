@@ -10,9 +10,11 @@ from typing import Final, cast
 
 from queuey import log
 from queuey.errors import QueueyError, StoreUnavailable
+from queuey.lifecycle import Retrying
 from queuey.metrics import Metrics
 from queuey.protocol import ids
 from queuey.protocol.records import UNREADABLE
+from queuey.protocol.renewal import renewal_of
 from queuey.services.jobs.progress import ProgressRecorder
 from queuey.services.leases.acks import Acks
 from queuey.store.broker.broker import Broker
@@ -63,19 +65,18 @@ class StoreSource:
         One whose answer cannot be read is not repeated: its leases expire, and the next claim brings other jobs.
         """
         claim_id, asked_at = ids.short_random(), time.monotonic()
-        pause = RETRY_FIRST
+        retries = Retrying(RETRY_FIRST, RETRY_CAP)
         limit = min(request.free, (request.slots + 1) // 2, MAX_BATCH)
         while not self._stopping:
             try:
                 with self._acks.corked(shard):
                     claimed = await self._ask(shard, claim_id, limit, request)
                 jobs = claimed.jobs
-                if jobs and time.monotonic() > asked_at + self.lease / 3:
+                if jobs and time.monotonic() > asked_at + renewal_of(self.lease):
                     jobs = await self._still_ours(shard, jobs)
             except (QueueyError, *UNREADABLE) as error:
                 logger.warning("claim_failed", error=str(error), shard=shard)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, RETRY_CAP)
+                await retries.wait()
                 if time.monotonic() > asked_at + self.lease or not isinstance(error, StoreUnavailable):
                     claim_id, asked_at = ids.short_random(), time.monotonic()
                 continue

@@ -13,7 +13,7 @@ from msgspec import Raw
 from queuey import log
 from queuey.client import Client, ClientError, Forbidden, Invalid, NotFound, Unauthorized
 from queuey.errors import StartupError
-from queuey.lifecycle import end_tasks
+from queuey.lifecycle import Retrying, end_tasks
 from queuey.protocol import ids
 from queuey.protocol.models import MAX_LEASED, CompleteItem, FailItem, LeasedJob, ReleaseItem, ReportedError
 from queuey.worker.handlers.attempt import Failed, Succeeded, Work
@@ -51,7 +51,7 @@ class HttpSource:
         """The claim id of a request that has not been answered, and until when a repeat brings the same jobs."""
         self._free = settings.concurrency
         """The number of jobs that this request asked for."""
-        self._pause = FIRST_PAUSE
+        self._retries = Retrying(FIRST_PAUSE, LAST_PAUSE)
         self._unconfirmed: dict[tuple[str, str], tuple[HeldJob, Confirmed]] = {}
         """The jobs that are being reported, by id and token, each with its callback."""
         self._reports = Reports(client, self._reported)
@@ -89,10 +89,9 @@ class HttpSource:
             raise StartupError(f"The server at {self._client.url} refused to give jobs: {error.message}") from error
         except ClientError as error:
             logger.warning("lease_failed", error=error.message)
-            await asyncio.sleep(self._pause)
-            self._pause = min(self._pause * 2, LAST_PAUSE)
+            await self._retries.wait()
             return Claim(more=True)
-        self._pause = FIRST_PAUSE
+        self._retries.reset()
         if not jobs and time.monotonic() - began < POLL_SECONDS / 2:
             await asyncio.sleep(1)  # the server stops, or lets this worker rest
         return Claim(jobs=jobs, more=True)

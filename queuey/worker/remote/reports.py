@@ -23,6 +23,7 @@ from queuey.protocol.models import (
     ProgressReport,
     ReportedError,
 )
+from queuey.protocol.renewal import renewal_of
 from queuey.worker.handlers.attempt import Work
 
 PATIENCE: Final = 120.0
@@ -163,7 +164,9 @@ class Renewal:
         self, url: str, api_key: str | None, lease: float, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         """Give a request up early enough for another one within the lease, which is in seconds."""
-        self._client = Client(url, api_key, timeout=min(RENEWAL_SECONDS, lease / 3), retries=0, transport=transport)
+        self._client = Client(
+            url, api_key, timeout=min(RENEWAL_SECONDS, renewal_of(lease)), retries=0, transport=transport
+        )
 
     async def extend(self, shard: int, lease_ms: int, held: Sequence[tuple[str, str]]) -> list[str]:
         """Extend leases. A job without a clear answer counts as ours until the next time. Raises ClientError."""
