@@ -71,7 +71,7 @@ def test_a_script_that_is_left_out_is_found(name: str) -> None:
     ],
 )
 def test_a_new_script_is_found(body: str) -> None:
-    assert unaccounted({"shelve": f"#!lua flags=allow-oom\n{body}\n"}, MOVES, UNREPORTED) == {"shelve"}
+    assert unaccounted({"misplace": f"#!lua flags=allow-oom\n{body}\n"}, MOVES, UNREPORTED) == {"misplace"}
 
 
 def test_a_script_of_the_tables_is_there_and_in_one_of_them() -> None:

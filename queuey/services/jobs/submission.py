@@ -131,12 +131,26 @@ class Submission:
             expires_ms=_expires(request, max(delay_ms, run_at_ms - now_ms)),
         )
         definition = Definition(
-            request.type, _kept(request.payload), request.timeout, request.backoff, request.traceparent
+            type=request.type,
+            payload=_kept(request.payload),
+            timeout=request.timeout,
+            backoff=request.backoff,
+            traceparent=request.traceparent,
         )
         body = _encode(definition).decode()
         if once is not None:
             dedupe, dedupe_ttl_ms = once.key, TTL_MS
-        return NewJob(job_id, queue, priority, head, body, delay_ms, run_at_ms, dedupe, dedupe_ttl_ms)
+        return NewJob(
+            id=job_id,
+            queue=queue,
+            priority=priority,
+            head=head,
+            body=body,
+            delay_ms=delay_ms,
+            run_at_ms=run_at_ms,
+            dedupe=dedupe,
+            dedupe_ttl_ms=dedupe_ttl_ms,
+        )
 
     def _attempts(self, request: JobRequest) -> int:
         if request.max_attempts is not None:
