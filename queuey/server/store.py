@@ -22,7 +22,7 @@ from queuey.store.connections.pipelined import StoreClient, connect
 from queuey.store.embedded.process import Fsync
 from queuey.store.embedded.store import EmbeddedStore
 from queuey.store.scripts import Scripts
-from queuey.store.selfcheck import MEND, Durability, check_answers, check_store
+from queuey.store.selfcheck import ADVICE, Durability, check_answers, check_store
 from queuey.store.shards import Shards
 from queuey.store.wakeups import BLOCK_SECONDS
 
@@ -95,7 +95,7 @@ class ServerStore(Part):
                 await broker.replicas.register()
             except StoreUnavailable as error:
                 if time.monotonic() > give_up_at:
-                    raise StartupError(redact_urls(f"{error.message} {MEND}")) from error
+                    raise StartupError(redact_urls(f"{error.message} {ADVICE}")) from error
                 logger.warning("store_awaited", error=redact_urls(error.message))
                 await asyncio.sleep(1)
             else:

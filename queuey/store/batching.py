@@ -1,8 +1,8 @@
 """Group commit: concurrent calls of one kind become one script call per shard.
 
-While one flush is under way the next one gathers, so nothing waits for a timer. A flush that the store left unanswered
-is sent again with the same items, which every script allows, until the deadline of an item has passed. Whatever the
-store does, an item is answered at most OVERDUE later, so that a client knows within a bounded time.
+While one flush is under way, the next one gathers items, so nothing waits for a timer. If the store does not answer a
+flush, it is sent again with the same items until their deadlines have passed; every script allows that. An item is
+answered at most OVERDUE after its deadline, whatever the store does, so a client never waits longer.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RESEND_FIRST: Final = 0.02
 RESEND_CAP: Final = 1.0
 """Seconds between two sends of one flush, doubled each time."""
 OVERDUE: Final = 0.4
-"""Seconds past its deadline after which an item is given up, even while a reply is outstanding."""
+"""Seconds from the deadline of an item until it is given up, even if a reply may still come."""
 
 
 Answer = Callable[[Reply | None, Exception | None], None]
@@ -49,8 +49,8 @@ class _Entry(Generic[Item, Reply]):
         self.answered = True
         try:
             self.answer(reply, error)
-        except Exception as fault:  # it is reported, as for any callback, and the others get their answers
-            context = {"message": "An answer was not taken", "exception": fault}
+        except Exception as fault:  # report it, as for any callback: the other items must get their answers
+            context = {"message": "The callback for a reply of the store failed", "exception": fault}
             asyncio.get_running_loop().call_exception_handler(context)
 
 
@@ -58,7 +58,7 @@ class Batcher(Generic[Item, Reply]):
     """Gathers items for one shard and one script.
 
     `send` takes a batch and returns one reply per item. `resend_for` is the time in seconds for which an item is sent
-    again. Above `max_waiting` items a further one is refused at once with StoreUnavailable.
+    again. While `max_waiting` items wait, another one is refused at once with StoreUnavailable.
     """
 
     def __init__(
@@ -84,17 +84,17 @@ class Batcher(Generic[Item, Reply]):
         self._loop = asyncio.get_running_loop()
 
     def submit(self, item: Item, size: int = 100) -> asyncio.Future[Reply]:
-        """Submit an item of about `size` bytes. Raises StoreUnavailable when too many wait.
+        """Submit an item of about `size` bytes, and return the future of its reply.
 
-        The future is its reply. It fails with StoreUnavailable (not done), OutcomeUnknown (perhaps done), or the
-        script's own error. Cancelling it cancels nothing that is under way.
+        Raises StoreUnavailable when too many items wait. The future fails with StoreUnavailable (not done),
+        OutcomeUnknown (perhaps done), or the script's own error. Cancelling the future does not stop the call.
         """
         future: asyncio.Future[Reply] = self._loop.create_future()
         self.tell(item, size, partial(_answer_future, future))
         return future
 
     def tell(self, item: Item, size: int, answer: Answer[Reply]) -> None:
-        """Submit an item whose `answer` takes only a few lines: that costs no turn of the event loop."""
+        """Submit an item whose reply is passed to `answer` at once, so `answer` must be short."""
         if len(self._waiting) >= self._max_waiting:
             raise StoreUnavailable("Too many calls wait for the store; try again in a moment.")
         self._waiting.append(_Entry(item, size, self._loop.time() + self._resend_for, answer))
@@ -105,7 +105,7 @@ class Batcher(Generic[Item, Reply]):
 
     @contextmanager
     def corked(self) -> Iterator[None]:
-        """Begin no flush within this context. What was gathered is sent once it is left, even if it is reentered."""
+        """Begin no flush within this context. Gathered items are sent after it, even if it is entered again first."""
         self._open.clear()
         try:
             yield
@@ -168,7 +168,7 @@ class Batcher(Generic[Item, Reply]):
                 if len(batch) == 1:
                     batch[0].settle(None, error)
                     return
-                for entry in batch:  # the bad one fails alone
+                for entry in batch:  # one by one, so that only the bad item fails
                     await self._flush([entry])
                 return
 
@@ -201,9 +201,9 @@ def _settle(batch: Sequence[_Entry[Item, Reply]], replies: Sequence[Reply]) -> N
 
 def _answer_future(future: asyncio.Future[Reply], reply: Reply | None, error: Exception | None) -> None:
     if future.done():
-        return  # nobody waits for it any more
+        return  # its caller has stopped waiting
     if error is None:
         future.set_result(cast(Reply, reply))
     else:
         future.set_exception(error)
-        future.exception()  # a caller that goes away now is no "exception was never retrieved"
+        future.exception()  # avoids "exception was never retrieved" if the caller stops waiting now

@@ -1,7 +1,7 @@
-"""How long one request waits for the store.
+"""The time that one request waits for the store.
 
-A call that the store left unanswered is sent again until the request is `seconds` old; every script allows that. A
-reply that is still outstanding then is awaited a little longer. So every request is answered within about two seconds
+A call without a reply is sent again until the request is `seconds` old; every script allows that. A reply that is
+still outstanding then is awaited a little longer. So every request is answered within about two seconds
 by default, whatever the store does.
 """
 
@@ -47,5 +47,5 @@ class Deadline:
 
 
 def outcome(error: StoreUnavailable, job_ids: Sequence[str]) -> StoreError:
-    """Return what to raise when a call that changes jobs went unanswered: it may have been done nevertheless."""
+    """Return the error to raise after a call that changes jobs had no reply: it may have been done nevertheless."""
     return OutcomeUnknown(f"{error.message} It may have been done.", job_ids) if error.maybe_done else error

@@ -1,8 +1,7 @@
-"""Every key name in the store, spelled once.
+"""Every key name in the store, defined once.
 
-All keys of a shard bear one hash tag, so that one script may touch any of them on a Cluster too.
-The scripts derive theirs from the shard's base key, with the names of lua/include/keys.lua; the contract
-tests hold the two spellings together.
+All keys of a shard have one hash tag, so that one script may use any of them on a Cluster too. The scripts build theirs
+from the shard's base key, with the names in lua/include/keys.lua; the contract tests compare the two.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ class ShardKeys:
         self.shard = shard
         self.base = f"{prefix}:{{{shard}}}:"
         self.anchors = (self.base, self.base + "!")
-        """Two keys of the shard's slot, named in every call. During a slot migration neither node runs a
-        script whose two keys are both absent, where it would run one with a single key (design, section 4)."""
+        """Two keys of the shard's slot, named in every call. During a slot migration, no node runs a
+        script whose two keys are both missing, but it would run one whose only key is missing."""
         self.meta = self.base + "meta"
 
     def job(self, job_id: str) -> str:
@@ -77,7 +76,7 @@ class ShardKeys:
 
     @property
     def copied(self) -> str:
-        """Written for no other reason than that replicas are waited for to have it."""
+        """The key that `enqueue` writes if it has no other write for which WAIT could wait."""
         return self.base + "copied"
 
     @property
@@ -86,7 +85,7 @@ class ShardKeys:
 
     @property
     def events(self) -> str:
-        """Used on shard 0 alone, so that all events have one order."""
+        """The stream of events. Only shard 0 has it, so that all events have one order."""
         return self.base + "events"
 
     @property
@@ -102,13 +101,14 @@ class ShardKeys:
 
 
 def cancel_channel(prefix: str = DEFAULT_PREFIX) -> str:
-    """The channel on which the cancel script names running jobs that were flagged."""
+    """Return the channel on which the cancel script names running jobs whose cancellation was requested."""
     return f"{prefix}:cancel"
 
 
 def scan_names(prefix: str, kind: ScanKind) -> tuple[str, Callable[[bytes], tuple[int, str] | None]]:
-    """A pattern for SCAN that finds the definitions or the dedupe keys of all shards; and what makes (shard, job id or
-    dedupe key as it stands there) of a name that it found, or None of one that only looks like it."""
+    """Return a pattern for SCAN that finds the definitions or the dedupe keys of all shards, and a parser of its names.
+
+    The parser returns (shard, job id or encoded dedupe key), or None for another name that fits the pattern."""
     exact = re.compile(rf"{re.escape(prefix)}:\{{(\d+)\}}:{kind}:((?:i:)?[A-Za-z0-9_-]+)".encode())
 
     def parse(name: bytes) -> tuple[int, str] | None:
@@ -119,20 +119,20 @@ def scan_names(prefix: str, kind: ScanKind) -> tuple[str, Callable[[bytes], tupl
 
 
 def finished_channel(prefix: str = DEFAULT_PREFIX) -> str:
-    """The channel on which scripts name jobs that have ended and that somebody waits for."""
+    """Return the channel on which scripts name finished jobs that a client waits for."""
     return f"{prefix}:finished"
 
 
 def listening_channel(prefix: str = DEFAULT_PREFIX) -> str:
-    """The channel on which it is said, again and again, that somebody follows the events."""
+    """Return the channel with regular messages that a client follows the events."""
     return f"{prefix}:listening"
 
 
 def channels(prefix: str = DEFAULT_PREFIX) -> tuple[str, ...]:
-    """Every channel."""
+    """Return every channel."""
     return (cancel_channel(prefix), finished_channel(prefix), listening_channel(prefix))
 
 
 def poke_key(shard: ShardKeys, replica: str) -> str:
-    """What wakes one replica, so that it waits for other queues from then on. No script knows it."""
+    """Return the key that wakes one replica, so that it waits for other queues from then on. No script uses it."""
     return f"{shard.base}poke:{replica}"

@@ -18,7 +18,7 @@ from queuey.store.scripts import translate
 RETRY_FIRST: Final = 0.1
 RETRY_CAP: Final = 5.0
 SILENCE: Final = 15.0
-"""Seconds without a message after which the store is pinged; after as many more the connection is given up."""
+"""Seconds without a message after which the store is pinged. After as many again, the connection is closed."""
 
 BLOCK_MS: Final = 2_000
 READ_COUNT: Final = 500
@@ -65,7 +65,7 @@ class Subscriber:
         return self._retries.next()
 
     async def _listen(self, pubsub: Any) -> None:
-        """Pass messages on until the connection is lost. A store that vanished is noticed after SILENCE twice."""
+        """Pass messages on until the connection is lost. A store that vanished is noticed after twice SILENCE."""
         standing, asked = 0, False
         while True:
             message = await pubsub.get_message(timeout=SILENCE)
@@ -129,4 +129,4 @@ def _entries(found: Any) -> list[Entry]:
 
 
 async def _nothing() -> None:
-    """Do nothing once messages can be heard."""
+    """Do nothing: the default for `on_open`."""

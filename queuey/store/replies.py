@@ -41,9 +41,9 @@ class Reaped(Struct, array_like=True):
 
 
 class Promoted(Struct, array_like=True):
-    """How many jobs came due, and when the next one does: -1 = none is scheduled.
+    """The reply of promote. `count`: how many jobs came due. `ids`: theirs, only while a subscriber listens.
 
-    `ids` of these jobs, only while a subscriber listens."""
+    `due_in_ms`: when the next job comes due, -1 = none is scheduled."""
 
     count: int
     due_in_ms: int
@@ -121,9 +121,9 @@ class QueueHead(Struct, array_like=True):
 
 
 class Purged(Struct, array_like=True):
-    """`cancelled`: how many jobs. `more`: it stopped at the limit.
+    """The reply of purge. `cancelled`: how many jobs. `more`: it stopped at the limit.
 
-    `ids` of the cancelled jobs, only while a subscriber listens."""
+    `ids`: those of the cancelled jobs, only while a subscriber listens."""
 
     cancelled: int
     more: bool
@@ -157,7 +157,7 @@ class Beat(Struct, array_like=True):
 
 
 class Replicas(Struct, array_like=True):
-    """`replicas`: name, time of the last heartbeat in ms, and its JSON. `quiet`: the workers that must be quiet."""
+    """The known replicas: name, time of the last heartbeat in ms, and its JSON. `quiet`: workers that must be quiet."""
 
     replicas: list[tuple[str, int, str]]
     quiet: list[str]
@@ -171,9 +171,10 @@ class Stats(Struct, array_like=True):
 
 
 class About(Struct, array_like=True):
-    """What a store is. `data_format` and `shards` are 0 if no replica has registered yet; `now_ms`: the store's clock.
-    `imported`: the id of the export that was imported last, '' = none, and `import_offset` its bytes that are imported.
-    `store_id` identifies it; '' = only versions without ids have registered."""
+    """A description of a store. `data_format` and `shards` are 0 if no replica has registered yet.
+
+    `now_ms`: the store's clock. `imported`: the id of the export that was imported last, '' = none, and `import_offset`
+    its bytes that are imported. `store_id` identifies it; '' = only versions without ids have registered."""
 
     data_format: int
     shards: int
@@ -219,7 +220,7 @@ class Vitals(Struct, frozen=True):
 
 
 class Caps(Struct, frozen=True):
-    """How much trim keeps of one queue. Ages are in milliseconds."""
+    """The limits above which trim deletes jobs of one queue. Ages are in milliseconds."""
 
     dead_age_ms: int = 7 * 86_400_000
     dead_count: int = 100_000

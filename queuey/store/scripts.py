@@ -1,6 +1,6 @@
-"""The Lua scripts: read from lua/, their includes expanded, loaded into the store, called, and their errors told apart.
+"""The Lua scripts: reads them from lua/, expands their includes, loads them into the store and calls them.
 
-A reply is MessagePack; a status word in it is an answer, not an error. What raises is in `translate`.
+A reply is MessagePack; a status word in it is an answer, not an error. `translate` makes the errors.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _TRY_AGAIN: Final = (
     "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MISCONF", "NOREPLICAS",
     "BUSY", "READONLY", "UNBLOCKED", "MOVED", "ASK", "NOSCRIPT",
 )  # fmt: skip
-"""What the store says when it did nothing, and may do it later."""
+"""The codes of errors after which nothing was done, and the same call may succeed later."""
 RIGHTS: Final = (
     "+@read +@write +evalsha +script|load +time +publish +subscribe +unsubscribe +info +hello +client +ping +wait"
 )
-"""What a store's user must be allowed, besides its keys and channels. docs/configuration.md has the same."""
+"""The rights that the store's user needs, besides its keys and channels. docs/configuration.md has the same."""
 LABELS: Final[Mapping[str, str]] = {
     "heartbeat": "beat",
     "list_by_status": "list",
@@ -50,18 +50,18 @@ LABELS: Final[Mapping[str, str]] = {
 }
 """The label `script` of scripts that had another name in the first versions: dashboards of users rely on it."""
 _FORBIDDEN: Final = ("ACL failure in script", "The user executing the script can't")
-"""How Valkey and Redis say that a script may not run one of its commands; their code is a plain ERR."""
+"""The texts of Valkey and Redis when a script may not run one of its commands; their code is a plain ERR."""
 _NO_DATABASE: Final = ("DB index is out of range", "SELECT is not allowed in cluster mode")
 
 
 def lua_folder() -> Path:
-    """Where the scripts are: inside the installed package, or beside it in a checkout."""
+    """Return the folder of the scripts: inside the installed package, or beside it in a checkout."""
     inside = Path(__file__).parent.parent / "lua"
     return inside if inside.is_dir() else Path(__file__).parents[2] / "lua"
 
 
 def read_scripts(folder: Path | None = None) -> dict[str, str]:
-    """Every script by name, its includes expanded in place."""
+    """Return every script by name, with its includes expanded in place."""
     root = folder or lua_folder()
     paths = [path for path in sorted(root.rglob("*.lua")) if path.parent.name != "include"]
     if not paths:
@@ -100,7 +100,7 @@ class Scripts:
             pipeline = client.pipeline(transaction=False)
             for source in self._sources.values():
                 pipeline.script_load(source)
-            # When it raises by itself, it puts the script's text before the error's own.
+            # If redis-py raised the error, its text would begin with that of the script.
             replies = await pipeline.execute(raise_on_error=False)
         except (redis_errors.RedisError, OSError) as error:
             raise translate("SCRIPT LOAD", error) from error
@@ -111,13 +111,13 @@ class Scripts:
     async def call(
         self, client: StoreClient, name: str, keys: tuple[str, str], argument: bytes, copies: int = 0
     ) -> bytes:
-        """The reply of a script, as MessagePack. Raises QueueyError.
+        """Call a script and return its reply, as MessagePack. Raises QueueyError.
 
-        `copies`: how many replicas of the store must have what it wrote; when they have not in half of the time that a
-        reply may take, that is a StoreUnavailable which says that it may be done.
+        `copies`: how many replicas of the store must have what it wrote. If fewer have it after half of the time that a
+        reply may take, StoreUnavailable is raised with `maybe_done`.
 
-        NOSCRIPT (a restart, a flush, a failover to a replica without scripts) ran nothing, so loading them and calling
-        once more is safe.
+        After NOSCRIPT (a restart, a flush, a failover to a replica without scripts) nothing was done, so the scripts
+        are loaded and the call is made again.
         """
         began = time.perf_counter()
         try:
@@ -146,26 +146,26 @@ class Scripts:
 async def _run(link: PipelinedConnection, command: tuple[bytes | str | int, ...], copies: int) -> object:
     if not copies:
         return await link.call(*command)
-    # Over one connection and in one go: on another the store would wait for what that one wrote, which may be nothing.
+    # Both go over one connection, since WAIT waits only for what its own connection wrote.
     reply, copied = await link.calls(command, ("WAIT", copies, round(link.timeout * 500)))
     if copied < copies:
-        text = f"Of the store's replicas {copied} have the job, and {copies} must."
-        raise StoreUnavailable(f"{text} Is one away, or does it lag?", maybe_done=True)
+        text = f"The job is on {copied} of the store's replicas and must be on {copies}."
+        raise StoreUnavailable(f"{text} Check that they run and do not lag.", maybe_done=True)
     return cast(object, reply)
 
 
 def translate(name: str, error: Exception) -> QueueyError:
-    """One of our errors for one of redis-py's or the system's. `name`: what was called, a script or a command."""
+    """Return our error for one of redis-py's or the system's. `name`: the script or command that was called."""
     if isinstance(error.__cause__, redis_errors.RedisError):
-        error = error.__cause__  # redis-py wraps what fails while it connects, a wrong password for one
-    text = str(error).split(", with args beginning", 1)[0]  # which would quote a payload
+        error = error.__cause__  # redis-py wraps errors of connecting, such as a wrong password
+    text = str(error).split(", with args beginning", 1)[0]  # the rest would quote a payload
     code = getattr(error, "status_code", None) or text.split(" ", 1)[0]
     if code == "OOM":
         return Full("The store is out of memory; wait until finished jobs are trimmed, or raise its maxmemory.")
     if code == "NOPERM" or text.startswith(_FORBIDDEN):
         return _not_allowed(name, text)
     if text.startswith(_NO_DATABASE):
-        return StartupError(f"The store has no such database ({text}): give another in --redis, the /0 at its end.")
+        return StartupError(f"The store has no such database ({text}): use another at the end of --redis, such as /0.")
     if isinstance(error, (redis_errors.AuthenticationError, redis_errors.AuthorizationError)):
         return StoreUnavailable("The store refuses the user name or password of --redis.")
     if code in _TRY_AGAIN:
@@ -176,12 +176,12 @@ def translate(name: str, error: Exception) -> QueueyError:
 
 
 def _not_allowed(name: str, text: str) -> StartupError:
-    """With all that its user needs: the next right that is missing would show up at the next start only."""
+    """Return an error with all rights that the user needs: the next missing one would appear only at the next start."""
     found = re.search(r"\bUser (\S+) has no permissions", text)  # Redis 7.0 does not name it
     user = found[1] if found else "NAME"
     return StartupError(
         f"The store's user may not run what {name} needs ({text}). Grant it: ACL SETUSER {user} ~queuey:* &queuey:* "
-        f"{RIGHTS} (where --prefix is another, with that)"
+        f"{RIGHTS} (with another --prefix, put it in place of queuey)"
     )
 
 
@@ -190,7 +190,7 @@ def _sentence(text: str) -> str:
 
 
 def _never_sent(error: Exception) -> bool:
-    """Whether it failed while connecting, so that the store cannot have run it."""
+    """Return whether the error came while connecting, so that the store cannot have run anything."""
     text = str(error)
     return isinstance(error, (ConnectionRefusedError, FileNotFoundError)) or (
         " connecting to " in text or text.startswith("No connection available")

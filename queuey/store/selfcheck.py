@@ -1,7 +1,7 @@
-"""The self-test at start-up: can this store do what Queuey asks of it, and what does it do for durability?
+"""The self-test at start-up: checks that the store can do what Queuey needs, and how durable it is.
 
-It reads INFO and not CONFIG, which managed stores block, and runs once every command that Queuey uses: a user that
-lacks one would else find out half-way through a move of a job.
+It relies on INFO and not on CONFIG, which managed stores block. It runs every command that Queuey uses once, since a
+missing right would otherwise appear in the middle of a job's move.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from queuey.store.scripts import Scripts, translate
 from queuey.store.shards import Shards
 
 Durability = Literal["verified", "declared", "memory only"]
-"""What becomes of an acknowledged job when the store's machine loses its power.
+"""The fate of an acknowledged job when the store's machine loses its power.
 
-verified      It is on disk: the store keeps an append-only file, and was seen to sync it before each reply.
-declared      It may be: the store says that it keeps an append-only file, but how often that is synced could not be
-              read, or is less often than before each reply; then the last of what was acknowledged may be lost.
-memory only   It is lost, unless a snapshot or a replica holds it: the store keeps no append-only file.
+verified      It is kept: the store has an append-only file, and its settings say that it syncs it before each reply.
+declared      It may be lost: the store has an append-only file, but it syncs it less often than before each reply, or
+              its settings could not be read.
+memory only   It is lost, unless a snapshot or a replica of the store has it: the store has no append-only file.
 """
 
 FLOOR: Final = {"redis": (7, 0), "valkey": (7, 2)}
 NEEDED: Final = "Queuey needs Redis 7.0 or newer, or Valkey 7.2 or newer"
-MEND: Final = "See that the store is up, or mend --redis (rediss:// is with TLS, redis:// without)."
-"""For whoever waits for it no longer."""
+ADVICE: Final = "Check that the store is running and that --redis is right (rediss:// means TLS)."
+"""The last sentence of the error after which a start no longer waits for the store."""
 
 _failures = msgspec.msgpack.Decoder(list[tuple[str, str]]).decode
 
 
 class StoreReport(Struct, frozen=True):
-    """What the self-test found. `warnings` are for people: what works, and still should be changed."""
+    """The findings of the self-test. `warnings` are for people: settings that work, but should be changed."""
 
     durability: Durability
     version: str
@@ -47,10 +47,10 @@ class StoreReport(Struct, frozen=True):
 
 
 async def check_store(client: Redis, shards: Shards, scripts: Scripts, *, embedded: bool) -> StoreReport:
-    """Hold a store against what Queuey needs, and load the scripts. `embedded`: it is our own, so warn of nothing.
+    """Check that a store can do what Queuey needs, and load the scripts. An `embedded` store gives no warnings.
 
-    Raises StartupError when somebody has to change something, and StoreUnavailable when the store cannot be reached,
-    is still loading its data or cannot be written to at the moment; then call it again, as long as you like to wait.
+    Raises StartupError if the user must change something. Raises StoreUnavailable if the store cannot be reached, is
+    still loading its data or cannot be written to at the moment; the call may be repeated then.
     """
     try:
         info = await _read_info(client)
@@ -64,22 +64,22 @@ async def check_store(client: Redis, shards: Shards, scripts: Scripts, *, embedd
         raise _unfit(error) from error
     durability, warnings = await _durability(client, info)
     if not info.get("maxmemory"):
-        warnings.append("The store has no memory limit: set maxmemory, so that it refuses jobs rather than be killed.")
+        warnings.append("The store has no memory limit: set maxmemory, so that it refuses jobs and is not killed.")
     return StoreReport(durability, version, server, () if embedded else tuple(warnings))
 
 
 async def check_answers(client: Redis) -> None:
-    """Whether there is a store, and one that is new enough. Raises StartupError."""
+    """Check that there is a store, and that it is new enough. Raises StartupError."""
     try:
         _check_server(await _read_info(client))
     except ScriptFailed as error:
         raise _unfit(error) from error
     except StoreUnavailable as error:
-        raise StartupError(f"{error.message} {MEND}") from error
+        raise StartupError(f"{error.message} {ADVICE}") from error
 
 
 def _unfit(error: ScriptFailed) -> StartupError:
-    return StartupError(f"The store does not do what Queuey asks of it ({error.message.rstrip('.')}): {NEEDED}.")
+    return StartupError(f"The store cannot do what Queuey needs ({error.message.rstrip('.')}): {NEEDED}.")
 
 
 async def _read_info(client: Redis) -> Mapping[str, Any]:
@@ -87,7 +87,7 @@ async def _read_info(client: Redis) -> Mapping[str, Any]:
         info: Mapping[str, Any] = await client.info()
     except (redis_errors.RedisError, OSError) as error:
         if isinstance(error.__cause__ or error, (redis_errors.AuthenticationError, redis_errors.AuthorizationError)):
-            raise StartupError("The store refuses the user name or password: mend those in --redis.") from error
+            raise StartupError("The store refuses the user name or password: correct them in --redis.") from error
         raise translate("INFO", error) from error
     if info.get("loading"):
         raise StoreUnavailable("The store is still loading its data.")
@@ -95,7 +95,7 @@ async def _read_info(client: Redis) -> Mapping[str, Any]:
 
 
 def _check_server(info: Mapping[str, Any]) -> tuple[Literal["valkey", "redis"], str]:
-    """What it is, and its version."""
+    """Return the kind of the store, and its version."""
     if "dragonfly_version" in info:
         raise StartupError(f"The store is Dragonfly, whose Lua differs: {NEEDED}.")
     server: Literal["valkey", "redis"] = "valkey" if "valkey_version" in info else "redis"
@@ -112,8 +112,8 @@ def _check_settings(info: Mapping[str, Any]) -> None:
     policy = info.get("maxmemory_policy", "noeviction")
     if info.get("maxmemory") and policy != "noeviction":
         raise StartupError(
-            f"The store's maxmemory-policy is {policy}, which throws jobs away once its memory is full: "
-            "set it to noeviction, or give Queuey a store of its own."
+            f"The store's maxmemory-policy is {policy}, which deletes jobs once its memory is full: "
+            "set it to noeviction, or use a separate store for Queuey."
         )
 
 
@@ -146,7 +146,7 @@ async def _check_scripts(shards: Shards, scripts: Scripts) -> None:
 
 
 async def _check_waiting(client: Redis, shards: Shards) -> None:
-    """What workers wait with, outside of the scripts: for a marker, for messages and for events."""
+    """Run the commands with which replicas wait for markers, messages and events, outside of the scripts."""
     await _run("BZPOPMIN", client.bzpopmin([shards.keys[0].selftest("marker")], timeout=0.01))
     events = shards.keys[0].selftest("stream")
     await _run("XREAD", client.xread({events: "$"}, count=1))
@@ -167,7 +167,7 @@ async def _durability(client: Redis, info: Mapping[str, Any]) -> tuple[Durabilit
         warnings.append("The store could not write to its append-only file: make room on its disk.")
     try:
         config = await client.config_get("appendfsync", "no-appendfsync-on-rewrite")
-    except redis_errors.RedisError:  # blocked, as managed stores do
+    except redis_errors.RedisError:  # managed stores block it
         return "declared", warnings
     for name, wanted in (("appendfsync", "always"), ("no-appendfsync-on-rewrite", "no")):
         if config.get(name) != wanted:

@@ -1,4 +1,4 @@
-"""Which shard a job is on, and which client reaches it."""
+"""The shards of a store: the one that a job is on, and the client that reaches it."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from queuey.store.keys import poke_key
 from queuey.store.shards import Shards
 
 BLOCK_SECONDS: Final = 2
-"""Seconds after which every shard is looked at: a marker may be lost together with its replica."""
+"""Seconds after which every shard is checked: a marker may be lost together with its replica."""
 POKE_SECONDS: Final = 60
 """Seconds after which the store deletes a poke whose replica died."""
 RETRY_FIRST: Final = 0.1
@@ -61,7 +61,7 @@ class Waker:
                 await self._link.call("ZADD", key, score, marker)
         except (redis_errors.RedisError, OSError) as error:
             logger.debug("wake_wait_failed", error=str(error))
-            await self._retries.wait()  # and claim then, since the store may be back
+            await self._retries.wait()  # then claim, since the store may be back
             popped = None
         else:
             self._retries.reset()
@@ -149,7 +149,7 @@ class SharedWaker:
                 await self.hand_on(shard, queue)
 
     async def cover(self, queues: Iterable[str]) -> None:
-        """Include these queues in the present wait. Should the store not answer, the wait soon ends by itself."""
+        """Include these queues in the present wait. If the store does not answer, the wait soon ends by itself."""
         if self._covered is None or self._covered.issuperset(queues):
             return
         self._covered = None
@@ -160,7 +160,7 @@ class SharedWaker:
             logger.debug("poke_failed", error=str(error))
 
     async def hand_on(self, shard: int, queue: str) -> None:
-        """Put back a marker for other replicas. Should that fail, they find the job at the end of their round."""
+        """Put back a marker for other replicas. If that fails, they find the job at the end of their round."""
         try:
             await self._calls.call("ZADD", self._shards.keys[shard].wake(queue), 0, "m")
         except (redis_errors.RedisError, OSError) as error:

@@ -10,10 +10,10 @@ from queuey.store.broker.broker import Broker
 
 
 class Heartbeat:
-    """Tells the store that this replica is alive.
+    """Reports to the store that this replica is alive.
 
     `describe` returns a JSON-encodable description of the replica. `quiet_here` returns the keys of the quieted workers
-    of this replica; `on_quiet` is called with the keys of all workers of the server that are to be quiet.
+    of this replica; `on_quiet` is called with the keys of all workers that must be quiet, in any replica.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ PROMOTE_SECONDS: Final = 5.0
 
 
 class Promoter:
-    """Queues the scheduled jobs that are due. A claim does the same, but no worker may claim from their queue."""
+    """Queues the scheduled jobs that are due. A claim does the same, but perhaps no worker claims from their queue."""
 
     def __init__(self, broker: Broker, interval: float = PROMOTE_SECONDS, *, batch: int = BATCH) -> None:
         self._broker = broker

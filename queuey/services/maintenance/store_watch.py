@@ -1,4 +1,4 @@
-"""The store watch: is the store full, and was it away for so long that leases need more time?"""
+"""The store watch: checks whether the store is full, and whether leases need more time after an outage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from queuey.protocol.renewal import renewal_of
 from queuey.store.broker.broker import Broker
 
 FULL_ABOVE: Final = 0.85
-"""Above this share of its memory the store takes no new job, so that running jobs can still complete."""
+"""The share of the store's memory above which it accepts no new job, so that running jobs can still complete."""
 
 logger = log.get(__name__)
 
@@ -20,10 +20,10 @@ logger = log.get(__name__)
 class StoreWatch:
     """Asks the store once a second whether it is full, and whether expired leases may be reaped.
 
-    No lease could be renewed while the store was away for a third of a lease, or has been up for less than one. An
-    outage is no crash, so no lease is reaped until `reap_after` (time.monotonic()), one lease later. The Reaper asks
-    once more before it reaps, since it may be the first to find the store back. The uptime counts once per start of the
-    store, since it jumps with the store's clock.
+    Workers cannot renew leases while the store is away, and that must not count as a crash. So if the store was away
+    for a third of a lease, or started less than one lease ago, no lease is reaped until `reap_after`
+    (time.monotonic()), one lease later. The Reaper asks again before it reaps, since it may be the first to notice that
+    the store is back. The uptime counts once per start of the store, since it jumps with the store's clock.
     """
 
     def __init__(self, broker: Broker, lease: float, on_full: Callable[[bool], None], interval: float = 1.0) -> None:

@@ -80,7 +80,7 @@ class Broker:
         return Vitals(str(info["run_id"]), int(info["uptime_in_seconds"]), share)
 
     async def copies(self) -> int:
-        """Return how many replicas of the store have all its data. Raises StartupError when its user may not ask."""
+        """Return how many replicas of the store have all its data. Raises StartupError if WAIT is not allowed."""
         try:
             return int(await self.shards.client.link.call("WAIT", 0, 1))
         except (redis_errors.RedisError, OSError) as error:

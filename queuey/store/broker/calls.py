@@ -29,7 +29,7 @@ STALE_MS: Final = 60_000
 Held = tuple[str, str]
 """A job's id and the token of its lease."""
 Unextended = tuple[str, str, int]
-"""The same, and the ms of its claim. It is released only if its lease has not been extended since."""
+"""A job's id, the token of its lease and the ms of its claim. It is released only if its lease was not extended."""
 
 _encode = msgspec.msgpack.Encoder().encode
 words = msgspec.msgpack.Decoder(list[str]).decode
@@ -48,7 +48,7 @@ class Observer(Protocol):
         """Take a move of a job whose type and queue are known from the call."""
 
     def moved(self, job_id: str, status: Status | None) -> None:
-        """Take a move of a job of which only the new status is known, or not even that."""
+        """Take a move of a job that is known only by its id. `status` is None if its new status is not known."""
 
 
 class Nobody:

@@ -9,7 +9,7 @@ from queuey.store.keys import listening_channel
 
 
 class EventCalls(Group):
-    """Publishes events, and keeps whether a subscriber listens."""
+    """Publishes events, and records whether a subscriber listens."""
 
     async def subscribe_events(self, ttl_ms: int) -> str:
         """Listen for `ttl_ms`, and reply with `begun` or `kept`. With 0 it only asks; `nobody` means no subscriber."""

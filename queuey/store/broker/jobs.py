@@ -56,7 +56,7 @@ class JobCalls(Group):
         return answers
 
     async def set_payload(self, shard: int, job_id: str, body: str) -> str:
-        """Replace the definition of a dead job; it is JSON. Replies with `ok`, `wrong_state` or `missing`."""
+        """Replace the definition of a dead job by `body`, as JSON. Replies with `ok`, `wrong_state` or `missing`."""
         return word(await self._call(shard, "set_payload", job_id, body))
 
     async def delete(self, shard: int, job_ids: Sequence[str], *, now: int = 0) -> list[str]:
@@ -66,13 +66,13 @@ class JobCalls(Group):
     async def progress(
         self, shard: int, reports: Sequence[tuple[str, str, str]], ttl_ms: int = 3_600_000, *, now: int = 0
     ) -> list[str]:
-        """Keep reports of id, token and progress as JSON.
+        """Store reports: id, token and progress as JSON.
 
         Replies with the head of each job's definition, or '' when its lease is lost."""
         return words(await self._call(shard, "progress", now, ttl_ms, reports))
 
     async def watch_end(self, shard: int, job_ids: Sequence[str]) -> list[str]:
-        """Have the end of jobs published. Replies with `waiting`, `finished` or `missing` for each."""
+        """Ask for a message at the end of each job. Replies with `waiting`, `finished` or `missing` for each."""
         return words(await self._call(shard, "watch_end", *job_ids))
 
     async def list_by_status(
@@ -94,8 +94,8 @@ class JobCalls(Group):
     ) -> Page:
         """List the jobs of the places (place, queue, lane), one place after the other.
 
-        `after`: offset, score and id in the first place, of the entry that the page before ended with. `status`: a
-        letter of the state. Looks at `look` entries and places at most.
+        `after`: offset, score and id of the last entry of the previous page, in the first place. `status`: a letter of
+        the state. Reads at most `look` entries and places.
         """
         return _page(await self._call(shard, "list_jobs", places, after, type, status, count, look))
 

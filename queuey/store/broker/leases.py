@@ -42,7 +42,7 @@ class LeaseCalls(Group):
     async def extend(
         self, shard: int, lease_ms: int, held: Sequence[Held | tuple[str, str, int]], *, now: int = 0
     ) -> list[str]:
-        """Extend each lease by its third part, or by `lease_ms` if it has none.
+        """Extend each lease by the ms in the third field of its item, or by `lease_ms` if it has no such field.
 
         Replies with `ok`, `lost` or `cancelled` for each; a cancelled job is extended, but must stop."""
         return words(await self._call(shard, "extend", now, lease_ms, held))
@@ -65,7 +65,7 @@ class LeaseCalls(Group):
         return answers
 
     async def release(self, shard: int, held: Sequence[Held | Unextended], *, now: int = 0) -> list[str]:
-        """Release jobs, of which the first is first in its lane then. Replies with `ok` or `lost` for each."""
+        """Release jobs, so that the first is the first in its lane. Replies with `ok` or `lost` for each."""
         answers = words(await self._call(shard, "release", now, held))
         if self._observer.on:
             self._moved([item[0] for item in held], answers, MOVES["release"])

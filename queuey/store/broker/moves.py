@@ -1,4 +1,4 @@
-"""Which answer of which script means that a job has a new status, which is then an event.
+"""The moves of jobs: which answer of a script means that a job has a new status, which is then an event.
 
 Each script that touches the state or the place of a job has an entry in MOVES, or in UNREPORTED with the reason.
 tests/contracts/test_moves.py checks that.
@@ -12,8 +12,8 @@ from typing import Final
 from queuey.protocol.models import Status
 
 Answers = Mapping[str, Status | None]
-"""By status word, or by the field of the reply that has the jobs. None: the answer does not say which status the job
-has now, so it is looked up."""
+"""The new status by status word, or by the field of the reply that has the jobs. None: the answer does not say which
+status the job has now, so it is looked up."""
 
 _FAILED: Final[Answers] = {"retry": "scheduled", "dead": "dead_letter", "cancelled": "cancelled"}
 
@@ -30,7 +30,7 @@ MOVES: Final[Mapping[str, Answers]] = {
     "promote": {"ids": "queued"},
     "purge": {"ids": "cancelled"},
 }
-"""By script. `enqueue` reports `scheduled` for a job that is not due yet."""
+"""The moves by script. `enqueue` reports `scheduled` for a job that is not due yet."""
 
 NO_MOVE: Final[Mapping[str, frozenset[str]]] = {
     "enqueue": frozenset({"duplicate", "full", "too_many_queues"}),
@@ -42,16 +42,16 @@ NO_MOVE: Final[Mapping[str, frozenset[str]]] = {
     "replay": frozenset({"duplicate", "missing"}),
     "reap": frozenset({"orphan"}),
 }
-"""By script of MOVES: the other status words. With these the job keeps the status that it has."""
+"""The other status words of the scripts in MOVES. With these, the job keeps its status."""
 
 UNREPORTED: Final[Mapping[str, str]] = {
-    "delete": "the record goes, and with it the status",
+    "delete": "the record is deleted, with the status",
     "extend": "the job keeps running",
     "progress": "the job keeps running; the publisher has events of its own for progress",
     "reorder": "the job keeps waiting, at another place of its lane",
-    "restore": "an import brings a job with the status that it had",
+    "restore": "an imported job has the status that it had",
     "set_payload": "the job stays dead",
-    "trim": "the record goes, and with it the status",
+    "trim": "the record is deleted, with the status",
     "watch_end": "the job keeps its status and is marked",
 }
-"""By script: why it reports no move although it touches the state or the place of a job."""
+"""The scripts that touch the state or the place of a job and report no move, each with the reason."""

@@ -20,7 +20,7 @@ class ReplicaCalls(Group):
     """Registers replicas, sends their heartbeats, and lists their workers."""
 
     async def register(self) -> None:
-        """Compare this replica's data format and number of shards with the store's. Raises StartupError."""
+        """Compare this replica's data format and number of shards with the store's. A difference is a StartupError."""
         store_id = ids.short_random()
         for shard in range(self._shards.count):
             data_format, count = numbers(await self._call(shard, "register", DATA_FORMAT, self._shards.count, store_id))
@@ -36,7 +36,7 @@ class ReplicaCalls(Group):
                 )
 
     async def store_info(self, shard: int, *, now: int = 0) -> About:
-        """Read what the store is, without registering."""
+        """Read the format, the shards and the identity of the store, without registering."""
         return _about(await self._call(shard, "store_info", now))
 
     async def heartbeat(

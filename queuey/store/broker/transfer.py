@@ -33,5 +33,5 @@ class TransferCalls(Group):
         return numbers(await self._call(shard, "reorder", queue, lane, positions))[0]
 
     async def save_offset(self, shard: int, export_id: str, offset: int) -> int:
-        """Keep how many bytes of an export are imported, and return that."""
+        """Store how many bytes of an export are imported, and return that number."""
         return numbers(await self._call(shard, "save_offset", export_id, offset))[0]

@@ -1,8 +1,8 @@
 """Calls to the store over one connection, written as they come and answered in order.
 
-What is called in one pass of the event loop reaches the store together and shares its sync. redis-py connects, logs in,
-writes and reads; what it does around each command (a place in a pool, a task and two timers) took longer than all else
-of a call, and is left out here: docs/adr/0008.
+Calls that are made in one pass of the event loop reach the store together and share its sync. redis-py connects, logs
+in, writes and reads. Its work around each command (a place in a pool, a task and two timers) took longer than the rest
+of a call, so it is left out here: docs/adr/0008.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from redis.backoff import NoBackoff
 GONE: Final = "Connection to the store was lost"
 
 _pack: Final[Callable[[tuple[bytes | str | int, ...]], bytes]] = hiredis.pack_command  # type: ignore[assignment]
-"""Its annotation asks for a tuple of one."""
+"""The annotation in hiredis allows only a tuple with one element."""
 
 
 class _Call:
@@ -34,10 +34,11 @@ class _Call:
 
 
 class PipelinedConnection:
-    """One connection, made when it is needed and again after it was lost; its maker must give it no read timeout.
+    """One connection, which is made when it is needed, and again after it was lost.
 
-    `timeout` in seconds holds for connecting and for each reply. When one does not come, the connection is given up,
-    and with it every call that waits. Whoever stops waiting for a call disturbs no other.
+    `pool` must make connections without a read timeout. `timeout` in seconds applies to connecting and to each reply.
+    If a reply does not come in time, the connection is closed and every waiting call fails. A caller may stop waiting
+    at any time; other calls go on.
     """
 
     def __init__(self, pool: BlockingConnectionPool, timeout: float) -> None:
@@ -47,11 +48,11 @@ class PipelinedConnection:
         self._open = False
         self._opening: asyncio.Task[None] | None = None
         self._work: list[asyncio.Task[None]] = []
-        """That reads and that writes, while it is open."""
+        """The task that reads and the one that writes, while the connection is open."""
         self._unsent: list[bytes] = []
         self._has_unsent = asyncio.Event()
         self._waiting: deque[_Call] = deque()
-        """Sent or not, in the order of their commands."""
+        """The calls without a reply, sent or not, in the order of their commands."""
         self._alarm: asyncio.TimerHandle | None = None
 
     @property
@@ -60,13 +61,13 @@ class PipelinedConnection:
         return self._timeout
 
     async def call(self, *command: bytes | str | int) -> Any:
-        """The reply to one command. Raises what redis-py raises, and OSError."""
+        """Return the reply to one command. Raises the errors of redis-py, and OSError."""
         if not self._open:
             await self._opened_for_call()
         return await self._send(command)
 
     async def calls(self, *commands: tuple[bytes | str | int, ...]) -> list[Any]:
-        """The replies to commands that go out one behind the other over one connection. Raises the first error."""
+        """Return the replies to commands that are sent one after the other. Raises the first error."""
         if not self._open:
             await self._opened_for_call()
         return await asyncio.gather(*map(self._send, commands))
@@ -86,7 +87,7 @@ class PipelinedConnection:
         return call.reply
 
     async def close(self) -> None:
-        """Hang up. Calls that wait fail."""
+        """Close the connection. Waiting calls fail."""
         if self._opening is not None:
             self._opening.cancel()
         work = self._work
@@ -97,7 +98,7 @@ class PipelinedConnection:
     # --- connecting -----------------------------------------------------------------------------------------------
 
     async def _connected(self) -> None:
-        """All who come while a connection is being made share one attempt, and its error."""
+        """Wait for a connection. Callers that come while one is being made share that attempt, and its error."""
         if self._opening is None:
             self._loop = asyncio.get_running_loop()
             self._opening = self._loop.create_task(self._connect())
@@ -107,7 +108,7 @@ class PipelinedConnection:
     def _opened(self, opening: asyncio.Task[None]) -> None:
         self._opening = None
         if not opening.cancelled():
-            opening.exception()  # Whoever asked may have gone: then nobody else looks at it.
+            opening.exception()  # marks the error as seen, since every caller may have stopped waiting
 
     async def _connect(self) -> None:
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
@@ -126,7 +127,7 @@ class PipelinedConnection:
     # --- writing and reading --------------------------------------------------------------------------------------
 
     async def _write(self, connection: AbstractConnection) -> None:
-        """One write for all that came since the last."""
+        """Send all commands that came since the last write in one write."""
         try:
             while True:
                 await self._has_unsent.wait()
@@ -150,17 +151,17 @@ class PipelinedConnection:
 
     def _answer(self, reply: Any, error: Exception | None) -> None:
         if not self._waiting:
-            raise redis_errors.InvalidResponse("The store answered what nobody asked")
+            raise redis_errors.InvalidResponse("The store sent a reply that belongs to no command")
         call = self._waiting.popleft()
         if call.reply.done():
-            return  # nobody waits for it any more
+            return  # its caller has stopped waiting
         if error is None:
             call.reply.set_result(reply)
         else:
             call.reply.set_exception(error)
 
     def _look_at_oldest(self) -> None:
-        """One timer for all: each waits equally long, so the oldest is due first."""
+        """Give up if the oldest call is overdue. One timer is enough: all calls wait equally long."""
         self._alarm = None
         if not self._waiting:
             return
@@ -170,7 +171,7 @@ class PipelinedConnection:
             self._give_up(redis_errors.TimeoutError(f"Timeout reading from the store: no reply in {self._timeout:g} s"))
 
     def _give_up(self, error: Exception) -> None:
-        """The connection is of no use: all that wait for it fail, the oldest with `error`, which may be its reply."""
+        """Stop using the connection. All waiting calls fail, the oldest with `error`, which may be its reply."""
         self._open = False
         for task in self._work:
             if task is not asyncio.current_task():
@@ -189,21 +190,21 @@ class PipelinedConnection:
 
 
 class StoreClient(Redis):
-    """redis-py's client, with a link for the calls that are made all the time."""
+    """redis-py's client, with a link for frequent calls."""
 
     link: PipelinedConnection
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        if "link" in self.__dict__:  # not in a copy that redis-py made of it, for one connection
+        if "link" in self.__dict__:  # redis-py makes copies for one connection, which have no link
             await self.link.close()
         await super().aclose(close_connection_pool)
 
 
 def connect(url: str, *, timeout: float, max_connections: int = 2) -> StoreClient:
-    """A client without retries of its own, which would run a script more than once on their own account.
+    """Make a client without retries of its own, since such a retry could run a script more than once.
 
-    `timeout` in seconds holds for connecting and for every reply. Commands that do not go over the link have up to
-    `max_connections` connections; further ones wait for a free one, at most as long.
+    `timeout` in seconds applies to connecting and to every reply. Commands that do not go over the link share up to
+    `max_connections` connections. While all are in use, a command waits for one, at most `timeout`.
     """
 
     def pool(reply_timeout: float | None) -> BlockingConnectionPool:

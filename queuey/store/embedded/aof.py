@@ -1,9 +1,9 @@
-"""The append-only file of the embedded store: what a crash leaves behind, and what may be mended.
+"""The append-only file of the embedded store: the damage that a crash can leave, and its repair.
 
-A torn last command is cut off by the server itself (`aof-load-truncated yes`). A power cut can also leave a
-file whose length was written and whose last blocks were not: it ends in zero bytes. The server then refuses to
-start, or, when the zeros begin inside the last command's last argument, takes them for data. An intact file ends
-in a line feed, so its last byte tells. Zeros alone are cut here; what is left ends in a torn command at worst.
+The server itself cuts off a torn last command (`aof-load-truncated yes`). A power cut can also leave a file whose
+length was written but whose last blocks were not, so that it ends in zero bytes. The server then refuses to start. If
+the zeros begin inside the last argument of the last command, it takes them for data. An intact file ends in a line
+feed, so the last byte shows the damage. Only the zeros are cut here. The rest ends in a torn command at worst.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CHECK_TIMEOUT: Final = 300.0
 
 
 class ZeroTail(NamedTuple):
-    """The last increment ends in zeros from byte `start` on; it is `size` bytes long."""
+    """The zeros at the end of the last increment, `file`: they begin at byte `start` of `size` bytes."""
 
     file: Path
     start: int
@@ -45,7 +45,7 @@ class Damage(NamedTuple):
 
 
 def last_increment(data_dir: Path) -> Path | None:
-    """The file that the server appends to, or None before the first start."""
+    """Return the file that the server appends to, or None before the first start."""
     try:
         lines = (data_dir / FOLDER / _MANIFEST).read_text().splitlines()
     except FileNotFoundError:
@@ -55,14 +55,14 @@ def last_increment(data_dir: Path) -> Path | None:
 
 
 def ends_in_zero(file: Path) -> bool:
-    """One read, for every start."""
+    """Return whether the last byte is zero. It takes a single read, so that every start can check it."""
     with file.open("rb") as stream:
         stream.seek(max(0, file.stat().st_size - 1))
         return stream.read(1) == b"\0"
 
 
 def find_zero_tail(file: Path) -> ZeroTail:
-    """Where the zeros at the end begin. Reads all of them."""
+    """Find where the zeros at the end begin. Reads all of them."""
     with file.open("rb") as stream:
         size = end = stream.seek(0, os.SEEK_END)
         kept = 0
@@ -81,7 +81,7 @@ def keep_copy(file: Path, folder: Path) -> Path:
     needed = file.stat().st_size + SPARE
     if shutil.disk_usage(folder).free < needed:
         raise StartupError(
-            f"{file} is damaged and would be mended, but there is no room for a copy of it first. Free "
+            f"{file} is damaged. Queuey can repair it, but there is no room for a copy of it first. Free "
             f"{needed >> 20} MB on the disk of {folder}."
         )
     copy = folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{file.name}"
@@ -97,14 +97,14 @@ def cut(tail: ZeroTail) -> None:
 
 
 def remove_leftovers(data_dir: Path) -> None:
-    """Delete what a killed server was writing. Only when none is running."""
+    """Delete the unfinished files of a killed server. Call it only while no server runs."""
     for folder in (data_dir, data_dir / FOLDER):
         for path in folder.glob("temp-*"):
             path.unlink()
 
 
 def find_damage(data_dir: Path, log: str, binary: Path) -> Damage | None:
-    """Where the file that the server's log complains of is damaged. Reads it once, with Valkey's own checker."""
+    """Find the damage in the file that the server's log names. Reads it once, with Valkey's own checker."""
     complaint = re.search(r"reading the append only file (\S+?)[.:]\s", log)
     if complaint is None:
         return None

@@ -1,6 +1,6 @@
 """The directory of the embedded store: who may use it, and its locks.
 
-It is 0700, and that is the store's only guard: there is no password, and the socket lies inside.
+Its mode, 0700, is the only protection of the store: there is no password, and the socket is in this directory.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _POLL: Final = 0.02
 
 
 def prepare(path: Path) -> None:
-    """Make the directory, or check that nobody else can have touched what is in it.
+    """Make the directory, or check that no other user can have changed its content.
 
-    Bits that let others read are taken away. Raises StartupError, which says what to change."""
+    The right of other users to read it is removed. Raises StartupError, which says what to change."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check(path)
@@ -62,11 +62,11 @@ def _check(path: Path) -> None:
 
 
 def sync_names(path: Path) -> None:
-    """See to it that a power cut leaves the directory, what is in it, and each directory that it is in.
+    """Sync the directory and all directories above it, so that their names and its files survive a power cut.
 
-    A sync of a file does not promise that its name is found again, nor that of a new directory above it."""
+    The sync of a file does not include its name, or the name of a new directory above it."""
     for folder in (path, *path.parents):
-        with suppress(PermissionError):  # one that may not even be read is not new, and not ours
+        with suppress(PermissionError):  # a directory that may not be read is neither new nor ours
             fd = os.open(folder, os.O_RDONLY)
             try:
                 os.fsync(fd)
@@ -75,10 +75,10 @@ def sync_names(path: Path) -> None:
 
 
 class FileLock:
-    """A lock that the kernel gives back when its holder dies, however it dies.
+    """A lock that the kernel releases when its holder ends, however it ends.
 
-    The lock belongs to the open file: whoever inherits the descriptor holds it too. Descriptors are closed on
-    exec, and a forked child drops its copies at once (`_drop_in_child`). The file is never deleted, since a
+    The lock belongs to the open file: a process that inherits the descriptor holds it too. Descriptors are closed on
+    exec, and a forked child closes its copies at once (`_drop_in_child`). The file is never deleted, since a
     second file of that name would be a second lock."""
 
     def __init__(self, path: Path) -> None:
@@ -86,7 +86,7 @@ class FileLock:
         self._fd: int | None = None
 
     def try_acquire(self, *, shared: bool = False) -> bool:
-        """Take the lock, or change the one held into this kind. On False nothing is held, also not what was."""
+        """Take the lock, or change a held one into this kind. After False nothing is held, even if it was before."""
         if self._fd is None:
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
             _held.add(self)
@@ -101,14 +101,14 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Close the file, which gives the lock back unless another process has inherited it."""
+        """Close the file, which releases the lock unless another process has inherited it."""
         if self._fd is not None:
             _held.discard(self)
             os.close(self._fd)
             self._fd = None
 
     def fileno(self) -> int:
-        """The descriptor that holds the lock, to be handed to a child process."""
+        """Return the descriptor that holds the lock, for a child process."""
         if self._fd is None:
             raise ValueError(f"{self.path} is not locked")
         return self._fd
@@ -119,18 +119,18 @@ class FileLock:
 
     @property
     def note(self) -> str:
-        """A word that the last holder left for others."""
+        """The word that the last holder left for others."""
         return self.path.read_text().strip()
 
     @note.setter
     def note(self, word: str) -> None:
-        if self.note != word:  # nothing to write is nothing that a full disk can refuse
+        if self.note != word:  # no write without a change, since a full disk would refuse it
             self.path.write_text(word + "\n")
 
 
 @asynccontextmanager
 async def exclusively(path: Path, patience: float) -> AsyncIterator[None]:
-    """Hold the lock of that file. Raises StartupError after `patience` seconds, and says which process has it."""
+    """Hold the lock of that file. Raises StartupError after `patience` seconds, with the process that has it."""
     lock = FileLock(path)
     deadline = time.monotonic() + patience
     while not lock.try_acquire():
@@ -141,7 +141,7 @@ async def exclusively(path: Path, patience: float) -> AsyncIterator[None]:
             )
         await asyncio.sleep(_POLL)
     try:
-        with suppress(OSError):  # on a full disk the lock is what counts
+        with suppress(OSError):  # on a full disk, the lock works without its note
             lock.note = str(os.getpid())
         yield
     finally:

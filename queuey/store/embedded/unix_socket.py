@@ -20,7 +20,7 @@ _READ_SIZE: Final = 65_536
 
 
 class SocketPath:
-    """A path to the store's socket that a client can connect to, however deep the data directory lies.
+    """A path to the store's socket that a client can connect to, however long the path of the data directory is.
 
     The socket itself is always in the data directory, so that every process finds the same one, whatever its
     environment. Where that path is too long for a socket's address, each process reaches it through a link in
@@ -58,7 +58,7 @@ async def ask(path: str, *words: str, patience: float) -> Any:
     """Send one command on a connection of its own, and return the reply as text, or a list of texts.
 
     Raises OSError when no reply comes (TimeoutError after `patience` seconds), ReplyError when it is an error.
-    A pooled client would not do: its idle connection does not know yet that the server is gone."""
+    A pooled client would not do: its idle connection may not know yet that the server has ended."""
     async with asyncio.timeout(patience):
         reader, writer = await asyncio.open_unix_connection(path)
         try:
@@ -77,6 +77,6 @@ async def ask(path: str, *words: str, patience: float) -> Any:
 
 
 async def server_info(path: str, patience: float) -> dict[str, str]:
-    """What the server says of its process and its data, also while it loads them. Raises like `ask`."""
+    """Return what the server reports of its process and its data, even while it loads them. Raises like `ask`."""
     text: str = await ask(path, "INFO", "server", "persistence", patience=patience)
     return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)

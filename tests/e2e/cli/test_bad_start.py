@@ -70,14 +70,14 @@ def test_a_url_where_nobody_listens(folder: Path, command: str) -> None:
     """serve, which waits for it, is in test_store."""
     line = refusal(command, folder, "--redis", f"redis://:canary@127.0.0.1:{free_port()}", code=3)
     assert "The store cannot be reached: " in line
-    assert line.endswith("See that the store is up, or mend --redis (rediss:// is with TLS, redis:// without).")
+    assert line.endswith("Check that the store is running and that --redis is right (rediss:// means TLS).")
     assert "canary" not in line
 
 
 @pytest.mark.parametrize("command", ["serve", "doctor", "export"], indirect=True)
 def test_a_database_that_the_store_does_not_have(folder: Path, store: Server, command: str) -> None:
     line = refusal(command, folder, "--redis", f"{store.url}?db=7", code=3)
-    assert "The store has no such database (DB index is out of range): give another in --redis" in line
+    assert "The store has no such database (DB index is out of range): use another at the end of --redis" in line
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ async def test_what_is_acknowledged_is_with_the_replica(rig: Rig, pair: Pair) ->
 async def test_one_that_lags_is_told_of_and_the_job_may_be_there(rig: Rig, hasty: Rig, pair: Pair) -> None:
     pair.halt()
     job = rig.job()
-    with pytest.raises(StoreUnavailable, match="Of the store's replicas 0 have the job, and 1 must") as caught:
+    with pytest.raises(StoreUnavailable, match="The job is on 0 of the store's replicas and must be on 1") as caught:
         await hasty.broker.jobs.enqueue(rig.shard, [job], copies=1)
     assert caught.value.maybe_done
     assert (await rig.stored(job.id)).definition
@@ -84,7 +84,7 @@ async def test_a_resend_waits_too_though_the_job_is_there(rig: Rig, hasty: Rig, 
 
 
 async def test_more_replicas_than_there_are(rig: Rig, hasty: Rig) -> None:
-    with pytest.raises(StoreUnavailable, match="replicas 1 have the job, and 2 must"):
+    with pytest.raises(StoreUnavailable, match="on 1 of the store's replicas and must be on 2"):
         await hasty.broker.jobs.enqueue(rig.shard, [rig.job()], copies=2)
 
 

@@ -60,10 +60,10 @@ async def test_zeros_after_the_last_command_are_cut_off(user: User, file: Path, 
 
     assert await keys(user) == ALL
     assert file.read_bytes() == intact
-    mended = await user.events.next("store_mended")
-    assert mended["offset"] == len(intact)
-    assert mended["zero_bytes"] == 5000
-    copy = Path(mended["copy"])
+    repaired = await user.events.next("store_mended")
+    assert repaired["offset"] == len(intact)
+    assert repaired["zero_bytes"] == 5000
+    copy = Path(repaired["copy"])
     assert copy.parent == tmp_path / "data" / "damaged"
     assert copy.read_bytes() == intact + bytes(5000)
 
@@ -83,7 +83,7 @@ async def test_zeros_over_the_last_commands_cost_these(
     assert user.events.names == ["store_mended", "store_started"]
 
 
-async def test_what_is_written_after_mending_is_kept(user: User, file: Path) -> None:
+async def test_what_is_written_after_a_repair_is_kept(user: User, file: Path) -> None:
     file.write_bytes(file.read_bytes() + bytes(100))
     await user.start()
     await user.command("SET", "after", "4")
@@ -93,7 +93,7 @@ async def test_what_is_written_after_mending_is_kept(user: User, file: Path) -> 
     assert await keys(user) == ALL | {"after": "4"}
 
 
-async def test_zeros_are_not_mended_without_room_for_a_copy(
+async def test_zeros_are_not_cut_without_room_for_a_copy(
     user: User, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damaged = file.read_bytes() + bytes(100)

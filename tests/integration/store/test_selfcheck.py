@@ -153,7 +153,7 @@ async def test_a_wrong_user_or_password_is_refused(
     server = start_server(binary=binary)
     admin = client_for(server.url)
     await admin.config_set("requirepass", "secret")
-    with pytest.raises(StartupError, match="refuses the user name or password: mend those in --redis"):
+    with pytest.raises(StartupError, match="refuses the user name or password: correct them in --redis"):
         await check(server, login)
     assert (await check(server, ":secret@")).durability == "memory only"
     await admin.aclose()
