@@ -1,4 +1,4 @@
-"""What the parts of a process share from start to end: signals, tasks, and the pauses between retries."""
+"""The start and the end of a process, for all its parts: signals, tasks, and the pauses between retries."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Tasks:
 
 
 async def done_before(coroutine: Coroutine[Any, Any, None], event: asyncio.Event) -> bool:
-    """Whether the coroutine ended before the event was set; otherwise it has been cancelled. Raises its error."""
+    """Return whether the coroutine ended before the event was set; otherwise it was cancelled. Raises its error."""
     task = asyncio.create_task(coroutine)
     waiting = asyncio.create_task(event.wait())
     await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -131,7 +131,7 @@ async def done_before(coroutine: Coroutine[Any, Any, None], event: asyncio.Event
 
 
 async def end_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks until they have ended, for about ten seconds at most. What they raise concerns nobody any more.
+    """Cancel tasks until they have ended, for about ten seconds at most. Their errors are dropped.
 
     Once is not enough: Python 3.11's asyncio.wait_for, through which redis-py sends, drops a cancellation that comes
     just as it succeeds.

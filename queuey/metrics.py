@@ -183,7 +183,7 @@ class Metrics(Collector):
         )
         self.pulled = self._counter(
             "queuey_pulled_job_outcomes",
-            "What pull workers told this replica of their jobs, by what the store made of it.",
+            "Outcomes that pull workers reported to this replica, by the store's answer.",
             ["outcome"],
             [("ok",), ("retry",), ("dead_letter",), ("cancelled",), ("lost",)],
         )
@@ -197,16 +197,16 @@ class Metrics(Collector):
             failures,
         )
         self.lost = self._counter(
-            "queuey_job_results_refused", "Outcomes refused, since the lease was another's by then."
+            "queuey_job_results_refused", "Outcomes refused because the worker no longer held the lease."
         )
         self.lapsed = self._counter(
             "queuey_leases_lapsed",
-            "Leases that ran out and were reaped here, by what became of the job.",
+            "Leases that expired and were reaped here, by the outcome for the job.",
             ["outcome"],
             [("retry",), ("dead",), ("cancelled",), ("orphan",)],
         )
         self.replayed = self._counter(
-            "queuey_jobs_replayed", "Dead jobs that were run anew by a request to this replica."
+            "queuey_jobs_replayed", "Dead jobs that were replayed by a request to this replica."
         )
 
     def _count_calls(self) -> None:

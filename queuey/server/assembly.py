@@ -25,7 +25,7 @@ from queuey.worker.sender import Sending
 
 @dataclass(frozen=True, kw_only=True)
 class Door:
-    """What the API of a server needs from outside. `bound`: the socket that it listens on."""
+    """The door of a server: what its API needs from outside. `bound`: the socket that it listens on."""
 
     bound: socket.socket
     credentials: Credentials

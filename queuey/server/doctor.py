@@ -77,7 +77,7 @@ def _access(settings: Settings) -> Iterator[Finding]:
     if warning:
         yield Finding("warn", "access", f"{warning}. Make a key with `queuey key new`.")
     elif credentials.open:
-        yield Finding("ok", "access", "no API key is set: open to this machine alone")
+        yield Finding("ok", "access", "no API key is set: open to this machine only")
     else:
         yield Finding("ok", "access", f"API keys are set; listens on {settings.host}")
 

@@ -15,7 +15,7 @@ from queuey.worker.worker import Worker
 
 
 class Capacity(Struct, frozen=True):
-    """What a replica can run: `slots` jobs at a time, of these queues and types."""
+    """The capacity of a replica: it runs `slots` jobs at a time, of these queues and types."""
 
     slots: int = 0
     queues: Sequence[str] = ()

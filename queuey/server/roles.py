@@ -47,7 +47,7 @@ logger = log.get(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Common:
-    """What the parts of all roles share.
+    """The values that the parts of all roles share.
 
     `broker` is for calls that no HTTP request waits for, `api_broker` for those that one does.
     """

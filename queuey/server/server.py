@@ -34,7 +34,7 @@ logger = log.get(__name__)
 
 
 class ReplicaContext(NamedTuple):
-    """What a replica that is one of several gets from its parent.
+    """The context that a replica of `--processes N` gets from its parent.
 
     `bound`: its socket, unless it answers no HTTP. `on_started` is called with the fields of the log line."""
 

@@ -39,7 +39,7 @@ logger = log.get(__name__)
 
 
 class StoreSettings(Struct, frozen=True):
-    """Which store to open. Without a URL it is a private Valkey on `data_dir`."""
+    """The store to open. Without a URL it is a private Valkey on `data_dir`."""
 
     url: str | None
     data_dir: Path
@@ -72,7 +72,7 @@ class ServerStore(Part):
 
     @property
     def url(self) -> str:
-        """Where the store is. Valid once it has started."""
+        """The store's URL, once it has started."""
         return self._embedded.url if self._embedded is not None else self._settings.url or ""
 
     async def start(self) -> None:

@@ -1,4 +1,4 @@
-"""Whether this process can do its work: the answers of /healthz and /readyz."""
+"""The health of this process: the answers of /healthz and /readyz."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Health:
         self._probe: asyncio.Task[bool] | None = None
 
     async def store_up(self) -> bool:
-        """Return whether a script ran on every shard lately, within PATIENCE. Concurrent callers share one probe."""
+        """Return whether a script ran on every shard recently, within PATIENCE. Concurrent callers share one probe."""
         if self._probe is None or self._probe.done():
             self._probe = asyncio.create_task(self._ask())
         return await asyncio.shield(self._probe)

@@ -1,4 +1,4 @@
-"""How the replicas of `--processes N` exchange their metrics: through their parent.
+"""The exchange of metrics among the replicas of `--processes N`, through their parent.
 
 The replica that is asked for /metrics asks its parent, and the parent asks the others (supervisor.py). Questions and
 answers go both ways over a socket pair, beside the one for orders. A message is its length (4 bytes, big-endian) and

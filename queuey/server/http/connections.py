@@ -1,6 +1,6 @@
 """HTTP connections with bounds: what a client may send, how slowly it may send and read, and how many there may be.
 
-uvicorn's protocol alone takes a head without an end and waits for ever for the rest of it, lets trailers pass for
+uvicorn's protocol by itself takes a head without an end and waits for ever for the rest of it, lets trailers pass for
 headers, and answers bytes that follow a request before the request itself.
 """
 
@@ -30,7 +30,7 @@ EVICTED_SHARE: Final = 64
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
 
 Waiting = Literal["idle", "head", "body", "reply", "us"]
-"""What a connection waits for: its next request, a whole head, a whole body, its client to read the reply, or us."""
+"""A connection's wait: for its next request, a whole head, a whole body, its client to read the reply, or us."""
 
 _DROPPED: Final = cast(list[tuple[bytes, bytes]], deque(maxlen=0))
 """A list that drops trailers."""

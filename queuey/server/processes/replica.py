@@ -32,7 +32,7 @@ ORPHAN_SECONDS: Final = 60.0
 
 
 class Init(msgspec.Struct):
-    """What a replica needs to start.
+    """The settings with which a replica starts.
 
     `path`: the parent's sys.path. `listening`: the descriptor of a bound socket, unless it answers no HTTP. `number`:
     its place among the replicas, from 1.

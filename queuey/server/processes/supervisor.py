@@ -1,8 +1,8 @@
 """`queuey serve --processes N`: a parent that starts N replicas on one port, and another for each that dies.
 
 The parent binds the port and answers nothing itself; each replica is a whole server (replica.py), and they share the
-private Valkey as any servers on one data directory do. The first starts alone, so that whatever keeps a server from
-starting is found, and told, once.
+private Valkey as any servers on one data directory do. The first one starts before the others, so
+that an error at the start is found and reported once.
 """
 
 from __future__ import annotations
