@@ -54,7 +54,7 @@ def levels(findings: dict[str, list[Finding]]) -> set[str]:
 @pytest.mark.parametrize(
     ("fields", "level", "text"),
     [
-        ({}, "ok", "open to this machine alone"),
+        ({}, "ok", "open to this machine only"),
         ({"host": "0.0.0.0"}, "fail", "without an API key, because other machines could reach it"),
         ({"host": "0.0.0.0", "api_key": "short"}, "warn", "can be guessed"),
         ({"host": "0.0.0.0", "api_key": "x" * 40}, "ok", "API keys are set; listens on 0.0.0.0"),
@@ -78,7 +78,7 @@ def test_a_key_of_several(folder: Path) -> None:
         (None, "ok", "built-in text.reverse"),
         (PATH, "ok", "echo.process"),
         ("nowhere:app", "fail", "there is no module 'nowhere'"),
-        ("tests.support.jobs:PATH", "fail", "not a queuey.App"),
+        ("tests.support.jobs:PATH", "fail", "must be a queuey.App"),
     ],
 )
 def test_app(folder: Path, app: str | None, level: str, text: str) -> None:
