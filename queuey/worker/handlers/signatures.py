@@ -1,4 +1,4 @@
-"""Checks of a function that is to be a handler, and of what it takes. Each raises StartupError."""
+"""Checks of a handler's function and of its parameters. Each raises StartupError."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check_name(what: str, name: str) -> None:
 
 
 def check_limits(timeout: float | None, max_attempts: int | None, backoff: Backoff | None) -> None:
-    """Check them against the limits of the HTTP API, which hold here too."""
+    """Check the options against the limits of the HTTP API, which apply here too."""
     _check("timeout", timeout, Timeout | None)
     _check("max_attempts", max_attempts, MaxAttempts | None)
     _check("backoff", backoff, Backoff | None)
@@ -51,7 +51,7 @@ def _check(what: str, value: object, annotation: object) -> None:
 
 
 def mode(function: Callable[..., Any], run_in: Mode | None) -> Mode:
-    """Return where the function runs: as asked for, else in the loop if it is async and in a thread if not."""
+    """Return where the function runs: as asked for, else in the loop if it is async, else in a thread."""
     is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - an object whose __call__ is async counts
     )

@@ -26,15 +26,15 @@ from queuey.protocol.models import (
 from queuey.worker.handlers.attempt import Work
 
 PATIENCE: Final = 120.0
-"""Seconds for which an outcome is sent again. A restart of the server takes less."""
+"""The seconds for which an outcome is sent again. A restart of the server takes less."""
 PAUSE: Final = 1.0
 PROGRESS_PAUSE: Final = 0.5
 GONE: Final = (404, 409)
 TOO_LARGE: Final = 413
 BAD: Final = (400, TOO_LARGE, 422)
-"""Statuses that mean a fault of the outcome itself, which sending again does not change."""
+"""The statuses of a fault in the outcome itself. Sending it again would not help."""
 UNREPORTED: Final = "untold"
-"""The status of an outcome that was given up; logs have it."""
+"""The status of an outcome that was given up. It appears in logs, so its text stays."""
 RENEWAL_SECONDS: Final = 10.0
 
 Outcome = CompleteItem | FailItem
@@ -46,11 +46,11 @@ logger = log.get(__name__)
 
 
 class Reports:
-    """Reports outcomes. Those that gather while one request is under way go out with the next.
+    """Reports outcomes. Outcomes that come during one request are sent with the next.
 
     `on_reported(outcome, status)` is called once for each. The status is ok, retry, dead_letter, cancelled, lost, or
     UNREPORTED when the server could not be reached or refused it: then the lease expires, and the job runs again. A
-    result that the server does not take is a failure, as it is for a worker in the server.
+    result that the server refuses is a failure, as it is for a worker in the server.
     """
 
     def __init__(self, client: Client, on_reported: OnReported) -> None:
@@ -78,7 +78,7 @@ class Reports:
         return taken
 
     async def _send(self, taken: Sequence[tuple[float, Outcome]]) -> bool:
-        """Send outcomes. Return whether the server took them; those that it did not take are kept for the next time."""
+        """Send outcomes. Return whether the server accepted them all; the others are kept for the next request."""
         done = [(until, item) for until, item in taken if isinstance(item, CompleteItem)]
         failed = [(until, item) for until, item in taken if isinstance(item, FailItem)]
         of_done, of_failed = await asyncio.gather(
@@ -126,15 +126,15 @@ async def _answers(
 
 
 def _judge(answer: Answer) -> tuple[Literal["done", "again", "bad", "never"], str]:
-    """Judge an answer: `done` comes with the status, the others with the reason.
+    """Return how to continue after an answer: `done` comes with the status, the others with the reason.
 
-    `again` means to send the outcome again, `never` to give it up; with `bad` the server refuses the outcome itself.
+    `again`: send the outcome again. `never`: give it up. `bad`: the server refuses the outcome itself.
     """
     status = _status(answer)
     if isinstance(answer, Refused):
         again = isinstance(answer, (Full, Unavailable))
     elif isinstance(answer, ClientError):
-        again = status != TOO_LARGE  # a proxy before the server has a limit of its own
+        again = status != TOO_LARGE  # a proxy before the server has its own limit
     elif answer.error is UNSET:
         return "done", str(answer.status)
     elif status in GONE:
@@ -157,16 +157,16 @@ def _status(answer: Answer) -> int | None:
 
 
 class Renewal:
-    """Extends leases over HTTP for the LeaseKeeper, with a client of its own event loop."""
+    """Extends leases over HTTP for the LeaseKeeper, with a client in the event loop of the keeper."""
 
     def __init__(
         self, url: str, api_key: str | None, lease: float, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
-        """Give a request up early enough for another one within the lease, which is in seconds."""
+        """Make a client whose timeout leaves time for another request within the lease, which is in seconds."""
         self._client = Client(url, api_key, timeout=min(RENEWAL_SECONDS, lease / 3), retries=0, transport=transport)
 
     async def extend(self, shard: int, lease_ms: int, held: Sequence[tuple[str, str]]) -> list[str]:
-        """Extend leases. A job without a clear answer counts as ours until the next time. Raises ClientError."""
+        """Extend leases. A job without a clear answer counts as leased until the next time. Raises ClientError."""
         items = [ExtendItem(job_id, token, lease_ms / 1000) for job_id, token in held]
         return [extended(outcome) for outcome in await self._client.extend_many(items)]
 
@@ -176,14 +176,14 @@ class Renewal:
 
 
 def extended(outcome: LeaseOutcome) -> str:
-    """Return what an answer says of a lease: ok, cancelled or lost."""
+    """Return the status of a lease from its answer: ok, cancelled or lost."""
     if outcome.error is not UNSET:
         return "lost" if outcome.error.status in GONE else "ok"
     return str(outcome.status)
 
 
 class ProgressReports:
-    """Reports the progress of jobs, at most twice a second; of a job's reports in between the last one counts."""
+    """Reports the progress of jobs, at most twice a second. Only the last report of a job in this time is sent."""
 
     def __init__(self, client: Client, lease: float) -> None:
         self._client = client
@@ -199,7 +199,7 @@ class ProgressReports:
             self._loop.call_soon_threadsafe(self._some.set)
 
     async def run(self) -> None:
-        """Report until cancelled. What the server does not take is dropped, since the next report says more."""
+        """Report until cancelled. A report that the server refuses is dropped, since the next one is newer."""
         while True:
             await self._some.wait()
             self._some.clear()
