@@ -1,4 +1,4 @@
-"""Errors as they are stored with a job: JSON on one line, bounded."""
+"""Errors as they are stored with a job: JSON on one line, of limited length."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 ERROR_BYTES: Final = 1024
 MESSAGE_BYTES: Final = 400
-"""The most bytes of an entry for the message. The rest is for the traceback."""
+"""The maximum number of bytes for the message of an entry. The rest is for the traceback."""
 ELLIPSIS: Final = "…"
 
 
