@@ -37,7 +37,7 @@ def _fit(text: str, room: int, *, tail: bool = False) -> str:
     room = max(0, room - len(ELLIPSIS.encode()))
     kept = text[max(0, len(text) - room) :] if tail else text[:room]
     while (excess := _json_bytes(kept) - room) > 0:
-        # A character takes at most 6 bytes ("\u0000"), so this always cuts something and never too much.
+        # A character takes at most 6 bytes ("\u0000"), so each pass cuts something and never too much.
         drop = max(1, excess // 6)
         kept = kept[drop:] if tail else kept[:-drop]
     return ELLIPSIS + kept if tail else kept + ELLIPSIS

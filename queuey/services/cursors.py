@@ -1,4 +1,4 @@
-"""Cursors, which are texts for the client that say where the next page of a list begins."""
+"""Cursors: texts for the client that say where the next page of a list begins."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ async def show_queue(broker: Broker, name: str, deadline: Deadline) -> Queue:
 
 
 async def pause(broker: Broker, name: str, reason: str, by: str, deadline: Deadline) -> None:
-    """Pause a queue: no job is claimed from it any more. A queue can be paused before its first job comes.
+    """Pause a queue, so that no job is claimed from it. A queue can be paused before its first job comes.
 
     Raises Invalid when the store has the maximum number of queues, StoreUnavailable or OutcomeUnknown.
     """

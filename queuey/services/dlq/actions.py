@@ -185,7 +185,7 @@ async def _act(walk: DeadWalk, limit: int, dry_run: bool, batches: Batches) -> D
             raise
         return DeadReply(matched, batches.done, dry_run, True)
     except StoreUnavailable as error:
-        if batches.done:  # and the walk could not continue
+        if batches.done:  # because the walk could not continue
             raise batches.unless_untouched(error, []) from error
         raise
     return DeadReply(matched, batches.done, dry_run, walk.more)

@@ -252,7 +252,7 @@ class EventSubscribers:
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            with suppress(QueueyError):  # either the stream cannot be read either, or the next renewal succeeds
+            with suppress(QueueyError):  # either reading the stream fails too, or the next renewal succeeds
                 if await self._listen() == "begun":
                     self._deliver(RESET)
 

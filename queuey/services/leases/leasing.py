@@ -168,9 +168,8 @@ class Leasing:
             timer.cancel()
             disconnected.remove_done_callback(request.end)
             self.polls.leave(request)
-            if (
-                not wake or disconnected.done() or self.polls.closed
-            ):  # a marker may come at the moment that ends the wait
+            # A marker may come at the moment that ends the wait.
+            if not wake or disconnected.done() or self.polls.closed:
                 self._pass_on(request)
 
     def _pass_on(self, request: _Request) -> None:
@@ -322,7 +321,7 @@ def _dead_lettered(job_id: str, status: str | None, error: Exception | None) -> 
 
 
 def _claim_id(owner: str, given: str) -> str:
-    """Return the store's claim id for a client's. It includes the owner, so no other client can guess it."""
+    """Return the store's claim id for a client's. It depends on the owner, so guessing an id gets no jobs of others."""
     digest = hashlib.blake2b(f"{owner}\0{given}".encode(), digest_size=10).digest()
     return b32encode(digest).decode()
 

@@ -66,7 +66,7 @@ def success(result: Any, limit: int) -> Outcome:
 def _to_json(result: Any) -> bytes:
     """Return the result as JSON on one line, in UTF-8. Raises when that is not possible."""
     text = _encode(result)
-    _check_syntax(text)  # A msgspec.Raw in it may hold anything.
+    _check_syntax(text)  # A msgspec.Raw in it may contain any text.
     if b"\n" in text:
         text = msgspec.json.format(text, indent=-1)
     if b"null" in text:

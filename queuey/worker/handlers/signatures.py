@@ -89,7 +89,7 @@ def parameters(function: Callable[..., Any]) -> tuple[Any, bool]:
     annotation = signature.parameters[names[0]].annotation
     if annotation is inspect.Parameter.empty:
         return Any, len(names) == 2
-    # Only that annotation is resolved: the others may name what is imported for type checkers only.
+    # Only that annotation is resolved, since the others may use names that only type checkers import.
     probe = SimpleNamespace(__annotations__={"payload": annotation})
     try:
         hints = get_type_hints(probe, globalns=_scope(function), include_extras=True)
@@ -127,7 +127,7 @@ def decoder(payload: Any) -> Callable[[str | bytes | msgspec.Raw], Any]:
     """Return the function that turns JSON text into that type."""
     try:
         decoder = msgspec.json.Decoder(payload)
-        # Decoder takes any class and fails at the first job; the schema knows which ones it cannot decode.
+        # Decoder accepts any class and fails at the first job; making the schema fails for undecodable types.
         msgspec.json.schema(payload)
     except Exception as error:
         reason = str(error).rpartition("\n")[2]
