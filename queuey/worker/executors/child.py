@@ -2,7 +2,7 @@
 
 A message over the socket is a length (4 bytes, big-endian) and a MessagePack body. The parent sends an Init first. The
 child answers None when the App is loaded, or else the reason why it is not. Then the parent sends Orders. The child
-answers each with an Outcome, and may send any number of Said before it.
+answers each with an Outcome, and may send any number of ProgressMessages before it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from queuey import log
 from queuey.protocol.models import ProgressReport
 from queuey.worker.executors.calling import call, describe
 from queuey.worker.handlers.app import App, load_app
-from queuey.worker.handlers.attempt import Failed, Outcome, Said, Work
+from queuey.worker.handlers.attempt import Failed, Outcome, ProgressMessage, Work
 from queuey.worker.handlers.tracing import enter, send_spans
 
 HEADER_BYTES: Final = 4
@@ -133,7 +133,7 @@ class _Reporter:
         if self._ended or self._latest is None:
             return
         report, self._latest = self._latest, None
-        self._parent.sendall(pack(Said(report)))
+        self._parent.sendall(pack(ProgressMessage(report)))
         self._timer = Timer(REPORT_SECONDS, self._later)
         self._timer.daemon = True
         self._timer.start()

@@ -24,7 +24,7 @@ import msgspec
 import queuey.version
 from queuey.worker.executors.child import EXIT_SECONDS, HEADER_BYTES, Init, Order, pack
 from queuey.worker.executors.stopping import OnEvent, Stopper
-from queuey.worker.handlers.attempt import Failed, Outcome, Said, Work
+from queuey.worker.handlers.attempt import Failed, Outcome, ProgressMessage, Work
 from queuey.worker.handlers.handler import Handler
 
 START_SECONDS: Final = 60.0
@@ -32,7 +32,9 @@ START_SECONDS: Final = 60.0
 MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
 IMPORT_FROM: Final = str(Path(queuey.version.__file__).parent.parent)
 
-_decode_message: Callable[[bytes], Outcome | Said] = msgspec.msgpack.Decoder(Outcome | Said).decode
+_decode_message: Callable[[bytes], Outcome | ProgressMessage] = msgspec.msgpack.Decoder(
+    Outcome | ProgressMessage
+).decode
 _decode_start: Callable[[bytes], str | None] = msgspec.msgpack.Decoder(str | None).decode
 
 
@@ -177,7 +179,7 @@ class ProcessExecutor:
                     work.started_at = monotonic()
                     self._stopper.start_timer(work, timeout)
                     message = _decode_message(await child.ask(Order.of(work)))
-                    while isinstance(message, Said):
+                    while isinstance(message, ProgressMessage):
                         if work.report is not None:
                             work.report(work, message.report)
                         message = _decode_message(await child.receive())
