@@ -33,7 +33,7 @@ Outcome = LeaseOutcome | QueueyError
 Visible = Callable[[str], bool] | None
 """Returns whether the caller may work on a queue. None: it may work on all."""
 
-LOST: Final = "The lease is lost: it ran out and the job was given to another, or the job is over."
+LOST: Final = "The lease is lost: it expired and another worker has the job, or the job has finished."
 _STATUSES: Final[dict[str, Status]] = {
     "ok": "ok",
     "retry": "retry",
