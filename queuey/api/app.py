@@ -1,4 +1,4 @@
-"""The ASGI application: every route, and the parts that they need."""
+"""The ASGI application: all routes, and the parts that they need."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from queuey.store.broker.broker import Broker
 class Api:
     """Passes requests to their endpoints.
 
-    A fixed path is found without the router, which takes longer than most answers.
+    Fixed paths are looked up without the router, which takes longer than most answers.
     """
 
     def __init__(self, endpoints: Sequence[Endpoint], metrics: Metrics) -> None:
@@ -73,7 +73,7 @@ class ApiSettings(Struct, frozen=True):
 
     @classmethod
     def of(cls, settings: Settings) -> ApiSettings:
-        """Take them from the settings of a server."""
+        """Return them, taken from the settings of a server."""
         return cls(
             request_deadline=settings.request_deadline,
             body_limit=settings.body_limit,
@@ -103,7 +103,7 @@ class ApiParts:
 
 
 def create_app(parts: ApiParts) -> Api:
-    """Make the whole API."""
+    """Return the API with all its routes."""
     gate = Gate(parts.credentials)
     endpoints: list[Endpoint] = []
     description = Description(endpoints)

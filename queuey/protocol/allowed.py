@@ -1,4 +1,4 @@
-"""What the fields of a request allow, in words that are made of their types and bounds."""
+"""The allowed values of a request's fields, in words that are made from their types and bounds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Form(NamedTuple):
 
 
 def form_of(struct: type[Struct], name: str, words: Mapping[str, str] | None = None) -> Form:
-    """Return the form of a body. `words` says what a field allows where its type does not say enough."""
+    """Return the form of a body. `words`: the allowed values of fields whose types do not say enough."""
     allowed: dict[str, str] = {"": "a JSON object"}
     fields: dict[str, Sequence[str]] = {"": struct.__struct_fields__}
     _add_fields(struct, "", words or {}, allowed, fields)
@@ -37,7 +37,7 @@ def form_of(struct: type[Struct], name: str, words: Mapping[str, str] | None = N
 
 
 def in_words(annotation: Any, what: str = "") -> str:
-    """Return what a type allows, to be read after "must be". `what`: of what a number is, `seconds` for example."""
+    """Return the values that a type allows, to be read after "must be". `what`: the unit of a number, or empty."""
     return _in_words(_without_none(types.type_info(annotation)), what)
 
 
@@ -62,7 +62,7 @@ def _add_fields(
 
 
 def _without_none(info: types.Type) -> types.Type:
-    """The type of a field that is not null: null is what a missing field is."""
+    """Return the type without None, which stands for a missing field."""
     if not isinstance(info, types.UnionType):
         return info
     rest = tuple(member for member in info.types if not isinstance(member, types.NoneType))

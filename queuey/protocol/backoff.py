@@ -14,13 +14,13 @@ def delay_ms(backoff: Backoff, failed_attempts: int, rng: Random) -> int:
     """Return the milliseconds until the next attempt, after `failed_attempts` (1 or more) have failed.
 
     The wait is min(cap, base * factor ** (failed_attempts - 1)) seconds. Its upper half is random, so that jobs that
-    failed together do not come back together.
+    failed together do not run again together.
     """
     return round(full_delay(backoff, failed_attempts) * (500 + 500 * rng.random()))
 
 
 def full_delay(backoff: Backoff, failed_attempts: int) -> float:
-    """Return the seconds before jitter. `delay_ms` returns at least half of them and at most all."""
+    """Return the seconds before jitter. The delay is at least half of them and at most all."""
     try:
         growth = float(backoff.factor) ** max(0, failed_attempts - 1)
     except OverflowError:

@@ -5,12 +5,12 @@ A grant is a scope, over every queue or over one (`read@emails`):
     submit   enqueue and cancel jobs
     read     see jobs, queues and the dead-letter queue
     work     claim, extend, complete and fail jobs over HTTP
-    admin    all of these, and what operates the queues: replay, pause, resume
+    admin    all of these, and operate the queues: replay, pause, resume
 
 Keys come from two settings. `api_key` is one key with the scope admin over all queues. `api_keys` are further keys, as
-`name:scope[@queue][+scope[@queue]...]:sha256hex`: the server knows only their hashes. A key of `new_key` has 256 random
-bits, so a plain SHA-256 protects it. Slow, salted hashes are for secrets that can be guessed, and would cost every
-request some milliseconds.
+`name:scope[@queue][+scope[@queue]...]:sha256hex`. The server knows only their hashes. A key made by `new_key` has 256
+random bits, so a plain SHA-256 protects it. Slow, salted hashes are for secrets that can be guessed, and would add some
+milliseconds to every request.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A key belongs to the API key that sends it. It is stored as a dedupe key that no `dedupe_key` can equal: `i:` and a
 digest of both names. Most random characters of the job's id are a digest of the request. So a later request with the
-same key is compared with the first one even after that job's record is deleted, and nothing else is stored.
+same key can be compared with the first one, even after that job was deleted, and nothing else is stored.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Job ids: 2 base-32 characters of a bucket, then a ULID.
 
-The bucket (0 to 1023) is `crc32(dedupe key) % 1024`, so equal keys meet on one shard; without a key it rotates, so jobs
-spread evenly. A job's shard is `bucket % shards`: any replica finds any job in one hop, a client can make ids, and ids
-stay valid when the number of shards changes. The random part of the ULID is always random and never incremented.
+The bucket (0 to 1023) is `crc32(dedupe key) % 1024`, so equal keys are on one shard. Without a key the buckets rotate,
+so jobs spread evenly. A job's shard is `bucket % shards`. So any replica finds any job in one hop, a client can make
+ids, and ids stay valid when the number of shards changes. The random part of the ULID is always random and never
+incremented.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _rotation = itertools.count(int.from_bytes(os.urandom(2), "big"))
 _CHARACTERS: Final = bytes(ord(_ALPHABET[byte % 32]) for byte in range(256))
 """The character for each byte: all 32 are equally likely."""
 _STOCK: Final = 256
-"""The number of ids per system call for random bytes, which takes longer than the rest of an id."""
+"""The number of ids per system call for random bytes. The call takes longer than the rest of making an id."""
 _stock: list[str] = []
 os.register_at_fork(after_in_child=_stock.clear)  # a child must not use the same characters as its parent
 

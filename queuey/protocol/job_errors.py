@@ -1,4 +1,4 @@
-"""Errors as they are stored with a job: JSON on one line, bounded."""
+"""Errors as they are stored with a job: JSON on one line, of limited length."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 ERROR_BYTES: Final = 1024
 MESSAGE_BYTES: Final = 400
-"""The most bytes of an entry for the message. The rest is for the traceback."""
+"""The maximum number of bytes for the message of an entry. The rest is for the traceback."""
 ELLIPSIS: Final = "…"
 
 
@@ -37,7 +37,7 @@ def _fit(text: str, room: int, *, tail: bool = False) -> str:
     room = max(0, room - len(ELLIPSIS.encode()))
     kept = text[max(0, len(text) - room) :] if tail else text[:room]
     while (excess := _json_bytes(kept) - room) > 0:
-        # A character takes at most 6 bytes ("\u0000"), so this always cuts something and never too much.
+        # A character takes at most 6 bytes ("\u0000"), so each pass cuts something and never too much.
         drop = max(1, excess // 6)
         kept = kept[drop:] if tail else kept[:-drop]
     return ELLIPSIS + kept if tail else kept + ELLIPSIS

@@ -45,6 +45,6 @@ def with_id(request: JobRequest) -> JobRequest:
 
 
 def request_json(request: JobRequest) -> bytes:
-    """Return the JSON of the fields that are set. An older server would refuse fields that it does not know."""
+    """Return the JSON of the fields that are set, since an older server refuses fields that it does not know."""
     fields = msgspec.structs.asdict(request).items()
     return _encode({name: value for name, value in fields if value is not None})

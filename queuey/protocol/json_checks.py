@@ -1,7 +1,7 @@
 """Checks of a JSON text before it is decoded, and of a payload that a worker decodes later.
 
-The decoder is not enough: it skips a value that is kept as text, with invalid UTF-8 and numbers of any size in it, and
-deep nesting exhausts the stack.
+The decoder is not enough: it skips a value that is kept as text, which may contain invalid UTF-8 and numbers of any
+size, and deep nesting exhausts the stack.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def is_deeper(text: bytes, depth: int) -> bool:
     """Return whether arrays and objects are nested more than `depth` levels deep.
 
     The time taken is linear in the length of any text. In a text that is not JSON only the part before the fault
-    counts, and a decoder gets no further.
+    counts, since a decoder stops there.
     """
     if text.count(b"[") + text.count(b"{") <= depth:
         return False

@@ -47,7 +47,7 @@ _STATUSES: Final[dict[str, Status]] = {
 
 
 class NewJob(Struct, array_like=True):
-    """A job as the enqueue script takes it. Durations and times are integer milliseconds, and 0 means none."""
+    """A job as the enqueue script takes it. Durations and times are integer milliseconds; 0 means none."""
 
     id: str
     queue: str
@@ -83,7 +83,7 @@ class StoredJob(Struct, array_like=True):
 
 
 def encode_key(dedupe_key: str) -> str:
-    """Return a dedupe key as base64url without padding, for a header and for a key's name."""
+    """Return a dedupe key as base64url without padding, for a header or the name of a key in the store."""
     return urlsafe_b64encode(dedupe_key.encode()).decode().rstrip("=")
 
 
@@ -122,7 +122,7 @@ def job_head(
 
 
 def parse_fields(text: str) -> dict[str, str]:
-    """Return the fields of a header line, unknown letters too."""
+    """Return the fields of a header line, including unknown letters."""
     return dict(_FIELD.findall(text.partition("\n")[0]))
 
 
@@ -136,7 +136,7 @@ def parse_definition(text: str) -> tuple[dict[str, str], Definition]:
 
 
 class JobFields(TypedDict):
-    """What a job's definition gives to every view of the job: a Job, a LeasedJob, a worker's Work."""
+    """The fields that every view of a job takes from its definition: a Job, a LeasedJob, a worker's Work."""
 
     type: str
     queue: str
@@ -147,8 +147,8 @@ class JobFields(TypedDict):
 
 
 def job_fields(head: Mapping[str, str], definition: Definition) -> JobFields:
-    """The fields of a stored definition, as parse_definition gives it, for the views of a job."""
-    return {  # a literal takes half the time of a call, and every job comes by
+    """Return the fields of a stored definition, as parse_definition returns it, for the views of a job."""
+    return {  # a literal takes half the time of a call, for every job
         "type": definition.type,
         "queue": head.get("q", DEFAULT_QUEUE),
         "payload": definition.payload,
@@ -159,7 +159,7 @@ def job_fields(head: Mapping[str, str], definition: Definition) -> JobFields:
 
 
 def job_fields_of(job: Job | LeasedJob) -> JobFields:
-    """The same fields, of a view of a job."""
+    """Return the same fields from a view of a job."""
     return cast(JobFields, {name: getattr(job, name) for name in JobFields.__annotations__})
 
 
@@ -167,7 +167,7 @@ _TYPE = re.compile(r'\n\{"type":"([^"\\]*)"')
 
 
 def names_of(definition: str) -> tuple[str, str]:
-    """Return type and queue from the first kilobyte of a definition. The type is '' if it is not in there."""
+    """Return type and queue from the first kilobyte of a definition. The type is '' if it comes later."""
     found = _TYPE.search(definition)
     return found[1] if found else "", parse_fields(definition).get("q", DEFAULT_QUEUE)
 
@@ -214,13 +214,13 @@ def to_job(job_id: str, stored: StoredJob) -> Job:
 
 
 def _attempts_log(state: dict[str, str], errors: list[JobError]) -> list[Attempt]:
-    """Return the attempts. Released attempts are not in the log, nor is a job that expired before its first attempt."""
+    """Return the attempts, without those that were released. A job that expired before its first attempt has none."""
     starts = [int(start) for start in state["g"].split(".")] if "g" in state else []
     known = [0] * (len(errors) - len(starts)) + starts[-len(errors) :] if errors else []
     log = [
         Attempt(error.attempt, from_ms(start) if start else None, error.at, error.worker, error.message)
         for error, start in zip(errors, known, strict=True)
-        if start or error.kind != "expired"  # a pull worker may call its error so
+        if start or error.kind != "expired"  # a pull worker may use this kind too
     ]
     if state.get("s") in ("r", "s"):
         attempt = int(state.get("a", 0)) + 1
@@ -247,10 +247,10 @@ def _parse_progress(text: str) -> Progress:
 
 
 UNREADABLE: Final = (msgspec.DecodeError, ValueError, KeyError, RecursionError)
-"""The exceptions of reading a stored job, or one of its errors, that Queuey did not write."""
+"""The exceptions of reading a stored job, or one of its errors, that Queuey has not written."""
 UNKNOWN_KIND: Final = "unknown"
 MAX_UNKNOWN: Final = 1000
-"""The most characters to show of an error that cannot be read."""
+"""The maximum number of characters to show of an error that cannot be read."""
 
 
 class _ErrorBody(Struct):
@@ -265,7 +265,7 @@ _decode_error = msgspec.json.Decoder(_ErrorBody).decode
 
 
 def _parse_error(line: str, else_at: int) -> JobError:
-    """Return a stored error. A line in another format, which an import may contain, is shown as it is.
+    """Return a stored error. A line in another format, which an import may bring, is shown unchanged.
 
     `else_at` is the time in ms of an error that has none.
     """

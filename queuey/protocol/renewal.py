@@ -1,4 +1,4 @@
-"""How often leases are renewed."""
+"""The interval between renewals of a lease."""
 
 from __future__ import annotations
 

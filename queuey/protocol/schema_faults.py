@@ -62,7 +62,7 @@ def invalid(pointer: str, detail: str, body: str = JOB.name) -> Invalid:
 
 
 def too_many_queues() -> Invalid:
-    """Return the error for a queue that would be one more than the store allows."""
+    """Return the error for a new queue when the store has the maximum number of queues."""
     return invalid("/queue", "is a new queue, and the store has the maximum number of queues; use an existing one")
 
 

@@ -20,7 +20,7 @@ _OUR_VERSION: Final = re.compile(PATTERN)
 
 
 def from_headers(headers: Mapping[bytes, bytes]) -> str | None:
-    """Return the traceparent of a request, or None if it is missing or not valid. The standard says to ignore those."""
+    """Return the traceparent of a request, or None if it is missing, or invalid, which the standard says to ignore."""
     header = headers.get(_RAW_HEADER)
     if header is None:
         return None

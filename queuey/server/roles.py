@@ -133,7 +133,7 @@ class Messages(Part):
 
     def __init__(self, common: Common, worker: Worker | None) -> None:
         prefix = common.settings.prefix
-        handlers: dict[str, Callable[[str], None]] = {listening_channel(prefix): common.publisher.heard}
+        handlers: dict[str, Callable[[str], None]] = {listening_channel(prefix): common.publisher.subscribed}
         if worker is not None:
             handlers[cancel_channel(prefix)] = worker.on_cancel
         self._tasks = common.tasks

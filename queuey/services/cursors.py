@@ -1,4 +1,4 @@
-"""Cursors: where the next page of a list begins, as a text for the client."""
+"""Cursors: texts for the client that say where the next page of a list begins."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def encode(cursor: Cursor) -> str:
 def decode(text: str, kind: type[Read], wanted: Struct, is_possible: Callable[[Read], bool]) -> Read:
     """Return the cursor that `text` stands for.
 
-    Raises Invalid for a text that is not a cursor, for a cursor of another list, and for one that is not possible in
-    the list. A forged cursor reaches only what its sender may see anyway.
+    Raises Invalid for a text that is not a cursor, for a cursor of another list, and for one that is impossible in the
+    list. A forged cursor shows its sender nothing that the list would not show.
     """
     try:
         if len(text) > MAX_CURSOR:

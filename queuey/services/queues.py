@@ -1,4 +1,4 @@
-"""Queues: their counts and their state, and what can be done to them: pause, resume, purge."""
+"""Operations on queues: count and show them; pause, resume and purge them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from queuey.store.deadline import Deadline, outcome
 from queuey.store.replies import QueueHead, QueueRow, Stats
 
 MAX_PURGED: Final = 100_000
-"""Jobs that one request cancels at most."""
+"""The maximum number of jobs that one request cancels."""
 PURGE_SECONDS: Final = 10.0
 _PURGE_STEP: Final = 500
 MAX_WORKERS_SHOWN: Final = 1_000
 
 Visible = Callable[[str], bool]
-"""Whether the caller may see a queue, by its name."""
+"""Returns whether the caller may see the queue of this name."""
 
 
 def unknown_queue(name: str) -> NotFound:
@@ -48,7 +48,7 @@ async def stats_of(broker: Broker, deadline: Deadline) -> list[Stats]:
 
 
 def lengths_of(stats: Iterable[Stats], visible: Visible, reasons: dict[str, str] | None = None) -> Metrics:
-    """Return what `queue_lengths` returns, made of the counts of each shard."""
+    """Return the same as `queue_lengths`, from the counts of each shard."""
     queues: dict[str, QueueMetrics] = {}
     for of_shard in stats:
         for row in of_shard.queues:
@@ -88,7 +88,7 @@ async def show_queue(broker: Broker, name: str, deadline: Deadline) -> Queue:
 
 
 async def pause(broker: Broker, name: str, reason: str, by: str, deadline: Deadline) -> None:
-    """Pause a queue: no job is claimed from it any more. A queue can be paused before its first job comes.
+    """Pause a queue, so that no job is claimed from it. A queue can be paused before its first job comes.
 
     Raises Invalid when the store has the maximum number of queues, StoreUnavailable or OutcomeUnknown.
     """

@@ -1,6 +1,6 @@
-"""The list of workers, made of what each replica reports with its heartbeat.
+"""The list of workers, made from the reports in the heartbeats of the replicas.
 
-A worker is a replica that runs jobs itself (`process`), or a pull worker (`pull`), which any replica may see.
+A worker is a replica that runs jobs itself (`process`), or a pull worker (`pull`), which may call any replica.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline, outcome
 
 MAX_JOBS_SHOWN: Final = 100
-"""Ids of jobs that are reported of one worker."""
+"""The maximum number of job ids in the report of one worker."""
 MAX_TYPES: Final = 1_000
 MAX_REPORTED: Final = 1_000
-"""Pull workers in one heartbeat: those that were seen last."""
+"""The maximum number of pull workers in one heartbeat. The last ones seen are reported."""
 MAX_IDS: Final = 5_000
-"""Ids of jobs in one heartbeat."""
+"""The maximum number of job ids in one heartbeat."""
 
 
 class WorkerReport(Struct, omit_defaults=True):
@@ -49,7 +49,7 @@ class WorkerReport(Struct, omit_defaults=True):
 
 
 class Description(Struct):
-    """The content of a heartbeat: what a replica is, and its workers."""
+    """The content of a heartbeat: the description of a replica, and its workers."""
 
     version: str
     pid: int
@@ -61,10 +61,10 @@ _decode = msgspec.json.Decoder(Description).decode
 
 
 def process_name() -> str:
-    """Return a name for this process that no other has: its host, its pid, and chance.
+    """Return a unique name for this process: its host, its pid, and random characters.
 
-    It consists of letters, digits, '.', '-' and '_', and begins with a letter or a digit, so that a header of the
-    store may hold it.
+    It consists of letters, digits, '.', '-' and '_', and begins with a letter or a digit, so that it can be in a header
+    of a stored job.
     """
     host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()).lstrip("._-")[:24] or "worker"
     return f"{host}-{os.getpid()}-{secrets.token_hex(2)}"
@@ -79,7 +79,7 @@ def report_of_process(
 
 
 def bounded(workers: Iterable[WorkerReport]) -> list[WorkerReport]:
-    """Return as many reports as fit in a heartbeat, each with as many ids of jobs as there is room for."""
+    """Return as many reports as fit in a heartbeat, each with as many job ids as fit."""
     reports: list[WorkerReport] = []
     room = MAX_IDS
     for worker in workers:
@@ -92,7 +92,7 @@ def bounded(workers: Iterable[WorkerReport]) -> list[WorkerReport]:
 
 
 async def list_workers(broker: Broker, deadline: Deadline) -> list[WorkerInfo]:
-    """Return all workers by name; one name with two API keys is two workers. Raises StoreUnavailable."""
+    """Return all workers by name. One name with two API keys is two workers. Raises StoreUnavailable."""
     known = await deadline.call(broker.replicas.workers, 0)
     quiet = set(known.quiet)
     found: dict[str, WorkerInfo] = {}
@@ -100,7 +100,7 @@ async def list_workers(broker: Broker, deadline: Deadline) -> list[WorkerInfo]:
         try:
             description = _decode(text)
         except (msgspec.DecodeError, UnicodeError):
-            continue  # a version with another format wrote it
+            continue  # another version wrote it in another format
         for worker in description.workers:
             key = worker_key(worker.name, worker.key)
             info = _info(worker, replica, seen_ms, description.version, key in quiet)
@@ -114,7 +114,7 @@ def serving(workers: Iterable[WorkerInfo], queue: str) -> list[str]:
 
 
 def unknown_worker(name: str) -> NotFound:
-    """Return the error for a worker that is not known."""
+    """Return the error for an unknown worker."""
     return NotFound(f"There is no worker {name[:64]!r} with a heartbeat within the last minute.")
 
 
@@ -133,7 +133,7 @@ async def make_quiet(broker: Broker, worker: WorkerInfo, deadline: Deadline) -> 
 
 
 def visible_part(worker: WorkerInfo, visible: Callable[[str], bool]) -> WorkerInfo | None:
-    """Return what a caller that sees these queues may see of a worker: nothing, all but its jobs, or everything."""
+    """Return a worker as a caller who may see these queues sees it: not at all (None), without its jobs, or whole."""
     queues = [queue for queue in worker.queues if visible(queue)]
     if not queues:
         return None
@@ -161,7 +161,7 @@ def _info(worker: WorkerReport, replica: str, seen_ms: int, version: str, quiet:
 
 
 def _joined(one: WorkerInfo, other: WorkerInfo) -> WorkerInfo:
-    """Return a pull worker that several replicas have seen: as the last of them saw it, with the jobs of all."""
+    """Merge the reports of two replicas about one pull worker: the later report, with the jobs of both."""
     latest = max(one, other, key=lambda worker: worker.last_seen)
     jobs = list(dict.fromkeys([*one.jobs, *other.jobs]))
     changes: dict[str, Any] = {

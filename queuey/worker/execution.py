@@ -29,8 +29,8 @@ class Execution:
     """Runs the handlers of one App in one worker process. Every method belongs to the event loop's thread.
 
     `app_path` is the "module:attribute" of the App, from which child processes load it; None when no handler has
-    run_in="process". `on_event` hears of handler_abandoned, thread_abandoned, child_died and lifespan_failed; they
-    are logged as warnings where nothing else is given.
+    run_in="process". `on_event` is called with handler_abandoned, thread_abandoned, child_died and
+    lifespan_failed. By default these events are logged as warnings.
     """
 
     def __init__(
@@ -74,9 +74,9 @@ class Execution:
         """Begin one attempt in the calling task.
 
         Return its outcome when it ends at once; else a coroutine for the rest, which the same task must await. Neither
-        raises an error of the handler. The coroutine raises CancelledError only where others cancel the task, after
-        the handler has ended. A handler that awaits a task which refuses to end holds its caller, as a stuck thread
-        holds its slot.
+        raises an error of the handler. The coroutine raises CancelledError only if others cancel the task, and only
+        after the handler has ended. A handler that awaits a task which does not end keeps its slot, as a stuck thread
+        does.
         """
         return self._begin(work) if self._spans is None else self._in_span(self._spans, work)
 
@@ -117,13 +117,13 @@ class Execution:
             cancelled_by_others = self._stopper.leave(work)
         if outcome is None and cancelled_by_others:
             raise asyncio.CancelledError
-        # A result that comes in spite of a cancel counts; one that comes after the timeout does not.
+        # A result that comes after a cancel counts; one that comes after the timeout does not.
         if outcome is None or work.stopping == "timeout" or (work.stopping and isinstance(outcome, Failed)):
             outcome = self._stopped(work)
         return self._rated(outcome, work)
 
     def _rated(self, outcome: Outcome, work: Work) -> Outcome:
-        """Set the wait before the next attempt, where one may follow."""
+        """Set the wait before the next attempt, if there may be one."""
         if isinstance(outcome, Failed) and not outcome.dead:
             outcome.retry_after_ms = self._retry_after_ms(outcome, work)
         return outcome
@@ -139,13 +139,13 @@ class Execution:
         return work.timeout or (handler and handler.timeout) or self._settings.default_timeout
 
     def wanted_wait(self, work: Work, failed: Failed) -> float | None:
-        """Return the seconds before the next attempt that its Retry or its type asks for; else None."""
+        """Return the seconds until the next attempt, as its Retry or its type asks for them; else None."""
         handler = self._handlers.get(work.type)
         of_type = handler is not None and handler.backoff is not None
         return failed.retry_after_ms / 1000 if failed.after is not None or of_type else None
 
     def _retry_after_ms(self, failed: Failed, work: Work) -> int:
-        """Use exactly what a Retry asked for; else the job's backoff, else that of its type, else the default."""
+        """Return the time that a Retry asked for; else apply the backoff of the job, of its type, or the default."""
         if failed.after is not None:
             return round(failed.after * 1000)
         handler = self._handlers.get(work.type)
@@ -167,7 +167,7 @@ class Execution:
         return waited_for + self._threads.unwanted
 
     async def stop(self, *, abandon: bool) -> int:
-        """End everything and leave the lifespan. Returns how many handlers could not be stopped.
+        """End everything and leave the lifespan. Returns the number of handlers that could not be stopped.
 
         With `abandon` the running handlers are cancelled at once; otherwise they have the grace to end first. It takes
         at most three times the grace and 4 seconds. `run` must not be called afterwards.

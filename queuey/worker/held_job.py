@@ -19,7 +19,7 @@ class Leased(Protocol):
 
 
 class HeldJob:
-    """A job that this process holds. `unreadable` is the failure to report without running it, if there is one."""
+    """A job that this process holds. `unreadable` is the failure to report without running the job, or None."""
 
     __slots__ = (
         "claimed_ms",
@@ -59,9 +59,9 @@ class HeldJob:
         self.ended_at = 0.0
         """The time.monotonic() at which its handler ended."""
         self.lost = False
-        """Whether another worker has its lease: then its outcome is discarded."""
+        """Whether another worker has its lease, so that its outcome is discarded."""
         self.releasing = False
-        """Whether it is to be given back, unless it succeeds."""
+        """Whether it will be given back, unless it succeeds."""
         self.reporting = False
         """Whether its handler has ended, and its outcome is being reported."""
 
@@ -72,7 +72,7 @@ class HeldJob:
 
 
 def read(job: ClaimedJob) -> tuple[Work, Failed | None]:
-    """Make an attempt of a job that the store gave; or else the failure to report, when it cannot be read."""
+    """Return the attempt for a job from the store, and if the job cannot be read the failure to report."""
     try:
         head, definition = parse_definition(job.definition)
         fields, due_ms = job_fields(head, definition), int(head["r"])
@@ -84,12 +84,12 @@ def read(job: ClaimedJob) -> tuple[Work, Failed | None]:
 
 
 def read_leased(job: LeasedJob) -> Work:
-    """Make an attempt of a job that a server gave."""
+    """Return the attempt for a job from a server."""
     return _work(job, job_fields_of(job))
 
 
 def _work(job: ClaimedJob | LeasedJob, fields: JobFields, backoff: Backoff | None = None, due_ms: int = 0) -> Work:
-    given: Any = fields  # not merged with another dict: every job comes by, and that takes twice the time
+    given: Any = fields  # not merged with another dict: that takes twice the time, for every job
     given["id"], given["token"], given["attempt"] = job.id, job.token, job.attempt
     given["backoff"], given["due_ms"] = backoff, due_ms
     return Work(**given)

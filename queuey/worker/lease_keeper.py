@@ -1,6 +1,6 @@
-"""Renewal of leases, in a thread with an event loop and a connection of its own.
+"""Renewal of leases, in a thread with its own event loop and connection.
 
-So no lease is lost when a handler blocks the server's event loop.
+Thus no lease is lost when a handler blocks the server's event loop.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ logger = log.get(__name__)
 
 
 class Lease(Protocol):
-    """The view that the keeper has of a job that is held."""
+    """A job that is held, as the keeper sees it."""
 
     job_id: str
     token: str
     shard: int
 
     def is_overdue(self, now: float) -> bool:
-        """Return whether it is past its timeout and grace at time.monotonic(): then others may have it."""
+        """Return whether it is past its timeout and grace at time.monotonic(). Its lease is then not renewed."""
 
 
 class Renewer(Protocol):
@@ -51,7 +51,7 @@ class StoreRenewer:
 
 
 class LeaseKeeper:
-    """Extends every lease that is held, three times within its length.
+    """Extends each lease that is held, three times within its length.
 
     `on_trouble(job_id, token, status)` is called in the loop that made the keeper, with `lost` or `cancelled`.
     """

@@ -15,7 +15,7 @@ from queuey.services.jobs.submission import Submission
 class Sending:
     """Takes jobs for `App.sender`, as `POST /v1/jobs` does but without HTTP.
 
-    `is_traced` tells whether handlers run in spans, which the jobs are to remember.
+    `is_traced` returns whether handlers run in spans. The jobs then store the span.
     """
 
     def __init__(

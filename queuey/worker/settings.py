@@ -1,4 +1,4 @@
-"""The settings of a worker and of its handlers: the few that each part needs, taken from those of the process."""
+"""The settings of a worker and of its handlers, taken from the settings of the process."""
 
 from __future__ import annotations
 
@@ -17,30 +17,29 @@ from queuey.worker.handlers.tracing import Tracing
 
 
 class ExecutionSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Says how handlers run.
-
-    thread_slots, process_slots   handlers that run at a time in threads, and in processes
-    default_timeout, grace        seconds
-    result_limit                  bytes of JSON
-    log_level, log_format         those of log.configure, for child processes
-    tracing                       which spans to make, where there is an SDK for them
-    sends_spans                   whether to set up an SDK where the App does not do it
-    """
+    """The settings of an Execution. `log_level` and `log_format` are those of log.configure, for child processes."""
 
     thread_slots: int
+    """The maximum number of handlers that run in threads at a time."""
     process_slots: int
+    """The maximum number of handlers that run in child processes at a time."""
     default_timeout: float
+    """The timeout in seconds of jobs and types that have none."""
     grace: float
+    """The seconds that a handler has to stop."""
     result_limit: int
+    """The maximum size of a result, in bytes of JSON."""
     default_backoff: Backoff = backoff.DEFAULT
     log_level: str = "info"
     log_format: str = "auto"
     tracing: Tracing = "link"
+    """The spans to make, if there is an SDK for them."""
     sends_spans: bool = False
+    """Whether to set up an SDK if the App does not do it."""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Take them from the settings of the process."""
+        """Return them, taken from the settings of the process."""
         return cls(
             thread_slots=settings.thread_slots,
             process_slots=settings.process_slots,
@@ -56,32 +55,30 @@ class ExecutionSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Says what a worker claims, and how it ends. Times are in seconds.
-
-    name              what lists of workers call it
-    queues            where it claims
-    concurrency       jobs that it runs at a time
-    lease             how long a claim or a renewal lasts
-    grace             how long a handler may take to stop
-    max_starve        how long jobs of a lower priority may wait for those of a higher one
-    claim_seconds     how long a drain waits for the answer to a claim
-    release_seconds   how long the last jobs of a drain may take to go back
-    abandon_seconds   the same when the process has to end at once
-    """
+    """The settings of a Worker. Times are in seconds."""
 
     name: str
+    """The name of the worker in lists of workers."""
     queues: tuple[str, ...]
+    """The queues from which it claims."""
     concurrency: int
+    """The maximum number of jobs that it runs at a time."""
     lease: float
+    """The time for which a claim or a renewal lasts."""
     grace: float
+    """The time that a handler has to stop."""
     max_starve: float
+    """The time for which jobs of a higher priority may delay those of a lower one."""
     claim_seconds: float = 5.0
+    """The time for which a drain waits for the answer to a claim."""
     release_seconds: float = 5.0
+    """The time in which a drain gives back its last jobs."""
     abandon_seconds: float = 0.5
+    """The time in which jobs are given back if the process must end at once."""
 
     @classmethod
     def of(cls, settings: Settings, name: str, queues: Sequence[str]) -> Self:
-        """Take them from the settings of the process."""
+        """Return them, taken from the settings of the process."""
         return cls(
             name=name,
             queues=tuple(queues),
@@ -93,9 +90,9 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RemoteSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Says what `queuey work` needs: the path of its App, the server, and the settings of its parts.
+    """The settings of `queuey work`: the path of its App, the server, and the settings of its parts.
 
-    `api_key` may be None. `worker.queues` are empty where the App is to name them. `drain_timeout` is in seconds.
+    `api_key` may be None. If `worker.queues` is empty, the App names the queues. `drain_timeout` is in seconds.
     """
 
     app: str
@@ -107,7 +104,7 @@ class RemoteSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, settings: Settings, access: Access, name: str | None) -> Self:
-        """Take them from the settings of the process. Raises StartupError when no App is named."""
+        """Return them, taken from the settings of the process. Raises StartupError when no App is named."""
         if settings.app is None:
             raise StartupError("--app is missing. Name the handlers to run as module:name, for example thumbnails:app.")
         worker = WorkerSettings.of(settings, name or process_name(), settings.queues or ())
@@ -121,5 +118,5 @@ class RemoteSettings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def __repr__(self) -> str:
-        """Show no secret."""
+        """Return the text of the settings without a secret."""
         return f"RemoteSettings({self.url!r})"

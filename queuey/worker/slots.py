@@ -11,8 +11,8 @@ from typing import Any
 class Slots:
     """A worker's slots. A job takes one when it is claimed, and leaves it when its handler has ended.
 
-    Its outcome is unconfirmed from then on, until the store or the server has taken it. No slot counts as free while
-    twice as many outcomes as there are slots are unconfirmed.
+    Its outcome is unconfirmed from then on, until the store or the server has accepted it. No slot counts as free while
+    the unconfirmed outcomes are twice as many as the slots.
     """
 
     __slots__ = ("_confirmed", "_ended", "busy", "total", "unconfirmed")
@@ -55,7 +55,7 @@ class Slots:
             self._confirmed.clear()
 
     def confirm(self) -> None:
-        """Count an outcome that has been taken, or has been given up."""
+        """Count an outcome that was accepted or given up."""
         self.unconfirmed -= 1
         if not self.unconfirmed:
             self._confirmed.set()
@@ -79,7 +79,7 @@ class Slots:
 
 
 async def within(seconds: float, waiting: Coroutine[Any, Any, Any]) -> None:
-    """Wait for it, at most for so long."""
+    """Wait for `waiting` to end, at most for this time."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await waiting

@@ -1,4 +1,4 @@
-"""Where a worker's jobs come from and where their outcomes go: the store, or a server over HTTP."""
+"""The source of a worker's jobs, which also takes their outcomes: the store, or a server over HTTP."""
 
 from __future__ import annotations
 
@@ -12,58 +12,52 @@ from queuey.worker.held_job import HeldJob, Leased
 
 Job = TypeVar("Job", bound=Leased)
 Confirmed = Callable[[HeldJob], None]
-"""Called once an outcome has been taken, was refused, or has been given up."""
+"""Called once an outcome was accepted, refused or given up."""
 
 
 class ClaimRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Asks for jobs.
-
-    slots           how many jobs it runs at a time
-    free            of these, how many it has room for now
-    holds_suspect   whether it holds a job that has crashed a process; then it gets no second one
-    """
+    """A worker's request for jobs."""
 
     slots: int
+    """The number of jobs that the worker can run at a time."""
     free: int
+    """The number of free slots."""
     holds_suspect: bool
+    """Whether the worker holds a job that has crashed a process. Then it gets no second one."""
 
 
 class Claim(msgspec.Struct, Generic[Job], frozen=True, kw_only=True):
-    """Answers a claim.
-
-    more        whether another claim may bring jobs right now
-    due_in_ms   in how many milliseconds the next job is due; -1: nothing is scheduled
-    """
+    """The answer to a claim."""
 
     jobs: Sequence[Job] = ()
     more: bool = False
+    """Whether another claim may bring jobs right now."""
     due_in_ms: int = -1
+    """The milliseconds until the next job is due; -1 if none is scheduled."""
 
 
 class JobSource(Protocol[Job]):
-    """Gives a worker its jobs and takes their outcomes.
-
-    lease                  how long, in seconds, a claim or a renewal lasts
-    shards                 how many parts of it are claimed from, each by itself
-    gives_back_unconfirmed whether a job may be given back while its outcome is being reported
-    """
+    """Gives a worker its jobs and takes their outcomes."""
 
     lease: float
+    """The seconds for which a claim or a renewal lasts."""
     shards: int
+    """The number of shards. Each claim is made on one of them."""
     gives_back_unconfirmed: bool
+    """Whether a job may be given back while its outcome is being reported."""
 
     @property
     def is_reporting(self) -> bool:
-        """Whether outcomes still go out."""
+        """Whether outcomes can still be sent."""
 
     async def claim(self, shard: int, request: ClaimRequest) -> Claim[Job]:
-        """Claim jobs. A claim whose answer was lost is made again with its id, so that its jobs are not lost.
+        """Claim jobs. A claim whose answer was lost is repeated with its id, so that no job is lost.
 
         Raises StartupError when the source refuses this worker.
         """
 
     def read(self, job: Job) -> tuple[Work, Failed | None]:
-        """Make an attempt of a claimed job; or else the failure to report, when it cannot be read."""
+        """Return the attempt for a claimed job, and if the job cannot be read the failure to report."""
 
     def complete(self, held: HeldJob, succeeded: Succeeded, confirmed: Confirmed) -> None:
         """Report a success, soon and until it is confirmed."""
@@ -72,13 +66,13 @@ class JobSource(Protocol[Job]):
         """Report a failure, soon and until it is confirmed."""
 
     def lost(self, work: Work) -> None:
-        """Log that a lease has gone to another worker."""
+        """Log that another worker has the lease of a job."""
 
     def stop_claiming(self) -> None:
-        """Make no claim again, also none whose answer was lost."""
+        """Repeat no claim any more, not even one whose answer was lost."""
 
     async def return_unseen(self) -> None:
-        """Give back the jobs of a claim that was broken off before its answer came."""
+        """Give back the jobs of a claim that was interrupted before its answer came."""
 
     async def release(self, held: Sequence[HeldJob], seconds: float) -> None:
-        """Give jobs back, in the order of their claim, within that time. What fails is logged."""
+        """Give jobs back, in the order of their claim, within this time. A failure is logged."""

@@ -34,8 +34,8 @@ logger = log.get(__name__)
 class StoreSource:
     """Claims from the store through a Broker, and reports through Acks.
 
-    One claim asks for half of the slots at most: so while the store does one half, this process does the other, and
-    the outcomes of one go out together with the next claim.
+    A claim asks for at most half of the slots. While this process runs one half, the store serves the other half, and
+    the outcomes of one half are sent together with the next claim.
     """
 
     gives_back_unconfirmed = False
@@ -60,9 +60,9 @@ class StoreSource:
     # --- claims ---------------------------------------------------------------------------------------------------
 
     async def claim(self, shard: int, request: ClaimRequest) -> Claim[ClaimedJob]:
-        """Claim once; the claim is made again with its id until it is answered.
+        """Claim once. The claim is repeated with its id until it is answered.
 
-        One whose answer cannot be read is not repeated: its leases expire, and the next claim brings other jobs.
+        A claim whose answer cannot be read is not repeated: its leases expire, and the next claim brings other jobs.
         """
         claim_id, asked_at = ids.short_random(), time.monotonic()
         retries = Retrying(RETRY_FIRST, RETRY_CAP)
@@ -101,7 +101,7 @@ class StoreSource:
         return self._queues[self._turn :] + self._queues[: self._turn]
 
     async def _still_ours(self, shard: int, jobs: list[ClaimedJob]) -> list[ClaimedJob]:
-        """Renew the leases of an answer that came late, since the next renewal would be too late. Drop the lost."""
+        """Renew the leases of a late answer, since the next renewal would be too late. Return the jobs still leased."""
         statuses = await self._broker.leases.extend(shard, self._lease_ms, [(job.id, job.token) for job in jobs])
         return [job for job, status in zip(jobs, statuses, strict=True) if status != "lost"]
 
@@ -109,7 +109,7 @@ class StoreSource:
         self._stopping = True
 
     async def return_unseen(self) -> None:
-        """Do nothing: a drain waits for the answer of the claim."""
+        """Do nothing, since a drain waits for the answer to the claim."""
 
     def read(self, job: ClaimedJob) -> tuple[Work, Failed | None]:
         work, unreadable = read(job)
@@ -154,10 +154,10 @@ class StoreSource:
                 logger.debug("job_succeeded", job_id=work.id, type=work.type, attempt=work.attempt)
 
     def _count(self, held: HeldJob, ended: str) -> None:
-        """Count the end of a job, and how long it waited and ran.
+        """Count the end of a job, and measure how long it waited and ran.
 
-        Only a first claim ends a wait for a worker. A first attempt by a later claim was released, reaped or replayed:
-        when the job became due again is not known here.
+        The wait for a worker is measured only for the first claim. A first attempt by a later claim follows a release,
+        a crash or a replay, and the time at which the job became due again is not known here.
         """
         work = held.work
         first = work.token.startswith("1.")
@@ -172,7 +172,7 @@ class StoreSource:
     # --- the end --------------------------------------------------------------------------------------------------
 
     async def release(self, held: Sequence[HeldJob], seconds: float) -> None:
-        """Give jobs back, so that they stand at the head of their lanes in the order of their claim."""
+        """Give jobs back to the heads of their lanes, in the order of their claim."""
         answers = {self._acks.release(each.shard, each.job_id, each.token): each for each in reversed(held)}
         if answers:
             await asyncio.wait(answers, timeout=seconds)
@@ -183,7 +183,7 @@ class StoreSource:
 
 
 def _log_failure(work: Work, failed: Failed, status: str) -> None:
-    """Leave out the message of an exception, which may quote the payload: it is kept with the job."""
+    """Log without the message of an exception, which may quote the payload. The job keeps the message."""
     event = {"retry": "job_retried", "dead": "job_dead", "cancelled": "job_cancelled"}[status]
     fields = {"job_id": work.id, "type": work.type, "attempt": work.attempt, "kind": failed.kind}
     if status == "retry":

@@ -1,4 +1,4 @@
-"""Tasks for items that mostly end at once: one for each item that waits, not one for each item."""
+"""Tasks for items that mostly end at once. Only an item that waits needs its own task."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Item = TypeVar("Item")
 
 
 class TaskPool(Generic[Item]):
-    """Calls `begin(item)` for each item, in the order in which they come, in a task, and awaits what it returns.
+    """Calls `begin(item)` for each item in a task, in the order in which they come, and awaits what it returns.
 
-    One task takes item after item for as long as `begin` returns None. When an item leaves something to await, the task
-    stays with it, and another task takes the next item. So a hundred items that never wait need one task, and a hundred
-    that wait run side by side.
+    One task takes the items one by one while `begin` returns None. When `begin` returns an awaitable, the task awaits
+    it, and another task takes the next item. So a hundred items that never wait need one task, and a hundred that wait
+    run side by side.
     """
 
     def __init__(self, begin: Callable[[Item], Coroutine[Any, Any, None] | None]) -> None:

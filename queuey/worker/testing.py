@@ -22,25 +22,23 @@ TIMEOUT: Final = 60.0
 GRACE: Final = 1.0
 RESULT_LIMIT: Final = 256_000
 MOST: Final = 10_000
-"""The most jobs of one `run_all`, so that handlers which enqueue each other for ever end in an error."""
+"""The maximum number of jobs in one `run_all`, so that handlers which enqueue each other endlessly cause an error."""
 
 
 class Ran(msgspec.Struct, frozen=True):
-    """The outcome of one attempt.
-
-    status      succeeded; retry: it would run again; dead_letter
-    result      what the handler returned, as JSON text
-    kind        of a failure: error, retry, dead, payload, timeout ... (docs/handlers.md)
-    message     of a failure
-    retry_after seconds until the next attempt; None without one
-    """
+    """The outcome of one attempt."""
 
     type: str
     status: Literal["succeeded", "retry", "dead_letter"]
+    """The status of the job after the attempt; `retry` means that there would be another one."""
     result: msgspec.Raw
+    """The handler's result, as JSON text."""
     kind: str | None = None
+    """The kind of a failure: error, retry, dead, payload, timeout ... (docs/handlers.md)."""
     message: str | None = None
+    """The message of a failure."""
     retry_after: float | None = None
+    """The seconds until the next attempt; None if there is none."""
 
     def value(self, into: Any = Any) -> Any:
         """Return the result as the type `into`. Raises AssertionError, with the reason, when there is none."""
@@ -98,7 +96,7 @@ class Testing:
         return await self._run(type, msgspec.json.encode(payload), attempt, None, None)
 
     async def run_all(self) -> list[Ran]:
-        """Run the enqueued jobs, and those that they enqueue, in order, one attempt each."""
+        """Run the enqueued jobs in order, one attempt each, and then the jobs that they enqueue."""
         ran: list[Ran] = []
         while self.enqueued:
             if len(ran) == MOST:
@@ -130,7 +128,7 @@ def _ran(work: Work, outcome: Outcome) -> Ran:
 
 
 def _without_processes(app: App) -> App:
-    """Run them in threads: a process would import the App again, but a test may have made it on the fly."""
+    """Return a copy whose process handlers run in threads, since a child cannot import an App made in a test."""
     handlers = app.handlers
     if all(handler.mode != "process" for handler in handlers.values()):
         return app

@@ -1,4 +1,4 @@
-"""Which shards are worth a claim, and in which order."""
+"""The order in which a worker claims from shards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Turns:
 
     def __init__(self, shards: int, on_change: Callable[[], None]) -> None:
         self._hot: dict[int, None] = dict.fromkeys(range(shards))
-        """Those shards, in the order of their turn."""
+        """The shards, in the order of their turn."""
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._on_change = on_change
         self._loop = asyncio.get_running_loop()
@@ -27,12 +27,12 @@ class Turns:
         return shard
 
     def wake(self, shard: int) -> None:
-        """Add a shard, behind the others, unless it is there."""
+        """Add a shard behind the others, unless it is there already."""
         self._hot.setdefault(shard)
         self._on_change()
 
     def answered(self, shard: int, *, more: bool, due_in_ms: int) -> None:
-        """Add a shard again that has been claimed from: now if it holds more, or when its next job is due."""
+        """Add a shard again after a claim: now if it holds more jobs, else when its next job is due."""
         if more:
             self._hot.setdefault(shard)
         old = self._timers.pop(shard, None)
@@ -42,6 +42,6 @@ class Turns:
             self._timers[shard] = self._loop.call_later(due_in_ms / 1000, self.wake, shard)
 
     def stop(self) -> None:
-        """Wait for no job that is due later."""
+        """Cancel the timers for jobs that are due later."""
         for timer in self._timers.values():
             timer.cancel()

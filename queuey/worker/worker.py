@@ -1,4 +1,4 @@
-"""The worker: claims jobs into free slots, has each executed, and reports the outcomes."""
+"""The worker, which claims jobs into free slots, executes them and reports the outcomes."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ logger = log.get(__name__)
 class Worker:
     """Runs up to `settings.concurrency` jobs of `source` at a time, until `drain`. `keeper` renews their leases.
 
-    One claim is under way at a time. A slot is free again when the handler has ended; its outcome is reported
-    meanwhile.
+    Only one claim is under way at a time. A slot is free again when the handler has ended, even if its outcome is still
+    being reported.
     """
 
     def __init__(
@@ -40,18 +40,18 @@ class Worker:
         metrics.slots, metrics.busy = slots.total, lambda: slots.busy
         self.keeper = LeaseKeeper(source.lease, self.on_trouble)
         self.running: dict[str, HeldJob] = {}
-        """All jobs that are held: they wait for their turn, run in a handler, or are being reported."""
+        """All jobs that this worker holds: they wait for their turn, run, or are being reported."""
         self._incoming: list[tuple[Leased, int]] = []
-        """Jobs that have a slot, with their shard, and are not in `running` yet."""
+        """Claimed jobs that have a slot but are not in `running` yet, each with its shard."""
         self._runners = TaskPool(self._begin)
         self._stopping = False
         self.quieted = False
-        """Whether it claims no more, and goes on with the jobs that it has."""
+        """Whether it claims no more. It finishes the jobs that it has."""
         self._was_full = False
-        """Whether no slot was free when the events below were settled."""
+        """Whether no slot was free when the events below were set."""
         self._claiming = False
         self._turns = Turns(source.shards, self._settle)
-        self._on_confirmed = self._confirmed  # one bound method for all jobs
+        self._on_confirmed = self._confirmed  # a bound method that is made only once
         self._loop = asyncio.get_running_loop()
         self._between_claims = asyncio.Event()
         self._may_claim = asyncio.Event()
@@ -59,23 +59,23 @@ class Worker:
         """Set while a slot is free and no shard is known to hold work."""
         self._settle()
 
-    # --- what is worth a claim ------------------------------------------------------------------------------------
+    # --- shards with work -----------------------------------------------------------------------------------------
 
     def wake(self, shard: int) -> None:
         """Claim from a shard that may hold jobs."""
         self._turns.wake(shard)
 
     def expect(self, shard: int, jobs: Sequence[NewJob]) -> None:
-        """Claim right behind the enqueue of these jobs, which is about to start, when there is nothing else to do.
+        """Claim directly behind the enqueue of these jobs, which is about to start, if this worker is idle.
 
-        An idle server need not wait for the marker to come back, which is a third of the time until the handler runs.
+        Thus an idle server does not wait for the marker, which is a third of the time until the handler runs.
         """
         queues = self._settings.queues
         if self.may_wait.is_set() and any(job.is_due and job.queue in queues for job in jobs):
             self.wake(shard)
 
     def _settle(self) -> None:
-        """Set the events by what may be done now."""
+        """Set or clear the events by the free slots and the shards that may hold work."""
         self._was_full = self._slots.full
         free = not self._was_full and not self._stopping and not self.quieted
         _set(self._may_claim, free and bool(self._turns))
@@ -83,7 +83,7 @@ class Worker:
         _set(self._between_claims, not self._claiming and not self._incoming)
 
     def _settle_if_full(self) -> None:
-        """Set the events after a job has gone: that is often, and only matters where no slot was free."""
+        """Set the events after a job has left. This is frequent, and matters only if no slot was free."""
         if self._was_full:
             self._settle()
 
@@ -98,7 +98,7 @@ class Worker:
             await self._may_claim.wait()
             self._settle()
             if not self._may_claim.is_set():
-                continue  # the slots have been taken, or too much is unconfirmed, since it was set
+                continue  # since the event was set, the slots were taken or too many outcomes became unconfirmed
             shard = self._turns.next()
             self._claiming = True
             self._settle()
@@ -113,9 +113,9 @@ class Worker:
         return ClaimRequest(slots=self._slots.total, free=self._slots.free, holds_suspect=suspects)
 
     def _accept(self, shard: int, claim: Claim[Leased]) -> None:
-        """Take in the jobs in a later pass of the loop.
+        """Start the jobs in a later pass of the event loop.
 
-        By then the next claim is on its way, with the outcomes that waited for the answer to this one, and the store
+        By then the next claim is on its way, with the outcomes that waited for the answer to this one. So the store
         works while these jobs run.
         """
         self._slots.take(len(claim.jobs))
@@ -141,7 +141,7 @@ class Worker:
         self._runners.add(held)
 
     def _begin(self, held: HeldJob) -> Coroutine[Any, Any, None] | None:
-        """Run it as far as it goes without waiting. Return the rest, which is to be awaited, if there is one."""
+        """Run the job until it first waits. Return a coroutine for the rest, if there is one."""
         if held.releasing:
             self._ended(held, None)
             return None
@@ -163,7 +163,7 @@ class Worker:
             self._ended(held, outcome)
 
     def _ended(self, held: HeldJob, outcome: Outcome | None) -> None:
-        """Free its slot, and report. `outcome` is None when it did not begin, or its task was cancelled by others."""
+        """Free the slot, and report. `outcome` is None if the job did not begin or others cancelled its task."""
         self._slots.leave()
         held.ended_at = time.monotonic()
         if outcome is not None and not (held.releasing and isinstance(outcome, Failed)):
@@ -171,17 +171,17 @@ class Worker:
             self._report(held, outcome)
         elif not held.releasing:
             self._let_go(held)
-        # else it is given back together with the others, in their order
+        # otherwise the drain gives it back together with the others, in their order
         self._settle_if_full()
 
     def _let_go(self, held: HeldJob) -> None:
-        """Hold it no longer."""
+        """Remove a job from those that are held."""
         self.keeper.let_go(held)
         if self.running.get(held.job_id) is held:
             del self.running[held.job_id]
 
     def _report(self, held: HeldJob, outcome: Outcome) -> None:
-        """Report an outcome, together with others; its slot does not wait for the answer."""
+        """Report an outcome, together with others. The slot does not wait for the answer."""
         if held.lost:
             self._let_go(held)
             return
@@ -196,10 +196,10 @@ class Worker:
         self._let_go(held)
         self._settle_if_full()
 
-    # --- trouble --------------------------------------------------------------------------------------------------
+    # --- cancelled, lost, quiet -----------------------------------------------------------------------------------
 
     def on_cancel(self, job_id: str) -> None:
-        """Stop a job that somebody has cancelled, if it runs here. Its outcome then makes it cancelled."""
+        """Stop a job that was cancelled, if it runs here. Its outcome then sets the status to cancelled."""
         held = self.running.get(job_id)
         if held is not None:
             logger.info("job_cancelling", job_id=job_id, type=held.work.type, attempt=held.work.attempt)
@@ -216,7 +216,7 @@ class Worker:
         self._execution.cancel(held.work)
 
     def be_quiet(self) -> None:
-        """Claim no more, until the process ends."""
+        """Claim no more until the process ends."""
         if not self.quieted:
             self.quieted = True
             logger.info("worker_quiet", running=len(self.running))
@@ -225,15 +225,15 @@ class Worker:
     # --- the end --------------------------------------------------------------------------------------------------
 
     async def drain(self, timeout: float) -> None:
-        """Claim no more, let the running jobs finish for `timeout` seconds, and give the rest back.
+        """Claim no more, let the running jobs finish for up to `timeout` seconds, and give the rest back.
 
-        A handler that does not stop within the grace is left behind; its job is given back all the same.
+        A handler that does not stop within the grace is left behind, but its job is given back too.
         """
         self._stop_claiming()
-        # A claim that is under way may still bring jobs, which are ours then.
+        # A claim that is under way may still bring jobs, which must be run or given back.
         await within(self._settings.claim_seconds, self._between_claims.wait())
         await self._source.return_unseen()
-        if self._source.is_reporting:  # else nothing that finishes could be reported
+        if self._source.is_reporting:  # otherwise no outcome could be reported
             await self._slots.until_idle(timeout)
         left = list(self.running.values())
         if not left:
@@ -249,7 +249,7 @@ class Worker:
         await self._release_all(self._settings.release_seconds)
 
     async def abandon(self) -> None:
-        """Give back the running jobs without waiting for any handler, as far as `abandon_seconds` allow."""
+        """Give back the running jobs within `abandon_seconds`, without waiting for any handler."""
         self._stop_claiming()
         self._take_in()
         await self._release_all(self._settings.abandon_seconds)
@@ -261,7 +261,7 @@ class Worker:
         self._settle()
 
     async def _release_all(self, seconds: float) -> None:
-        """Give back the jobs that have no outcome. The others have some more time, and then go back if they can."""
+        """Give back the jobs without an outcome. Wait for the other reports, and give back the rest if possible."""
         for held in self.running.values():
             held.releasing = True
         await self._release([held for held in self.running.values() if not held.reporting], seconds)

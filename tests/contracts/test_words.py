@@ -1,11 +1,13 @@
-"""Plain English: the pages for readers have no odd words, and say what the field says.
+"""Plain English: the pages for readers, and the texts in the code, have no odd words, and say what the field says.
 
-Code spans, code blocks, the targets of links and the names below are left out. A line that fails names the word and
-what to write instead; docs/glossary.md has the terms.
+Texts in the code are help, errors, log messages and docstrings: every string with a blank in it. Code spans, code
+blocks, the targets of links and the names below are left out. A line that fails names the word and what to write
+instead; docs/glossary.md has the terms.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +52,8 @@ ODD: Final = {
 }
 """What a reader has to read twice, and the plain word: whole words, in any case."""
 
+MODULES: Final = sorted(ROOT.glob("queuey/**/*.py"))
+
 NAMES: Final = ("Leases lapse",)
 """Names of other things, which are spelled as they are there: the alert QueueyLeasesLapse."""
 
@@ -71,11 +75,15 @@ def blanked(match: re.Match[str]) -> str:
     return re.sub(r"[^\n]", " ", match.group())
 
 
+def without_code_spans(text: str) -> str:
+    return re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", blanked, text, flags=re.DOTALL)
+
+
 def prose(page: str) -> str:
     """A page in Markdown with blanks for everything that is not prose; its lines keep their numbers."""
     page = re.sub(r"^```.*?^```", blanked, page, flags=re.MULTILINE | re.DOTALL)
     page = re.sub(r"(?<=\n\n)(?: {4}.*\n|\n)+", blanked, page)
-    page = re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", blanked, page, flags=re.DOTALL)
+    page = without_code_spans(page)
     page = re.sub(r"(?<=\])\([^)\s]*\)", blanked, page)
     # The tables of settings hold the texts of --help.
     return re.sub(r"^## Settings\n.*?(?=^Three pairs)", blanked, page, flags=re.MULTILINE | re.DOTALL)
@@ -88,6 +96,23 @@ def name(path: Path) -> str:
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_a_page_is_in_plain_english(page: Path) -> None:
     found = [f"{name(page)}:{line}: {what}" for line, what in odd_words(prose(page.read_text(encoding="utf-8")))]
+    assert not found, "\n" + "\n".join(found)
+
+
+def texts(module: str) -> Iterator[tuple[int, str]]:
+    """Every string of a module that is a text and not a name: its first line, and itself."""
+    for node in ast.walk(ast.parse(module)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+            yield node.lineno, without_code_spans(node.value)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name)
+def test_the_texts_of_a_module_are_in_plain_english(module: Path) -> None:
+    found = [
+        f"{name(module)}:{first + line - 1}: {what}"
+        for first, text in texts(module.read_text(encoding="utf-8"))
+        for line, what in odd_words(text)
+    ]
     assert not found, "\n" + "\n".join(found)
 
 

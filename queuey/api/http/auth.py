@@ -1,8 +1,9 @@
-"""Who may send a request: keys and scopes, and, on a server without keys, which pages of a browser.
+"""Admission of requests by their API keys and scopes, and on a server without keys by their host and origin.
 
-A server without keys is open to every client that reaches its loopback address. A web page can be such a client. It
-can use a host name that points there, which the Host header shows, or post a form, which the Origin header shows. Such
-a form also reaches what a server with keys has opened by `anonymous`, in the network of the person who views the page.
+A server without keys is open to every client that reaches its loopback address. A web page can be such a client. It can
+use a host name that points there, which the Host header shows, or post a form, which the Origin header shows. Such a
+form also reaches the routes that a server with keys has opened to `anonymous`, in the network of the person who views
+the page.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Gate:
         self._wants_keys = not credentials.anonymous.grants
 
     def check_origin(self, headers: Headers, method: str) -> None:
-        """Refuse other host names on a server without keys, and writes without a key from a page of another site.
+        """Check the host name on a server without keys, and refuse changes without a key by a page of another site.
 
         Everyone knows the key of a server without keys, so it does not count. Raises WrongHost or ForeignOrigin.
         """
@@ -46,7 +47,7 @@ class Gate:
             raise ForeignOrigin("A page of another site may not change anything without an API key. Send one.")
 
     def admit(self, headers: Headers, scope: str) -> Principal:
-        """Return the caller, who has the scope over at least one queue. Raises Unauthorized or Forbidden."""
+        """Return the caller, which has the scope over at least one queue. Raises Unauthorized or Forbidden."""
         key = _key(headers)
         if key is None:
             caller = self._anonymous
@@ -63,7 +64,7 @@ class Gate:
         raise Forbidden(f"The API key lacks the scope {scope}.")
 
     def _with_anonymous(self, known: Principal) -> Principal:
-        """Add what needs no key: a key takes nothing away."""
+        """Add the grants of `anonymous`, so that a key never allows less than no key."""
         if not self._anonymous.grants:
             return known
         return Principal(known.name, known.grants + self._anonymous.grants)

@@ -1,4 +1,4 @@
-"""The headers and the body of a request, as far as the API reads them."""
+"""Reading the headers and the body of a request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Headers = dict[bytes, bytes]
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 _MAX_NOTHING: Final = 1000
-"""Bytes that are read of a body where none is allowed."""
+"""The maximum number of bytes that are read of a body where none is allowed."""
 
 
 class ClientDisconnected(Exception):
@@ -27,7 +27,7 @@ def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
 
 
 def media_type(headers: Headers, *accepted: str) -> str:
-    """Return which of the accepted media types the body has; the first of them when the request names none.
+    """Return the one of the accepted media types that the body has, or the first if the request names none.
 
     `application/vnd.example+json` counts as JSON. Raises UnsupportedMedia.
     """
@@ -92,7 +92,7 @@ def _too_large(limit: int) -> TooLarge:
 
 
 async def refuse_body(headers: Headers, receive: Receive) -> None:
-    """Check that no body came where none is allowed. An empty object is accepted, since it says nothing.
+    """Check that the request has no body. An empty object is accepted, since it has no content.
 
     Raises Invalid, TooLarge or ClientDisconnected.
     """

@@ -1,7 +1,7 @@
-"""What a route is made of: an endpoint per method, and one resource per path.
+"""The parts of a route: one endpoint for each method, and one resource for each path.
 
-The Operation of an endpoint (operations.py) says what it takes and returns. To add a route, declare its Operation in a
-module of routes/, write the method that answers it there, and add a Guarded to the table in app.py.
+The Operation of an endpoint (operations.py) declares its parameters and answers. To add a route, declare its Operation
+in a module of routes/, write the method that answers it there, and add a Guarded to the table in app.py.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Endpoint(Protocol):
 
 
 class Guarded:
-    """An endpoint that admits callers with the scope, accepts only what is declared, and answers with problems."""
+    """An endpoint that admits callers with the scope, refuses undeclared parameters, and answers with problems."""
 
     def __init__(self, method: str, path: str, needs: str | None, gate: Gate, answer: Answer, doc: Operation) -> None:
         self.method = method
@@ -73,7 +73,7 @@ class Guarded:
 
 
 class Timed:
-    """An endpoint whose answers are counted and timed, up to the moment when their headers are sent."""
+    """An endpoint whose answers are counted and timed, until their headers are sent."""
 
     def __init__(self, endpoint: Endpoint, metrics: Metrics) -> None:
         self.method = endpoint.method
@@ -105,7 +105,7 @@ class Resource:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The methods that have an endpoint of their own."""
+        """The methods that have their own endpoint."""
         return tuple(method for method in self._by_method if method != "HEAD")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,7 +123,7 @@ class Resource:
 
 
 async def no_route(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer requests for all other paths."""
+    """Answer requests for all unknown paths."""
     error = NotFound("There is no route at this path. GET /docs lists the routes.")
     await problem_response(error, scope)(scope, receive, send)
 

@@ -14,7 +14,7 @@ _DIGEST_BYTES: Final = 12
 
 
 def reply_unless_known(request: Request, value: object, headers: dict[str, str] | None = None) -> Response:
-    """Return what `reply` returns, with an ETag of its text; or 304 when If-None-Match has that ETag."""
+    """Return the response of `reply` with an ETag of its text; or 304 when If-None-Match has that ETag."""
     response = reply(value, headers=headers)
     tag = f'"{hashlib.blake2b(response.body, digest_size=_DIGEST_BYTES).hexdigest()}"'
     response.headers["ETag"] = f"W/{tag}"

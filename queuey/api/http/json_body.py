@@ -21,7 +21,7 @@ Body = TypeVar("Body", bound=Struct)
 
 
 class JsonBody(Generic[Body]):
-    """Reads the bodies of one route. `words`: by JSON pointer, what a field allows if its type does not say enough."""
+    """Reads the bodies of one route. `words`: by JSON pointer, the allowed values if a type does not say enough."""
 
     def __init__(self, kind: type[Body], words: Mapping[str, str] | None = None) -> None:
         self._decode = msgspec.json.Decoder(kind).decode

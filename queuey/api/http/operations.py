@@ -1,6 +1,6 @@
-"""What an endpoint takes and returns, declared beside it. api/openapi/ describes the API from these declarations.
+"""Declarations of the parameters, bodies and answers of endpoints, from which api/openapi/ describes the API.
 
-A parameter that is not declared is refused with 422 before the endpoint sees the request.
+An undeclared parameter is refused with 422 before the endpoint sees the request.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ QueueName = Annotated[str, Meta(pattern=NAME_PATTERN)]
 
 
 class Parameter(Struct, frozen=True):
-    """One query parameter or header: its name, its type with the bounds of msgspec's Meta, and what it does.
+    """One query parameter or header: its name, its type with the bounds of msgspec's Meta, and its description.
 
     `default`: the value when it is not given.
     """
@@ -32,7 +32,7 @@ class Parameter(Struct, frozen=True):
 
 
 class Media(Struct, frozen=True):
-    """An answer or a body that is not JSON: its media type and its content. `schema`: of one event, for a stream."""
+    """An answer or a body that is not JSON: its media type and its content. `schema`: of one event of a stream."""
 
     type: str
     description: str
@@ -40,45 +40,45 @@ class Media(Struct, frozen=True):
 
 
 class Operation(Struct, frozen=True):
-    """One endpoint.
-
-    name        unique name, which code generators give to the function: `cancel_job`
-    summary     one line, without a full stop
-    answers     status -> the Struct of the body, or any type that msgspec knows; a tuple = one of these;
-                None = no body; Media = not JSON
-    description more, where the summary is not enough
-    query       the query parameters; all others are refused
-    headers     the headers of the request that it reads, besides keys and media types
-    gives       headers of a successful answer
-    body        type of the JSON body; a tuple = one of these; None = a body is refused
-    body_needed False = the body may be left out
-    body_also   another form that the body may have
-    example     a body that is accepted
-    sample      a body of the first answer, shown as an example
-    errors      errors that it may raise, besides those of every endpoint: NotFound, WrongState, Full ...
-    group       heading under which it is shown
-    shown       False = not in the description: a page or a file of the documentation itself
-    """
+    """The declaration of one endpoint."""
 
     name: str
+    """The unique name, which code generators give to the function, such as `cancel_job`."""
     summary: str
+    """The summary on one line, without a full stop."""
     answers: Mapping[int, Any]
+    """The type of the body by status: a Struct, or any type that msgspec knows.
+
+    A tuple means one of several types, None means no body, and Media means a body that is not JSON.
+    """
     description: str = ""
+    """Further text, if the summary is not enough."""
     query: tuple[Parameter, ...] = ()
+    """The query parameters. All others are refused."""
     headers: tuple[Parameter, ...] = ()
+    """The headers of the request that the endpoint reads, besides keys and media types."""
     gives: tuple[Parameter, ...] = ()
+    """The headers of a successful answer."""
     body: Any = None
+    """The type of the JSON body. A tuple means one of several types, and None means that a body is refused."""
     body_needed: bool = True
+    """Whether the body is required."""
     body_also: Media | None = None
+    """Another form that the body may have."""
     example: Any = UNSET
+    """A body that is accepted."""
     sample: Any = UNSET
+    """The body of the first answer, shown as an example."""
     errors: tuple[type[QueueyError], ...] = ()
+    """The errors that the endpoint may raise, besides those of every endpoint: NotFound, WrongState, Full ..."""
     group: str = "Jobs"
+    """The heading under which it is shown."""
     shown: bool = True
+    """Whether it is in the description. A page or a file of the documentation itself is not."""
 
 
 def refuse_unknown(query_string: bytes, operation: Operation) -> None:
-    """Check that only declared parameters came. Raises Invalid, which names the first unknown one."""
+    """Check that the request has only declared parameters. Raises Invalid, which names the first unknown one."""
     known = [parameter.name for parameter in operation.query]
     for name, _ in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
         if name not in known:

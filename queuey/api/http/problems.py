@@ -37,7 +37,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def problem(error: Exception) -> Problem:
-    """Return the problem for an error. It reveals neither internal failures nor where the store is."""
+    """Return the problem for an error. It reveals neither internal failures nor the address of the store."""
     if not isinstance(error, QueueyError):
         return Problem(TYPE_PREFIX + QueueyError.code, QueueyError.title, QueueyError.status, INTERNAL)
     faults = error.faults if isinstance(error, RequestError) else ()

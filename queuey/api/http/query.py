@@ -15,14 +15,14 @@ Word = TypeVar("Word", bound=str)
 
 MAX_TEXT: Final = 1024
 _SHOWN: Final = 64
-"""Characters of an unknown name that an error repeats."""
+"""The maximum number of characters of an unknown name that an error repeats."""
 _NAME = re.compile(NAME_PATTERN)
 
 
 class Parameters:
     """The query parameters of one request: only known ones, and each at most once.
 
-    Every method raises Invalid, which names the wrong parameter. None, or the default, stands for a missing one.
+    Every method raises Invalid, which names the wrong parameter. A missing parameter is None, or has the default.
     """
 
     def __init__(self, request: Request, *known: str) -> None:
@@ -78,7 +78,7 @@ def whole_number(request: Request, name: str, *, least: int, most: int, default:
 
 
 def one_of(request: Request, name: str) -> str | None:
-    """Return the text of the only parameter of a route; None: it was not given. Raises Invalid."""
+    """Return the text of the only parameter of a route, or None if it is missing. Raises Invalid."""
     return Parameters(request, name).raw(name)
 
 

@@ -37,7 +37,7 @@ APPLIED: Final = Parameter("Preference-Applied", str, "The preference that was f
 
 
 class Wait:
-    """How long an answer may wait, in seconds.
+    """The time in seconds for which an answer may wait.
 
     `applied`: the value of the header Preference-Applied; '' when the request did not use Prefer.
     """
@@ -54,7 +54,7 @@ class Wait:
 
 
 def wanted_wait(parameter: str | None, headers: Headers) -> Wait | None:
-    """Return the wait that a request asks for; the parameter beats the header. None: no wait. Raises Invalid."""
+    """Return the wait that a request asks for, or None. The parameter overrides the header. Raises Invalid."""
     if parameter is not None:
         return Wait(_seconds(parameter, "wait"))
     preferred = headers.get(b"prefer")
@@ -72,7 +72,7 @@ def _seconds(text: str, name: str) -> float:
 
 
 class Awaited:
-    """Answers to requests that enqueue a job and wait. `request_deadline`: how long the store is asked, in seconds."""
+    """Answers to requests that enqueue a job and wait. `request_deadline`: the seconds for each call to the store."""
 
     def __init__(self, broker: Broker, waiters: Waiters, request_deadline: float) -> None:
         self._broker = broker
@@ -80,10 +80,10 @@ class Awaited:
         self._request_deadline = request_deadline
 
     def wanted(self, scope: Scope, headers: Headers, caller: Principal, queue: str) -> Wait | None:
-        """Return the wait that a request asks for which enqueues a job into this queue. None: no wait.
+        """Return the wait that a request to enqueue a job into this queue asks for, or None.
 
-        Raises Invalid; Forbidden, since the answer shows what only readers may see; and Full when too many requests
-        wait already, so that the job is not enqueued.
+        Raises Invalid; Forbidden if the caller may not read the job; and Full if too many requests wait already. The
+        job is not enqueued then.
         """
         wait = wanted_wait(one_of(Request(scope), "wait"), headers)
         if wait is not None:
@@ -93,7 +93,7 @@ class Awaited:
         return wait
 
     async def reply(self, enqueued: EnqueueReply, wait: Wait, caller: Principal, receive: Receive) -> Response:
-        """Return the whole job: when it has finished, or as it is after the wait.
+        """Return the whole job when it has finished or the wait is over.
 
         Raises Forbidden when another job holds the dedupe key, in a queue that the caller may not read; OutcomeUnknown
         when the job was enqueued but cannot be read; and ClientDisconnected.
@@ -101,7 +101,7 @@ class Awaited:
         job_id = enqueued.job_id
         ended = enqueued.deduplicated and (await self._read(job_id, caller)).status in FINAL
         if wait.seconds and not ended:
-            with suppress(Full):  # others came first: answer without a wait
+            with suppress(Full):  # too many requests wait by now: answer without a wait
                 await wait_for_end(self._waiters, job_id, wait.seconds, receive)
         job = await self._read(job_id, caller)
         return reply(job, headers=wait.headers | {"Location": f"/v1/jobs/{job.id}"})
@@ -117,7 +117,7 @@ class Awaited:
 
 
 async def wait_for_end(waiters: Waiters, job_id: str, seconds: float, receive: Receive) -> None:
-    """Return when the job has finished, or after so many seconds. Call it after the request's body has been read.
+    """Return when the job has finished, or after this many seconds. Call it after reading the request's body.
 
     Raises ClientDisconnected when the client has disconnected, and Full when too many requests wait.
     """
@@ -135,6 +135,6 @@ async def wait_for_end(waiters: Waiters, job_id: str, seconds: float, receive: R
 
 
 async def until_disconnected(receive: Receive) -> None:
-    """Return when the client has closed the connection. Call it after the request's body has been read."""
+    """Return when the client has closed the connection. Call it after reading the request's body."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""JSON schemas (draft 2020-12, as in OpenAPI 3.1) of the types that msgspec checks; those of Structs by name.
+"""JSON schemas (draft 2020-12, as in OpenAPI 3.1) of the types that msgspec checks. Structs are referred to by name.
 
 msgspec's own generator cannot show a default that is raw JSON, and it writes patterns in Python's syntax.
 """

@@ -90,7 +90,7 @@ class Docs:
         return Response(self._made, headers=_HEADERS, media_type="application/json")
 
     async def asset(self, request: Request, caller: Principal) -> Response:
-        """Return a file of the package. Its name is part of a route, so a client cannot choose another one."""
+        """Return a file of the package. Only the names of routes are possible, so a client cannot read other files."""
         from swagger_ui_bundle import swagger_ui_path
 
         name = request.url.path.rpartition("/")[2]

@@ -31,7 +31,7 @@ def _converted(node: Any) -> Any:
 
 
 def _nullable(schema: Document) -> Document:
-    """Replace the type null by `nullable`, which 3.0 has instead. Nothing beside a reference counts."""
+    """Replace the type null by `nullable`, which 3.0 has instead. In 3.0 fields beside a reference are ignored."""
     others = [member for member in schema["anyOf"] if member != _NULL]
     rest = {name: value for name, value in schema.items() if name != "anyOf"}
     if len(others) == 1 and "$ref" not in others[0]:

@@ -42,14 +42,14 @@ BATCH: Final = Operation(
     errors=(Full,),
 )
 MAX_NESTING: Final = 400
-"""Levels of nesting that can be split into items. The limit of an item is a setting, and each item is checked."""
+"""The maximum nesting of a batch. Each item is also checked against the limit in the settings."""
 
 _log = log.get(__name__)
 _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class SubmitBatch:
-    """Enqueues an array of jobs, or one job on each line. Only a batch that cannot be split fails as a whole."""
+    """Enqueues an array of jobs, or one job on each line. A batch fails as a whole only if it cannot be split."""
 
     def __init__(self, submission: Submission, producer: Producer, *, body_limit: int, batch_limit: int) -> None:
         self._submission = submission

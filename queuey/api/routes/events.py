@@ -77,7 +77,7 @@ JOB_EVENTS: Final = Operation(
 
 
 class EventRoutes:
-    """Answers the routes of events. `request_deadline`: how long the store is asked, in seconds."""
+    """Answers the routes of events. `request_deadline`: the seconds for each call to the store."""
 
     def __init__(self, broker: Broker, waiters: Waiters, followers: EventSubscribers, request_deadline: float) -> None:
         self._broker = broker
@@ -125,7 +125,7 @@ class EventRoutes:
     async def _one(
         self, job_id: str, caller: Principal, follower: EventSubscriber, seconds: float
     ) -> AsyncIterator[bytes]:
-        """Yield the events of a job. It waits for the job's end as `?wait=` does too, since an event may be missing."""
+        """Yield the events of a job. It also waits for its end as `?wait=` does, since an event may be missing."""
         ended = asyncio.create_task(self._waiters.wait(job_id, min(seconds, MAX_SECONDS)))
         ended.add_done_callback(lambda _: follower.wake())
         try:
@@ -158,7 +158,7 @@ async def _all(follower: EventSubscriber, seconds: float) -> AsyncIterator[bytes
     yield PING
     is_last = False
     while not is_last:
-        is_last = follower.over  # no events come after those that are there now
+        is_last = follower.over  # no events come after those that wait now
         events = await follower.next(min(PING_SECONDS, ends - loop.time()))
         for event in events:
             yield _message(event)
@@ -168,7 +168,7 @@ async def _all(follower: EventSubscriber, seconds: float) -> AsyncIterator[bytes
 
 
 class Streamed(StreamingResponse):
-    """A stream that lasts until the client disconnects or it ends; `on_end` is called then in every case."""
+    """A stream that lasts until the client disconnects or it ends. In both cases `on_end` is called."""
 
     def __init__(self, chunks: AsyncIterator[bytes], on_end: Callable[[], None]) -> None:
         super().__init__(chunks, headers=HEADERS, media_type=MEDIA_TYPE)
@@ -198,7 +198,7 @@ class Streamed(StreamingResponse):
 
 
 def _seconds(parameters: Parameters) -> float:
-    """Return how long the stream may last; without the parameter it has no end."""
+    """Return the maximum seconds of the stream. Without the parameter it has no end."""
     if parameters.raw("seconds") is None:
         return math.inf
     return parameters.whole_number("seconds", least=0, most=MAX_SECONDS, default=0)

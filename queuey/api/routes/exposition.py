@@ -42,7 +42,7 @@ def labelled(families: Iterable[Metric], name: str, value: str) -> Iterator[Metr
 def joined(texts: Sequence[str]) -> str:
     """Join several texts of one format, with the samples of each family together, as the format requires.
 
-    The texts are cut and not parsed, since sixty replicas have many samples. No series may be in two of the texts.
+    The texts are split and not parsed, which is fast enough for sixty replicas. No series may be in two of the texts.
     """
     families: dict[str, list[str]] = {}
     for text in texts:

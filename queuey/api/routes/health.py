@@ -48,11 +48,11 @@ class OpsRoutes:
         self._health = health
 
     async def healthz(self, request: Request, caller: Principal) -> Response:
-        """Answer 200 while the process lives. The answer shows when the store is down, which needs no restart."""
+        """Answer 200 while the process lives. The answer reports if the store is down, which needs no restart."""
         up = await self._health.store_up()
         return reply(Alive("ok", "up" if up else "down"))
 
     async def readyz(self, request: Request, caller: Principal) -> Response:
-        """Answer 200 when this replica is ready for requests, and else 503."""
+        """Answer 200 if this replica is ready for requests, or else 503."""
         ready, body = await self._health.ready()
         return reply(body, 200) if ready else reply(body, 503, {"Retry-After": "1"})

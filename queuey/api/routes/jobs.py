@@ -1,6 +1,6 @@
 """The routes of existing jobs: list, show, cancel, retry, explain and delete them.
 
-A job in a queue that the caller has no grant for is treated as a job that does not exist.
+To a caller without a grant for its queue, a job does not exist.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ DELETE: Final = Operation("delete_job", "Delete a finished job", {204: None}, er
 
 
 class JobRoutes:
-    """Answers the routes of existing jobs. `request_deadline`: how long the store is asked, in seconds."""
+    """Answers the routes of existing jobs. `request_deadline`: the seconds for each call to the store."""
 
     def __init__(
         self, broker: Broker, producer: Producer, waiters: Waiters, *, metrics: Metrics, request_deadline: float
@@ -151,7 +151,7 @@ class JobRoutes:
         return reply(answer)
 
     async def retry(self, request: Request, caller: Principal) -> Response:
-        """Retry a dead job, or run a scheduled one immediately."""
+        """Retry a dead job, or run a scheduled job immediately."""
         deadline = Deadline(self._request_deadline)
         job = await self._find(request.path_params["id"], caller, "submit", deadline)
         if job.status == "dead_letter" and self._producer.full:

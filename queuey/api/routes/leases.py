@@ -39,7 +39,7 @@ from queuey.services.leases.requests import Given, LeaseRequests
 
 WORK: Final = "work"
 _DRAINING: Final = {"Connection": "close", "Retry-After": "1"}
-"""The headers of an answer without jobs while this replica stops: another replica may have jobs."""
+"""The headers of an answer without jobs while this replica stops. They make the client ask another replica."""
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 Item = TypeVar("Item", bound=CompleteItem | FailItem | ExtendItem | ReleaseItem)
@@ -103,7 +103,7 @@ class LeaseRoutes:
         watch = asyncio.ensure_future(until_disconnected(request.receive))
         try:
             jobs = await self._pulling.leasing.lease(
-                asked, owner=caller.name, worker=_worker_of(asked, request, caller), gone=watch
+                asked, owner=caller.name, worker=_worker_of(asked, request, caller), disconnected=watch
             )
             if watch.done():
                 raise ClientDisconnected
@@ -149,7 +149,7 @@ class LeaseRoutes:
 
 
 def _worker_of(asked: LeaseRequest, request: Request, caller: Principal) -> str:
-    """Return the name that the client gives itself, or else one made of its key's name and its address."""
+    """Return the name from the request, or else a name made from the key's name and the client's address."""
     if asked.worker is not None:
         return asked.worker
     host = request.client.host if request.client else "unknown"

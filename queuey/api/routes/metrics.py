@@ -1,7 +1,7 @@
 """GET /metrics: the counters of this replica and the contents of the store, for Prometheus.
 
-A scrape costs two script calls for each shard and one more, however many jobs there are. Under `--processes` it has the
-counters of every replica, with the label `process`; the replica that was scraped asks the store.
+A scrape costs two script calls for each shard and one more, for any number of jobs. Under `--processes` it has the
+counters of every replica, with the label `process`. Only the replica that was scraped asks the store.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from queuey.store.deadline import Deadline
 from queuey.version import __version__
 
 EVENTS: Final = ("enqueued", "claimed", "succeeded", "dead", "cancelled", "replayed")
-"""Counters of the store that are shown from the start, even while they are 0."""
+"""The counters of the store that are shown from the start, even while they are 0."""
 STATES: Final = ("high", "default", "low", "scheduled", "running", "dead_letter", "finished")
-"""Where a job can be; the first three are the lanes of queued jobs."""
+"""The states that jobs are counted in. The first three are the lanes of queued jobs."""
 
 SCRAPE: Final = Operation(
     "scrape",
@@ -48,7 +48,7 @@ SCRAPE: Final = Operation(
 
 
 class ReplicaMetrics:
-    """What this replica has counted, as text. `number`: its place among the replicas of its parent, 0 without one."""
+    """The counters of this replica, as text. `number`: its number among the replicas of its parent, 0 without one."""
 
     def __init__(self, metrics: Metrics, number: int) -> None:
         self._metrics = metrics
@@ -57,8 +57,8 @@ class ReplicaMetrics:
     def text(self, content_type: str) -> str:
         """Return the metrics of this replica only.
 
-        With peers each has a label: its number and not its process id. So the counters of a replica that was restarted
-        continue those of the one before it.
+        With peers each has a label with its number. It is not the process id, so that the counters continue after a
+        replica was restarted.
         """
         families = [*self._metrics.collect(), *self._gauges()]
         return text_of(labelled(families, "process", str(self._number)) if self._number else families, content_type)
@@ -80,7 +80,7 @@ class ReplicaMetrics:
 
 
 class MetricsRoutes:
-    """Answers GET /metrics. `request_deadline`: how long the store is asked, in seconds."""
+    """Answers GET /metrics. `request_deadline`: the seconds for each call to the store."""
 
     def __init__(self, broker: Broker, own: ReplicaMetrics, peers: Peers, *, request_deadline: float) -> None:
         self._broker = broker
@@ -89,7 +89,7 @@ class MetricsRoutes:
         self._request_deadline = request_deadline
 
     async def show(self, request: Request, caller: Principal) -> Response:
-        """Answer a caller that may read every queue. While the store is down the answer has the counters only."""
+        """Answer a caller that may read every queue. While the store is down, the answer has only the counters."""
         require(caller, "read", None)
         _, content_type = choose_encoder(request.headers.get("accept", ""))
         of_store, others = await asyncio.gather(self._store_metrics(), self._peers.ask(content_type))

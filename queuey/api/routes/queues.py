@@ -1,6 +1,6 @@
 """The routes of queues: list, show, count, pause, resume and purge them; and `POST /v1/replay-dlq`.
 
-A queue that the caller has no grant for is treated as a queue that does not exist.
+To a caller without a grant for it, a queue does not exist.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class QueueAdminRoutes:
 
 
 class QueueRoutes:
-    """Answers the counts and `POST /v1/replay-dlq`. `request_deadline`: how long the store is asked, in seconds."""
+    """Answers the counts and `POST /v1/replay-dlq`. `request_deadline`: the seconds for each call to the store."""
 
     def __init__(self, broker: Broker, producer: Producer, *, metrics: counts.Metrics, request_deadline: float) -> None:
         self._metrics = metrics

@@ -46,7 +46,7 @@ QUIET: Final = Operation(
 
 
 class WorkerRoutes:
-    """Answers the routes of workers. `request_deadline`: how long the store is asked, in seconds."""
+    """Answers the routes of workers. `request_deadline`: the seconds for each call to the store."""
 
     def __init__(self, broker: Broker, request_deadline: float) -> None:
         self._broker = broker
@@ -59,7 +59,7 @@ class WorkerRoutes:
         return reply(WorkerList([worker for worker in parts if worker is not None]))
 
     async def quiet(self, request: Request, caller: Principal) -> Response:
-        """Make the workers of a name quiet over all of whose queues the caller has the scope admin."""
+        """Make the workers of this name quiet, if the caller has the scope admin over all queues of the worker."""
         name: str = request.path_params["name"]
         deadline = Deadline(self._request_deadline)
         known = await workers.list_workers(self._broker, deadline)

@@ -73,8 +73,8 @@ class ReplayDead(DeleteDead, forbid_unknown_fields=True):
 class DeadReply(Struct):
     """The number of jobs that matched, and of those that were replayed or deleted.
 
-    `more` means that a bound was reached and more jobs may match. A job whose dedupe key another job holds is not
-    replayed.
+    `more` means that a bound was reached and more jobs may match. A job whose dedupe key is held by another job is
+    not replayed.
     """
 
     matched: int

@@ -24,7 +24,7 @@ MaxAttempts = Annotated[int, Meta(ge=1, le=1000)]
 Timeout = Annotated[float, Meta(gt=0, le=24 * 3600)]
 Factor = Annotated[float, Meta(ge=1, le=100)]
 MAX_LEASED: Final = 500
-"""The most jobs in one request for leases, and in one report of outcomes."""
+"""The maximum number of jobs in one request for leases, and in one report of outcomes."""
 JobId = Annotated[str, Meta(pattern=r"^[0-9A-HJKMNP-TV-Z]{2}[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")]
 Token = Annotated[str, Meta(pattern=r"^[0-9]{1,16}\.[A-Za-z0-9_-]{1,64}\Z")]
 LeaseSeconds = Annotated[float, Meta(ge=1, le=3600)]
@@ -52,7 +52,7 @@ class JobRequest(Struct, forbid_unknown_fields=True):
     type: Name
     payload: Raw = NULL
     id: str | None = None
-    """The id, made by the client so that a resend is safe: 28 characters, see queuey.protocol.ids."""
+    """The id (queuey.protocol.ids), if the client makes it so that a resend is safe."""
     queue: Name = "default"
     priority: Priority = "default"
     dedupe_key: str | None = None
@@ -204,7 +204,7 @@ Reason = Literal[
 
 
 class Ahead(Struct):
-    """The numbers of jobs of the same queue that run before this one, by priority, as far as they were counted."""
+    """The jobs of the same queue that run before this one, by priority, as far as they were counted."""
 
     high: int
     default: int

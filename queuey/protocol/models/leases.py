@@ -72,7 +72,7 @@ class CompleteItem(Struct, forbid_unknown_fields=True):
 
 
 class ReportedError(Struct, forbid_unknown_fields=True):
-    """The reason why an attempt failed. `kind` is a short word for its kind. 400 bytes of `message` are kept."""
+    """The reason why an attempt failed. `kind` is a short word. `message` is cut to 400 bytes."""
 
     message: str
     kind: Name = "error"

@@ -1,4 +1,4 @@
-"""What can be done to dead jobs: replay or delete them, or replace the payload of one."""
+"""Operations on dead jobs: replay or delete them, or replace the payload of one."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from queuey.store.deadline import Deadline, outcome
 from queuey.store.replies import Listed
 
 MAX_LOOKED_AT: Final = 1000
-"""Jobs that `replay_oldest` looks at, whether it replays or skips them."""
+"""The maximum number of jobs that `replay_oldest` looks at, whether it replays or skips them."""
 _PAGE: Final = 100
 
 Visible = Callable[[str], bool]
-"""Whether the caller may see a queue, by its name."""
+"""Returns whether the caller may see the queue of this name."""
 _encode = msgspec.json.Encoder().encode
 
 
 class Batches:
-    """Does one thing to dead jobs, batch by batch and shard by shard, until it was done to `limit` of them.
+    """Applies one operation to dead jobs, in batches by shard, until it has succeeded for `limit` of them.
 
-    `call(shard, numbers)` does it and returns an answer for each. `numbers` maps a job's id to its number among all
-    jobs that were added, from 0. `good`: the answers that count. A job that does not count makes room for a later one.
+    `call(shard, numbers)` applies it, and returns an answer for each job. `numbers` maps a job's id to its number among
+    all added jobs, from 0. `good` are the answers that count as a success.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class Batches:
         self._batch: dict[str, int] = {}
 
     async def add(self, job_id: str) -> bool:
-        """Add a job, and do the batch when it is large enough. Returns whether more jobs are wanted.
+        """Add a job, and send the batch when it is large enough. Returns whether more jobs are wanted.
 
-        Raises Full, StoreUnavailable when nothing was changed by this batch and those before, and else OutcomeUnknown.
+        Raises Full; StoreUnavailable when neither this batch nor an earlier one changed a job; or else OutcomeUnknown.
         """
         self._batch[job_id] = self._added
         self._added += 1
@@ -66,7 +66,7 @@ class Batches:
         return self.done < self._limit
 
     async def flush(self) -> None:
-        """Do what was added last. Raises what `add` raises."""
+        """Send the remaining batches. Raises what `add` raises."""
         by_shard: defaultdict[int, dict[str, int]] = defaultdict(dict)
         for job_id, number in self._batch.items():
             by_shard[self._shard_of(job_id)][job_id] = number
@@ -79,18 +79,19 @@ class Batches:
             self.done += sum(answer in self._good for answer in answers)
 
     def unless_untouched(self, error: StoreUnavailable, job_ids: Sequence[str]) -> StoreUnavailable | OutcomeUnknown:
-        """Return the error itself while no job was changed, and else that the outcome is unknown."""
+        """Return the error itself if no job was changed, or else OutcomeUnknown."""
         if self.done or error.maybe_done:
             return OutcomeUnknown(f"{error.message} {self.done} jobs were done before.", job_ids)
         return error
 
 
 async def replay_oldest(broker: Broker, limit: int, deadline: Deadline, metrics: Metrics) -> int:
-    """Replay up to `limit` dead jobs, oldest first over all shards and queues. Returns how many.
+    """Replay up to `limit` dead jobs, oldest first over all shards and queues. Returns the number of replayed jobs.
 
-    It takes every dead job by one short deadline, also those that died ahead of the store's clock; `replay_matching`
-    does neither. A job whose dedupe key another job holds stays dead and does not count. Raises Full when there was no
-    room for any, StoreUnavailable when none was replayed, and OutcomeUnknown when some were or may have been.
+    It has one short deadline for all of them, and includes jobs whose time of death is ahead of the store's clock.
+    `replay_matching` does neither. A job whose dedupe key is held by another job stays dead and does not count. Raises
+    Full when there was no room for any, StoreUnavailable when none was replayed, and OutcomeUnknown when some were or
+    may have been.
     """
     replay_id = ids.short_random()  # one for all batches, so that sending one again is safe
 
@@ -112,7 +113,7 @@ async def replay_oldest(broker: Broker, limit: int, deadline: Deadline, metrics:
 
 
 async def _oldest(broker: Broker, deadline: Deadline) -> list[str]:
-    """Ids of dead jobs, oldest first. They are all read before the first is replayed, since pages go by their place."""
+    """Return ids of dead jobs, oldest first. All pages are read before a replay, which would shift the later ones."""
     places: Counter[int] = Counter()
 
     async def read_page(shard: int, after: Position) -> tuple[Sequence[Listed], bool]:
@@ -139,7 +140,7 @@ async def replay_matching(
     request_deadline: float,
     metrics: Metrics,
 ) -> DeadReply:
-    """Replay up to `limit` of the jobs that fit, the longest dead first; with `rate`, so many a second are due.
+    """Replay up to `limit` of the jobs that match, the longest dead first. `rate`: jobs that become due each second.
 
     Raises Full when there was no room for any, StoreUnavailable when none was replayed, and OutcomeUnknown when some
     were or may have been.
@@ -160,13 +161,13 @@ async def replay_matching(
 async def delete_matching(
     broker: Broker, wanted: Filter, visible: Visible, *, limit: int, dry_run: bool, request_deadline: float
 ) -> DeadReply:
-    """Delete up to `limit` of the jobs that fit, the longest dead first. Raises StoreUnavailable or OutcomeUnknown."""
+    """Delete up to `limit` of the jobs that match, longest dead first. Raises StoreUnavailable or OutcomeUnknown."""
 
     async def delete(shard: int, numbers: Mapping[str, int]) -> list[str]:
         return await Deadline(request_deadline).call(broker.jobs.delete, shard, list(numbers))
 
     walk = DeadWalk(broker, wanted, visible, request_deadline)
-    # A call that was sent again finds some missing: the first has deleted them.
+    # A repeated call may find jobs missing that the first call has deleted.
     return await _act(walk, limit, dry_run, Batches(broker, limit, delete, {"ok", "missing"}))
 
 
@@ -184,7 +185,7 @@ async def _act(walk: DeadWalk, limit: int, dry_run: bool, batches: Batches) -> D
             raise
         return DeadReply(matched, batches.done, dry_run, True)
     except StoreUnavailable as error:
-        if batches.done:  # and the walk could not go on
+        if batches.done:  # because the walk could not continue
             raise batches.unless_untouched(error, []) from error
         raise
     return DeadReply(matched, batches.done, dry_run, walk.more)

@@ -1,4 +1,4 @@
-"""Looking at the dead-letter queue: its jobs page by page, and groups of those that died of the same."""
+"""Reading the dead-letter queue: its jobs page by page, and groups of jobs with the same error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from queuey.store.deadline import Deadline
 
 MAX_PAGE: Final = 500
 MAX_PAGE_BYTES: Final = 4_000_000
-"""Bytes of definitions and states on one page, which ends with the job that exceeds them."""
+"""The bytes of definitions and states on one page. The page ends with the job that exceeds them."""
 MAX_GROUPS: Final = 1000
 
 Visible = Callable[[str], bool]

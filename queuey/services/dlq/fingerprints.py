@@ -21,7 +21,7 @@ _VARIES: Final = re.compile(
     r"|\d+(?:[.,:]\d+)*"  # a number, a time, an address
 )
 _NAMES_WORKER: Final = "lease_lapsed"
-"""The kind of error whose message names a worker, and has nothing else that distinguishes two jobs."""
+"""The kind of error whose message differs only by the worker's name."""
 
 
 def normalised(message: str) -> str:

@@ -9,9 +9,9 @@ from typing import Generic, TypeVar
 
 Entry = TypeVar("Entry")
 Position = tuple[int, str]
-"""Where an entry stands in its list: when the job died, in ms, and its id."""
+"""The position of an entry in its list: the time at which the job died, in ms, and its id."""
 ReadPage = Callable[[int, Position], Awaitable[tuple[Sequence[Entry], bool]]]
-"""Reads the page of a shard's list that begins behind a position, and says whether the list ends with it."""
+"""Returns the page of a shard's list that begins behind a position, and whether the list ends with it."""
 
 
 class ShardMerge(Generic[Entry]):
@@ -26,7 +26,7 @@ class ShardMerge(Generic[Entry]):
 
     @property
     def more(self) -> bool:
-        """Whether an entry is left."""
+        """Whether there are more entries."""
         return bool(self._heads)
 
     async def start(self, shards: int, after: Position = (0, "")) -> None:

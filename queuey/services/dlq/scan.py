@@ -18,14 +18,14 @@ from queuey.store.deadline import Deadline
 from queuey.store.replies import Dead, DeadJob
 
 MAX_LOOKED_AT: Final = 10_000
-"""Dead jobs that one request looks at."""
+"""The maximum number of dead jobs that one request looks at."""
 WALK_SECONDS: Final = 10.0
-"""Seconds for which one request looks at dead jobs and acts on them."""
+"""The maximum time in seconds for which one request looks at dead jobs and acts on them."""
 _PAGE: Final = 500
 
 
 class Filter(Struct, frozen=True):
-    """Which dead jobs are wanted; None: any. Ages are in seconds."""
+    """The dead jobs that a request asks for. None allows any. Ages are in seconds."""
 
     queue: str | None = None
     type: str | None = None
@@ -105,7 +105,7 @@ class DeadWalk:
             return [], True
 
         def send() -> Awaitable[Dead]:
-            # The age is computed again for each resend, since the store's clock has gone on.
+            # The age is computed again for each resend, since time has passed.
             return self._broker.dlq.list_dead(
                 shard,
                 queues,
@@ -119,7 +119,7 @@ class DeadWalk:
         return page.jobs, page.ended or not page.jobs
 
     def _under_way_ms(self) -> int:
-        """Return how long ago the walk began, rounded down so that no job that was dead before is left out.
+        """Return the time since the walk began, rounded down so that no job that was dead before is left out.
 
         Jobs that died since then are left out: a job that the walk replays may be dead again before the walk ends.
         """

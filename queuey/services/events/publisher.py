@@ -23,16 +23,16 @@ from queuey.store.batching import Batcher
 from queuey.store.broker.broker import Broker
 
 LISTENING_MS: Final = 30_000
-"""A subscription lasts this long unless it is renewed."""
+"""The time for which a subscription lasts unless it is renewed."""
 PUBLISH_SECONDS: Final = 5.0
 DRAIN_SECONDS: Final = 2.0
 WAITING: Final = 10_000
-"""Events that may wait to be stored. If there are more, a reset says that some are missing."""
+"""The maximum number of events that wait to be stored. Above it, a reset says that some are missing."""
 KNOWN: Final = 20_000
-"""Jobs whose type and queue are kept in memory."""
+"""The maximum number of jobs whose type and queue are kept in memory."""
 GET_BYTES: Final = 40
 GET_BATCH: Final = 16
-"""Jobs read in one call, at most. They may be large, and the store does nothing else during the call."""
+"""The maximum number of jobs read in one call. They may be large, and the store does nothing else meanwhile."""
 
 logger = log.get(__name__)
 
@@ -60,13 +60,13 @@ class EventPublisher(Part):
         self.on = False
         self._broker = broker
         self._off: asyncio.TimerHandle | None = None
-        self._heard = 0
-        """How many subscriptions and renewals have been heard of."""
+        self._received = 0
+        """The number of subscriptions and renewals that were received."""
         self._gap = False
-        """Some events could not be published."""
+        """Whether some events could not be published."""
         self._known: dict[str, tuple[str, str, int]] = {}
         self._behind: dict[str, list[list[JobEvent]]] = {}
-        """By job, for each look-up of it that is under way: the events that happened after that."""
+        """For each job, and each look-up of it that is under way: the events that happened after the look-up."""
         self._batcher: Batcher[str, str] = Batcher(
             broker.events.publish_event, resend_for=PUBLISH_SECONDS, max_waiting=WAITING
         )
@@ -79,21 +79,21 @@ class EventPublisher(Part):
 
     # --- whether a subscriber listens -----------------------------------------------------------------------------
 
-    def heard(self, ttl_ms: str) -> None:
-        """Take a message of the channel: a subscriber listens for this long. Anything but a number is ignored."""
+    def subscribed(self, ttl_ms: str) -> None:
+        """Take a message of the channel: the time for which a subscriber listens. Other texts are ignored."""
         if not (ttl_ms.isascii() and ttl_ms.isdigit() and 0 < len(ttl_ms) < 10):
             return
         self.on = True
-        self._heard += 1
+        self._received += 1
         if self._off is not None:
             self._off.cancel()
         self._off = asyncio.get_running_loop().call_later(int(ttl_ms) / 1000, self._stop)
 
     async def ask(self) -> None:
         """Ask the store whether a subscriber listens already, since messages may have been missed."""
-        with suppress(QueueyError):  # then the next message says so
+        with suppress(QueueyError):  # then the next message reports it
             if await self._broker.events.subscribe_events(0) == "kept":
-                self.heard(str(LISTENING_MS))
+                self.subscribed(str(LISTENING_MS))
 
     def _stop(self) -> None:
         self.on = False
@@ -113,7 +113,7 @@ class EventPublisher(Part):
             self._publish(event)
 
     def moved(self, job_id: str, status: Status | None) -> None:
-        """Publish the new status of a job, or if it is None its current one. What is not known here is looked up."""
+        """Publish a new status of a job, or its current one if it is None. The store is asked for unknown fields."""
         if not self.on:
             return
         known = self._known.get(job_id)
@@ -146,7 +146,7 @@ class EventPublisher(Part):
             self._publish(event)
 
     def _remember(self, event: JobEvent) -> None:
-        """Keep the type and queue of a job until its end."""
+        """Keep the type and queue of a job until it has finished."""
         if event.status in FINAL:
             self._known.pop(event.job_id, None)
             return
@@ -171,16 +171,16 @@ class EventPublisher(Part):
     def _send(self, event: JobEvent) -> None:
         text = _encode(event).decode()
         try:
-            self._batcher.tell(text, len(text), partial(self._published, self._heard))
+            self._batcher.tell(text, len(text), partial(self._published, self._received))
         except QueueyError:
             self._gap = True
 
-    def _published(self, heard: int, status: str | None, error: Exception | None) -> None:
-        """Take the store's answer. `heard`: as it was when the event was sent; later subscribers may miss it."""
+    def _published(self, received: int, status: str | None, error: Exception | None) -> None:
+        """Take the store's answer. `received`: the count when the event was sent; later subscribers may miss it."""
         if error is not None:
             logger.debug("event_not_told", error=str(error))
             self._gap = True
-        elif status == "nobody" and heard == self._heard:
+        elif status == "nobody" and received == self._received:
             self._stop()
         elif status == "nobody":
             self._gap = True
@@ -195,7 +195,7 @@ class EventPublisher(Part):
 
 
 def _event_of(job_id: str, status: Status | None, stored: StoredJob) -> JobEvent | None:
-    """Return the event of a job with this status, or if it is None with its current one. None: it cannot be read."""
+    """Return the event of a job with this status, or with its current one if it is None. None: it is unreadable."""
     try:
         job = to_job(job_id, stored)
     except UNREADABLE:

@@ -19,9 +19,9 @@ from queuey.store.broker.broker import Broker
 from queuey.store.pubsub import FIRST, READ_COUNT, Entry, EventStream
 
 BUFFER: Final = 1_000
-"""Events that wait for one subscriber, at most. With more it is too slow, and is disconnected."""
+"""The maximum number of events that wait for one subscriber. Above it the subscriber is disconnected."""
 SLICE: Final = 1_000
-"""Events times subscribers after which the event loop runs other tasks."""
+"""The number of deliveries (events times subscribers) after which the event loop runs other tasks."""
 RENEW_SECONDS: Final = 10.0
 READY_SECONDS: Final = 2.0
 RETRY_FIRST: Final = 0.1
@@ -52,12 +52,12 @@ class EventSubscriber:
         self.job_id = job_id
         self._wants = wants
         self._after: tuple[int, int] | None = None
-        """It has got the events up to this one; None once the reader is past that."""
+        """The last event that it already has; None once the reader is past that."""
         self._waiting: deque[NumberedEvent] = deque()
         self._wakeup = asyncio.Event()
 
     def put(self, numbered: NumberedEvent) -> None:
-        """Add an event that it wants and has not got yet. If too many wait, a reset replaces them and it is over."""
+        """Add an event that it wants and does not have yet. If too many wait, a reset replaces them and it is over."""
         event_id, event = numbered
         if self._after is not None:
             if event_id and position(event_id) <= self._after:
@@ -74,7 +74,7 @@ class EventSubscriber:
         self._wakeup.set()
 
     def begin_with(self, earlier: Sequence[NumberedEvent], since: str) -> None:
-        """Put the events after `since` first. The reader may be behind and bring them again: those are skipped."""
+        """Put the events after `since` first. The reader may deliver them again later; then they are skipped."""
         later = list(self._waiting)
         self._waiting.clear()
         for numbered in earlier:
@@ -89,12 +89,12 @@ class EventSubscriber:
         self._wakeup.set()
 
     def end(self) -> None:
-        """Let `next` return the events that wait, and no more."""
+        """Let `next` return the events that wait, and no further ones."""
         self.over = True
         self._wakeup.set()
 
     async def next(self, seconds: float) -> list[NumberedEvent]:
-        """Wait for events and return them. After so many seconds, a wake or the end there may be none."""
+        """Wait for events and return them. The list may be empty after `seconds`, after `wake` or after `end`."""
         if not self.over:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
@@ -106,7 +106,7 @@ class EventSubscriber:
 
 
 class EventSubscribers:
-    """All followers of this replica, at most `limit`.
+    """All subscribers of this replica, at most `limit`.
 
     `run_once` reads the stream while there are any, and makes every replica publish its events. `stream` needs a
     connection of its own.
@@ -135,9 +135,9 @@ class EventSubscribers:
     async def subscribe(
         self, wants: Callable[[JobEvent], bool], since: str | None = None, *, job_id: str | None = None
     ) -> EventSubscriber:
-        """Add a subscriber, which `leave` removes. From then on it misses no event without a reset.
+        """Add a subscriber, which `leave` removes. If it misses an event, it gets a reset.
 
-        `since`: the id after which it begins; a reset comes first when that is no longer there. `job_id`: it gets only
+        `since`: the id after which it begins; a reset comes first if that event was deleted. `job_id`: it gets only
         events of this job. Raises Full, and StoreUnavailable when the stream cannot be read.
         """
         if len(self._subscribers) >= self._limit:
@@ -198,7 +198,7 @@ class EventSubscribers:
     # --- the stream -----------------------------------------------------------------------------------------------
 
     async def run_once(self) -> float:
-        """Read the stream while anybody follows. After a lost connection the next run goes on where this one was."""
+        """Read the stream while there are subscribers. After a lost connection the next run continues there."""
         await self._wanted.wait()
         renewing = asyncio.create_task(self._renew())
         try:
@@ -241,23 +241,23 @@ class EventSubscribers:
                     await asyncio.sleep(0)
 
     async def _is_behind(self, event_id: str) -> bool:
-        """Return whether events after this one may have been deleted, since this one is no longer there."""
+        """Return whether this event was deleted, so that events after it may be deleted too."""
         return event_id == FIRST or await self._stream.after(event_id, 1) is None
 
     async def _listen(self) -> str:
         word = await self._broker.events.subscribe_events(LISTENING_MS)
-        self._publisher.heard(str(LISTENING_MS))
+        self._publisher.subscribed(str(LISTENING_MS))
         return word
 
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            with suppress(QueueyError):  # either the stream cannot be read too, or the next renewal succeeds
+            with suppress(QueueyError):  # either reading the stream fails too, or the next renewal succeeds
                 if await self._listen() == "begun":
                     self._deliver(RESET)
 
     def _deliver(self, numbered: NumberedEvent) -> int:
-        """Give an event to the subscribers that it may concern. Returns how many they are."""
+        """Give an event to the subscribers that may want it. Returns their number."""
         event = numbered[1]
         groups = [self._subscribers] if event.kind == "reset" else [self._of_all, self._of_job.get(event.job_id, set())]
         for group in groups:

@@ -1,4 +1,4 @@
-"""What can be done with one job: find, cancel, retry or delete it."""
+"""Operations on one job: find, cancel, retry or delete it."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ async def cancel(broker: Broker, job_id: str, deadline: Deadline) -> CancelReply
 async def retry(broker: Broker, job: Job, deadline: Deadline, metrics: Metrics) -> RetryReply:
     """Replay a dead job, or make a scheduled one due now. It is safe to send it again within the deadline.
 
-    Raises NotFound, WrongState for any other job and when another job holds the dedupe key, Full, StoreUnavailable or
-    OutcomeUnknown.
+    Raises NotFound, Full, StoreUnavailable, OutcomeUnknown, or WrongState: the job has another status, or another job
+    holds its dedupe key.
     """
     if job.status not in ("dead_letter", "scheduled"):
         raise _no_retry(job.status)

@@ -1,6 +1,6 @@
-"""Why a job is where it is, and what must happen before it runs.
+"""Explaining the status of a job, and what must happen before it runs.
 
-It changes nothing, and reads a limited part of the store.
+This changes nothing, and reads a limited part of the store.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from queuey.store.replies import Placed
 Value = TypeVar("Value")
 
 MAX_SEARCHED: Final = 200_000
-"""Entries of a lane that are searched for the job, at most."""
+"""The maximum number of entries of a lane that are searched for the job."""
 MAX_WORKERS_NAMED: Final = 100
 _ENDS: Final = {
     "succeeded": "It has succeeded",
@@ -109,7 +109,7 @@ async def _queued(broker: Broker, job: Job, placed: Placed, deadline: Deadline) 
 
 
 def _add_position(answer: Explanation, job: Job, placed: Placed) -> None:
-    """Add the position of a job. A job that is not found has been claimed, or is deeper in its lane than the search."""
+    """Add the position of a job. A job that was not found has been claimed, or is behind MAX_SEARCHED entries."""
     lane = PRIORITIES.index(job.priority)
     is_deep = placed.before < 0 and placed.length > MAX_SEARCHED
     if placed.before < 0 and not is_deep:

@@ -1,8 +1,9 @@
 """Listing jobs, page by page.
 
-A list goes shard by shard and queue by queue, and within a queue in the order in which jobs move: scheduled (the next
-due first), queued (in the order in which they will run), running, dead, finished (the latest first). A job that moves
-on between two pages may come twice. It is left out only if it moves back, as a retry does.
+A list goes through the shards, in each shard through the queues, and in each queue through the statuses in the order in
+which jobs move: scheduled (the next due first), queued (in the order in which they will run), running, dead, finished
+(the latest first). A job that moves forward between two pages may be listed twice. A job is left out only if it moves
+back, as in a retry.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from queuey.store.replies import Page, Paged, Place
 
 MAX_PAGE: Final = 500
 MAX_LOOKED_AT: Final = 10_000
-"""Entries and places that one request looks at, at most."""
+"""The maximum number of entries and places that one request looks at."""
 MAX_PAGE_BYTES: Final = 4_000_000
-"""Bytes of definitions and states on one page, which ends with the job that exceeds them."""
+"""The bytes of definitions and states on one page. The page ends with the job that exceeds them."""
 _LOOK: Final = 1_000
 _PLACES_A_CALL: Final = 250
 _WAYS: Final[tuple[tuple[Place, str], ...]] = (
@@ -43,11 +44,11 @@ _KIND: Final[dict[Status, tuple[Place, str]]] = {
     "succeeded": ("finished", "s"),
     "cancelled": ("finished", "c"),
 }
-"""Where the jobs of a status are, and the letter that distinguishes them from others there."""
+"""The places of the jobs of a status, and the letter that distinguishes these jobs from others there."""
 
 
 class Wanted(Struct, frozen=True):
-    """Which jobs a list has; None: any."""
+    """The jobs that a list contains. None allows any."""
 
     queue: str | None = None
     status: Status | None = None
@@ -55,7 +56,7 @@ class Wanted(Struct, frozen=True):
 
 
 class Cursor(cursors.Cursor, array_like=True, frozen=True, forbid_unknown_fields=True):
-    """The entry that a page ended with."""
+    """The last entry of a page."""
 
     shard: int
     queue: str
@@ -68,7 +69,7 @@ class Cursor(cursors.Cursor, array_like=True, frozen=True, forbid_unknown_fields
 async def list_jobs(
     broker: Broker, wanted: Wanted, visible: Callable[[str], bool], limit: int, cursor: str | None, deadline: Deadline
 ) -> JobPage:
-    """Return a page of up to `limit` jobs (1 to 500) of the queues for whose name `visible` is true.
+    """Return a page of up to `limit` jobs (1 to 500) from the queues for which `visible` returns True.
 
     The page may be short although it has a `next`. Raises Invalid for a cursor of another list, and StoreUnavailable.
     """
@@ -79,7 +80,7 @@ async def list_jobs(
 
 
 def _start(text: str, wanted: Wanted, shards: int) -> Cursor:
-    """Return where a page begins. Raises Invalid."""
+    """Return the cursor at which a page begins. Raises Invalid."""
 
     def is_possible(cursor: Cursor) -> bool:
         return (
@@ -132,7 +133,7 @@ class _Walk:
         return JobPage(jobs, None)
 
     async def _places(self, start: Cursor) -> list[tuple[str, int]]:
-        """Return the queue and the way of all places of a shard, from the place of the cursor on."""
+        """Return all places of a shard from the cursor on. A place is a queue and an index of `_WAYS`."""
         if self._wanted.queue is not None:
             names = [self._wanted.queue]
         else:
@@ -157,7 +158,7 @@ class _Walk:
         return found
 
     def _within_bytes(self, found: Sequence[Paged]) -> Sequence[Paged]:
-        """Return as many jobs as one reply may have, and the one that exceeds the limit."""
+        """Return the jobs that fit in one reply, and the first one that exceeds the limit."""
         for number, job in enumerate(found, 1):
             self._bytes += job.bytes
             if self._bytes > MAX_PAGE_BYTES:
@@ -165,7 +166,7 @@ class _Walk:
         return found
 
     async def _read(self, shard: int, job_ids: Sequence[str]) -> list[Job]:
-        """Return the jobs, without those that were deleted or have left the wanted status since."""
+        """Return the jobs, without those that were deleted or have another status by now."""
         if not job_ids:
             return []
         stored = await self._deadline.call(self._broker.jobs.get, shard, job_ids)

@@ -1,4 +1,4 @@
-"""Enqueuing new jobs: one batcher for each shard, so that concurrent requests share a script call."""
+"""Enqueuing new jobs. Each shard has one batcher, so that concurrent requests share a script call."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Producer(Part):
     """Enqueues jobs. Make it inside the running loop.
 
     `resend_for`: seconds for which an unanswered call is sent again. `copies`: replicas of the store that must have a
-    job before it counts as enqueued. While `full` is set, no new job is enqueued; a job that the store knows by its id
-    or dedupe key is still answered. Each of `on_send` is called with the jobs that are about to go to a shard.
+    job before it counts as enqueued. While `full` is set, no new job is enqueued, but a request for a job that exists
+    already is answered. Each callback of `on_send` gets the jobs that are about to be sent to a shard.
     """
 
     def __init__(

@@ -17,9 +17,9 @@ from queuey.store.broker.broker import Broker
 from queuey.store.broker.calls import MAX_BATCH
 
 INTERVAL: Final = 0.5
-"""Seconds between two calls to the store. Only the last report of a job in this time is sent."""
+"""The seconds between two calls to the store. Only the last report of a job in this time is sent."""
 MOST: Final = 50_000
-"""Jobs whose progress may wait to be sent. The progress of further jobs is dropped."""
+"""The maximum number of jobs whose progress waits to be sent. The progress of further jobs is dropped."""
 
 logger = log.get(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -36,7 +36,7 @@ class ProgressRecorder:
     """Sends progress to the store. Make it inside the running loop; `record` may be called from any thread.
 
     `on_reported(job_id, head, report)` is called for each report that the store has accepted, with the head of the
-    job's definition. A report that the store does not accept is dropped: the next one has more to say.
+    job's definition. A report that the store does not accept is dropped, since the next one is newer.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class ProgressRecorder:
         self._broker = broker
         self._latest: dict[str, tuple[str, ProgressReport]] = {}
         self._armed = False
-        """Whether a flush is due or running; it looks for new reports when it ends."""
+        """Whether a flush is due or running. A flush looks for new reports when it ends."""
         self._sent_at = float("-inf")
         self._flushing: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()

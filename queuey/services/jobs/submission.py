@@ -1,4 +1,4 @@
-"""From the text of a request to a job for the script `enqueue`. It does no I/O; the time is an argument."""
+"""Making jobs for the script `enqueue` from the texts of requests. It does no I/O; the time is an argument."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SubmissionSettings(Struct, frozen=True):
 
     @classmethod
     def of(cls, settings: Settings) -> SubmissionSettings:
-        """Take them from the settings of a server."""
+        """Return them, taken from the settings of a server."""
         return cls(
             check_payloads=settings.check_payloads,
             json_depth=settings.json_depth,
@@ -58,9 +58,9 @@ class SubmissionSettings(Struct, frozen=True):
 class Submission:
     """Reads requests, checks them, and fills in defaults.
 
-    `max_attempts_of` returns what the handler of a job type says, or None. `decoder_of` returns a decoder for the
-    payloads of a type, which raises msgspec.ValidationError for a payload that does not fit, or None. It is used if the
-    setting `check_payloads` is `yes`.
+    `max_attempts_of` returns the maximum of the handler of a type, or None. `decoder_of` returns a decoder for the
+    payloads of a type, or None. The decoder raises msgspec.ValidationError for a payload that does not fit; it is used
+    if the setting `check_payloads` is `yes`.
     """
 
     def __init__(
@@ -176,12 +176,12 @@ class Submission:
 
 
 def to_ms(seconds: float) -> int:
-    """Return whole milliseconds, rounded up so that nothing happens early. Less than a nanosecond is float noise."""
+    """Return whole milliseconds, rounded up so that nothing happens early. Less than a nanosecond is a float error."""
     return math.ceil(round(seconds * 1000, 6))
 
 
 def _expires(request: JobRequest, due_in_ms: int) -> int:
-    """Return in how many ms the job must be started; 0 = at any time."""
+    """Return the ms within which the job must be started; 0 = at any time."""
     if request.expires_in is None:
         return 0
     expires_ms = max(1, to_ms(request.expires_in))

@@ -1,7 +1,7 @@
 """Requests that wait until a job has finished, without polling.
 
-The script `watch_end` sets a mark in the job's state. The script that ends the job sees the mark in the state, which it
-reads anyway, and publishes the id. A job that no request waits for costs nothing more.
+The script `watch_end` sets a mark in the job's state. The script that ends the job reads the state anyway. If it finds
+the mark, it publishes the id. A job that no request waits for costs nothing more.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from queuey.store.keys import finished_channel
 from queuey.store.pubsub import Subscriber
 
 WATCH_SECONDS: Final = 5.0
-"""Seconds for which an unanswered call to watch is sent again before the next attempt."""
+"""The seconds for which an unanswered call to watch is sent again, before the next attempt."""
 WATCH_AGAIN: Final = 1.0
 ID_BYTES: Final = 40
 
@@ -29,8 +29,8 @@ logger = log.get(__name__)
 class Waiters:
     """The waiting requests of this replica, at most `limit`. Make it inside the running loop.
 
-    `run_once` subscribes when the first waiter comes. Whenever the subscription is up, at first and after each loss,
-    every awaited job is marked again and its status is read, so that a job that ended in between is noticed.
+    `run_once` subscribes when the first waiter comes. Each time the subscription starts, every awaited job is marked
+    again and its status is read, so that a job that ended in between is noticed.
     """
 
     def __init__(self, broker: Broker, limit: int) -> None:
@@ -59,7 +59,7 @@ class Waiters:
         return await self._subscriber.run_once()
 
     async def wait(self, job_id: str, seconds: float) -> None:
-        """Return when the job has finished or does not exist, or after so many seconds; at once after `close`.
+        """Return when the job has finished or does not exist, after this many seconds, or at once after `close`.
 
         Raises Full when too many requests wait.
         """
@@ -96,7 +96,7 @@ class Waiters:
             del self._waiting[job_id]
 
     def close(self) -> None:
-        """Wake all waiters, and let no request wait any more."""
+        """Wake all waiters, and accept no more."""
         self._closed = True
         for job_id in self._waiting:
             self._wake(job_id)
@@ -112,9 +112,9 @@ class Waiters:
         self._standing = False
 
     def _mark(self, job_id: str) -> None:
-        """Mark a job, unless it has finished. The subscription must be up: it reports a job that ends after that."""
+        """Mark a job, unless it has finished. The subscription must have started, to report a job that ends later."""
         if not self._standing or job_id not in self._waiting:
-            return  # the subscription will do it when it is up; or no request waits any more
+            return  # either the subscription marks it when it starts, or no request waits any more
         try:
             self._watch[self._shard_of(job_id)].tell(job_id, ID_BYTES, partial(self._marked, job_id))
         except QueueyError as error:

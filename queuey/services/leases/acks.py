@@ -18,7 +18,7 @@ Item = TypeVar("Item")
 class Acks:
     """Sends each report until the store answers it with a status word, for at most `resend_for` seconds.
 
-    Sending again is safe, so that time should outlast a restart of the store. A job whose report is given up is reaped
+    Sending again is safe, so this time should outlast a restart of the store. A job whose report is given up is reaped
     later, as a crash.
     """
 
@@ -34,12 +34,12 @@ class Acks:
 
     @contextmanager
     def corked(self, shard: int) -> Iterator[None]:
-        """Gather outcomes within this context. They go out when it is left, beside the next call to the shard."""
+        """Gather outcomes within this context. They are sent at its end, together with the next call to the shard."""
         with self._complete[shard].corked(), self._fail[shard].corked():
             yield
 
     def complete(self, shard: int, job_id: str, token: str, result: str, answer: Answer[str]) -> None:
-        """Report a success. `result` is JSON on one line, or '' for none. The answer is `ok` or `lost`."""
+        """Report a success. `result` is JSON on one line, or '' if there is none. The answer is `ok` or `lost`."""
         self._complete[shard].tell((job_id, token, result), 80 + len(result), answer)
 
     def fail(
@@ -59,15 +59,15 @@ class Acks:
         return self._fail[shard].submit((job_id, token, error, delay_ms, dead), 100 + len(error))
 
     def release(self, shard: int, job_id: str, token: str, unextended: int | None = None) -> asyncio.Future[str]:
-        """Give a job back. The answer is `ok` or `lost`. In each lane the job that was submitted last stands first.
+        """Give a job back. The answer is `ok` or `lost`. In each lane the job that was given back last is the first.
 
-        `unextended` is the time in ms for which it was claimed: a job whose lease has been extended since then is
-        not touched, and answered as `lost`.
+        `unextended` is the time in ms for which it was claimed. A job whose lease was extended since then stays as it
+        is, and the answer is `lost`.
         """
         item = (job_id, token) if unextended is None else (job_id, token, unextended)
         return self._release[shard].submit(item, 80)
 
 
 async def _release_last_first(broker: Broker, shard: int, held: Sequence[Held | Unextended]) -> Sequence[str]:
-    """Turn the batch round: the script puts the first of a batch first, and so that holds across batches too."""
+    """Reverse the batch: the script puts the first of a batch first, but across batches the last must be first."""
     return (await broker.leases.release(shard, held[::-1]))[::-1]

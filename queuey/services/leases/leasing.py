@@ -1,7 +1,7 @@
 """Leases for pull workers: claims for requests over HTTP, which may wait for work.
 
-A client that has disconnected gets no job: jobs that were claimed for it go back to the head of their lane, and no
-attempt is spent. If the reply to a claim was lost, the claim is repeated, and its jobs go back too.
+A client that has disconnected gets no job: jobs that were claimed for it are released to the head of their lane, and no
+attempt is spent. If the reply to a claim was lost, the claim is repeated, and its jobs are released too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from queuey.store.replies import Claimed, ClaimedJob
 from queuey.store.wakeups import SharedWaker
 
 RECOVERY_PAUSE: Final = 1.0
-"""Seconds between two repeats of a claim that got no reply."""
+"""The seconds between two repeats of a claim that got no reply."""
 CLOSE_SECONDS: Final = 2.0
 MAX_RECOVERIES: Final = 1_000
 
@@ -53,18 +53,18 @@ class _Request(Poll):
         self.worker_key = worker_key
         """The worker's key in the register."""
         self.claim_id = claim_id
-        """The client's claim id, as the store gets it. None: each claim has a new one."""
+        """The client's claim id, as the store knows it. None: each claim has a new one."""
         self.due: dict[int, int] = {}
-        """By shard: in how many ms its next job was due at the last claim."""
+        """For each shard: the ms until its next job was due at the last claim."""
         self.suspects = 1
         self.spent = False
-        """All jobs that its claim id had claimed before have ended."""
+        """Whether all jobs that its claim id had claimed before have ended."""
         self.replaced = False
-        """Another request with the same claim id has come: the jobs are for that one."""
+        """Whether a later request has the same claim id. The jobs are then for that one."""
 
 
 class Leasing:
-    """Answers requests for leases. `returns` gives back the jobs of clients that have disconnected.
+    """Answers requests for leases. `returns` releases the jobs of clients that have disconnected.
 
     `polls` are the requests that wait here; `wakers` wake them. `request_deadline` and `max_starve` are in seconds.
     """
@@ -93,7 +93,9 @@ class Leasing:
         self._background: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
 
-    async def lease(self, asked: LeaseRequest, *, owner: str, worker: str, gone: Disconnected) -> list[LeasedJob]:
+    async def lease(
+        self, asked: LeaseRequest, *, owner: str, worker: str, disconnected: Disconnected
+    ) -> list[LeasedJob]:
         """Lease jobs to `worker`, waiting up to `asked.wait` seconds for the first. The list may be empty.
 
         `owner`: the API key that the claim ids and the worker belong to. Raises Full, StoreUnavailable.
@@ -101,7 +103,7 @@ class Leasing:
         claim_id = _claim_id(owner, asked.claim_id) if asked.claim_id is not None else None
         request = _Request(asked, worker, self.workers.seen(worker, owner, asked.queues), claim_id)
         if claim_id is None:
-            return await self._lease(request, gone)
+            return await self._lease(request, disconnected)
         before = self._by_claim.get(claim_id)
         if before is not None:
             before.replaced = True
@@ -109,26 +111,26 @@ class Leasing:
             before.end()
         self._by_claim[claim_id] = request
         try:
-            return await self._lease(request, gone)
+            return await self._lease(request, disconnected)
         finally:
             if self._by_claim.get(claim_id) is request:
                 del self._by_claim[claim_id]
 
     def drain(self) -> None:
-        """End all waiting: requests that wait, and those that come, get no job."""
+        """End all waiting. Requests that wait, and later ones, get no job."""
         self.polls.close()
 
     async def close(self) -> None:
-        """Wait until the jobs of disconnected clients are given back, for CLOSE_SECONDS at most."""
+        """Wait until the jobs of disconnected clients are released, for CLOSE_SECONDS at most."""
         if self._background:
             await asyncio.wait(self._background, timeout=CLOSE_SECONDS)
 
     # --- waiting --------------------------------------------------------------------------------------------------
 
-    async def _lease(self, request: _Request, gone: Disconnected) -> list[LeasedJob]:
+    async def _lease(self, request: _Request, disconnected: Disconnected) -> list[LeasedJob]:
         until = self._loop.time() + request.asked.wait
         shards: Sequence[int] = self._in_turn()
-        while shards and not gone.done() and not self.polls.closed:
+        while shards and not disconnected.done() and not self.polls.closed:
             jobs = []
             if self.workers.is_quiet(request.worker_key):
                 self._pass_on(request)
@@ -136,8 +138,8 @@ class Leasing:
             else:
                 request.group = request.everything
                 jobs = await self._take(request, shards)
-                if gone.done() and not request.replaced:
-                    # another replica may have replied to the same claim id since: it extends the jobs that it leases
+                if disconnected.done() and not request.replaced:
+                    # another replica may have answered the same claim id since, which extended the leases of its jobs
                     unextended = None if request.claim_id is None else round(request.asked.lease * 1000)
                     self._give_back([(job.id, job.token) for job in jobs], unextended)
                     return []
@@ -146,14 +148,14 @@ class Leasing:
                 held = [(job.id, job.queue) for job in jobs]
                 self.workers.leased(request.worker_key, held, request.asked.lease, crashed)
                 return jobs
-            shards = await self._next(request, gone, until)
+            shards = await self._next(request, disconnected, until)
         return []
 
-    async def _next(self, request: _Request, gone: Disconnected, until: float) -> Sequence[int]:
+    async def _next(self, request: _Request, disconnected: Disconnected, until: float) -> Sequence[int]:
         """Wait, and return the shards to claim from; none when the waiting is over."""
         wakeup = self.polls.join(request)
         timer = self._loop.call_at(until, request.end)
-        gone.add_done_callback(request.end)
+        disconnected.add_done_callback(request.end)
         wake: Sequence[int] = ()
         try:
             for shard, in_ms in request.due.items():
@@ -164,13 +166,14 @@ class Leasing:
             return wake
         finally:
             timer.cancel()
-            gone.remove_done_callback(request.end)
+            disconnected.remove_done_callback(request.end)
             self.polls.leave(request)
-            if not wake or gone.done() or self.polls.closed:  # a marker may come at the moment that ends the wait
+            # A marker may come at the moment that ends the wait.
+            if not wake or disconnected.done() or self.polls.closed:
                 self._pass_on(request)
 
     def _pass_on(self, request: _Request) -> None:
-        """Give the marker that woke this request to another one, since it does not claim."""
+        """Give the marker that woke this request to another request, since this one does not claim."""
         if request.marker is not None:
             self._spawn(self._hand_on(*request.marker))
             request.marker = None
@@ -189,7 +192,7 @@ class Leasing:
         return self._shards[first:] + self._shards[:first]
 
     async def _take(self, request: _Request, shards: Sequence[int]) -> list[LeasedJob]:
-        """Claim from these shards until there are enough jobs. Raises an error only if no job was claimed."""
+        """Claim from these shards until there are enough jobs. Raises the error of a claim only if there is no job."""
         jobs: list[LeasedJob] = []
         if request.claim_id is not None and len(self._shards) > 1:
             jobs = await self._claimed_before(request)
@@ -206,7 +209,7 @@ class Leasing:
         return jobs
 
     async def _claimed_before(self, request: _Request) -> list[LeasedJob]:
-        """Return the jobs that a claim id has claimed before on any shard. The limit 0 claims no others."""
+        """Return the jobs that a claim id has claimed before on any shard. The limit 0 claims no new ones."""
         answers = await asyncio.gather(*(self._claim(request, shard, 0) for shard in self._shards))
         return [job for jobs in answers for job in jobs]
 
@@ -268,10 +271,10 @@ class Leasing:
         statuses = await Deadline(self._request_deadline).call(send)
         return [job for job, status in zip(jobs, statuses, strict=True) if status != "lost"]
 
-    # --- giving back ----------------------------------------------------------------------------------------------
+    # --- releasing ------------------------------------------------------------------------------------------------
 
     def _recover(self, send: Callable[[], Coroutine[Any, Any, Claimed]], lease: float) -> None:
-        """Repeat a claim that got no reply, and give back its jobs: the client will not ask for them again."""
+        """Repeat a claim that got no reply, and release its jobs, since the client will not ask for them again."""
         if len(self._background) < MAX_RECOVERIES:
             self._spawn(self._ask_again(send, self._loop.time() + lease))
 
@@ -290,7 +293,7 @@ class Leasing:
             self._spawn(self._release(held, unextended))
 
     async def _release(self, held: Sequence[tuple[str, str]], unextended: int | None = None) -> None:
-        """Release jobs, the last first, so that they stand in their lanes as before."""
+        """Release jobs, the last first, so that their order in the lanes is as before."""
         shard_of = self._broker.shards.of_job
         try:
             answers = [
@@ -318,7 +321,7 @@ def _dead_lettered(job_id: str, status: str | None, error: Exception | None) -> 
 
 
 def _claim_id(owner: str, given: str) -> str:
-    """Make the store's claim id of a client's. It differs by owner, so nobody gets another's jobs by guessing."""
+    """Return the store's claim id for a client's. It depends on the owner, so guessing an id gets no jobs of others."""
     digest = hashlib.blake2b(f"{owner}\0{given}".encode(), digest_size=10).digest()
     return b32encode(digest).decode()
 

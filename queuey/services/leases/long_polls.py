@@ -1,4 +1,4 @@
-"""Requests that wait for work, and which of them a marker or a timer wakes. All of it runs in one event loop."""
+"""Requests that wait for work, until a marker or a timer wakes them. All of it runs in one event loop."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from queuey.errors import Full
 from queuey.protocol.records import NewJob
 
 MAX_PLACES: Final = 200_000
-"""The sum of the queues of all requests that wait."""
+"""The maximum sum of the queues of all requests that wait."""
 FARTHEST_MS: Final = 61_000
 """No request waits longer, so a job that is due later needs no timer."""
 
 Wake = Sequence[int]
-"""The shards that may have work; none when the wait is over."""
+"""The shards that may have work; empty when the wait is over."""
 
 
 class Poll:
-    """One request that waits for work of some queues. Without queues it only waits for its end."""
+    """One request that waits for jobs of its queues. Without queues it only waits for its end."""
 
     __slots__ = ("group", "marker", "number", "wakeup")
 
@@ -29,20 +29,20 @@ class Poll:
         self.number = 0
         self.wakeup: asyncio.Future[Wake] | None = None
         self.marker: tuple[int, str] | None = None
-        """The marker that woke it. If it does not claim, another request gets it."""
+        """The marker that woke it. If it does not claim, another request gets the marker."""
 
     def end(self, *_: object) -> None:
         """End the wait."""
         self.wake(())
 
     def wake(self, wake: Wake) -> None:
-        """Let it claim from these shards."""
+        """Wake it to claim from these shards."""
         if self.wakeup is not None and not self.wakeup.done():
             self.wakeup.set_result(wake)
 
 
 class _Group:
-    """The polls of the same queues, of which the first is woken first, and timers for the jobs that are due next."""
+    """The polls of the same queues, woken in their order, and timers for the jobs that are due next."""
 
     __slots__ = ("polls", "timers")
 
@@ -74,13 +74,13 @@ class LongPolls:
 
     @property
     def count(self) -> int:
-        """How many requests wait."""
+        """The number of requests that wait."""
         return sum(len(group.polls) for group in self._groups.values())
 
     # --- for requests ---------------------------------------------------------------------------------------------
 
     def join(self, poll: Poll) -> asyncio.Future[Wake]:
-        """Add a poll, and return the future of its wake-up. Raises Full when too many wait."""
+        """Add a poll, and return the future of its wake-up. Raises Full when too many requests wait."""
         if self._places + len(poll.group) > MAX_PLACES:
             raise Full("Too many requests wait for work here; wait for fewer queues, or try again in a moment.")
         wakeup = poll.wakeup = self._loop.create_future()
@@ -100,7 +100,7 @@ class LongPolls:
         return wakeup
 
     def due(self, queues: Iterable[str], shard: int, in_ms: int) -> None:
-        """Set a timer for the next job of these queues on a shard: then the first poll of each group claims."""
+        """Set a timer for the next job of these queues on a shard. It wakes the first poll of each group."""
         if not 0 <= in_ms <= FARTHEST_MS:
             return
         at = self._loop.time() + in_ms / 1000
@@ -132,7 +132,7 @@ class LongPolls:
             self.some.clear()
 
     def close(self) -> None:
-        """End all waiting, also that of polls that come later."""
+        """End all waiting, including that of polls that come later."""
         self._closed = True
         for group in list(self._groups.values()):
             for poll in list(group.polls):
@@ -147,7 +147,7 @@ class LongPolls:
     # --- for wakers -----------------------------------------------------------------------------------------------
 
     def wake(self, shard: int, queue: str) -> bool:
-        """Wake the poll that has waited longest for this queue, by a marker. Returns False when none waits for it."""
+        """Wake the poll that has waited longest for this queue, by a marker. Returns False if none waits for it."""
         groups = self._by_queue.get(queue)
         if not groups:
             return False
@@ -162,8 +162,10 @@ class LongPolls:
             self._wake(group.first, shards)
 
     def expect(self, shard: int, jobs: Iterable[NewJob]) -> None:
-        """Wake polls for jobs that this process is about to enqueue: they claim directly behind that, and do not wait
-        for the marker to come back."""
+        """Wake polls for jobs that this process is about to enqueue.
+
+        They claim directly behind the enqueue and do not wait for the marker.
+        """
         if not self._by_queue:
             return
         for job in jobs:

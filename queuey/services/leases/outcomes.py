@@ -1,7 +1,7 @@
 """The reports of pull workers about the jobs that they hold: complete, fail, extend, release.
 
-Each job has an outcome of its own: a status, or the error because of which the report did not reach the store. Every
-report is safe to send again.
+Each job has its own outcome: a status, or the error because of which the report did not reach the store. Every report
+is safe to send again.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from queuey.store.deadline import Deadline
 Status = Literal["ok", "retry", "dead_letter", "cancelled", "lost"]
 Outcome = LeaseOutcome | QueueyError
 Visible = Callable[[str], bool] | None
-"""Whether the caller may work on a queue. None: it may work on all."""
+"""Returns whether the caller may work on a queue. None: it may work on all."""
 
-LOST: Final = "The lease is lost: it ran out and the job was given to another, or the job is over."
+LOST: Final = "The lease is lost: it expired and another worker has the job, or the job has finished."
 _STATUSES: Final[dict[str, Status]] = {
     "ok": "ok",
     "retry": "retry",
@@ -44,16 +44,19 @@ _STATUSES: Final[dict[str, Status]] = {
 
 Item = TypeVar("Item", bound=CompleteItem | FailItem | ExtendItem | ReleaseItem)
 Send = Callable[[int, Item], asyncio.Future[str]]
-"""Sends an item to a shard. The future is the script's status word."""
+"""Sends an item to a shard. The future has the script's status word."""
 
 READ_BATCH: Final = 16
-"""Jobs read in one call, with payloads and results. 500 of the largest would block the store for 0.3 s."""
+"""The maximum number of jobs read in one call. 500 of the largest would block the store for 0.3 s."""
 
 logger = log.get(__name__)
 
 
 class LeaseOutcomes:
-    """Sends reports to the store. It is made inside the running loop. An item that is an error already is returned."""
+    """Sends reports to the store. Make it inside the running loop.
+
+    An item that is already an error is its own outcome. `backoff` is for jobs that have none of their own.
+    """
 
     def __init__(
         self,
@@ -65,7 +68,6 @@ class LeaseOutcomes:
         request_deadline: float,
         backoff: Backoff,
     ) -> None:
-        """`backoff` is for jobs that have none of their own."""
         self._metrics = metrics
         self._broker = broker
         self._acks = Acks(broker, request_deadline)
@@ -100,7 +102,7 @@ class LeaseOutcomes:
         return outcomes
 
     async def release(self, items: Sequence[ReleaseItem | QueueyError], visible: Visible) -> list[Outcome]:
-        """Release jobs, which stand in their lanes in the order of the items then. Each outcome is `ok` or `lost`."""
+        """Release jobs to the heads of their lanes, in the order of the items. Each outcome is `ok` or `lost`."""
 
         def send(shard: int, item: ReleaseItem) -> asyncio.Future[str]:
             return self._acks.release(shard, item.id, item.token)
@@ -122,7 +124,7 @@ class LeaseOutcomes:
     async def _extend(
         self, shard: int, places: Sequence[int], outcomes: list[Outcome | ExtendItem], deadline: Deadline
     ) -> None:
-        """Extend the leases of one shard: at each place the outcome replaces the item."""
+        """Extend the leases of one shard. Each outcome replaces its item."""
         items = [item for item in (outcomes[at] for at in places) if isinstance(item, ExtendItem)]
         held = [(item.id, item.token, to_ms(item.lease)) for item in items]
         now = datetime.now(UTC)
@@ -145,7 +147,7 @@ class LeaseOutcomes:
     # --- the jobs of the items ---------------------------------------------------------------------------------
 
     async def _without_hidden(self, items: Sequence[Item | QueueyError], visible: Visible) -> list[Item | QueueyError]:
-        """Replace the items of queues that the caller may not work on by an error. Without limits nothing is read."""
+        """Replace the items of queues that the caller may not work on by errors. It reads nothing for None."""
         if visible is None:
             return list(items)
         stored = await self._stored(items)
@@ -195,11 +197,11 @@ class LeaseOutcomes:
     def _sent(self, item: Item, send: Send[Item]) -> asyncio.Future[str] | QueueyError:
         try:
             return send(self._broker.shards.of_job(item.id), item)
-        except QueueyError as error:  # too many wait for the store
+        except QueueyError as error:  # too many items wait for the store
             return error
 
     def _outcome(self, job_id: str, answer: asyncio.Future[str] | QueueyError) -> Outcome:
-        """Read the answer, which is there by now."""
+        """Return the outcome for an answer that has come."""
         if isinstance(answer, QueueyError):
             return answer
         try:
@@ -223,7 +225,7 @@ def single(outcome: Outcome) -> LeaseOutcome:
 
 
 def raise_if_store_failed(outcomes: Sequence[Outcome]) -> None:
-    """Raise the store's error when no job of a batch reached the store: then the client sends the whole batch again."""
+    """Raise the store's error when no job of a batch reached the store, so that the client sends the batch again."""
     errors = [item for item in outcomes if isinstance(item, StoreUnavailable | OutcomeUnknown)]
     if not errors or any(isinstance(item, LeaseOutcome) for item in outcomes):
         return

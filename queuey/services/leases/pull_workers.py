@@ -9,21 +9,22 @@ from typing import Final
 from msgspec import Struct, field
 
 REMEMBERED: Final = 60.0
-"""A worker is known for this many seconds after its last request."""
+"""The seconds for which a worker is known after its last request."""
 MAX_WORKERS: Final = 10_000
 MAX_HELD: Final = 200_000
-"""Jobs in the register. Jobs beyond are leased too, but not shown."""
+"""The maximum number of jobs in the register. Further jobs are leased too, but not shown."""
 MAX_SHOWN: Final = 100
-"""Ids of jobs in one row."""
+"""The maximum number of job ids in one row."""
 MAX_QUEUES: Final = 1_000
-"""Queues kept for one worker. Beyond these, the queue that it asked for longest ago is forgotten."""
+"""The maximum number of queues of one worker. Above it the queue that it asked for longest ago is forgotten."""
 
 
 class PullWorker(Struct):
     """A pull worker. `key`: the name of its API key. Times are seconds since 1970.
 
     `asked`: queues with the time of the last request for them. `held`: ids of jobs with the end of the lease and the
-    queue. `crashed`: the held jobs that have crashes."""
+    queue. `crashed`: the held jobs that have crashes.
+    """
 
     key: str
     name: str
@@ -39,12 +40,12 @@ class PullWorker(Struct):
         return worker_key(self.name, self.key)
 
     def queues(self) -> list[str]:
-        """Return the queues that it asked for recently or has jobs of. A key must see all of them to see its jobs."""
+        """Return the queues that it asked for recently or has jobs from. A key that sees all of them sees its jobs."""
         return list(dict.fromkeys([*self.asked, *(queue for _, queue in self.held.values())]))
 
 
 class PullWorkerRow(Struct):
-    """A pull worker as it is shown. `busy` is how many jobs it holds, `jobs` are at most 100 of their ids."""
+    """A pull worker as it is shown. `busy` is the number of its jobs, and `jobs` has at most 100 of their ids."""
 
     key: str
     name: str
@@ -63,19 +64,21 @@ class PullWorkerRow(Struct):
 def worker_key(name: str, key: str) -> str:
     """Return the key that identifies a worker. The same name with another API key is another worker.
 
-    A replica has no API key, and no name has a slash."""
+    A replica has no API key, and no name contains a slash.
+    """
     return f"{key}/{name}" if key else name
 
 
 class PullWorkers:
     """The register of pull workers. A quiet worker gets no more jobs.
 
-    A worker is known by its worker key, so that no API key can act as another's worker. Above MAX_WORKERS the worker
-    that was seen longest ago is forgotten."""
+    The register uses worker keys, so that no API key can act as the worker of another. Above MAX_WORKERS the worker
+    that was seen longest ago is forgotten.
+    """
 
     def __init__(self) -> None:
         self._workers: dict[str, PullWorker] = {}
-        """By worker key, in the order in which they were seen."""
+        """The workers by worker key, in the order in which they were seen."""
         self._holder: dict[str, PullWorker] = {}
         self._quiet: frozenset[str] = frozenset()
 
@@ -128,7 +131,7 @@ class PullWorkers:
             worker.crashed.discard(job_id)
 
     def holds_crashed(self, worker_key: str) -> bool:
-        """Return whether it holds a job with crashes, as far as this replica knows. Then it gets no other such job."""
+        """Return whether it holds a job with crashes, as far as this replica knows. Then it gets no second one."""
         worker = self._workers.get(worker_key)
         if worker is None or not worker.crashed:
             return False
@@ -161,7 +164,7 @@ class PullWorkers:
         ]
 
     def _forget(self, now: float) -> None:
-        """Forget leases that have ended, queues that are no longer asked for, and workers that no longer ask."""
+        """Forget leases that have ended, queues that are not asked for any more, and workers that no longer ask."""
         for worker in list(self._workers.values()):
             for job_id in [job_id for job_id, (until, _) in worker.held.items() if until < now]:
                 self._let_go(worker, job_id)

@@ -1,4 +1,4 @@
-"""All that a replica has for workers that pull jobs over HTTP."""
+"""The services of a replica for workers that pull jobs over HTTP."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from queuey.store.connections.pipelined import StoreClient
 from queuey.store.wakeups import SharedWaker, wake_groups
 
 RETURN_SECONDS: Final = 60.0
-"""Seconds for which the return of a job, whose client has disconnected, is sent again."""
+"""The seconds for which the release of a job whose client has disconnected is sent again."""
 
 
 class PullSettings(Struct, frozen=True):
@@ -33,16 +33,16 @@ class PullSettings(Struct, frozen=True):
 
     @classmethod
     def of(cls, settings: Settings) -> PullSettings:
-        """Take them from the settings of a server."""
+        """Return them, taken from the settings of a server."""
         backoff = Backoff(settings.backoff_base, settings.backoff_factor, settings.backoff_cap)
         return cls(settings.request_deadline, settings.max_starve, backoff)
 
 
 class Pulling:
-    """The services for pull workers. It is made inside the running loop.
+    """The services for pull workers. Make it inside the running loop.
 
-    `broker` sends the calls of HTTP requests. `polls` are the requests that wait, `wakers` wake them; without wakers
-    they look again when their time is over. `on_progress` is called with each progress report that is stored.
+    `broker` sends the calls of HTTP requests. `polls` are the requests that wait, and `wakers` wake them. Without
+    wakers they claim again when their time is over. `on_progress` is called with each progress report that is stored.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Pulling:
 def pull_wakers(
     broker: Broker, polls: LongPolls, open_client: Callable[[], StoreClient], replica: str, *, cluster: bool
 ) -> list[SharedWaker]:
-    """Make the chores that wake `polls`. `open_client` opens a connection that may be blocked."""
+    """Return the chores that wake `polls`. `open_client` opens a connection that may be blocked."""
     shards = broker.shards
     return [
         SharedWaker(open_client(), shards.client, shards, group, polls, replica)

@@ -1,4 +1,4 @@
-"""Parses the bodies of pull workers' requests. It does no I/O."""
+"""Parsing the bodies of pull workers' requests. It does no I/O."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from queuey.protocol.models import (
 from queuey.protocol.schema_faults import explain, invalid
 
 AROUND: Final = 3
-"""Levels of JSON around a result in a batch."""
+"""The levels of JSON around a result in a batch."""
 _WORDS: Final = {
     "/claim_id": "1 to 64 letters, digits, '-' and '_'",
     "/id": "the id of a job",
@@ -64,7 +64,7 @@ class LeaseRequests:
         self._lease_form = _form(LeaseRequest)
 
     def lease(self, text: bytes) -> LeaseRequest:
-        """Parse a request for leases; a queue that it names twice is there once. Raises Malformed or Invalid."""
+        """Parse a request for leases. A queue that it names twice is listed once. Raises Malformed or Invalid."""
         self.check(text)
         request = decode(self._lease, text, self._lease_form)
         request.queues = list(dict.fromkeys(request.queues))

@@ -43,14 +43,14 @@ from queuey.version import __version__
 DUMP_BATCH: Final = 256
 LANE_PAGE: Final = 1000
 MAX_LANE: Final = 100_000_000
-"""Entries of one lane that are read, at most."""
+"""The maximum number of entries of one lane that are read."""
 
 Progress = Callable[[str, int], None]
-"""Called with a kind of line, and how many more of it were written or read."""
+"""Called with a kind of line, and the number of such lines that were just written or read."""
 
 
 class Written(Struct):
-    """How far an export has come. `size`: up to the end of the last checkpoint or header."""
+    """The progress of an export. `size`: the bytes up to the end of the last checkpoint or header."""
 
     header: Header
     counts: Counter[str]
@@ -60,7 +60,7 @@ class Written(Struct):
 
 
 def written_so_far(path: Path) -> Written:
-    """Return what `--resume` finds. Raises FileRefused."""
+    """Return the progress of the export that `--resume` continues. Raises FileRefused."""
     header = read_header(path)
     counts: Counter[str] = Counter()
     found = Written(header, Counter(), 0, None, False)
@@ -88,9 +88,10 @@ class Exporter:
         self._at: Checkpoint | None = None
 
     async def run(self, *, resume: bool) -> dict[str, int]:
-        """Write all of the file, or what it lacks. Returns how many lines of each kind it has.
+        """Write the file, or the rest of it. Returns the number of its lines by kind.
 
-        Raises SettingsError, FileRefused, StartupError and StoreUnavailable."""
+        Raises SettingsError, FileRefused, StartupError and StoreUnavailable.
+        """
         self._run_id = (await self._broker.vitals()).run_id
         if await asyncio.to_thread(self._open, resume, await self._new_header()):
             return self._counted()
@@ -177,7 +178,7 @@ class Exporter:
             begun = at is not None and at.phase == phase
             if begun and at is not None and at.cursor == 0:
                 continue
-            # The cursor of another run of the store may skip names: then this phase starts again.
+            # The cursor of another run of the store may skip names, so this phase starts again.
             cursor = at.cursor if begun and at is not None and at.run_id == self._run_id else 0
             if phase == "lanes":
                 await self._write_lanes()
@@ -197,7 +198,7 @@ class Exporter:
                 self._write([Queue(shard, row.name, row.paused, head.paused_by, head.paused_at_ms)])
 
     async def _write_scanned(self, phase: Phase, cursor: int) -> None:
-        """Write page by page until the store has named all of its keys."""
+        """Write page by page until the store has listed all of its keys."""
         while True:
             cursor, names = await self._broker.scan("dedupe" if phase == "keys" else "job", cursor)
             by_shard: defaultdict[int, list[str]] = defaultdict(list)
@@ -229,7 +230,7 @@ class Exporter:
                     await self._write_lane(shard, row.name, priority)
 
     async def _write_lane(self, shard: int, queue: str, priority: str) -> None:
-        """Write a lane from its end: a job that is claimed meanwhile leaves the head, which does not move the rest."""
+        """Write a lane from its end, since a job that is claimed meanwhile leaves the head and moves no other."""
         for first in range(-LANE_PAGE, -MAX_LANE, -LANE_PAGE):
             page = [
                 entry.id
@@ -243,7 +244,7 @@ class Exporter:
 
 
 async def shards_of(broker: Broker) -> int:
-    """Return the number of shards. Raises StartupError when the store has no data of Queuey, or of a newer version."""
+    """Return the number of shards. Raises StartupError when the store has no data of Queuey, or newer data."""
     about = await broker.replicas.store_info(0)
     if not about.data_format:
         raise StartupError(

@@ -25,7 +25,7 @@ from queuey.store.broker.calls import DATA_FORMAT
 from queuey.store.replies import DumpedJob, HeldKey, Place
 
 LINE_LIMIT: Final = 8_000_000
-"""Bytes of the longest possible line: a payload and a result of 900 kB each, with their quotes escaped."""
+"""The bytes of the longest possible line: a payload and a result of 900 kB each, with their quotes escaped."""
 COUNTED: Final = ("queue", "key", "job", "lane")
 
 Phase = Literal["keys", "jobs", "lanes"]
@@ -42,9 +42,9 @@ _PLACES: Final[Mapping[Place, str]] = {"ready": "w", "scheduled": "w", "running"
 
 
 class Header(Struct, tag_field="kind", tag="header"):
-    """The first line. `id`: of this export; an import saves it in the store that it fills.
+    """The first line. `id`: the id of this export; an import saves it in the store that it fills.
 
-    `store_id`: of the exported store, '' = unknown.
+    `store_id`: the id of the exported store, '' = unknown.
     """
 
     format: Annotated[int, Meta(ge=1)]
@@ -67,7 +67,7 @@ class Queue(Struct, tag_field="kind", tag="queue"):
 
 
 class Key(Struct, tag_field="kind", tag="key"):
-    """A dedupe key as base64url, or `i:` and an idempotency key's digest; the job that holds it, and until when."""
+    """A dedupe key as base64url, or `i:` and an idempotency key's digest, with the job that holds it and its end."""
 
     key: str
     job_id: str
@@ -98,9 +98,9 @@ class Lane(Struct, tag_field="kind", tag="lane"):
 
 
 class Checkpoint(Struct, tag_field="kind", tag="checkpoint"):
-    """How far the export has come: to this cursor of this phase; 0 = to its end.
+    """The progress of the export: the cursor of a phase; 0 = the end of the phase.
 
-    `run_id`: of the store's process, since a restart makes its cursors useless.
+    `run_id`: the id of the store's process, since a restart makes its cursors useless.
     """
 
     phase: Phase
@@ -128,7 +128,7 @@ def encode_line(line: Line) -> bytes:
 
 
 def kind_of(line: Line) -> str:
-    """Return the kind of a line: `job`, for example."""
+    """Return the kind of a line, for example `job`."""
     return str(line.__struct_config__.tag)
 
 
@@ -148,7 +148,7 @@ def from_key(held: HeldKey) -> Key:
 
 
 class Whole(Struct):
-    """The header and the counts of a complete file. `start`: where the line after the header begins."""
+    """The header and the counts of a complete file. `start`: the offset of the line after the header."""
 
     header: Header
     counts: dict[str, int]
@@ -157,7 +157,7 @@ class Whole(Struct):
 
 
 def lines_from(path: Path, offset: int = 0) -> Iterator[tuple[int, Line]]:
-    """Yield each line and where it ends, from `offset` on, which must be the start of a line.
+    """Yield each line and the offset of its end, from `offset` on, which must be the start of a line.
 
     A last line without its newline is incomplete, and is left out. Raises FileRefused.
     """
@@ -185,7 +185,7 @@ def _parse(path: Path, offset: int, text: bytes) -> Line:
 
 
 def _check(line: Line) -> Line:
-    """Check what the Structs cannot express. Raises ValueError."""
+    """Check the rules that the Structs cannot express. Raises ValueError."""
     if isinstance(line, JobLine):
         _check_job(line)
     elif isinstance(line, Key):
@@ -197,7 +197,7 @@ def _check(line: Line) -> Line:
 
 
 def _check_job(line: JobLine) -> None:
-    """Check what the scripts and a worker rely on. An unreadable error is kept and shown as text."""
+    """Check the fields that the scripts and a worker rely on. An unreadable error is kept and shown as text."""
     if not ids.is_id(line.id):
         raise ValueError("a job needs an id")
     if _HEAD.fullmatch(line.definition.partition("\n")[0]) is None:
@@ -218,7 +218,7 @@ def _check_job(line: JobLine) -> None:
                 raise ValueError(f"{letter}={texts[letter]} is not a number")
     parse_definition(line.definition)
     result = line.state.partition("\n")[2].partition("\n")[0]
-    if result:  # answers contain it unchanged
+    if result:  # answers contain the result unchanged
         msgspec.json.decode(result)
 
 
@@ -239,7 +239,7 @@ def read_header(path: Path) -> Header:
 
 
 def _check_format(path: Path, text: bytes) -> None:
-    """Check the format before anything else is read, since a newer one may have other fields."""
+    """Check the format before the other fields, which may differ in a newer one."""
     try:
         found = _format_of(text).get("format")
     except msgspec.DecodeError:
@@ -252,7 +252,7 @@ def _check_format(path: Path, text: bytes) -> None:
 
 
 def read_whole(path: Path) -> Whole:
-    """Read and check every line before any is used. Raises FileRefused unless the file is complete."""
+    """Read and check every line. Raises FileRefused unless the file is complete."""
     header = read_header(path)
     counts: Counter[str] = Counter()
     start = position = 0

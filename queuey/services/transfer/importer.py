@@ -1,8 +1,8 @@
 """Reading an export file into a store: `queuey import`.
 
-Ids keep their buckets, so in a store with another number of shards each job comes to the shard where every replica
-looks for it. Every step may be done twice: what exists already stays as it is. The store saves how far the import has
-come, and the same command continues there.
+Ids keep their buckets, so in a store with another number of shards each job is on the shard where every replica looks
+for it. Every step is safe to repeat: a job or key that exists already does not change. The store saves the progress of
+the import, and the same command continues there.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ Position = tuple[str, int]
 
 
 def shards_to_use(wanted: int | None, stored: int, header: Header) -> int:
-    """Return the number of shards to use: the store's, or else the wanted one, or the file's.
+    """Return the number of shards to use: that of the store, or else the wanted one, or else that of the file.
 
-    Raises StartupError when the store has another number than wanted.
+    Raises StartupError when the store has another number than the wanted one.
     """
     if stored and wanted and stored != wanted:
         raise StartupError(
@@ -65,10 +65,10 @@ class Importer:
         self._answers: Counter[str] = Counter()
 
     async def run(self, *, merge: bool) -> dict[str, int]:
-        """Restore what the store does not have yet. `merge`: also into a store that has other jobs.
+        """Restore everything that the store does not have yet. `merge`: also into a store that has other jobs.
 
-        Returns how many jobs were `restored` and how many were `there` already. Raises StartupError, Full and
-        StoreUnavailable; what was restored stays, and another run continues.
+        Returns the numbers of jobs that were `restored` and that were `there` already. Raises StartupError, Full and
+        StoreUnavailable. Jobs that were restored stay, and another run continues.
         """
         offset = await self._begin(merge)
         for position, line in lines_from(self._path, offset):
@@ -107,7 +107,7 @@ class Importer:
         await self._broker.transfer.save_offset(0, self._whole.header.id, offset)
 
     async def _promote(self) -> None:
-        """Move ready jobs from where `restore` has put them into their lanes, so that they count as ready at once."""
+        """Move the ready jobs into their lanes, so that they count as ready at once. `restore` puts them elsewhere."""
         for shard in range(self._broker.shards.count):
             for _ in range(self._whole.counts["job"] + 1):
                 if not (await self._broker.maintenance.promote(shard, PROMOTE_BATCH)).count:
@@ -138,7 +138,7 @@ class Importer:
         self._bytes[shard] += size
 
     async def _pause(self, queue: Queue) -> None:
-        """Pause a queue on all shards: with another number of them, its jobs may be on any shard."""
+        """Pause a queue on all shards, since its jobs may be on any shard if the number of shards differs."""
         for shard in range(self._broker.shards.count):
             answer = await self._broker.queues.pause(
                 shard, queue.name, queue.paused, queue.paused_by, now=queue.paused_at_ms
@@ -159,7 +159,7 @@ class Importer:
     # --- to the store -------------------------------------------------------------------------------------------
 
     async def _flush(self) -> None:
-        """Restore keys first: a job that has ended since frees its own."""
+        """Restore the collected keys and jobs: keys first, so that a job that has ended since frees its key."""
         await asyncio.gather(*map(self._flush_keys, list(self._keys)))
         await asyncio.gather(*map(self._flush_jobs, list(self._jobs)))
 

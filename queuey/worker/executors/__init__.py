@@ -1,1 +1,1 @@
-"""Where handlers run: in the event loop, in threads, in processes."""
+"""The executors, which run handlers in the event loop, in threads or in processes."""

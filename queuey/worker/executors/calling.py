@@ -23,7 +23,7 @@ MAX_NESTING: Final = 5
 OUR_FRAMES: Final = (__name__, "queuey.worker.executors.loop", "queuey.worker.handlers.handler")
 
 PAYLOAD_ERRORS: Final = (msgspec.DecodeError, RecursionError)
-"""Errors of decoding for which the payload is to blame."""
+"""The errors of decoding whose cause is the payload."""
 
 _encode = msgspec.json.Encoder().encode
 _NULL: Final = Succeeded("null")
@@ -31,7 +31,7 @@ _check_syntax = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def call(handler: Handler, work: Work, state: object, result_limit: int) -> Outcome:
-    """Run a plain handler here and now."""
+    """Run a plain handler in the calling thread."""
     try:
         payload = handler.decode(work.payload)
     except PAYLOAD_ERRORS as error:
@@ -66,7 +66,7 @@ def success(result: Any, limit: int) -> Outcome:
 def _to_json(result: Any) -> bytes:
     """Return the result as JSON on one line, in UTF-8. Raises when that is not possible."""
     text = _encode(result)
-    _check_syntax(text)  # A msgspec.Raw in it may hold anything.
+    _check_syntax(text)  # A msgspec.Raw in it may contain any text.
     if b"\n" in text:
         text = msgspec.json.format(text, indent=-1)
     if b"null" in text:
@@ -93,7 +93,7 @@ def failure(error: BaseException) -> Failed:
 
 
 def describe(error: BaseException) -> str:
-    """Return an exception's type and text, cut, whatever its `__str__` does; for a group, its first member too."""
+    """Return an exception's type and its text, shortened. It survives any `__str__`. A group shows its first member."""
     parts = [_type_and_text(error)]
     while isinstance(error, BaseExceptionGroup) and len(parts) < MAX_NESTING:
         error = error.exceptions[0]
@@ -111,7 +111,7 @@ def _type_and_text(error: BaseException) -> str:
 
 
 def _detail(error: BaseException) -> str | None:
-    """Return the last frames of the traceback, from the handler on, one a line."""
+    """Return the last frames of the traceback, from the handler on, one on each line."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_globals.get("__name__") in OUR_FRAMES:
         trace = trace.tb_next

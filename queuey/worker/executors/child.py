@@ -1,8 +1,8 @@
 """The child process of executors/processes.py. It runs one plain handler at a time.
 
-Messages over the socket are a length (4 bytes, big-endian) and a MessagePack body: first an Init, answered by None
-when the App is loaded, or by the reason why it is not; then Orders. Each Order is answered by an Outcome, before
-which any number of Said may come.
+A message over the socket is a length (4 bytes, big-endian) and a MessagePack body. The parent sends an Init first. The
+child answers None when the App is loaded, or else the reason why it is not. Then the parent sends Orders. The child
+answers each with an Outcome, and may send any number of ProgressMessages before it.
 """
 
 from __future__ import annotations
@@ -24,19 +24,22 @@ from queuey import log
 from queuey.protocol.models import ProgressReport
 from queuey.worker.executors.calling import call, describe
 from queuey.worker.handlers.app import App, load_app
-from queuey.worker.handlers.attempt import Failed, Outcome, Said, Work
+from queuey.worker.handlers.attempt import Failed, Outcome, ProgressMessage, Work
 from queuey.worker.handlers.tracing import enter, send_spans
 
 HEADER_BYTES: Final = 4
 REPORT_SECONDS: Final = 0.5
 """The time between two messages about a handler's progress."""
 EXIT_SECONDS: Final = 1.0
-"""How long a child whose parent is gone may still run."""
+"""The time for which a child may still run after its parent has ended."""
 
 
 class Init(msgspec.Struct, array_like=True):
-    """Tells a child process what to load. `app` is "module:attribute", `path` the parent's sys.path, `result_limit`
-    a number of bytes; `sends_spans` is explained in ExecutionSettings, the rest in log.configure."""
+    """The App that a child process loads, and its settings.
+
+    `app` is "module:attribute", `path` is the parent's sys.path, and `result_limit` is in bytes. ExecutionSettings
+    explains `sends_spans`, and log.configure explains the rest.
+    """
 
     app: str
     path: list[str]
@@ -60,7 +63,7 @@ class Order(msgspec.Struct, array_like=True):
 
     @classmethod
     def of(cls, work: Work) -> Order:
-        """Take these fields of a Work. MessagePack needs the payload as bytes."""
+        """Return the order for a Work. MessagePack needs the payload as bytes."""
         payload = work.payload.encode() if isinstance(work.payload, str) else bytes(work.payload)
         fields = {name: getattr(work, name) for name in cls.__struct_fields__}
         return cls(**(fields | {"payload": payload}))
@@ -72,13 +75,13 @@ def pack(message: object) -> bytes:
 
 
 def main(descriptor: int) -> None:
-    """Serve the parent at the other end of the socket until it has gone."""
+    """Serve the parent at the other end of the socket until it closes the connection."""
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         _serve(descriptor)
 
 
 def _serve(descriptor: int) -> None:
-    # Ctrl-C reaches every process of a terminal; when to end is the parent's decision.
+    # Ctrl-C reaches every process of a terminal, but only the parent decides when this one ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = socket.socket(fileno=descriptor)
     parent.set_inheritable(False)
@@ -107,8 +110,11 @@ def _serve(descriptor: int) -> None:
 
 
 class _Reporter:
-    """Reports one handler's progress to the parent: at once, and then at most twice a second. The last report is
-    always sent. A thread that the handler left behind finds the reporter ended."""
+    """Reports one handler's progress to the parent: at once, and then at most twice a second.
+
+    The last report within this time is sent. After `end` none is sent: a thread that the handler left behind may still
+    report.
+    """
 
     def __init__(self, parent: socket.socket) -> None:
         self._parent = parent
@@ -117,7 +123,7 @@ class _Reporter:
         self._timer: Timer | None = None
         self._ended = False
 
-    def tell(self, work: Work, report: ProgressReport) -> None:
+    def report(self, work: Work, report: ProgressReport) -> None:
         with self._lock:
             self._latest = report
             if self._timer is None:
@@ -127,13 +133,13 @@ class _Reporter:
         if self._ended or self._latest is None:
             return
         report, self._latest = self._latest, None
-        self._parent.sendall(pack(Said(report)))
+        self._parent.sendall(pack(ProgressMessage(report)))
         self._timer = Timer(REPORT_SECONDS, self._later)
         self._timer.daemon = True
         self._timer.start()
 
     def _later(self) -> None:
-        with self._lock, contextlib.suppress(OSError):  # the parent is gone, and so is this process soon
+        with self._lock, contextlib.suppress(OSError):  # the parent has ended, and this process ends soon
             self._timer = None
             self._send()
 
@@ -148,7 +154,7 @@ def _run(app: App, order: Order, result_limit: int, reporter: _Reporter) -> Outc
     handler = app.handlers.get(order.type)
     if handler is None:
         return Failed("unknown_type", f"the App has no handler for {order.type!r} when a child process loads it")
-    work = Work(**msgspec.structs.asdict(order), report=reporter.tell)
+    work = Work(**msgspec.structs.asdict(order), report=reporter.report)
     context = copy_context()
     if work.span is not None:
         context.run(enter, work.span)
@@ -156,7 +162,7 @@ def _run(app: App, order: Order, result_limit: int, reporter: _Reporter) -> Outc
 
 
 def _receive(parent: socket.socket, received: SimpleQueue[bytes | None]) -> None:
-    """Hand over each message. When the parent has gone, end soon, together with what the handler has started."""
+    """Put each message into the queue. When the parent has ended, kill this process and those that it has started."""
     with contextlib.suppress(OSError), parent.makefile("rb") as stream:
         while len(header := stream.read(HEADER_BYTES)) == HEADER_BYTES:
             received.put(stream.read(int.from_bytes(header)))

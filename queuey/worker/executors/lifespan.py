@@ -45,7 +45,7 @@ class LifespanRunner:
             await self._leave.wait()
 
     async def leave(self, seconds: float) -> None:
-        """Leave the lifespan within that time. An error is reported as an event, not raised."""
+        """Leave the lifespan within this time. An error is reported as an event, not raised."""
         if self._task is None:
             return
         self._leave.set()

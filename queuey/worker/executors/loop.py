@@ -1,8 +1,10 @@
 """The executor of async handlers, which run in the task that called.
 
-The coroutine is driven by hand, step by step, instead of awaited. That gives three things: a handler that ends
-without ever waiting needs no timer; its context variables do not leak into the next job of the same task; and one
-that swallows its cancellation can be closed when the grace is over, since nobody else drives it.
+The executor drives the coroutine step by step instead of awaiting it. This has three advantages:
+
+- A handler that ends without ever waiting needs no timer.
+- Its context variables do not leak into the next job of the same task.
+- A handler that ignores its cancellation can be closed when the grace is over, since nothing else drives it.
 """
 
 from __future__ import annotations
@@ -94,6 +96,6 @@ def _drive(
 
 
 def _close(coroutine: Coroutine[Any, Any, Any], step: Callable[..., Any]) -> None:
-    """End it where it stands, and ignore what it raises then."""
+    """Close the coroutine where it waits, and ignore what it raises."""
     with contextlib.suppress(BaseException):
         step(coroutine.close)

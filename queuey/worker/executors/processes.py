@@ -1,6 +1,6 @@
 """The executor of plain handlers in child processes, which can be killed one by one.
 
-Each child has a socket of its own to this process, so nothing that one child does affects another, not even its death.
+Each child has its own socket to this process, so a child that dies does not affect another.
 docs/adr/0005-process-children.md says why this is not a pool from a library.
 """
 
@@ -24,20 +24,22 @@ import msgspec
 import queuey.version
 from queuey.worker.executors.child import EXIT_SECONDS, HEADER_BYTES, Init, Order, pack
 from queuey.worker.executors.stopping import OnEvent, Stopper
-from queuey.worker.handlers.attempt import Failed, Outcome, Said, Work
+from queuey.worker.handlers.attempt import Failed, Outcome, ProgressMessage, Work
 from queuey.worker.handlers.handler import Handler
 
 START_SECONDS: Final = 60.0
-"""How long a child may take to import the App."""
+"""The time that a child may take to import the App."""
 MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
 IMPORT_FROM: Final = str(Path(queuey.version.__file__).parent.parent)
 
-_decode_message: Callable[[bytes], Outcome | Said] = msgspec.msgpack.Decoder(Outcome | Said).decode
+_decode_message: Callable[[bytes], Outcome | ProgressMessage] = msgspec.msgpack.Decoder(
+    Outcome | ProgressMessage
+).decode
 _decode_start: Callable[[bytes], str | None] = msgspec.msgpack.Decoder(str | None).decode
 
 
 class ChildDied(Exception):
-    """Raised when a child process ended or could not start. The text says how."""
+    """Raised when a child process ended or could not start. The text has the reason."""
 
 
 class Child:
@@ -54,7 +56,7 @@ class Child:
 
     @classmethod
     async def start(cls, init: Init) -> Child:
-        """Start one and have it load the App. Raises ChildDied."""
+        """Start a child and wait until it has loaded the App. Raises ChildDied."""
         ours, theirs = socket.socketpair()
         try:
             child = cls(_spawn(theirs.fileno()))
@@ -86,9 +88,9 @@ class Child:
             await self._writer.drain()
         except OSError as error:
             raise ChildDied(await self._cause_of_death()) from error
-        return await self.hear()
+        return await self.receive()
 
-    async def hear(self) -> bytes:
+    async def receive(self) -> bytes:
         """Wait for the body of the next message. Raises ChildDied."""
         assert self._reader is not None
         try:
@@ -114,18 +116,18 @@ class Child:
             self._writer.close()
 
     def kill(self) -> None:
-        """End the child now, and then everything that it has started."""
+        """Kill the child, and then every process that it has started."""
         self.hang_up()
         self._process.kill()
 
     def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
         if hasattr(os, "waitid"):  # macOS has it since Python 3.13.
-            # Not reaped yet: until then no other process can get its id, nor another group its group's.
+            # The child is not reaped yet, so its id and the id of its group cannot belong to others.
             with contextlib.suppress(ChildProcessError):
                 os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
         else:
             self._process.wait()
-        # This ends what it has started and left behind, which may hold copies of its end of the socket.
+        # This ends the processes that it has left behind, which may hold copies of its end of the socket.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         code = self._process.wait()
@@ -177,10 +179,10 @@ class ProcessExecutor:
                     work.started_at = monotonic()
                     self._stopper.start_timer(work, timeout)
                     message = _decode_message(await child.ask(Order.of(work)))
-                    while isinstance(message, Said):
+                    while isinstance(message, ProgressMessage):
                         if work.report is not None:
                             work.report(work, message.report)
-                        message = _decode_message(await child.hear())
+                        message = _decode_message(await child.receive())
                 except BaseException:
                     child.kill()
                     raise

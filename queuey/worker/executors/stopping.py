@@ -1,4 +1,4 @@
-"""How running handlers are stopped: at their timeout or on request. After the grace they are given up."""
+"""Stopping handlers that run, at their timeout or on request. After the grace they are given up."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from queuey.worker.handlers.attempt import StopReason, Work
 
 
 class OnEvent(Protocol):
-    """Takes an event that an operator should know: its name and its fields. A structlog method will do."""
+    """Takes an event that an operator should see: its name and its fields. A method of a structlog logger fits."""
 
     def __call__(self, event: str, /, **fields: object) -> object: ...
 
 
 class Stopper:
-    """Stops attempts. An attempt can be stopped while it waits for something.
+    """Stops attempts by cancelling the tasks that run them. An attempt can be stopped while it waits for something.
 
-    It does so by cancelling the task that runs the attempt. It counts its own cancellations, to distinguish them from
-    those of others and to take them back. All methods belong to the event loop's thread.
+    The Stopper counts its own cancellations, to distinguish them from those of others and to take them back. All
+    methods belong to the event loop's thread.
     """
 
     def __init__(self, grace: float, on_event: OnEvent) -> None:
@@ -45,7 +45,7 @@ class Stopper:
         work.timer = asyncio.get_running_loop().call_later(max(0.0, left), self.stop, work, "timeout")
 
     def stop(self, work: Work, reason: StopReason) -> None:
-        """Cancel the work, and give it up if it still runs after the grace. The first reason stays."""
+        """Cancel the work, and give it up if it still runs after the grace. The first reason is kept."""
         if work.stopping is not None:
             return
         work.stopping = reason
@@ -70,7 +70,7 @@ class Stopper:
         return work.task is not None and work.task.cancelling() > work.interrupts_before
 
     def leave(self, work: Work) -> bool:
-        """Take note that the work has ended. Return whether others have cancelled its task meanwhile."""
+        """Register that the work has ended. Return whether others have cancelled its task meanwhile."""
         if work.task is None:
             return False
         if work.timer is not None:
@@ -85,7 +85,7 @@ class Stopper:
         return by_others
 
     async def idle(self, seconds: float) -> bool:
-        """Wait until nothing runs, at most for that time. Return whether nothing runs."""
+        """Wait until nothing runs, at most for this time. Return whether nothing runs."""
         try:
             await asyncio.wait_for(self._idle.wait(), seconds)
         except TimeoutError:

@@ -40,24 +40,24 @@ class ThreadExecutor:
         self._on_event = on_event
 
     async def run(self, handler: Handler, work: Work, timeout: float) -> Outcome:
-        """Run the handler in a thread. Raises CancelledError when the task was cancelled; the thread then goes on."""
+        """Run the handler in a thread. Raises CancelledError when the task was cancelled; the thread then continues."""
         self._stopper.enter(work)
         await self._free.acquire()
         work.started_at = monotonic()
         self._stopper.start_timer(work, timeout)
         result: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         try:
-            context = copy_context()  # the task's, with the span that the handler is in
+            context = copy_context()  # the context of the task, which has the handler's span
             self._start(partial(context.run, call, handler, work, self.state, self._result_limit), result)
-        except RuntimeError as error:  # The system gives no more threads.
+        except RuntimeError as error:  # The system allows no more threads.
             self._free.release()
             return failure(error)
         try:
             return await result
         except asyncio.CancelledError:
-            if result.cancelled():  # Otherwise it has come already, and the thread is free.
+            if result.cancelled():  # Otherwise the result is there, and the thread is free.
                 self.unwanted += 1
-                work.stopping = work.stopping or "cancelled"  # The thread sees it, no matter who cancelled the task.
+                work.stopping = work.stopping or "cancelled"  # so that the thread sees it, whatever cancelled the task
                 self._on_event("thread_abandoned", job_id=work.id, type=work.type, reason=work.stopping)
             raise
 

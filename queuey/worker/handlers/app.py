@@ -27,8 +27,8 @@ Lifespan = Callable[["App"], AbstractAsyncContextManager[Any]]
 class App:
     """A set of handlers for job types.
 
-    `lifespan` is a function that takes the App and returns an async context manager; it is entered before the
-    first job and left after the last, and what it yields is `ctx.state`.
+    `lifespan` is a function that takes the App and returns an async context manager. It is entered before the first job
+    and left after the last. The value that it yields is `ctx.state`.
     """
 
     def __init__(self, *, lifespan: Lifespan | None = None) -> None:

@@ -91,7 +91,7 @@ class Failed(msgspec.Struct, tag="failed", array_like=True):
 Outcome = Succeeded | Failed
 
 
-class Said(msgspec.Struct, tag="said", array_like=True):
+class ProgressMessage(msgspec.Struct, tag="said", array_like=True):
     """A progress report that a child process sends before the outcome."""
 
     report: ProgressReport

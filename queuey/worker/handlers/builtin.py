@@ -1,4 +1,4 @@
-"""The App that runs when no other is named. It has two job types to try a server with."""
+"""The App that runs when no other is named. Its two job types are for trying a server."""
 
 from __future__ import annotations
 

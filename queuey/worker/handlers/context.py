@@ -23,7 +23,7 @@ class Retry(Exception):
 
 
 class Dead(Exception):
-    """A handler raises this to send the job to the dead letter queue at once. The job keeps `reason`."""
+    """A handler raises this to send the job to the dead-letter queue at once. The job keeps `reason`."""
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)
@@ -84,7 +84,7 @@ class Context:
     def progress(self, done: int | float, total: int | float | None = None, note: str | None = None) -> None:
         """Report how far the job has come: `done` of `total`, each from 0 to 10^15 in any unit.
 
-        Of the note 200 characters are kept. The first report is visible at once; later ones at most twice a second, and
+        The note is cut to 200 characters. The first report is visible at once; later ones at most twice a second, and
         the last one counts. Raises ValueError.
         """
         numbers: tuple[tuple[str, Any], ...] = (("done", done), ("total", 0 if total is None else total))

@@ -26,7 +26,7 @@ class Sender(Protocol):
 
 
 class JobFunction(Generic[Payload, P, R]):
-    """A handler that can enqueue jobs. `sender` returns what takes them without a client; None outside of a worker."""
+    """A handler that can enqueue jobs. `sender` returns the Sender to use without a client; None outside a worker."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class JobFunction(Generic[Payload, P, R]):
         return str(self.__dict__.get("__qualname__", self.type))
 
     def request(self, payload: Payload, **options: Unpack[JobOptions]) -> JobRequest:
-        """Return a job for this handler, with its queue and its maximum of attempts, for `Client.enqueue_many`."""
+        """Return a job for this handler, with its queue and maximum number of attempts, for `Client.enqueue_many`."""
         return job_request(self.type, payload, self._options | options)
 
     @overload
@@ -65,8 +65,8 @@ class JobFunction(Generic[Payload, P, R]):
     ) -> Awaitable[EnqueueReply] | EnqueueReply:
         """Enqueue a job for this handler. The call must be awaited, except with a SyncClient.
 
-        An async handler needs no client: the worker that runs it takes the job. Everywhere else a missing client raises
-        RuntimeError, also in a handler that runs in a thread, which cannot await anything.
+        An async handler needs no client: the worker that runs it takes the job. Elsewhere a missing client raises
+        RuntimeError. This includes handlers in threads, which cannot await anything.
         """
         taker = client or self._sender()
         if taker is None:

@@ -23,7 +23,7 @@ class Handler(msgspec.Struct, frozen=True, eq=False):
     mode: Mode
     takes_context: bool
     decode: Callable[[str | bytes | msgspec.Raw], Any]
-    """Makes the payload of JSON text. Raises msgspec.DecodeError, which names the place of the fault."""
+    """Decodes the payload from JSON. Raises msgspec.DecodeError, which names the place of the fault."""
     queue: str
     timeout: float | None
     max_attempts: int | None
@@ -52,7 +52,7 @@ def inspected(
     backoff: Backoff | None = None,
     run_in: Mode | None = None,
 ) -> Handler:
-    """Make the function a Handler. Raises StartupError, which says what to change."""
+    """Return the Handler of a function. Raises StartupError, which says what to change."""
     signatures.check_name("type", type)
     signatures.check_name("queue", queue)
     signatures.check_limits(timeout, max_attempts, backoff)

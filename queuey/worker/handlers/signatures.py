@@ -1,4 +1,4 @@
-"""Checks of a function that is to be a handler, and of what it takes. Each raises StartupError."""
+"""Checks of a handler's function and of its parameters. Each raises StartupError."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check_name(what: str, name: str) -> None:
 
 
 def check_limits(timeout: float | None, max_attempts: int | None, backoff: Backoff | None) -> None:
-    """Check them against the limits of the HTTP API, which hold here too."""
+    """Check the options against the limits of the HTTP API, which apply here too."""
     _check("timeout", timeout, Timeout | None)
     _check("max_attempts", max_attempts, MaxAttempts | None)
     _check("backoff", backoff, Backoff | None)
@@ -51,7 +51,7 @@ def _check(what: str, value: object, annotation: object) -> None:
 
 
 def mode(function: Callable[..., Any], run_in: Mode | None) -> Mode:
-    """Return where the function runs: as asked for, else in the loop if it is async and in a thread if not."""
+    """Return where the function runs: as asked for, else in the loop if it is async, else in a thread."""
     is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - an object whose __call__ is async counts
     )
@@ -89,7 +89,7 @@ def parameters(function: Callable[..., Any]) -> tuple[Any, bool]:
     annotation = signature.parameters[names[0]].annotation
     if annotation is inspect.Parameter.empty:
         return Any, len(names) == 2
-    # Only that annotation is resolved: the others may name what is imported for type checkers only.
+    # Only that annotation is resolved, since the others may use names that only type checkers import.
     probe = SimpleNamespace(__annotations__={"payload": annotation})
     try:
         hints = get_type_hints(probe, globalns=_scope(function), include_extras=True)
@@ -127,7 +127,7 @@ def decoder(payload: Any) -> Callable[[str | bytes | msgspec.Raw], Any]:
     """Return the function that turns JSON text into that type."""
     try:
         decoder = msgspec.json.Decoder(payload)
-        # Decoder takes any class and fails at the first job; the schema knows which ones it cannot decode.
+        # Decoder accepts any class and fails at the first job; making the schema fails for undecodable types.
         msgspec.json.schema(payload)
     except Exception as error:
         reason = str(error).rpartition("\n")[2]

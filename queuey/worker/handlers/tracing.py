@@ -19,7 +19,7 @@ from queuey.version import __version__
 from queuey.worker.handlers.attempt import Failed, Outcome, Work
 
 Tracing = Literal["link", "child", "off"]
-"""Where a handler's span is: in a trace of its own, linked to the submitter's span; or its child; or nowhere."""
+"""The place of a handler's span: in its own trace with a link to the submitter's span, as its child, or nowhere."""
 SERVICE: Final = "queuey"
 
 logger = log.get(__name__)
@@ -28,7 +28,7 @@ logger = log.get(__name__)
 def send_spans() -> None:
     """Set up an SDK that sends spans by OTLP over HTTP, unless the program has set one up.
 
-    Its own variables OTEL_* say where to, and everything else. Spans that wait are sent when the process ends.
+    The variables OTEL_* configure it, including the address. Spans that wait are sent when the process ends.
     """
     if _has_sdk():
         return

@@ -1,4 +1,4 @@
-"""A server elsewhere as a worker's source of jobs: claims and outcomes go over HTTP."""
+"""A remote server as a worker's source of jobs. Claims and outcomes go over HTTP."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ logger = log.get(__name__)
 
 
 class HttpSource:
-    """Claims by long polls, and reports in batches. Its loops that report run from the start until `close`.
+    """Claims by long polls, and reports in batches. The loops that report run from the start until `close`.
 
-    `wanted_wait(work, failed)` gives the seconds before the next attempt, or None where the server is to decide.
+    `wanted_wait(work, failed)` returns the seconds until the next attempt, or None to let the server decide.
     """
 
     shards = 1
@@ -48,7 +48,7 @@ class HttpSource:
         self._settings = settings
         self._wanted_wait = wanted_wait
         self._claim: tuple[str, float] | None = None
-        """The claim id of a request that has not been answered, and until when a repeat brings the same jobs."""
+        """The claim id of a request without an answer, and the time until which a repeat brings the same jobs."""
         self._free = settings.concurrency
         """The number of jobs that this request asked for."""
         self._retries = Retrying(FIRST_PAUSE, LAST_PAUSE)
@@ -64,7 +64,7 @@ class HttpSource:
         return not self._reporting.done()
 
     async def while_reporting(self, claiming: Coroutine[Any, Any, None]) -> None:
-        """Run a worker's claims until cancelled. Raises what ends them, or what ends one of the loops that report."""
+        """Run a worker's claims until cancelled. Raises the error that ends them or one of the loops that report."""
         task = asyncio.create_task(claiming)
         try:
             ended, _ = await asyncio.wait({task, *self._loops}, return_when=asyncio.FIRST_COMPLETED)
@@ -80,7 +80,7 @@ class HttpSource:
     # --- claims ---------------------------------------------------------------------------------------------------
 
     async def claim(self, shard: int, request: ClaimRequest) -> Claim[LeasedJob]:
-        """Wait for jobs. A request that fails is logged, and brings none after a pause."""
+        """Wait for jobs. A request that fails is logged, and returns no job after a pause."""
         began = time.monotonic()
         try:
             jobs = await self._ask(POLL_SECONDS, request.free)
@@ -93,11 +93,11 @@ class HttpSource:
             return Claim(more=True)
         self._retries.reset()
         if not jobs and time.monotonic() - began < POLL_SECONDS / 2:
-            await asyncio.sleep(1)  # the server stops, or lets this worker rest
+            await asyncio.sleep(1)  # an early answer without jobs: the server stops, for example
         return Claim(jobs=jobs, more=True)
 
     async def _ask(self, wait: float, free: int) -> list[LeasedJob]:
-        """Ask for jobs. A request whose answer was lost is made again with its claim id, so that its jobs are not."""
+        """Ask for jobs. A request whose answer was lost is repeated with its claim id, so that no job is lost."""
         self._free = free
         now = time.monotonic()
         if self._claim is None or now > self._claim[1]:
@@ -114,10 +114,10 @@ class HttpSource:
         return jobs
 
     def stop_claiming(self) -> None:
-        """Do nothing: the claims have been cancelled before a drain."""
+        """Do nothing, since the claims are cancelled before a drain."""
 
     async def return_unseen(self) -> None:
-        """Give back the jobs of a request that was broken off, whose answer may have been on its way."""
+        """Give back the jobs of an interrupted request, whose answer may have been on its way."""
         if self._claim is None:
             return
         with contextlib.suppress(ClientError, TimeoutError):
@@ -160,7 +160,7 @@ class HttpSource:
     # --- the end --------------------------------------------------------------------------------------------------
 
     async def release(self, held: Sequence[HeldJob], seconds: float) -> None:
-        """Give jobs back; an outcome that comes to the server just before its job is given back counts."""
+        """Give jobs back. An outcome that reaches the server before its job is given back counts."""
         if not held:
             return
         try:

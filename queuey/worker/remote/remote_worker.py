@@ -1,4 +1,4 @@
-"""`queuey work`: the handlers of an App, for a server elsewhere."""
+"""`queuey work`: running the handlers of an App for a remote server."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ async def _work(settings: RemoteSettings) -> int:
 
 
 async def _serve(worker: Worker, source: HttpSource, signals: StopSignals, drain_timeout: float) -> bool:
-    """Run jobs until the first signal, and drain. Returns False when a second signal broke the drain off.
+    """Run jobs until the first signal, and drain. Returns False when a second signal ended the drain early.
 
     Raises StartupError when the server refuses this worker.
     """
     failure = None
     try:
         await done_before(source.while_reporting(worker.run()), signals.first)
-    except Exception as error:  # raised again below: the jobs that run must not pay for it
+    except Exception as error:  # raised again below, after the jobs that run have ended
         failure = error
     logger.info("draining", running=len(worker.running), timeout=drain_timeout)
     in_order = await done_before(worker.drain(drain_timeout), signals.second)

@@ -54,7 +54,7 @@ async def test_one_job_that_has_crashed_a_process_at_a_time(rig: Rig, server: Se
         stage.finish(suspect, plain)
 
 
-async def test_nothing_is_claimed_while_too_much_is_untold(rig: Rig, server: Server, stage: Stage) -> None:
+async def test_nothing_is_claimed_while_too_much_is_unconfirmed(rig: Rig, server: Server, stage: Stage) -> None:
     (held,) = await rig.add(now=0, body=HELD)
     await rig.add(40, now=0, body='{"type":"quick"}')
     ran = asyncio.Semaphore(0)

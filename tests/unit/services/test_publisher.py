@@ -45,7 +45,7 @@ class Store:
 def feed_of(store: Store) -> EventPublisher:
     fake: Any = store
     feed = EventPublisher(cast(Broker, fake))
-    feed.heard("30000")
+    feed.subscribed("30000")
     return feed
 
 
@@ -81,7 +81,7 @@ async def test_an_old_answer_does_not_silence_it_for_one_who_has_just_come() -> 
     feed = feed_of(store)
     publish(feed, "a")
     await store.asked.wait()
-    feed.heard("30000")
+    feed.subscribed("30000")
     store.word = "ok"
     store.answers.set()
     await feed.drain()

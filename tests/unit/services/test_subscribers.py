@@ -40,7 +40,7 @@ class Stream:
     async def subscribe_events(self, ttl_ms: int) -> str:
         return "kept"
 
-    def heard(self, ttl_ms: str) -> None:
+    def subscribed(self, ttl_ms: str) -> None:
         """As the feed is told."""
 
 
