@@ -46,6 +46,7 @@ class PipelinedConnection:
         self._timeout = timeout
         self._loop: asyncio.AbstractEventLoop
         self._open = False
+        self._connection: AbstractConnection | None = None
         self._opening: asyncio.Task[None] | None = None
         self._work: list[asyncio.Task[None]] = []
         """The task that reads and the one that writes, while the connection is open."""
@@ -88,12 +89,14 @@ class PipelinedConnection:
 
     async def close(self) -> None:
         """Close the connection. Waiting calls fail."""
-        if self._opening is not None:
-            self._opening.cancel()
-        work = self._work
+        opening, work, connection = self._opening, self._work, self._connection
+        if opening is not None:
+            opening.cancel()
         self._give_up(redis_errors.ConnectionError(GONE))
-        if work:
-            await asyncio.wait(work)
+        if ending := [*([opening] if opening else []), *work]:
+            await asyncio.wait(ending)
+        if connection is not None:  # a task that reads closes it too, unless it was cancelled before its first step
+            await connection.disconnect(nowait=True)
 
     # --- connecting -----------------------------------------------------------------------------------------------
 
@@ -122,6 +125,7 @@ class PipelinedConnection:
             await connection.disconnect(nowait=True)
             raise
         self._open = True
+        self._connection = connection
         self._work = [self._loop.create_task(part(connection)) for part in (self._read, self._write)]
 
     # --- writing and reading --------------------------------------------------------------------------------------

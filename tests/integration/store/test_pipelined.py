@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 import uvloop
 from redis import exceptions as redis_errors
+from redis.asyncio.connection import AbstractConnection
 
 from queuey.store.connections.pipelined import PipelinedConnection, connect
 from tests.support.store import Server
@@ -132,6 +133,39 @@ async def test_closing_fails_what_waits(link: PipelinedConnection) -> None:
     await link.close()
     with pytest.raises(redis_errors.ConnectionError):
         await wait
+
+
+async def test_closing_before_it_reads_closes_the_connection(
+    link: PipelinedConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that is cancelled before its first step runs none of its code, so nothing in it can close anything."""
+    made: list[AbstractConnection] = []
+    connected = asyncio.Event()
+    make_connection = link._pool.make_connection
+
+    def made_connection() -> AbstractConnection:
+        connection: AbstractConnection = make_connection()  # type: ignore[no-untyped-call]
+        connect_for_real = connection.connect
+
+        async def connect_and_wake_closer() -> None:
+            await connect_for_real()  # type: ignore[no-untyped-call]
+            connected.set()
+
+        monkeypatch.setattr(connection, "connect", connect_and_wake_closer)
+        made.append(connection)
+        return connection
+
+    async def close_then() -> None:
+        await connected.wait()
+        await link.close()
+
+    monkeypatch.setattr(link._pool, "make_connection", made_connection)
+    closing = asyncio.create_task(close_then())
+    await asyncio.sleep(0)  # it waits
+    with pytest.raises(redis_errors.ConnectionError):
+        await link.call("PING")
+    await closing
+    assert [connection.is_connected for connection in made] == [False]
 
 
 async def test_a_wrong_password_is_an_error_of_every_call(link: PipelinedConnection, own_server: Server) -> None:
