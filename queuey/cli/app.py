@@ -20,6 +20,7 @@ from queuey.version import __version__
 
 SERVE_HELP: Final = (
     "Run the server: the HTTP API, workers and the reaper in one process.\n\n"
+    "The reaper takes back jobs whose lease has expired. "
     "Without --redis it starts a private Valkey.\n\n"
     "Each flag --some-name is also the variable QUEUEY_SOME_NAME and the key some_name of a TOML file (--config or "
     "QUEUEY_CONFIG). A flag overrides a variable, and a variable overrides the file. API keys have no flag, because "
@@ -29,7 +30,8 @@ SERVE_HELP: Final = (
 )
 TOP_HELP: Final = (
     "Show queues and workers live. Press Ctrl-C to stop.\n\n"
-    "With -o json, or if stdout is not a terminal, it prints once. With -o jsonl it prints a line each time."
+    "With -o jsonl it prints a line for each update. With -o json, or with a table that does not go to a terminal, it "
+    "prints once."
 )
 WORK_HELP: Final = (
     "Run the handlers of an App: fetch jobs and report results over HTTP.\n\n"
@@ -44,13 +46,13 @@ COMPLETION_HELP: Final = (
 )
 EXPORT_HELP: Final = (
     "Write the whole store to a file, as a backup or to move it.\n\n"
-    "The store may be in use, but new jobs may be missing then. Stop the servers for a complete file. The file "
-    "contains payloads and results."
+    "Servers may use the store meanwhile, but their new jobs may be missing. For a complete file, stop the servers "
+    "first. The file contains payloads and results."
 )
 IMPORT_HELP: Final = (
-    "Read a file of `queuey export` into a store.\n\n"
-    "The number of shards may differ. Running jobs become queued, and their former workers are refused. Start the "
-    "servers afterwards. To continue after an interruption, run the same command again."
+    "Load a file of `queuey export` into a store.\n\n"
+    "The number of shards may differ from the old store. Running jobs become queued, and reports of their old workers "
+    "are refused. Start the servers after the import. To continue after an interruption, run the same command again."
 )
 DOCTOR_HELP: Final = (
     "Check the configuration and the store without starting.\n\n"
@@ -64,7 +66,7 @@ COMMANDS: Final = (
     ("job", "queuey.cli.commands.jobs.jobs:app", "Enqueue, show, cancel, retry and delete jobs."),
     ("queue", "queuey.cli.commands.queues:app", "Show, pause, resume and purge queues."),
     ("dlq", "queuey.cli.commands.dlq:app", "Show, replay and delete dead jobs."),
-    ("worker", "queuey.cli.commands.workers:app", "Show workers, or let one claim no more jobs."),
+    ("worker", "queuey.cli.commands.workers:app", "List workers, or stop one from claiming jobs."),
     ("top", "queuey.cli.commands.top:top", TOP_HELP),
     ("key", "queuey.cli.commands.keys:app", "Create API keys."),
     ("completion", "queuey.cli.commands.completion:completion", COMPLETION_HELP),

@@ -69,7 +69,7 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
         str,
         text(
             SERVER,
-            "Address to listen on. Any address but loopback requires an API key.",
+            "Address to listen on. An address other than loopback requires an API key.",
             "HOST",
             r"[A-Za-z0-9.:%_-]{1,255}",
             "an IP address or a host name, without a port",
@@ -77,13 +77,20 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
     ] = "127.0.0.1"
     port: Annotated[int, count(SERVER, "TCP port to listen on. 0 picks a free one.", 0, 65535)] = 8000
     roles: Annotated[
-        tuple[str, ...], choices(SERVER, "Roles of this process: HTTP API, worker, reaper.", "api", "worker", "reaper")
+        tuple[str, ...],
+        choices(
+            SERVER,
+            "Roles to run: `api` (HTTP), `worker` (handlers), `reaper` (expired leases).",
+            "api",
+            "worker",
+            "reaper",
+        ),
     ] = ("api", "worker", "reaper")
     processes: Annotated[
         int, count(SERVER, "Number of replicas on this port. A replica that exits is restarted.", 1, 64)
     ] = 1
     drain_timeout: Annotated[
-        float, duration(SERVER, "Time for running jobs to finish after SIGTERM, before their release.", 0, HOUR)
+        float, duration(SERVER, "Time for running jobs to finish after SIGTERM. The rest is released.", 0, HOUR)
     ] = 25.0
     drain_delay: Annotated[
         float, duration(SERVER, "Minimum time to keep answering after SIGTERM, while /readyz fails.", 0, 10 * MINUTE)
@@ -146,22 +153,20 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
             none="auto: 60 % of the machine's or the container's memory",
         ),
     ] = None
-    shards: Annotated[int, count(STORE, "Number of shards. It is fixed once the store holds jobs.", 1, 1024)] = 1
+    shards: Annotated[int, count(STORE, "Number of shards (parts of the store). Fixed once jobs exist.", 1, 1024)] = 1
     prefix: Annotated[
         str,
         text(
             STORE,
-            "Prefix of every key, so that several installations can share a store.",
+            "Prefix of every store key. Installations that share a store need different ones.",
             "PREFIX",
             r"[A-Za-z0-9_.-]{1,32}",
             "1 to 32 letters, digits, '.', '_' and '-'",
         ),
     ] = "queuey"
-    wait_replicas: Annotated[
-        int, count(STORE, "Store replicas that must confirm a new job before its acknowledgement.", 0, 5)
-    ] = 0
+    wait_replicas: Annotated[int, count(STORE, "Number of store replicas that must confirm a new job.", 0, 5)] = 0
     store_timeout: Annotated[
-        float, duration(STORE, "Timeout of one store call that a request waits for.", 0.05, MINUTE)
+        float, duration(STORE, "Timeout of one call to the store, while a client waits.", 0.05, MINUTE)
     ] = 0.7
 
     app: Annotated[
@@ -200,7 +205,7 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
         5.0
     )
     max_starve: Annotated[
-        float, duration(WORKERS, "Maximum wait of a lower-priority lane. Then it gets one job a second.", 1, YEAR)
+        float, duration(WORKERS, "Maximum wait of lower-priority jobs. Then one starts per second.", 1, YEAR)
     ] = 5 * MINUTE
 
     max_attempts: Annotated[int, count(JOBS, "Maximum number of attempts.", 1, 1000)] = 5
@@ -211,12 +216,12 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
         float, duration(JOBS, "Wait after the first failed attempt. Jitter shortens waits by up to half.", 0.001, DAY)
     ] = 2.0
     backoff_factor: Annotated[
-        float, factor(JOBS, "Growth factor of the wait with each further failed attempt.", 1, 100)
+        float, factor(JOBS, "Factor by which the wait grows after each further failed attempt.", 1, 100)
     ] = 2.0
-    backoff_cap: Annotated[float, duration(JOBS, "Maximum wait between two attempts.", 0.001, DAY)] = MINUTE
-    dedupe_ttl: Annotated[
-        float, duration(JOBS, "Lifetime of a dedupe key, from when its job is accepted.", 1, YEAR)
-    ] = 24 * HOUR
+    backoff_cap: Annotated[float, duration(JOBS, "Maximum wait before the next attempt.", 0.001, DAY)] = MINUTE
+    dedupe_ttl: Annotated[float, duration(JOBS, "Lifetime of a dedupe key, from the time of its enqueue.", 1, YEAR)] = (
+        24 * HOUR
+    )
 
     body_limit: Annotated[int, size(LIMITS, "Maximum size of a request body.", 1000, 100_000_000)] = 1_000_000
     payload_limit: Annotated[int, size(LIMITS, "Maximum size of a job's payload.", 100, 900_000)] = 256_000
@@ -224,12 +229,12 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
     json_depth: Annotated[int, count(LIMITS, "Maximum nesting depth of a payload or result.", 1, 256)] = 64
     check_payloads: Annotated[
         Literal["no", "yes"],
-        choice(LIMITS, "Refuse payloads that the handler cannot take, with status 422.", "no", "yes"),
+        choice(LIMITS, "Answer 422 if a payload does not fit its handler.", "no", "yes"),
     ] = "no"
-    batch_limit: Annotated[int, count(LIMITS, "Maximum number of jobs in one request.", 1, 10_000)] = 1000
+    batch_limit: Annotated[int, count(LIMITS, "Maximum number of jobs in one batch request.", 1, 10_000)] = 1000
     max_delay: Annotated[float, duration(LIMITS, "Maximum delay of a job.", 1, YEAR)] = YEAR
     request_deadline: Annotated[
-        float, duration(LIMITS, "Time to retry an unanswered store call. Then the reply is 503.", 0.1, MINUTE)
+        float, duration(LIMITS, "Time to repeat a failing store call. Then the answer is 503.", 0.1, MINUTE)
     ] = 1.5
 
     request_head_timeout: Annotated[
@@ -240,7 +245,7 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
     ] = MINUTE
     reply_timeout: Annotated[float, duration(LIMITS, "Time for a client to read a reply.", 0.1, HOUR)] = MINUTE
     http_connections: Annotated[
-        int, count(LIMITS, "Maximum number of open HTTP connections. Another one replaces a waiting one.", 10, 100_000)
+        int, count(LIMITS, "Maximum number of open HTTP connections. A new one replaces an idle one.", 10, 100_000)
     ] = 5000
     waiters: Annotated[
         int, count(LIMITS, "Maximum number of waiting requests and event streams. Others get 429.", 1, 1_000_000)
@@ -249,13 +254,14 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
     retention: Annotated[float, duration(RETENTION, "How long succeeded and cancelled jobs are kept.", 1, YEAR)] = HOUR
     finished_max: Annotated[
         int,
-        count(RETENTION, "Maximum number of finished jobs per queue. The oldest are deleted first.", 0, 100_000_000),
+        count(RETENTION, "Maximum number of succeeded and cancelled jobs per queue.", 0, 100_000_000),
     ] = 100_000
     finished_max_bytes: Annotated[
-        int, size(RETENTION, "Maximum size of the finished jobs per queue.", 1_000_000, 1_000_000_000_000)
+        int,
+        size(RETENTION, "Maximum size of succeeded and cancelled jobs per queue.", 1_000_000, 1_000_000_000_000),
     ] = 1_000_000_000
     finished_min_age: Annotated[
-        float, duration(RETENTION, "Minimum age before finished_max and finished_max_bytes delete a job.", 0, DAY)
+        float, duration(RETENTION, "Minimum age at which finished_max and finished_max_bytes delete a job.", 0, DAY)
     ] = MINUTE
     dlq_retention: Annotated[float, duration(RETENTION, "How long dead jobs are kept.", 1, YEAR)] = 7 * DAY
     dlq_max: Annotated[
@@ -266,29 +272,29 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
     ] = 256_000_000
 
     reap_interval: Annotated[
-        float, duration(MAINTENANCE, "Interval between two searches for expired leases.", 0.05, HOUR)
+        float, duration(MAINTENANCE, "Interval between searches for expired leases.", 0.05, HOUR)
     ] = 5.0
     reap_delay_max: Annotated[
-        float, duration(MAINTENANCE, "Maximum random delay of a job whose lease expired.", 0, HOUR)
+        float, duration(MAINTENANCE, "Maximum random delay before a job with an expired lease is retried.", 0, HOUR)
     ] = 5.0
     trim_interval: Annotated[
-        float, duration(MAINTENANCE, "Interval between two deletions of jobs past their retention.", 0.05, HOUR)
+        float, duration(MAINTENANCE, "Interval between deletions of jobs whose retention has passed.", 0.05, HOUR)
     ] = 30.0
     beat_interval: Annotated[
-        float, duration(MAINTENANCE, "Interval between two heartbeats of a process.", 0.05, MINUTE)
+        float, duration(MAINTENANCE, "Interval between heartbeats of a replica.", 0.05, MINUTE)
     ] = 5.0
 
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
-        choice(LOGGING, "Lowest level of the events to log. Success is `debug`.", *LEVELS),
+        choice(LOGGING, "Lowest log level. Jobs that succeed are logged at `debug`.", *LEVELS),
     ] = "info"
     log_format: Annotated[
         Literal["auto", "json", "console"],
-        choice(LOGGING, "Log format on stderr. `auto` is console on a terminal, else JSON.", *FORMATS),
+        choice(LOGGING, "Log format on stderr. `auto`: `console` on a terminal, else `json`.", *FORMATS),
     ] = "auto"
     tracing: Annotated[
         Literal["link", "child", "off"],
         choice(
-            LOGGING, "Link handler spans to the submitter's trace, or make them its children.", "link", "child", "off"
+            LOGGING, "Spans of handlers: linked to the submitter's span, its children, or none.", "link", "child", "off"
         ),
     ] = "link"

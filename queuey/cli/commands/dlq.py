@@ -34,10 +34,10 @@ class Which:
     queue: Queue = None
     type: JobType = None
     fingerprint: Annotated[
-        str | None, Parameter(metavar="FINGERPRINT", help="Only jobs with this error; see `queuey dlq groups`.")
+        str | None, Parameter(metavar="FINGERPRINT", help="Only jobs with this fingerprint, from `queuey dlq groups`.")
     ] = None
-    older_than: Annotated[float | None, duration("Only jobs dead for longer than this.")] = None
-    younger_than: Annotated[float | None, duration("Only jobs dead for less than this.")] = None
+    older_than: Annotated[float | None, duration("Only jobs that died longer ago than this.")] = None
+    younger_than: Annotated[float | None, duration("Only jobs that died within this time.")] = None
 
     def filters(self) -> DeadFilters:
         """Return the filters that were given."""
@@ -57,7 +57,7 @@ async def list_(
     output: Output = "table",
     server: Server = DEFAULT_SERVER,
 ) -> int:
-    """List dead jobs, oldest first."""
+    """List dead jobs in the order in which they died."""
     async with server.client() as client:
         await show_each(client.dlq(**which.filters()), limit, COLUMNS, output)
     return OK
@@ -65,7 +65,7 @@ async def list_(
 
 @app.command
 async def groups(*, which: Which = ALL, output: Output = "table", server: Server = DEFAULT_SERVER) -> int:
-    """Group dead jobs by error, ignoring numbers and ids in it."""
+    """Group dead jobs by type and error. Numbers and ids are ignored."""
     async with server.client() as client:
         found = await client.dlq_groups(**which.filters())
     show_all(found.groups, GROUP_COLUMNS, output)
@@ -78,16 +78,20 @@ async def groups(*, which: Which = ALL, output: Output = "table", server: Server
 async def replay(
     *,
     which: Which = ALL,
-    limit: Annotated[int, count("Maximum number of jobs.", MOST)] = 100,
+    limit: Annotated[int, count("Maximum number of jobs to replay.", MOST)] = 100,
     rate: Annotated[
         float | None,
-        Parameter(metavar="JOBS", validator=validators.Number(gt=0), help="Jobs per second. Default: all at once."),
+        Parameter(
+            metavar="JOBS",
+            validator=validators.Number(gt=0),
+            help="Jobs that become due per second. Default: all at once.",
+        ),
     ] = None,
     dry_run: Annotated[bool, switch("Only count the matching jobs.")] = False,
     output: Output = "table",
     server: Server = DEFAULT_SERVER,
 ) -> int:
-    """Replay dead jobs, oldest first."""
+    """Replay dead jobs in the order in which they died."""
     return await _move(server, "replay", which.filters(), limit, dry_run, output, rate)
 
 
@@ -95,12 +99,12 @@ async def replay(
 async def delete(
     *,
     which: Which = ALL,
-    limit: Annotated[int, count("Maximum number of jobs.", MOST)] = 100,
+    limit: Annotated[int, count("Maximum number of jobs to delete.", MOST)] = 100,
     yes: Yes = False,
     output: Output = "table",
     server: Server = DEFAULT_SERVER,
 ) -> int:
-    """Delete dead jobs, oldest first."""
+    """Delete dead jobs in the order in which they died."""
     code = await _move(server, "delete", which.filters(), limit, not yes, output)
     if not yes:
         explain("queuey: nothing was deleted. Pass --yes to confirm.")

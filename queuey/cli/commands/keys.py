@@ -18,14 +18,14 @@ app = App(name="key")
 @app.command
 def new(
     name: Annotated[
-        str | None, Parameter(help="Name in logs, such as the program that uses the key. Default: random.")
+        str | None, Parameter(help="Name of the key in logs, for example its program. Default: random.")
     ] = None,
     /,
     *,
     scope: Annotated[
         Sequence[str],
         Parameter(
-            help="Scope: submit, read, work or admin, or SCOPE@QUEUE. Repeatable.",
+            help="Scope (submit, read, work, admin) or SCOPE@QUEUE. Repeatable.",
             metavar="SCOPE",
             negative=(),
             show_default="submit, read",
@@ -34,7 +34,7 @@ def new(
 ) -> int:
     """Create an API key.
 
-    Prints two lines: the secret, and its entry for QUEUEY_API_KEYS, which contains only a hash.
+    It prints two lines: the secret, and its entry for QUEUEY_API_KEYS, which contains only a hash.
     """
     name = name or f"key-{secrets.token_hex(3)}"
     grants = []

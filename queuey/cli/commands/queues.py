@@ -31,7 +31,7 @@ async def list_(*, output: Output = "table", server: Server = DEFAULT_SERVER) ->
 
 @app.command(name="show")
 async def show_(queue: QueueName, /, *, output: Output = "table", server: Server = DEFAULT_SERVER) -> int:
-    """Show the jobs by status, pause and workers of a queue."""
+    """Show one queue: its numbers of jobs, its pause and its workers."""
     async with server.client() as client:
         show(await client.queue(queue), output)
     return OK
@@ -42,7 +42,9 @@ async def pause(
     queue: QueueName,
     /,
     *,
-    reason: Annotated[str | None, Parameter(metavar="TEXT", help="Reason, shown with the queue.")] = None,
+    reason: Annotated[
+        str | None, Parameter(metavar="TEXT", help="Reason for the pause. It is shown with the queue.")
+    ] = None,
     output: Output = "table",
     server: Server = DEFAULT_SERVER,
 ) -> int:
@@ -70,7 +72,7 @@ async def purge(
     *,
     status: Annotated[
         list[Literal["queued", "scheduled"]] | None,
-        Parameter(negative=(), help="Only jobs with this status. Repeatable. Default: both."),
+        Parameter(negative=(), help="Cancel only jobs with this status. Repeatable. Default: both."),
     ] = None,
     yes: Yes = False,
     output: Output = "table",

@@ -33,9 +33,9 @@ Redis = Annotated[
 ]
 DataDir = Annotated[
     str | None,
-    Parameter(name="--data-dir", metavar="DIR", help="Data directory of a private Valkey, running or stopped."),
+    Parameter(name="--data-dir", metavar="DIR", help="Data directory of the private Valkey, running or stopped."),
 ]
-Prefix = Annotated[str | None, Parameter(name="--prefix", metavar="PREFIX", help="Prefix of its keys.")]
+Prefix = Annotated[str | None, Parameter(name="--prefix", metavar="PREFIX", help="Prefix of every key in the store.")]
 Config = Annotated[str | None, Parameter(name="--config", metavar="FILE", help="TOML file with settings.")]
 CONTINUE = "Run the same command again to continue where it stopped"
 
@@ -43,7 +43,7 @@ CONTINUE = "Run the same command again to continue where it stopped"
 def export(
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"], metavar="FILE", help="File to write.")],
-    resume: Annotated[bool, switch("Continue an incomplete file.")] = False,
+    resume: Annotated[bool, switch("Continue an interrupted export to the same file.")] = False,
     redis: Redis = None,
     data_dir: DataDir = None,
     prefix: Prefix = None,
@@ -64,7 +64,7 @@ def import_(
     *,
     shards: Annotated[
         str | None,
-        Parameter(metavar="N", help="Number of shards. Default: that of the store, else of the file."),
+        Parameter(metavar="N", help="Number of shards. Default: the store's, else the file's."),
     ] = None,
     merge: Annotated[bool, switch("Import into a store that already has jobs.")] = False,
     redis: Redis = None,

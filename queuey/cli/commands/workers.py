@@ -31,7 +31,7 @@ async def quiet(
     output: Output = "table",
     server: Server = DEFAULT_SERVER,
 ) -> int:
-    """Let a worker claim no more jobs, until it restarts.
+    """Stop a worker from claiming jobs, until it restarts.
 
     Its running jobs continue.
     """

@@ -52,7 +52,7 @@ class Summary(Struct):
 
 async def enqueue_many(
     file: Annotated[
-        Path, Parameter(metavar="FILE", help="One JSON object per line, as for POST /v1/jobs; - is stdin.")
+        Path, Parameter(metavar="FILE", help="File with one job per line, as for POST /v1/jobs. Use - for stdin.")
     ] = Path("-"),
     /,
     *,

@@ -29,21 +29,21 @@ PayloadText = Annotated[str, Parameter(allow_leading_hyphen=True, help="Payload 
 class Options:
     """The options of a job."""
 
-    queue: Annotated[str, Parameter(metavar="QUEUE", help="Queue.")] = "default"
+    queue: Annotated[str, Parameter(metavar="QUEUE", help="Queue for the job.")] = "default"
     priority: Annotated[Priority, Parameter(help="Priority within the queue.")] = "default"
-    dedupe_key: Annotated[str | None, Parameter(metavar="KEY", help="Dedupe key. The same key finds the same job.")] = (
-        None
-    )
+    dedupe_key: Annotated[
+        str | None, Parameter(metavar="KEY", help="Key against duplicates: the same key finds the same job.")
+    ] = None
     dedupe_ttl: Annotated[float | None, duration("Lifetime of the dedupe key. Default: the server's.")] = None
     delay: Annotated[float | None, duration("Delay before the job may start.")] = None
-    run_at: Annotated[datetime | None, Parameter(metavar="TIME", help="Start time, such as 2030-01-31T12:00:00Z.")] = (
-        None
-    )
-    expires_in: Annotated[float | None, duration("Cancel the job if it has not started by then.")] = None
+    run_at: Annotated[
+        datetime | None, Parameter(metavar="TIME", help="Earliest start, such as 2030-01-31T12:00:00Z.")
+    ] = None
+    expires_in: Annotated[float | None, duration("Cancel the job if it has not started within this time.")] = None
     max_attempts: Annotated[int | None, count("Maximum number of attempts.", 1000)] = None
     timeout: Annotated[float | None, duration("Timeout of one attempt.")] = None
-    retention: Annotated[float | None, duration("How long to keep the job once it has succeeded.")] = None
-    id: Annotated[str | None, Parameter(metavar="ID", help="Job id, if you made one.")] = None
+    retention: Annotated[float | None, duration("How long to keep the succeeded or cancelled job.")] = None
+    id: Annotated[str | None, Parameter(metavar="ID", help="Id of the new job. Default: a generated id.")] = None
 
     def given(self) -> JobOptions:
         """Return the options that have a value. Raises SettingsError."""
@@ -61,7 +61,7 @@ async def enqueue(
     /,
     *,
     options: Options = DEFAULTS,
-    wait: Annotated[float | None, duration("Wait up to this long for the job, then print it.")] = None,
+    wait: Annotated[float | None, duration("Maximum time to wait for the job to finish. Then print it.")] = None,
     output: Output = "table",
     server: Server = DEFAULT_SERVER,
 ) -> int:

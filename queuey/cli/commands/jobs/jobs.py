@@ -139,7 +139,7 @@ async def edit(
 async def delete(job_ids: JobIds, /, *, server: Server = DEFAULT_SERVER) -> int:
     """Delete finished jobs: succeeded, cancelled or dead.
 
-    Prints nothing.
+    It prints nothing.
     """
     return await each(server, job_ids, Client.delete)
 
