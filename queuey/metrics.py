@@ -163,6 +163,8 @@ class Metrics(Collector):
         """When this replica last looked for expired leases and the store answered; seconds since the epoch."""
         self._all: list[Counter | Histogram] = []
         self._of_queues: dict[str, QueueMetrics] = {}
+        self._runs: dict[str, Series] = {}
+        """The histogram `run` by type, looked up once."""
         by_queue = [(queue,) for queue in queues]
         by_type = [(type,) for type in types]
         self._count_jobs(by_queue)
@@ -276,12 +278,21 @@ class Metrics(Collector):
             if claimed_ms:
                 _put(of_queue.wait, claimed_ms - due_ms)
             _put(of_queue.end_to_end, now_ms - due_ms)
-        self.run.observe(ran, (type,))
+        runs = self._runs.get(type)
+        if runs is None:
+            runs = self._runs_of(type)
+        runs[bisect_left(SLOW, ran)] += 1
+        runs[-1] += ran
 
     def _queue_metrics(self, queue: str) -> QueueMetrics:
         if len(self._of_queues) >= MAX_SERIES:
             queue = OTHER
         return self._of_queues.setdefault(queue, QueueMetrics(self, queue))
+
+    def _runs_of(self, type: str) -> Series:
+        if len(self._runs) >= MAX_SERIES:
+            type = OTHER
+        return self._runs.setdefault(type, self.run.series((type,)))
 
     def all(self) -> list[Counter | Histogram]:
         """Return every counter and histogram, in the order of the exposition."""

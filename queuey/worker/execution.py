@@ -93,13 +93,15 @@ class Execution:
             return self._rated(Failed("unknown_type", f"there is no handler for the type {work.type!r} here"), work)
         if self._closed or work.stopping is not None:
             return self._rated(self._stopped(work), work)
-        timeout = self.timeout_of(work)
+        timeout = work.limit = self.timeout_of(work)
         if handler.mode == "thread":
             return self._attempt(self._threads.run(handler, work, timeout), work)
         if handler.mode == "process":
             return self._attempt(self._processes.run(handler, work, timeout), work)
         begun = self._loop.begin(handler, work, timeout)
-        return self._rated(begun, work) if isinstance(begun, (Succeeded, Failed)) else self._attempt(begun, work)
+        if isinstance(begun, Succeeded):
+            return begun
+        return self._rated(begun, work) if isinstance(begun, Failed) else self._attempt(begun, work)
 
     async def run(self, work: Work) -> Outcome:
         """Run one attempt from its beginning to its outcome."""
@@ -130,7 +132,7 @@ class Execution:
 
     def _stopped(self, work: Work) -> Failed:
         if work.stopping == "timeout":
-            return Failed("timeout", f"no result within {self.timeout_of(work):g} s")
+            return Failed("timeout", f"no result within {work.limit:g} s")
         return Failed("cancelled", "cancelled while it ran" if work.started_at else "cancelled before it started")
 
     def timeout_of(self, work: Work) -> float:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from queuey.protocol.models import Backoff, Definition, LeasedJob
 from queuey.protocol.records import UNREADABLE, JobFields, job_fields, job_fields_of, parse_definition
 from queuey.store.replies import ClaimedJob
-from queuey.worker.handlers.attempt import Failed, Work
+from queuey.worker.handlers.attempt import Failed, Report, Work
 
 
 class Leased(Protocol):
@@ -31,7 +31,6 @@ class HeldJob:
         "releasing",
         "reporting",
         "shard",
-        "timeout",
         "token",
         "unreadable",
         "work",
@@ -43,7 +42,6 @@ class HeldJob:
         shard: int,
         work: Work,
         unreadable: Failed | None,
-        timeout: float,
         grace: float,
     ) -> None:
         self.job_id = job.id
@@ -52,7 +50,6 @@ class HeldJob:
         self.shard = shard
         self.work = work
         self.unreadable = unreadable
-        self.timeout = timeout
         self.grace = grace
         self.claimed_ms = 0.0
         """The time of day in ms at which it was claimed."""
@@ -67,11 +64,11 @@ class HeldJob:
 
     def is_overdue(self, now: float) -> bool:
         """Return whether its handler is past its timeout and grace."""
-        started = self.work.started_at
-        return started is not None and now > started + self.timeout + self.grace
+        work = self.work
+        return work.started_at is not None and now > work.started_at + work.limit + self.grace
 
 
-def read(job: ClaimedJob) -> tuple[Work, Failed | None]:
+def read(job: ClaimedJob, report: Report) -> tuple[Work, Failed | None]:
     """Return the attempt for a job from the store, and if the job cannot be read the failure to report."""
     try:
         head, definition = parse_definition(job.definition)
@@ -79,17 +76,19 @@ def read(job: ClaimedJob) -> tuple[Work, Failed | None]:
     except UNREADABLE as error:
         fields = job_fields({}, Definition("unreadable"))
         failed = Failed("payload", f"the stored job cannot be read: {error}", dead=True)
-        return _work(job, fields), failed
-    return _work(job, fields, definition.backoff, due_ms), None
+        return _work(job, fields, report), failed
+    return _work(job, fields, report, definition.backoff, due_ms), None
 
 
-def read_leased(job: LeasedJob) -> Work:
+def read_leased(job: LeasedJob, report: Report) -> Work:
     """Return the attempt for a job from a server."""
-    return _work(job, job_fields_of(job))
+    return _work(job, job_fields_of(job), report)
 
 
-def _work(job: ClaimedJob | LeasedJob, fields: JobFields, backoff: Backoff | None = None, due_ms: int = 0) -> Work:
+def _work(
+    job: ClaimedJob | LeasedJob, fields: JobFields, report: Report, backoff: Backoff | None = None, due_ms: int = 0
+) -> Work:
     given: Any = fields  # not merged with another dict: that takes twice the time, for every job
     given["id"], given["token"], given["attempt"] = job.id, job.token, job.attempt
-    given["backoff"], given["due_ms"] = backoff, due_ms
+    given["report"], given["backoff"], given["due_ms"] = report, backoff, due_ms
     return Work(**given)

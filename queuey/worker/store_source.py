@@ -48,7 +48,7 @@ class StoreSource:
         self.shards = broker.shards.count
         self._broker = broker
         self._acks = acks
-        self._progress = progress
+        self._report = progress.on_progress
         self._metrics = metrics
         self._worker = settings.name
         self._queues = list(settings.queues)
@@ -112,9 +112,7 @@ class StoreSource:
         """Do nothing, since a drain waits for the answer to the claim."""
 
     def read(self, job: ClaimedJob) -> tuple[Work, Failed | None]:
-        work, unreadable = read(job)
-        work.report = self._progress.on_progress
-        return work, unreadable
+        return read(job, self._report)
 
     # --- outcomes -------------------------------------------------------------------------------------------------
 

@@ -134,7 +134,7 @@ class Worker:
 
     def _hold(self, job: Leased, shard: int, now_ms: float) -> None:
         work, unreadable = self._source.read(job)
-        held = HeldJob(job, shard, work, unreadable, self._execution.timeout_of(work), self._settings.grace)
+        held = HeldJob(job, shard, work, unreadable, self._settings.grace)
         held.claimed_ms = now_ms
         self.running[job.id] = held
         self.keeper.hold(held)

@@ -28,6 +28,10 @@ Kind = Literal[
 ]
 
 
+Report = Callable[["Work", ProgressReport], None]
+"""Receives the progress of an attempt, in any thread."""
+
+
 class Work(msgspec.Struct, eq=False):
     """One attempt at a job, as claimed.
 
@@ -49,8 +53,10 @@ class Work(msgspec.Struct, eq=False):
     traceparent: str | None = None
     """The span in which the job was submitted (traceparent.py)."""
 
-    report: Callable[[Work, ProgressReport], None] | None = None
+    report: Report | None = None
     """Takes the handler's progress, from any thread; None drops it."""
+    limit: float = 0.0
+    """The seconds that the handler may take, once it has begun."""
     started_at: float | None = None
     """The time.monotonic() at which the handler started; None while the job waits for a thread or a process."""
     stopping: StopReason | None = None

@@ -126,9 +126,7 @@ class HttpSource:
                 await self._client.release_many([ReleaseItem(job.id, job.token) for job in jobs])
 
     def read(self, job: LeasedJob) -> tuple[Work, Failed | None]:
-        work = read_leased(job)
-        work.report = self._progress.on_progress
-        return work, None
+        return read_leased(job, self._progress.on_progress), None
 
     # --- outcomes -------------------------------------------------------------------------------------------------
 
