@@ -124,8 +124,10 @@ class WorkerRole(Part):
 
     async def stop(self) -> None:
         """End the lease keeper's thread, and leave the App's lifespan."""
-        await self.worker.keeper.stop()
-        await self.execution.stop(abandon=True)
+        try:
+            await self.worker.keeper.stop()
+        finally:
+            await self.execution.stop(abandon=True)
 
 
 class Messages(Part):

@@ -100,14 +100,14 @@ class SharedWaker:
         calls: StoreClient,
         shards: Shards,
         group: Sequence[int],
-        crowd: Pollers,
+        pollers: Pollers,
         replica: str,
     ) -> None:
         self._link = client.link
         self._calls = calls.link
         self._shards = shards
         self._group = group
-        self._crowd = crowd
+        self._pollers = pollers
         self._poke = poke_key(shards.keys[group[0]], replica)
         self._covered: frozenset[str] | None = None
         """The queues that the present wait is for; None while there is none, or it is about to start again."""
@@ -118,8 +118,8 @@ class SharedWaker:
     async def run_once(self) -> float:
         """Wait for one marker, until the round ends at most, and wake a request for it."""
         loop = asyncio.get_running_loop()
-        if self._round_ends is None or not self._crowd.some.is_set():
-            await self._crowd.some.wait()
+        if self._round_ends is None or not self._pollers.some.is_set():
+            await self._pollers.some.wait()
             self._round_ends = loop.time() + BLOCK_SECONDS
         try:
             await self._wait_once(max(0.001, self._round_ends - loop.time()))
@@ -131,12 +131,12 @@ class SharedWaker:
         finally:
             self._covered = None
         if loop.time() >= self._round_ends:
-            self._crowd.wake_each(self._group)
+            self._pollers.wake_each(self._group)
             self._round_ends = loop.time() + BLOCK_SECONDS
         return 0.0
 
     async def _wait_once(self, seconds: float) -> None:
-        self._covered = frozenset(self._crowd.queues)
+        self._covered = frozenset(self._pollers.queues)
         places = {
             self._shards.keys[shard].wake(queue).encode(): (shard, queue)
             for queue in self._covered
@@ -145,7 +145,7 @@ class SharedWaker:
         popped = cast(_Popped | None, await self._link.call("BZPOPMIN", self._poke, *places, f"{seconds:.3f}"))
         if popped is not None and popped[0] in places:
             shard, queue = places[popped[0]]
-            if not self._crowd.wake(shard, queue):
+            if not self._pollers.wake(shard, queue):
                 await self.hand_on(shard, queue)
 
     async def cover(self, queues: Iterable[str]) -> None:

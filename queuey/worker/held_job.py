@@ -81,8 +81,10 @@ def read(job: ClaimedJob, report: Report) -> tuple[Work, Failed | None]:
 
 
 def read_leased(job: LeasedJob, report: Report) -> Work:
-    """Return the attempt for a job from a server."""
-    return _work(job, job_fields_of(job), report)
+    """Return the attempt for a job from a server. It does not keep the whole answer in memory, as the job does."""
+    fields = job_fields_of(job)
+    fields["payload"] = job.payload.copy()
+    return _work(job, fields, report)
 
 
 def _work(

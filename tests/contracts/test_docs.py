@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -41,6 +43,15 @@ def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
         assert found.exists(), f"{target} leads nowhere"
         if anchor and found.suffix == ".md":
             assert anchor in anchors(found), f"{target}: no such heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_names_of_our_package_can_be_imported(page: Path) -> None:
+    """But for those of spans' attributes, which begin with the same word."""
+    for path in re.findall(r"`(queuey(?:\.\w+)+)[`(]", page.read_text()):
+        module, _, attribute = path.rpartition(".")
+        if module != "queuey.job":
+            assert find_spec(path) if attribute.islower() else hasattr(import_module(module), attribute), path
 
 
 def test_there_is_a_page_for_each_of_the_four() -> None:

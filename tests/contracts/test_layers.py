@@ -17,7 +17,7 @@ LAYERS = (
     "version errors metrics lifecycle",
     "protocol",
     "log",
-    "client",
+    "client models",
     "settings",
     "store",
     "services",

@@ -102,11 +102,16 @@ class EventPublisher(Part):
     # --- reports --------------------------------------------------------------------------------------------------
 
     def status(self, job_id: str, type: str, queue: str, status: Status, attempt: int) -> None:
-        """Publish the new status of a job whose type and queue are known."""
+        """Publish the new status of a job whose type and queue are known.
+
+        The reply to an enqueue may come after the reply to the claim behind it, which is on another connection.
+        """
         if not self.on:
             return
         event = JobEvent("status", job_id, type, queue, status, attempt)
-        self._remember(event)
+        known = self._known.get(job_id)
+        if known is None or attempt or not known[2]:  # otherwise it is known already that the first attempt has begun
+            self._remember(event)
         if lookups := self._behind.get(job_id):
             lookups[-1].append(event)
         else:

@@ -34,7 +34,8 @@ class LifespanRunner:
         if entered.done():
             return entered.result()
         entered.cancel()
-        error = None if self._task.cancelled() else self._task.exception()
+        task, self._task = self._task, None  # it has ended, and the error below is its only report
+        error = None if task.cancelled() else task.exception()
         reason = "it was cancelled" if error is None else describe(error)
         raise StartupError(f"the App's lifespan failed: {reason}") from error
 

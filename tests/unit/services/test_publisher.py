@@ -92,6 +92,17 @@ async def test_an_old_answer_does_not_silence_it_for_one_who_has_just_come() -> 
 
 
 @in_virtual_time
+async def test_an_enqueue_that_is_reported_after_the_claim_does_not_take_the_attempt_back() -> None:
+    store = Store()
+    feed = feed_of(store)
+    feed.status("a", "t", "mail", "running", 1)
+    feed.status("a", "t", "mail", "queued", 0)
+    feed.moved("a", "succeeded")
+    await feed.drain()
+    assert [(event.status, event.attempt) for event in store.told] == [("running", 1), ("queued", 0), ("succeeded", 1)]
+
+
+@in_virtual_time
 async def test_what_happens_to_a_job_while_it_is_looked_up_comes_after_that() -> None:
     store = Store()
     store.answers.clear()

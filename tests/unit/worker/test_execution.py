@@ -17,6 +17,7 @@ from queuey.worker.execution import Execution
 from queuey.worker.handlers.app import App
 from queuey.worker.handlers.attempt import Failed, Succeeded
 from queuey.worker.handlers.context import Context
+from queuey.worker.settings import ExecutionSettings
 from tests.support import handlers
 from tests.support.executions import RESULT_LIMIT, TOKEN, Events, executing, failed, make_work
 from tests.support.handlers import Deed
@@ -250,6 +251,23 @@ class TestLifespan:
         with pytest.raises(StartupError, match="the App's lifespan failed: OSError: no database"):
             async with executing(App(lifespan=lifespan), None):
                 pass
+
+    async def test_one_that_fails_at_the_start_is_reported_once(self) -> None:
+        """By the error of the start. A server then stops all parts whose start has begun."""
+
+        @asynccontextmanager
+        async def lifespan(app: App) -> AsyncIterator[None]:
+            if app.handlers == {}:
+                raise OSError("no database")
+            yield
+
+        events = Events()
+        settings = ExecutionSettings(thread_slots=1, process_slots=1, default_timeout=1.0, grace=1.0, result_limit=1)
+        execution = Execution(App(lifespan=lifespan), None, settings, on_event=events)
+        with pytest.raises(StartupError):
+            await execution.start()
+        assert await execution.stop(abandon=True) == 0
+        assert events == []
 
     async def test_one_that_fails_at_the_end_is_told(self) -> None:
         @asynccontextmanager
