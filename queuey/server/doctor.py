@@ -155,7 +155,7 @@ def _data_dir(settings: Settings) -> Iterator[Finding]:
 
 async def _store(settings: Settings) -> AsyncIterator[Finding]:
     try:
-        async with opened(settings, patience=STORE_SECONDS) as client:
+        async with opened(settings, timeout=STORE_SECONDS) as client:
             broker = broker_of(client, settings, 1)  # so that the self-test is first to find what is forbidden
             report = await check_store(client, broker.shards, broker.scripts, embedded=settings.redis is None)
             asked = time.time()

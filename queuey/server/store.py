@@ -28,7 +28,7 @@ from queuey.store.wakeups import BLOCK_SECONDS
 
 STORE_TIMEOUT: Final = 5.0
 """Seconds that the store may take for a call that no HTTP request waits for."""
-STORE_PATIENCE: Final = 30.0
+STORE_SECONDS: Final = 30.0
 """Seconds that an external store may be away at start-up."""
 REPLY_SECONDS: Final = 30.0
 """Seconds for a reply to a command: a dump of megabytes may wait behind others."""
@@ -87,7 +87,7 @@ class ServerStore(Part):
 
         An external store may come up a little later than this process.
         """
-        give_up_at = time.monotonic() + STORE_PATIENCE
+        give_up_at = time.monotonic() + STORE_SECONDS
         client, embedded = broker.shards.client, self._embedded is not None
         while True:
             try:
@@ -149,8 +149,8 @@ def _log_event(event: str, fields: dict[str, object]) -> None:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, patience: float = REPLY_SECONDS) -> AsyncIterator[StoreClient]:
-    """Open the store for a command. Each reply may take `patience` seconds.
+async def opened(settings: Settings, timeout: float = REPLY_SECONDS) -> AsyncIterator[StoreClient]:
+    """Open the store for a command. Each reply may take `timeout` seconds.
 
     A private Valkey is joined when a server runs on its data directory; otherwise it is started, and stopped again.
     Raises StartupError.
@@ -162,7 +162,7 @@ async def opened(settings: Settings, patience: float = REPLY_SECONDS) -> AsyncIt
         await embedded.start()
         url = embedded.url
     try:
-        client = connect(url, timeout=patience)
+        client = connect(url, timeout=timeout)
         try:
             if embedded is None:
                 await check_answers(client)

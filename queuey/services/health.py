@@ -11,7 +11,7 @@ Durability = Literal["verified", "declared", "memory only"]
 
 FRESH: Final = 1.0
 """Seconds for which the store counts as up after an answer."""
-PATIENCE: Final = 1.5
+PROBE_SECONDS: Final = 1.5
 """Seconds after which a store that has not answered counts as down."""
 
 
@@ -28,7 +28,7 @@ class Health:
         self._probe: asyncio.Task[bool] | None = None
 
     async def store_up(self) -> bool:
-        """Return whether a script ran on every shard recently, within PATIENCE. Concurrent callers share one probe."""
+        """Return whether a script ran on every shard recently, within PROBE_SECONDS. Callers share one probe."""
         if self._probe is None or self._probe.done():
             self._probe = asyncio.create_task(self._ask())
         return await asyncio.shield(self._probe)
@@ -45,7 +45,7 @@ class Health:
 
     async def _ask(self) -> bool:
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(PROBE_SECONDS):
                 return await self._broker.reachable(FRESH)
         except TimeoutError:
             return False

@@ -19,7 +19,7 @@ import msgspec
 HEADER_BYTES: Final = 4
 MESSAGE_LIMIT: Final = 256 << 20
 """Bytes. It allows 4 MB for each of 64 replicas, more than the capped series of one can fill."""
-SIBLING_SECONDS: Final = 1.0
+PEER_SECONDS: Final = 1.0
 """Seconds that the parent waits for a replica. One whose event loop is blocked is left out."""
 PARENT_SECONDS: Final = 2.0
 """Seconds that a replica waits for its parent, which may have waited for another replica."""

@@ -73,12 +73,12 @@ class Orders(StopSignals):
     process, and it comes again from the parent.
     """
 
-    def __init__(self, parent: socket.socket, early: bytes, patience: float) -> None:
-        """`early`: orders that came already. `patience`: seconds that this process may live without its parent."""
+    def __init__(self, parent: socket.socket, early: bytes, orphan_seconds: float) -> None:
+        """`early`: orders that came already. `orphan_seconds`: how long this process may live without its parent."""
         super().__init__()
         self._parent = parent
         self._early = early
-        self._patience = patience
+        self._orphan_seconds = orphan_seconds
 
     def install(self) -> None:
         loop = asyncio.get_running_loop()
@@ -95,7 +95,7 @@ class Orders(StopSignals):
                 while orders := self._parent.recv(16):
                     loop.call_soon_threadsafe(self._follow, orders)
             loop.call_soon_threadsafe(self._be_orphaned)
-        time.sleep(self._patience)
+        time.sleep(self._orphan_seconds)
         os._exit(1)
 
     def _follow(self, orders: bytes) -> None:
@@ -108,7 +108,7 @@ class Orders(StopSignals):
         self.first.set()
 
 
-def main(descriptor: int, siblings: int) -> int:
+def main(descriptor: int, peers: int) -> int:
     """Serve until the parent orders the end, or is gone. Returns the exit code.
 
     Both arguments are descriptors: of the socket for orders, and of the one to the peers."""
@@ -130,7 +130,7 @@ def main(descriptor: int, siblings: int) -> int:
     context = ReplicaContext(
         signals=Orders(parent, early, init.settings.drain_timeout + ORPHAN_SECONDS),
         bound=None if init.listening is None else _inherited(init.listening),
-        place=Place(init.number, init.settings.processes, _inherited(siblings)),
+        place=Place(init.number, init.settings.processes, _inherited(peers)),
         on_started=lambda facts: _tell(parent, Started(facts)),
     )
     try:

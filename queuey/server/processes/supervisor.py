@@ -30,7 +30,7 @@ from queuey.protocol.credentials import Credentials
 from queuey.protocol.models import Backoff
 from queuey.server.http.ports import SharedPort
 from queuey.server.processes.replica import DRAIN, LEAVE, Init, Refused, Started, pack
-from queuey.services.peers import SIBLING_SECONDS, Channel, Respond
+from queuey.services.peers import PEER_SECONDS, Channel, Respond
 from queuey.settings.settings import Settings
 
 BACKOFF: Final = Backoff(0.2, 2.0, 5.0)
@@ -235,7 +235,7 @@ class Supervisor:
     async def _ask_others(self, number: int, question: str) -> list[str]:
         """Return the other replicas' answers to a replica's question, of those that answer in time."""
         others = [each for other, each in self._replicas.items() if other != number and each.serves]
-        answers = await asyncio.gather(*(each.channel.ask(question, SIBLING_SECONDS) for each in others))
+        answers = await asyncio.gather(*(each.channel.ask(question, PEER_SECONDS) for each in others))
         return [text for texts in answers for text in texts]
 
     async def _wait(self, stop: asyncio.Event) -> None:

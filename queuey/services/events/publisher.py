@@ -141,9 +141,9 @@ class EventPublisher(Part):
             del self._behind[job_id]
         if not self.on:
             return
-        if error is not None or stored is None:
+        if error is not None or stored is None or not stored.definition:
             self._gap = True
-        elif stored.definition and (event := _event_of(job_id, status, stored)):
+        elif event := _event_of(job_id, status, stored):
             if not later:
                 self._remember(event)
             self._publish(event)

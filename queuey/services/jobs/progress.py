@@ -25,7 +25,7 @@ logger = log.get(__name__)
 _encode = msgspec.json.Encoder().encode
 
 
-class Leased(Protocol):
+class LeasedAttempt(Protocol):
     """A job under a lease."""
 
     id: str
@@ -51,7 +51,7 @@ class ProgressRecorder:
         self._flushing: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
 
-    def on_progress(self, work: Leased, report: ProgressReport) -> None:
+    def on_progress(self, work: LeasedAttempt, report: ProgressReport) -> None:
         """Record the progress that a handler of this process reports."""
         self.record(work.id, work.token, report)
 

@@ -187,32 +187,38 @@ class LeaseOutcomes:
     async def _send_all(self, items: Sequence[Item | QueueyError], send: Send[Item]) -> list[Outcome]:
         """Send the items through the batchers, where they join those of other requests, and await all outcomes."""
         answers = [item if isinstance(item, QueueyError) else self._sent(item, send) for item in items]
-        words = [answer for answer in answers if isinstance(answer, asyncio.Future)]
-        await asyncio.gather(*words, return_exceptions=True)
+        if sent := [answer for answer in answers if isinstance(answer, asyncio.Future)]:
+            await asyncio.wait(sent)  # if the request is cancelled, the outcomes are still stored and counted
         return [
-            item if isinstance(item, QueueyError) else self._outcome(item.id, answer)
+            item if isinstance(item, QueueyError) else _outcome(item.id, answer)
             for item, answer in zip(items, answers, strict=True)
         ]
 
     def _sent(self, item: Item, send: Send[Item]) -> asyncio.Future[str] | QueueyError:
         try:
-            return send(self._broker.shards.of_job(item.id), item)
+            answer = send(self._broker.shards.of_job(item.id), item)
         except QueueyError as error:  # too many items wait for the store
             return error
+        answer.add_done_callback(partial(self._count, item.id))
+        return answer
 
-    def _outcome(self, job_id: str, answer: asyncio.Future[str] | QueueyError) -> Outcome:
-        """Return the outcome for an answer that has come."""
-        if isinstance(answer, QueueyError):
-            return answer
-        try:
-            word = answer.result()
-        except OutcomeUnknown as error:
-            return OutcomeUnknown(error.message, [job_id])
-        except QueueyError as error:
-            return error
+    def _count(self, job_id: str, answer: asyncio.Future[str]) -> None:
+        if answer.cancelled() or answer.exception() is not None:
+            return
         self._workers.ended(job_id)
-        self._metrics.pulled.add((_STATUSES[word],))
-        return LeaseOutcome(job_id, _STATUSES[word])
+        self._metrics.pulled.add((_STATUSES[answer.result()],))
+
+
+def _outcome(job_id: str, answer: asyncio.Future[str] | QueueyError) -> Outcome:
+    """Return the outcome for an answer that has come."""
+    if isinstance(answer, QueueyError):
+        return answer
+    try:
+        return LeaseOutcome(job_id, _STATUSES[answer.result()])
+    except OutcomeUnknown as error:
+        return OutcomeUnknown(error.message, [job_id])
+    except QueueyError as error:
+        return error
 
 
 def single(outcome: Outcome) -> LeaseOutcome:

@@ -129,14 +129,14 @@ class FileLock:
 
 
 @asynccontextmanager
-async def exclusively(path: Path, patience: float) -> AsyncIterator[None]:
-    """Hold the lock of that file. Raises StartupError after `patience` seconds, with the process that has it."""
+async def exclusively(path: Path, timeout: float) -> AsyncIterator[None]:
+    """Hold the lock of that file. Raises StartupError after `timeout` seconds, with the process that has it."""
     lock = FileLock(path)
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while not lock.try_acquire():
         if time.monotonic() >= deadline:
             raise StartupError(
-                f"Process {lock.note or 'unknown'} has held {path} for over {patience:.0f} s. Wait until it "
+                f"Process {lock.note or 'unknown'} has held {path} for over {timeout:.0f} s. Wait until it "
                 "has started or stopped the store, or end it."
             )
         await asyncio.sleep(_POLL)

@@ -35,10 +35,10 @@ from queuey.store.embedded.process import LOG_NAME, Fsync, StoreProcess, command
 from queuey.store.embedded.unix_socket import SocketPath, ask, server_info
 
 MEMORY_SHARE: Final = 0.6
-LOCK_PATIENCE: Final = 30.0
-ANSWER_PATIENCE: Final = 30.0
-LOADING_PATIENCE: Final = 600.0
-SHUTDOWN_PATIENCE: Final = 10.0
+LOCK_SECONDS: Final = 30.0
+ANSWER_SECONDS: Final = 30.0
+LOADING_SECONDS: Final = 600.0
+SHUTDOWN_SECONDS: Final = 10.0
 COMMAND_TIMEOUT: Final = 5.0
 ROOM: Final = 100_000
 """Free bytes below which a disk counts as full. A new store writes less."""
@@ -104,7 +104,7 @@ class EmbeddedStore:
         prepare(self._data_dir)
         try:
             self._socket.open()
-            async with exclusively(self._start_lock, LOCK_PATIENCE):
+            async with exclusively(self._start_lock, LOCK_SECONDS):
                 self._become_user()
             await self._bring_up()
             await asyncio.to_thread(sync_names, self._data_dir)
@@ -139,7 +139,7 @@ class EmbeddedStore:
         """Leave the store. The last user stops the server, and waits for its end."""
         try:
             if self._users_lock.held:
-                async with exclusively(self._start_lock, LOCK_PATIENCE):
+                async with exclusively(self._start_lock, LOCK_SECONDS):
                     if self._users_lock.try_acquire():  # no other user is left, and none can join now
                         await self._shut_down()
         except (OSError, StartupError) as error:
@@ -160,21 +160,21 @@ class EmbeddedStore:
             raise StartupError(f"Another program has locked {self._users_lock.path}. End it.")
 
     async def _bring_up(self) -> None:
-        deadline = time.monotonic() + LOADING_PATIENCE
+        deadline = time.monotonic() + LOADING_SECONDS
         self._child = None  # one launch per call: a second one would only fail in the same way
         while time.monotonic() < deadline:
-            async with exclusively(self._start_lock, LOCK_PATIENCE):
+            async with exclusively(self._start_lock, LOCK_SECONDS):
                 if not self._users_lock.held or await self._reach():
                     return
             await asyncio.sleep(POLL)
         raise StartupError(
-            f"The store in {self._data_dir} is still loading its data after {LOADING_PATIENCE:.0f} s. Wait "
+            f"The store in {self._data_dir} is still loading its data after {LOADING_SECONDS:.0f} s. Wait "
             "until it is done, then start again."
         )
 
     async def _reach(self) -> bool:
         """Start the server if none runs, and wait until it answers. Returns False while it loads its data."""
-        deadline = time.monotonic() + ANSWER_PATIENCE
+        deadline = time.monotonic() + ANSWER_SECONDS
         while time.monotonic() < deadline:
             if self._server_lock.try_acquire():
                 try:
@@ -182,8 +182,8 @@ class EmbeddedStore:
                 finally:
                     self._server_lock.release()
             with suppress(ReplyError, OSError):
-                # This needs patience: while it loads, the server reads its connections only once per 1024 commands.
-                info = await server_info(str(self._socket), ANSWER_PATIENCE)
+                # While it loads, the server reads its connections only once per 1024 commands.
+                info = await server_info(str(self._socket), ANSWER_SECONDS)
                 if info["loading"] != "0":
                     return False
                 await self._settle(int(info["process_id"]))
@@ -193,7 +193,7 @@ class EmbeddedStore:
             self._child.kill()
             self._child.reap()
         raise StartupError(
-            f"The store in {self._data_dir} runs, but has not answered for {ANSWER_PATIENCE:.0f} s. See "
+            f"The store in {self._data_dir} runs, but has not answered for {ANSWER_SECONDS:.0f} s. See "
             f"{self._data_dir / LOG_NAME}; if it hangs, end it: it keeps {self._server_lock.path} open."
         )
 
@@ -219,12 +219,12 @@ class EmbeddedStore:
     async def _settle(self, pid: int) -> None:
         """Make the server sync at least as safely as every user asks."""
         path = str(self._socket)
-        reply = await ask(path, "CONFIG", "GET", "appendfsync", "maxmemory", patience=COMMAND_TIMEOUT)
+        reply = await ask(path, "CONFIG", "GET", "appendfsync", "maxmemory", timeout=COMMAND_TIMEOUT)
         config = dict(zip(reply[::2], reply[1::2], strict=True))
         running = config["appendfsync"]
         asked = stronger(running, self._asked_fsync())
         if asked != running:
-            await ask(path, "CONFIG", "SET", "appendfsync", asked, patience=COMMAND_TIMEOUT)
+            await ask(path, "CONFIG", "SET", "appendfsync", asked, timeout=COMMAND_TIMEOUT)
             self._tell("store_fsync_raised", pid=pid, before=running, after=asked)
         self._users_lock.note = asked
         self._pid = pid
@@ -263,7 +263,7 @@ class EmbeddedStore:
         with suppress(ReplyError, OSError):
             reader, writer = await asyncio.open_unix_connection(path)
             try:
-                info = await server_info(path, ANSWER_PATIENCE)
+                info = await server_info(path, ANSWER_SECONDS)
                 if info["process_id"] == str(self._pid):  # else it was replaced before it was watched
                     while await reader.read(1024):
                         pass
@@ -283,15 +283,15 @@ class EmbeddedStore:
 
     async def _shut_down(self) -> None:
         pid: int | None = None
-        deadline = time.monotonic() + SHUTDOWN_PATIENCE
-        if gone := await self._gone(patience=0):
+        deadline = time.monotonic() + SHUTDOWN_SECONDS
+        if gone := await self._gone(timeout=0):
             return
         while not gone and time.monotonic() < deadline:
             pid = await self._ask_to_end() or pid  # again, since a server that has just started does not listen yet
             gone = await self._gone(POLL * 10)
         if not gone:
             self._terminate(pid)
-            gone = await self._gone(SHUTDOWN_PATIENCE)
+            gone = await self._gone(SHUTDOWN_SECONDS)
         if gone:
             self._tell("store_stopped", pid=pid)
         else:
@@ -305,7 +305,7 @@ class EmbeddedStore:
             pid = int((await server_info(path, COMMAND_TIMEOUT))["process_id"])
         with suppress(ReplyError, OSError):
             # It syncs the append-only file, whatever the policy, and closes the connection instead of a reply.
-            await ask(path, "SHUTDOWN", "NOSAVE", patience=COMMAND_TIMEOUT)
+            await ask(path, "SHUTDOWN", "NOSAVE", timeout=COMMAND_TIMEOUT)
         return pid
 
     def _terminate(self, pid: int | None) -> None:
@@ -316,9 +316,9 @@ class EmbeddedStore:
         elif self._child is not None:
             self._child.terminate()
 
-    async def _gone(self, patience: float) -> bool:
+    async def _gone(self, timeout: float) -> bool:
         """Return whether the server has ended, so that server.lock is free. The caller holds start.lock."""
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         while not self._server_lock.try_acquire():
             if time.monotonic() >= deadline:
                 return False

@@ -54,12 +54,12 @@ def _fits(path: Path) -> bool:
     return len(os.fsencode(path)) <= SOCKET_PATH_LIMIT
 
 
-async def ask(path: str, *words: str, patience: float) -> Any:
+async def ask(path: str, *words: str, timeout: float) -> Any:
     """Send one command on a connection of its own, and return the reply as text, or a list of texts.
 
-    Raises OSError when no reply comes (TimeoutError after `patience` seconds), ReplyError when it is an error.
+    Raises OSError when no reply comes (TimeoutError after `timeout` seconds), ReplyError when it is an error.
     A pooled client would not do: its idle connection may not know yet that the server has ended."""
-    async with asyncio.timeout(patience):
+    async with asyncio.timeout(timeout):
         reader, writer = await asyncio.open_unix_connection(path)
         try:
             writer.write(hiredis.pack_command(words))  # type: ignore[arg-type]
@@ -76,7 +76,7 @@ async def ask(path: str, *words: str, patience: float) -> Any:
     return reply
 
 
-async def server_info(path: str, patience: float) -> dict[str, str]:
+async def server_info(path: str, timeout: float) -> dict[str, str]:
     """Return what the server reports of its process and its data, even while it loads them. Raises like `ask`."""
-    text: str = await ask(path, "INFO", "server", "persistence", patience=patience)
+    text: str = await ask(path, "INFO", "server", "persistence", timeout=timeout)
     return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)

@@ -26,7 +26,7 @@ from queuey.protocol.models import (
 from queuey.protocol.renewal import renewal_of
 from queuey.worker.handlers.attempt import Work
 
-PATIENCE: Final = 120.0
+RESEND_SECONDS: Final = 120.0
 """Seconds for which an outcome is sent again. A restart of the server takes less."""
 PAUSE: Final = 1.0
 PROGRESS_PAUSE: Final = 0.5
@@ -62,7 +62,7 @@ class Reports:
 
     def add(self, outcome: Outcome) -> None:
         """Report an outcome soon."""
-        self._waiting.append((time.monotonic() + PATIENCE, outcome))
+        self._waiting.append((time.monotonic() + RESEND_SECONDS, outcome))
         self._some.set()
 
     async def run(self) -> None:

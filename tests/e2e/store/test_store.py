@@ -95,7 +95,7 @@ async def test_the_embedded_store_is_started_again_when_it_is_killed(serve: Serv
 # --- a store that cannot be used ---------------------------------------------------------------------------------
 
 WITHOUT_PATIENCE = (
-    "import sys, queuey.server.store as s; s.STORE_PATIENCE = 0; from queuey.cli import main; sys.exit(main())"
+    "import sys, queuey.server.store as s; s.STORE_SECONDS = 0; from queuey.cli import main; sys.exit(main())"
 )
 
 

@@ -22,7 +22,7 @@ from tests.faults.store.processes import kill_all, processes_in
 from tests.faults.system import preload
 from tests.faults.system.rig import Rig, Setup
 
-LOCK_PATIENCE: Final = 20.0
+LOCK_SECONDS: Final = 20.0
 HOLD_PATIENCE: Final = 2.0
 REWRITE_TIMEOUT: Final = 1.0
 POLL: Final = 0.005
@@ -66,7 +66,7 @@ class PowerCut(Fault):
 
     async def cut(self, rig: Rig, where: str) -> str:
         folder = rig.setup.store_folder
-        async with exclusively(folder / "start.lock", LOCK_PATIENCE):  # so that nobody starts it before we are done
+        async with exclusively(folder / "start.lock", LOCK_SECONDS):  # so that nobody starts it before we are done
             if where:
                 self.disk.hold(where)
                 await self._until_held()
@@ -149,6 +149,6 @@ class PowerCutInRewrite(PowerCut):
 
 
 async def _until_started(rig: Rig) -> None:
-    async with asyncio.timeout(LOCK_PATIENCE):
+    async with asyncio.timeout(LOCK_SECONDS):
         while not processes_in(rig.setup.store_folder):  # noqa: ASYNC110 - it is no child of ours
             await asyncio.sleep(POLL)

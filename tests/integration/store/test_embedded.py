@@ -172,7 +172,7 @@ async def test_start_waits_until_the_data_is_loaded(make_user: MakeUser) -> None
 
 async def test_loading_has_a_limit(make_user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
     await fill(make_user())
-    monkeypatch.setattr(embedded, "LOADING_PATIENCE", 0.2)
+    monkeypatch.setattr(embedded, "LOADING_SECONDS", 0.2)
     user = make_user(extra_args=loading_slowly(10))
     with pytest.raises(StartupError, match="still loading"):
         await user.start()

@@ -103,7 +103,7 @@ async def test_a_server_whose_socket_was_deleted_gets_no_rival(
 ) -> None:
     user, late = make_user(), make_user()
     await user.store.start()
-    monkeypatch.setattr(embedded, "ANSWER_PATIENCE", 0.3)
+    monkeypatch.setattr(embedded, "ANSWER_SECONDS", 0.3)
     (tmp_path / "data" / "valkey.sock").rename(tmp_path / "data" / "away")
 
     with pytest.raises(StartupError, match=r"has not answered for 0 s.*server\.lock"):
@@ -162,7 +162,7 @@ async def test_a_server_that_hangs_is_waited_for_and_left_alone(
 ) -> None:
     user, late = make_user(), make_user()
     await user.start()
-    for name in ("ANSWER_PATIENCE", "SHUTDOWN_PATIENCE", "COMMAND_TIMEOUT"):
+    for name in ("ANSWER_SECONDS", "SHUTDOWN_SECONDS", "COMMAND_TIMEOUT"):
         monkeypatch.setattr(embedded, name, 0.1)
     pid = user.pid
     os.kill(pid, signal.SIGSTOP)
@@ -182,7 +182,7 @@ async def test_a_server_that_hangs_is_waited_for_and_left_alone(
 async def test_a_held_start_lock_is_reported_with_its_holder(
     make_user: MakeUser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "LOCK_PATIENCE", 0.1)
+    monkeypatch.setattr(embedded, "LOCK_SECONDS", 0.1)
     prepare(tmp_path / "data")
     user = make_user()
     async with exclusively(tmp_path / "data" / "start.lock", 1):
@@ -197,7 +197,7 @@ async def test_a_restart_waits_for_the_start_lock(
     user = make_user()
     await user.start()
     async with exclusively(tmp_path / "data" / "start.lock", 1):
-        monkeypatch.setattr(embedded, "LOCK_PATIENCE", 0.1)
+        monkeypatch.setattr(embedded, "LOCK_SECONDS", 0.1)
         user.kill_server()
         await user.events.next("store_lost")
         failed = await user.events.next("store_restart_failed", "store_started")

@@ -23,7 +23,7 @@ class Answers:
 
 
 async def test_a_store_that_does_not_answer_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "PATIENCE", 0.01)
+    monkeypatch.setattr(health, "PROBE_SECONDS", 0.01)
     checked = Health(cast(Broker, Answers()), "verified")
     assert await checked.ready() == (False, {"status": "store down", "redis": "down", "durability": "verified"})
 
