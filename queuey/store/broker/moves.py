@@ -30,7 +30,8 @@ MOVES: Final[Mapping[str, Answers]] = {
     "promote": {"ids": "queued"},
     "purge": {"ids": "cancelled"},
 }
-"""The moves by script. `enqueue` reports `scheduled` for a job that is not due yet."""
+"""The moves by script. `enqueue` reports `scheduled` for a job that is not due yet, and `replay` reports `queued` if it
+was called without delays: then no look-up is needed."""
 
 NO_MOVE: Final[Mapping[str, frozenset[str]]] = {
     "enqueue": frozenset({"duplicate", "full", "too_many_queues"}),

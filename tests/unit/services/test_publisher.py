@@ -54,6 +54,18 @@ def publish(feed: EventPublisher, job_id: str) -> None:
 
 
 @in_virtual_time
+async def test_a_job_that_is_gone_before_the_look_up_leaves_a_reset() -> None:
+    store = Store()
+    store.stored = StoredJob("", "", -1, -1)
+    feed = feed_of(store)
+    feed.moved("gone", "cancelled")
+    await feed.drain()
+    publish(feed, "next")
+    await feed.drain()
+    assert [(event.kind, event.job_id) for event in store.told] == [("reset", ""), ("status", "next")]
+
+
+@in_virtual_time
 async def test_few_jobs_are_read_whole_at_a_time() -> None:
     store = Store()
     feed = feed_of(store)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 from typing import Any
 
 import pytest
 
+from queuey.lifecycle import end_tasks
+from queuey.metrics import Metrics
 from queuey.protocol import ids
-from tests.support.http import ApiRig, problem
+from queuey.store.broker.broker import Broker
+from tests.support.http import ApiRig, api_over, problem
 from tests.support.pull.leasing import ACTS, COMPLETE, EXTEND, FAIL, RELEASE, failing, held, lease, one, report
 from tests.support.store import Rig
-from tests.support.working import eventually
+from tests.support.working import FaultyScripts, eventually
 
 
 async def test_complete(api: ApiRig) -> None:
@@ -23,6 +27,23 @@ async def test_complete(api: ApiRig) -> None:
     again = await api.http.post(COMPLETE, json=held(job, result=2))
     assert (again.status_code, again.json()["status"]) == (200, "ok")
     assert (await api.job(job["id"]))["result"] == {"a": [1]}
+
+
+async def test_an_outcome_counts_though_its_request_was_cancelled(rig: Rig) -> None:
+    scripts, metrics = FaultyScripts(), Metrics()
+    async with api_over(Broker(rig.broker.shards, scripts), metrics=metrics) as api:
+        job = await one(api)
+        scripts.gates["complete"] = asyncio.Event()
+        request = asyncio.create_task(api.http.post(COMPLETE, json=held(job)))
+        assert await scripts.waiting.get() == "complete"
+        await end_tasks([request])
+        scripts.gates["complete"].set()
+
+        async def counted() -> bool:
+            return bool(metrics.pulled.cell(("ok",))[0] == 1)
+
+        await eventually(counted)
+        assert (await api.job(job["id"]))["status"] == "succeeded"
 
 
 async def test_a_result_over_several_lines_is_kept(api: ApiRig) -> None:
