@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 
 import pytest
 
@@ -11,6 +12,8 @@ from queuey.protocol.records import encode_key
 from tests.faults.evidence.invariants import CHECKS, NS, check
 from tests.faults.evidence.ledger import Answered, Ended, Sent
 from tests.faults.evidence.world import TTL, World
+from tests.faults.faults.base import Fault
+from tests.faults.faults.stores import KillStore, KillStoreInRewrite
 from tests.faults.load.handlers import Deed
 
 Spoil = Callable[[World, str], object]
@@ -269,3 +272,15 @@ def test_what_is_said_of_times_is_left_out_when_the_stores_clock_was_set() -> No
     assert {violation.invariant for violation in check(evidence)} == {6, 7}
     evidence.clock_moved = True
     assert check(evidence) == []
+
+
+@pytest.mark.parametrize("fault", [KillStore, KillStoreInRewrite])
+def test_a_killed_store_may_cost_a_claim_that_no_worker_has_read(fault: type[Fault]) -> None:
+    """The claim is on disk and its reply is lost. A crash of a job that ran is still a fault."""
+    world = World()
+    unread, ran = world.add(OK), world.add(OK)
+    world.view.jobs[unread].state.update(n="2", x="1")
+    world.view.jobs[ran].state.update(n="1", x="1")
+    assert list(fault(Random(0)).expect(world.evidence())) == [
+        f"{ran} has 1 crashes, and 0 of its claims had not begun"
+    ]
