@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from queuey import log
 from queuey.errors import StartupError
-from queuey.lifecycle import Part, StopSignals, Tasks, done_before
+from queuey.lifecycle import Part, StopSignals, Tasks, done_before, freeze
 from queuey.metrics import Metrics
 from queuey.protocol.credentials import Credentials, redact_urls
 from queuey.server.assembly import Assembly, Door
@@ -103,6 +103,7 @@ class Server:
         self._parts = Assembly(common, self._app, await self._enqueuing_broker(common), door).parts()
         for part in self._parts:
             await self._begin(part)
+        freeze()
         facts: dict[str, object] = {
             "version": __version__,
             "replica": self._id,

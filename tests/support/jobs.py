@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -45,6 +46,16 @@ def echo_thread(payload: Any) -> Any:
 @app.job("echo.process", run_in="process")
 def echo_process(payload: Any) -> Any:
     return payload
+
+
+@app.job("frozen")
+async def frozen(payload: None) -> int:
+    return gc.get_freeze_count()
+
+
+@app.job("frozen.process", run_in="process")
+def frozen_process(payload: None) -> int:
+    return gc.get_freeze_count()
 
 
 @app.job("span.process", run_in="process")

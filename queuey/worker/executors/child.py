@@ -21,6 +21,7 @@ from typing import Final
 import msgspec
 
 from queuey import log
+from queuey.lifecycle import freeze
 from queuey.protocol.models import ProgressReport
 from queuey.worker.executors.calling import call, describe
 from queuey.worker.handlers.app import App, load_app
@@ -100,6 +101,7 @@ def _serve(descriptor: int) -> None:
         return
     if init.sends_spans:
         send_spans()  # not before the App, which may set up an SDK
+    freeze()
     parent.sendall(pack(None))
     orders = msgspec.msgpack.Decoder(Order)
     while (body := received.get()) is not None:

@@ -9,7 +9,7 @@ import msgspec
 
 from queuey import log
 from queuey.client import Client
-from queuey.lifecycle import StopSignals, done_before
+from queuey.lifecycle import StopSignals, done_before, freeze
 from queuey.metrics import Metrics
 from queuey.worker.execution import Execution
 from queuey.worker.handlers.app import load_app
@@ -46,6 +46,7 @@ async def _work(settings: RemoteSettings) -> int:
         worker = Worker(source, execution, own, metrics=Metrics(own.queues, app.handlers))
         worker.keeper.start(lambda: Renewal(settings.url, settings.api_key, source.lease))
         stack.push_async_callback(worker.keeper.stop)
+        freeze()
         logger.info("started", url=settings.url, worker=own.name, queues=list(own.queues), types=sorted(app.handlers))
         in_order = await _serve(worker, source, signals, settings.drain_timeout)
     logger.info("stopped", worker=own.name)

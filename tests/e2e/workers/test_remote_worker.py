@@ -82,6 +82,12 @@ def test_handlers_of_every_kind_run_over_http(boss: Serving, work: Work) -> None
     assert worker.events("stopped")
 
 
+def test_its_start_is_frozen_as_a_servers(boss: Serving, work: Work) -> None:
+    work(boss)
+    for kind in ("frozen", "frozen.process"):
+        assert boss.until(boss.submit(kind, None))["result"] > 10_000
+
+
 def test_failures_are_those_of_a_worker_in_the_server(boss: Serving, work: Work) -> None:
     work(boss)
     failed = boss.until(boss.submit("fail", 1))
