@@ -71,6 +71,20 @@ class NewJob(Struct, array_like=True):
         return 100 + len(self.head) + body
 
 
+class NewJobs(Struct):
+    """New jobs that have all but their ids and bodies in common. They are due at once and have no dedupe keys."""
+
+    queue: str
+    priority: Priority
+    head: str
+    ids: list[str]
+    bodies: list[str]
+    size: int
+    """The approximate number of bytes in a call."""
+
+    is_due = True
+
+
 class StoredJob(Struct, array_like=True):
     """A job as the get script returns it."""
 

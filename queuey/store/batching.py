@@ -33,11 +33,12 @@ Answer = Callable[[Reply | None, Exception | None], None]
 
 
 class _Entry(Generic[Item, Reply]):
-    __slots__ = ("answer", "answered", "deadline", "item", "maybe_done", "size")
+    __slots__ = ("answer", "answered", "count", "deadline", "item", "maybe_done", "size")
 
-    def __init__(self, item: Item, size: int, deadline: float, answer: Answer[Reply]) -> None:
+    def __init__(self, item: Item, size: int, count: int, deadline: float, answer: Answer[Reply]) -> None:
         self.item = item
         self.size = size
+        self.count = count
         self.deadline = deadline
         self.answer = answer
         self.answered = False
@@ -58,7 +59,8 @@ class Batcher(Generic[Item, Reply]):
     """Gathers items for one shard and one script.
 
     `send` takes a batch and returns one reply per item. `resend_for` is the time in seconds for which an item is sent
-    again. While `max_waiting` items wait, another one is refused at once with StoreUnavailable.
+    again. While `max_waiting` jobs wait, another item is refused at once with StoreUnavailable. An item may stand for
+    several jobs, at most `max_batch`: `count` says how many.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Batcher(Generic[Item, Reply]):
         self._max_batch = max_batch
         self._max_bytes = max_bytes
         self._waiting: deque[_Entry[Item, Reply]] = deque()
+        self._jobs_waiting = 0
         self._in_flight: list[_Entry[Item, Reply]] = []
         self._alarm: asyncio.TimerHandle | None = None
         self._open = asyncio.Event()
@@ -83,21 +86,22 @@ class Batcher(Generic[Item, Reply]):
         self._flusher: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
 
-    def submit(self, item: Item, size: int = 100) -> asyncio.Future[Reply]:
+    def submit(self, item: Item, size: int = 100, count: int = 1) -> asyncio.Future[Reply]:
         """Submit an item of about `size` bytes, and return the future of its reply.
 
         Raises StoreUnavailable when too many items wait. The future fails with StoreUnavailable (not done),
         OutcomeUnknown (perhaps done), or the script's own error. Cancelling the future does not stop the call.
         """
         future: asyncio.Future[Reply] = self._loop.create_future()
-        self.tell(item, size, partial(_answer_future, future))
+        self.tell(item, size, partial(_answer_future, future), count)
         return future
 
-    def tell(self, item: Item, size: int, answer: Answer[Reply]) -> None:
+    def tell(self, item: Item, size: int, answer: Answer[Reply], count: int = 1) -> None:
         """Submit an item whose reply is passed to `answer` at once, so `answer` must be short."""
-        if len(self._waiting) >= self._max_waiting:
+        if self._jobs_waiting >= self._max_waiting:
             raise StoreUnavailable("Too many calls wait for the store; try again in a moment.")
-        self._waiting.append(_Entry(item, size, self._loop.time() + self._resend_for, answer))
+        self._jobs_waiting += count
+        self._waiting.append(_Entry(item, size, count, self._loop.time() + self._resend_for, answer))
         if self._flusher is None:
             self._flusher = self._loop.create_task(self._flush_all())
         if self._alarm is None:
@@ -134,19 +138,25 @@ class Batcher(Generic[Item, Reply]):
             if entry.deadline <= overdue:
                 entry.settle(None, OutcomeUnknown("The store did not answer in time. It may have been done."))
         while self._waiting and self._waiting[0].deadline <= overdue:
-            self._waiting.popleft().settle(None, StoreUnavailable("The store did not answer in time."))
+            self._next_waiting().settle(None, StoreUnavailable("The store did not answer in time."))
         pending = (entry for entry in (*self._in_flight, *self._waiting) if not entry.answered)
         oldest = next(pending, None)
         self._alarm = self._loop.call_at(oldest.deadline + OVERDUE, self._give_up_overdue) if oldest else None
 
+    def _next_waiting(self) -> _Entry[Item, Reply]:
+        entry = self._waiting.popleft()
+        self._jobs_waiting -= entry.count
+        return entry
+
     def _next_batch(self) -> list[_Entry[Item, Reply]]:
-        batch = [self._waiting.popleft()]
-        size = batch[0].size
-        while self._waiting and len(batch) < self._max_batch:
+        batch = [self._next_waiting()]
+        size, count = batch[0].size, batch[0].count
+        while self._waiting:
             size += self._waiting[0].size
-            if size > self._max_bytes:
+            count += self._waiting[0].count
+            if size > self._max_bytes or count > self._max_batch:
                 break
-            batch.append(self._waiting.popleft())
+            batch.append(self._next_waiting())
         return batch
 
     async def _flush(self, batch: list[_Entry[Item, Reply]]) -> None:

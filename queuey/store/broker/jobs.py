@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from queuey.protocol.records import NewJob, StoredJob, names_of
+from queuey.protocol.records import NewJob, NewJobs, StoredJob, names_of
 from queuey.store.broker.calls import Group, word, words
 from queuey.store.broker.moves import MOVES
 from queuey.store.keys import cancel_channel
@@ -22,12 +22,15 @@ class JobCalls(Group):
     """Enqueues, reads, changes and lists jobs."""
 
     async def enqueue(
-        self, shard: int, jobs: Sequence[NewJob], *, full: bool = False, copies: int = 0, now: int = 0
+        self, shard: int, items: Sequence[NewJob | NewJobs], *, full: bool = False, copies: int = 0, now: int = 0
     ) -> list[str]:
         """Enqueue jobs, and reply with `new`, `duplicate <holder id>`, `full` or `too_many_queues` for each.
 
+        The replies are in the order of the jobs, those of a NewJobs in the order of its ids.
+
         `full`: accept no new job. `copies`: how many replicas of the store must have the jobs; with fewer it raises
         StoreUnavailable, and the jobs may be stored."""
+        jobs = [job for item in items for job in _each(item)]
         answers = words(await self._call(shard, "enqueue", now, full, jobs, copies > 0, copies=copies))
         if self._observer.on:
             for job, answer in zip(jobs, answers, strict=True):
@@ -102,3 +105,12 @@ class JobCalls(Group):
     async def position(self, shard: int, queue: str, lane: str, job_id: str, *, look: int) -> Placed:
         """Find the place of a job among the first `look` entries of a lane."""
         return _placed(await self._call(shard, "position", queue, lane, job_id, look))
+
+
+def _each(item: NewJob | NewJobs) -> Sequence[NewJob]:
+    if isinstance(item, NewJob):
+        return (item,)
+    return [
+        NewJob(job_id, item.queue, item.priority, item.head, body)
+        for job_id, body in zip(item.ids, item.bodies, strict=True)
+    ]

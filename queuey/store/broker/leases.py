@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+from msgspec import Struct
 
 from queuey.protocol.records import names_of
 from queuey.store.broker.calls import CLAIM_BYTES, Group, Held, Observer, Unextended, words
 from queuey.store.broker.moves import MOVES, Answers
 from queuey.store.replies import Claimed
 
+Result = tuple[str, str, str]
+"""A job's id, the token of its lease, and its result as JSON on one line ('' = none)."""
+
 _claimed = msgspec.msgpack.Decoder(Claimed).decode
+
+
+class Results(Struct):
+    """The results of jobs that have one token, from one claim."""
+
+    token: str
+    ids: list[str]
+    results: list[str]
 
 
 class LeaseCalls(Group):
@@ -47,8 +59,9 @@ class LeaseCalls(Group):
         Replies with `ok`, `lost` or `cancelled` for each; a cancelled job is extended, but must stop."""
         return words(await self._call(shard, "extend", now, lease_ms, held))
 
-    async def complete(self, shard: int, results: Sequence[tuple[str, str, str]], *, now: int = 0) -> list[str]:
-        """Complete jobs: id, token, result as JSON on one line ('' = none). Replies with `ok` or `lost` for each."""
+    async def complete(self, shard: int, items: Sequence[Result | Results], *, now: int = 0) -> list[str]:
+        """Complete jobs. Replies with `ok` or `lost` for each, in the order of the jobs."""
+        results = [result for item in items for result in _each(item)]
         answers = words(await self._call(shard, "complete", now, results))
         if self._observer.on:
             self._moved([item[0] for item in results], answers, MOVES["complete"])
@@ -84,3 +97,9 @@ def _report_claimed(observer: Observer, claimed: Claimed, moves: Answers) -> Non
         observer.moved(job_id, moves["promoted"])
     for job_id in claimed.expired:
         observer.moved(job_id, moves["expired"])
+
+
+def _each(item: Result | Results) -> Sequence[Result]:
+    if isinstance(item, Results):
+        return [(job_id, item.token, result) for job_id, result in zip(item.ids, item.results, strict=True)]
+    return (item,)

@@ -143,6 +143,17 @@ async def test_above_the_bound_an_item_is_refused_at_once() -> None:
 
 
 @in_virtual_time
+async def test_an_item_that_stands_for_several_jobs_counts_as_so_many() -> None:
+    store = Store()
+    batcher = Batcher(store.send, resend_for=PATIENCE, max_batch=4, max_waiting=6)
+    futures = [batcher.submit("a", count=3), batcher.submit("b"), batcher.submit("c"), batcher.submit("d", count=4)]
+    with pytest.raises(StoreUnavailable, match="Too many"):
+        batcher.submit("e")
+    assert await asyncio.gather(*futures) == ["A", "B", "C", "D"]
+    assert store.batches == [["a", "b"], ["c"], ["d"]]
+
+
+@in_virtual_time
 async def test_drain_returns_once_nothing_is_left() -> None:
     store = Store()
     batcher = Batcher(store.send, resend_for=PATIENCE, max_batch=1)
