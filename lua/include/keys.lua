@@ -1,6 +1,7 @@
 -- The names of keys, as in queuey/store/keys.py. The base key and the same with '!' are anchors and are never created.
 local base = KEYS[1]
-local LANES, MAX_QUEUES = {'high', 'default', 'low'}, 256
+local LANES = {'high', 'default', 'low'}
+local MAX_QUEUES = 256
 
 local function job_key(id) return base .. 'job:' .. id end
 local function state_key(id) return base .. 'state:' .. id end
@@ -14,10 +15,14 @@ local function progress_key(id) return base .. 'progress:' .. id end
 local function claim_key(claim_id) return base .. 'claim:' .. claim_id end
 local function queue_key(queue) return base .. 'queue:' .. queue end
 local function wake_key(queue) return base .. 'wake:' .. queue end
-local queues_key, workers_key, quiet_key = base .. 'queues', base .. 'workers', base .. 'quiet'
-local meta_key, copied_key = base .. 'meta', base .. 'copied'
+local queues_key = base .. 'queues'
+local workers_key = base .. 'workers'
+local quiet_key = base .. 'quiet'
+local meta_key = base .. 'meta'
+local copied_key = base .. 'copied'
 local stats_key = base .. 'stats'
-local events_key, listening_key = base .. 'events', base .. 'listening'
+local events_key = base .. 'events'
+local listening_key = base .. 'listening'
 local function stats_minute_key(minute) return base .. 'stats:' .. minute end
 local function selftest_key(type) return base .. 'selftest:' .. type end
 

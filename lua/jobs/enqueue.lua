@@ -1,23 +1,74 @@
 #!lua
 --[=[ enqueue: nothing -> queued, or scheduled when it is due later.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
-ARGV[1]  msgpack [now_ms | 0, full, [[id, queue, lane, head, body, delay_ms, run_at_ms, dedupe, dedupe_ttl_ms], ...],
-         copied]
+ARGV[1]  msgpack [now_ms | 0, full, [item, ...], copied]
+         item: a job, [id, queue, lane, head, body, delay_ms, run_at_ms, dedupe, dedupe_ttl_ms]; or a group of jobs that
+         have the rest in common, are due now and have no dedupe key, [queue, lane, head, [id, ...], [body, ...]]
          full: true = accept no new job, but answer for jobs that exist already
          head: the header's fields but the times, e.g. 'q=mail m=3'; body: the definition's JSON
          delay_ms counts from the store's clock; run_at_ms is a time, 0 = none
          dedupe: the key as base64url, '' = none; its TTL is at least 1 ms
          copied: true = write in any case. WAIT waits for the last write of its own connection: if the job exists
          already, and another connection wrote it, there would be nothing to wait for
-Reply    msgpack [answer, ...], one per job: 'new' | 'duplicate <holder id>' | 'full' | 'too_many_queues'
+Reply    msgpack 'new' if each job is; or [answer, ...], one per job in their order: 'new' | 'duplicate <holder id>' |
+         'full' | 'too_many_queues'
          a job that exists already is answered 'new': safe to resend. Only 'new' changes anything, except that each
          'duplicate' is counted, and except for `copied`
 Errors   OOM, when the store is over its maxmemory; then nothing was written ]=]
 --@include now
+local args = cmsgpack.unpack(ARGV[1])
+local now, full, items, copied = now_ms(args[1]), args[2], args[3], args[4]
+
+--@plain
+--@include keys: base job_key ready_key wake_key queues_key stats_key stats_minute_key
+--@include counters
+local MOST = 2000
+
+-- enqueue_plain(): enqueues groups of jobs that are all new, of queues that are known. Returns false if something else
+-- has to be looked at; then it has written nothing.
+local function enqueue_plain()
+  local prefix, ready_now, writes, size, seen, known = job_key(''), 'r=' .. now, {}, 0, {}, {}
+  for i = 1, #items do
+    local queue, lane, head, ids, bodies, is_single = unpack(items[i])
+    if is_single then return false end
+    if not known[queue] then
+      if redis.call('SISMEMBER', queues_key, queue) == 0 then return false end
+      known[queue] = true
+    end
+    local start = head ~= '' and ready_now .. ' ' .. head .. '\n' or ready_now .. '\n'
+    for j = 1, #ids do
+      local id = ids[j]
+      if seen[id] then return false end
+      seen[id] = true
+      writes[size + 1], writes[size + 2] = prefix .. id, start .. bodies[j]
+      size = size + 2
+    end
+  end
+  if size == 0 or size > 2 * MOST then return false end
+  -- The last check and the first write: none of the jobs exists.
+  if redis.call('MSETNX', unpack(writes)) == 0 then return false end
+  for i = 1, #items do
+    local group = items[i]
+    redis.call('RPUSH', ready_key(group[1], group[2]), unpack(group[4]))
+  end
+  add_count(now, 'enqueued', size / 2)
+  for queue in pairs(known) do redis.call('ZADD', wake_key(queue), 0, 'm') end
+  return true
+end
+if not full and enqueue_plain() then return cmsgpack.pack('new') end
+
+--@general
 --@include keys
 --@include writes
-local args = cmsgpack.unpack(ARGV[1])
-local now, full, jobs, copied = now_ms(args[1]), args[2], args[3], args[4]
+local jobs = {}
+for _, item in ipairs(items) do
+  local queue, lane, head, ids, bodies, is_single = unpack(item)
+  if is_single then
+    jobs[#jobs + 1] = item
+  else
+    for i, id in ipairs(ids) do jobs[#jobs + 1] = {id, queue, lane, head, bodies[i], 0, 0, '', 1} end
+  end
+end
 
 -- Read: which jobs, dedupe keys and queues are there already.
 local job_keys, dedupe_keys, dedupe_index, names, name_index = {}, {}, {}, {}, {}

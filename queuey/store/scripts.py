@@ -19,7 +19,9 @@ from queuey.errors import Full, QueueyError, ScriptFailed, StartupError, StoreUn
 from queuey.metrics import Metrics
 from queuey.store.connections.pipelined import PipelinedConnection, StoreClient
 
-_INCLUDE = re.compile(r"^--@include (\w+)$", re.MULTILINE)
+_INCLUDE = re.compile(r"^--@include (\w+)(?:: ([\w ]+))?$", re.MULTILINE)
+_DEFINITION = re.compile(r"^local (?:function )?(\w+)(?: = .*|\(.*\) .* end|\([^)\n]*\)\n(?:.*\n)*?end)$", re.MULTILINE)
+"""A constant, a function on one line, or a function up to its `end`, which stands at the beginning of its line."""
 
 _TRY_AGAIN: Final = (
     "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MISCONF", "NOREPLICAS",
@@ -61,7 +63,11 @@ def lua_folder() -> Path:
 
 
 def read_scripts(folder: Path | None = None) -> dict[str, str]:
-    """Return every script by name, with its includes expanded in place."""
+    """Return every script by name, with its includes expanded in place.
+
+    `--@include keys` stands for the whole file. `--@include keys: base job_key` stands for the definitions of these
+    names, in their order in the file: a script makes its functions at each call, which takes more than a small call
+    does otherwise. Raises StartupError."""
     root = folder or lua_folder()
     paths = [path for path in sorted(root.rglob("*.lua")) if path.parent.name != "include"]
     if not paths:
@@ -73,9 +79,17 @@ def read_scripts(folder: Path | None = None) -> dict[str, str]:
         sources[path.stem] = path.read_text(encoding="utf-8")
 
     def expand(match: re.Match[str]) -> str:
-        return (root / "include" / f"{match[1]}.lua").read_text(encoding="utf-8")
+        text = (root / "include" / f"{match[1]}.lua").read_text(encoding="utf-8")
+        return text if match[2] is None else _definitions(text, match[2].split())
 
     return {name: _INCLUDE.sub(expand, source) for name, source in sources.items()}
+
+
+def _definitions(text: str, names: list[str]) -> str:
+    found = {match[1]: match[0] for match in _DEFINITION.finditer(text)}
+    if missing := set(names) - found.keys():
+        raise StartupError(f"A Lua script includes {', '.join(sorted(missing))}, which its include does not define.")
+    return "\n".join(definition for name, definition in found.items() if name in names)
 
 
 class Scripts:

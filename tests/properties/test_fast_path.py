@@ -20,7 +20,7 @@ from queuey.protocol.records import NewJob, parse_fields
 from queuey.store.broker.broker import Broker
 from queuey.store.scripts import Scripts, lua_folder
 from queuey.store.shards import Shards
-from tests.properties.visible import READ_ALL
+from tests.support.scripts.contents import READ_ALL
 from tests.support.store import LEASE, NOW, SECOND, Server, client_for
 
 SLOW_CLAIM: Final = (

@@ -15,6 +15,7 @@ import msgspec
 from queuey.protocol.records import DEFAULT_DEDUPE_TTL_MS, DEFAULT_RETENTION_MS, parse_fields
 from queuey.store.keys import ShardKeys
 from tests.properties.contents import Contents, Job
+from tests.support.scripts.contents import READ_ALL
 
 TYPES = {
     "job": "string",
@@ -31,19 +32,6 @@ TYPES = {
     "stats": "hash",
     "queues": "set",
 }
-READ_ALL = """
-local READ = {string = {'GET'}, list = {'LRANGE', 0, -1}, zset = {'ZRANGE', 0, -1, 'WITHSCORES'}, hash = {'HGETALL'},
-  set = {'SMEMBERS'}}
-local found = {}
-for i, name in ipairs(redis.call('KEYS', '*')) do
-  local kind = redis.call('TYPE', name).ok
-  local command, first, last, option = unpack(READ[kind])
-  local arguments = {command, name}
-  for _, more in ipairs({first, last, option}) do arguments[#arguments + 1] = more end
-  found[i] = {name, kind, redis.call('PTTL', name), redis.call(unpack(arguments))}
-end
-return cmsgpack.pack(found)
-"""
 STATUSES = {"w": "waiting", "r": "running", "s": "succeeded", "d": "dead", "c": "cancelled"}
 OUTCOMES = {"s": "succeeded", "r": "retried", "d": "dead", "c": "cancelled", "l": "released", "x": "crashed"}
 KNOWN_LETTERS = frozenset("sanxjqlmthpowbfrzyvg")

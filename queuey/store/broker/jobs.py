@@ -12,6 +12,7 @@ from queuey.store.broker.moves import MOVES
 from queuey.store.keys import cancel_channel
 from queuey.store.replies import Listed, Page, Place, Placed
 
+_answers = msgspec.msgpack.Decoder(str | list[str]).decode
 _stored = msgspec.msgpack.Decoder(list[StoredJob]).decode
 _listed = msgspec.msgpack.Decoder(list[Listed]).decode
 _placed = msgspec.msgpack.Decoder(Placed).decode
@@ -30,10 +31,11 @@ class JobCalls(Group):
 
         `full`: accept no new job. `copies`: how many replicas of the store must have the jobs; with fewer it raises
         StoreUnavailable, and the jobs may be stored."""
-        jobs = [job for item in items for job in _each(item)]
-        answers = words(await self._call(shard, "enqueue", now, full, jobs, copies > 0, copies=copies))
+        sent, count = _grouped(items)
+        reply = _answers(await self._call(shard, "enqueue", now, full, sent, copies > 0, copies=copies))
+        answers = [reply] * count if isinstance(reply, str) else reply
         if self._observer.on:
-            for job, answer in zip(jobs, answers, strict=True):
+            for job, answer in zip((job for item in items for job in _each(item)), answers, strict=True):
                 if answer in MOVES["enqueue"]:
                     type, queue = names_of(f"{job.head}\n{job.body[:1024]}")
                     self._observer.status(job.id, type, queue, "queued" if job.is_due else "scheduled", 0)
@@ -105,6 +107,39 @@ class JobCalls(Group):
     async def position(self, shard: int, queue: str, lane: str, job_id: str, *, look: int) -> Placed:
         """Find the place of a job among the first `look` entries of a lane."""
         return _placed(await self._call(shard, "position", queue, lane, job_id, look))
+
+
+_Group = tuple[str, str, str, list[str], list[str]]
+"""Queue, priority, head, ids and bodies of jobs, as the script takes them."""
+
+
+def _grouped(items: Sequence[NewJob | NewJobs]) -> tuple[list[NewJob | _Group], int]:
+    """Return the items as the script takes them, and the number of jobs.
+
+    Jobs become a group if they follow each other, have all but their ids and bodies in common, are due at once and
+    have no dedupe keys."""
+    sent: list[NewJob | _Group] = []
+    count = 0
+    queue = priority = head = ""
+    ids: list[str] | None = None
+    bodies: list[str] = []
+    for item in items:
+        if isinstance(item, NewJobs):
+            sent.append((item.queue, item.priority, item.head, item.ids, item.bodies))
+            count += len(item.ids)
+            ids = None
+            continue
+        count += 1
+        if item.dedupe or item.delay_ms or item.run_at_ms:
+            sent.append(item)
+            ids = None
+        elif ids is None or item.head != head or item.queue != queue or item.priority != priority:
+            queue, priority, head, ids, bodies = item.queue, item.priority, item.head, [item.id], [item.body]
+            sent.append((queue, priority, head, ids, bodies))
+        else:
+            ids.append(item.id)
+            bodies.append(item.body)
+    return sent, count
 
 
 def _each(item: NewJob | NewJobs) -> Sequence[NewJob]:

@@ -30,6 +30,45 @@ def test_includes_are_expanded_in_place(tmp_path: Path) -> None:
     }
 
 
+KEYS = """-- The names.
+local base = KEYS[1]
+local LANES = {'high', 'low'}
+
+-- job_key(id): of a job.
+local function job_key(id) return base .. id end
+local function chunks(list, size)
+  for first = 1, #list, size do
+    local function each() return first end
+  end
+end
+local all, other = 1, 2
+"""
+
+
+def including(tmp_path: Path, line: str) -> str:
+    (tmp_path / "include").mkdir()
+    (tmp_path / "include" / "keys.lua").write_text(KEYS)
+    (tmp_path / "one.lua").write_text(f"#!lua\n{line}\nreturn 1\n")
+    return read_scripts(tmp_path)["one"]
+
+
+def test_an_include_with_names_has_only_their_definitions(tmp_path: Path) -> None:
+    assert including(tmp_path, "--@include keys: job_key base") == (
+        "#!lua\nlocal base = KEYS[1]\nlocal function job_key(id) return base .. id end\nreturn 1\n"
+    )
+
+
+def test_a_definition_goes_to_its_own_end(tmp_path: Path) -> None:
+    function = KEYS[KEYS.index("local function chunks") : KEYS.index("local all")]
+    assert including(tmp_path, "--@include keys: chunks") == f"#!lua\n{function}return 1\n"
+
+
+@pytest.mark.parametrize("name", ["all", "each", "missing", "base2"])
+def test_a_name_that_an_include_does_not_define_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StartupError, match=f"A Lua script includes {name}, which its include does not define"):
+        including(tmp_path, f"--@include keys: base {name}")
+
+
 def test_two_scripts_of_one_name_are_refused(tmp_path: Path) -> None:
     for folder in ("jobs", "queues"):
         (tmp_path / folder).mkdir()
