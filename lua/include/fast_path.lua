@@ -7,7 +7,8 @@
 -- Needs keys and state.
 
 local FIRST = 's=r n=1 h='
-local tails, digits = {}, {}
+local digits = {}
+local tails = {}
 
 -- first_start(random, now, worker): the part of a running state that is the same for all jobs of one claim.
 local function first_start(random, now, worker) return FIRST .. random .. ' b=' .. now .. ' w=' .. worker .. ' j=' end

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from queuey.errors import Full, OutcomeUnknown, QueueyError
@@ -12,6 +12,7 @@ from queuey.metrics import Metrics
 from queuey.protocol.models import EnqueueReply
 from queuey.protocol.records import NewJob
 from queuey.protocol.schema_faults import too_many_queues
+from queuey.services.jobs.offers import Claimer, ShardOffers
 from queuey.store.batching import Batcher
 from queuey.store.broker.broker import Broker
 
@@ -21,7 +22,8 @@ class Producer(Part):
 
     `resend_for`: seconds for which an unanswered call is sent again. `copies`: replicas of the store that must have a
     job before it counts as enqueued. While `full` is set, no new job is enqueued, but a request for a job that exists
-    already is answered. Each callback of `on_send` gets the jobs that are about to be sent to a shard.
+    already is answered. `claimers`: what may claim the jobs in this process. An idle one makes an offer that goes with
+    the enqueue, the first of them if there are several.
     """
 
     def __init__(
@@ -31,14 +33,14 @@ class Producer(Part):
         metrics: Metrics,
         resend_for: float,
         copies: int = 0,
-        on_send: Sequence[Callable[[int, Sequence[NewJob]], None]] = (),
+        claimers: Sequence[Claimer] = (),
     ) -> None:
         self._metrics = metrics
         self.full = False
-        self._on_send = on_send
         self._broker = broker
         self._copies = copies
         self._shard_of = broker.shards.of_job
+        self._offers = [ShardOffers(shard, claimers) for shard in range(broker.shards.count)]
         self._batchers: list[Batcher[NewJob, str]] = [
             Batcher(partial(self._send, shard), resend_for=resend_for) for shard in range(broker.shards.count)
         ]
@@ -48,14 +50,23 @@ class Producer(Part):
         self.full = full
 
     async def _send(self, shard: int, jobs: Sequence[NewJob]) -> Sequence[str]:
-        for expect in self._on_send:
-            expect(shard, jobs)
-        words = await self._broker.jobs.enqueue(shard, jobs, full=self.full, copies=self._copies)
+        words = await self._enqueue(shard, jobs)
         for job, word in zip(jobs, words, strict=False):  # the batcher reports a wrong count
             if word == "new":
                 self._metrics.enqueued.add((job.queue,))
             elif word.startswith("duplicate"):
                 self._metrics.deduplicated.add((job.queue,))
+        return words
+
+    async def _enqueue(self, shard: int, jobs: Sequence[NewJob]) -> Sequence[str]:
+        offers = self._offers[shard]
+        offer = offers.next(jobs, new=not self.full and not self._copies)
+        try:
+            words = await self._broker.jobs.enqueue(shard, jobs, full=self.full, copies=self._copies, offer=offer)
+        except BaseException as error:
+            offers.failed(error)
+            raise
+        offers.answered()
         return words
 
     def _submit(self, job: NewJob) -> asyncio.Future[str]:
