@@ -44,7 +44,7 @@ class Items(NamedTuple):
 
     queue: str
     lane: Priority
-    count: int
+    many: int
     is_group: bool
     odd: str
     """What a job of them has that leaves the plain way, or ''."""
@@ -52,7 +52,9 @@ class Items(NamedTuple):
 
 steps = st.builds(
     Step,
-    st.sampled_from(["add", "add later", "claim", "claim", "finish", "fail", "cancel", "pause", "wait", "crash"]),
+    st.sampled_from(
+        ["add", "add later", "claim", "claim", "finish", "fail", "cancel", "pause", "wait", "crash", "miscount"]
+    ),
     st.sampled_from(QUEUES),
     st.sampled_from(["default", "default", "high", "low"]),
     st.integers(0, 5),
@@ -121,21 +123,23 @@ class World:
             await self.broker.queues.pause(0, step.queue, "why", now=self.now)
         elif step.what == "wait":
             self.now += step.number * SECOND
+        elif step.what == "miscount":  # as if a tombstone had been lost
+            await self.rig.client.hset(self.rig.keys.queue(step.queue), f"tombstones_{step.lane}", step.number)
         elif step.what == "crash":
             await self.broker.maintenance.reap(0, 10, [SECOND], now=self.now + LEASE)
 
     def new(self, wanted: Sequence[Items]) -> list[NewJob | NewJobs]:
         made: list[NewJob | NewJobs] = []
         for each in wanted:
-            jobs = [self.job(each.queue, each.lane) for _ in range(each.count)]
-            if each.odd == "known id" and len(self.ids) > each.count:
+            jobs = [self.job(each.queue, each.lane) for _ in range(each.many)]
+            if each.odd == "known id" and len(self.ids) > each.many:
                 jobs[-1].id = self.ids[0]
             elif each.odd == "dedupe":
                 jobs[0] = self.job(each.queue, each.lane, key="k")
             elif each.odd == "delay":
                 jobs[0] = self.job(each.queue, each.lane, delay_ms=SECOND)
             elif each.odd == "expires":
-                jobs = [self.job(each.queue, each.lane, expires_ms=1, max_attempts=3) for _ in range(each.count)]
+                jobs = [self.job(each.queue, each.lane, expires_ms=1, max_attempts=3) for _ in range(each.many)]
             if each.is_group and each.odd not in ("dedupe", "delay"):
                 bodies = [job.body for job in jobs]
                 made.append(NewJobs(each.queue, each.lane, jobs[0].head, [job.id for job in jobs], bodies, 0))
