@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, Protocol
 
 from queuey.errors import StoreUnavailable
 from queuey.protocol.records import NewJob, NewJobs
+from queuey.protocol.renewal import renewal_of
 from queuey.store.batching import OVERDUE, RESEND_CAP
 from queuey.store.broker.offers import Offer
 
@@ -55,13 +56,15 @@ class ShardOffers:
 
     If an enqueue gets no reply, its offer stays: later enqueues carry it too, until one of them is answered. So no copy
     of the first enqueue that comes late claims for a claimer that has asked already. If no enqueue follows within
-    PATIENCE, the claimer asks.
+    PATIENCE, or the lease of its jobs needs it, the claimer asks.
     """
 
     def __init__(self, shard: int, claimers: Sequence[Claimer]) -> None:
         self._shard = shard
         self._claimers = claimers
         self._out: Offering | None = None
+        self._made_at = 0.0
+        """The time at which the present offer was made, by the event loop's time."""
         self._is_doubtful = False
         """Whether an enqueue with the present offer got no reply."""
         self._alarm: asyncio.TimerHandle | None = None
@@ -76,7 +79,7 @@ class ShardOffers:
             self._alarm.cancel()
             self._alarm = None
         if self._out is None and new:
-            self._out = self._new(items)
+            self._out, self._made_at = self._new(items), self._loop.time()
             if self._out is not None and _count(items) <= self._out.offer.limit:
                 return self._out.offer
         for claimer in self._claimers:
@@ -102,7 +105,7 @@ class ShardOffers:
         else:
             self._settle(Settled.UNKNOWN if self._is_doubtful else Settled.DECLINED)
 
-    def failed(self, error: BaseException) -> None:
+    def failed(self, error: Exception) -> None:
         """Keep the offer if the enqueue may have run. Settle it otherwise."""
         if self._out is None:
             return
@@ -110,7 +113,9 @@ class ShardOffers:
             self._settle(Settled.UNKNOWN)
         elif error.maybe_done or self._is_doubtful:
             self._is_doubtful = True
-            self._alarm = self._loop.call_later(PATIENCE, self._settle, Settled.UNKNOWN)
+            now, renewal = self._loop.time(), renewal_of(self._out.offer.lease_ms / 1000)
+            ask_at = min(now + min(PATIENCE, renewal), self._made_at + 2 * renewal)
+            self._alarm = self._loop.call_at(ask_at, self._settle, Settled.UNKNOWN)
         else:
             self._settle(Settled.DECLINED)
 

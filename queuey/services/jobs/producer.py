@@ -63,7 +63,7 @@ class Producer(Part):
         offer = offers.next(jobs, new=not self.full and not self._copies)
         try:
             words = await self._broker.jobs.enqueue(shard, jobs, full=self.full, copies=self._copies, offer=offer)
-        except BaseException as error:
+        except Exception as error:
             offers.failed(error)
             raise
         offers.answered()

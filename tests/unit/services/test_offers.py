@@ -9,10 +9,10 @@ import pytest
 
 from queuey.errors import Full, ScriptFailed, StoreUnavailable
 from queuey.protocol.records import NewJob, NewJobs
-from queuey.services.jobs import offers
-from queuey.services.jobs.offers import Offering, Settled, ShardOffers
+from queuey.services.jobs.offers import PATIENCE, Offering, Settled, ShardOffers
 from queuey.store.broker.offers import Offer
 from queuey.store.replies import Claimed
+from tests.support.virtual_time import in_virtual_time
 
 DOWN = StoreUnavailable("down")
 LOST = StoreUnavailable("lost", maybe_done=True)
@@ -29,7 +29,8 @@ def group(count: int) -> NewJobs:
 class Idle:
     """A claimer of the queue `a` that is idle so many times."""
 
-    def __init__(self, times: int = 1, *, limit: int = 2) -> None:
+    def __init__(self, times: int = 1, *, limit: int = 2, lease_ms: int = 30_000) -> None:
+        self.lease_ms = lease_ms
         self.times = times
         self.limit = limit
         self.asked: list[str] = []
@@ -41,7 +42,7 @@ class Idle:
         if not self.times or queue != "a":
             return None
         self.times -= 1
-        offer = Offer(claim_id=f"c{self.times}", worker="w", lease_ms=1, limit=self.limit, queues=["a"])
+        offer = Offer(claim_id=f"c{self.times}", worker="w", lease_ms=self.lease_ms, limit=self.limit, queues=["a"])
         return Offering(offer, self.settled.put_nowait)
 
     def expect(self, shard: int, items: Sequence[NewJob | NewJobs]) -> None:
@@ -137,23 +138,40 @@ async def test_a_resend_that_claims_settles_the_offer() -> None:
     assert claimer.settled.get_nowait() is Settled.TAKEN
 
 
-async def test_if_no_enqueue_follows_the_claimer_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(offers, "PATIENCE", 0.01)
-    claimer = Idle()
-    one = ShardOffers(0, [claimer])
+@in_virtual_time
+async def test_if_no_enqueue_follows_the_claimer_asks() -> None:
+    assert await asked_after(Idle(), sends_again=False) == pytest.approx(PATIENCE)
+
+
+@in_virtual_time
+async def test_jobs_with_a_short_lease_are_asked_for_before_it_ends() -> None:
+    assert await asked_after(Idle(lease_ms=1_500), sends_again=False) == pytest.approx(0.5)
+
+
+@in_virtual_time
+async def test_resends_put_the_question_off_within_the_lease() -> None:
+    assert await asked_after(Idle(lease_ms=6_000), sends_again=True) == pytest.approx(4.0)
+
+
+async def asked_after(claimer: Idle, *, sends_again: bool) -> float:
+    """Lose the reply to an enqueue, and perhaps to ten more a second. Returns the seconds until the offer's end."""
+    one, loop = ShardOffers(0, [claimer]), asyncio.get_running_loop()
     one.next([job()], new=True)
     one.failed(LOST)
+    while sends_again and claimer.settled.empty() and loop.time() < 60:
+        await asyncio.sleep(0.1)
+        one.next([job()], new=False)
+        one.failed(LOST)
     assert await claimer.settled.get() is Settled.UNKNOWN
-    assert one.next([job()], new=True) is None
+    return loop.time()
 
 
-async def test_an_enqueue_under_way_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(offers, "PATIENCE", 0.0)
+@in_virtual_time
+async def test_an_enqueue_under_way_is_waited_for() -> None:
     claimer = Idle()
     one = ShardOffers(0, [claimer])
     one.next([job()], new=True)
     one.failed(LOST)
     one.next([job()], new=True)
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await asyncio.sleep(60)
     assert claimer.settled.empty()
