@@ -16,8 +16,8 @@ Result = TypeVar("Result")
 
 CHUNK: Final = 1 << 16
 PATIENCE: Final = 10.0
-_CALL = re.compile(rb"EVALSHA\r\n\$40\r\n([0-9a-f]{40})(?:\r\n\$\d+\r\n[^\r]*){3}\r\n\$\d+\r\n(.)", re.DOTALL)
-"""A script's hash, and the first byte of its argument after the number of keys and two keys."""
+_CALL = re.compile(rb"EVALSHA\r\n\$40\r\n([0-9a-f]{40})(?:(?:\r\n\$\d+\r\n[^\r]*){3}\r\n\$\d+\r\n(.))?", re.DOTALL)
+"""A script's hash, and the first byte of what follows the number of keys and two keys."""
 OFFER: Final = "enqueue with an offer"
 _WITH_OFFER: Final = b"\x95"
 """MessagePack of an array with five elements, of which the fifth is an offer."""

@@ -327,7 +327,7 @@ async def test_the_next_enqueue_settles_an_offer_that_was_given_up(rig: Rig, ser
 
 
 async def test_a_store_that_cannot_be_reached_leaves_no_offer_behind(rig: Rig, server: Server) -> None:
-    async with idle(rig, server) as offering:
+    async with idle(rig, server, waker=True) as offering:
         offering.scripts.down = True
         enqueued = asyncio.create_task(offering.enqueue(offering.job()))
         await eventually(lambda: _called(offering, "claim"))
