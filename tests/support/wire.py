@@ -51,7 +51,8 @@ class Wire(asyncio.Transport):
 
 
 class Application:
-    """Reads bodies, and answers with the path, the headers and the body, once `open` is set."""
+    """Reads bodies, and answers with the path, the headers and the body, once `open` is set. For the path /watch it
+    waits until the client has disconnected."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
@@ -69,7 +70,7 @@ class Application:
                     self.gone += 1
                     return
                 body += message["body"]
-                if not message["more_body"]:
+                if not message["more_body"] and scope["path"] != "/watch":
                     break
             await self.open.wait()
             text = b"%s %d headers, %s" % (scope["path"].encode(), len(scope["headers"]), body)
@@ -97,6 +98,10 @@ class Client:
             if not self.wire.closed:
                 self.connection.data_received(piece)
             await settle()
+
+    def end(self) -> bool:
+        """Close the sending side. Returns whether the connection stays open."""
+        return bool(self.connection.eof_received())
 
     def go(self) -> None:
         self.wire.close()

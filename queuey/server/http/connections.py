@@ -1,11 +1,13 @@
 """HTTP connections with bounds: what a client may send, how slowly it may send and read, and how many there may be.
 
 uvicorn's protocol by itself takes a head without an end and waits for ever for the rest of it, lets trailers pass for
-headers, and answers bytes that follow a request before the request itself.
+headers, answers bytes that follow a request before the request itself, and drops the reply to a client that has closed
+its sending side.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Collection
 from http import HTTPStatus
@@ -159,6 +161,26 @@ class Connection(HttpToolsProtocol):
 
     # --- the end --------------------------------------------------------------------------------------------------
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep the connection open while replies are due to a client that has closed its sending side.
+
+        Returns whether any are due. A request that came in part is dropped. A transport may call this more than once.
+        """
+        if self._in_body and self.pipeline:
+            self.pipeline.popleft()
+            self.cycle = self._ahead.pop()
+            self._in_body = False
+        if self._in_body or not self._under_way or self.transport.is_closing():
+            return False
+        self.deaf = True
+        self.cycle.keep_alive = False
+        for cycle in (*self._ahead, self.cycle):
+            if not isinstance(cycle.message_event, _NoMore):
+                came = cycle.message_event
+                cycle.message_event = _NoMore(cycle, unread=came.is_set())
+                came.set()
+        return True
+
     def refuse(self, error: QueueyError) -> None:
         """Close the connection: with this problem if a reply is due now, otherwise after the replies that are due."""
         if self.transport.is_closing():
@@ -252,6 +274,30 @@ class Guard:
             return False
         self._room -= 1
         return True
+
+
+class _NoMore(asyncio.Event):
+    """The event for which a request waits in `receive`, once its client has closed its sending side.
+
+    The request still receives what came. If it then waits for the client to disconnect, as long polls, other waits and
+    event streams do, the client counts as disconnected: a worker that died looks the same, and must get no job.
+    """
+
+    def __init__(self, cycle: RequestResponseCycle, *, unread: bool) -> None:
+        super().__init__()
+        self._cycle = cycle
+        self._unread = unread
+
+    async def wait(self) -> Literal[True]:
+        return True
+
+    def clear(self) -> None:
+        """Note that the request has received what came, or that it waits for more."""
+        if self._unread:
+            self._unread = False
+        else:
+            self._cycle.disconnected = True
+            self._cycle.transport.close()
 
 
 class _Body:
