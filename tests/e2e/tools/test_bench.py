@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from bench.figures import costs, draining, enqueueing, idleness, latency, pausing, pulling, singles
+from bench.peers.brokers import measuring
+from bench.peers.brokers.catalog import BROKERS
+from bench.peers.brokers.report import MEASURED, OURS
 
 pytestmark = pytest.mark.serial  # a figure takes every core
 
@@ -74,6 +77,13 @@ async def test_pulling(folder: Path) -> None:
 
 async def test_pick_up_through_a_long_poll(folder: Path) -> None:
     assert len(await pulling.pick_up(folder, 3)) == 3
+
+
+async def test_a_broker_is_measured_from_end_to_end() -> None:
+    ours = next(broker for broker in BROKERS if broker.name == OURS)
+    figures = await measuring.measure(ours, jobs=1_000, samples=3)
+    assert set(figures) == {name for name, _, _ in MEASURED}
+    assert min(figures.values()) > 0
 
 
 async def test_lateness(folder: Path) -> None:
