@@ -1,10 +1,9 @@
 """Group commit: concurrent calls of one kind become one script call per shard.
 
 While one flush is under way, the next one gathers items, so nothing waits for a timer. An ordinary flush needs no task:
-where the reply of the store is read, the items are answered and the next flush is sent (store/taskless.py). If the
-store does not answer a flush, it is sent again with the same items until their deadlines have passed; every script
-allows that. An item is answered at most OVERDUE after its deadline, whatever the store does, so a client never waits
-longer.
+its items are answered where the reply of the store is read (store/taskless.py). If the store does not answer a flush,
+it is sent again with the same items until their deadlines have passed; every script allows that. An item is answered at
+most OVERDUE after its deadline, whatever the store does, so a client never waits longer.
 """
 
 from __future__ import annotations
@@ -133,20 +132,23 @@ class Batcher(Generic[Item, Reply]):
             await self._idle.wait()
 
     def _start_flusher(self) -> None:
-        self._flusher = Taskless(self._loop, self._flush_all())
+        self._flusher = Taskless(self._loop, self._flush_next())
 
-    async def _flush_all(self) -> None:
+    async def _flush_next(self) -> None:
         try:
-            while self._waiting:
-                if self._corked:
-                    self._uncorked = Pending(loop=self._loop)
-                    await self._uncorked
+            if self._corked:
+                self._uncorked = Pending(loop=self._loop)
+                await self._uncorked
+            if self._waiting:  # else all were given up as overdue
                 self._in_flight = self._next_batch()
                 await self._flush(self._in_flight)
         finally:
             self._in_flight = []
             self._flusher = None
-            self._idle.set()
+            if self._waiting:
+                self._loop.call_soon(self._start_flusher)  # not at once: what comes in this pass goes with it
+            else:
+                self._idle.set()
 
     def _give_up_overdue(self) -> None:
         """Give up overdue items. One timer is enough: it fires for the oldest item, since all wait equally long."""

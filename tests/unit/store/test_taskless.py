@@ -156,6 +156,32 @@ async def test_after_a_failed_flush_the_items_are_sent_again_and_the_next_flush_
     batcher: Batcher[str, str] = Batcher(send, resend_for=10.0)
     assert await batcher.submit("a") == "a"
     await batcher.drain()
-    assert tasks == ["Batcher._flush_all"]
+    assert tasks == ["Batcher._flush_next"]
     assert await batcher.submit("b") == "b"
-    assert tasks == ["Batcher._flush_all"]
+    assert tasks == ["Batcher._flush_next"]
+
+
+async def test_what_comes_in_the_pass_in_which_a_reply_is_read_goes_with_the_next_flush() -> None:
+    """Else a busy store gets smaller batches, and more of them."""
+    batches: list[list[str]] = []
+    replies: list[Pending] = []
+
+    async def send(items: Sequence[str]) -> Sequence[str]:
+        batches.append(list(items))
+        replies.append(new_reply())
+        return list(await replies[-1])
+
+    batcher: Batcher[str, str] = Batcher(send, resend_for=10.0)
+    futures = [batcher.submit("a")]
+    await asyncio.sleep(0)  # it is sent
+    futures.append(batcher.submit("b"))
+
+    def read_and_submit() -> None:
+        replies[0].settle(["a"], None)
+        futures.append(batcher.submit("c"))
+
+    await in_a_callback(read_and_submit)
+    await asyncio.sleep(0)
+    replies[1].settle(["b", "c"], None)
+    assert await asyncio.gather(*futures) == ["a", "b", "c"]
+    assert batches == [["a"], ["b", "c"]]
