@@ -8,7 +8,6 @@ it is left out here: docs/adr/0008.
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import Any, cast
 
 from redis import exceptions as redis_errors
@@ -18,6 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from queuey.store.connections.session import GONE, Answer, Command, Session
+from queuey.store.taskless import Pending
 
 
 class PipelinedConnection:
@@ -61,9 +61,9 @@ class PipelinedConnection:
             raise redis_errors.ConnectionError(GONE)
         self._session.send(command, answer)
 
-    def _reply(self, command: Command) -> asyncio.Future[Any]:
-        reply = self._loop.create_future()
-        self.tell(command, partial(_settle, reply))
+    def _reply(self, command: Command) -> Pending:
+        reply = Pending(loop=self._loop)
+        self.tell(command, reply.settle)
         return reply
 
     async def close(self) -> None:
@@ -102,15 +102,6 @@ class PipelinedConnection:
             await connection.disconnect(nowait=True)
             raise
         self._session = session
-
-
-def _settle(future: asyncio.Future[Any], reply: Any, error: Exception | None) -> None:
-    if future.done():
-        return  # its caller has stopped waiting
-    if error is None:
-        future.set_result(reply)
-    else:
-        future.set_exception(error)
 
 
 class StoreClient(Redis):
