@@ -205,7 +205,7 @@ MEASUREMENTS: Final = [
         "pick-up-in-process",
         LATENCY,
         quantiles(latency.pick_up_in_process),
-        _p50_p99("pick-up when idle, enqueued in process", targets.PICK_UP_IN_PROCESS, targets.PICK_UP_IN_PROCESS_P99),
+        _p50_p99("pick-up when idle, enqueued in process", targets.PICK_UP_INSIDE, targets.PICK_UP_INSIDE_P99),
     ),
     Measurement(
         "pick-up-http",

@@ -46,7 +46,8 @@ def at_most(value: float) -> Bound:
 class Row:
     """One figure: the median over its runs with the lowest and highest.
 
-    `target` is what it must reach, `stretch` what we would like; `floor` is what `--check` fails below (or above)."""
+    `target` is what it must reach, `stretch` what we would like; `floor` is what `--check` fails below (or above).
+    `mark` is the colour of its bar in a picture (bench/pictures.py)."""
 
     name: str
     unit: str
@@ -54,6 +55,7 @@ class Row:
     target: Bound | None = None
     floor: Bound | None = None
     stretch: Bound | None = None
+    mark: str = ""
 
     @property
     def median(self) -> float:
@@ -65,7 +67,9 @@ class Row:
         if self.target is not None and not self.target.holds(self.median):
             return "missed"
         if self.stretch is not None:
-            return "stretch met" if self.stretch.holds(self.median) else "met, stretch missed"
+            if self.stretch.holds(self.median):
+                return "stretch met"
+            return "met, stretch missed" if self.target is not None else "stretch missed"
         return "met" if self.target is not None else ""
 
     @property
@@ -122,6 +126,7 @@ class Report:
                             "stretch": str(row.stretch) if row.stretch else None,
                             "floor": str(row.floor) if row.floor else None,
                             "verdict": row.verdict or None,
+                            "mark": row.mark,
                         }
                         for row in section.rows
                     ],

@@ -17,6 +17,9 @@ from queuey.services.jobs.producer import Producer
 
 JOBS: Final = 20_000
 BATCHED: Final = 300_000
+BATCH: Final = 1_000
+"""Jobs in a batch."""
+BATCH_CONNECTIONS: Final = 4
 CONNECTIONS: Final = 64
 API_ONLY: Final = ("--roles", "api")
 
@@ -43,9 +46,16 @@ def _one_job(size: int) -> bytes:
     return http_load.post("/v1/jobs", filling.body(size=size).encode())
 
 
-async def batch_enqueue(folder: Path, jobs: int = BATCHED, size: int = 1000, connections: int = 4) -> float:
+def one_batch(size: int = BATCH) -> bytes:
+    """A request with so many jobs."""
+    return http_load.post("/v1/jobs/batch", f"[{','.join([filling.body()] * size)}]".encode())
+
+
+async def batch_enqueue(
+    folder: Path, jobs: int = BATCHED, size: int = BATCH, connections: int = BATCH_CONNECTIONS
+) -> float:
     """Jobs per second, `size` a request."""
-    request = http_load.post("/v1/jobs/batch", f"[{','.join([filling.body()] * size)}]".encode())
+    request = one_batch(size)
     with server(folder / "data", *API_ONLY) as served:
         requests: Iterator[bytes] = itertools.repeat(request, jobs // size + connections)
         batches = await http_load.run(served.host, served.port, requests, connections, warm_up=connections)

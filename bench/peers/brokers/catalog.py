@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from bench import cores
 from bench.peers.brokers.sessions import Beanstalkd, Bunqueue, BunqueueDurable, Queuey, Session
@@ -25,7 +25,7 @@ class Broker:
     """One row of the tables.
 
     started   starts it in an empty folder, and gives its port. Raises CannotInstall
-    answer    what its acknowledgement of a job means
+    answer    what its acknowledgement of a job means; `kept`: where the job is then, as bench/pictures.py has it
     jobs      how many make a measurement last some seconds
     """
 
@@ -35,6 +35,7 @@ class Broker:
     version: Callable[[], str]
     settings: str
     answer: str
+    kept: Literal["disk", "buffers", "memory"]
     jobs: int = 60_000
 
 
@@ -106,6 +107,7 @@ BROKERS: Final = (
         lambda: __version__,
         "`queuey serve`, its own store, all defaults; over HTTP",
         "the job is on disk: its store has called fdatasync",
+        "disk",
     ),
     Broker(
         "Queuey server, fsync no",
@@ -114,6 +116,7 @@ BROKERS: Final = (
         lambda: __version__,
         "the same with --fsync no",
         "the job is in the kernel's buffers: it survives a killed process, not a power cut",
+        "buffers",
     ),
     Broker(
         "bunqueue in memory",
@@ -122,6 +125,7 @@ BROKERS: Final = (
         lambda: npm_version("bunqueue"),
         "`bunqueue start`, all defaults; over HTTP; jobs are pulled with a lease",
         "the job is in memory: a killed process loses it",
+        "memory",
     ),
     Broker(
         "bunqueue on SQLite, durable jobs",
@@ -130,6 +134,7 @@ BROKERS: Final = (
         lambda: npm_version("bunqueue"),
         'the same with --data-path, and "durable" in each job',
         "the job is in the kernel's buffers (WAL, synchronous NORMAL): it survives a killed process, not a power cut",
+        "buffers",
         jobs=30_000,
     ),
     Broker(
@@ -139,6 +144,7 @@ BROKERS: Final = (
         lambda: npm_version("bunqueue"),
         "the same without it",
         "the job is in memory, and written to the file some ms later: a killed process loses the last ones",
+        "memory",
     ),
     Broker(
         "beanstalkd in memory",
@@ -147,6 +153,7 @@ BROKERS: Final = (
         _beanstalkd_version,
         "its own protocol; a batch is 1,000 puts in one write, a claim 500 reserves",
         "the job is in memory: a killed process loses it",
+        "memory",
     ),
     Broker(
         "beanstalkd, fsync always",
@@ -155,6 +162,7 @@ BROKERS: Final = (
         _beanstalkd_version,
         "the same with -b and -f0",
         "the job is on disk: fsync was called for each command",
+        "disk",
         jobs=10_000,
     ),
 )

@@ -39,8 +39,9 @@ def sections(results: Results) -> list[Section]:
     rows = [[name, *medians, _answers()[name]] for name, medians in names.items()]
     parts = [Section("Brokers", targets(results), f"{NOTE}\n\n{grid(heads, rows)}")]
     for figure, heading, unit in MEASURED:
-        values = {name: results.of(figure, name) for name in names}
-        parts.append(Section(heading, [Row(name, unit, runs) for name, runs in values.items() if runs]))
+        values = {name: _runs(results, figure, name) for name in names}
+        rows_of_it = [Row(name, unit, runs, mark=_kept(name)) for name, runs in values.items() if runs]
+        parts.append(Section(heading, rows_of_it))
     versions = [[broker.name, broker.version(), broker.settings] for broker in BROKERS]
     return [*parts, Section("Settings of the brokers", note=grid(["", "version", "settings"], versions))]
 
@@ -56,6 +57,17 @@ def targets(results: Results) -> list[Row]:
     return rows
 
 
+def _runs(results: Results, figure: str, name: str) -> list[float]:
+    """All runs of a figure; that of a library has a name of its own."""
+    is_library = name in {peer.name for peer in _libraries()}
+    return results.of(OF_A_LIBRARY.get(figure, figure) if is_library else figure, name)
+
+
+def _kept(name: str) -> str:
+    """Where an acknowledged job is; a library that is in the table keeps it on disk."""
+    return next((broker.kept for broker in BROKERS if broker.name == name), "disk")
+
+
 def _libraries() -> Sequence[Peer]:
     return [peer for peer in PEERS if peer.wide_enqueue]
 
@@ -67,6 +79,5 @@ def _answers() -> dict[str, str]:
 
 def _medians(results: Results, name: str) -> list[str]:
     """The cells of a row; empty when there is no figure of it."""
-    is_library = name in {peer.name for peer in _libraries()}
-    runs = [results.of(OF_A_LIBRARY.get(figure, figure) if is_library else figure, name) for figure, _, _ in MEASURED]
+    runs = [_runs(results, figure, name) for figure, _, _ in MEASURED]
     return [number(statistics.median(values)) if values else "n/a" for values in runs] if any(runs) else []

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import profile
 from bench.figures import costs, draining, enqueueing, idleness, latency, pausing, pulling, singles
 from bench.peers.brokers import measuring
 from bench.peers.brokers.catalog import BROKERS
@@ -84,6 +85,15 @@ async def test_a_broker_is_measured_from_end_to_end() -> None:
     figures = await measuring.measure(ours, jobs=1_000, samples=3)
     assert set(figures) == {name for name, _, _ in MEASURED}
     assert min(figures.values()) > 0
+
+
+@pytest.mark.parametrize("load", sorted(profile.LOADS))
+async def test_a_profile_names_what_takes_the_time(folder: Path, monkeypatch: pytest.MonkeyPatch, load: str) -> None:
+    monkeypatch.setattr(profile, "JOBS", 5_000)
+    monkeypatch.setattr(profile, "BATCHES", 20)
+    text = await profile.profile(profile.LOADS[load], folder)
+    for line in ("| server |", "| store |", "| load generator |", "| Runner.run ", "| evalsha |"):
+        assert line in text
 
 
 async def test_lateness(folder: Path) -> None:

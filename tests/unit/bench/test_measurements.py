@@ -126,6 +126,7 @@ def test_a_name_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, capsys:
         (10, at_least(8), at_least(10), "stretch met"),
         (6, at_most(8), at_most(5), "met, stretch missed"),
         (49, None, at_most(50), "stretch met"),
+        (51, None, at_most(50), "stretch missed"),
         (49, None, None, ""),
     ],
 )
