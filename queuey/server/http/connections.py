@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from http import HTTPStatus
 from typing import Any, Final, Literal, cast
 
@@ -201,10 +201,8 @@ class Connection(HttpToolsProtocol):
 
     def _last_reply(self, error: QueueyError) -> bytes:
         response = problem_response(error, {})
-        headers = [*self.server_state.default_headers, *response.raw_headers, (b"connection", b"close")]
-        status = HTTPStatus(response.status_code)
-        head = b"".join(b"%s: %s\r\n" % header for header in headers)
-        return b"HTTP/1.1 %d %s\r\n%s\r\n%s" % (status, status.phrase.encode(), head, bytes(response.body))
+        headers = [*self.server_state.default_headers, *response.raw_headers]
+        return written(response.status_code, headers, bytes(response.body), keep_alive=False)
 
     # --- slow clients ---------------------------------------------------------------------------------------------
 
@@ -240,6 +238,14 @@ class Connection(HttpToolsProtocol):
         if self._under_way or self.transport.get_write_buffer_size() or self.transport.is_closing():
             return None
         return self._heads > 0, self._since
+
+
+def written(code: int, headers: Iterable[tuple[bytes, bytes]], body: bytes, *, keep_alive: bool) -> bytes:
+    """Return a reply as uvicorn would write it."""
+    status = HTTPStatus(code)
+    head = b"".join(b"%s: %s\r\n" % header for header in headers)
+    end = b"" if keep_alive else b"connection: close\r\n"
+    return b"HTTP/1.1 %d %s\r\n%s%s\r\n%s" % (status, status.phrase.encode(), head, end, body)
 
 
 class Guard:
