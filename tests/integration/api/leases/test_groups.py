@@ -23,6 +23,7 @@ from queuey.lifecycle import end_tasks
 from queuey.metrics import Metrics
 from queuey.protocol.models import LeasedJob, LeaseReply
 from queuey.protocol.records import NewJob, job_fields, job_head, parse_definition
+from queuey.services.leases import outcomes
 from queuey.services.leases.acks import Acks
 from queuey.services.leases.plain_results import WORTH_A_GROUP
 from queuey.store.broker.broker import Broker
@@ -36,7 +37,9 @@ from tests.support.working import FaultyScripts, eventually
 
 JSON: Final = {"content-type": "application/json"}
 RESULT_LIMIT: Final = 100
-WAYS: Final = pytest.mark.parametrize("in_groups", [True, False], ids=["groups", "reference"])
+LEASED: Final = 24
+"""Jobs that are worth groups, also on four shards."""
+WAYS: Final = pytest.mark.parametrize("in_groups", [True, False], ids=["groups", "reference"], indirect=True)
 
 
 class Pinned(FaultyScripts):
@@ -77,11 +80,12 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> list[Results]:
 
 @pytest.fixture
 def in_groups(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether results are stored in groups, in this test."""
     monkeypatch.setattr(LeaseRoutes, "in_groups", request.param)
     return bool(request.param)
 
 
-async def leased(api: ApiRig, count: int = 12, **asked: Any) -> list[dict[str, Any]]:
+async def leased(api: ApiRig, count: int, **asked: Any) -> list[dict[str, Any]]:
     """Submit so many jobs, and lease them."""
     for _ in range(count):
         await api.submit()
@@ -167,7 +171,10 @@ def _body(jobs: list[dict[str, Any]], reported: list[tuple[int, int, bytes, byte
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(reports)
-def test_groups_are_stored_and_answered_as_single_jobs_are(server: Server, shards: int, reported: list[Any]) -> None:
+def test_groups_are_stored_and_answered_as_single_jobs_are(
+    server: Server, shards: int, monkeypatch: pytest.MonkeyPatch, reported: list[Any]
+) -> None:
+    monkeypatch.setattr(outcomes, "WORTH_A_GROUP", 1)  # so that few jobs are groups on four shards too
     in_groups = asyncio.run(outcome_of(server, shards, reported, in_groups=True))
     one_by_one = asyncio.run(outcome_of(server, shards, reported, in_groups=False))
     assert in_groups == one_by_one
@@ -219,10 +226,10 @@ async def test_a_key_for_some_queues_gets_each_job_checked(rig: Rig, groups: lis
 
 @asynccontextmanager
 async def faulty(rig: Rig) -> AsyncIterator[tuple[ApiRig, Pinned, Metrics, list[dict[str, Any]]]]:
-    """An API of which twelve jobs are leased."""
+    """An API of which LEASED jobs are leased."""
     scripts, metrics = Pinned(), Metrics()
     async with api_over(Broker(rig.broker.shards, scripts), metrics=metrics, request_deadline=60) as api:
-        jobs = await leased(api, lease=3600)
+        jobs = await leased(api, LEASED, lease=3600)
         yield api, scripts, metrics, jobs
 
 
@@ -248,17 +255,18 @@ async def test_an_unknown_outcome_names_all_jobs_and_the_resend_is_taken(rig: Ri
             found = problem(await posted(impatient, jobs), 503, "outcome-unknown")
         assert found["job_ids"] == [job["id"] for job in jobs]
         scripts.replies_to_drop.clear()
-        assert [one["status"] for one in (await posted(api, jobs)).json()["results"]] == ["ok"] * 12
-        assert metrics.pulled.cell(("ok",))[0] == 12
+        assert [one["status"] for one in (await posted(api, jobs)).json()["results"]] == ["ok"] * LEASED
+        assert metrics.pulled.cell(("ok",))[0] == LEASED
 
 
 @WAYS
-async def test_a_lost_reply_is_asked_for_again(rig: Rig, shards: int, in_groups: bool) -> None:
+async def test_a_lost_reply_is_asked_for_again(rig: Rig, shards: int, groups: list[Results], in_groups: bool) -> None:
     async with faulty(rig) as (api, scripts, metrics, jobs):
         scripts.replies_to_drop["complete"] = 1
-        assert [one["status"] for one in (await posted(api, jobs)).json()["results"]] == ["ok"] * 12
-        assert metrics.pulled.cell(("ok",))[0] == 12
+        assert [one["status"] for one in (await posted(api, jobs)).json()["results"]] == ["ok"] * LEASED
+        assert metrics.pulled.cell(("ok",))[0] == LEASED
         assert len(scripts.arguments("complete")) == shards + 1
+        assert bool(groups) is in_groups
 
 
 @WAYS
@@ -267,9 +275,9 @@ async def test_only_the_job_for_which_the_script_fails_is_an_error(rig: Rig, in_
         scripts.bad = {jobs[5]["id"]}
         told = (await posted(api, jobs)).json()["results"]
         assert [one["id"] for one in told] == [job["id"] for job in jobs]
-        assert [one.get("status") for one in told] == ["ok"] * 5 + [None] + ["ok"] * 6
+        assert [one.get("status") for one in told] == ["ok"] * 5 + [None] + ["ok"] * (LEASED - 6)
         assert told[5]["error"]["type"].endswith("script-failed")
-        assert metrics.pulled.cell(("ok",))[0] == 11
+        assert metrics.pulled.cell(("ok",))[0] == LEASED - 1
 
 
 @WAYS
@@ -284,7 +292,7 @@ async def test_outcomes_count_though_their_request_was_cancelled(rig: Rig, bad: 
         scripts.gates["complete"].set()
 
         async def counted() -> bool:
-            return bool(metrics.pulled.cell(("ok",))[0] == 12 - bad)
+            return bool(metrics.pulled.cell(("ok",))[0] == LEASED - bad)
 
         await eventually(counted)
         assert [job for row in api.pulling.workers.rows() for job in row.jobs] == [job["id"] for job in jobs[:bad]]
