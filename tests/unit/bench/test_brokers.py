@@ -34,7 +34,7 @@ class Answering(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         reply = self._answer(data)
         self._transport.write(reply[:7])
-        asyncio.get_running_loop().call_soon(self._transport.write, reply[7:])
+        asyncio.get_running_loop().call_later(0.01, self._transport.write, reply[7:])
 
 
 @asynccontextmanager

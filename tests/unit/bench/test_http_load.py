@@ -120,7 +120,7 @@ async def test_a_reply_in_parts_is_one_reply() -> None:
     class InParts(Answering):
         def _answer(self, reply: bytes) -> None:
             self._transport.write(head)
-            asyncio.get_running_loop().call_soon(self._transport.write, body)
+            asyncio.get_running_loop().call_later(0.01, self._transport.write, body)
 
     loop = asyncio.get_running_loop()
     numbers = itertools.count()

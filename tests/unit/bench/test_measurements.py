@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import targets
-from bench.__main__ import chosen, main, measure
+from bench.__main__ import Found, chosen, main, measure
 from bench.measurements import MEASUREMENTS, NOTES, Line, Measurement, one, quantiles
 from bench.report import Bound, MissingTool, Report, Row, Section, at_least, at_most, table
 from bench.targets import Target
@@ -111,6 +111,43 @@ def test_a_name_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, capsys:
     with pytest.raises(SystemExit):
         main()
     assert "invalid choice: 'speed'" in capsys.readouterr().err
+
+
+def run_with(
+    monkeypatch: pytest.MonkeyPatch, *flags: str, rows: Sequence[Row] = (), missing: dict[str, str] | None = None
+) -> int:
+    """The exit code of the command where these rows were found."""
+
+    async def found(measurements: Sequence[Measurement], runs: int) -> Found:
+        return Found([Section("Speed", list(rows))], missing or {})
+
+    monkeypatch.setattr("bench.__main__.measure", found)
+    monkeypatch.setattr("bench.cores.pin", lambda pid, where: None)
+    monkeypatch.setattr("sys.argv", ["bench", *flags, "--only", "single"])
+    return main()
+
+
+def test_a_figure_below_its_floor_fails_the_check(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    below = Row("a rate", "jobs/s", [9], floor=at_least(10))
+    assert run_with(monkeypatch, "--check", rows=[below]) == 1
+    assert "below the floor: a rate: 9.00, floor >= 10.0" in capsys.readouterr().err
+    assert run_with(monkeypatch, rows=[below]) == 0
+
+
+def test_a_missed_target_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    missed = Row("a rate", "jobs/s", [11], at_least(20), at_least(10), at_least(30))
+    assert run_with(monkeypatch, "--check", rows=[missed]) == 0
+
+
+def test_a_figure_that_could_not_be_measured_fails_the_check(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = {"instructions": "valgrind is missing."}
+    assert run_with(monkeypatch, "--check", missing=missing) == 1
+    assert "instructions: not measured: valgrind is missing." in capsys.readouterr().err
+    assert run_with(monkeypatch, missing=missing) == 0
 
 
 # --- the verdicts -----------------------------------------------------------------------------------------------------
