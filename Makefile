@@ -41,11 +41,17 @@ smoke: $(VENV)/.run ## Start a server on a free port, call the main routes with 
 demo: $(VENV)/.demo ## Make thumbnails of 300 pictures (KILL=server or KILL=store: kill it half-way)
 	@exec $(BIN)/python -m examples.demo $(if $(KILL),--kill $(KILL)) $(ARGS)
 
-bench: $(VENV)/.dev ## Measure speed and memory (CHECK=1: fail below the limits)
+bench: $(VENV)/.dev ## Measure speed and memory (CHECK=1: fail below the floors; ARGS="--only pauses --minutes 10")
 	@exec $(BIN)/python -m bench $(if $(filter 1,$(CHECK)),--check) $(ARGS)
 
-bench-peers: $(VENV)/.dev ## Compare Queuey with other job queues, in 15 minutes (ARGS="--only arq,queuey --runs 1")
+bench-peers: $(VENV)/.dev ## Compare Queuey with other job queues, in 25 minutes (ARGS="--only bunqueue,queuey --runs 1")
 	@exec $(BIN)/python -m bench.peers $(ARGS)
+
+bench-publish: $(VENV)/.dev ## Put the last results of bench and bench-peers into docs, as tables and pictures
+	@exec $(BIN)/python -m bench.publish $(ARGS)
+
+bench-profile: $(VENV)/.dev ## Show where the time goes under a load (LOAD=single|batch|drain|pull)
+	@exec $(BIN)/python -m bench.profile $(or $(LOAD),single) $(ARGS)
 
 bench-limits: $(VENV)/.dev ## Measure the limits of this machine, and how close Queuey comes (ARGS="--runs 5")
 	@exec $(BIN)/python -m bench.limits $(ARGS)
@@ -111,7 +117,7 @@ clean: ## Remove everything that make has built
 	rm -rf .venv .venv-* .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist bench/*/node_modules
 	find queuey tests bench examples scripts -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
-.PHONY: help run test stress check format smoke demo bench bench-peers bench-limits bench-against load check-k6 faults faults-long faults-controls docker-test dashboard check-deploy check-alerts check-templates accept wheel publish lock check-workflows audit clean
+.PHONY: help run test stress check format smoke demo bench bench-peers bench-publish bench-profile bench-limits bench-against load check-k6 faults faults-long faults-controls docker-test dashboard check-deploy check-alerts check-templates accept wheel publish lock check-workflows audit clean
 
 # A stamp in a virtual environment records an installation. It is older than the lock file if that has changed.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
 from queuey import App
@@ -38,3 +39,9 @@ async def clock(payload: None) -> int:
 async def wall(payload: None) -> int:
     """When it ran, in ns of the wall clock, by which the store schedules."""
     return time.time_ns()
+
+
+@app.job("bench.collect")
+async def collect(payload: None) -> int:
+    """A full collection of garbage in the server, with every other request waiting. Returns what it found."""
+    return gc.collect()

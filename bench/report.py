@@ -16,6 +16,10 @@ from typing import Any, Final
 RESULTS: Final = Path(__file__).parent / "results"
 
 
+class MissingTool(Exception):
+    """A program that a figure needs is not installed: which one, and how to get it."""
+
+
 @dataclass(frozen=True)
 class Bound:
     """What a figure must reach: at least, or at most."""
@@ -42,13 +46,16 @@ def at_most(value: float) -> Bound:
 class Row:
     """One figure: the median over its runs with the lowest and highest.
 
-    `target` is what we want of it; `floor` is what `--check` fails below (or above)."""
+    `target` is what it must reach, `stretch` what we would like; `floor` is what `--check` fails below (or above).
+    `mark` is the colour of its bar in a picture (bench/pictures.py)."""
 
     name: str
     unit: str
     values: Sequence[float]
     target: Bound | None = None
     floor: Bound | None = None
+    stretch: Bound | None = None
+    mark: str = ""
 
     @property
     def median(self) -> float:
@@ -56,9 +63,14 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        if self.target is None:
-            return ""
-        return "met" if self.target.holds(self.median) else "missed"
+        """Of the target, and where that is met, of the stretch target too."""
+        if self.target is not None and not self.target.holds(self.median):
+            return "missed"
+        if self.stretch is not None:
+            if self.stretch.holds(self.median):
+                return "stretch met"
+            return "met, stretch missed" if self.target is not None else "stretch missed"
+        return "met" if self.target is not None else ""
 
     @property
     def below_floor(self) -> bool:
@@ -111,7 +123,10 @@ class Report:
                             "median": row.median,
                             "values": list(row.values),
                             "target": str(row.target) if row.target else None,
+                            "stretch": str(row.stretch) if row.stretch else None,
+                            "floor": str(row.floor) if row.floor else None,
                             "verdict": row.verdict or None,
+                            "mark": row.mark,
                         }
                         for row in section.rows
                     ],
@@ -130,14 +145,15 @@ class Report:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows as a Markdown table."""
+    """The rows as a Markdown table, with a column of stretch targets where one of them has such a target."""
+    stretched = any(row.stretch for row in rows)
     lines = [
-        "| what | unit | median | lowest | highest | runs | target | |",
-        "| --- | --- | ---: | ---: | ---: | ---: | --- | --- |",
+        f"| what | unit | median | lowest | highest | runs | target |{' stretch |' * stretched} |",
+        f"| --- | --- | ---: | ---: | ---: | ---: | --- |{' --- |' * stretched} --- |",
     ]
     for row in rows:
         numbers = " | ".join(number(value) for value in (row.median, min(row.values), max(row.values)))
-        target = str(row.target or "")
+        target = str(row.target or "") + (f" | {row.stretch or ''}" if stretched else "")
         lines.append(f"| {row.name} | {row.unit} | {numbers} | {len(row.values)} | {target} | {row.verdict} |")
     return "\n".join(lines)
 

@@ -219,6 +219,7 @@ class Metrics(Collector):
             [("store-unavailable",), ("script-failed",), ("full",)],
         )
         self.requests = self._counter("queuey_http_requests", "Requests answered.", ["method", "route", "status"])
+        self.direct = self._counter("queuey_http_direct_requests", "Requests to enqueue that took the direct path.")
 
     def _time_jobs(self, by_queue: Sequence[Labels], by_type: Sequence[Labels]) -> None:
         self.wait = self._histogram(

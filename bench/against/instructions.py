@@ -39,6 +39,13 @@ def replay(revision: Revision, recording: Recording, folder: Path) -> list[int]:
     with store(revision.store, folder / "store", under) as path, Client(path) as client:
         for sent in recording.sent:
             client.ask(sent.command)
+    return complete_counts(folder, recording)
+
+
+def complete_counts(folder: Path, recording: Recording) -> list[int]:
+    """The instructions of every command of a recording that was sent to a store under callgrind.
+
+    Raises RuntimeError when there are more or fewer of them."""
     found = counts(folder.glob(f"{DUMP_PREFIX}*"))
     if len(found) != len(recording.sent):
         raise RuntimeError(
@@ -48,11 +55,14 @@ def replay(revision: Revision, recording: Recording, folder: Path) -> list[int]:
     return found
 
 
-def command_line(folder: Path) -> list[str]:
-    """How valgrind is called: it writes a file after each command."""
+def command_line(folder: Path, whole: bool = False) -> list[str]:
+    """How valgrind is called: it writes a file after each command.
+
+    `whole`: with what the process did since the command before. Otherwise the command itself is counted."""
+    only = () if whole else ("--collect-atstart=no", f"--toggle-collect={COUNTED}")
     return [
         *("valgrind", "--tool=callgrind", f"--callgrind-out-file={folder / DUMP_PREFIX}"),
-        *("--collect-atstart=no", f"--toggle-collect={COUNTED}", f"--dump-after={COUNTED}"),
+        *(*only, f"--dump-after={COUNTED}"),
     ]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Final
 
-from bench import http_load
+from bench import cores, http_load
 from bench.against.checkout import Revision
 from bench.servers import Served, server
 
@@ -58,13 +58,6 @@ class Series:
     first: Costs
     again: Costs
     tree: Costs
-
-
-def cpu_seconds(pid: int) -> float:
-    """The user and system time of a process and all its threads so far. Linux only.
-
-    By the process's CPU clock (clock_getcpuclockid), which counts nanoseconds where /proc counts hundredths."""
-    return time.clock_gettime((~pid << 3) | 2)
 
 
 def rounds(commit: Revision, tree: Revision, count: int, folder: Path) -> Series:
@@ -133,9 +126,9 @@ class _Server:
         return {load: mean(costs) for load, costs in self._costs.items()}
 
     def _measure(self, load: str, jobs: int, run: Callable[[], object]) -> None:
-        before = cpu_seconds(self._served.pid)
+        before = cores.cpu_seconds(self._served.pid)
         run()
-        self._costs.setdefault(load, []).append((cpu_seconds(self._served.pid) - before) / jobs * 1e6)
+        self._costs.setdefault(load, []).append((cores.cpu_seconds(self._served.pid) - before) / jobs * 1e6)
 
 
 async def _single(served: Served, jobs: int) -> None:

@@ -32,12 +32,14 @@ _pack: Final[Callable[[Command], bytes]] = hiredis.pack_command  # type: ignore[
 
 
 @contextmanager
-def store(binary: Path, folder: Path, under: Sequence[str] = ()) -> Iterator[Path]:
-    """A store in a new folder, with an append-only file. Gives its socket. `under`: a program that runs it."""
+def store(binary: Path, folder: Path, under: Sequence[str] = (), options: Sequence[str] = ()) -> Iterator[Path]:
+    """A store in a new folder, with an append-only file. Gives its socket.
+
+    `under`: a program that runs it. `options`: more of them, which win over ours."""
     folder.mkdir()
     log = folder / "store.log"
     path = folder / "store.sock"
-    with ended([*under, str(binary), *OPTIONS], log, cwd=folder) as process:
+    with ended([*under, str(binary), *OPTIONS, *options], log, cwd=folder) as process:
         wait_for(process, log, lambda: READY in log.read_text())  # the socket is there before it listens
         yield path
 

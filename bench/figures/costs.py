@@ -14,6 +14,7 @@ from queuey.store.broker.broker import Broker
 from queuey.store.replies import Caps
 
 JOBS: Final = 20_000
+RESIDENT_JOBS: Final = 200_000
 SHORT_LEASE: Final = "5s"
 WARM_ROUNDS: Final = 10
 """Before anything is counted."""
@@ -41,6 +42,23 @@ async def memory(folder: Path, jobs: int = JOBS) -> tuple[float, float]:
             await _until_claims_are_forgotten(broker)
             finished = await _used(broker)
     return (waiting - empty) / jobs, (finished - empty) / jobs
+
+
+async def resident(folder: Path, jobs: int = RESIDENT_JOBS) -> float:
+    """Bytes by which the resident memory of the server and its store grows for a job that waits. Linux only."""
+    with server(folder / "data") as served:
+        async with filling.broker_at(served.store_url) as broker:
+            await filling.pause(broker)
+            await filling.fill(broker, jobs // 10)  # so that both have their buffers
+            before = sum(map(_resident_bytes, (served.pid, served.store_pid)))
+            await filling.fill(broker, jobs)
+            after = sum(map(_resident_bytes, (served.pid, served.store_pid)))
+    return (after - before) / jobs
+
+
+def _resident_bytes(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) * 1024
 
 
 async def _until_claims_are_forgotten(broker: Broker) -> None:

@@ -12,6 +12,8 @@ from bench.servers import server
 from queuey.store.broker.broker import Broker
 
 JOBS: Final = 20_000
+MANY: Final = 60_000
+"""Where a drain of 20,000 would be over in a fraction of a second."""
 HELD_JOBS: Final = 50_000
 """That pass through a queue whose length is held."""
 CPU_JOBS: Final = 6_000

@@ -13,7 +13,7 @@ import msgspec
 
 from bench import http_load
 from bench.figures import filling
-from bench.servers import server
+from bench.servers import Served, server
 from queuey.metrics import Metrics
 from queuey.protocol.records import to_job
 from queuey.services.jobs.producer import Producer
@@ -31,17 +31,27 @@ Send = Callable[[], Awaitable[str]]
 
 async def pick_up(folder: Path, samples: int = 300) -> list[float]:
     """Seconds from before an HTTP request on an idle server until the handler runs, one job at a time."""
-    request = http_load.post("/v1/jobs", b'{"type":"bench.clock"}')
     with server(folder / "data") as served:
-        async with (
-            filling.broker_at(served.store_url) as broker,
-            http_load.connection(served.host, served.port) as connection,
-        ):
+        return await _over_http(served, samples)
 
-            async def send() -> str:
-                return str(msgspec.json.decode(await connection.ask(request))["job_id"])
 
-            return await _picked_up(broker, send, samples)
+async def pick_up_elsewhere(folder: Path, samples: int = 300) -> list[float]:
+    """The same where the replica that takes the request runs no handlers, and another one does on the same store."""
+    with server(folder / "data"), server(folder / "data", "--roles", "api") as served:
+        return await _over_http(served, samples)
+
+
+async def _over_http(served: Served, samples: int) -> list[float]:
+    request = http_load.post("/v1/jobs", b'{"type":"bench.clock"}')
+    async with (
+        filling.broker_at(served.store_url) as broker,
+        http_load.connection(served.host, served.port) as connection,
+    ):
+
+        async def send() -> str:
+            return str(msgspec.json.decode(await connection.ask(request))["job_id"])
+
+        return await _picked_up(broker, send, samples)
 
 
 async def pick_up_in_process(folder: Path, samples: int = 300) -> list[float]:

@@ -51,12 +51,17 @@ async def drain(folder: Path, jobs: int = JOBS, workers: int = WORKERS) -> float
         async with filling.broker_at(served.store_url) as broker:
             await filling.fill(broker, jobs)
             began = time.perf_counter()
-            async with asyncio.timeout(filling.WAIT_SECONDS):
-                done = await asyncio.gather(*(_work(served) for _ in range(workers)))
+            done = await all_of_them(served, workers)
             seconds = time.perf_counter() - began
-            if sum(done) != jobs or await filling.succeeded(broker) != jobs:
-                raise RuntimeError(f"{sum(done)} of {jobs} jobs were done")
+            if done != jobs or await filling.succeeded(broker) != jobs:
+                raise RuntimeError(f"{done} of {jobs} jobs were done")
     return jobs / seconds
+
+
+async def all_of_them(served: Served, workers: int = WORKERS) -> int:
+    """Lease and complete until nothing waits. Returns how many jobs were completed."""
+    async with asyncio.timeout(filling.WAIT_SECONDS):
+        return sum(await asyncio.gather(*(_work(served) for _ in range(workers))))
 
 
 async def _work(served: Served) -> int:

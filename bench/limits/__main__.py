@@ -12,17 +12,17 @@ from typing import Final
 
 import uvloop
 
-from bench import cores
+from bench import cores, targets
 from bench.limits.runs import CONNECTIONS, run
 from bench.limits.shares import Line, Run, Share
-from bench.report import Report, Section, at_least, at_most
+from bench.report import Report, Section
 from bench.servers import PLAN
 from queuey import __version__
 
 MOST_RUNS: Final = 20
 
 SHARES: Final = (
-    Share("single", "uvicorn", "rate", "single enqueue over HTTP / bare uvicorn", at_least(0.7)),
+    Share("single", "uvicorn", "rate", "single enqueue over HTTP / bare uvicorn", targets.SHARE_OF_UVICORN.must),
     Share("single", "starlette", "rate", "single enqueue over HTTP / bare Starlette"),
     Share("batch", "enqueues", "rate", "batch enqueue over HTTP / the store alone, 4 batches at a time"),
     Share("batch", "enqueues one by one", "rate", "batch enqueue over HTTP / the store alone, one batch at a time"),
@@ -36,12 +36,14 @@ SHARES: Final = (
 )
 FIGURES: Final = (
     Line("single", f"single enqueue over HTTP, {CONNECTIONS} connections", "jobs/s"),
-    Line("batch", "batch enqueue over HTTP, 1,000 a request", "jobs/s", at_least(50_000)),
+    Line("batch", "batch enqueue over HTTP, 1,000 a request", "jobs/s", targets.BATCH.must),
     Line("drain", "drained by one process, 20,000 no-op jobs waiting", "jobs/s"),
-    Line("pick-up p50", "pick-up when idle, over HTTP, p50", "ms", at_most(1.5)),
-    Line("pick-up p99", "pick-up when idle, over HTTP, p99", "ms", at_most(4)),
-    Line("pick-up in process p50", "pick-up when idle, enqueued in process, p50", "ms", at_most(1.0)),
-    Line("pick-up in process p99", "pick-up when idle, enqueued in process, p99", "ms", at_most(2.5)),
+    Line("pick-up p50", "pick-up when idle, over HTTP, p50", "ms", targets.PICK_UP_HTTP.must),
+    Line("pick-up p99", "pick-up when idle, over HTTP, p99", "ms", targets.PICK_UP_HTTP_P99.must),
+    Line("pick-up in process p50", "pick-up when idle, enqueued in process, p50", "ms", targets.PICK_UP_INSIDE.must),
+    Line(
+        "pick-up in process p99", "pick-up when idle, enqueued in process, p99", "ms", targets.PICK_UP_INSIDE_P99.must
+    ),
     Line("half load p50", "single enqueue at half load, p50", "ms"),
     Line("half load p99", "single enqueue at half load, p99", "ms"),
 )

@@ -25,9 +25,9 @@ async def rate_and_half_load(kind: str, folder: Path, requests: int, connections
 
 
 async def _rate(port: int, requests: int, connections: int) -> float:
-    every: Iterator[bytes] = itertools.repeat(ENQUEUE, requests)
-    seconds, _ = await http_load.run("127.0.0.1", port, every, connections)
-    return requests / seconds
+    every: Iterator[bytes] = itertools.repeat(ENQUEUE, requests + connections)
+    load = await http_load.run("127.0.0.1", port, every, connections, warm_up=connections)
+    return requests / load.seconds
 
 
 async def way_in(folder: Path, samples: int) -> list[float]:

@@ -20,7 +20,10 @@ class Peer:
     concurrency    what its worker runs at a time, as fast as it gets; `wide`: the variant at 256, if that is measured
     one, bulk, drain  jobs in each measurement; `bulk` is 0 where it has no means for many jobs
     variables      of the environment, for settings that have no other place
-    store          'plain': no append-only file. 'embedded': as Queuey's own store, synced before each reply
+    store          'plain': no append-only file. 'embedded': as Queuey's own store, synced before each reply.
+                   'postgres': a new database cluster
+    wide_enqueue   jobs with 64 under way at a time, for those that are compared with brokers
+    answer         what its acknowledgement of a job means, for the same
     """
 
     name: str
@@ -34,7 +37,9 @@ class Peer:
     acks_after_running: bool = True
     keeps_state: bool = True
     wide: bool = False
-    store: Literal["plain", "embedded"] = "plain"
+    store: Literal["plain", "embedded", "postgres"] = "plain"
+    wide_enqueue: int = 0
+    answer: str = ""
     serves_http: bool = False
     measured: frozenset[str] = ALL
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -42,8 +47,14 @@ class Peer:
     @property
     def measurements(self) -> frozenset[str]:
         """What is measured of it, with its variants."""
-        without = frozenset() if self.bulk else frozenset(("bulk",))
-        return (self.measured | {"drain-wide"} if self.wide else self.measured) - without
+        found = set(self.measured)
+        if self.wide:
+            found.add("drain-wide")
+        if self.wide_enqueue:
+            found.add("enqueue-wide")
+        if not self.bulk:
+            found.discard("bulk")
+        return frozenset(found)
 
     @property
     def is_queuey(self) -> bool:
@@ -60,6 +71,7 @@ QUEUEY_SYNCED: Final = "Queuey, fsync always"
 QUEUEY_SYNCED_HTTP: Final = "Queuey over HTTP, fsync always"
 DRAMATIQ_DEFAULTS: Final = "dramatiq, defaults"
 BULLMQ: Final = "BullMQ"
+PGQUEUER: Final = "pgqueuer"
 
 PEERS: Final = (
     Peer(
@@ -237,6 +249,21 @@ PEERS: Final = (
         bulk=20_000,
         drain=40_000,
         wide=True,
+    ),
+    Peer(
+        PGQUEUER,
+        "pgqueuer_peer.py",
+        "pgqueuer.txt",
+        "PostgreSQL with its defaults (fsync and synchronous_commit on), asyncpg, uvloop, batch_size 500 (default 10); "
+        "many: enqueue of 1,000 on 4 connections",
+        concurrency=100,
+        one=2_000,
+        bulk=40_000,
+        drain=10_000,
+        store="postgres",
+        measured=ALL - {"memory"},
+        wide_enqueue=10_000,
+        answer="the job is on disk: PostgreSQL has committed it with synchronous_commit",
     ),
 )
 

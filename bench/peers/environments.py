@@ -32,7 +32,7 @@ def command_of(peer: Peer) -> tuple[list[str], Path]:
     if peer.lock is None:
         return [sys.executable, script], ROOT
     if peer.lock == "npm":
-        return ["node", script], _npm(ENVIRONMENTS / "bullmq")
+        return ["node", script], _npm("bullmq")
     return [str(_virtual(peer.lock)), script], ROOT
 
 
@@ -41,11 +41,26 @@ def version_of(peer: Peer) -> str:
     if peer.lock is None:
         return __version__
     if peer.lock == "npm":
-        package = json.loads((HERE / "bullmq" / "package.json").read_text())
-        return str(package["dependencies"]["bullmq"])
+        return npm_version("bullmq")
     text = (HERE / "requirements" / peer.lock).read_text()
     found = re.search(rf"^{Path(peer.lock).stem}==(\S+)", text, re.MULTILINE)
     return found[1] if found else "unknown"
+
+
+def npm_version(package: str) -> str:
+    """The release that the package.json in the folder of this name asks for."""
+    wanted = json.loads((HERE / package / "package.json").read_text())
+    return str(wanted["dependencies"][package])
+
+
+def bunqueue_command() -> list[str]:
+    """How bunqueue's own command is called: by Bun, which npm installs beside it. Raises CannotInstall."""
+    modules = _npm("bunqueue") / "node_modules"
+    # Without install scripts the package `bun` has no program, but the one for this machine does.
+    bun = next(iter(sorted(modules.glob("@oven/bun-*/bin/bun"))), None)
+    if bun is None:
+        raise CannotInstall("npm has no Bun for this machine")
+    return [str(bun), str(modules / "bunqueue" / "dist" / "cli" / "index.js")]
 
 
 def _virtual(lock: str) -> Path:
@@ -63,9 +78,10 @@ def _virtual(lock: str) -> Path:
     return python
 
 
-def _npm(folder: Path) -> Path:
-    """A folder with node_modules in it."""
-    files = [HERE / "bullmq" / name for name in NPM_FILES]
+def _npm(package: str) -> Path:
+    """A folder with node_modules in it, from the lock file in the folder of this name."""
+    folder = ENVIRONMENTS / package
+    files = [HERE / package / name for name in NPM_FILES]
     fingerprint = _fingerprint(files)
     if _stamp(folder) != fingerprint:
         _begin(folder)
@@ -103,7 +119,7 @@ def _run(command: Sequence[str], folder: Path) -> None:
             stdin=subprocess.DEVNULL,
         )
     except FileNotFoundError:
-        raise CannotInstall(f"{command[0]} is not here") from None
+        raise CannotInstall(f"{command[0]} is missing. Install Node.js with npm, or Python with venv.") from None
     except subprocess.TimeoutExpired:
         raise CannotInstall(f"{command[0]} took more than {INSTALL_SECONDS} s") from None
     except subprocess.CalledProcessError as error:

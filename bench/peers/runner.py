@@ -16,7 +16,7 @@ from typing import IO, Final
 from bench import cores
 from bench.peers.catalog import MEMORY_JOBS, WIDE, Peer
 from bench.peers.environments import ROOT
-from bench.peers.stores import Store, free_port, store
+from bench.peers.stores import Running, free_port, store
 from bench.servers import PLAN
 
 SECONDS: Final = 60
@@ -63,6 +63,11 @@ class Script:
         return lines[-1][:300] if lines else "it logged nothing"
 
 
+def _rate(said: dict[str, float]) -> float:
+    """Jobs per second."""
+    return said["jobs"] / said["seconds"]
+
+
 class Runner:
     """Measures one peer, whose script is called by `command` in `folder`."""
 
@@ -78,9 +83,11 @@ class Runner:
         async with store(self.peer.store) as running:
             match what:
                 case "one":
-                    return {"one": (await self._enqueue(running, "enqueue-one", self.peer.one))[0]}
+                    return {"one": _rate(await self._enqueue(running, "enqueue-one", self.peer.one))}
+                case "enqueue-wide":
+                    return await self._enqueue_wide(running)
                 case "bulk":
-                    return {"bulk": (await self._enqueue(running, "enqueue-bulk", self.peer.bulk))[0]}
+                    return {"bulk": _rate(await self._enqueue(running, "enqueue-bulk", self.peer.bulk))}
                 case "memory":
                     return {"memory": await self._memory(running)}
                 case "drain":
@@ -90,20 +97,25 @@ class Runner:
                 case _:
                     return await self._pick_up(running)
 
-    async def _memory(self, running: Store) -> float:
+    async def _memory(self, running: Running) -> float:
         """What a waiting job costs the store, in bytes, beside what the first jobs leave there once and for all."""
         await self._enqueue(running, self._fastest, 1)
         empty = await running.used_memory()
-        _, enqueued = await self._enqueue(running, self._fastest, MEMORY_JOBS)
-        return (await running.used_memory() - empty) / enqueued
+        said = await self._enqueue(running, self._fastest, MEMORY_JOBS)
+        return (await running.used_memory() - empty) / int(said["enqueued"])
 
     @property
     def _fastest(self) -> str:
         """The verb that fills a queue."""
         return "enqueue-bulk" if self.peer.bulk else "enqueue-one"
 
-    async def _enqueue(self, running: Store, verb: str, jobs: int) -> tuple[float, int]:
-        """Jobs per second, and how many were enqueued in all."""
+    async def _enqueue_wide(self, running: Running) -> Figures:
+        """What a broker is measured by: the rate and the p99 in ms, with 64 jobs under way."""
+        said = await self._enqueue(running, "enqueue-wide", self.peer.wide_enqueue)
+        return {"single": _rate(said), "single p99": said["p99"] * 1e3}
+
+    async def _enqueue(self, running: Running, verb: str, jobs: int) -> dict[str, float]:
+        """What the script said: the seconds, how many jobs were timed, and how many were enqueued in all."""
         async with AsyncExitStack() as stack:
             if self.peer.serves_http:
                 await stack.enter_async_context(self._script("serve", running, PLAN.server))
@@ -111,9 +123,9 @@ class Runner:
             said = await script.read()
             async with asyncio.timeout(SECONDS):
                 await script.process.wait()
-        return said["jobs"] / said["seconds"], int(said["enqueued"])
+        return said
 
-    async def _drain(self, running: Store, concurrency: int) -> float:
+    async def _drain(self, running: Running, concurrency: int) -> float:
         """Jobs per second, from a tenth of a full queue to its end, by the clock of the worker."""
         jobs = self.peer.drain
         await self._enqueue(running, self._fastest, jobs)
@@ -121,7 +133,7 @@ class Runner:
             first, last = await worker.read(), await worker.read()
         return (last["done"] - first["done"]) / (last["at"] - first["at"]) * 1e9
 
-    async def _pick_up(self, running: Store) -> Figures:
+    async def _pick_up(self, running: Running) -> Figures:
         """From before a job is enqueued until its handler runs, one job at a time."""
         latencies = []
         async with (
@@ -138,7 +150,7 @@ class Runner:
 
     @asynccontextmanager
     async def _script(
-        self, verb: str, running: Store, where: cores.Cores, jobs: int = 0, concurrency: int = 0
+        self, verb: str, running: Running, where: cores.Cores, jobs: int = 0, concurrency: int = 0
     ) -> AsyncIterator[Script]:
         """Run a verb of the peer's script; kill it at the end, since nothing of it is needed any more."""
         told = {"URL": running.url, "JOBS": jobs, "CONCURRENCY": concurrency or self.peer.concurrency}

@@ -8,12 +8,13 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bench import cores
+from bench.peers.postgres import postgres
 from bench.servers import PLAN
 from queuey.store.embedded.process import command_line, find_binary
 
@@ -25,7 +26,7 @@ class Store:
     """`url` is what the peers are given."""
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        self.url: Final = url
         self._client = Redis.from_url(url)
 
     async def used_memory(self) -> int:
@@ -48,9 +49,23 @@ class Store:
         await self._client.aclose()
 
 
+class Running(Protocol):
+    """A store that runs: what the peers are given, and the bytes that its data take."""
+
+    @property
+    def url(self) -> str: ...
+
+    async def used_memory(self) -> int: ...
+
+
 @asynccontextmanager
-async def store(kind: str) -> AsyncIterator[Store]:
-    """'plain': over TCP, in memory only. 'embedded': with the flags of Queuey's own, over its socket."""
+async def store(kind: str) -> AsyncIterator[Running]:
+    """'plain': over TCP, in memory only. 'embedded': with the flags of Queuey's own, over its socket. 'postgres': see
+    there."""
+    if kind == "postgres":
+        async with postgres(free_port()) as database:
+            yield database
+        return
     with tempfile.TemporaryDirectory(prefix="queuey-peers-") as folder:
         port = free_port()
         if kind == "embedded":

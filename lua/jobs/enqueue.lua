@@ -20,15 +20,19 @@ Reply    msgpack 'new' if each job is; or [answer, ...], one per job in their or
          'duplicate' is counted, and except for `copied`
 Errors   OOM, when the store is over its maxmemory; then nothing was written ]=]
 --@include now
+--@include keys: base job_key ready_key wake_key queues_key stats_key stats_minute_key leases_key claim_key
 local args = cmsgpack.unpack(ARGV[1])
 local now, full, items, copied, offer = now_ms(args[1]), args[2], args[3], args[4], args[5]
 
 --@plain
---@include keys: base LANES job_key state_key ready_key scheduled_key leases_key claim_key queue_key wake_key queues_key
---@include keys: stats_key stats_minute_key
 --@include counters
---@include fast_path: FIRST digits first_start first_state
 local MOST = 2000
+
+-- What an offer needs is made only if there is one, since a script makes its functions at each call.
+local plan_claim
+if offer then
+--@include keys: LANES state_key scheduled_key queue_key
+--@include fast_path: FIRST first_start starts fields_after_r kept_of kept_fields number_texts number_text first_state
 
 -- finds_nothing_else(queue, lane): whether a claim by the offer would find no job but new ones of this lane. Returns also
 -- when the next job of its queues is due, nil if none is scheduled.
@@ -56,9 +60,9 @@ local function finds_nothing_else(queue, lane)
   return true, next_due
 end
 
--- plan_claim(writes, size): adds the states of the jobs that the offer gets, to the definitions of all in `writes`.
+-- plan_claim(planned, size): adds the states of the jobs that the offer gets to the definitions of all in `planned`.
 -- Returns the ids of these jobs, and when the next one is due.
-local function plan_claim(writes, size)
+function plan_claim(planned, size)
   local ids, bytes, queue, lane = {}, 0, items[1][1], items[1][2]
   for i = 2, #items do
     if items[i][1] ~= queue or items[i][2] ~= lane then return ids end
@@ -70,12 +74,13 @@ local function plan_claim(writes, size)
     for _, id in ipairs(item[4]) do
       local count = #ids
       if count >= limit or bytes >= max_bytes then return ids, next_due end
-      local definition = writes[2 * count + 2]
+      local definition = planned[2 * count + 2]
       ids[count + 1], bytes = id, bytes + #definition
-      writes[size + 2 * count + 1], writes[size + 2 * count + 2] = state_key(id), first_state(start, definition)
+      planned[size + 2 * count + 1], planned[size + 2 * count + 2] = state_key(id), first_state(start, definition)
     end
   end
   return ids, next_due
+end
 end
 
 -- enqueue_plain(): enqueues groups of jobs that are all new, of queues that are known. Returns the reply; false if
@@ -129,8 +134,8 @@ local reply = not full and enqueue_plain()
 if reply then return cmsgpack.pack(reply) end
 
 --@general
---@include keys
---@include writes
+--@include keys: MAX_QUEUES scheduled_key dedupe_key copied_key finished_channel
+--@include writes: writes writes_list put zadd rpush hincr wake count in_chunks commit
 local jobs = {}
 for _, item in ipairs(items) do
   local queue, lane, head, ids, bodies, is_single = unpack(item)

@@ -56,6 +56,11 @@ class Api:
             if "{" not in endpoint.path
         }
 
+    @property
+    def submit_job(self) -> SubmitJob:
+        """The endpoint that the connections may also use without ASGI."""
+        return next(endpoint for endpoint in self.endpoints if isinstance(endpoint, SubmitJob))
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self._fixed.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
         await (endpoint or self.router)(scope, receive, send)

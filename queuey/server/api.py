@@ -11,6 +11,7 @@ from queuey.api.routes.metrics import ReplicaMetrics
 from queuey.lifecycle import Part, StopSignals
 from queuey.metrics import Metrics
 from queuey.protocol.credentials import Credentials
+from queuey.server.http.direct import Direct
 from queuey.server.http.listener import Listener, within_files
 from queuey.server.limits import connection_limits
 from queuey.server.roles import Common
@@ -162,6 +163,8 @@ class Http(Part):
 
 def http_parts(common: Common, api: ApiParts, bound: socket.socket, signals: StopSignals) -> tuple[Front, Http]:
     """Make the two parts that serve the API on a socket."""
-    listener = Listener(create_app(api), bound, within_files(connection_limits(common.settings)))
+    app = create_app(api)
+    direct = Direct(app.submit_job, api.metrics) if common.settings.direct == "yes" else None
+    listener = Listener(app, bound, within_files(connection_limits(common.settings)), direct)
     front = Front(common, api, listener, signals)
     return front, Http(common, api, listener, front)

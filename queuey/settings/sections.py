@@ -95,6 +95,10 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
     drain_delay: Annotated[
         float, duration(SERVER, "Minimum time to keep answering after SIGTERM, while /readyz fails.", 0, 10 * MINUTE)
     ] = 0.0
+    direct: Annotated[
+        Literal["yes", "no"],
+        choice(SERVER, "Direct path for POST /v1/jobs. `no` sends every request through ASGI.", "yes", "no"),
+    ] = "yes"
 
     api_key: Annotated[
         str | None,

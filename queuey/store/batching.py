@@ -1,8 +1,9 @@
 """Group commit: concurrent calls of one kind become one script call per shard.
 
-While one flush is under way, the next one gathers items, so nothing waits for a timer. If the store does not answer a
-flush, it is sent again with the same items until their deadlines have passed; every script allows that. An item is
-answered at most OVERDUE after its deadline, whatever the store does, so a client never waits longer.
+While one flush is under way, the next one gathers items, so nothing waits for a timer. An ordinary flush needs no task:
+its items are answered where the reply of the store is read (store/taskless.py). If the store does not answer a flush,
+it is sent again with the same items until their deadlines have passed; every script allows that. An item is answered at
+most OVERDUE after its deadline, whatever the store does, so a client never waits longer.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Final, Generic, TypeVar, cast
 from queuey.errors import Full, OutcomeUnknown, ScriptFailed, StartupError, StoreUnavailable
 from queuey.lifecycle import Retrying
 from queuey.store.broker.calls import MAX_BATCH, MAX_BYTES
+from queuey.store.taskless import Pending, Taskless
 
 Item = TypeVar("Item")
 Reply = TypeVar("Reply")
@@ -81,9 +83,13 @@ class Batcher(Generic[Item, Reply]):
         self._jobs_waiting = 0
         self._in_flight: list[_Entry[Item, Reply]] = []
         self._alarm: asyncio.TimerHandle | None = None
-        self._open = asyncio.Event()
-        self._open.set()
-        self._flusher: asyncio.Task[None] | None = None
+        self._corked = False
+        self._uncorked: Pending | None = None
+        """What the flusher waits for while it is corked."""
+        self._flusher: Taskless | None = None
+        self._idle = asyncio.Event()
+        """Set while no flush is under way or about to begin."""
+        self._idle.set()
         self._loop = asyncio.get_running_loop()
 
     def submit(self, item: Item, size: int = 100, count: int = 1) -> asyncio.Future[Reply]:
@@ -102,34 +108,47 @@ class Batcher(Generic[Item, Reply]):
             raise StoreUnavailable("Too many calls wait for the store; try again in a moment.")
         self._jobs_waiting += count
         self._waiting.append(_Entry(item, size, count, self._loop.time() + self._resend_for, answer))
-        if self._flusher is None:
-            self._flusher = self._loop.create_task(self._flush_all())
+        if self._idle.is_set():
+            self._idle.clear()
+            self._loop.call_soon(self._start_flusher)
         if self._alarm is None:
             self._alarm = self._loop.call_later(self._resend_for + OVERDUE, self._give_up_overdue)
 
     @contextmanager
     def corked(self) -> Iterator[None]:
         """Begin no flush within this context. Gathered items are sent after it, even if it is entered again first."""
-        self._open.clear()
+        self._corked = True
         try:
             yield
         finally:
-            self._open.set()
+            self._corked = False
+            if self._uncorked is not None:
+                self._loop.call_soon(self._uncorked.settle, None, None)
+                self._uncorked = None
 
     async def drain(self) -> None:
         """Wait until every item has its answer."""
-        while self._flusher is not None:
-            await asyncio.wait([self._flusher])
+        while not self._idle.is_set():
+            await self._idle.wait()
 
-    async def _flush_all(self) -> None:
+    def _start_flusher(self) -> None:
+        self._flusher = Taskless(self._loop, self._flush_next())
+
+    async def _flush_next(self) -> None:
         try:
-            while self._waiting:
-                await self._open.wait()
+            if self._corked:
+                self._uncorked = Pending(loop=self._loop)
+                await self._uncorked
+            if self._waiting:  # else all were given up as overdue
                 self._in_flight = self._next_batch()
                 await self._flush(self._in_flight)
         finally:
             self._in_flight = []
             self._flusher = None
+            if self._waiting:
+                self._loop.call_soon(self._start_flusher)  # not at once: what comes in this pass goes with it
+            else:
+                self._idle.set()
 
     def _give_up_overdue(self) -> None:
         """Give up overdue items. One timer is enough: it fires for the oldest item, since all wait equally long."""
@@ -161,7 +180,7 @@ class Batcher(Generic[Item, Reply]):
 
     async def _flush(self, batch: list[_Entry[Item, Reply]]) -> None:
         """Send the batch until it is answered. An item whose deadline has passed is given up on its own."""
-        retries = Retrying(RESEND_FIRST, RESEND_CAP)
+        retries: Retrying | None = None
         while batch:
             try:
                 replies = await self._send([entry.item for entry in batch])
@@ -169,6 +188,7 @@ class Batcher(Generic[Item, Reply]):
                 return
             except StoreUnavailable as error:
                 batch = self._still_wanted(batch, error)
+                retries = retries or Retrying(RESEND_FIRST, RESEND_CAP)
                 await retries.wait(at_most=self._time_left(batch))
             except (Full, StartupError) as error:
                 for entry in batch:

@@ -43,10 +43,15 @@ class Typed(msgspec.Struct):
 class ApiRig:
     """The application, its parts, and a client. `http` takes paths."""
 
+    over: Callable[[ApiRig, httpx.AsyncBaseTransport], httpx.AsyncBaseTransport] | None = None
+    """Wraps the client's transport, for tests that send what it sends elsewhere too."""
+
     def __init__(
         self, broker: Broker, credentials: Credentials, settings: Settings, *, metrics: Metrics, woken: bool
     ) -> None:
         self.broker = broker
+        self.credentials = credentials
+        self.settings = settings
         polls = LongPolls()
         self.producer = Producer(broker, metrics=metrics, resend_for=settings.request_deadline, claimers=[polls])
         observer = broker.observer
@@ -71,7 +76,10 @@ class ApiRig:
         self.health, self.waiters = parts.health, parts.waiters
         self.pulling, self.followers = parts.pulling, parts.followers
         self.app: Api = create_app(parts)
-        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url=f"http://{HOST}")
+        transport: httpx.AsyncBaseTransport = httpx.ASGITransport(self.app)
+        if ApiRig.over is not None:
+            transport = ApiRig.over(self, transport)
+        self.http = httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}")
 
     def _open_client(self) -> StoreClient:
         self.blocking.append(_another(self.broker.shards.client))
@@ -106,7 +114,7 @@ async def api_over(
     """An API whose keys are `credentials`, by default none, so that everything but admin is open.
 
     `woken`: requests that wait for work are woken by the store's markers too, as in a server."""
-    frozen = Settings(data_dir=Path("/unused"), **settings)
+    frozen = settings.pop("settings", None) or Settings(data_dir=Path("/unused"), **settings)
     rig = ApiRig(broker, credentials or Credentials(), frozen, metrics=metrics or Metrics(), woken=woken)
     chores: list[Chore] = [rig.waiters, rig.followers, *rig.wakers]
     listening = [asyncio.create_task(run_forever(chore)) for chore in chores]

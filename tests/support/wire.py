@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from typing import Any, Final, cast
 
 import uvicorn
 from uvicorn.server import ServerState
 
 from queuey.server.http.connections import Connection, Guard, Limits
+from queuey.server.http.direct import Direct, DirectConnection
 
 GET: Final = b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n"
 CHUNKED: Final = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -51,7 +53,8 @@ class Wire(asyncio.Transport):
 
 
 class Application:
-    """Reads bodies, and answers with the path, the headers and the body, once `open` is set."""
+    """Reads bodies, and answers with the path, the headers and the body, once `open` is set. For the path /watch it
+    waits until the client has disconnected."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
@@ -69,7 +72,7 @@ class Application:
                     self.gone += 1
                     return
                 body += message["body"]
-                if not message["more_body"]:
+                if not message["more_body"] and scope["path"] != "/watch":
                     break
             await self.open.wait()
             text = b"%s %d headers, %s" % (scope["path"].encode(), len(scope["headers"]), body)
@@ -84,11 +87,7 @@ class Client:
 
     def __init__(self, listener: Listening) -> None:
         self.wire = Wire()
-        loop = asyncio.get_running_loop()
-        state = listener.state
-        self.connection = Connection(
-            listener.guard, config=listener.config, server_state=state, app_state={}, _loop=loop
-        )
+        self.connection = listener.connection()
         self.connection.connection_made(self.wire)
 
     async def send(self, *pieces: bytes) -> None:
@@ -97,6 +96,10 @@ class Client:
             if not self.wire.closed:
                 self.connection.data_received(piece)
             await settle()
+
+    def end(self) -> bool:
+        """Close the sending side. Returns whether the connection stays open."""
+        return bool(self.connection.eof_received())
 
     def go(self) -> None:
         self.wire.close()
@@ -129,11 +132,13 @@ class Client:
 class Listening:
     """What the connections of one listener share."""
 
-    def __init__(self) -> None:
+    def __init__(self, app: Any = None) -> None:
+        """`app`: instead of an Application. Set `direct` to have requests take the direct path."""
         self.app = Application()
+        self.direct: Direct | None = None
         self.state = ServerState()
         self.config = uvicorn.Config(
-            cast(Any, self.app),
+            cast(Any, app or self.app),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -145,6 +150,11 @@ class Listening:
 
     def limited(self, limits: Limits) -> None:
         self.guard = Guard(limits)
+
+    def connection(self) -> Connection:
+        kind = partial(DirectConnection, self.direct) if self.direct is not None else Connection
+        loop = asyncio.get_running_loop()
+        return kind(self.guard, config=self.config, server_state=self.state, app_state={}, _loop=loop)
 
     def client(self) -> Client:
         return Client(self)

@@ -8,6 +8,7 @@ A script is called with one verb; the rest comes by the environment, so that a w
     BENCH_PORT         the port of an HTTP server, for peers that have one
 
     enqueue-one   sends BENCH_JOBS jobs, each after the answer to the last. Prints {"seconds", "jobs", "enqueued"}
+    enqueue-wide  the same with 64 jobs under way at a time. Prints "p99" too, in seconds
     enqueue-bulk  the same by the peer's own means for many jobs
     pick-up       sends one job for each line on stdin
     worker        runs jobs until it is killed. Prints {"done", "at"} at a tenth of BENCH_JOBS and at all of them,
@@ -37,6 +38,8 @@ TEXT = "x" * 98
 """The payload: 100 bytes as JSON."""
 WARM_UP = 20
 """Jobs that are sent before the clock starts, so that connections are open and scripts loaded."""
+LANES = 64
+"""Jobs under way at a time in `enqueue-wide`."""
 MARKS = frozenset((JOBS // 10, JOBS))
 
 _number = itertools.count(1).__next__  # one step, so threads may share it
@@ -76,13 +79,17 @@ def main(
     serve: Callable[[], object] | None = None,
 ) -> None:
     """Do what the verb asks."""
-    verb = sys.argv[1]
-    if verb == "worker":
+    if verb() == "worker":
         worker()
-    elif verb == "serve" and serve is not None:
+    elif verb() == "serve" and serve is not None:
         serve()
     else:
-        run(_send(verb, sender))
+        run(_send(sender))
+
+
+def verb() -> str:
+    """The verb that the script was called with."""
+    return sys.argv[1]
 
 
 def run(coroutine: Awaitable[object]) -> None:
@@ -95,20 +102,38 @@ def run(coroutine: Awaitable[object]) -> None:
         uvloop.run(coroutine)
 
 
-async def _send(verb: str, make: Callable[[], AbstractAsyncContextManager[Sender]]) -> None:
+async def _send(make: Callable[[], AbstractAsyncContextManager[Sender]]) -> None:
     async with make() as sender:
-        if verb == "pick-up":
+        if verb() == "pick-up":
             for _ in sys.stdin:
                 await sender.one("clock", str(time.monotonic_ns()))
             return
         for _ in range(WARM_UP):
             await sender.one("noop", TEXT)
         began = time.perf_counter()
-        if verb == "enqueue-one":
+        found: dict[str, float] = {}
+        if verb() == "enqueue-one":
             for _ in range(JOBS):
                 await sender.one("noop", TEXT)
-        elif verb == "enqueue-bulk" and sender.many is not None:
+        elif verb() == "enqueue-wide":
+            found["p99"] = await _wide(sender)
+        elif verb() == "enqueue-bulk" and sender.many is not None:
             await sender.many(JOBS)
         else:
-            raise SystemExit(f"{verb} is nothing that this peer does")
-        say(seconds=time.perf_counter() - began, jobs=JOBS, enqueued=JOBS + WARM_UP)
+            raise SystemExit(f"{verb()} is nothing that this peer does")
+        say(seconds=time.perf_counter() - began, jobs=JOBS, enqueued=JOBS + WARM_UP, **found)
+
+
+async def _wide(sender: Sender) -> float:
+    """Send the jobs in lanes, each of which sends its next job after the answer to the last. Returns the p99."""
+    numbers = iter(range(JOBS))
+    latencies: list[float] = []
+
+    async def lane() -> None:
+        for _ in numbers:
+            sent_at = time.perf_counter()
+            await sender.one("noop", TEXT)
+            latencies.append(time.perf_counter() - sent_at)
+
+    await asyncio.gather(*(lane() for _ in range(LANES)))
+    return sorted(latencies)[len(latencies) * 99 // 100]

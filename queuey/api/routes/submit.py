@@ -11,15 +11,18 @@ from starlette.types import Receive, Scope, Send
 
 from queuey import log
 from queuey.api.http.auth import Gate, require
-from queuey.api.http.body import JSON, ClientDisconnected, media_type, read_body
+from queuey.api.http.body import JSON, ClientDisconnected, Headers, media_type, read_body
 from queuey.api.http.operations import Operation, Parameter
 from queuey.api.http.problems import problem_response
 from queuey.api.http.waiting import APPLIED, PREFER, WAIT, Awaited
 from queuey.errors import Full, IdempotencyMismatch
 from queuey.protocol import idempotency, traceparent
+from queuey.protocol.credentials import Principal
 from queuey.protocol.models import EnqueueReply, Job, JobRequest
+from queuey.protocol.records import NewJob
 from queuey.services.jobs.producer import Producer
 from queuey.services.jobs.submission import Submission
+from queuey.store.batching import Answer
 
 _log = log.get(__name__)
 _DEDUPLICATED: Final = {False: b'","deduplicated":false}', True: b'","deduplicated":true}'}
@@ -61,10 +64,15 @@ ENQUEUE: Final = Operation(
 )
 
 
+Submitted = tuple[str, NewJob]
+"""The type of a job, and the job as it is sent to the store."""
+
+
 class SubmitJob:
     """Enqueues one job, or answers with the job that holds its dedupe key.
 
-    A request that waits until the job has finished is answered with the whole job.
+    A request that waits until the job has finished is answered with the whole job. `admit` and `submit` are for
+    connections that know a request's head already (server/http/direct.py).
     """
 
     method = "POST"
@@ -75,23 +83,42 @@ class SubmitJob:
     def __init__(
         self, gate: Gate, submission: Submission, producer: Producer, awaited: Awaited, body_limit: int
     ) -> None:
-        self._gate = gate
+        self.gate = gate
+        self.body_limit = body_limit
         self._awaited = awaited
         self._submission = submission
         self._producer = producer
-        self._body_limit = body_limit
+
+    def admit(self, headers: Headers) -> Principal:
+        """Return the caller. Raises what the headers of a request are refused with."""
+        self.gate.check_origin(headers, self.method)
+        caller = self.gate.admit(headers, self.needs)
+        media_type(headers, JSON)
+        return caller
+
+    def submit(self, caller: Principal, body: bytes, answer: Answer[str]) -> Submitted:
+        """Submit the job of a request whose headers ask for nothing special, and pass the store's answer to `answer`.
+
+        Raises what the request is refused with. Nothing was submitted then.
+        """
+        submitted = self._submission.plain.job(body)
+        if submitted is None:
+            request = self._submission.parse(body)
+            submitted = request.type, self._submission.new_job(request, time.time_ns() // 1_000_000)
+        job = submitted[1]
+        require(caller, self.needs, job.queue)
+        self._producer.tell(job, answer)
+        return submitted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             headers = dict(scope["headers"])
-            self._gate.check_origin(headers, "POST")
-            caller = self._gate.admit(headers, "submit")
-            media_type(headers, JSON)
-            body = await read_body(headers, receive, self._body_limit)
+            caller = self.admit(headers)
+            body = await read_body(headers, receive, self.body_limit)
             request = self._submission.parse(body)
             if request.traceparent is None:
                 request.traceparent = traceparent.from_headers(headers)
-            require(caller, "submit", request.queue)
+            require(caller, self.needs, request.queue)
             wait = None
             if scope["query_string"] or b"prefer" in headers:
                 wait = self._awaited.wanted(scope, headers, caller, request.queue)
@@ -107,8 +134,7 @@ class SubmitJob:
         except Exception as error:
             await problem_response(error, scope)(scope, receive, send)
             return
-        if log.debug_enabled():
-            _log.debug("job_enqueued", type=request.type, queue=request.queue, **msgspec.structs.asdict(outcome))
+        log_enqueued(request.type, request.queue, outcome)
         is_replayed = once is not None and outcome.deduplicated
         if whole is None:
             await _send_reply(send, outcome, is_replayed)
@@ -118,18 +144,26 @@ class SubmitJob:
             await whole(scope, receive, send)
 
 
-async def _send_reply(send: Send, outcome: EnqueueReply, is_replayed: bool) -> None:
+def log_enqueued(job_type: str, queue: str, outcome: EnqueueReply) -> None:
+    """Log that a request has enqueued a job, or found the one that holds its dedupe key."""
+    if log.debug_enabled():
+        _log.debug("job_enqueued", type=job_type, queue=queue, **msgspec.structs.asdict(outcome))
+
+
+def reply_to(outcome: EnqueueReply) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Return the headers and the body of the reply to a request that has enqueued a job."""
     job_id = outcome.job_id.encode("ascii")
-    await send(
-        {
-            "type": "http.response.start",
-            "status": 200,
-            "headers": [
-                (b"content-type", b"application/json"),
-                (b"content-length", _LENGTH[outcome.deduplicated]),
-                (b"location", b"/v1/jobs/" + job_id),
-                *(_REPLAYED if is_replayed else ()),
-            ],
-        }
-    )
-    await send({"type": "http.response.body", "body": b'{"job_id":"' + job_id + _DEDUPLICATED[outcome.deduplicated]})
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", _LENGTH[outcome.deduplicated]),
+        (b"location", b"/v1/jobs/" + job_id),
+    ]
+    return headers, b'{"job_id":"' + job_id + _DEDUPLICATED[outcome.deduplicated]
+
+
+async def _send_reply(send: Send, outcome: EnqueueReply, is_replayed: bool) -> None:
+    headers, body = reply_to(outcome)
+    if is_replayed:
+        headers += _REPLAYED
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

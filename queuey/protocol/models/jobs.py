@@ -279,7 +279,7 @@ class BatchReply(Struct):
     results: list[BatchItem]
 
 
-class Definition(Struct, omit_defaults=True):
+class Definition(Struct, omit_defaults=True, gc=False):  # it is in no cycle
     """The JSON part of a stored job. Fields equal to their default are not stored."""
 
     type: str

@@ -37,7 +37,7 @@ class LeaseRequest(Struct, forbid_unknown_fields=True):
     worker: Name | None = None
 
 
-class LeasedJob(Struct, omit_defaults=True):
+class LeasedJob(Struct, omit_defaults=True, gc=False):  # it is in no cycle
     """A job as a pull worker receives it. Fields equal to their defaults are left out.
 
     `attempt` counts from 1. `timeout` is in seconds, and the worker must enforce it. `traceparent` is the span in which

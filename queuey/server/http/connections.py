@@ -1,13 +1,15 @@
 """HTTP connections with bounds: what a client may send, how slowly it may send and read, and how many there may be.
 
 uvicorn's protocol by itself takes a head without an end and waits for ever for the rest of it, lets trailers pass for
-headers, and answers bytes that follow a request before the request itself.
+headers, answers bytes that follow a request before the request itself, and drops the reply to a client that has closed
+its sending side.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from http import HTTPStatus
 from typing import Any, Final, Literal, cast
 
@@ -159,6 +161,26 @@ class Connection(HttpToolsProtocol):
 
     # --- the end --------------------------------------------------------------------------------------------------
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep the connection open while replies are due to a client that has closed its sending side.
+
+        Returns whether any are due. A request that came in part is dropped. A transport may call this more than once.
+        """
+        if self._in_body and self.pipeline:
+            self.pipeline.popleft()
+            self.cycle = self._ahead.pop()
+            self._in_body = False
+        if self._in_body or not self._under_way or self.transport.is_closing():
+            return False
+        self.deaf = True
+        self.cycle.keep_alive = False
+        for cycle in (*self._ahead, self.cycle):
+            if not isinstance(cycle.message_event, _NoMore):
+                came = cycle.message_event
+                cycle.message_event = _NoMore(cycle, unread=came.is_set())
+                came.set()
+        return True
+
     def refuse(self, error: QueueyError) -> None:
         """Close the connection: with this problem if a reply is due now, otherwise after the replies that are due."""
         if self.transport.is_closing():
@@ -179,10 +201,8 @@ class Connection(HttpToolsProtocol):
 
     def _last_reply(self, error: QueueyError) -> bytes:
         response = problem_response(error, {})
-        headers = [*self.server_state.default_headers, *response.raw_headers, (b"connection", b"close")]
-        status = HTTPStatus(response.status_code)
-        head = b"".join(b"%s: %s\r\n" % header for header in headers)
-        return b"HTTP/1.1 %d %s\r\n%s\r\n%s" % (status, status.phrase.encode(), head, bytes(response.body))
+        headers = [*self.server_state.default_headers, *response.raw_headers]
+        return written(response.status_code, headers, bytes(response.body), keep_alive=False)
 
     # --- slow clients ---------------------------------------------------------------------------------------------
 
@@ -220,6 +240,14 @@ class Connection(HttpToolsProtocol):
         return self._heads > 0, self._since
 
 
+def written(code: int, headers: Iterable[tuple[bytes, bytes]], body: bytes, *, keep_alive: bool) -> bytes:
+    """Return a reply as uvicorn would write it."""
+    status = HTTPStatus(code)
+    head = b"".join(b"%s: %s\r\n" % header for header in headers)
+    end = b"" if keep_alive else b"connection: close\r\n"
+    return b"HTTP/1.1 %d %s\r\n%s%s\r\n%s" % (status, status.phrase.encode(), head, end, body)
+
+
 class Guard:
     """Holds the connections of one listener to its limits."""
 
@@ -252,6 +280,30 @@ class Guard:
             return False
         self._room -= 1
         return True
+
+
+class _NoMore(asyncio.Event):
+    """The event for which a request waits in `receive`, once its client has closed its sending side.
+
+    The request still receives what came. If it then waits for the client to disconnect, as long polls, other waits and
+    event streams do, the client counts as disconnected: a worker that died looks the same, and must get no job.
+    """
+
+    def __init__(self, cycle: RequestResponseCycle, *, unread: bool) -> None:
+        super().__init__()
+        self._cycle = cycle
+        self._unread = unread
+
+    async def wait(self) -> Literal[True]:
+        return True
+
+    def clear(self) -> None:
+        """Note that the request has received what came, or that it waits for more."""
+        if self._unread:
+            self._unread = False
+        else:
+            self._cycle.disconnected = True
+            self._cycle.transport.close()
 
 
 class _Body:

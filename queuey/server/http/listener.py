@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import socket
 import sys
 from collections.abc import Collection, Iterator
+from functools import partial
 from typing import Any, Final, cast
 
 import msgspec
@@ -15,6 +15,7 @@ import uvicorn
 
 from queuey import log
 from queuey.server.http.connections import Connection, Guard, Limits
+from queuey.server.http.direct import Direct, DirectConnection
 
 BACKLOG: Final = 2048
 KEEP_ALIVE_SECONDS: Final = 75
@@ -49,15 +50,16 @@ def within_files(limits: Limits) -> Limits:
 
 
 class Listener(uvicorn.Server):
-    """Serves one ASGI application on one socket until `stop`."""
+    """Serves one ASGI application on one socket until `stop`. Without a `direct` every request goes through ASGI."""
 
-    def __init__(self, app: Any, bound: socket.socket, limits: Limits) -> None:
+    def __init__(self, app: Any, bound: socket.socket, limits: Limits, direct: Direct | None = None) -> None:
         self._guard = Guard(limits)
+        connection = partial(DirectConnection, direct) if direct is not None else Connection
         super().__init__(
             uvicorn.Config(
                 app,
                 loop="none",
-                http=cast(type[Connection], functools.partial(Connection, self._guard)),
+                http=cast(type[Connection], partial(connection, self._guard)),
                 ws="none",
                 lifespan="off",
                 log_config=None,

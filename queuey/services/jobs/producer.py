@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import partial
+from typing import cast
 
 from queuey.errors import Full, OutcomeUnknown, QueueyError
 from queuey.lifecycle import Part
@@ -13,7 +14,7 @@ from queuey.protocol.models import EnqueueReply
 from queuey.protocol.records import NewJob
 from queuey.protocol.schema_faults import too_many_queues
 from queuey.services.jobs.offers import Claimer, ShardOffers
-from queuey.store.batching import Batcher
+from queuey.store.batching import Answer, Batcher
 from queuey.store.broker.broker import Broker
 
 
@@ -72,13 +73,17 @@ class Producer(Part):
     def _submit(self, job: NewJob) -> asyncio.Future[str]:
         return self._batchers[self._shard_of(job.id)].submit(job, job.size)
 
+    def tell(self, job: NewJob, answer: Answer[str]) -> None:
+        """Enqueue a job, and pass to `answer` what `outcome_of` takes. Raises StoreUnavailable if too many wait."""
+        self._batchers[self._shard_of(job.id)].tell(job, job.size, answer)
+
     async def enqueue(self, job: NewJob) -> EnqueueReply:
         """Return when the store has the job. Raises Full, Invalid, StoreUnavailable or OutcomeUnknown."""
         try:
             answer = await self._submit(job)
         except OutcomeUnknown as error:
             raise _with_id(error, job) from None
-        return _reply(job, answer)
+        return outcome_of(job, answer, None)
 
     async def enqueue_many(self, jobs: Sequence[NewJob]) -> list[EnqueueReply | QueueyError]:
         """Return what `enqueue` would return or raise for each job, in order."""
@@ -102,6 +107,13 @@ class Producer(Part):
 def no_room() -> Full:
     """Return the error for a store that is above its memory limit for new jobs."""
     return Full("The store has no room for new jobs. Try again when some have finished.")
+
+
+def outcome_of(job: NewJob, answer: str | None, error: Exception | None) -> EnqueueReply:
+    """Return or raise what `enqueue` does for this answer of the store, or for the error in its place."""
+    if error is None:
+        return _reply(job, cast(str, answer))
+    raise _with_id(error, job) if isinstance(error, OutcomeUnknown) else error
 
 
 def _settled(job: NewJob, outcome: EnqueueReply | QueueyError | asyncio.Future[str]) -> EnqueueReply | QueueyError:

@@ -17,6 +17,7 @@ from queuey.protocol.json_checks import check_payload, check_text, why_not_json
 from queuey.protocol.models import NULL, Definition, JobRequest
 from queuey.protocol.records import NewJob, encode_key, job_head
 from queuey.protocol.schema_faults import ALLOWED, explain, invalid, to_pointer
+from queuey.services.jobs.plain import PlainJobs
 from queuey.settings.settings import Settings
 from queuey.settings.units import format_duration
 
@@ -78,6 +79,14 @@ class Submission:
         self._max_delay_ms = to_ms(settings.max_delay)
         self._retention_ms = to_ms(settings.retention)
         self._dedupe_ttl_ms = to_ms(settings.dedupe_ttl)
+        self.plain = PlainJobs(
+            depth=self._depth + 1,
+            payload_limit=self._payload_limit,
+            retention_ms=self._retention_ms,
+            dedupe_ttl_ms=self._dedupe_ttl_ms,
+            attempts_of=self._attempts_of,
+            check_fit=self.check_fit,
+        )
 
     def parse(self, text: bytes) -> JobRequest:
         """Read one job from JSON. Raises Malformed, Invalid, or TooLarge because of the payload."""
@@ -153,9 +162,10 @@ class Submission:
         )
 
     def _attempts(self, request: JobRequest) -> int:
-        if request.max_attempts is not None:
-            return request.max_attempts
-        return self._max_attempts_of(request.type) or self._max_attempts
+        return self._attempts_of(request.type) if request.max_attempts is None else request.max_attempts
+
+    def _attempts_of(self, job_type: str) -> int:
+        return self._max_attempts_of(job_type) or self._max_attempts
 
     def _due(self, request: JobRequest, now_ms: int) -> tuple[int, int]:
         """Return the delay and the time at which the job is due, in ms; 0 = none."""

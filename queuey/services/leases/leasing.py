@@ -19,7 +19,7 @@ from queuey.errors import QueueyError, StoreUnavailable
 from queuey.protocol import ids
 from queuey.protocol.job_errors import error_entry
 from queuey.protocol.models import LeasedJob, LeaseRequest
-from queuey.protocol.records import UNREADABLE, job_fields, parse_definition
+from queuey.protocol.records import UNREADABLE, decode_definition, queue_and_attempts
 from queuey.protocol.renewal import renewal_of
 from queuey.services.leases.acks import Acks
 from queuey.services.leases.claiming import ClaimingRequest
@@ -320,20 +320,25 @@ def _read(jobs: Iterable[ClaimedJob], expires_at: datetime) -> tuple[list[Leased
     """Return the jobs for the reply, and those that cannot be read, each with the error to report."""
     leased, unreadable = [], []
     for job in jobs:
+        head, _, body = job.definition.partition("\n")
         try:
-            head, definition = parse_definition(job.definition)
+            definition = decode_definition(body)
         except UNREADABLE as error:
             text = f"the stored job cannot be read: {error}"
             unreadable.append((job, text))
             continue
         leased.append(
-            LeasedJob(
-                **job_fields(head, definition),
-                id=job.id,
-                token=job.token,
-                attempt=job.attempt,
-                crashes=job.crashes,
-                lease_expires_at=expires_at,
+            LeasedJob(  # without names, which take as long as the rest
+                job.id,
+                job.token,
+                definition.type,
+                definition.payload,
+                job.attempt,
+                expires_at,
+                *queue_and_attempts(head),
+                definition.timeout,
+                job.crashes,
+                definition.traceparent,
             )
         )
     return leased, unreadable

@@ -1,36 +1,23 @@
 """Calls to the store over one connection, written as they come and answered in order.
 
-Calls that are made in one pass of the event loop reach the store together and share its sync. redis-py connects, logs
-in, writes and reads. Its work around each command (a place in a pool, a task and two timers) took longer than the rest
-of a call, so it is left out here: docs/adr/0008.
+Calls that are made in one pass of the event loop reach the store together and share its sync. redis-py connects and
+logs in. Its work around each command (a place in a pool, a task and two timers) took longer than the rest of a call, so
+it is left out here: docs/adr/0008.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, cast
 
-import hiredis
 from redis import exceptions as redis_errors
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-GONE: Final = "Connection to the store was lost"
-
-_pack: Final[Callable[[tuple[bytes | str | int, ...]], bytes]] = hiredis.pack_command  # type: ignore[assignment]
-"""The annotation in hiredis allows only a tuple with one element."""
-
-
-class _Call:
-    __slots__ = ("due", "reply")
-
-    def __init__(self, due: float, reply: asyncio.Future[Any]) -> None:
-        self.due = due
-        self.reply = reply
+from queuey.store.connections.session import GONE, Answer, Command, Session
+from queuey.store.taskless import Pending
 
 
 class PipelinedConnection:
@@ -45,16 +32,8 @@ class PipelinedConnection:
         self._pool = pool
         self._timeout = timeout
         self._loop: asyncio.AbstractEventLoop
-        self._open = False
-        self._connection: AbstractConnection | None = None
+        self._session: Session | None = None
         self._opening: asyncio.Task[None] | None = None
-        self._work: list[asyncio.Task[None]] = []
-        """The task that reads and the one that writes, while the connection is open."""
-        self._unsent: list[bytes] = []
-        self._has_unsent = asyncio.Event()
-        self._waiting: deque[_Call] = deque()
-        """The calls without a reply, sent or not, in the order of their commands."""
-        self._alarm: asyncio.TimerHandle | None = None
 
     @property
     def timeout(self) -> float:
@@ -63,42 +42,38 @@ class PipelinedConnection:
 
     async def call(self, *command: bytes | str | int) -> Any:
         """Return the reply to one command. Raises the errors of redis-py, and OSError."""
-        if not self._open:
-            await self._opened_for_call()
-        return await self._send(command)
+        if self._session is None or not self._session.is_open:
+            await self._connected()
+        return await self._reply(command)
 
-    async def calls(self, *commands: tuple[bytes | str | int, ...]) -> list[Any]:
+    async def calls(self, *commands: Command) -> list[Any]:
         """Return the replies to commands that are sent one after the other. Raises the first error."""
-        if not self._open:
-            await self._opened_for_call()
-        return await asyncio.gather(*map(self._send, commands))
+        if self._session is None or not self._session.is_open:
+            await self._connected()
+        return await asyncio.gather(*map(self._reply, commands))
 
-    async def _opened_for_call(self) -> None:
-        await self._connected()
-        if not self._open:  # lost again before this call had its turn
+    def tell(self, command: Command, answer: Answer) -> None:
+        """Send one command, and pass its reply or its error to `answer`, in the pass in which it is read.
+
+        Raises ConnectionError if the connection is not open. A `call` opens it.
+        """
+        if self._session is None or not self._session.is_open:
             raise redis_errors.ConnectionError(GONE)
+        self._session.send(command, answer)
 
-    def _send(self, command: tuple[bytes | str | int, ...]) -> asyncio.Future[Any]:
-        call = _Call(self._loop.time() + self._timeout, self._loop.create_future())
-        self._waiting.append(call)
-        self._unsent.append(_pack(command))
-        self._has_unsent.set()
-        if self._alarm is None:
-            self._alarm = self._loop.call_at(call.due, self._look_at_oldest)
-        return call.reply
+    def _reply(self, command: Command) -> Pending:
+        reply = Pending(loop=self._loop)
+        self.tell(command, reply.settle)
+        return reply
 
     async def close(self) -> None:
         """Close the connection. Waiting calls fail."""
-        opening, work, connection = self._opening, self._work, self._connection
-        if opening is not None:
-            opening.cancel()
-        self._give_up(redis_errors.ConnectionError(GONE))
-        if ending := [*([opening] if opening else []), *work]:
-            await asyncio.wait(ending)
-        if connection is not None:  # a task that reads closes it too, unless it was cancelled before its first step
-            await connection.disconnect(nowait=True)
-
-    # --- connecting -----------------------------------------------------------------------------------------------
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait([self._opening])
+        if self._session is not None:
+            self._session.end(redis_errors.ConnectionError(GONE))
+            await self._session.closed.wait()
 
     async def _connected(self) -> None:
         """Wait for a connection. Callers that come while one is being made share that attempt, and its error."""
@@ -118,79 +93,15 @@ class PipelinedConnection:
         try:
             async with asyncio.timeout(self._timeout):
                 await connection.connect()  # type: ignore[no-untyped-call]
+            session = Session(connection, self._timeout)
+            await session.start()
         except TimeoutError:
             await connection.disconnect(nowait=True)
             raise redis_errors.TimeoutError("Timeout connecting to the store") from None
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
-        self._open = True
-        self._connection = connection
-        self._work = [self._loop.create_task(part(connection)) for part in (self._read, self._write)]
-
-    # --- writing and reading --------------------------------------------------------------------------------------
-
-    async def _write(self, connection: AbstractConnection) -> None:
-        """Send all commands that came since the last write in one write."""
-        try:
-            while True:
-                await self._has_unsent.wait()
-                self._has_unsent.clear()
-                unsent, self._unsent = b"".join(self._unsent), []
-                await connection.send_packed_command(unsent, check_health=False)
-        except (redis_errors.RedisError, OSError) as error:
-            self._give_up(error)
-
-    async def _read(self, connection: AbstractConnection) -> None:
-        try:
-            while True:
-                try:
-                    self._answer(await connection.read_response(), None)
-                except redis_errors.ResponseError as error:
-                    self._answer(None, error)
-        except (redis_errors.RedisError, OSError) as error:
-            self._give_up(error)
-        finally:
-            await connection.disconnect(nowait=True)
-
-    def _answer(self, reply: Any, error: Exception | None) -> None:
-        if not self._waiting:
-            raise redis_errors.InvalidResponse("The store sent a reply that belongs to no command")
-        call = self._waiting.popleft()
-        if call.reply.done():
-            return  # its caller has stopped waiting
-        if error is None:
-            call.reply.set_result(reply)
-        else:
-            call.reply.set_exception(error)
-
-    def _look_at_oldest(self) -> None:
-        """Give up if the oldest call is overdue. One timer is enough: all calls wait equally long."""
-        self._alarm = None
-        if not self._waiting:
-            return
-        if self._waiting[0].due > self._loop.time():
-            self._alarm = self._loop.call_at(self._waiting[0].due, self._look_at_oldest)
-        else:
-            self._give_up(redis_errors.TimeoutError(f"Timeout reading from the store: no reply in {self._timeout:g} s"))
-
-    def _give_up(self, error: Exception) -> None:
-        """Stop using the connection. All waiting calls fail, the oldest with `error`, which may be its reply."""
-        self._open = False
-        for task in self._work:
-            if task is not asyncio.current_task():
-                task.cancel()
-        self._work = []
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        waiting, self._waiting = self._waiting, deque()
-        self._unsent.clear()
-        self._has_unsent.clear()
-        for call in waiting:
-            if not call.reply.done():
-                call.reply.set_exception(error)
-            error = redis_errors.ConnectionError(GONE)
+        self._session = session
 
 
 class StoreClient(Redis):

@@ -26,10 +26,12 @@ GET: Final = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
 POST: Final = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nx-api-key: " + KEY.encode() + b"\r\n"
 
 
-@pytest.fixture(scope="module")
-def hasty() -> Iterator[Serving]:
-    """A server that waits for nobody for long, and yet for a client on a busy machine."""
-    flags = [f"--{name}-timeout=1s" for name in ("request-head", "request-body", "reply")]
+@pytest.fixture(scope="module", params=["yes", "no"])
+def hasty(request: pytest.FixtureRequest) -> Iterator[Serving]:
+    """A server that waits for nobody for long, and yet for a client on a busy machine. With the direct path and
+    without it."""
+    flags = [f"--direct={request.param}"]
+    flags += [f"--{name}-timeout=1s" for name in ("request-head", "request-body", "reply")]
     flags += ["--http-connections", str(CONNECTIONS)]
     with tempfile.TemporaryDirectory(prefix="queuey-") as name:
         server = Serving(Path(name, "data"), *flags, app=jobs.PATH, variables={"QUEUEY_API_KEY": KEY}, key=KEY)

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.figures import costs, draining, enqueueing, idleness, latency, pulling
+from bench import profile
+from bench.figures import costs, draining, enqueueing, idleness, latency, pausing, pulling, singles
+from bench.peers.brokers import measuring
+from bench.peers.brokers.catalog import BROKERS
+from bench.peers.brokers.report import MEASURED, OURS
 
 pytestmark = pytest.mark.serial  # a figure takes every core
 
@@ -36,8 +40,32 @@ async def test_enqueueing_in_batches(folder: Path) -> None:
     assert await enqueueing.batch_enqueue(folder, 1_000, 100) > 0
 
 
+async def test_single_enqueues_beside_a_bare_server(folder: Path) -> None:
+    found = await singles.singles(folder, FEW, 4)
+    assert found.share == found.rate / found.bare
+    assert 0 < found.p50 <= found.p99
+    assert min(found.server_cpu, found.generator_cpu) > 0
+
+
+async def test_enqueueing_in_process_one_after_the_other(folder: Path) -> None:
+    rate, p50 = await enqueueing.one_at_a_time(folder, 10)
+    assert min(rate, p50) > 0
+
+
+async def test_pauses_are_caused_and_counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pausing, "EVERY_SECONDS", 0.2)
+    found = await pausing.pauses(folder, seconds=1, probe=FEW)
+    assert found.replies >= 1
+    assert found.collections >= 1
+    assert found.p99 <= found.p999 <= found.longest
+
+
 async def test_pick_up(folder: Path) -> None:
     assert len(await latency.pick_up(folder, 3)) == 3
+
+
+async def test_pick_up_by_another_process(folder: Path) -> None:
+    assert len(await latency.pick_up_elsewhere(folder, 3)) == 3
 
 
 async def test_pick_up_in_process(folder: Path) -> None:
@@ -52,6 +80,22 @@ async def test_pick_up_through_a_long_poll(folder: Path) -> None:
     assert len(await pulling.pick_up(folder, 3)) == 3
 
 
+async def test_a_broker_is_measured_from_end_to_end() -> None:
+    ours = next(broker for broker in BROKERS if broker.name == OURS)
+    figures = await measuring.measure(ours, jobs=1_000, samples=3)
+    assert set(figures) == {name for name, _, _ in MEASURED}
+    assert min(figures.values()) > 0
+
+
+@pytest.mark.parametrize("load", sorted(profile.LOADS))
+async def test_a_profile_names_what_takes_the_time(folder: Path, monkeypatch: pytest.MonkeyPatch, load: str) -> None:
+    monkeypatch.setattr(profile, "JOBS", 5_000)
+    monkeypatch.setattr(profile, "BATCHES", 20)
+    text = await profile.profile(profile.LOADS[load], folder)
+    for line in ("| server |", "| store |", "| load generator |", "| Runner.run ", "| evalsha |"):
+        assert line in text
+
+
 async def test_lateness(folder: Path) -> None:
     late = await latency.lateness(folder, 50, 0.2)
     assert len(late) == 50
@@ -62,6 +106,10 @@ async def test_costs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(costs, "SHORT_LEASE", "500ms")
     waiting, finished = await costs.memory(folder, 10 * FEW)
     assert 100 < waiting < finished
+
+
+async def test_resident_memory(folder: Path) -> None:
+    assert await costs.resident(folder, 5_000) > 0
 
 
 async def test_cpu_of_the_store(folder: Path) -> None:

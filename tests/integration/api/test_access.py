@@ -30,6 +30,7 @@ from tests.support.store import Rig
 from tests.support.stores import one_of
 
 shards = one_of(2)
+pytestmark = pytest.mark.usefixtures("both_ways")
 
 
 BODIES: dict[str, Any] = {

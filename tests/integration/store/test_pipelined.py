@@ -110,10 +110,14 @@ async def test_the_one_timer_spares_a_call_that_came_later(link: PipelinedConnec
     await link.call("PING")
     wait = asyncio.create_task(link.call("BLPOP", "list", 0))
     await asyncio.sleep(0)
-    link._look_at_oldest()
-    await connect_again(link).call("RPUSH", "list", "entry")
+    session = link._session
+    assert session is not None
+    session._look_at_oldest()
+    helper = connect_again(link)
+    await helper.call("RPUSH", "list", "entry")
+    await helper.close()
     assert await wait == [b"list", b"entry"]
-    assert link._alarm is not None
+    assert session._alarm is not None
 
 
 async def test_one_failed_attempt_to_connect_is_told_to_all(own_server: Server) -> None:

@@ -1,4 +1,4 @@
-"""enqueue: with an offer it claims the new jobs; tests/properties/test_offers.py compares that with a claim."""
+"""enqueue: with an offer it claims the new jobs; test_offers_are_claims.py compares that with a claim."""
 
 from __future__ import annotations
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -89,6 +90,64 @@ async def test_one_request_at_a_time() -> None:
         assert await connection.ask(REQUEST) == b"{}"
         with pytest.raises(RuntimeError, match="503"):
             await connection.ask(REQUEST)
+
+
+# --- as fast as replies come ------------------------------------------------------------------------------------------
+
+
+async def as_fast(port: int, count: int, connections: int, **flags: Any) -> http_load.Load:
+    return await http_load.run("127.0.0.1", port, itertools.repeat(REQUEST, count), connections, **flags)
+
+
+async def test_the_warm_up_is_sent_and_not_counted() -> None:
+    numbers: list[int] = []
+
+    def reply(number: int) -> tuple[float, bytes]:
+        numbers.append(number)
+        return 0, OK
+
+    async with answering(reply) as port:
+        load = await as_fast(port, 20, 4, warm_up=8)
+    assert len(numbers) == 20
+    assert len(load.latencies) == 12
+    assert min(load.latencies) > 0
+    assert load.cpu_seconds > 0
+
+
+async def test_a_reply_in_parts_is_one_reply() -> None:
+    head, body = OK[:20], OK[20:]
+
+    class InParts(Answering):
+        def _answer(self, reply: bytes) -> None:
+            self._transport.write(head)
+            asyncio.get_running_loop().call_later(0.01, self._transport.write, body)
+
+    loop = asyncio.get_running_loop()
+    numbers = itertools.count()
+    async with await loop.create_server(lambda: InParts(lambda number: (0, OK), numbers), "127.0.0.1", 0) as server:
+        load = await as_fast(server.sockets[0].getsockname()[1], 10, 2)
+    assert len(load.latencies) == 10
+
+
+@pytest.mark.parametrize("reply", [REFUSED, b""], ids=["refused", "hung-up"])
+async def test_a_failed_request_ends_the_fast_load_too(reply: bytes) -> None:
+    async with answering(lambda number: (0, reply if number == 5 else OK)) as port:
+        with pytest.raises(RuntimeError, match="a request failed"):
+            await as_fast(port, 20, 2)
+
+
+async def test_another_protocol_says_what_a_reply_is() -> None:
+    lines = http_load.Wire(b"INSERTED", lambda reply: reply.endswith(b"\r\n"))
+    async with answering(lambda number: (0, b"INSERTED 7\r\n" if number < 5 else b"DRAINING\r\n")) as port:
+        assert len((await as_fast(port, 5, 1, wire=lines)).latencies) == 5
+        with pytest.raises(RuntimeError, match="DRAINING"):
+            await as_fast(port, 5, 1, wire=lines)
+
+
+async def test_garbage_is_collected_again_after_a_load() -> None:
+    async with answering(lambda number: (0, OK)) as port:
+        await as_fast(port, 4, 2)
+    assert gc.isenabled()
 
 
 def test_the_arrivals_are_the_same_in_every_run_and_have_the_rate() -> None:

@@ -89,4 +89,7 @@ def test_lock_files_have_hashes_and_name_no_index() -> None:
         text = lock.read_text()
         assert "--hash=sha256:" in text, lock.name
         assert "://" not in text, lock.name
-    assert "resolved" not in (environments.HERE / "bullmq" / "package-lock.json").read_text()
+    for package in ("bullmq", "bunqueue"):
+        text = (environments.HERE / package / "package-lock.json").read_text()
+        assert '"integrity": "sha512-' in text, package
+        assert "resolved" not in text, package

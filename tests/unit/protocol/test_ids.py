@@ -20,6 +20,24 @@ def test_an_id_has_a_bucket_and_a_ulid() -> None:
     assert not set(job_id) & set("ILOUilou")
 
 
+@pytest.mark.parametrize(
+    "texts",
+    [
+        *([], [GOOD], [GOOD] * 500, [""], [GOOD, ""], [GOOD[:-1]], [GOOD + "0"], [GOOD + "\n"]),
+        *(
+            [GOOD[:-1], GOOD[-1] + GOOD],
+            [GOOD + GOOD],
+            [GOOD, "00Z" + GOOD[3:]],
+            [GOOD, GOOD[:-1] + "U"],
+            [GOOD.lower()],
+        ),
+        [GOOD[:-1] + "\u0663", GOOD],
+    ],
+)
+def test_many_ids_are_checked_as_each_is(texts: list[str]) -> None:
+    assert ids.are_ids(texts) is all(map(ids.is_id, texts))
+
+
 def test_the_ulid_begins_with_the_time() -> None:
     before = time.time_ns() // 1_000_000
     job_id = ids.new_id()

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec import Raw
 
 from queuey.protocol.models import Backoff
@@ -15,9 +17,11 @@ from queuey.protocol.records import (
     decode_key,
     encode_key,
     from_ms,
+    job_fields,
     job_head,
     parse_definition,
     parse_fields,
+    queue_and_attempts,
     to_job,
 )
 
@@ -40,6 +44,19 @@ def test_fields_equal_to_the_formats_defaults_are_not_stored() -> None:
     assert job_head() == ""
     assert job_head(queue="default", priority="default", max_attempts=5, retention_ms=3_600_000) == ""
     assert job_head(dedupe_ttl_ms=1) == "", "without a key it means nothing"
+
+
+WORDS = ["r=1", f"r={CREATED}", "r=", "r=x,q=y", "r=1q=a", "q=mail", "q=a.b-c_d", "m=9", "m=1000", "l=high", "c=5"]
+WORDS += ["", "x", "q=", "Q=a", "k=" + "q" * 100, "r=2,q=b"]
+
+
+@settings(max_examples=300, derandomize=True, database=None, deadline=None)
+@given(st.lists(st.sampled_from(WORDS), max_size=4), st.sampled_from([f"r={CREATED} ", ""]))
+def test_queue_and_attempts_are_those_of_the_fields(words: list[str], first: str) -> None:
+    head = first + " ".join(words)
+    for _ in range(2):  # the second time it may be remembered
+        fields = job_fields(*parse_definition(f"{head}\n{BODY}"))
+        assert queue_and_attempts(head) == (fields["queue"], fields["max_attempts"])
 
 
 @pytest.mark.parametrize(

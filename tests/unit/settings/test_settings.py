@@ -360,6 +360,6 @@ def test_a_setting_is_described_once_and_in_full(name: str) -> None:
 def test_choices_are_those_of_the_type() -> None:
     hints = get_type_hints(Settings)
     literals = [name for name, hint in hints.items() if hint is not None and "Literal" in str(get_origin(hint))]
-    assert literals == ["fsync", "check_payloads", "log_level", "log_format", "tracing"]
+    assert literals == ["direct", "fsync", "check_payloads", "log_level", "log_format", "tracing"]
     for name in literals:
         assert SETTINGS[name].allowed == ", ".join(get_args(hints[name]))

@@ -13,6 +13,7 @@ from tests.support.store import Rig
 from tests.support.stores import one_of
 
 shards = one_of(4)
+pytestmark = pytest.mark.usefixtures("both_ways")
 
 
 async def exchange(api: ApiRig, path: str, messages: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

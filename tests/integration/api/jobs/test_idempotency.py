@@ -13,6 +13,7 @@ from tests.support.store import Rig
 from tests.support.stores import one_of
 
 shards = one_of(3)
+pytestmark = pytest.mark.usefixtures("both_ways")
 
 BODY = {"type": "t", "payload": {"n": 1}}
 

@@ -14,6 +14,7 @@ from tests.support.store import Rig
 from tests.support.stores import one_of
 
 shards = one_of(4)
+pytestmark = pytest.mark.usefixtures("both_ways")
 
 
 JSON = {"content-type": "application/json"}

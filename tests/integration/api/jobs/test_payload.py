@@ -15,6 +15,7 @@ from tests.support.store import Rig
 from tests.support.stores import SHARDS, one_of
 
 shards = one_of(*SHARDS)
+pytestmark = pytest.mark.usefixtures("both_ways")
 
 DEV = {"x-api-key": "dev"}
 

@@ -22,6 +22,7 @@ from tests.support.store import Rig
 
 HEADER: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 FIELD: Final = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
+pytestmark = pytest.mark.usefixtures("both_ways")
 
 
 async def submit(api: ApiRig, header: str | None = None, **fields: Any) -> str:

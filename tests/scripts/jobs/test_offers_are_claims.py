@@ -22,7 +22,7 @@ from queuey.store.broker.offers import Offer
 from queuey.store.replies import Claimed
 from queuey.store.scripts import Scripts
 from tests.support.scripts.contents import contents
-from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig, Server, client_for
+from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig, Server, client_for, valkey_binary
 
 SCRIPTS = Scripts()
 QUEUES = ("default", "mail")
@@ -232,6 +232,14 @@ class Comparison:
             (key,) = [key for key in two_calls.store if key.endswith(marker)]
             del two_calls.store[key]
         assert one_call == two_calls
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """One store, which is emptied before each example."""
+    server = Server(valkey_binary())
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="module")
