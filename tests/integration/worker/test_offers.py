@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from queuey.errors import Full, OutcomeUnknown
-from queuey.metrics import Metrics
+from queuey.metrics import Counter, Metrics
 from queuey.protocol.records import NewJob
 from queuey.services.jobs import offers
 from queuey.services.jobs.producer import Producer
@@ -40,6 +40,8 @@ class Offering:
         self.scripts = scripts
         self.moves = moves
         self.metrics = Metrics()
+        source: Any = worker._source
+        self.claims: Counter = source._metrics.claimed
         self.broker = Broker(Shards(rig.broker.shards.client), scripts, moves)
         self.producer = self.producing(resend_for=PATIENCE)
 
@@ -100,6 +102,8 @@ async def test_one_script_brings_the_job_and_leaves_no_marker(rig: Rig, server: 
         offering.stage.finish(job_id)
         await eventually(offering.all_finished)
         assert await rig.counters() == {"enqueued": 1, "claimed": 1, "succeeded": 1}
+        assert offering.claims.cell(()) == [1]
+        assert offering.metrics.enqueued.cell(("default",)) == [1]
 
 
 async def test_a_worker_offers_half_of_its_slots_and_claims_the_rest(rig: Rig, server: Server) -> None:

@@ -53,7 +53,7 @@ class Items(NamedTuple):
 steps = st.builds(
     Step,
     st.sampled_from(
-        ["add", "add later", "claim", "claim", "finish", "fail", "cancel", "pause", "wait", "crash", "miscount"]
+        ["add", "add later", "claim", "claim", "finish", "fail", "cancel", "pause", "wait", "crash", "miscount", "wake"]
     ),
     st.sampled_from(QUEUES),
     st.sampled_from(["default", "default", "high", "low"]),
@@ -125,6 +125,8 @@ class World:
             self.now += step.number * SECOND
         elif step.what == "miscount":  # as if a tombstone had been lost
             await self.rig.client.hset(self.rig.keys.queue(step.queue), f"tombstones_{step.lane}", step.number)
+        elif step.what == "wake":  # as an idle replica does
+            await self.rig.marked(step.queue)
         elif step.what == "crash":
             await self.broker.maintenance.reap(0, 10, [SECOND], now=self.now + LEASE)
 
@@ -260,7 +262,8 @@ def test_an_offer_is_a_claim_right_behind(
 ) -> None:
     offer.claimed = None
     known = [Step("add", queue, "default", 0) for queue in QUEUES] + [Step("claim", "", "default", 2)]
-    comparison = Comparison(server.url, SCRIPTS, [*known, Step("finish", "", "default", 0), *done], wanted)
+    known += [Step("finish", "", "default", 0), *(Step("wake", queue, "default", 0) for queue in QUEUES)]
+    comparison = Comparison(server.url, SCRIPTS, [*known, *done], wanted)
 
     async def run() -> None:
         try:
