@@ -308,6 +308,17 @@ async def test_a_drain_meanwhile_lets_the_job_out(rig: Rig, api: ApiRig, scripts
     assert await poller.jobs() == [await job_of(enqueued)]
 
 
+async def test_a_worker_that_becomes_quiet_meanwhile_gets_the_job(
+    rig: Rig, api: ApiRig, scripts: FaultyScripts
+) -> None:
+    poller = Poller(api, worker="q")
+    await waiting(rig, api, scripts, poller)
+    gate, enqueued = await held_back(api, scripts)
+    api.pulling.workers.set_quiet({"anonymous/q"})
+    gate.set()
+    assert await poller.jobs() == [await job_of(enqueued)]
+
+
 async def test_a_request_that_was_replaced_meanwhile(rig: Rig, api: ApiRig, scripts: FaultyScripts) -> None:
     """Both have the claim id of the offer, and both get its job."""
     first = Poller(api, claim_id="mine")

@@ -250,20 +250,28 @@ def runner() -> Iterator[asyncio.Runner]:
         yield runner
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(
     done=st.lists(steps, max_size=6),
+    emptied=st.booleans(),
     wanted=st.lists(items, min_size=1, max_size=2),
     offer=offered,
     max_bytes=st.sampled_from([4_000_000, 4_000_000, 40]),
 )
 def test_an_offer_is_a_claim_right_behind(
-    server: Server, runner: asyncio.Runner, done: list[Step], wanted: list[Items], offer: Offer, max_bytes: int
+    server: Server,
+    runner: asyncio.Runner,
+    done: list[Step],
+    emptied: bool,
+    wanted: list[Items],
+    offer: Offer,
+    max_bytes: int,
 ) -> None:
     offer.claimed = None
     known = [Step("add", queue, "default", 0) for queue in QUEUES] + [Step("claim", "", "default", 2)]
     known += [Step("finish", "", "default", 0), *(Step("wake", queue, "default", 0) for queue in QUEUES)]
-    comparison = Comparison(server.url, SCRIPTS, [*known, *done], wanted)
+    ending = [Step("claim", "", "default", 100), known[-2], known[-1]] if emptied else []
+    comparison = Comparison(server.url, SCRIPTS, [*known, *done, *ending], wanted)
 
     async def run() -> None:
         try:
