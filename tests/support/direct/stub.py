@@ -65,7 +65,7 @@ class Store:
         self.error: Callable[[], Exception] | None = None
         """Makes the error in place of an answer."""
 
-    async def enqueue(self, shard: int, jobs: Sequence[NewJob], *, full: bool, copies: int) -> list[str]:
+    async def enqueue(self, shard: int, jobs: Sequence[NewJob], *, full: bool, copies: int, offer: object) -> list[str]:
         self.jobs += jobs
         await self.open.wait()
         if self.error is not None:
