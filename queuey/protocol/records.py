@@ -84,6 +84,13 @@ class NewJobs(Struct):
 
     is_due = True
 
+    def singly(self) -> list[NewJob]:
+        """Return the jobs one by one."""
+        return [
+            NewJob(job_id, self.queue, self.priority, self.head, body)
+            for job_id, body in zip(self.ids, self.bodies, strict=True)
+        ]
+
 
 class StoredJob(Struct, array_like=True):
     """A job as the get script returns it."""
