@@ -14,7 +14,16 @@ from tests.support.scripts.plain_ways import WatchedScripts
 from tests.support.store import LEASE, NOW, client_for
 from tests.support.stores import StartServer
 
-AOF = ("--appendonly", "yes", "--appendfsync", "always", "--aof-use-rdb-preamble", "no", "--enable-debug-command", "local")
+AOF = (
+    "--appendonly",
+    "yes",
+    "--appendfsync",
+    "always",
+    "--aof-use-rdb-preamble",
+    "no",
+    "--enable-debug-command",
+    "local",
+)
 
 
 async def test_the_append_only_file_has_all_that_the_plain_ways_wrote(start_server: StartServer) -> None:
