@@ -189,8 +189,9 @@ class DirectConnection(Connection):
         _on_message_complete(self)
 
     def data_received(self, data: bytes) -> None:
-        is_busy = self._in_message or self._unparsed or self.deaf or self._under_way
-        if is_busy or not data.startswith(_FIRST_LINE):
+        cycle = cast(RequestResponseCycle | None, self.cycle)
+        is_under_way = cycle is not None and not cycle.response_complete  # as the property, which is slower
+        if is_under_way or self._in_message or self._unparsed or self.deaf or not data.startswith(_FIRST_LINE):
             _parse(self, data)
             return
         raw = data[: data.find(_BLANK_LINE, 0, MAX_HEAD) + len(_BLANK_LINE)]

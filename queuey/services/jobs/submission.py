@@ -118,7 +118,7 @@ class Submission:
             retention_ms=self._retention_ms,
             dedupe_ttl_ms=self._dedupe_ttl_ms,
             attempts_of=self._attempts_of,
-            check_fit=self.check_fit,
+            check_fit=self.check_fit if self._decoder_of else None,
         )
 
     def parse(self, text: bytes) -> JobRequest:
