@@ -9,7 +9,8 @@
 --   g when the runs began that the errors ended, with dots between (0: none began)
 --   v=1 a client waits for its end, which is published then
 -- Scripts keep letters that they do not know.
-local ERRORS_KEPT, MAX_CRASHES = 10, 3
+local ERRORS_KEPT = 10
+local MAX_CRASHES = 3
 
 -- parse_fields(text): returns the fields of the first line as a table letter -> text.
 local function parse_fields(text)

@@ -16,11 +16,11 @@ Reply    msgpack 'new' if each job is; or [answer, ...], one per job in their or
          'duplicate' is counted, and except for `copied`
 Errors   OOM, when the store is over its maxmemory; then nothing was written ]=]
 --@include now
+--@include keys: base job_key ready_key wake_key queues_key stats_key stats_minute_key
 local args = cmsgpack.unpack(ARGV[1])
 local now, full, items, copied = now_ms(args[1]), args[2], args[3], args[4]
 
 --@plain
---@include keys: base job_key ready_key wake_key queues_key stats_key stats_minute_key
 --@include counters
 local MOST = 2000
 
@@ -58,8 +58,8 @@ end
 if not full and enqueue_plain() then return cmsgpack.pack('new') end
 
 --@general
---@include keys
---@include writes
+--@include keys: MAX_QUEUES scheduled_key dedupe_key copied_key finished_channel
+--@include writes: writes writes_list put zadd rpush hincr wake count in_chunks commit
 local jobs = {}
 for _, item in ipairs(items) do
   local queue, lane, head, ids, bodies, is_single = unpack(item)

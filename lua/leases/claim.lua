@@ -9,38 +9,178 @@ ARGV[1]  msgpack [now_ms | 0, claim_id, worker, lease_ms, limit, [queue, ...], m
          by defer_ms and a little more each
          max_bytes: stop after the definition that exceeds it, those of tombstones included
          reporting: true = the reply has the ids of promoted and expired jobs too
-Reply    msgpack [[[id, token, attempt, crashes, definition], ...], due_in_ms | -1, more, repeated, promoted, expired]
+Reply    msgpack [[[id, token, attempt, crashes, definition], ...], due_in_ms | -1, more, repeated, promoted, expired,
+         first_ids, first_definitions]
          attempt counts from 1; due_in_ms: until the next scheduled job of these queues; more: stopped at a limit
          (jobs, bytes, 1,000 skips, those of expired jobs included) with jobs or tombstones left
          repeated: this claim_id has claimed jobs within the last lease. Those that still have its tokens are the reply,
          with due_in_ms 0 and more, and nothing else is claimed: safe to resend
          promoted, expired: [id, ...] of the jobs that came due, and of those that were cancelled since no worker had
          started them in time; only when reporting, and not in a repeated reply
+         first_ids, first_definitions: instead of the jobs, if all are claimed for the first time and without crashes:
+         their token is '1.<claim_id>', their attempt 1
 Errors   only those of the store ]=]
 --@include now
---@include keys
---@include writes
---@include state
---@include transitions
---@include fast_path
---@include promote
-local CHUNK, MAX_SKIPS = 16, 1000
+--@include keys: base LANES job_key state_key ready_key scheduled_key leases_key claim_key queue_key wake_key stats_key
+--@include keys: stats_minute_key
+--@include fast_path: FIRST first_start starts fields_after_r kept_of kept_fields number_texts number_text first_state
+local CHUNK = 16
 
 local args = cmsgpack.unpack(ARGV[1])
 local now, claim_id, worker, lease_ms, limit = now_ms(args[1]), args[2], args[3], args[4], args[5]
 local queues, max_starve, suspects, defer_ms, max_bytes = args[6], args[7], args[8], args[9], args[10]
+local lease_expires = string.format('%d', now + lease_ms)
+
+-- Each queue that is not paused, with its settings and the lengths of its lanes. Nothing of it is read for a repeat.
+local before = redis.call('GET', claim_key(claim_id))
+local open, settings, lengths, tombstones = {}, {}, {}, {}
+for _, queue in ipairs(before and {} or queues) do
+  local fields = redis.call('HMGET', queue_key(queue), 'paused', 'guard_default', 'guard_low', 'tombstones_high',
+    'tombstones_default', 'tombstones_low')
+  if not fields[1] then
+    open[#open + 1] = queue
+    settings[queue] = fields
+    for i, lane in ipairs(LANES) do
+      local list = ready_key(queue, lane)
+      lengths[list], tombstones[list] = redis.call('LLEN', list), tonumber(fields[i + 3] or 0)
+    end
+  end
+end
+
+--@plain
+--@include counters
+local MOST = 1000
+
+-- only_lane(): the lane that has all jobs of the open queues; nil if several have some, or if one has tombstones. No
+-- job is in two places, so nothing is to be weighed between lanes.
+local function only_lane()
+  local found = nil
+  for _, lane in ipairs(LANES) do
+    for _, queue in ipairs(open) do
+      local list = ready_key(queue, lane)
+      if tombstones[list] > 0 then return nil end
+      if lengths[list] > 0 then
+        if found and found ~= lane then return nil end
+        found = lane
+      end
+    end
+  end
+  return found or 'default'
+end
+
+-- first_due(): when the first scheduled job of the open queues is due, in ms; nil if there is none.
+local function first_due()
+  local scheduled, due = {}, nil
+  for _, queue in ipairs(open) do
+    for _, lane in ipairs(LANES) do scheduled[#scheduled + 1] = scheduled_key(queue, lane) end
+  end
+  if #open == 0 or redis.call('EXISTS', unpack(scheduled)) == 0 then return nil end
+  for _, key in ipairs(scheduled) do
+    local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+    if first[2] then due = math.min(due or math.huge, tonumber(first[2])) end
+  end
+  return due
+end
+
+-- read_first_claims(lane): reads jobs from the head of this lane of each queue in turn, up to the limits, and returns the
+-- plan: lists for the reply and the writes, and how many entries it takes of each queue. Returns nil if a job is not
+-- there, is there twice, or may expire.
+local function read_first_claims(lane)
+  local plan = {ids = {}, definitions = {}, states = {}, leases = {}, taken = {}, stopped = false}
+  local ids, definitions, states, seen, texts, total, bytes = plan.ids, plan.definitions, plan.states, {}, {}, 0, 0
+  local job_prefix, state_prefix, start = job_key(''), state_key(''), first_start(claim_id, now, worker)
+  for _, queue in ipairs(open) do
+    if plan.taken[queue] then return nil end
+    local list, job_keys, leases, count = ready_key(queue, lane), {}, {}, 0
+    local want = plan.stopped and 0 or math.min(lengths[list], limit - total)
+    local entries = want > 0 and redis.call('LRANGE', list, 0, want - 1) or {}
+    for i = 1, #entries do job_keys[i] = job_prefix .. entries[i] end
+    for first = 1, #entries, CHUNK do
+      local last = math.min(first + CHUNK - 1, #entries)
+      if plan.stopped then break end
+      local found = redis.call('MGET', unpack(job_keys, first, last))
+      for i = first, last do
+        if bytes >= max_bytes then plan.stopped = true; break end
+        local id, definition = entries[i], found[i - first + 1]
+        if not definition or seen[id] then return nil end
+        local size, fields = #definition, fields_after_r(definition)
+        local of_fields = texts[fields]
+        if not of_fields then
+          if string.find(fields, ' x=', 1, true) then return nil end
+          of_fields = {}
+          texts[fields] = of_fields
+        end
+        local text = of_fields[size]
+        if not text then
+          text = first_state(start, definition)
+          of_fields[size] = text
+        end
+        total, count, seen[id], bytes = total + 1, i, true, bytes + size
+        ids[total], definitions[total] = id, definition
+        local pair = 2 * total
+        states[pair - 1], states[pair] = state_prefix .. id, text
+        pair = 2 * i
+        leases[pair - 1], leases[pair] = lease_expires, id
+      end
+    end
+    plan.taken[queue], plan.leases[queue] = count, leases
+  end
+  return plan
+end
+
+-- queues_with_more(lane, plan): the queues with jobs left, if the plan stops at a limit. They get their markers back.
+local function queues_with_more(lane, plan)
+  local found = {}
+  for _, queue in ipairs((plan.stopped or #plan.ids >= limit) and open or {}) do
+    if lengths[ready_key(queue, lane)] > plan.taken[queue] then found[#found + 1] = queue end
+  end
+  return found
+end
+
+-- claim_plain(): claims jobs for the first time, from queues with jobs in one lane only, without tombstones. Returns the
+-- reply, or false if something else has to be looked at; then it has written nothing.
+local function claim_plain()
+  local lane = not before and limit > 0 and limit <= MOST and only_lane()
+  if not lane then return false end
+  local next_due = first_due()
+  local plan = not (next_due and next_due <= now) and read_first_claims(lane)
+  if not plan then return false end
+  local ids, writes, more = plan.ids, plan.states, queues_with_more(lane, plan)
+  local reply = {{}, next_due and next_due - now or -1, #more > 0, false, {}, {}, ids, plan.definitions}
+  if #ids == 0 then return reply end
+  -- The last check and the first write: none of the jobs has a state.
+  if redis.call('MSETNX', unpack(writes)) == 0 then return false end
+  for queue, entries in pairs(plan.taken) do
+    if entries > 0 then
+      redis.call('ZADD', leases_key(queue), unpack(plan.leases[queue]))
+      redis.call('LPOP', ready_key(queue, lane), entries)
+    end
+  end
+  for _, queue in ipairs(more) do redis.call('ZADD', wake_key(queue), 0, 'm') end
+  add_count(now, 'claimed', #ids)
+  redis.call('SET', claim_key(claim_id), table.concat(ids, ' '), 'PX', math.max(1, lease_ms))
+  return reply
+end
+local plain = claim_plain()
+if plain then return cmsgpack.pack(plain) end
+
+--@general
+--@include keys: dedupe_key done_key finished_channel
+--@include writes: writes writes_list put zadd hincr del wake publish_end count in_chunks commit
+--@include state: ERRORS_KEPT parse_fields parse_state format_state add_error load_states number_of queue_of lane_of
+--@include state: retention_of token_of job_fields adopt
+--@include transitions: save free_dedupe publish_if_watched finish make_cancelled
+--@include promote
+local MAX_SKIPS = 1000
 local jobs, bytes = {}, 0
 local promoted_ids = args[11] and {} or nil
-
 local token_of_first, start_of_first = '1.' .. claim_id, first_start(claim_id, now, worker)
-local lease_expires = string.format('%d', now + lease_ms)
 
 local function add_job(id, state, definition)
   jobs[#jobs + 1] = {id, token_of(state), number_of(state, 'a') + 1, number_of(state, 'x'), definition}
 end
 
 -- A repeat: reply with the jobs of the first time that still have its tokens.
-local before = redis.call('GET', claim_key(claim_id))
 if before then
   local ids = {}
   for id in string.gmatch(before, '%S+') do ids[#ids + 1] = id end
@@ -53,22 +193,21 @@ if before then
   return cmsgpack.pack({jobs, 0, true, true})
 end
 
--- Promote due jobs, and read each queue's settings and lengths.
-local open, settings, lengths, tombstones, next_due, overdue = {}, {}, {}, {}, nil, {}
-for _, queue in ipairs(queues) do
-  local fields = redis.call('HMGET', queue_key(queue), 'paused', 'guard_default', 'guard_low', 'tombstones_high',
-    'tombstones_default', 'tombstones_low')
-  if not fields[1] then
-    open[#open + 1] = queue
-    settings[queue] = {default = tonumber(fields[2] or 0), low = tonumber(fields[3] or 0)}
-    local _, due = promote_due(now, queue, math.max(limit, 100), promoted_ids)
-    if due then next_due = math.min(next_due or math.huge, due) end
-    overdue[queue] = due and due <= now
-    for i, lane in ipairs(LANES) do
+local next_due, overdue = nil, {}
+for _, queue in ipairs(open) do
+  local promoted, due = promote_due(now, queue, math.max(limit, 100), promoted_ids)
+  if due then next_due = math.min(next_due or math.huge, due) end
+  overdue[queue] = due and due <= now
+  if promoted > 0 then
+    for _, lane in ipairs(LANES) do
       local list = ready_key(queue, lane)
-      lengths[list], tombstones[list] = redis.call('LLEN', list), tonumber(fields[i + 3] or 0)
+      lengths[list] = redis.call('LLEN', list)
     end
   end
+end
+-- rested(queue, lane): whether the guard has let no job of this lane go first within the last second.
+local function rested(queue, lane)
+  return math.abs(now - tonumber(settings[queue][lane == 'default' and 2 or 3] or 0)) >= 1000
 end
 
 local consumed, moved, skipped, deferred, stopped = {}, {}, 0, 0, false
@@ -188,7 +327,7 @@ for _, lane in ipairs(LANES) do
   for _, queue in ipairs(open) do
     local length = lengths[ready_key(queue, lane)]
     in_lane = in_lane + length
-    if above > 0 and length > 0 and #jobs < limit and math.abs(now - settings[queue][lane]) >= 1000
+    if above > 0 and length > 0 and #jobs < limit and rested(queue, lane)
         and take(queue, lane, 1, now - max_starve) > 0 then
       guards[#guards + 1] = {queue, lane}
     end

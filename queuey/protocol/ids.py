@@ -13,6 +13,7 @@ import os
 import re
 import time
 import zlib
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -22,6 +23,7 @@ _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS: Final = [a + b for a in _ALPHABET for b in _ALPHABET]
 _BUCKET_BY_PAIR: Final = {pair: bucket for bucket, pair in enumerate(_PAIRS)}
 _ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{2}[0-7][0-9A-HJKMNP-TV-Z]{25}")
+_IDS = re.compile(f"(?:{_ID.pattern})*+")
 _rotation = itertools.count(int.from_bytes(os.urandom(2), "big"))
 _CHARACTERS: Final = bytes(ord(_ALPHABET[byte % 32]) for byte in range(256))
 """The character for each byte: all 32 are equally likely."""
@@ -47,6 +49,14 @@ def new_id(dedupe_key: str | None = None, ending: str | None = None) -> str:
     return _PAIRS[bucket] + _time(time.time_ns() // 1_000_000) + (_random() if ending is None else ending)
 
 
+def new_ids(count: int) -> list[str]:
+    """Return new ids without a dedupe key, as `new_id` makes them, in less time than one by one."""
+    time_part = _time(time.time_ns() // 1_000_000)
+    fresh = characters(os.urandom(16 * count))
+    places = range(0, len(fresh), 16)  # the first argument of zip, since it takes one more from a later one
+    return [_PAIRS[bucket % BUCKETS] + time_part + fresh[at : at + 16] for at, bucket in zip(places, _rotation)]  # noqa: B905
+
+
 def characters(data: bytes) -> str:
     """Return one of the 32 characters for each byte."""
     return data.translate(_CHARACTERS).decode()
@@ -55,6 +65,11 @@ def characters(data: bytes) -> str:
 def is_id(text: str) -> bool:
     """Return whether the text has the form of a job id."""
     return len(text) == LENGTH and _ID.fullmatch(text) is not None
+
+
+def are_ids(texts: Sequence[str]) -> bool:
+    """Return whether each of the texts has the form of a job id. For many it is faster than `is_id`."""
+    return all(length == LENGTH for length in set(map(len, texts))) and _IDS.fullmatch("".join(texts)) is not None
 
 
 def short_random() -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from queuey.lifecycle import Part, StopSignals
 from queuey.protocol.credentials import Credentials
-from queuey.protocol.records import NewJob
+from queuey.protocol.records import NewJob, NewJobs
 from queuey.server.api import http_parts, server_api_parts
 from queuey.server.presence import Capacity, Presence
 from queuey.server.roles import Common, Membership, Messages, ReaperRole, Watches, WorkerRole
@@ -99,7 +99,7 @@ class Assembly:
         front, http = http_parts(self._common, api, self._door.bound, self._door.signals)
         return [front], [http], api.pulling.workers
 
-    def _expecting(self) -> list[Callable[[int, Sequence[NewJob]], None]]:
+    def _expecting(self) -> list[Callable[[int, Sequence[NewJob | NewJobs]], None]]:
         """Return what claims right behind an enqueue of this process: the worker first, then the requests that wait."""
         if self._worker is None:
             return [self._polls.expect]

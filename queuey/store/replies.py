@@ -33,6 +33,22 @@ class Claimed(Struct, array_like=True):
     expired: list[str] = []
 
 
+class ClaimReply(Claimed, array_like=True):
+    """The reply to a claim as the script gives it. If all jobs are claimed for the first time, it has the ids and the
+    definitions of the jobs instead of `jobs`."""
+
+    first_ids: list[str] = []
+    first_definitions: list[str] = []
+
+    def claimed(self, claim_id: str) -> Claimed:
+        """Return the reply with all jobs in `jobs`."""
+        if not self.first_ids:
+            return Claimed(self.jobs, self.due_in_ms, self.more, self.repeated, self.promoted, self.expired)
+        token = f"1.{claim_id}"
+        pairs = zip(self.first_ids, self.first_definitions, strict=True)
+        return Claimed([ClaimedJob(id, token, 1, 0, text) for id, text in pairs], self.due_in_ms, self.more)
+
+
 class Reaped(Struct, array_like=True):
     """The reply of reap. `outcomes`: id and retry, dead, cancelled or orphan."""
 

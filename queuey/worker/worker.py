@@ -9,7 +9,7 @@ from typing import Any
 
 from queuey import log
 from queuey.metrics import Metrics
-from queuey.protocol.records import NewJob
+from queuey.protocol.records import NewJob, NewJobs
 from queuey.worker.execution import Execution
 from queuey.worker.handlers.attempt import Failed, Outcome, Succeeded
 from queuey.worker.held_job import HeldJob, Leased
@@ -65,7 +65,7 @@ class Worker:
         """Claim from a shard that may hold jobs."""
         self._turns.wake(shard)
 
-    def expect(self, shard: int, jobs: Sequence[NewJob]) -> None:
+    def expect(self, shard: int, jobs: Sequence[NewJob | NewJobs]) -> None:
         """Claim directly behind the enqueue of these jobs, which is about to start, if this worker is idle.
 
         Thus an idle server does not wait for the marker, which is a third of the time until the handler runs.

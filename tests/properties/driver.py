@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from hypothesis.stateful import RuleBasedStateMachine
 
 from queuey.protocol import ids
-from queuey.protocol.records import DEFAULT_DEDUPE_TTL_MS, NewJob, encode_key, job_head
+from queuey.protocol.records import DEFAULT_DEDUPE_TTL_MS, NewJob, encode_key, job_head, parse_fields
 from queuey.store.broker.broker import Broker
 from queuey.store.scripts import Scripts
 from queuey.store.shards import Shards
@@ -25,12 +25,28 @@ from tests.support.store import client_for
 T = TypeVar("T")
 
 START = 1_800_000_000_000
+Trace = list[dict[str, Any]]
+"""By step, the value of each key. A state is its fields and lines: the order of the fields has no meaning."""
 UNKNOWN = "0Z0ZZZZZZZZZZZZZZZZZZZZZZZZZ"
 
 
+def without_order(raw: dict[str, Any]) -> dict[str, Any]:
+    """All values, with a state as its fields and its lines, and without what the store's own clock says."""
+    shown = dict(raw)
+    for name, value in raw.items():
+        kind = name.split(":")[2]
+        if kind == "state":
+            shown[name] = (parse_fields(value), value.split("\n")[1:])
+        elif kind == "queue":
+            shown[name] = {field: text for field, text in value.items() if field != "paused_at"}
+    return shown
+
+
 class Driver(RuleBasedStateMachine):
-    def __init__(self, url: str, shards: int, scripts: Scripts) -> None:
+    def __init__(self, url: str, shards: int, scripts: Scripts, trace: Trace | None = None) -> None:
+        """`trace` gets what the store holds after each step."""
         super().__init__()
+        self.trace = trace
         self.runner = asyncio.Runner()
         self.client: Any = client_for(url)
         self.run(self.client.flushall())

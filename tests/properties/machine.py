@@ -22,7 +22,7 @@ from tests.properties import agreement
 from tests.properties import strategies as draw
 from tests.properties.agreement import ClaimAnswer, Held
 from tests.properties.contents import Ask
-from tests.properties.driver import UNKNOWN, one_lease_each
+from tests.properties.driver import UNKNOWN, one_lease_each, without_order
 from tests.properties.invariants import check_contents
 from tests.properties.model import Model
 from tests.properties.single_jobs import SingleJobRules
@@ -334,6 +334,8 @@ class BrokerMachine(SingleJobRules):
     def the_store_shows_what_the_model_holds(self) -> None:
         self.sound = False
         before, self.seen = self.seen, self.read()
+        if self.trace is not None:
+            self.trace.append(without_order(self.seen.raw))
         for shard, model in enumerate(self.models):
             shown = self.seen.contents[shard]
             agreement.check_contents_agree(shown, model)

@@ -9,14 +9,26 @@ from hypothesis import seed as set_seed
 from hypothesis.stateful import run_state_machine_as_test
 
 from queuey.store.scripts import Scripts
+from tests.properties.driver import Trace
 from tests.properties.machine import BrokerMachine
 
 
-def run_machine(url: str, shards: int, scripts: Scripts, seed: int, *, shrink: bool = True) -> None:
-    """Ten examples, the same ones every time. After its first ten, Hypothesis mostly varies those that it has had."""
+def run_machine(
+    url: str,
+    shards: int,
+    scripts: Scripts,
+    seed: int,
+    *,
+    kind: type[BrokerMachine] = BrokerMachine,
+    shrink: bool = True,
+    trace: Trace | None = None,
+) -> None:
+    """Ten examples, the same ones every time. After its first ten, Hypothesis mostly varies those that it has had.
+
+    `trace` gets what the store holds after each step."""
 
     def machine() -> BrokerMachine:
-        return BrokerMachine(url, shards, scripts)
+        return kind(url, shards, scripts, trace)
 
     run_state_machine_as_test(
         cast("type[BrokerMachine]", set_seed(seed)(machine)),

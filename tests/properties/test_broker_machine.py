@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import os
 import secrets
+from pathlib import Path
 
 import pytest
 
+from queuey.store.connections.pipelined import StoreClient
 from queuey.store.scripts import Scripts
+from tests.properties.driver import Trace
+from tests.properties.groups import GroupMachine
 from tests.properties.running import run_machine
+from tests.support.scripts.plain_ways import IS_PLAIN, WatchedScripts, without_plain_ways
 from tests.support.store import Server
 
 LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
@@ -25,3 +30,37 @@ RUNS = {1: 100, 3: 100} if LONG else {1: 10, 3: 6}
 @pytest.mark.parametrize(("shards", "seed"), [(shards, FIRST_SEED + i) for shards in RUNS for i in range(RUNS[shards])])
 def test_the_broker_does_what_the_model_says(server: Server, shards: int, seed: int) -> None:
     run_machine(server.url, shards, Scripts(), seed)
+
+
+class TwoReplicas(WatchedScripts):
+    """Every other call is made with the scripts of another replica, which knows no plain ways."""
+
+    def __init__(self, other: Path) -> None:
+        super().__init__()
+        self._own, self._other = WatchedScripts(), WatchedScripts(other)
+        self._number = 0
+
+    async def call(
+        self, client: StoreClient, name: str, keys: tuple[str, str], argument: bytes, copies: int = 0
+    ) -> bytes:
+        self._number += 1
+        scripts = (self._own, self._other)[self._number % 2]
+        return await scripts.call(client, name, keys, argument, copies)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("shards", "seed"), [(1, FIRST_SEED), (1, FIRST_SEED + 1), (3, FIRST_SEED)])
+def test_the_plain_ways_leave_the_same_store_after_each_step(
+    server: Server, tmp_path: Path, shards: int, seed: int
+) -> None:
+    """The same examples with the plain ways and without. Many calls go the plain ways, and many do not."""
+    folder = without_plain_ways(tmp_path)
+    plain, general = WatchedScripts(), WatchedScripts(folder)
+    traces: list[Trace] = []
+    for scripts in (plain, general, TwoReplicas(folder)):
+        traces.append([])
+        run_machine(server.url, shards, scripts, seed, kind=GroupMachine, shrink=False, trace=traces[-1])
+    for step, (one, *others) in enumerate(zip(*traces, strict=True)):
+        assert others == [one, one], f"step {step}"
+    assert {(name, False) for name in IS_PLAIN} == set(general.calls)
+    assert {(name, way) for name in IS_PLAIN for way in (True, False)} == set(plain.calls)

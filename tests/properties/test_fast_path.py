@@ -1,5 +1,7 @@
 """The text fast path of claim and complete leaves the same store, and gives the same replies, as the slow path.
 
+The plain ways of both use it too: `plain` are the scripts as they are, all others have no plain ways.
+
 lua/include/fast_path.lua writes the state of a first attempt as text. Here the same calls are made with copies of the
 scripts in which every state is parsed and formatted, and all keys are compared: a state by its fields, whose order has
 no meaning.
@@ -8,7 +10,6 @@ no meaning.
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
@@ -18,9 +19,10 @@ import pytest
 
 from queuey.protocol.records import NewJob, parse_fields
 from queuey.store.broker.broker import Broker
-from queuey.store.scripts import Scripts, lua_folder
+from queuey.store.scripts import Scripts
 from queuey.store.shards import Shards
 from tests.support.scripts.contents import READ_ALL
+from tests.support.scripts.plain_ways import without_plain_ways
 from tests.support.store import LEASE, NOW, SECOND, Server, client_for
 
 SLOW_CLAIM: Final = (
@@ -96,12 +98,13 @@ RESULTS: Final = ("", "1", '{"text":"s=r n=1 h=c1"}')
 
 @pytest.fixture(scope="module")
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scripts]:
-    """The scripts of each path."""
-    return {path: Scripts(changed(tmp_path_factory.mktemp("lua"), *changes)) for path, changes in PATHS.items()}
+    """The scripts of each path, and those with the plain ways, which take the fast path too."""
+    folders = {path: changed(tmp_path_factory.mktemp("lua"), *changes) for path, changes in PATHS.items()}
+    return {"plain": Scripts(), **{path: Scripts(folder) for path, folder in folders.items()}}
 
 
 def changed(folder: Path, *changes: tuple[str, str, str]) -> Path:
-    shutil.copytree(lua_folder(), folder, dirs_exist_ok=True)
+    without_plain_ways(folder)
     for name, line, added in changes:
         place = folder / name
         source = place.read_text(encoding="utf-8")
@@ -197,12 +200,14 @@ async def test_fast_and_slow_path_claim_and_complete_alike(
 ) -> None:
     replies, store, running = await claimed_and_completed(await emptied(client, scripts["fast"]), together=together)
     completed = await texts(client)
-    for path in PATHS:
-        other = await claimed_and_completed(await emptied(client, scripts[path]), together=together)
+    for path, those in scripts.items():
+        other = await claimed_and_completed(await emptied(client, those), together=together)
         assert other[0] == replies, path
         assert other[1] == store, path
-        assert (other[2] == running) is (path in ("fast", "slow complete")), f"{path}: claim has taken another path"
-        assert (await texts(client) == completed) is (path == "fast"), f"{path}: complete has taken another path"
+        claimed_as_text = path in ("plain", "fast", "slow complete")
+        assert (other[2] == running) is claimed_as_text, f"{path}: claim has taken another path"
+        completed_as_text = path in ("plain", "fast")
+        assert (await texts(client) == completed) is completed_as_text, f"{path}: complete has taken another path"
 
 
 # --- complete, on states of any kind -------------------------------------------------------------------------------
@@ -237,6 +242,8 @@ async def completed(broker: Broker) -> tuple[list[list[str]], dict[str, Any]]:
 async def test_fast_and_slow_path_complete_a_job_in_any_state_alike(client: Any, scripts: dict[str, Scripts]) -> None:
     replies, store = await completed(await emptied(client, scripts["fast"]))
     by_text = await texts(client)
+    assert await completed(await emptied(client, scripts["plain"])) == (replies, store)
+    assert await texts(client) == by_text
     assert await completed(await emptied(client, scripts["slow complete"])) == (replies, store)
     assert await texts(client) != by_text, "both have taken the same path"
     assert {"ok", "lost"} == {word for words in replies for word in words}
@@ -269,5 +276,6 @@ async def claimed(broker: Broker) -> tuple[list[Any], dict[str, Any]]:
 
 async def test_fast_and_slow_path_claim_a_job_in_any_state_alike(client: Any, scripts: dict[str, Scripts]) -> None:
     replies, store = await claimed(await emptied(client, scripts["fast"]))
-    assert await claimed(await emptied(client, scripts["slow claim"])) == (replies, store)
+    for path in ("plain", "slow claim"):
+        assert await claimed(await emptied(client, scripts[path])) == (replies, store), path
     assert sum(len(reply.jobs) for reply in replies) > 100

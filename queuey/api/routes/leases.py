@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
+from msgspec import UNSET, Raw
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -34,6 +35,7 @@ from queuey.protocol.models import (
     ReleaseItem,
 )
 from queuey.services.leases.outcomes import Outcome, Visible, raise_if_store_failed, single
+from queuey.services.leases.plain_results import PlainResults
 from queuey.services.leases.pulling import Pulling
 from queuey.services.leases.requests import Given, LeaseRequests
 
@@ -89,9 +91,13 @@ RELEASE: Final = _outcome("release_leases", "Release jobs without spending an at
 class LeaseRoutes:
     """Answers the routes of pull workers. Limits are in bytes."""
 
+    in_groups = True
+    """Whether plain reports of results are read and stored in groups. The other way is the reference, for tests."""
+
     def __init__(self, pulling: Pulling, *, json_depth: int, result_limit: int, body_limit: int) -> None:
         self._pulling = pulling
         self._requests = LeaseRequests(json_depth, result_limit)
+        self._plain = PlainResults(json_depth, result_limit)
         self._body_limit = body_limit
 
     async def lease(self, request: Request, caller: Principal) -> Response:
@@ -100,7 +106,7 @@ class LeaseRoutes:
         if not caller.allows(WORK):
             for queue in asked.queues:
                 require(caller, WORK, queue)
-        watch = asyncio.ensure_future(until_disconnected(request.receive))
+        watch = asyncio.create_task(until_disconnected(request.receive))
         try:
             jobs = await self._pulling.leasing.lease(
                 asked, owner=caller.name, worker=_worker_of(asked, request, caller), disconnected=watch
@@ -113,34 +119,41 @@ class LeaseRoutes:
 
     async def complete(self, request: Request, caller: Principal) -> Response:
         """Record the results of jobs."""
-        return await self._report(self._requests.complete, self._pulling.outcomes.complete, request, caller)
+        text = await self._body(request)
+        plain = self._plain.read(text) if self.in_groups and caller.allows(WORK) else None
+        if plain is None:
+            return await self._report(self._requests.complete, self._pulling.outcomes.complete, text, caller)
+        outcomes = await self._pulling.outcomes.complete_plain(plain)
+        return reply(_all_ok(plain.ids) if outcomes is None else _each(plain.ids, outcomes))
 
     async def fail(self, request: Request, caller: Principal) -> Response:
         """Record failed attempts."""
-        return await self._report(self._requests.fail, self._pulling.outcomes.fail, request, caller)
+        text = await self._body(request)
+        return await self._report(self._requests.fail, self._pulling.outcomes.fail, text, caller)
 
     async def extend(self, request: Request, caller: Principal) -> Response:
         """Extend leases, and record the progress of their jobs."""
-        return await self._report(self._requests.extend, self._pulling.outcomes.extend, request, caller)
+        text = await self._body(request)
+        return await self._report(self._requests.extend, self._pulling.outcomes.extend, text, caller)
 
     async def release(self, request: Request, caller: Principal) -> Response:
         """Give jobs back to the heads of their queues."""
-        return await self._report(self._requests.release, self._pulling.outcomes.release, request, caller)
+        text = await self._body(request)
+        return await self._report(self._requests.release, self._pulling.outcomes.release, text, caller)
 
     async def _report(
         self,
         read: Callable[[bytes], Given[Item]],
         report: Callable[[Sequence[Item | QueueyError], Visible], Awaitable[list[Outcome]]],
-        request: Request,
+        text: bytes,
         caller: Principal,
     ) -> Response:
         """Answer a single job with its outcome or a problem, and a batch with an outcome for each of its jobs."""
-        given = read(await self._body(request))
+        given = read(text)
         outcomes = await report(given.items, _visible_to(caller))
         if given.single:
             return reply(single(outcomes[0]))
-        raise_if_store_failed(outcomes)
-        return reply(LeaseOutcomes([_entry(item, one) for item, one in zip(given.items, outcomes, strict=True)]))
+        return reply(_each([None if isinstance(item, QueueyError) else item.id for item in given.items], outcomes))
 
     async def _body(self, request: Request) -> bytes:
         headers = read_headers(request.scope["headers"])
@@ -152,7 +165,8 @@ def _worker_of(asked: LeaseRequest, request: Request, caller: Principal) -> str:
     """Return the name from the request, or else a name made from the key's name and the client's address."""
     if asked.worker is not None:
         return asked.worker
-    host = request.client.host if request.client else "unknown"
+    client = request.client  # each access makes an object
+    host = client.host if client else "unknown"
     return f"{caller.name}-{_UNFIT.sub('-', host)[:45]}"
 
 
@@ -166,9 +180,18 @@ def _visible_to(caller: Principal) -> Visible:
     return visible
 
 
-def _entry(item: object, outcome: Outcome) -> LeaseOutcome:
+def _all_ok(job_ids: Sequence[str]) -> Raw:
+    """Return what `_each` returns if each outcome is `ok`, as JSON. No character of an id is escaped."""
+    return Raw(b'{"results":[{"id":"%b","status":"ok"}]}' % '","status":"ok"},{"id":"'.join(job_ids).encode())
+
+
+def _each(job_ids: Sequence[str | None], outcomes: Sequence[Outcome]) -> LeaseOutcomes:
+    """Return the answer to a batch. An item without an id is one that could not be read."""
+    raise_if_store_failed(outcomes)
+    return LeaseOutcomes([_entry(job_id, one) for job_id, one in zip(job_ids, outcomes, strict=True)])
+
+
+def _entry(job_id: str | None, outcome: Outcome) -> LeaseOutcome:
     if isinstance(outcome, LeaseOutcome):
         return outcome
-    if isinstance(item, QueueyError):
-        return LeaseOutcome(error=problem(outcome))
-    return LeaseOutcome(id=item.id, error=problem(outcome))  # type: ignore[attr-defined]
+    return LeaseOutcome(id=UNSET if job_id is None else job_id, error=problem(outcome))

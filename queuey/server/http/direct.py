@@ -25,7 +25,7 @@ from queuey.protocol.credentials import Principal
 from queuey.protocol.models import EnqueueReply
 from queuey.protocol.records import NewJob
 from queuey.server.http.connections import Connection, written
-from queuey.services.jobs.producer import outcome_of
+from queuey.services.jobs.producer import Words, outcome_of
 
 MAX_HEADS: Final = 1024
 MAX_HEAD: Final = 1024
@@ -146,7 +146,7 @@ class DirectRequest:
         self.response_started = False
         self.response_complete = False
 
-    def answered(self, answer: str | None, error: Exception | None) -> None:
+    def answered(self, answer: Words | None, error: Exception | None) -> None:
         """Write the reply, and let the connection begin the next request."""
         direct, connection = self._direct, self._connection
         defaults = connection.server_state.default_headers

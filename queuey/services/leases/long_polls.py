@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from queuey.errors import Full
-from queuey.protocol.records import NewJob
+from queuey.protocol.records import NewJob, NewJobs
 
 MAX_PLACES: Final = 200_000
 """The maximum sum of the queues of all requests that wait."""
@@ -161,19 +161,19 @@ class LongPolls:
         for group in list(self._groups.values()):
             self._wake(group.first, shards)
 
-    def expect(self, shard: int, jobs: Iterable[NewJob]) -> None:
+    def expect(self, shard: int, jobs: Iterable[NewJob | NewJobs]) -> None:
         """Wake polls for jobs that this process is about to enqueue.
 
         They claim directly behind the enqueue and do not wait for the marker.
         """
         if not self._by_queue:
             return
-        for job in jobs:
-            groups = self._by_queue.get(job.queue)
-            if groups and job.is_due:
+        for item in jobs:
+            for _ in range(len(item.ids) if isinstance(item, NewJobs) else 1):
+                groups = self._by_queue.get(item.queue)
+                if not groups or not item.is_due:
+                    break
                 self._wake(min((group.first for group in groups), key=lambda first: first.number), (shard,))
-                if not self._by_queue:
-                    return
 
     def _wake(self, poll: Poll, wake: Wake) -> None:
         self.leave(poll)

@@ -14,7 +14,7 @@ from random import Random
 from typing import Final, Literal, TypeVar
 
 from queuey import log
-from queuey.errors import LostLease, OutcomeUnknown, QueueyError, StoreUnavailable
+from queuey.errors import Full, LostLease, OutcomeUnknown, QueueyError, StartupError, StoreUnavailable
 from queuey.metrics import Metrics
 from queuey.protocol import backoff as retry
 from queuey.protocol.job_errors import error_entry
@@ -24,8 +24,10 @@ from queuey.services.jobs.actions import unknown_job
 from queuey.services.jobs.progress import ProgressRecorder
 from queuey.services.jobs.submission import to_ms
 from queuey.services.leases.acks import Acks
+from queuey.services.leases.plain_results import WORTH_A_GROUP, GivenResults
 from queuey.services.leases.pull_workers import PullWorkers
 from queuey.store.broker.broker import Broker
+from queuey.store.broker.leases import Results
 from queuey.store.deadline import Deadline
 
 Status = Literal["ok", "retry", "dead_letter", "cancelled", "lost"]
@@ -79,12 +81,58 @@ class LeaseOutcomes:
 
     async def complete(self, items: Sequence[CompleteItem | QueueyError], visible: Visible) -> list[Outcome]:
         """Complete jobs. Each outcome is `ok` or `lost`."""
+        return await self._send_all(await self._without_hidden(items, visible), self._send_result)
 
-        def send(shard: int, item: CompleteItem) -> asyncio.Future[str]:
-            result = bytes(item.result)
-            return self._acks.submit_complete(shard, item.id, item.token, "" if result == b"null" else result.decode())
+    def _send_result(self, shard: int, item: CompleteItem) -> asyncio.Future[str]:
+        result = bytes(item.result)
+        return self._acks.submit_complete(shard, item.id, item.token, "" if result == b"null" else result.decode())
 
-        return await self._send_all(await self._without_hidden(items, visible), send)
+    async def complete_plain(self, given: GivenResults) -> list[Outcome] | None:
+        """Complete jobs as `complete` does, in groups. Returns their outcomes, or None if each is `ok`.
+
+        A group has the jobs of one shard and one token. The caller may work on all queues.
+        """
+        groups = self._grouped(given)
+        if len(groups) * WORTH_A_GROUP > len(given.ids):
+            return await self.complete(given.items(), None)
+        sent = [asyncio.create_task(self._complete_group(shard, group)) for shard, group, _ in groups]
+        await asyncio.wait(sent)  # if the request is cancelled, the outcomes are still stored and counted
+        answers = [one.result() for one in sent]
+        if not any(answers):
+            return None
+        outcomes: dict[int, Outcome] = {}
+        for (_, group, places), answer in zip(groups, answers, strict=True):
+            outcomes.update(zip(places, answer or [LeaseOutcome(each, "ok") for each in group.ids], strict=True))
+        return [outcomes[at] for at in range(len(given.ids))]
+
+    def _grouped(self, given: GivenResults) -> list[tuple[int, Results, Sequence[int]]]:
+        """Return the groups: shard, results, and their places in the request."""
+        if self._broker.shards.count == 1 and len(set(given.tokens)) == 1:
+            return [(0, Results(given.tokens[0], given.ids, given.results), range(len(given.ids)))]
+        of_job = self._broker.shards.of_job
+        places: dict[tuple[int, str], list[int]] = {}
+        for at, (job_id, token) in enumerate(zip(given.ids, given.tokens, strict=True)):
+            places.setdefault((of_job(job_id), token), []).append(at)
+        return [
+            (shard, Results(token, [given.ids[at] for at in some], [given.results[at] for at in some]), some)
+            for (shard, token), some in places.items()
+        ]
+
+    async def _complete_group(self, shard: int, group: Results) -> list[Outcome] | None:
+        """Complete the jobs of a group. Returns their outcomes, or None if each is `ok`."""
+        try:
+            words = await self._acks.submit_complete_group(shard, group)
+        except (StoreUnavailable, OutcomeUnknown, Full, StartupError) as error:
+            return [_failed(job_id, error) for job_id in group.ids]
+        except Exception:  # ScriptFailed, for example: send the jobs one by one, so that only the bad ones fail
+            alone = GivenResults(group.ids, [group.token] * len(group.ids), group.results)
+            return await self._send_all(alone.items(), self._send_result)
+        self._workers.ended(*group.ids)
+        for word in set(words):
+            self._metrics.pulled.add((_STATUSES[word],), words.count(word))
+        if words.count("ok") == len(words):
+            return None
+        return [LeaseOutcome(job_id, _STATUSES[word]) for job_id, word in zip(group.ids, words, strict=True)]
 
     async def fail(self, items: Sequence[FailItem | QueueyError], visible: Visible) -> list[Outcome]:
         """Fail attempts. Each outcome is `retry`, `dead_letter`, `cancelled` or `lost`."""
@@ -215,10 +263,12 @@ def _outcome(job_id: str, answer: asyncio.Future[str] | QueueyError) -> Outcome:
         return answer
     try:
         return LeaseOutcome(job_id, _STATUSES[answer.result()])
-    except OutcomeUnknown as error:
-        return OutcomeUnknown(error.message, [job_id])
     except QueueyError as error:
-        return error
+        return _failed(job_id, error)
+
+
+def _failed(job_id: str, error: QueueyError) -> QueueyError:
+    return OutcomeUnknown(error.message, [job_id]) if isinstance(error, OutcomeUnknown) else error
 
 
 def single(outcome: Outcome) -> LeaseOutcome:

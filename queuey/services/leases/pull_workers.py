@@ -123,12 +123,14 @@ class PullWorkers:
             worker.held[job_id] = now + lease, worker.held[job_id][1]
             worker.last_seen = now
 
-    def ended(self, job_id: str) -> None:
-        """Register that the lease of a job has ended."""
-        worker = self._holder.pop(job_id, None)
-        if worker is not None:
-            worker.held.pop(job_id, None)
-            worker.crashed.discard(job_id)
+    def ended(self, *job_ids: str) -> None:
+        """Register that the leases of jobs have ended."""
+        holder_of = self._holder.pop
+        for job_id in job_ids:
+            worker = holder_of(job_id, None)
+            if worker is not None:
+                worker.held.pop(job_id, None)
+                worker.crashed.discard(job_id)
 
     def holds_crashed(self, worker_key: str) -> bool:
         """Return whether it holds a job with crashes, as far as this replica knows. Then it gets no second one."""

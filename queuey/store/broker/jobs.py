@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from queuey.protocol.records import NewJob, NewJobs, StoredJob, names_of
+from queuey.protocol.records import NewJob, NewJobs, StoredJob, names_of, singly
 from queuey.store.broker.calls import Group, word, words
 from queuey.store.broker.moves import MOVES
 from queuey.store.keys import cancel_channel
@@ -35,7 +35,7 @@ class JobCalls(Group):
         reply = _answers(await self._call(shard, "enqueue", now, full, sent, copies > 0, copies=copies))
         answers = [reply] * count if isinstance(reply, str) else reply
         if self._observer.on:
-            for job, answer in zip((job for item in items for job in _each(item)), answers, strict=True):
+            for job, answer in zip((job for item in items for job in singly(item)), answers, strict=True):
                 if answer in MOVES["enqueue"]:
                     type, queue = names_of(f"{job.head}\n{job.body[:1024]}")
                     self._observer.status(job.id, type, queue, "queued" if job.is_due else "scheduled", 0)
@@ -140,12 +140,3 @@ def _grouped(items: Sequence[NewJob | NewJobs]) -> tuple[list[NewJob | _Group], 
             ids.append(item.id)
             bodies.append(item.body)
     return sent, count
-
-
-def _each(item: NewJob | NewJobs) -> Sequence[NewJob]:
-    if isinstance(item, NewJob):
-        return (item,)
-    return [
-        NewJob(job_id, item.queue, item.priority, item.head, body)
-        for job_id, body in zip(item.ids, item.bodies, strict=True)
-    ]

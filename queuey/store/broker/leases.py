@@ -10,12 +10,13 @@ from msgspec import Struct
 from queuey.protocol.records import names_of
 from queuey.store.broker.calls import CLAIM_BYTES, Group, Held, Observer, Unextended, words
 from queuey.store.broker.moves import MOVES, Answers
-from queuey.store.replies import Claimed
+from queuey.store.replies import Claimed, ClaimReply
 
 Result = tuple[str, str, str]
 """A job's id, the token of its lease, and its result as JSON on one line ('' = none)."""
 
-_claimed = msgspec.msgpack.Decoder(Claimed).decode
+_completed = msgspec.msgpack.Decoder(str | list[str]).decode
+_claimed = msgspec.msgpack.Decoder(ClaimReply).decode
 
 
 class Results(Struct):
@@ -46,7 +47,7 @@ class LeaseCalls(Group):
         """Claim up to `limit` jobs. `suspects`: how many jobs with crashes it may take, 0 or 1."""
         bounds = (max_starve_ms, suspects, defer_ms, CLAIM_BYTES, self._observer.on)
         reply = await self._call(shard, "claim", now, claim_id, worker, lease_ms, limit, queues, *bounds)
-        claimed = _claimed(reply)
+        claimed = _claimed(reply).claimed(claim_id)
         if self._observer.on:
             _report_claimed(self._observer, claimed, MOVES["claim"])
         return claimed
@@ -61,10 +62,13 @@ class LeaseCalls(Group):
 
     async def complete(self, shard: int, items: Sequence[Result | Results], *, now: int = 0) -> list[str]:
         """Complete jobs. Replies with `ok` or `lost` for each, in the order of the jobs."""
-        results = [result for item in items for result in _each(item)]
-        answers = words(await self._call(shard, "complete", now, results))
+        reply = _completed(await self._call(shard, "complete", now, _by_token(items)))
+        if isinstance(reply, str):
+            answers = [reply] * sum(len(item.ids) if isinstance(item, Results) else 1 for item in items)
+        else:
+            answers = _in_order(items, reply)
         if self._observer.on:
-            self._moved([item[0] for item in results], answers, MOVES["complete"])
+            self._moved([result[0] for item in items for result in _each(item)], answers, MOVES["complete"])
         return answers
 
     async def fail(self, shard: int, failures: Sequence[tuple[str, str, str, int, bool]], *, now: int = 0) -> list[str]:
@@ -97,6 +101,35 @@ def _report_claimed(observer: Observer, claimed: Claimed, moves: Answers) -> Non
         observer.moved(job_id, moves["promoted"])
     for job_id in claimed.expired:
         observer.moved(job_id, moves["expired"])
+
+
+def _by_token(items: Sequence[Result | Results]) -> list[tuple[str, list[str], list[str] | None]]:
+    """Return the jobs of each token as the script takes them: token, ids and results, None if no job has one."""
+    groups: dict[str, tuple[list[str], list[str]]] = {}
+    for item in items:
+        if isinstance(item, Results):
+            ids, results = groups.setdefault(item.token, ([], []))
+            ids += item.ids
+            results += item.results
+            continue
+        job_id, token, result = item
+        group = groups.get(token)
+        if group is None:
+            groups[token] = ([job_id], [result])
+        else:
+            group[0].append(job_id)
+            group[1].append(result)
+    return [(token, ids, results if any(results) else None) for token, (ids, results) in groups.items()]
+
+
+def _in_order(items: Sequence[Result | Results], answers: list[str]) -> list[str]:
+    """Return the answers, which came in the order of _by_token, in the order of the jobs."""
+    tokens = [token for item in items for _, token, _ in _each(item)]
+    ranks = {token: rank for rank, token in enumerate(dict.fromkeys(tokens))}
+    ordered = [""] * len(tokens)
+    for place, answer in zip(sorted(range(len(tokens)), key=lambda i: ranks[tokens[i]]), answers, strict=True):
+        ordered[place] = answer
+    return ordered
 
 
 def _each(item: Result | Results) -> Sequence[Result]:

@@ -30,8 +30,14 @@ def without_plain_ways(folder: Path) -> Path:
     return folder
 
 
-IS_PLAIN: Final[dict[str, Callable[[Any], bool]]] = {"enqueue": lambda reply: reply == "new"}
+IS_PLAIN: Final[dict[str, Callable[[Any], bool]]] = {
+    "enqueue": lambda reply: reply == "new",
+    "claim": lambda reply: len(reply) == FIRST_CLAIMS,
+    "complete": lambda reply: reply == "ok",
+}
 """Whether a script's reply is that of its plain way."""
+FIRST_CLAIMS: Final = 8
+"""The parts of a reply to a claim that has the ids and definitions in place of the jobs."""
 
 
 class WatchedScripts(Scripts):

@@ -20,6 +20,24 @@ def test_an_id_has_a_bucket_and_a_ulid() -> None:
     assert not set(job_id) & set("ILOUilou")
 
 
+@pytest.mark.parametrize(
+    "texts",
+    [
+        *([], [GOOD], [GOOD] * 500, [""], [GOOD, ""], [GOOD[:-1]], [GOOD + "0"], [GOOD + "\n"]),
+        *(
+            [GOOD[:-1], GOOD[-1] + GOOD],
+            [GOOD + GOOD],
+            [GOOD, "00Z" + GOOD[3:]],
+            [GOOD, GOOD[:-1] + "U"],
+            [GOOD.lower()],
+        ),
+        [GOOD[:-1] + "\u0663", GOOD],
+    ],
+)
+def test_many_ids_are_checked_as_each_is(texts: list[str]) -> None:
+    assert ids.are_ids(texts) is all(map(ids.is_id, texts))
+
+
 def test_the_ulid_begins_with_the_time() -> None:
     before = time.time_ns() // 1_000_000
     job_id = ids.new_id()
@@ -36,6 +54,16 @@ def test_buckets_rotate_without_a_key() -> None:
     assert sorted(buckets) == sorted([*range(ids.BUCKETS)] * 2)
     steps = {(later - earlier) % ids.BUCKETS for earlier, later in pairwise(buckets)}
     assert steps == {1}
+
+
+def test_many_ids_at_once_are_like_as_many_single_ones() -> None:
+    first, *many, last = [ids.new_id(), *ids.new_ids(2 * ids.BUCKETS), ids.new_id()]
+    assert all(map(ids.is_id, many))
+    assert len({job_id[12:] for job_id in many}) == 2 * ids.BUCKETS
+    assert first[2:12] <= min(job_id[2:12] for job_id in many) <= last[2:12]
+    buckets = list(map(ids.bucket_of, [first, *many, last]))
+    assert {(later - earlier) % ids.BUCKETS for earlier, later in pairwise(buckets)} == {1}
+    assert ids.new_ids(0) == []
 
 
 @pytest.mark.parametrize("key", ["a", "file123:200x200", "\u00e4\u00f6\u00fc", "x" * 256])
