@@ -51,7 +51,7 @@ async def pauses(folder: Path, seconds: float = SECONDS, probe: int = PROBE_JOBS
                 disturbing.cancel()
                 (collections,) = await asyncio.gather(disturbing)
             rewrites = await _rewrites(broker) - before
-    cuts = statistics.quantiles(latencies, n=1000)
+    cuts = statistics.quantiles(latencies, n=1000, method="inclusive")
     times = (max(latencies), cuts[998], cuts[989])
     return Pauses(*(value * 1e3 for value in times), len(latencies), rate, rewrites, collections)
 
