@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from queuey.lifecycle import Part, StopSignals
 from queuey.protocol.credentials import Credentials
-from queuey.protocol.records import NewJob, NewJobs
 from queuey.server.api import http_parts, server_api_parts
 from queuey.server.presence import Capacity, Presence
 from queuey.server.roles import Common, Membership, Messages, ReaperRole, Watches, WorkerRole
@@ -51,7 +50,7 @@ class Assembly:
             metrics=common.metrics,
             resend_for=settings.request_deadline,
             copies=settings.wait_replicas,
-            on_send=self._expecting(),
+            claimers=[*([self._worker.worker] if self._worker else []), self._polls],
         )
         self._submission = Submission(SubmissionSettings.of(settings), self._max_attempts_of, self._decoder_of)
         self._watch = StoreWatch(common.broker, settings.lease, self._producer.set_full)
@@ -98,12 +97,6 @@ class Assembly:
         )
         front, http = http_parts(self._common, api, self._door.bound, self._door.signals)
         return [front], [http], api.pulling.workers
-
-    def _expecting(self) -> list[Callable[[int, Sequence[NewJob | NewJobs]], None]]:
-        """Return what claims right behind an enqueue of this process: the worker first, then the requests that wait."""
-        if self._worker is None:
-            return [self._polls.expect]
-        return [self._worker.worker.expect, self._polls.expect]
 
     def _is_traced(self) -> bool:
         return self._worker is not None and self._worker.execution.is_traced

@@ -7,12 +7,21 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
+from queuey.store.broker.offers import Offer
 from queuey.worker.handlers.attempt import Failed, Succeeded, Work
 from queuey.worker.held_job import HeldJob, Leased
 
 Job = TypeVar("Job", bound=Leased)
 Confirmed = Callable[[HeldJob], None]
 """Called once an outcome was accepted, refused or given up."""
+
+
+class Offered(msgspec.Struct, frozen=True):
+    """An offer that a worker has made."""
+
+    offer: Offer
+    made_at: float
+    """The time.monotonic() at which it was made. The leases of its jobs begin later."""
 
 
 class ClaimRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +33,8 @@ class ClaimRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The number of free slots."""
     holds_suspect: bool
     """Whether the worker holds a job that has crashed a process. Then it gets no second one."""
+    offered: Offered | None = None
+    """An offer that may have been taken, although no reply said so. The claim has its claim id and brings its jobs."""
 
 
 class Claim(msgspec.Struct, Generic[Job], frozen=True, kw_only=True):
@@ -55,6 +66,15 @@ class JobSource(Protocol[Job]):
 
         Raises StartupError when the source refuses this worker.
         """
+
+    def offer(self, request: ClaimRequest) -> Offered | None:
+        """Return the request as an offer for an enqueue; None if the jobs of this source are enqueued elsewhere.
+
+        An offer is a claim: the worker makes no other one until its end is known.
+        """
+
+    def taken(self, offered: Offered) -> Claim[Job] | None:
+        """Return the claim that an enqueue has made for an offer. None: the reply was late; claim with the offer."""
 
     def read(self, job: Job) -> tuple[Work, Failed | None]:
         """Return the attempt for a claimed job, and if the job cannot be read the failure to report."""

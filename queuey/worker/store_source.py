@@ -19,11 +19,12 @@ from queuey.services.jobs.progress import ProgressRecorder
 from queuey.services.leases.acks import Acks
 from queuey.store.broker.broker import Broker
 from queuey.store.broker.calls import MAX_BATCH
+from queuey.store.broker.offers import Offer
 from queuey.store.replies import Claimed, ClaimedJob
 from queuey.worker.handlers.attempt import Failed, Outcome, Succeeded, Work, error_json
 from queuey.worker.held_job import HeldJob, read
 from queuey.worker.settings import WorkerSettings
-from queuey.worker.source import Claim, ClaimRequest, Confirmed
+from queuey.worker.source import Claim, ClaimRequest, Confirmed, Offered
 
 RETRY_FIRST: Final = 0.1
 RETRY_CAP: Final = 2.0
@@ -65,32 +66,59 @@ class StoreSource:
         A claim whose answer cannot be read is not repeated: its leases expire, and the next claim brings other jobs.
         """
         claim_id, asked_at = ids.short_random(), time.monotonic()
+        offered = request.offered
+        if offered is not None:
+            claim_id, asked_at = offered.offer.claim_id, offered.made_at
         retries = Retrying(RETRY_FIRST, RETRY_CAP)
-        limit = min(request.free, (request.slots + 1) // 2, MAX_BATCH)
-        while not self._stopping:
+        while offered is not None or not self._stopping:
             try:
                 with self._acks.corked(shard):
-                    claimed = await self._ask(shard, claim_id, limit, request)
+                    claimed = await self._ask(shard, claim_id, request)
                 jobs = claimed.jobs
-                if jobs and time.monotonic() > asked_at + renewal_of(self.lease):
+                if jobs and self._is_late(asked_at):
                     jobs = await self._still_ours(shard, jobs)
             except (QueueyError, *UNREADABLE) as error:
                 logger.warning("claim_failed", error=str(error), shard=shard)
                 await retries.wait()
+                offered = None  # asked for once, even while stopping
                 if time.monotonic() > asked_at + self.lease or not isinstance(error, StoreUnavailable):
                     claim_id, asked_at = ids.short_random(), time.monotonic()
                 continue
-            self._metrics.claimed.add((), len(jobs))
-            return Claim(jobs=jobs, more=claimed.more, due_in_ms=claimed.due_in_ms)
+            return self._claim_of(claimed, jobs)
         return Claim()
 
-    async def _ask(self, shard: int, claim_id: str, limit: int, request: ClaimRequest) -> Claimed:
+    def _is_late(self, asked_at: float) -> bool:
+        """Return whether the next renewal of jobs that were asked for at this time may come too late."""
+        return time.monotonic() > asked_at + renewal_of(self.lease)
+
+    def offer(self, request: ClaimRequest) -> Offered:
+        """Offer what a claim would ask for."""
+        offer = Offer(
+            claim_id=ids.short_random(),
+            worker=self._worker,
+            lease_ms=self._lease_ms,
+            limit=_limit(request),
+            queues=self._queues,
+        )
+        return Offered(offer, time.monotonic())
+
+    def taken(self, offered: Offered) -> Claim[ClaimedJob] | None:
+        claimed = offered.offer.claimed
+        if claimed is None or self._is_late(offered.made_at):
+            return None
+        return self._claim_of(claimed, claimed.jobs)
+
+    def _claim_of(self, claimed: Claimed, jobs: list[ClaimedJob]) -> Claim[ClaimedJob]:
+        self._metrics.claimed.add((), len(jobs))
+        return Claim(jobs=jobs, more=claimed.more, due_in_ms=claimed.due_in_ms)
+
+    async def _ask(self, shard: int, claim_id: str, request: ClaimRequest) -> Claimed:
         return await self._broker.leases.claim(
             shard,
             claim_id=claim_id,
             worker=self._worker,
             lease_ms=self._lease_ms,
-            limit=limit,
+            limit=_limit(request),
             queues=self._queues_in_turn(),
             max_starve_ms=self._max_starve_ms,
             suspects=0 if request.holds_suspect else 1,
@@ -178,6 +206,10 @@ class StoreSource:
             error = answer.exception() if answer.done() else "the store did not answer in time"
             if error:
                 logger.error("not_released", job_id=each.job_id, type=each.work.type, error=str(error))
+
+
+def _limit(request: ClaimRequest) -> int:
+    return min(request.free, (request.slots + 1) // 2, MAX_BATCH)
 
 
 def _log_failure(work: Work, failed: Failed, status: str) -> None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine, Sequence
+from contextvars import Context, copy_context
+from functools import partial
 from typing import Any
 
 from queuey import log
 from queuey.metrics import Metrics
 from queuey.protocol.records import NewJob, NewJobs
+from queuey.services.jobs.offers import Offering, Settled
 from queuey.worker.execution import Execution
 from queuey.worker.handlers.attempt import Failed, Outcome, Succeeded
 from queuey.worker.held_job import HeldJob, Leased
 from queuey.worker.lease_keeper import LeaseKeeper
 from queuey.worker.settings import WorkerSettings
 from queuey.worker.slots import Slots, within
-from queuey.worker.source import Claim, ClaimRequest, JobSource
+from queuey.worker.source import Claim, ClaimRequest, JobSource, Offered
 from queuey.worker.task_pool import TaskPool
 from queuey.worker.turns import Turns
 
@@ -26,8 +29,8 @@ logger = log.get(__name__)
 class Worker:
     """Runs up to `settings.concurrency` jobs of `source` at a time, until `drain`. `keeper` renews their leases.
 
-    Only one claim is under way at a time. A slot is free again when the handler has ended, even if its outcome is still
-    being reported.
+    Only one claim or offer is under way at a time. A slot is free again when the handler has ended, even if its outcome
+    is still being reported.
     """
 
     def __init__(
@@ -50,6 +53,10 @@ class Worker:
         self._was_full = False
         """Whether no slot was free when the events below were set."""
         self._claiming = False
+        self._doubtful: tuple[int, Offered] | None = None
+        """A shard and an offer that may have been taken there. The next claim brings its jobs."""
+        self._context: Context | None = None
+        """The context of the task that claims, in which every handler begins. None: nothing was claimed yet."""
         self._turns = Turns(source.shards, self._settle)
         self._on_confirmed = self._confirmed  # a bound method that is made only once
         self._loop = asyncio.get_running_loop()
@@ -78,7 +85,7 @@ class Worker:
         """Set or clear the events by the free slots and the shards that may hold work."""
         self._was_full = self._slots.full
         free = not self._was_full and not self._stopping and not self.quieted
-        _set(self._may_claim, free and bool(self._turns))
+        _set(self._may_claim, self._doubtful is not None or (free and bool(self._turns) and not self._claiming))
         _set(self.may_wait, free and not self._turns and not self._claiming)
         _set(self._between_claims, not self._claiming and not self._incoming)
 
@@ -94,34 +101,62 @@ class Worker:
 
         Raises StartupError when the source refuses this worker.
         """
+        self._context = copy_context()
         while True:
             await self._may_claim.wait()
             self._settle()
             if not self._may_claim.is_set():
                 continue  # since the event was set, the slots were taken or too many outcomes became unconfirmed
-            shard = self._turns.next()
+            shard, offered = self._doubtful or (self._turns.next(), None)
+            self._doubtful = None
             self._claiming = True
             self._settle()
             try:
-                self._accept(shard, await self._source.claim(shard, self._request()))
+                claim = await self._source.claim(shard, self._request(offered))
+                # The next claim is on its way before these jobs start, with the outcomes that waited for the answer to
+                # this one. So the store works while the jobs run.
+                self._accept(shard, claim)
+                self._loop.call_soon(self._take_in)
             finally:
                 self._claiming = False
                 self._settle()
 
-    def _request(self) -> ClaimRequest:
+    def _request(self, offered: Offered | None = None) -> ClaimRequest:
         suspects = any(held.crashes for held in self.running.values()) or any(job.crashes for job, _ in self._incoming)
-        return ClaimRequest(slots=self._slots.total, free=self._slots.free, holds_suspect=suspects)
+        return ClaimRequest(slots=self._slots.total, free=self._slots.free, holds_suspect=suspects, offered=offered)
 
     def _accept(self, shard: int, claim: Claim[Leased]) -> None:
-        """Start the jobs in a later pass of the event loop.
-
-        By then the next claim is on its way, with the outcomes that waited for the answer to this one. So the store
-        works while these jobs run.
-        """
+        """Give the jobs slots. The caller has them taken in."""
         self._slots.take(len(claim.jobs))
         self._incoming += [(job, shard) for job in claim.jobs]
-        self._loop.call_soon(self._take_in)
         self._turns.answered(shard, more=claim.more, due_in_ms=claim.due_in_ms)
+
+    # --- offers ---------------------------------------------------------------------------------------------------
+
+    def offer(self, shard: int, queue: str) -> Offering | None:
+        """Offer the free slots to an enqueue of jobs of this queue, if this worker is idle. It counts as a claim."""
+        if self._context is None or not self.may_wait.is_set() or queue not in self._settings.queues:
+            return None
+        offered = self._source.offer(self._request())
+        if offered is None:
+            return None
+        self._claiming = True
+        self._settle()
+        return Offering(offered.offer, partial(self._offer_settled, shard, offered))
+
+    def _offer_settled(self, shard: int, offered: Offered, settled: Settled) -> None:
+        """Start the jobs that an enqueue has claimed. This runs in the task that has enqueued."""
+        claim = self._source.taken(offered) if settled is Settled.TAKEN else None
+        if settled is not Settled.DECLINED and claim is None:
+            self._doubtful = shard, offered
+        else:
+            self._claiming = False
+            if claim is None:
+                self._turns.wake(shard)
+            elif self._context is not None:
+                self._accept(shard, claim)
+                self._context.run(self._take_in)
+        self._settle()
 
     # --- running --------------------------------------------------------------------------------------------------
 

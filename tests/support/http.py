@@ -53,7 +53,7 @@ class ApiRig:
         self.credentials = credentials
         self.settings = settings
         polls = LongPolls()
-        self.producer = Producer(broker, metrics=metrics, resend_for=settings.request_deadline, on_send=[polls.expect])
+        self.producer = Producer(broker, metrics=metrics, resend_for=settings.request_deadline, claimers=[polls])
         observer = broker.observer
         self.feed = observer if isinstance(observer, EventPublisher) else EventPublisher(broker)
         self.blocking = [_another(broker.shards.client)]

@@ -93,6 +93,8 @@ class FaultyScripts(Scripts):
         """Name and arguments of every call, in order."""
         self.replies_to_drop: Counter[str] = Counter()
         """How many of the next calls of a script run, while their callers are told that no reply came."""
+        self.calls_to_lose: Counter[str] = Counter()
+        """How many of the next calls of a script do not run, while their callers cannot know that."""
         self.down = False
         """The store cannot be reached."""
         self.gates: dict[str, asyncio.Event] = {}
@@ -106,6 +108,9 @@ class FaultyScripts(Scripts):
         self.calls.append((name, msgspec.msgpack.decode(argument)))
         if self.down:
             raise StoreUnavailable("switched off by the test")
+        if self.calls_to_lose[name]:
+            self.calls_to_lose[name] -= 1
+            raise StoreUnavailable("the call was lost by the test", maybe_done=True)
         reply = await super().call(client, name, keys, argument, copies)
         if gate := self.gates.get(name):
             self.waiting.put_nowait(name)

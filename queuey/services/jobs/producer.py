@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import cast
 
@@ -13,6 +13,7 @@ from queuey.metrics import Metrics
 from queuey.protocol.models import EnqueueReply
 from queuey.protocol.records import NewJob, NewJobs, singly
 from queuey.protocol.schema_faults import too_many_queues
+from queuey.services.jobs.offers import Claimer, ShardOffers
 from queuey.store.batching import Answer, Batcher
 from queuey.store.broker.broker import Broker
 from queuey.store.shards import Shards
@@ -29,7 +30,8 @@ class Producer(Part):
 
     `resend_for`: seconds for which an unanswered call is sent again. `copies`: replicas of the store that must have a
     job before it counts as enqueued. While `full` is set, no new job is enqueued, but a request for a job that exists
-    already is answered. Each callback of `on_send` gets the jobs that are about to be sent to a shard.
+    already is answered. `claimers`: what may claim the jobs in this process. An idle one makes an offer that goes with
+    the enqueue, the first of them if there are several.
     """
 
     def __init__(
@@ -39,14 +41,14 @@ class Producer(Part):
         metrics: Metrics,
         resend_for: float,
         copies: int = 0,
-        on_send: Sequence[Callable[[int, Sequence[NewJob | NewJobs]], None]] = (),
+        claimers: Sequence[Claimer] = (),
     ) -> None:
         self._metrics = metrics
         self.full = False
-        self._on_send = on_send
         self._broker = broker
         self._copies = copies
         self._shard_of = broker.shards.of_job
+        self._offers = [ShardOffers(shard, claimers) for shard in range(broker.shards.count)]
         self._batchers: list[Batcher[NewJob | NewJobs, Words]] = [
             Batcher(partial(self._send, shard), resend_for=resend_for) for shard in range(broker.shards.count)
         ]
@@ -61,16 +63,24 @@ class Producer(Part):
         self.full = full
 
     async def _send(self, shard: int, items: Sequence[NewJob | NewJobs]) -> Sequence[Words]:
-        for expect in self._on_send:
-            expect(shard, items)
-        words = await self._broker.jobs.enqueue(shard, items, full=self.full, copies=self._copies)
-        answers = _by_item(items, words)
+        answers = _by_item(items, await self._enqueue(shard, items))
         for item, answer in zip(items, answers, strict=True):
             if isinstance(answer, str):
                 self._count(item.queue, (answer,))
             else:
                 self._count(item.queue, answer)
         return answers
+
+    async def _enqueue(self, shard: int, items: Sequence[NewJob | NewJobs]) -> Sequence[str]:
+        offers = self._offers[shard]
+        offer = offers.next(items, new=not self.full and not self._copies)
+        try:
+            words = await self._broker.jobs.enqueue(shard, items, full=self.full, copies=self._copies, offer=offer)
+        except Exception as error:
+            offers.failed(error)
+            raise
+        offers.answered()
+        return words
 
     def _count(self, queue: str, words: Sequence[str]) -> None:
         new = words.count("new")

@@ -22,7 +22,8 @@ from queuey.protocol.models import LeasedJob, LeaseRequest
 from queuey.protocol.records import UNREADABLE, decode_definition, queue_and_attempts
 from queuey.protocol.renewal import renewal_of
 from queuey.services.leases.acks import Acks
-from queuey.services.leases.long_polls import LongPolls, Poll
+from queuey.services.leases.claiming import ClaimingRequest
+from queuey.services.leases.long_polls import LongPolls
 from queuey.services.leases.pull_workers import PullWorkers
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
@@ -38,29 +39,6 @@ Disconnected = asyncio.Future[None]
 """Done once the client has disconnected."""
 
 logger = log.get(__name__)
-
-
-class _Request(Poll):
-    """A request for leases, from its first claim until its reply."""
-
-    __slots__ = ("asked", "claim_id", "due", "everything", "replaced", "spent", "suspects", "worker", "worker_key")
-
-    def __init__(self, asked: LeaseRequest, worker: str, worker_key: str, claim_id: str | None) -> None:
-        super().__init__(asked.queues)
-        self.everything = self.group
-        self.asked = asked
-        self.worker = worker
-        self.worker_key = worker_key
-        """The worker's key in the register."""
-        self.claim_id = claim_id
-        """The client's claim id, as the store knows it. None: each claim has a new one."""
-        self.due: dict[int, int] = {}
-        """For each shard: the ms until its next job was due at the last claim."""
-        self.suspects = 1
-        self.spent = False
-        """Whether all jobs that its claim id had claimed before have ended."""
-        self.replaced = False
-        """Whether a later request has the same claim id. The jobs are then for that one."""
 
 
 class Leasing:
@@ -89,7 +67,7 @@ class Leasing:
         self._max_starve_ms = round(max_starve * 1000)
         self._shards = list(range(broker.shards.count))
         self._turn = 0
-        self._by_claim: dict[str, _Request] = {}
+        self._by_claim: dict[str, ClaimingRequest] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
 
@@ -101,7 +79,8 @@ class Leasing:
         `owner`: the API key that the claim ids and the worker belong to. Raises Full, StoreUnavailable.
         """
         claim_id = _claim_id(owner, asked.claim_id) if asked.claim_id is not None else None
-        request = _Request(asked, worker, self.workers.seen(worker, owner, asked.queues), claim_id)
+        worker_key = self.workers.seen(worker, owner, asked.queues)
+        request = ClaimingRequest(asked, worker, worker_key, claim_id, self._may_offer)
         if claim_id is None:
             return await self._lease(request, disconnected)
         before = self._by_claim.get(claim_id)
@@ -127,12 +106,12 @@ class Leasing:
 
     # --- waiting --------------------------------------------------------------------------------------------------
 
-    async def _lease(self, request: _Request, disconnected: Disconnected) -> list[LeasedJob]:
+    async def _lease(self, request: ClaimingRequest, disconnected: Disconnected) -> list[LeasedJob]:
         until = self._loop.time() + request.asked.wait
         shards: Sequence[int] = self._in_turn()
-        while shards and not disconnected.done() and not self.polls.closed:
+        while shards and (request.offered or not (disconnected.done() or self.polls.closed)):
             jobs = []
-            if self.workers.is_quiet(request.worker_key):
+            if not request.offered and self.workers.is_quiet(request.worker_key):
                 self._pass_on(request)
                 request.group = ()
             else:
@@ -151,7 +130,7 @@ class Leasing:
             shards = await self._next(request, disconnected, until)
         return []
 
-    async def _next(self, request: _Request, disconnected: Disconnected, until: float) -> Sequence[int]:
+    async def _next(self, request: ClaimingRequest, disconnected: Disconnected, until: float) -> Sequence[int]:
         """Wait, and return the shards to claim from; none when the waiting is over."""
         wakeup = self.polls.join(request)
         timer = self._loop.call_at(until, request.end)
@@ -172,7 +151,7 @@ class Leasing:
             if not wake or disconnected.done() or self.polls.closed:
                 self._pass_on(request)
 
-    def _pass_on(self, request: _Request) -> None:
+    def _pass_on(self, request: ClaimingRequest) -> None:
         """Give the marker that woke this request to another request, since this one does not claim."""
         if request.marker is not None:
             self._spawn(self._hand_on(*request.marker))
@@ -191,7 +170,7 @@ class Leasing:
         first = self._turn % len(self._shards)
         return self._shards[first:] + self._shards[:first]
 
-    async def _take(self, request: _Request, shards: Sequence[int]) -> list[LeasedJob]:
+    async def _take(self, request: ClaimingRequest, shards: Sequence[int]) -> list[LeasedJob]:
         """Claim from these shards until there are enough jobs. Raises the error of a claim only if there is no job."""
         jobs: list[LeasedJob] = []
         if request.claim_id is not None and len(self._shards) > 1:
@@ -208,26 +187,22 @@ class Leasing:
                 break
         return jobs
 
-    async def _claimed_before(self, request: _Request) -> list[LeasedJob]:
+    async def _claimed_before(self, request: ClaimingRequest) -> list[LeasedJob]:
         """Return the jobs that a claim id has claimed before on any shard. The limit 0 claims no new ones."""
         answers = await asyncio.gather(*(self._claim(request, shard, 0) for shard in self._shards))
         return [job for jobs in answers for job in jobs]
 
-    async def _claim(self, request: _Request, shard: int, limit: int) -> list[LeasedJob]:
-        claim_id = request.claim_id or ids.short_random()
-        sent_at, began = datetime.now(UTC), self._loop.time()
+    async def _claim(self, request: ClaimingRequest, shard: int, limit: int) -> list[LeasedJob]:
+        offer, request.offered = request.offered, None
+        claim_id = offer.claim_id if offer else request.claim_id or ids.short_random()
+        sent_at, began = (offer and request.offered_at) or (datetime.now(UTC), self._loop.time())
         send = partial(self._send, request, shard, claim_id, limit)
-        try:
-            claimed: Claimed = await Deadline(self._request_deadline).call(send)
-        except StoreUnavailable as error:
-            if error.maybe_done and request.claim_id is None:
-                self._recover(send, request.asked.lease)
-            raise
+        claimed = (offer and offer.claimed) or await self._ask(request, send, doubtful=offer is not None)
         jobs = claimed.jobs
         if request.claim_id is not None and claimed.repeated and limit and not jobs:
             request.spent = True
         if jobs and (
-            (claimed.repeated and request.claim_id is not None)
+            (claimed.repeated and (request.claim_id is not None or offer is not None))
             or self._loop.time() > began + renewal_of(request.asked.lease)
         ):
             sent_at = datetime.now(UTC)
@@ -247,7 +222,22 @@ class Leasing:
             request.suspects = 0
         return leased
 
-    async def _send(self, request: _Request, shard: int, claim_id: str, limit: int) -> Claimed:
+    async def _ask(
+        self, request: ClaimingRequest, send: Callable[[], Coroutine[Any, Any, Claimed]], *, doubtful: bool
+    ) -> Claimed:
+        """Send a claim. `doubtful`: it may have been made already, by an enqueue without a reply."""
+        try:
+            return await Deadline(self._request_deadline).call(send)
+        except StoreUnavailable as error:
+            if (error.maybe_done or doubtful) and request.claim_id is None:
+                self._recover(send, request.asked.lease)
+            raise
+
+    def _may_offer(self, request: ClaimingRequest) -> bool:
+        """Return whether it may make an offer: it is not quiet, and its claim id has no jobs on other shards."""
+        return not self.workers.is_quiet(request.worker_key) and (request.claim_id is None or len(self._shards) == 1)
+
+    async def _send(self, request: ClaimingRequest, shard: int, claim_id: str, limit: int) -> Claimed:
         queues = request.asked.queues
         if len(queues) > 1:
             self._turn += 1

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 from queuey.errors import Full
 from queuey.protocol.records import NewJob, NewJobs
+from queuey.services.jobs.offers import Offering, Settled
+from queuey.store.broker.offers import Offer
 
 MAX_PLACES: Final = 200_000
 """The maximum sum of the queues of all requests that wait."""
@@ -22,7 +25,7 @@ Wake = Sequence[int]
 class Poll:
     """One request that waits for jobs of its queues. Without queues it only waits for its end."""
 
-    __slots__ = ("group", "marker", "number", "wakeup")
+    __slots__ = ("group", "has_ended", "marker", "number", "offered", "wakeup")
 
     def __init__(self, queues: Iterable[str]) -> None:
         self.group = tuple(sorted(queues))
@@ -30,10 +33,27 @@ class Poll:
         self.wakeup: asyncio.Future[Wake] | None = None
         self.marker: tuple[int, str] | None = None
         """The marker that woke it. If it does not claim, another request gets the marker."""
+        self.offered: Offer | None = None
+        """The offer that is out for it, or that has woken it."""
+        self.has_ended = False
+        """Whether its wait is over, as soon as its offer is settled."""
+
+    def offer(self, shard: int) -> Offer | None:
+        """Return the claim that it would make now on a shard, as an offer; None if it would make none."""
+        return None
+
+    def settle(self, shard: int, settled: Settled) -> None:
+        """Wake it, since its offer has come to its end: with jobs for it, or without."""
+        if settled is Settled.DECLINED:
+            self.offered = None
+        self.wake(() if settled is Settled.DECLINED and self.has_ended else (shard,))
 
     def end(self, *_: object) -> None:
-        """End the wait."""
-        self.wake(())
+        """End the wait. While an offer is out, it ends with that, since it may bring jobs."""
+        if self.offered is not None:
+            self.has_ended = True
+        else:
+            self.wake(())
 
     def wake(self, wake: Wake) -> None:
         """Wake it to claim from these shards."""
@@ -84,7 +104,8 @@ class LongPolls:
         if self._places + len(poll.group) > MAX_PLACES:
             raise Full("Too many requests wait for work here; wait for fewer queues, or try again in a moment.")
         wakeup = poll.wakeup = self._loop.create_future()
-        poll.marker = None
+        poll.marker = poll.offered = None
+        poll.has_ended = False
         if self._closed:
             poll.end()
             return wakeup
@@ -148,10 +169,9 @@ class LongPolls:
 
     def wake(self, shard: int, queue: str) -> bool:
         """Wake the poll that has waited longest for this queue, by a marker. Returns False if none waits for it."""
-        groups = self._by_queue.get(queue)
-        if not groups:
+        poll = self._first_for(queue)
+        if poll is None:
             return False
-        poll = min((group.first for group in groups), key=lambda first: first.number)
         poll.marker = (shard, queue)
         self._wake(poll, (shard,))
         return True
@@ -160,6 +180,17 @@ class LongPolls:
         """Wake the first poll of each group."""
         for group in list(self._groups.values()):
             self._wake(group.first, shards)
+
+    def offer(self, shard: int, queue: str) -> Offering | None:
+        """Make an offer for the poll that has waited longest for this queue. It leaves those that wait."""
+        poll = self._first_for(queue)
+        if poll is None:
+            return None
+        poll.offered = poll.offer(shard)
+        if poll.offered is None:
+            return None
+        self.leave(poll)
+        return Offering(poll.offered, partial(poll.settle, shard))
 
     def expect(self, shard: int, jobs: Iterable[NewJob | NewJobs]) -> None:
         """Wake polls for jobs that this process is about to enqueue.
@@ -170,10 +201,15 @@ class LongPolls:
             return
         for item in jobs:
             for _ in range(len(item.ids) if isinstance(item, NewJobs) else 1):
-                groups = self._by_queue.get(item.queue)
-                if not groups or not item.is_due:
+                poll = self._first_for(item.queue) if item.is_due else None
+                if poll is None:
                     break
-                self._wake(min((group.first for group in groups), key=lambda first: first.number), (shard,))
+                self._wake(poll, (shard,))
+
+    def _first_for(self, queue: str) -> Poll | None:
+        """Return the poll that has waited longest for this queue."""
+        groups = self._by_queue.get(queue)
+        return min((group.first for group in groups), key=lambda first: first.number) if groups else None
 
     def _wake(self, poll: Poll, wake: Wake) -> None:
         self.leave(poll)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import cast
 
 import msgspec
 
 from queuey.protocol.records import NewJob, NewJobs, StoredJob, names_of, singly
 from queuey.store.broker.calls import Group, word, words
 from queuey.store.broker.moves import MOVES
+from queuey.store.broker.offers import Offer
 from queuey.store.keys import cancel_channel
-from queuey.store.replies import Listed, Page, Place, Placed
+from queuey.store.replies import Claimed, ClaimedJob, Listed, Page, Place, Placed
 
 _answers = msgspec.msgpack.Decoder(str | list[str]).decode
+_answers_or_taken = msgspec.msgpack.Decoder(str | list[str | int]).decode
 _stored = msgspec.msgpack.Decoder(list[StoredJob]).decode
 _listed = msgspec.msgpack.Decoder(list[Listed]).decode
 _placed = msgspec.msgpack.Decoder(Placed).decode
@@ -23,22 +27,34 @@ class JobCalls(Group):
     """Enqueues, reads, changes and lists jobs."""
 
     async def enqueue(
-        self, shard: int, items: Sequence[NewJob | NewJobs], *, full: bool = False, copies: int = 0, now: int = 0
+        self,
+        shard: int,
+        items: Sequence[NewJob | NewJobs],
+        *,
+        full: bool = False,
+        copies: int = 0,
+        offer: Offer | None = None,
+        now: int = 0,
     ) -> list[str]:
         """Enqueue jobs, and reply with `new`, `duplicate <holder id>`, `full` or `too_many_queues` for each.
 
         The replies are in the order of the jobs, those of a NewJobs in the order of its ids.
 
         `full`: accept no new job. `copies`: how many replicas of the store must have the jobs; with fewer it raises
-        StoreUnavailable, and the jobs may be stored."""
+        StoreUnavailable, and the jobs may be stored. `offer`: what an idle claimer would claim right behind
+        this call. It gets the jobs that the call has claimed for it."""
         sent, count = _grouped(items)
-        reply = _answers(await self._call(shard, "enqueue", now, full, sent, copies > 0, copies=copies))
+        offered = () if offer is None else (offer.arguments(),)
+        raw = await self._call(shard, "enqueue", now, full, sent, copies > 0, *offered, copies=copies)
+        reply = _answers(raw) if offer is None else _read_taken(_answers_or_taken(raw), items, count, offer)
         answers = [reply] * count if isinstance(reply, str) else reply
         if self._observer.on:
-            for job, answer in zip((job for item in items for job in singly(item)), answers, strict=True):
+            for job, answer in zip(_all(items), answers, strict=True):
                 if answer in MOVES["enqueue"]:
                     type, queue = names_of(f"{job.head}\n{job.body[:1024]}")
                     self._observer.status(job.id, type, queue, "queued" if job.is_due else "scheduled", 0)
+            for claimed in offer.claimed.jobs if offer is not None and offer.claimed is not None else ():
+                self._observer.status(claimed.id, *names_of(claimed.definition), "running", claimed.attempt)
         return answers
 
     async def get(self, shard: int, job_ids: Sequence[str]) -> list[StoredJob]:
@@ -140,3 +156,23 @@ def _grouped(items: Sequence[NewJob | NewJobs]) -> tuple[list[NewJob | _Group], 
             ids.append(item.id)
             bodies.append(item.body)
     return sent, count
+
+
+def _read_taken(
+    reply: str | list[str | int], items: Sequence[NewJob | NewJobs], count: int, offer: Offer
+) -> str | list[str]:
+    """Return the answers to the jobs. If the first of them were claimed for the offer, put them into it."""
+    if isinstance(reply, str) or not isinstance(reply[0], int):
+        return cast(str | list[str], reply)
+    taken, now, due_in_ms = cast(list[int], reply)
+    token = f"1.{offer.claim_id}"
+    jobs = [
+        ClaimedJob(job.id, token, 1, 0, f"r={now} {job.head}\n{job.body}" if job.head else f"r={now}\n{job.body}")
+        for job in islice(_all(items), taken)
+    ]
+    offer.claimed = Claimed(jobs, due_in_ms, taken < count)
+    return "new"
+
+
+def _all(items: Sequence[NewJob | NewJobs]) -> Iterator[NewJob]:
+    return (job for item in items for job in singly(item))

@@ -20,7 +20,7 @@ from queuey.worker.handlers.attempt import Failed, Succeeded, Work
 from queuey.worker.held_job import HeldJob, read_leased
 from queuey.worker.remote.reports import Outcome, ProgressReports, Reports
 from queuey.worker.settings import WorkerSettings
-from queuey.worker.source import Claim, ClaimRequest, Confirmed
+from queuey.worker.source import Claim, ClaimRequest, Confirmed, Offered
 
 POLL_SECONDS: Final = 30.0
 FIRST_PAUSE: Final = 0.2
@@ -95,6 +95,12 @@ class HttpSource:
         if not jobs and time.monotonic() - began < POLL_SECONDS / 2:
             await asyncio.sleep(1)  # an early answer without jobs: the server stops, for example
         return Claim(jobs=jobs, more=True)
+
+    def offer(self, request: ClaimRequest) -> None:
+        """Make no offer: the server enqueues the jobs."""
+
+    def taken(self, offered: Offered) -> None:
+        """Do nothing, since there are no offers."""
 
     async def _ask(self, wait: float, free: int) -> list[LeasedJob]:
         """Ask for jobs. A request whose answer was lost is repeated with its claim id, so that no job is lost."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from tests.faults.faults.base import Fault
 from tests.faults.faults.clocks import ReplicaClock, StoreClock
-from tests.faults.faults.connections import CutConnections, CutOneWay, DropReplies, Latency
+from tests.faults.faults.connections import CutConnections, CutOneWay, DropReplies, Latency, LoseOffers
 from tests.faults.faults.deeds import BlockLoop, KillChild, Poison
 from tests.faults.faults.disk import DiskFull
 from tests.faults.faults.failover import Failover
@@ -31,6 +31,7 @@ _TABLE: Final[tuple[type[Fault], ...]] = (
     CutOneWay,
     Latency,
     DropReplies,
+    LoseOffers,
     PowerCut,
     TornPowerCut,
     ZeroFilledPowerCut,

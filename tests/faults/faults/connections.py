@@ -9,6 +9,7 @@ from random import Random
 from tests.faults.evidence.invariants import Evidence
 from tests.faults.faults.base import Fault, no_crash_of_what_ran, no_crashes
 from tests.faults.load.calls import Caller
+from tests.faults.system.proxy import OFFER
 from tests.faults.system.rig import Rig, Setup
 
 
@@ -102,4 +103,30 @@ class DropReplies(ConnectionFault):
         rig.note("healing", f"replies dropped: {dict(rig.proxy.dropped)}")
 
     def expect(self, evidence: Evidence) -> Iterator[str]:
+        yield from no_crashes(evidence)
+
+
+class LoseOffers(ConnectionFault):
+    """The store claims jobs for an idle worker or a waiting request as it enqueues them, and half of the replies that
+    would bring them are lost with the connection."""
+
+    name = "lose-offers"
+
+    def __init__(self, rng: Random) -> None:
+        super().__init__(rng)
+        self.hold = rng.uniform(0.6, 1.2)
+        self._lost = 0
+
+    async def inject(self, rig: Rig, caller: Caller) -> str:
+        rig.proxy.drop_replies(0.5, self.rng, only=OFFER)
+        return f"half of them for {self.hold:.1f} s"
+
+    async def heal(self, rig: Rig) -> None:
+        rig.proxy.drop_replies(0, self.rng)
+        self._lost = rig.proxy.dropped[OFFER]
+        rig.note("healing", f"replies dropped: {dict(rig.proxy.dropped)}")
+
+    def expect(self, evidence: Evidence) -> Iterator[str]:
+        if not self._lost:
+            yield "no offer was lost"
         yield from no_crashes(evidence)

@@ -16,7 +16,11 @@ Result = TypeVar("Result")
 
 CHUNK: Final = 1 << 16
 PATIENCE: Final = 10.0
-_CALL = re.compile(rb"EVALSHA\r\n\$40\r\n([0-9a-f]{40})")
+_CALL = re.compile(rb"EVALSHA\r\n\$40\r\n([0-9a-f]{40})(?:(?:\r\n\$\d+\r\n[^\r]*){3}\r\n\$\d+\r\n(.))?", re.DOTALL)
+"""A script's hash, and the first byte of what follows the number of keys and two keys."""
+OFFER: Final = "enqueue with an offer"
+_WITH_OFFER: Final = b"\x95"
+"""MessagePack of an array with five elements, of which the fifth is an offer."""
 
 
 class Link:
@@ -43,7 +47,7 @@ class Proxy:
         self._pumps: set[asyncio.Task[None]] = set()
         self._open = True
         self._delay = 0.0
-        self._drop: Callable[[], bool] | None = None
+        self._drop: Callable[[list[str]], bool] | None = None
         self.dropped: Counter[str] = Counter()
         """Replies that were swallowed, by script."""
         self._loop = asyncio.new_event_loop()
@@ -86,9 +90,12 @@ class Proxy:
         """Every reply takes so much longer."""
         self._delay = seconds
 
-    def drop_replies(self, share: float, rng: Random) -> None:
-        """This share of the scripts' replies is swallowed, and the connection cut in its place. 0: none."""
-        self._drop = (lambda: rng.random() < share) if share else None
+    def drop_replies(self, share: float, rng: Random, only: str = "") -> None:
+        """This share of the scripts' replies is swallowed, and the connection cut in its place. 0: none.
+
+        `only`: replies to this call alone.
+        """
+        self._drop = (lambda calls: (not only or only in calls) and rng.random() < share) if share else None
 
     def _do(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENCE)
@@ -153,10 +160,14 @@ class Proxy:
             self._links.discard(link)
             link.cut()
 
+    def _name(self, sha: bytes, begins: bytes) -> str:
+        name = self._scripts.get(sha.decode(), "?")
+        return OFFER if name == "enqueue" and begins == _WITH_OFFER else name
+
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, link: Link) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK):
-                link.calls += [self._scripts.get(sha.decode(), "?") for sha in _CALL.findall(data)]
+                link.calls += [self._name(*found) for found in _CALL.findall(data)]
                 writer.write(data)
                 await writer.drain()
 
@@ -166,7 +177,7 @@ class Proxy:
                 await self._forwarding.wait()
                 if self._delay:
                     await asyncio.sleep(self._delay)
-                if link.calls and self._drop is not None and self._drop():
+                if link.calls and self._drop is not None and self._drop(link.calls):
                     self.dropped.update(link.calls)
                     return
                 link.calls.clear()

@@ -12,9 +12,13 @@ from typing import Any, Final
 
 import pytest
 
+from queuey.metrics import Metrics
+from queuey.services.jobs.producer import Producer
+from queuey.store.broker.broker import Broker
+from queuey.store.shards import Shards
 from queuey.worker.handlers.app import App
 from tests.support.store import NOW, Rig, Server
-from tests.support.working import FaultyScripts, eventually, working
+from tests.support.working import HELD, PATIENCE, FaultyScripts, Stage, eventually, working
 
 pytestmark = pytest.mark.serial
 
@@ -38,6 +42,10 @@ CLAIMS: Final = 24
 COMPLETES: Final = 22
 TASKS: Final = 100
 """That asyncio makes in the worker's process."""
+
+# For one job, from its enqueue until its handler runs, in an idle process.
+PICK_UP: Final = 15
+"""Commands that the store runs, those within the scripts included."""
 
 # For one job.
 WAITING_BYTES: Final = 290
@@ -105,6 +113,30 @@ async def test_calls_and_tasks_of_a_worker(rig: Rig, server: Server) -> None:
     assert calls["complete"] <= COMPLETES
     assert set(calls) == {"claim", "complete"}
     assert sum(tasks.values()) <= TASKS, tasks
+
+
+async def test_a_job_that_an_idle_worker_of_the_same_process_gets(rig: Rig, server: Server) -> None:
+    """One script call enqueues and claims it. There is no marker, which would wake a process in vain."""
+    await rig.add()
+    await rig.claim()
+    assert await rig.marked()
+    stage, scripts = Stage(), FaultyScripts()
+    async with working(server.url, stage.app, scripts=scripts, waker=False) as worker:
+        await worker.may_wait.wait()
+        broker = Broker(Shards(rig.client, rig.broker.shards.count), scripts)
+        producer = Producer(broker, metrics=Metrics(), resend_for=PATIENCE, claimers=[worker])
+        scripts.calls.clear()
+        await rig.client.config_resetstat()
+        job = rig.job(body=HELD)
+        await producer.enqueue(job)
+        assert await stage.next() == job.id
+        commands = await rig.client.info("commandstats")
+        assert [name for name, _ in scripts.calls] == ["enqueue"]
+        calls = {name: figures["calls"] for name, figures in commands.items() if "|" not in name and "info" not in name}
+        assert calls["cmdstat_evalsha"] == 1
+        assert sum(calls.values()) <= PICK_UP, calls
+        assert not await rig.marked()
+        stage.finish(job.id)
 
 
 async def all_finished(rig: Rig) -> bool:

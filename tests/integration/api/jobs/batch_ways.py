@@ -54,7 +54,7 @@ class Way:
         self.expected: Counter[tuple[str, bool]] = Counter()
         self.sent: list[NewJob | NewJobs] = []
         self._enqueue: Callable[..., Awaitable[list[str]]] = self.broker.jobs.enqueue
-        self.producer = Producer(self.broker, metrics=self.metrics, resend_for=5, on_send=[self._expect])
+        self.producer = Producer(self.broker, metrics=self.metrics, resend_for=5, claimers=[self])
         max_attempts_of: Callable[[str], int | None] = {"patient": 9}.get
         decoder_of: Callable[[str], Decoder | None] = {"typed": msgspec.json.Decoder(Typed).decode}.get
         settings = SubmissionSettings.of(Settings(data_dir=Path("/unused"), **LIMITS))
@@ -70,7 +70,11 @@ class Way:
         api = Api([Guarded("POST", PATH, "submit", gate, self.route, BATCH)], self.metrics)
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url=f"http://{HOST}")
 
-    def _expect(self, _shard: int, items: Sequence[NewJob | NewJobs]) -> None:
+    def offer(self, shard: int, queue: str) -> None:
+        """Offer nothing: it takes no jobs."""
+
+    def expect(self, shard: int, items: Sequence[NewJob | NewJobs]) -> None:
+        """Count the jobs that an idle claimer would expect."""
         for item in items:
             self.expected[item.queue, item.is_due] += len(item.ids) if isinstance(item, NewJobs) else 1
 

@@ -1,0 +1,71 @@
+"""A request of a pull worker for leases, while it claims and waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from queuey.protocol import ids
+from queuey.protocol.models import LeaseRequest
+from queuey.services.leases.long_polls import Poll
+from queuey.store.broker.offers import Offer
+
+
+class ClaimingRequest(Poll):
+    """A request for leases, from its first claim until its reply.
+
+    `worker_key` is the worker's key in the register. `claim_id` is the client's claim id, as the store knows it. None:
+    each claim has a new one. `may_offer` says whether the request may make an offer now.
+    """
+
+    __slots__ = (
+        "asked",
+        "claim_id",
+        "due",
+        "everything",
+        "may_offer",
+        "offered_at",
+        "replaced",
+        "spent",
+        "suspects",
+        "worker",
+        "worker_key",
+    )
+
+    def __init__(
+        self,
+        asked: LeaseRequest,
+        worker: str,
+        worker_key: str,
+        claim_id: str | None,
+        may_offer: Callable[[ClaimingRequest], bool],
+    ) -> None:
+        super().__init__(asked.queues)
+        self.everything = self.group
+        self.asked = asked
+        self.worker = worker
+        self.worker_key = worker_key
+        self.claim_id = claim_id
+        self.may_offer = may_offer
+        self.offered_at: tuple[datetime, float] | None = None
+        """The time at which its last offer was made, and the same by the event loop's time."""
+        self.due: dict[int, int] = {}
+        """For each shard: the ms until its next job was due at the last claim."""
+        self.suspects = 1
+        self.spent = False
+        """Whether all jobs that its claim id had claimed before have ended."""
+        self.replaced = False
+        """Whether a later request has the same claim id. The jobs are then for that one."""
+
+    def offer(self, shard: int) -> Offer | None:
+        if not self.may_offer(self):
+            return None
+        self.offered_at = datetime.now(UTC), asyncio.get_running_loop().time()
+        return Offer(
+            claim_id=self.claim_id or ids.short_random(),
+            worker=self.worker,
+            lease_ms=round(self.asked.lease * 1000),
+            limit=self.asked.max,
+            queues=self.asked.queues,
+        )
