@@ -149,6 +149,7 @@ class DirectRequest:
     def answered(self, answer: Words | None, error: Exception | None) -> None:
         """Write the reply, and let the connection begin the next request."""
         direct, connection = self._direct, self._connection
+        del self._connection  # which refers to its last request: without this, only a full collection would free both
         defaults = connection.server_state.default_headers
         try:
             outcome = outcome_of(self.job, answer, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 
@@ -270,3 +271,11 @@ async def test_while_the_client_does_not_read_the_endpoint_waits_to_write() -> N
     assert [status for status, _ in client.replies] == [200] * 3
     await client.send(request())
     assert jobs.hits == 1
+
+
+async def test_a_connection_that_is_lost_is_not_kept_by_its_last_request() -> None:
+    jobs = Jobs()
+    client = await jobs.taught()
+    await client.send(request())
+    assert jobs.hits == 1
+    assert client.connection not in gc.get_referents(client.connection.cycle)
