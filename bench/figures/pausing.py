@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
+
+from redis.exceptions import ResponseError
 
 from bench import http_load
 from bench.figures import enqueueing, filling
@@ -51,7 +54,7 @@ async def pauses(folder: Path, seconds: float = SECONDS, probe: int = PROBE_JOBS
                 disturbing.cancel()
                 (collections,) = await asyncio.gather(disturbing)
             rewrites = await _rewrites(broker) - before
-    cuts = statistics.quantiles(latencies, n=1000)
+    cuts = statistics.quantiles(latencies, n=1000, method="inclusive")
     times = (max(latencies), cuts[998], cuts[989])
     return Pauses(*(value * 1e3 for value in times), len(latencies), rate, rewrites, collections)
 
@@ -73,7 +76,8 @@ async def _disturb(broker: Broker) -> int:
             await broker.jobs.enqueue(0, [filling.new_job(COLLECT)])
             collections += 1
             await asyncio.sleep(EVERY_SECONDS / 2)
-            await broker.shards.client.bgrewriteaof()
+            with suppress(ResponseError):  # the store is at it already
+                await broker.shards.client.bgrewriteaof()
     except asyncio.CancelledError:
         return collections
 

@@ -21,7 +21,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
-from subprocess import CalledProcessError
+from subprocess import SubprocessError
 from typing import TypeVar
 
 import msgspec
@@ -86,7 +86,7 @@ async def _measure_one(runner: Runner, what: str, results: Results, where: str) 
         return
     try:
         figures = await runner.measure(what)
-    except (CannotInstall, RuntimeError, RedisError, OSError, KeyError, ValueError, CalledProcessError) as error:
+    except (CannotInstall, RuntimeError, RedisError, OSError, KeyError, ValueError, SubprocessError) as error:
         results.fail(peer.name, f"{what}: {error}")
         print(f"{where}, {what}, {peer.name}: {error}", file=sys.stderr)
         return

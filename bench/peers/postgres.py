@@ -23,6 +23,7 @@ DEBIAN: Final = Path("/usr/lib/postgresql")
 USER: Final = "postgres"
 """Who runs it where we are root, which PostgreSQL refuses to be."""
 START_SECONDS: Final = 20
+STOP_SECONDS: Final = 30
 
 
 class Database:
@@ -59,22 +60,23 @@ async def postgres(port: int) -> AsyncIterator[Database]:
         command = [server, "-D", data, "-p", str(port), "-c", "listen_addresses=127.0.0.1"]
         command += ["-c", "unix_socket_directories="]
         with (Path(folder) / "log").open("wb") as log:
-            process = await asyncio.create_subprocess_exec(*command, cwd=folder, user=user, stdout=log, stderr=log)
+            # Not by asyncio: uvloop starts no process as another user.
+            process = subprocess.Popen(command, cwd=folder, user=user, stdout=log, stderr=log)
         try:
             cores.pin(process.pid, PLAN.store)  # its processes for connections inherit it
             await _listening(process, port, Path(folder) / "log")
             yield Database(f"postgresql://bench@127.0.0.1:{port}/postgres")
         finally:
             process.send_signal(signal.SIGINT)  # a fast shutdown: connections that are open do not delay it
-            await process.wait()
+            process.wait(STOP_SECONDS)
 
 
-async def _listening(process: asyncio.subprocess.Process, port: int, log: Path) -> None:
+async def _listening(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     """Returns when it accepts connections. Raises RuntimeError with its log."""
     for _ in range(START_SECONDS * 50):
         if "ready to accept connections" in log.read_text(errors="replace"):
             return
-        if process.returncode is not None:
+        if process.poll() is not None:
             break
         await asyncio.sleep(0.02)
     raise RuntimeError(f"PostgreSQL did not start on port {port}: {log.read_text(errors='replace')[-300:]}")

@@ -49,6 +49,14 @@ def new_id(dedupe_key: str | None = None, ending: str | None = None) -> str:
     return _PAIRS[bucket] + _time(time.time_ns() // 1_000_000) + (_random() if ending is None else ending)
 
 
+def new_ids(count: int) -> list[str]:
+    """Return new ids without a dedupe key, as `new_id` makes them, in less time than one by one."""
+    time_part = _time(time.time_ns() // 1_000_000)
+    fresh = characters(os.urandom(16 * count))
+    places = range(0, len(fresh), 16)  # the first argument of zip, since it takes one more from a later one
+    return [_PAIRS[bucket % BUCKETS] + time_part + fresh[at : at + 16] for at, bucket in zip(places, _rotation)]  # noqa: B905
+
+
 def characters(data: bytes) -> str:
     """Return one of the 32 characters for each byte."""
     return data.translate(_CHARACTERS).decode()

@@ -6,6 +6,7 @@ size, and deep nesting exhausts the stack.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Final
 
@@ -63,6 +64,19 @@ def check_payload(payload: bytes, field: str = "payload") -> None:
         raise Invalid(f"{pointer} {detail}.", [Fault(pointer, detail)]) from None
     except msgspec.DecodeError as error:
         raise Malformed(f"The {field} is not JSON: {why_not_json(error, payload)}.") from None
+
+
+def are_payloads(texts: Sequence[str]) -> bool:
+    """Return whether `check_payload` allows each of these JSON values, with one decode of all.
+
+    The texts must be whole values, as a decoder keeps them. Joined with commas they are then one array, whose decoder
+    reads each of them in the same way. The array is one level deeper, so False may also mean that it is too deep.
+    """
+    try:
+        _decode_any(f"[{','.join(texts)}]")
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def why_not_json(error: msgspec.DecodeError, text: bytes) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final, TypedDict, cast
@@ -84,6 +84,16 @@ class NewJobs(Struct):
     """The approximate number of bytes in a call."""
 
     is_due = True
+
+
+def singly(item: NewJob | NewJobs) -> Sequence[NewJob]:
+    """Return the jobs of an item one by one."""
+    if isinstance(item, NewJob):
+        return (item,)
+    return [
+        NewJob(job_id, item.queue, item.priority, item.head, body)
+        for job_id, body in zip(item.ids, item.bodies, strict=True)
+    ]
 
 
 class StoredJob(Struct, array_like=True):

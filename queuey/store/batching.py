@@ -92,6 +92,11 @@ class Batcher(Generic[Item, Reply]):
         self._idle.set()
         self._loop = asyncio.get_running_loop()
 
+    @property
+    def room(self) -> int:
+        """The number of further jobs that may wait."""
+        return self._max_waiting - self._jobs_waiting
+
     def submit(self, item: Item, size: int = 100, count: int = 1) -> asyncio.Future[Reply]:
         """Submit an item of about `size` bytes, and return the future of its reply.
 

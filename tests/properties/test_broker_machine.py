@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from queuey.store.connections.pipelined import StoreClient
 from queuey.store.scripts import Scripts
 from tests.properties.driver import Trace
 from tests.properties.groups import GroupMachine
@@ -31,19 +32,35 @@ def test_the_broker_does_what_the_model_says(server: Server, shards: int, seed: 
     run_machine(server.url, shards, Scripts(), seed)
 
 
+class TwoReplicas(WatchedScripts):
+    """Every other call is made with the scripts of another replica, which knows no plain ways."""
+
+    def __init__(self, other: Path) -> None:
+        super().__init__()
+        self._own, self._other = WatchedScripts(), WatchedScripts(other)
+        self._number = 0
+
+    async def call(
+        self, client: StoreClient, name: str, keys: tuple[str, str], argument: bytes, copies: int = 0
+    ) -> bytes:
+        self._number += 1
+        scripts = (self._own, self._other)[self._number % 2]
+        return await scripts.call(client, name, keys, argument, copies)
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("shards", "seed"), [(1, FIRST_SEED), (1, FIRST_SEED + 1), (3, FIRST_SEED)])
 def test_the_plain_ways_leave_the_same_store_after_each_step(
     server: Server, tmp_path: Path, shards: int, seed: int
 ) -> None:
     """The same examples with the plain ways and without. Many calls go the plain ways, and many do not."""
-    plain, general = WatchedScripts(), WatchedScripts(without_plain_ways(tmp_path))
-    with_them: Trace = []
-    without: Trace = []
-    for scripts, trace in ((plain, with_them), (general, without)):
-        run_machine(server.url, shards, scripts, seed, kind=GroupMachine, shrink=False, trace=trace)
-    assert len(with_them) == len(without)
-    for step, (one, other) in enumerate(zip(with_them, without, strict=True)):
-        assert one == other, f"step {step}"
+    folder = without_plain_ways(tmp_path)
+    plain, general = WatchedScripts(), WatchedScripts(folder)
+    traces: list[Trace] = []
+    for scripts in (plain, general, TwoReplicas(folder)):
+        traces.append([])
+        run_machine(server.url, shards, scripts, seed, kind=GroupMachine, shrink=False, trace=traces[-1])
+    for step, (one, *others) in enumerate(zip(*traces, strict=True)):
+        assert others == [one, one], f"step {step}"
     assert {(name, False) for name in IS_PLAIN} == set(general.calls)
     assert {(name, way) for name in IS_PLAIN for way in (True, False)} == set(plain.calls)

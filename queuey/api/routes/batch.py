@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import cached_property, partial
 from typing import Final
 
 import msgspec
@@ -26,7 +27,8 @@ from queuey.protocol.json_checks import check_text, why_not_json
 from queuey.protocol.models import BatchItem, BatchReply, EnqueueReply, JobRequest
 from queuey.protocol.records import NewJob
 from queuey.protocol.schema_faults import invalid
-from queuey.services.jobs.producer import Producer
+from queuey.services.jobs.plain_batch import Batch, Check, Items, PlainBatches, read
+from queuey.services.jobs.producer import Outcome, Producer
 from queuey.services.jobs.submission import Submission
 
 BATCH: Final = Operation(
@@ -44,38 +46,77 @@ BATCH: Final = Operation(
 MAX_NESTING: Final = 400
 """The maximum nesting of a batch. Each item is also checked against the limit in the settings."""
 
+_FIRST: Final = '{"results":[{"job_id":"'
+_BETWEEN: Final = '","deduplicated":false},{"job_id":"'
+_LAST: Final = '","deduplicated":false}]}'
+
 _log = log.get(__name__)
 _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class SubmitBatch:
-    """Enqueues an array of jobs, or one job on each line. A batch fails as a whole only if it cannot be split."""
+    """Enqueues an array of jobs, or one job on each line. A batch fails as a whole only if it cannot be split.
 
-    def __init__(self, submission: Submission, producer: Producer, *, body_limit: int, batch_limit: int) -> None:
+    `in_groups`: make groups of plain jobs (services/jobs/plain_batch.py). Without it the items are read and sent one by
+    one, which is the reference for tests.
+    """
+
+    def __init__(
+        self,
+        submission: Submission,
+        producer: Producer,
+        *,
+        body_limit: int,
+        batch_limit: int,
+        in_groups: bool = True,
+    ) -> None:
         self._submission = submission
         self._producer = producer
+        self._plain = PlainBatches(submission)
         self._body_limit = body_limit
         self._batch_limit = batch_limit
+        self._in_groups = in_groups
 
     async def __call__(self, request: Request, caller: Principal) -> Response:
         headers = read_headers(request.scope["headers"])
         if b"idempotency-key" in headers:
             raise bad_key("is for single jobs; give each job of a batch an id or a dedupe_key")
         kind = media_type(headers, JSON, NDJSON)
-        body = await read_body(headers, request.receive, self._body_limit)
-        check_text(body, MAX_NESTING)
-        items: Sequence[bytes | msgspec.Raw] = _lines(body) if kind == NDJSON else _elements(body)
+        text = _Text(await read_body(headers, request.receive, self._body_limit), kind)
+        span = traceparent.from_headers(headers)
+
+        def check(place: int) -> NewJob | QueueyError:
+            return self._check(bytes(text.items[place]), caller, span)
+
+        if self._in_groups:
+            may = partial(caller.allows, "submit")
+            batch = self._plain.group(self._read(text), self._producer.shards, may, span, check)
+            stored = await self._producer.enqueue_groups(batch.items)
+            if stored and not batch.errors and not any(stored):
+                return _all_new(batch.ids)
+            outcomes = _in_order(batch, stored)
+        else:
+            outcomes = await self._enqueue_each(text, check)
+        _raise_if_nothing_was_enqueued(outcomes)
+        _log_outcomes(sum(isinstance(outcome, EnqueueReply) for outcome in outcomes), len(outcomes))
+        return reply(BatchReply([_item(outcome) for outcome in outcomes]))
+
+    def _read(self, text: _Text) -> Items:
+        items = read(text.body, text.lines, self._batch_limit)
+        if items is not None:
+            return items
+        self._check_count(text.items)
+        return self._plain.read_each(text.items)
+
+    async def _enqueue_each(self, text: _Text, check: Check) -> list[Outcome]:
+        self._check_count(text.items)
+        checked = [check(place) for place in range(len(text.items))]
+        stored = iter(await self._producer.enqueue_many([job for job in checked if isinstance(job, NewJob)]))
+        return [next(stored) if isinstance(entry, NewJob) else entry for entry in checked]
+
+    def _check_count(self, items: Sequence[object]) -> None:
         if len(items) > self._batch_limit:
             raise TooLarge(f"The batch has {len(items)} jobs. Send at most {self._batch_limit}.")
-        span = traceparent.from_headers(headers)
-        checked = [self._check(bytes(item), caller, span) for item in items]
-        stored = iter(await self._producer.enqueue_many([job for job in checked if isinstance(job, NewJob)]))
-        outcomes = [next(stored) if isinstance(entry, NewJob) else entry for entry in checked]
-        _raise_if_nothing_was_enqueued(outcomes)
-        if log.debug_enabled():
-            enqueued = sum(isinstance(outcome, EnqueueReply) for outcome in outcomes)
-            _log.debug("batch_enqueued", jobs=enqueued, refused=len(outcomes) - enqueued)
-        return reply(BatchReply([_item(outcome) for outcome in outcomes]))
 
     def _check(self, item: bytes, caller: Principal, span: str | None) -> NewJob | QueueyError:
         try:
@@ -86,6 +127,20 @@ class SubmitBatch:
             return self._submission.new_job(request, time.time_ns() // 1_000_000)
         except QueueyError as error:
             return error
+
+
+class _Text:
+    """The text of a batch. It is split when its items are needed one by one."""
+
+    def __init__(self, body: bytes, kind: str) -> None:
+        self.body = body
+        self.lines = _lines(body) if kind == NDJSON else None
+
+    @cached_property
+    def items(self) -> Sequence[bytes | msgspec.Raw]:
+        """The text of each item. Raises Malformed or Invalid."""
+        check_text(self.body, MAX_NESTING)
+        return _elements(self.body) if self.lines is None else self.lines
 
 
 def _lines(body: bytes) -> list[bytes]:
@@ -101,7 +156,27 @@ def _elements(body: bytes) -> list[msgspec.Raw]:
         raise Malformed(f"The body is not JSON: {why_not_json(error, body)}.") from None
 
 
-def _raise_if_nothing_was_enqueued(outcomes: list[EnqueueReply | QueueyError]) -> None:
+def _all_new(job_ids: Sequence[str]) -> Response:
+    """Return the reply for jobs that are all new: the same text as the encoder's."""
+    _log_outcomes(len(job_ids), len(job_ids))
+    return reply(msgspec.Raw(f"{_FIRST}{_BETWEEN.join(job_ids)}{_LAST}".encode()))
+
+
+def _in_order(batch: Batch, stored: Sequence[list[Outcome] | None]) -> list[Outcome]:
+    """Return the outcome of each item of a batch, in its order."""
+    outcomes: dict[int, Outcome] = {**batch.errors}
+    for places, some in zip(batch.places, stored, strict=True):
+        all_new = [EnqueueReply(batch.ids[place], False) for place in places] if some is None else some
+        outcomes.update(zip(places, all_new, strict=True))
+    return [outcomes[place] for place in range(len(batch.ids))]
+
+
+def _log_outcomes(enqueued: int, items: int) -> None:
+    if log.debug_enabled():
+        _log.debug("batch_enqueued", jobs=enqueued, refused=items - enqueued)
+
+
+def _raise_if_nothing_was_enqueued(outcomes: Sequence[Outcome]) -> None:
     """Fail the whole request when the store accepted no job, so that the client sends it again."""
     errors = [outcome for outcome in outcomes if isinstance(outcome, QueueyError)]
     if len(errors) < len(outcomes):
@@ -114,7 +189,7 @@ def _raise_if_nothing_was_enqueued(outcomes: list[EnqueueReply | QueueyError]) -
             raise error
 
 
-def _item(outcome: EnqueueReply | QueueyError) -> BatchItem:
+def _item(outcome: Outcome) -> BatchItem:
     if isinstance(outcome, EnqueueReply):
         return BatchItem(outcome.job_id, outcome.deduplicated)
     return BatchItem(error=problem(outcome))

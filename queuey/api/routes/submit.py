@@ -20,7 +20,7 @@ from queuey.protocol import idempotency, traceparent
 from queuey.protocol.credentials import Principal
 from queuey.protocol.models import EnqueueReply, Job, JobRequest
 from queuey.protocol.records import NewJob
-from queuey.services.jobs.producer import Producer
+from queuey.services.jobs.producer import Producer, Words
 from queuey.services.jobs.submission import Submission
 from queuey.store.batching import Answer
 
@@ -96,7 +96,7 @@ class SubmitJob:
         media_type(headers, JSON)
         return caller
 
-    def submit(self, caller: Principal, body: bytes, answer: Answer[str]) -> Submitted:
+    def submit(self, caller: Principal, body: bytes, answer: Answer[Words]) -> Submitted:
         """Submit the job of a request whose headers ask for nothing special, and pass the store's answer to `answer`.
 
         Raises what the request is refused with. Nothing was submitted then.

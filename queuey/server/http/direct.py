@@ -25,7 +25,7 @@ from queuey.protocol.credentials import Principal
 from queuey.protocol.models import EnqueueReply
 from queuey.protocol.records import NewJob
 from queuey.server.http.connections import Connection, written
-from queuey.services.jobs.producer import outcome_of
+from queuey.services.jobs.producer import Words, outcome_of
 
 MAX_HEADS: Final = 1024
 MAX_HEAD: Final = 1024
@@ -146,9 +146,10 @@ class DirectRequest:
         self.response_started = False
         self.response_complete = False
 
-    def answered(self, answer: str | None, error: Exception | None) -> None:
+    def answered(self, answer: Words | None, error: Exception | None) -> None:
         """Write the reply, and let the connection begin the next request."""
         direct, connection = self._direct, self._connection
+        del self._connection  # which refers to its last request: without this, only a full collection would free both
         defaults = connection.server_state.default_headers
         try:
             outcome = outcome_of(self.job, answer, error)
@@ -189,8 +190,9 @@ class DirectConnection(Connection):
         _on_message_complete(self)
 
     def data_received(self, data: bytes) -> None:
-        is_busy = self._in_message or self._unparsed or self.deaf or self._under_way
-        if is_busy or not data.startswith(_FIRST_LINE):
+        cycle = cast(RequestResponseCycle | None, self.cycle)
+        is_under_way = cycle is not None and not cycle.response_complete  # as the property, which is slower
+        if is_under_way or self._in_message or self._unparsed or self.deaf or not data.startswith(_FIRST_LINE):
             _parse(self, data)
             return
         raw = data[: data.find(_BLANK_LINE, 0, MAX_HEAD) + len(_BLANK_LINE)]

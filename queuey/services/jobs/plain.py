@@ -20,7 +20,7 @@ from queuey.protocol.models import NAME_PATTERN, NULL, Priority
 from queuey.protocol.records import NewJob, job_head
 
 MAX_KEPT: Final = 1024
-"""Maximum number of names, and of headers of definitions, that are kept. Each has about 100 bytes at most."""
+"""Maximum number of pairs of names, and of headers of definitions, that are kept. Each has about 100 bytes at most."""
 _MAX_NAME: Final = 64
 
 
@@ -48,7 +48,7 @@ class PlainJobs:
         retention_ms: int,
         dedupe_ttl_ms: int,
         attempts_of: Callable[[str], int],
-        check_fit: Callable[[str, bytes, str], None],
+        check_fit: Callable[[str, bytes, str], None] | None,
     ) -> None:
         self._depth = depth
         self._payload_limit = payload_limit
@@ -59,23 +59,25 @@ class PlainJobs:
 
     def job(self, text: bytes) -> tuple[str, NewJob] | None:
         """Return the type and the job of a plain request, or None. Raises an error for some requests that are wrong."""
-        check_text(text, self._depth)
+        if not text.isascii() or text.count(b"[") + text.count(b"{") > self._depth:
+            check_text(text, self._depth)
         try:
             request = _decode(text)
         except msgspec.DecodeError:
             return None
         job_type, queue, job_id = request.type, request.queue, request.id
         payload = bytes(request.payload)
-        if len(payload) > self._payload_limit or not (_is_name(job_type) and _is_name(queue)):
+        if len(payload) > self._payload_limit or len(job_type) > _MAX_NAME or len(queue) > _MAX_NAME:
+            return None
+        if not _are_names(job_type, queue) or _may_repeat_names(text, payload):
             return None
         if job_id is None:
             job_id = ids.new_id()
         elif not ids.is_id(job_id):
             return None
-        if _may_repeat_names(text, payload):
-            return None
         check_payload(payload)
-        self._check_fit(job_type, payload, "/payload")
+        if self._check_fit is not None:
+            self._check_fit(job_type, payload, "/payload")
         rest = "" if payload == b"null" else ',"payload":' + payload.decode()
         head = _head(queue, request.priority, self._attempts_of(job_type), self._retention_ms)
         body = f'{{"type":"{job_type}"{rest}}}'
@@ -94,13 +96,9 @@ def _may_repeat_names(text: bytes, payload: bytes) -> bool:
     )
 
 
-def _is_name(text: str) -> bool:
-    return len(text) <= _MAX_NAME and _fits_pattern(text)
-
-
 @lru_cache(MAX_KEPT)
-def _fits_pattern(text: str) -> bool:
-    return re.match(NAME_PATTERN, text) is not None
+def _are_names(job_type: str, queue: str) -> bool:
+    return all(re.match(NAME_PATTERN, name) for name in (job_type, queue))
 
 
 @lru_cache(MAX_KEPT)

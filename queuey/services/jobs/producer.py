@@ -7,15 +7,22 @@ from collections.abc import Sequence
 from functools import partial
 from typing import cast
 
-from queuey.errors import Full, OutcomeUnknown, QueueyError
+from queuey.errors import Full, OutcomeUnknown, QueueyError, ScriptFailed
 from queuey.lifecycle import Part
 from queuey.metrics import Metrics
 from queuey.protocol.models import EnqueueReply
-from queuey.protocol.records import NewJob
+from queuey.protocol.records import NewJob, NewJobs, singly
 from queuey.protocol.schema_faults import too_many_queues
 from queuey.services.jobs.offers import Claimer, ShardOffers
 from queuey.store.batching import Answer, Batcher
 from queuey.store.broker.broker import Broker
+from queuey.store.shards import Shards
+
+Outcome = EnqueueReply | QueueyError
+"""The reply or the error of `enqueue` for one job."""
+Words = str | Sequence[str]
+"""The script's answer for a NewJob, or for each job of a NewJobs."""
+_Sent = asyncio.Future[Words] | QueueyError
 
 
 class Producer(Part):
@@ -42,38 +49,52 @@ class Producer(Part):
         self._copies = copies
         self._shard_of = broker.shards.of_job
         self._offers = [ShardOffers(shard, claimers) for shard in range(broker.shards.count)]
-        self._batchers: list[Batcher[NewJob, str]] = [
+        self._batchers: list[Batcher[NewJob | NewJobs, Words]] = [
             Batcher(partial(self._send, shard), resend_for=resend_for) for shard in range(broker.shards.count)
         ]
+
+    @property
+    def shards(self) -> Shards:
+        """The shards of the store."""
+        return self._broker.shards
 
     def set_full(self, full: bool) -> None:
         """Set whether the store has no room for new jobs."""
         self.full = full
 
-    async def _send(self, shard: int, jobs: Sequence[NewJob]) -> Sequence[str]:
-        words = await self._enqueue(shard, jobs)
-        for job, word in zip(jobs, words, strict=False):  # the batcher reports a wrong count
-            if word == "new":
-                self._metrics.enqueued.add((job.queue,))
-            elif word.startswith("duplicate"):
-                self._metrics.deduplicated.add((job.queue,))
-        return words
+    async def _send(self, shard: int, items: Sequence[NewJob | NewJobs]) -> Sequence[Words]:
+        answers = _by_item(items, await self._enqueue(shard, items))
+        for item, answer in zip(items, answers, strict=True):
+            if isinstance(answer, str):
+                self._count(item.queue, (answer,))
+            else:
+                self._count(item.queue, answer)
+        return answers
 
-    async def _enqueue(self, shard: int, jobs: Sequence[NewJob]) -> Sequence[str]:
+    async def _enqueue(self, shard: int, items: Sequence[NewJob | NewJobs]) -> Sequence[str]:
         offers = self._offers[shard]
-        offer = offers.next(jobs, new=not self.full and not self._copies)
+        offer = offers.next(items, new=not self.full and not self._copies)
         try:
-            words = await self._broker.jobs.enqueue(shard, jobs, full=self.full, copies=self._copies, offer=offer)
+            words = await self._broker.jobs.enqueue(shard, items, full=self.full, copies=self._copies, offer=offer)
         except Exception as error:
             offers.failed(error)
             raise
         offers.answered()
         return words
 
-    def _submit(self, job: NewJob) -> asyncio.Future[str]:
+    def _count(self, queue: str, words: Sequence[str]) -> None:
+        new = words.count("new")
+        if new:
+            self._metrics.enqueued.add((queue,), new)
+        if new < len(words):
+            duplicates = sum(word.startswith("duplicate") for word in words)
+            if duplicates:
+                self._metrics.deduplicated.add((queue,), duplicates)
+
+    def _submit(self, job: NewJob) -> asyncio.Future[Words]:
         return self._batchers[self._shard_of(job.id)].submit(job, job.size)
 
-    def tell(self, job: NewJob, answer: Answer[str]) -> None:
+    def tell(self, job: NewJob, answer: Answer[Words]) -> None:
         """Enqueue a job, and pass to `answer` what `outcome_of` takes. Raises StoreUnavailable if too many wait."""
         self._batchers[self._shard_of(job.id)].tell(job, job.size, answer)
 
@@ -82,21 +103,42 @@ class Producer(Part):
         try:
             answer = await self._submit(job)
         except OutcomeUnknown as error:
-            raise _with_id(error, job) from None
-        return outcome_of(job, answer, None)
+            raise _error(job.id, error) from None
+        return _reply(job.id, _one(answer))
 
-    async def enqueue_many(self, jobs: Sequence[NewJob]) -> list[EnqueueReply | QueueyError]:
+    async def enqueue_many(self, jobs: Sequence[NewJob]) -> list[Outcome]:
         """Return what `enqueue` would return or raise for each job, in order."""
-        outcomes: list[EnqueueReply | QueueyError | asyncio.Future[str]] = []
+        sent = self._singly(jobs)
+        await _answered(sent)
+        return [_outcome(job.id, each) for job, each in zip(jobs, sent, strict=True)]
+
+    async def enqueue_groups(self, items: Sequence[NewJob | NewJobs]) -> list[list[Outcome] | None]:
+        """Return for each item what `enqueue_many` would return for its jobs; None if all jobs of a group are new.
+
+        A group, a NewJobs, is of one shard. The items of a shard are enqueued in the given order. If the script fails
+        for a group, its jobs are sent again one by one, so that only the bad ones fail.
+        """
+        sent = [self._submit_group(item) if isinstance(item, NewJobs) else self._singly([item]) for item in items]
+        await _answered(sent)
+        failed = [place for place, each in enumerate(sent) if _script_failed(each)]
+        for place in failed:
+            sent[place] = self._singly(singly(items[place]))
+        await _answered([sent[place] for place in failed])
+        return [_outcomes(item, each) for item, each in zip(items, sent, strict=True)]
+
+    def _submit_group(self, group: NewJobs) -> asyncio.Future[Words] | list[_Sent]:
+        """Submit a group as one item, or its jobs one by one if not all of them may wait."""
+        batcher, count = self._batchers[self._shard_of(group.ids[0])], len(group.ids)
+        return batcher.submit(group, group.size, count) if batcher.room >= count else self._singly(singly(group))
+
+    def _singly(self, jobs: Sequence[NewJob]) -> list[_Sent]:
+        sent: list[_Sent] = []
         for job in jobs:
             try:
-                outcomes.append(self._submit(job))
+                sent.append(self._submit(job))
             except QueueyError as error:
-                outcomes.append(error)
-        waiting = [outcome for outcome in outcomes if isinstance(outcome, asyncio.Future)]
-        if waiting:
-            await asyncio.wait(waiting)
-        return [_settled(job, outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
+                sent.append(error)
+        return sent
 
     async def drain(self) -> None:
         """Return when every job has its answer."""
@@ -109,34 +151,82 @@ def no_room() -> Full:
     return Full("The store has no room for new jobs. Try again when some have finished.")
 
 
-def outcome_of(job: NewJob, answer: str | None, error: Exception | None) -> EnqueueReply:
+def outcome_of(job: NewJob, answer: Words | None, error: Exception | None) -> EnqueueReply:
     """Return or raise what `enqueue` does for this answer of the store, or for the error in its place."""
     if error is None:
-        return _reply(job, cast(str, answer))
-    raise _with_id(error, job) if isinstance(error, OutcomeUnknown) else error
+        return _reply(job.id, cast(str, answer))
+    raise _error(job.id, error) if isinstance(error, QueueyError) else error
 
 
-def _settled(job: NewJob, outcome: EnqueueReply | QueueyError | asyncio.Future[str]) -> EnqueueReply | QueueyError:
-    if not isinstance(outcome, asyncio.Future):
-        return outcome
+def _by_item(items: Sequence[NewJob | NewJobs], words: Sequence[str]) -> list[Words]:
+    """Divide the answers for all jobs among the items."""
+    answers: list[Words] = []
+    at = 0
+    for item in items:
+        count = len(item.ids) if isinstance(item, NewJobs) else 1
+        answers.extend([words[at : at + count]] if isinstance(item, NewJobs) else words[at : at + 1])
+        at += count
+    if at != len(words):
+        raise ScriptFailed(f"The store gave {len(words)} answers to {at} jobs.")
+    return answers
+
+
+async def _answered(sent: Sequence[_Sent | list[_Sent]]) -> None:
+    """Wait until all that was sent is answered."""
+    flat = [each for some in sent for each in (some if isinstance(some, list) else (some,))]
+    waiting = [each for each in flat if isinstance(each, asyncio.Future)]
+    if waiting:
+        await asyncio.wait(waiting)
+
+
+def _script_failed(sent: asyncio.Future[Words] | list[_Sent]) -> bool:
+    return isinstance(sent, asyncio.Future) and isinstance(sent.exception(), ScriptFailed)
+
+
+def _outcomes(item: NewJob | NewJobs, sent: asyncio.Future[Words] | list[_Sent]) -> list[Outcome] | None:
+    """Return the outcome of each job of an item, or None if it is a group whose jobs are all new."""
+    ids = item.ids if isinstance(item, NewJobs) else (item.id,)
+    if isinstance(sent, list):
+        return [_outcome(job_id, each) for job_id, each in zip(ids, sent, strict=True)]
     try:
-        return _reply(job, outcome.result())
-    except OutcomeUnknown as error:
-        return _with_id(error, job)
+        words = sent.result()
+    except QueueyError as error:
+        return [_error(job_id, error) for job_id in ids]
+    if words.count("new") == len(ids):
+        return None
+    return [_of_word(job_id, word) for job_id, word in zip(ids, words, strict=True)]
+
+
+def _outcome(job_id: str, sent: _Sent) -> Outcome:
+    try:
+        return _of_word(job_id, _one(sent.result())) if isinstance(sent, asyncio.Future) else sent
+    except QueueyError as error:
+        return _error(job_id, error)
+
+
+def _of_word(job_id: str, word: str) -> Outcome:
+    try:
+        return _reply(job_id, word)
     except QueueyError as error:
         return error
 
 
-def _with_id(error: OutcomeUnknown, job: NewJob) -> OutcomeUnknown:
-    return OutcomeUnknown(error.message, [job.id], error.retry_after)
+def _error(job_id: str, error: QueueyError) -> QueueyError:
+    """Return the error for one job: an unknown outcome names it."""
+    return OutcomeUnknown(error.message, [job_id], error.retry_after) if isinstance(error, OutcomeUnknown) else error
 
 
-def _reply(job: NewJob, answer: str) -> EnqueueReply:
-    if answer == "new":
-        return EnqueueReply(job.id, False)
-    word, _, holder = answer.partition(" ")
-    if word == "duplicate":
+def _one(answer: Words) -> str:
+    assert isinstance(answer, str), "a NewJob has one answer"
+    return answer
+
+
+def _reply(job_id: str, word: str) -> EnqueueReply:
+    if word == "new":
+        return EnqueueReply(job_id, False)
+    kind, _, holder = word.partition(" ")
+    if kind == "duplicate":
         return EnqueueReply(holder, True)
-    if word == "full":
+    if kind == "full":
         raise no_room()
     raise too_many_queues()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -14,7 +14,7 @@ from queuey.errors import Fault, Invalid, Malformed, TooLarge
 from queuey.protocol import ids
 from queuey.protocol.idempotency import TTL_MS, IdempotencyKey
 from queuey.protocol.json_checks import check_payload, check_text, why_not_json
-from queuey.protocol.models import NULL, Definition, JobRequest
+from queuey.protocol.models import NULL, Definition, JobRequest, Priority
 from queuey.protocol.records import NewJob, encode_key, job_head
 from queuey.protocol.schema_faults import ALLOWED, explain, invalid, to_pointer
 from queuey.services.jobs.plain import PlainJobs
@@ -29,6 +29,10 @@ Decoder = Callable[[bytes], object]
 
 _decode_request = msgspec.json.Decoder(JobRequest).decode
 _encode = msgspec.json.Encoder().encode
+
+_MARKED: Final = "\n"
+"""Stands for a payload in a definition. The encoder writes no line breaks, so it is there once."""
+_MARK: Final = msgspec.Raw(_MARKED.encode())
 
 
 class SubmissionSettings(Struct, frozen=True):
@@ -54,6 +58,35 @@ class SubmissionSettings(Struct, frozen=True):
             retention=settings.retention,
             dedupe_ttl=settings.dedupe_ttl,
         )
+
+
+class Limits(NamedTuple):
+    """The maximum size of a payload in bytes, and its maximum nesting."""
+
+    payload: int
+    depth: int
+
+
+class Lane(NamedTuple):
+    """The queue, priority and header that all jobs of a group have in common."""
+
+    queue: str
+    priority: Priority
+    head: str
+
+
+class Frame(NamedTuple):
+    """The definition of the due jobs of one lane and type, without their payloads. They have no further fields.
+
+    A definition is `before`, the payload's text, `after`; it is `bare` for the payload null. `decode` is the decoder of
+    the type's payloads, if the settings ask for it.
+    """
+
+    lane: Lane
+    before: str
+    after: str
+    bare: str
+    decode: Decoder | None
 
 
 class Submission:
@@ -85,7 +118,7 @@ class Submission:
             retention_ms=self._retention_ms,
             dedupe_ttl_ms=self._dedupe_ttl_ms,
             attempts_of=self._attempts_of,
-            check_fit=self.check_fit,
+            check_fit=self.check_fit if self._decoder_of else None,
         )
 
     def parse(self, text: bytes) -> JobRequest:
@@ -160,6 +193,23 @@ class Submission:
             dedupe=dedupe,
             dedupe_ttl_ms=dedupe_ttl_ms,
         )
+
+    def frame(self, job_type: str, queue: str, priority: Priority, traceparent: str | None) -> Frame:
+        """Return what `new_job` makes of every request that has these fields, a payload and perhaps an id, only.
+
+        The arguments must be valid.
+        """
+        bare = JobRequest(job_type, queue=queue, priority=priority, traceparent=traceparent)
+        made = self.new_job(bare, 0)
+        definition = Definition(job_type, _MARK, traceparent=traceparent)
+        before, _, after = _encode(definition).decode().partition(_MARKED)
+        decode = None if self._decoder_of is None else self._decoder_of(job_type)
+        return Frame(Lane(queue, priority, made.head), before, after, made.body, decode)
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of a payload."""
+        return Limits(self._payload_limit, self._depth)
 
     def _attempts(self, request: JobRequest) -> int:
         return self._attempts_of(request.type) if request.max_attempts is None else request.max_attempts

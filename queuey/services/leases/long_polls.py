@@ -199,12 +199,12 @@ class LongPolls:
         """
         if not self._by_queue:
             return
-        for job in jobs:
-            poll = self._first_for(job.queue) if job.is_due else None
-            if poll is not None:
+        for item in jobs:
+            for _ in range(len(item.ids) if isinstance(item, NewJobs) else 1):
+                poll = self._first_for(item.queue) if item.is_due else None
+                if poll is None:
+                    break
                 self._wake(poll, (shard,))
-                if not self._by_queue:
-                    return
 
     def _first_for(self, queue: str) -> Poll | None:
         """Return the poll that has waited longest for this queue."""

@@ -8,7 +8,7 @@ from typing import cast
 
 import msgspec
 
-from queuey.protocol.records import NewJob, NewJobs, StoredJob, names_of
+from queuey.protocol.records import NewJob, NewJobs, StoredJob, names_of, singly
 from queuey.store.broker.calls import Group, word, words
 from queuey.store.broker.moves import MOVES
 from queuey.store.broker.offers import Offer
@@ -175,13 +175,4 @@ def _read_taken(
 
 
 def _all(items: Sequence[NewJob | NewJobs]) -> Iterator[NewJob]:
-    return (job for item in items for job in _each(item))
-
-
-def _each(item: NewJob | NewJobs) -> Sequence[NewJob]:
-    if isinstance(item, NewJob):
-        return (item,)
-    return [
-        NewJob(job_id, item.queue, item.priority, item.head, body)
-        for job_id, body in zip(item.ids, item.bodies, strict=True)
-    ]
+    return (job for item in items for job in singly(item))

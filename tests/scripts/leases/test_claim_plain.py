@@ -141,7 +141,7 @@ PLAIN: dict[str, Scenario] = {
 } | {
     "the high lane": in_lane("high"),
     "the low lane": in_lane("low"),
-    **{f"at most {limit} bytes": stops_at(limit) for limit in (1, 145, 2_000, 2_320, 2_330, 100_000)},
+    **{f"at most {limit} bytes": stops_at(limit) for limit in (1, 141, 142, 2_000, 16 * 141, 16 * 141 + 1, 100_000)},
 }
 
 
@@ -166,6 +166,15 @@ async def a_lane_that_starves(rig: Rig) -> Claimed:
 async def a_tombstone(rig: Rig) -> Claimed:
     first, *_ = await rig.add(3)
     await rig.broker.jobs.cancel(rig.shard, [first], now=NOW)
+    return await rig.claim(5, now=LATER)
+
+
+async def a_tombstone_whose_id_has_come_again(rig: Rig) -> Claimed:
+    """Its job is in another queue now, without a state. The claim must not take it from here."""
+    first, *_ = await rig.add(3)
+    await rig.broker.jobs.cancel(rig.shard, [first], now=NOW)
+    assert await rig.broker.jobs.delete(rig.shard, [first], now=NOW) == ["ok"]
+    await rig.broker.jobs.enqueue(rig.shard, [rig.job(id=first, queue="mail")], now=NOW)
     return await rig.claim(5, now=LATER)
 
 
@@ -228,6 +237,7 @@ GENERAL: dict[str, Scenario] = {
     scenario.__name__.replace("_", " "): scenario
     for scenario in (
         *(two_lanes, two_lanes_in_two_queues, a_lane_that_starves, a_tombstone, an_entry_without_a_job, an_entry_twice),
+        a_tombstone_whose_id_has_come_again,
         *(a_job_that_is_due, a_job_that_may_expire, a_job_that_has_expired, a_job_that_has_failed),
         *(a_job_that_was_released, a_job_that_has_crashed, a_queue_twice),
     )

@@ -181,6 +181,17 @@ async def test_a_lost_token_among_others(twins: Twins) -> None:
     assert ways["complete"] == [False]
 
 
+@pytest.mark.parametrize("token", ["1.claim999", "1.", "1.claim001x", "2.claim001", ""])
+async def test_a_lost_token_of_one_job(twins: Twins, token: str) -> None:
+    async def scenario(rig: Rig) -> Any:
+        ((job_id, held),) = await rig.held()
+        assert held == "1.claim001"
+        async with rig.unchanged():
+            return await rig.broker.leases.complete(rig.shard, [(job_id, token, "1")], now=LATER)
+
+    assert await twins.alike(scenario) == (["lost"], {"enqueue": [False], "claim": [True], "complete": [False]})
+
+
 async def test_two_clients_complete_the_same_jobs_once(rig: Rig, server: Server) -> None:
     items = with_results(await rig.held(40), "1")
     other = client_for(server.url)

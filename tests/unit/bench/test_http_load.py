@@ -136,6 +136,33 @@ async def test_a_failed_request_ends_the_fast_load_too(reply: bytes) -> None:
             await as_fast(port, 20, 2)
 
 
+@pytest.mark.parametrize("cut", [20, len(OK) - 1, len(OK)])
+async def test_a_longer_reply_is_not_whole_when_it_is_as_long_as_the_last(cut: int) -> None:
+    """The second reply is cut where the first one ended. The next request must not come before its rest was sent."""
+    longer = OK.replace(b": 2", b": 8").replace(b"{}", b'{"a": 1}')
+    events: list[str] = []
+
+    class Cutting(Answering):
+        def _answer(self, reply: bytes) -> None:
+            events.append("request")
+            self._transport.write(reply[:cut])
+            if reply[cut:]:
+                asyncio.get_running_loop().call_later(0.01, self._rest, reply[cut:])
+
+        def _rest(self, rest: bytes) -> None:
+            events.append("rest")
+            self._transport.write(rest)
+
+    numbers = itertools.count()
+    loop = asyncio.get_running_loop()
+    made = partial(Cutting, lambda number: (0, longer if number else OK), numbers)
+    async with await loop.create_server(made, "127.0.0.1", 0) as server:
+        load = await as_fast(server.sockets[0].getsockname()[1], 6, 1)
+    assert len(load.latencies) == 6
+    in_parts = ["request", "rest"]
+    assert events == (in_parts if cut < len(OK) else ["request"]) + 5 * in_parts
+
+
 async def test_another_protocol_says_what_a_reply_is() -> None:
     lines = http_load.Wire(b"INSERTED", lambda reply: reply.endswith(b"\r\n"))
     async with answering(lambda number: (0, b"INSERTED 7\r\n" if number < 5 else b"DRAINING\r\n")) as port:

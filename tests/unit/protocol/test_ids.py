@@ -56,6 +56,16 @@ def test_buckets_rotate_without_a_key() -> None:
     assert steps == {1}
 
 
+def test_many_ids_at_once_are_like_as_many_single_ones() -> None:
+    first, *many, last = [ids.new_id(), *ids.new_ids(2 * ids.BUCKETS), ids.new_id()]
+    assert all(map(ids.is_id, many))
+    assert len({job_id[12:] for job_id in many}) == 2 * ids.BUCKETS
+    assert first[2:12] <= min(job_id[2:12] for job_id in many) <= last[2:12]
+    buckets = list(map(ids.bucket_of, [first, *many, last]))
+    assert {(later - earlier) % ids.BUCKETS for earlier, later in pairwise(buckets)} == {1}
+    assert ids.new_ids(0) == []
+
+
 @pytest.mark.parametrize("key", ["a", "file123:200x200", "\u00e4\u00f6\u00fc", "x" * 256])
 def test_the_bucket_of_a_key_is_its_crc32(key: str) -> None:
     expected = zlib.crc32(key.encode("utf-8")) % 1024

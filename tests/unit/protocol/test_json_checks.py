@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from queuey.errors import Invalid, Malformed
-from queuey.protocol.json_checks import check_payload, check_text, is_deeper
+from queuey.protocol.json_checks import are_payloads, check_payload, check_text, is_deeper
 
 
 def nested(levels: int) -> bytes:
@@ -117,6 +117,20 @@ def test_what_may_be_a_payload_can_be_decoded(payload: bytes) -> None:
 def test_what_is_no_json_text_is_malformed(payload: bytes) -> None:
     with pytest.raises(Malformed):
         check_payload(payload)
+
+
+@pytest.mark.parametrize("bad", [b'"\\ud800"', b'"\\udc00\\ud800"', b"[1,-1e999]", b"1" * 5_000])
+def test_many_payloads_are_checked_at_once_as_each_alone(bad: bytes) -> None:
+    """These are values whose text a decoder keeps, so that they must be checked."""
+    good = [payload.decode() for payload in PAYLOADS]
+    assert are_payloads(good)
+    assert are_payloads([])
+    for place in range(len(good) + 1):
+        assert not are_payloads([*good[:place], bad.decode(), *good[place:]])
+
+
+def test_two_halves_of_a_pair_in_two_payloads_make_no_whole() -> None:
+    assert not are_payloads(['"\\ud83d"', '"\\ude00"'])
 
 
 def test_half_a_surrogate_pair_at_the_end_is_called_so() -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from queuey.errors import Full
-from queuey.protocol.records import NewJob
+from queuey.protocol.records import NewJob, NewJobs
 from queuey.services.leases import long_polls as polling
 from queuey.services.leases.long_polls import LongPolls, Poll
 
@@ -62,6 +62,13 @@ async def test_what_this_process_enqueues_wakes_one_for_each_job_that_is_due() -
     polls.expect(4, [job("a")] * 1000)
     assert told(wakeup[2]) == [4]
     polls.expect(4, [job("a")])
+
+
+async def test_a_group_of_jobs_wakes_one_for_each_of_its_jobs() -> None:
+    polls = LongPolls()
+    wakeup = [polls.join(Poll(["a"])) for _ in range(3)]
+    polls.expect(4, [NewJobs("b", "default", "", ["1"], [""], 0), NewJobs("a", "default", "", ["2", "3"], ["", ""], 0)])
+    assert [told(one) for one in wakeup] == [[4], [4], None]
 
 
 async def test_at_the_time_that_a_job_is_due_the_first_of_all_who_may_have_it_looks() -> None:

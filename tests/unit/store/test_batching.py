@@ -154,6 +154,16 @@ async def test_an_item_that_stands_for_several_jobs_counts_as_so_many() -> None:
 
 
 @in_virtual_time
+async def test_there_is_room_for_as_many_jobs_as_may_still_wait() -> None:
+    store = Store()
+    batcher = Batcher(store.send, resend_for=PATIENCE, max_batch=4, max_waiting=6)
+    futures = [batcher.submit("a", count=4), batcher.submit("b")]
+    assert batcher.room == 1
+    await asyncio.gather(*futures)
+    assert batcher.room == 6
+
+
+@in_virtual_time
 async def test_drain_returns_once_nothing_is_left() -> None:
     store = Store()
     batcher = Batcher(store.send, resend_for=PATIENCE, max_batch=1)

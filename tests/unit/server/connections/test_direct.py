@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 
@@ -10,7 +11,6 @@ from structlog.testing import capture_logs
 
 from queuey import log
 from queuey.errors import Full, ScriptFailed, StoreUnavailable
-from queuey.protocol import ids
 from tests.support.direct.stub import BODY, Jobs, both, head_of, normal, request
 from tests.support.wire import LIMITS, Client, settle
 
@@ -40,7 +40,7 @@ async def test_a_head_that_came_before_is_enough() -> None:
     "body",
     [
         BODY,
-        b'{"type":"t","id":"%s"}' % ids.new_id().encode(),
+        b'{"type":"t","id":"4C01M85WK1F481TEH724WFD9NG9Z"}',
         b'{"type":"t","dedupe_key":"k","priority":"low","delay":5,"max_attempts":2}',
         b'{"type":"t","payload":{"type":"x","queue":"\\u00e4\\n"}}',
         '{"type":"t","payload":"ä"}'.encode(),
@@ -271,3 +271,11 @@ async def test_while_the_client_does_not_read_the_endpoint_waits_to_write() -> N
     assert [status for status, _ in client.replies] == [200] * 3
     await client.send(request())
     assert jobs.hits == 1
+
+
+async def test_a_connection_that_is_lost_is_not_kept_by_its_last_request() -> None:
+    jobs = Jobs()
+    client = await jobs.taught()
+    await client.send(request())
+    assert jobs.hits == 1
+    assert client.connection not in gc.get_referents(client.connection.cycle)

@@ -85,6 +85,14 @@ async def test_a_body_that_is_wrong_is_refused_by_the_endpoint(body: bytes) -> N
     assert len(direct.store.jobs) == 1
 
 
+async def test_a_body_beyond_the_limit_is_not_read_as_one_of_a_known_length() -> None:
+    """It would be a good one, if it were not for the spaces."""
+    data = request(BODY + b" " * 2000)
+    direct, _ = await both(data, data, body_limit=1000, payload_limit=500)
+    assert (direct.hits, direct.heads) == (0, 1)
+    assert len(direct.store.jobs) == 0
+
+
 UNUSUAL = [
     request(BODY, b"Expect: 100-continue"),
     request(BODY, b"Idempotency-Key: k"),
@@ -93,6 +101,7 @@ UNUSUAL = [
     request(BODY, b"Trailer: a"),
     request(BODY, b"TE: trailers"),
     request(BODY, b"Connection: close"),
+    request(BODY, b"Connection: close", b"Connection: keep-alive"),
     request(BODY, b"Connection: x"),
     request(BODY, b"Connection: Upgrade", b"Upgrade: h2c"),
     request(BODY, b"Upgrade: h2c"),
