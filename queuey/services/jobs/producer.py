@@ -63,12 +63,13 @@ class Producer(Part):
         self.full = full
 
     async def _send(self, shard: int, items: Sequence[NewJob | NewJobs]) -> Sequence[Words]:
-        answers = _by_item(items, await self._enqueue(shard, items))
-        for item, answer in zip(items, answers, strict=True):
-            if isinstance(answer, str):
-                self._count(item.queue, (answer,))
-            else:
-                self._count(item.queue, answer)
+        words = await self._enqueue(shard, items)
+        answers = _by_item(items, words)
+        if len({item.queue for item in items}) == 1:
+            self._count(items[0].queue, words)
+        else:
+            for item, answer in zip(items, answers, strict=False):
+                self._count(item.queue, (answer,) if isinstance(answer, str) else answer)
         return answers
 
     async def _enqueue(self, shard: int, items: Sequence[NewJob | NewJobs]) -> Sequence[str]:
@@ -158,14 +159,19 @@ def outcome_of(job: NewJob, answer: Words | None, error: Exception | None) -> En
     raise _error(job.id, error) if isinstance(error, QueueyError) else error
 
 
-def _by_item(items: Sequence[NewJob | NewJobs], words: Sequence[str]) -> list[Words]:
-    """Divide the answers for all jobs among the items."""
+def _by_item(items: Sequence[NewJob | NewJobs], words: Sequence[str]) -> Sequence[Words]:
+    """Divide the answers for all jobs among the items. The batcher reports a wrong number of answers to single jobs."""
+    if NewJobs not in map(type, items):
+        return words
     answers: list[Words] = []
     at = 0
     for item in items:
-        count = len(item.ids) if isinstance(item, NewJobs) else 1
-        answers.extend([words[at : at + count]] if isinstance(item, NewJobs) else words[at : at + 1])
-        at += count
+        if isinstance(item, NewJobs):
+            answers.append(words[at : at + len(item.ids)])
+            at += len(item.ids)
+        else:
+            answers += words[at : at + 1]
+            at += 1
     if at != len(words):
         raise ScriptFailed(f"The store gave {len(words)} answers to {at} jobs.")
     return answers
