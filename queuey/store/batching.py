@@ -1,6 +1,7 @@
 """Group commit: concurrent calls of one kind become one script call per shard.
 
-While one flush is under way, the next one gathers items, so nothing waits for a timer. An ordinary flush needs no task:
+While one flush is under way, the next one gathers items, so nothing waits for a timer. If many wait, it begins at once:
+the store then finds it when it has synced the one before. An ordinary flush needs no task:
 its items are answered where the reply of the store is read (store/taskless.py). If the store does not answer a flush,
 it is sent again with the same items until their deadlines have passed; every script allows that. An item is answered at
 most OVERDUE after its deadline, whatever the store does, so a client never waits longer.
@@ -9,6 +10,7 @@ most OVERDUE after its deadline, whatever the store does, so a client never wait
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +28,7 @@ Reply = TypeVar("Reply")
 RESEND_FIRST: Final = 0.02
 RESEND_CAP: Final = 1.0
 """Seconds between two sends of one flush, doubled each time."""
+MAX_FLUSHES: Final = 2
 OVERDUE: Final = 0.4
 """Seconds from the deadline of an item until it is given up, even if a reply may still come."""
 
@@ -63,6 +66,8 @@ class Batcher(Generic[Item, Reply]):
     `send` takes a batch and returns one reply per item. `resend_for` is the time in seconds for which an item is sent
     again. While `max_waiting` jobs wait, another item is refused at once with StoreUnavailable. An item may stand for
     several jobs, at most `max_batch`: `count` says how many.
+
+    `ahead`: the number of waiting jobs from which a flush begins while another one is under way. None: it never does.
     """
 
     def __init__(
@@ -73,20 +78,26 @@ class Batcher(Generic[Item, Reply]):
         max_waiting: int = 20_000,
         max_batch: int = MAX_BATCH,
         max_bytes: int = MAX_BYTES,
+        ahead: int | None = None,
     ) -> None:
         self._send = send
         self._resend_for = resend_for
         self._max_waiting = max_waiting
         self._max_batch = max_batch
         self._max_bytes = max_bytes
+        self._ahead = ahead
         self._waiting: deque[_Entry[Item, Reply]] = deque()
         self._jobs_waiting = 0
-        self._in_flight: list[_Entry[Item, Reply]] = []
+        self._in_flight: dict[int, list[_Entry[Item, Reply]]] = {}
+        """The items of each flush under way, by its number."""
+        self._flushers: dict[int, Taskless] = {}
+        """What runs each of them, so that it is not collected."""
+        self._numbers = itertools.count()
+        self._is_beginning = False
         self._alarm: asyncio.TimerHandle | None = None
         self._corked = False
         self._uncorked: Pending | None = None
         """What the flusher waits for while it is corked."""
-        self._flusher: Taskless | None = None
         self._idle = asyncio.Event()
         """Set while no flush is under way or about to begin."""
         self._idle.set()
@@ -113,9 +124,8 @@ class Batcher(Generic[Item, Reply]):
             raise StoreUnavailable("Too many calls wait for the store; try again in a moment.")
         self._jobs_waiting += count
         self._waiting.append(_Entry(item, size, count, self._loop.time() + self._resend_for, answer))
-        if self._idle.is_set():
-            self._idle.clear()
-            self._loop.call_soon(self._start_flusher)
+        if not self._is_beginning:
+            self._begin_if_due()
         if self._alarm is None:
             self._alarm = self._loop.call_later(self._resend_for + OVERDUE, self._give_up_overdue)
 
@@ -136,34 +146,48 @@ class Batcher(Generic[Item, Reply]):
         while not self._idle.is_set():
             await self._idle.wait()
 
-    def _start_flusher(self) -> None:
-        self._flusher = Taskless(self._loop, self._flush_next())
+    def _begin_if_due(self) -> None:
+        """Begin a flush in the next pass of the event loop, so that what comes in this pass goes with it."""
+        many_wait = self._ahead is not None and self._jobs_waiting >= self._ahead
+        if len(self._in_flight) < (MAX_FLUSHES if many_wait else 1):
+            self._is_beginning = True
+            self._idle.clear()
+            self._loop.call_soon(self._begin)
 
-    async def _flush_next(self) -> None:
+    def _begin(self) -> None:
+        self._is_beginning = False
+        number = next(self._numbers)
+        self._in_flight[number] = []
+        flusher = Taskless(self._loop, self._flush_next(number))
+        if number in self._in_flight:
+            self._flushers[number] = flusher
+
+    async def _flush_next(self, number: int) -> None:
         try:
             if self._corked:
                 self._uncorked = Pending(loop=self._loop)
                 await self._uncorked
             if self._waiting:  # else all were given up as overdue
-                self._in_flight = self._next_batch()
-                await self._flush(self._in_flight)
+                batch = self._in_flight[number] = self._next_batch()
+                await self._flush(batch)
         finally:
-            self._in_flight = []
-            self._flusher = None
-            if self._waiting:
-                self._loop.call_soon(self._start_flusher)  # not at once: what comes in this pass goes with it
-            else:
+            del self._in_flight[number]
+            self._flushers.pop(number, None)
+            if self._waiting and not self._is_beginning:
+                self._begin_if_due()
+            elif not self._in_flight and not self._is_beginning:
                 self._idle.set()
 
     def _give_up_overdue(self) -> None:
         """Give up overdue items. One timer is enough: it fires for the oldest item, since all wait equally long."""
         overdue = self._loop.time() - OVERDUE
-        for entry in self._in_flight:
+        in_flight = [entry for batch in self._in_flight.values() for entry in batch]
+        for entry in in_flight:
             if entry.deadline <= overdue:
                 entry.settle(None, OutcomeUnknown("The store did not answer in time. It may have been done."))
         while self._waiting and self._waiting[0].deadline <= overdue:
             self._next_waiting().settle(None, StoreUnavailable("The store did not answer in time."))
-        pending = (entry for entry in (*self._in_flight, *self._waiting) if not entry.answered)
+        pending = (entry for entry in (*in_flight, *self._waiting) if not entry.answered)
         oldest = next(pending, None)
         self._alarm = self._loop.call_at(oldest.deadline + OVERDUE, self._give_up_overdue) if oldest else None
 

@@ -54,9 +54,9 @@ class Claimer(Protocol):
 class ShardOffers:
     """The offer that is out with the enqueues of one shard. There is at most one.
 
-    If an enqueue gets no reply, its offer stays: later enqueues carry it too, until one of them is answered. So no copy
-    of the first enqueue that comes late claims for a claimer that has asked already. If no enqueue follows within
-    PATIENCE, or the lease of its jobs needs it, the claimer asks.
+    One enqueue carries it. If that gets no reply, the offer stays: later enqueues carry it too, until one of them is
+    answered. So no copy of the first enqueue that comes late claims for a claimer that has asked already. If no enqueue
+    follows within PATIENCE, or the lease of its jobs needs it, the claimer asks.
     """
 
     def __init__(self, shard: int, claimers: Sequence[Claimer]) -> None:
@@ -78,13 +78,16 @@ class ShardOffers:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
+        carried = self._out.offer if self._out is not None and self._is_doubtful else None
         if self._out is None and new:
             self._out, self._made_at = self._new(items), self._loop.time()
-            if self._out is not None and _count(items) <= self._out.offer.limit:
-                return self._out.offer
+            if self._out is not None:
+                carried = self._out.offer
+                if _count(items) <= carried.limit:
+                    return carried
         for claimer in self._claimers:
             claimer.expect(self._shard, items)
-        return None if self._out is None else self._out.offer
+        return carried
 
     def _new(self, items: Sequence[NewJob | NewJobs]) -> Offering | None:
         """Return the offer of the first claimer that is idle, if the script can claim these jobs."""
@@ -96,18 +99,18 @@ class ShardOffers:
                     return offering
         return None
 
-    def answered(self) -> None:
-        """Settle the offer, since the store has answered an enqueue that carried it."""
-        if self._out is None:
+    def answered(self, offer: Offer | None) -> None:
+        """Settle the offer, if the enqueue that the store has answered carried it."""
+        if self._out is None or self._out.offer is not offer:
             return
         if self._out.offer.claimed is not None:
             self._settle(Settled.TAKEN)
         else:
             self._settle(Settled.UNKNOWN if self._is_doubtful else Settled.DECLINED)
 
-    def failed(self, error: Exception) -> None:
-        """Keep the offer if the enqueue may have run. Settle it otherwise."""
-        if self._out is None:
+    def failed(self, offer: Offer | None, error: Exception) -> None:
+        """Keep the offer if the enqueue that carried it may have run. Settle it otherwise."""
+        if self._out is None or self._out.offer is not offer:
             return
         if not isinstance(error, StoreUnavailable):
             self._settle(Settled.UNKNOWN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import cast
+from typing import Final, cast
 
 from queuey.errors import Full, OutcomeUnknown, QueueyError, ScriptFailed
 from queuey.lifecycle import Part
@@ -23,6 +23,9 @@ Outcome = EnqueueReply | QueueyError
 Words = str | Sequence[str]
 """The script's answer for a NewJob, or for each job of a NewJobs."""
 _Sent = asyncio.Future[Words] | QueueyError
+AHEAD: Final = 16
+"""Number of waiting jobs from which a second call begins, so that the store need not wait for it. Fewer gain more by
+sharing a call."""
 
 
 class Producer(Part):
@@ -50,7 +53,8 @@ class Producer(Part):
         self._shard_of = broker.shards.of_job
         self._offers = [ShardOffers(shard, claimers) for shard in range(broker.shards.count)]
         self._batchers: list[Batcher[NewJob | NewJobs, Words]] = [
-            Batcher(partial(self._send, shard), resend_for=resend_for) for shard in range(broker.shards.count)
+            Batcher(partial(self._send, shard), resend_for=resend_for, ahead=AHEAD)
+            for shard in range(broker.shards.count)
         ]
 
     @property
@@ -78,9 +82,9 @@ class Producer(Part):
         try:
             words = await self._broker.jobs.enqueue(shard, items, full=self.full, copies=self._copies, offer=offer)
         except Exception as error:
-            offers.failed(error)
+            offers.failed(offer, error)
             raise
-        offers.answered()
+        offers.answered(offer)
         return words
 
     def _count(self, queue: str, words: Sequence[str]) -> None:

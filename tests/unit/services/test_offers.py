@@ -57,8 +57,20 @@ async def test_the_first_idle_claimer_makes_the_offer_and_no_other_expects_the_j
     assert (busy.asked, first.asked, second.asked) == (["a"], ["a"], [])
     assert (busy.expected, first.expected, second.expected) == (0, 0, 0)
     offer.claimed = Claimed([], -1, False)
-    one.answered()
+    one.answered(offer)
     assert first.settled.get_nowait() is Settled.TAKEN
+
+
+async def test_the_end_of_an_enqueue_without_the_offer_does_not_settle_it() -> None:
+    claimer = Idle()
+    one = ShardOffers(0, [claimer])
+    offer = one.next([job()], new=True)
+    assert one.next([job("b")], new=True) is None
+    one.answered(None)
+    one.failed(None, LOST)
+    assert claimer.settled.empty()
+    one.answered(offer)
+    assert claimer.settled.get_nowait() is Settled.DECLINED
 
 
 async def test_without_an_offer_all_expect_the_jobs() -> None:
@@ -66,8 +78,8 @@ async def test_without_an_offer_all_expect_the_jobs() -> None:
     one = ShardOffers(0, claimers)
     assert one.next([job()], new=True) is None
     assert [claimer.expected for claimer in claimers] == [1, 1]
-    one.answered()
-    one.failed(LOST)
+    one.answered(None)
+    one.failed(None, LOST)
 
 
 async def test_jobs_beyond_the_limit_are_expected_by_all() -> None:
@@ -91,8 +103,8 @@ async def test_no_claimer_is_asked_for_jobs_that_cannot_be_claimed_at_once(items
 async def test_an_answer_without_a_claim_declines_the_offer() -> None:
     claimer = Idle(2)
     one = ShardOffers(0, [claimer])
-    first = one.next([job()], new=True)
-    one.answered()
+    first = offer = one.next([job()], new=True)
+    one.answered(offer)
     assert claimer.settled.get_nowait() is Settled.DECLINED
     assert one.next([job()], new=True) is not first
 
@@ -105,8 +117,8 @@ async def test_an_answer_without_a_claim_declines_the_offer() -> None:
 async def test_an_error_after_which_no_copy_is_under_way_ends_the_offer(error: Exception, settled: Settled) -> None:
     claimer = Idle()
     one = ShardOffers(0, [claimer])
-    one.next([job()], new=True)
-    one.failed(error)
+    offer = one.next([job()], new=True)
+    one.failed(offer, error)
     assert claimer.settled.get_nowait() is settled
     assert one.next([job()], new=True) is None
 
@@ -115,13 +127,13 @@ async def test_an_error_after_which_no_copy_is_under_way_ends_the_offer(error: E
 async def test_after_a_lost_reply_each_enqueue_carries_the_same_offer(later: Exception) -> None:
     claimer = Idle(2)
     one = ShardOffers(0, [claimer])
-    first = one.next([job()], new=True)
-    one.failed(LOST)
+    first = offer = one.next([job()], new=True)
+    one.failed(offer, LOST)
     assert one.next([job("b", delay_ms=1)], new=False) is first
     assert claimer.expected == 1
-    one.failed(later)
+    one.failed(offer, later)
     assert one.next([job()], new=True) is first
-    one.answered()
+    one.answered(offer)
     assert claimer.settled.get_nowait() is Settled.UNKNOWN
     assert claimer.settled.empty()
 
@@ -129,12 +141,12 @@ async def test_after_a_lost_reply_each_enqueue_carries_the_same_offer(later: Exc
 async def test_a_resend_that_claims_settles_the_offer() -> None:
     claimer = Idle()
     one = ShardOffers(0, [claimer])
-    one.next([job()], new=True)
-    one.failed(LOST)
+    offer = one.next([job()], new=True)
+    one.failed(offer, LOST)
     offer = one.next([job()], new=True)
     assert offer is not None
     offer.claimed = Claimed([], -1, False)
-    one.answered()
+    one.answered(offer)
     assert claimer.settled.get_nowait() is Settled.TAKEN
 
 
@@ -156,12 +168,12 @@ async def test_resends_put_the_question_off_within_the_lease() -> None:
 async def asked_after(claimer: Idle, *, sends_again: bool) -> float:
     """Lose the reply to an enqueue, and perhaps to ten more a second. Returns the seconds until the offer's end."""
     one, loop = ShardOffers(0, [claimer]), asyncio.get_running_loop()
-    one.next([job()], new=True)
-    one.failed(LOST)
+    offer = one.next([job()], new=True)
+    one.failed(offer, LOST)
     while sends_again and claimer.settled.empty() and loop.time() < 60:
         await asyncio.sleep(0.1)
-        one.next([job()], new=False)
-        one.failed(LOST)
+        offer = one.next([job()], new=False)
+        one.failed(offer, LOST)
     assert await claimer.settled.get() is Settled.UNKNOWN
     return loop.time()
 
@@ -170,8 +182,8 @@ async def asked_after(claimer: Idle, *, sends_again: bool) -> float:
 async def test_an_enqueue_under_way_is_waited_for() -> None:
     claimer = Idle()
     one = ShardOffers(0, [claimer])
-    one.next([job()], new=True)
-    one.failed(LOST)
-    one.next([job()], new=True)
+    offer = one.next([job()], new=True)
+    one.failed(offer, LOST)
+    offer = one.next([job()], new=True)
     await asyncio.sleep(60)
     assert claimer.settled.empty()
