@@ -261,6 +261,14 @@ async def test_a_handler_does_not_run_in_the_context_of_the_request(
         await offering.assert_ran_once(job_id)
 
 
+async def test_an_enqueue_is_answered_before_its_job_starts(rig: Rig, server: Server) -> None:
+    """So a handler that blocks or kills its process does not cost the client the reply."""
+    async with idle(rig, server) as offering:
+        job_id = await offering.enqueue(offering.job())
+        assert offering.stage.ran == []
+        await offering.assert_ran_once(job_id)
+
+
 # --- lost replies --------------------------------------------------------------------------------------------------
 
 
