@@ -150,10 +150,10 @@ class Batcher(Generic[Item, Reply]):
         finally:
             self._in_flight = []
             self._flusher = None
-            if self._waiting:
-                self._loop.call_soon(self._start_flusher)  # not at once: what comes in this pass goes with it
-            else:
+            if not self._waiting:
                 self._idle.set()
+            elif not self._loop.is_closed():  # as it is if the process ends during a flush
+                self._loop.call_soon(self._start_flusher)  # not at once: what comes in this pass goes with it
 
     def _give_up_overdue(self) -> None:
         """Give up overdue items. One timer is enough: it fires for the oldest item, since all wait equally long."""
