@@ -147,7 +147,8 @@ class Worker:
     def _offer_settled(self, shard: int, offered: Offered, settled: Settled) -> None:
         """Take the jobs that an enqueue has claimed.
 
-        They start a pass later, so that the client of the enqueue has its reply even if a handler blocks or crashes.
+        They start two passes later, since a batch is answered in the next but one: its client then has the reply even
+        if a handler blocks or crashes.
         """
         claim = self._source.taken(offered) if settled is Settled.TAKEN else None
         if settled is not Settled.DECLINED and claim is None:
@@ -158,7 +159,7 @@ class Worker:
                 self._turns.wake(shard)
             elif self._context is not None:
                 self._accept(shard, claim)
-                self._loop.call_soon(self._take_in, context=self._context)
+                self._loop.call_soon(self._loop.call_soon, self._take_in, context=self._context)
         self._settle()
 
     # --- running --------------------------------------------------------------------------------------------------

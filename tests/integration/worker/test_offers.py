@@ -267,6 +267,12 @@ async def test_an_enqueue_is_answered_before_its_job_starts(rig: Rig, server: Se
         job_id = await offering.enqueue(offering.job())
         assert offering.stage.ran == []
         await offering.assert_ran_once(job_id)
+        async with asyncio.timeout(PATIENCE):
+            await offering.worker.may_wait.wait()
+        batch = offering.job()
+        await offering.producer.enqueue_many([batch])
+        assert offering.stage.ran == [job_id]
+        await offering.assert_ran_once(batch.id)
 
 
 # --- lost replies --------------------------------------------------------------------------------------------------
