@@ -173,9 +173,11 @@ class Batcher(Generic[Item, Reply]):
         finally:
             del self._in_flight[number]
             self._flushers.pop(number, None)
-            if self._waiting and not self._is_beginning:
+            if self._is_beginning:
+                pass
+            elif self._waiting and not self._loop.is_closed():  # as it is if the process ends during a flush
                 self._begin_if_due()
-            elif not self._in_flight and not self._is_beginning:
+            elif not self._in_flight:
                 self._idle.set()
 
     def _give_up_overdue(self) -> None:

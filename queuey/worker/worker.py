@@ -145,7 +145,11 @@ class Worker:
         return Offering(offered.offer, partial(self._offer_settled, shard, offered))
 
     def _offer_settled(self, shard: int, offered: Offered, settled: Settled) -> None:
-        """Start the jobs that an enqueue has claimed. This runs in the task that has enqueued."""
+        """Take the jobs that an enqueue has claimed.
+
+        They start two passes later, since a batch is answered in the next but one: its client then has the reply even
+        if a handler blocks or crashes.
+        """
         claim = self._source.taken(offered) if settled is Settled.TAKEN else None
         if settled is not Settled.DECLINED and claim is None:
             self._doubtful = shard, offered
@@ -155,7 +159,7 @@ class Worker:
                 self._turns.wake(shard)
             elif self._context is not None:
                 self._accept(shard, claim)
-                self._context.run(self._take_in)
+                self._loop.call_soon(self._loop.call_soon, self._take_in, context=self._context)
         self._settle()
 
     # --- running --------------------------------------------------------------------------------------------------

@@ -86,6 +86,8 @@ class PlainResults:
         whole = b",\n".join(raw)
         if _brackets(text) != _brackets(whole) + len(raw) + 2:
             return None  # a field that came twice hides a value, and its depth counts too
+        if _names(text) != _names(whole) + 2 * len(raw):
+            return None  # an id or a token that came twice hides one, which may be wrong
         for first in range(0, len(raw), CHECKED_AT_ONCE):
             some = b"[%b]" % b",".join(raw[first : first + CHECKED_AT_ONCE])
             if is_deeper(some, self._depth + 1):
@@ -101,6 +103,11 @@ class PlainResults:
 def _brackets(text: bytes) -> int:
     """Return how many arrays and objects are opened, or more if strings contain such characters."""
     return text.count(b"[") + text.count(b"{")
+
+
+def _names(text: bytes) -> int:
+    """Return how often id and token are given, or more if other texts look like them or a name is escaped."""
+    return text.count(b'"id"') + text.count(b'"token"') + text.count(b"\\u00")
 
 
 def _is_utf8(text: bytes) -> bool:

@@ -265,6 +265,20 @@ async def test_a_handler_does_not_run_in_the_context_of_the_request(
         await offering.assert_ran_once(job_id)
 
 
+async def test_an_enqueue_is_answered_before_its_job_starts(rig: Rig, server: Server) -> None:
+    """So a handler that blocks or kills its process does not cost the client the reply."""
+    async with idle(rig, server) as offering:
+        job_id = await offering.enqueue(offering.job())
+        assert offering.stage.ran == []
+        await offering.assert_ran_once(job_id)
+        async with asyncio.timeout(PATIENCE):
+            await offering.worker.may_wait.wait()
+        batch = offering.job()
+        await offering.producer.enqueue_many([batch])
+        assert offering.stage.ran == [job_id]
+        await offering.assert_ran_once(batch.id)
+
+
 # --- lost replies --------------------------------------------------------------------------------------------------
 
 

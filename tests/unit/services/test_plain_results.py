@@ -47,6 +47,8 @@ ODD_ITEMS: Final = [
     b'{"id":"%b\\n","token":"1.a"}' % IDS[0],
     *(item(0, token) for token in (b"", b"1", b"x.1", b"1.a b", b"12345678901234567.x", b"1.a\\n", b"1." + b"x" * 65)),
     item(0, more=b',"extra":1'),
+    *(item(0, more=b',"%b":"1.b"' % name) for name in (b"token", b"tok\\u0065n")),
+    *(b'{"%b":"a fault",%b' % (name, item(0)[1:]) for name in (b"token", b"tok\\u0065n", b"id")),
     item(0, more=b',"result":[[[[[1]]]]]'),
     b'{"result":[[[[[1]]]]],' + item(0)[1:],
     b'{"id":[[[[[1]]]]],' + item(0)[1:],

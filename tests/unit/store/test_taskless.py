@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -185,3 +187,21 @@ async def test_what_comes_in_the_pass_in_which_a_reply_is_read_goes_with_the_nex
     replies[1].settle(["b", "c"], None)
     assert await asyncio.gather(*futures) == ["a", "b", "c"]
     assert batches == [["a"], ["b", "c"]]
+
+
+def test_a_process_that_ends_during_a_flush_reports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    faults: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", faults.append)
+
+    async def send(items: Sequence[str]) -> Sequence[str]:
+        return list(await new_reply())
+
+    async def end() -> None:
+        batcher: Batcher[str, str] = Batcher(send, resend_for=10.0)
+        batcher.submit("a")
+        await asyncio.sleep(0)  # it is sent
+        batcher.submit("b")
+
+    asyncio.run(end())
+    gc.collect()
+    assert faults == []
