@@ -182,12 +182,12 @@ class Batcher(Generic[Item, Reply]):
 
     def _give_up_overdue(self) -> None:
         """Give up overdue items. One timer is enough: it fires for the oldest item, since all wait equally long."""
-        overdue = self._loop.time() - OVERDUE
+        now = self._loop.time()
         in_flight = [entry for batch in self._in_flight.values() for entry in batch]
         for entry in in_flight:
-            if entry.deadline <= overdue:
+            if entry.deadline + OVERDUE <= now:
                 entry.settle(None, OutcomeUnknown("The store did not answer in time. It may have been done."))
-        while self._waiting and self._waiting[0].deadline <= overdue:
+        while self._waiting and self._waiting[0].deadline + OVERDUE <= now:
             self._next_waiting().settle(None, StoreUnavailable("The store did not answer in time."))
         pending = (entry for entry in (*in_flight, *self._waiting) if not entry.answered)
         oldest = next(pending, None)

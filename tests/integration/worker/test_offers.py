@@ -58,6 +58,9 @@ class Offering:
         """The offer of each enqueue, None if it had none."""
         return [each[OFFER] if len(each) > OFFER else None for each in self.scripts.arguments("enqueue")]
 
+    async def has_called(self, name: str) -> bool:
+        return name in self.called()
+
     def called(self) -> list[str]:
         return [name for name, _ in self.scripts.calls]
 
@@ -191,7 +194,7 @@ async def test_a_paused_queue_is_not_offered_jobs(rig: Rig, server: Server) -> N
     async with idle(rig, server) as offering:
         await rig.broker.queues.pause(0, "default", "why")
         job_id = await offering.enqueue(offering.job())
-        await eventually(lambda: _called(offering, "claim"))
+        await eventually(lambda: offering.has_called("claim"))
         assert await rig.waiting() == [job_id]
         await rig.broker.queues.resume(0, "default")
         offering.worker.wake(0)
@@ -271,10 +274,8 @@ async def test_an_enqueue_is_answered_before_its_job_starts(rig: Rig, server: Se
         job_id = await offering.enqueue(offering.job())
         assert offering.stage.ran == []
         await offering.assert_ran_once(job_id)
-        async with asyncio.timeout(PATIENCE):
-            await offering.worker.may_wait.wait()
-        batch = offering.job()
-        await offering.producer.enqueue_many([batch])
+        await asyncio.wait_for(offering.worker.may_wait.wait(), PATIENCE)
+        await offering.producer.enqueue_many([batch := offering.job()])
         assert offering.stage.ran == [job_id]
         await offering.assert_ran_once(batch.id)
 
@@ -348,7 +349,7 @@ async def test_a_store_that_cannot_be_reached_leaves_no_offer_behind(rig: Rig, s
     async with idle(rig, server, waker=True) as offering:
         offering.scripts.down = True
         enqueued = asyncio.create_task(offering.enqueue(offering.job()))
-        await eventually(lambda: _called(offering, "claim"))
+        await eventually(lambda: offering.has_called("claim"))
         offering.scripts.down = False
         await offering.assert_ran_once(await enqueued)
 
@@ -397,7 +398,3 @@ async def test_a_worker_that_drains_offers_nothing(rig: Rig, server: Server) -> 
         job_id = await offering.enqueue(offering.job())
         assert offering.offers() == [None]
         assert await rig.waiting() == [job_id]
-
-
-async def _called(offering: Offering, name: str) -> bool:
-    return name in offering.called()
