@@ -204,6 +204,11 @@ def queue_and_attempts(head: str) -> tuple[str, int]:
     return _queue_and_attempts(_fields(head))
 
 
+def ready_ms(head: str) -> int:
+    """Return the time of a definition's header at which its job became ready, or will be due. It is the first field."""
+    return int(head[2:].partition(" ")[0] if head[:2] == "r=" else _fields(head)["r"])
+
+
 @lru_cache(maxsize=256)
 def _of_others(fields: str) -> tuple[str, int]:
     return _queue_and_attempts(dict(_FIELD.findall(fields)))
