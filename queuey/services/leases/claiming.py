@@ -24,6 +24,7 @@ class ClaimingRequest(Poll):
         "claim_id",
         "due",
         "everything",
+        "inherits",
         "may_offer",
         "offered_at",
         "replaced",
@@ -57,6 +58,8 @@ class ClaimingRequest(Poll):
         """Whether all jobs that its claim id had claimed before have ended."""
         self.replaced = False
         """Whether a later request has the same claim id. The jobs are then for that one."""
+        self.inherits = False
+        """Whether the request that it has replaced may have got jobs since, so that it must claim again."""
 
     def offer(self, shard: int) -> Offer | None:
         if not self.may_offer(self):

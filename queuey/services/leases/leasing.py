@@ -89,11 +89,16 @@ class Leasing:
             self.polls.leave(before)
             before.end()
         self._by_claim[claim_id] = request
+        jobs = None
         try:
-            return await self._lease(request, disconnected)
+            jobs = await self._lease(request, disconnected)
+            return jobs
         finally:
-            if self._by_claim.get(claim_id) is request:
+            latest = self._by_claim.get(claim_id)
+            if latest is request:
                 del self._by_claim[claim_id]
+            elif latest is not None and jobs != []:
+                self._bequeath(latest)
 
     def drain(self) -> None:
         """End all waiting. Requests that wait, and later ones, get no job."""
@@ -127,7 +132,10 @@ class Leasing:
                 held = [(job.id, job.queue) for job in jobs]
                 self.workers.leased(request.worker_key, held, request.asked.lease, crashed)
                 return jobs
-            shards = await self._next(request, disconnected, until)
+            if not request.inherits:
+                shards = await self._next(request, disconnected, until)
+            if request.inherits:
+                request.inherits, shards = False, self._in_turn()
         return []
 
     async def _next(self, request: ClaimingRequest, disconnected: Disconnected, until: float) -> Sequence[int]:
@@ -150,6 +158,16 @@ class Leasing:
             # A marker may come at the moment that ends the wait.
             if not wake or disconnected.done() or self.polls.closed:
                 self._pass_on(request)
+
+    def _bequeath(self, request: ClaimingRequest) -> None:
+        """Have a request claim, since the one that it has replaced may have got jobs. It waits, or is claiming now.
+
+        If it has an offer out, it claims when that is settled.
+        """
+        request.inherits = True
+        if request.offered is None:
+            self.polls.leave(request)
+            request.wake(self._shards)
 
     def _pass_on(self, request: ClaimingRequest) -> None:
         """Give the marker that woke this request to another request, since this one does not claim."""

@@ -332,6 +332,42 @@ async def test_a_request_that_was_replaced_meanwhile(rig: Rig, api: ApiRig, scri
     assert (await api.job(job_id))["status"] == "running"
 
 
+@pytest.mark.parametrize("is_away", [False, True])
+async def test_the_job_of_a_request_that_was_replaced_is_for_the_one_in_its_place(
+    rig: Rig, api: ApiRig, scripts: FaultyScripts, is_away: bool
+) -> None:
+    """The offer of the first comes true after the claim of the second. The client of the first may be gone.
+
+    A third request waits longer than the second, so that one is woken for the job, in vain.
+    """
+    first, third = Poller(api, claim_id="mine"), Poller(api)
+    await waiting(rig, api, scripts, first, third)
+    scripts.calls_to_lose["enqueue"] = 1_000
+    enqueued = asyncio.create_task(api.http.post("/v1/jobs", json={"type": "t"}))
+
+    async def under_way() -> bool:
+        return "enqueue" in called(scripts)
+
+    await eventually(under_way)
+    second = Poller(api, claim_id="mine")
+
+    async def both_wait() -> bool:
+        return api.pulling.leasing.polls.count == 2
+
+    await eventually(both_wait)
+    if is_away:
+        first.hang_up()
+    scripts.calls_to_lose.clear()
+    job_id = await job_of(enqueued)
+    assert await second.jobs() == [job_id]
+    await first.ended()
+    assert (await rig.state(job_id))["n"] == "1"
+    done = await api.http.post("/v1/leases/complete", json={"id": job_id, "token": body(second)[0]["token"]})
+    assert done.status_code == 200
+    third.hang_up()
+    await third.ended()
+
+
 async def waiting_again(api: ApiRig, scripts: FaultyScripts) -> None:
     """The request has claimed in vain, and waits again."""
 
