@@ -26,7 +26,8 @@ local now, full, items, copied, offer = now_ms(args[1]), args[2], args[3], args[
 
 --@plain
 --@include counters
-local MOST = 2000
+-- A job has two arguments of MSETNX, and two more if the offer takes it. A call in Lua has fewer than 8,000 arguments.
+local MOST = 1000
 
 -- What an offer needs is made only if there is one, since a script makes its functions at each call.
 local plan_claim

@@ -40,6 +40,15 @@ async def test_jobs_up_to_the_limit_are_claimed_and_the_rest_waits(rig: Rig) -> 
     assert await rig.counters() == {"enqueued": 3, "claimed": 2}
 
 
+@pytest.mark.parametrize(("count", "taken"), [(1_000, 1_000), (1_001, 0), (2_000, 0)])
+async def test_a_call_of_many_jobs_claims_all_or_goes_the_general_way(rig: Rig, count: int, taken: int) -> None:
+    given, jobs = offer(count), [rig.job() for _ in range(count)]
+    assert await enqueue(rig, given, *jobs) == ["new"] * count
+    assert (len(given.claimed.jobs) if given.claimed else 0) == taken
+    assert await rig.waiting() == [job.id for job in jobs[taken:]]
+    assert await rig.counters() == {"enqueued": count} | ({"claimed": taken} if taken else {})
+
+
 async def test_sent_again_it_claims_nothing_and_the_claim_id_brings_the_jobs(rig: Rig) -> None:
     jobs = [rig.job(), rig.job()]
     await enqueue(rig, offer(), *jobs)
