@@ -251,6 +251,8 @@ def made(reader: Submission, text: bytes, new_id: str = "") -> tuple[str, NewJob
 @example(b'{"type":"a b","type":"t"}', ALL[0])
 @example(b'{"t\\u0079pe":"a b","type":"t"}', ALL[0])
 @example(b'{"queue":"a b","queue":"default","type":"t"}', ALL[0])
+@example(b'{"queue":"","type":"t"}', ALL[0])
+@example(b'{"payload":{"queue":1},"queue":"","type":"t"}', ALL[0])
 @example(b'{"payload":"type","type":"a b","payload":{"type":1},"type":"t"}', ALL[0])
 def test_a_plain_job_is_the_one_that_the_endpoint_makes(text: bytes, reader: Submission) -> None:
     try:
@@ -263,5 +265,9 @@ def test_a_plain_job_is_the_one_that_the_endpoint_makes(text: bytes, reader: Sub
 
 
 def test_requests_with_a_few_fields_are_plain() -> None:
-    for text in (BODY, b'{"type":"t","id":"%s"}' % ids.new_id().encode(), b'{"type":"t","payload":{"type":"\\n"}}'):
+    for text in (
+        BODY,
+        b'{"type":"t","id":"%s"}' % ids.new_id().encode(),
+        b'{"type":"t","payload":{"type":"\\n","queue":1}}',
+    ):
         assert ALL[0].plain.job(text) is not None

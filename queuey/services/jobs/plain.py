@@ -1,4 +1,4 @@
-"""The short way from the text of a request to a job, for requests with nothing but the fields of PlainRequest.
+"""The short way from the text of a request to a job, for requests with nothing but the fields of PlainItem.
 
 It makes the job that `Submission.parse` and `new_job` make, without a look at what is not there. Whatever it does not
 make a job of is for them, which say what is wrong.
@@ -8,33 +8,83 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct
 
 from queuey.protocol import ids
 from queuey.protocol.json_checks import check_payload, check_text
-from queuey.protocol.models import NAME_PATTERN, NULL, Priority
-from queuey.protocol.records import NewJob, job_head
+from queuey.protocol.models import NAME_PATTERN, Priority
+from queuey.protocol.records import DEFAULT_QUEUE, NewJob
 
 MAX_KEPT: Final = 1024
-"""Maximum number of pairs of names, and of headers of definitions, that are kept. Each has about 100 bytes at most."""
+"""Maximum number of frames that are kept. Each has about 1 kB at most."""
 _MAX_NAME: Final = 64
 
+_is_name: Final = re.compile(NAME_PATTERN).search
 
-class PlainRequest(Struct, forbid_unknown_fields=True, gc=False):
-    """A request to enqueue a job that is due at once, without a dedupe key. Names are not checked yet."""
+
+class PlainItem(Struct, forbid_unknown_fields=True, gc=False):
+    """A job as it is decoded, if it is due at once and has no dedupe key. Names are not checked yet.
+
+    A payload or queue that is missing is empty.
+    """
 
     type: str
-    payload: Raw = NULL
-    queue: str = "default"
-    priority: Priority = "default"
+    payload: Raw = Raw()
     id: str | None = None
+    queue: str = ""
+    priority: Priority = "default"
 
 
-_decode = msgspec.json.Decoder(PlainRequest).decode
+class Lane(NamedTuple):
+    """The queue, priority and header that all jobs of a group have in common."""
+
+    queue: str
+    priority: Priority
+    head: str
+
+
+class Frame(NamedTuple):
+    """The definition of the due jobs of one lane and type, without their payloads. They have no further fields.
+
+    A definition is `before`, the payload's text, `after`; it is `bare` for the payload null.
+    """
+
+    lane: Lane
+    before: str
+    after: str
+    bare: str
+
+
+class Frames(dict[tuple[str, str, Priority, int], Frame | None]):
+    """The frames of types, queues ('' for the default one), priorities and maximum numbers of attempts; None for a bad
+    name. `make` makes a frame of the first three.
+
+    The number of attempts is in the key because a handler may be registered later.
+    """
+
+    def __init__(self, make: Callable[[str, str, Priority], Frame]) -> None:
+        self._make = make
+
+    def __missing__(self, key: tuple[str, str, Priority, int]) -> Frame | None:
+        job_type, queue, priority, _ = key
+        queue = queue or DEFAULT_QUEUE
+        if not are_names(job_type, queue):
+            return None
+        if len(self) >= MAX_KEPT:
+            self.clear()
+        frame = self[key] = self._make(job_type, queue, priority)
+        return frame
+
+
+def are_names(job_type: str, queue: str) -> bool:
+    """Return whether these may be the type and the queue of a job."""
+    return _is_name(job_type) is not None and _is_name(queue) is not None
+
+
+_decode = msgspec.json.Decoder(PlainItem).decode
 
 
 class PlainJobs:
@@ -45,15 +95,15 @@ class PlainJobs:
         *,
         depth: int,
         payload_limit: int,
-        retention_ms: int,
         dedupe_ttl_ms: int,
+        frames: Frames,
         attempts_of: Callable[[str], int],
         check_fit: Callable[[str, bytes, str], None] | None,
     ) -> None:
         self._depth = depth
         self._payload_limit = payload_limit
-        self._retention_ms = retention_ms
         self._dedupe_ttl_ms = dedupe_ttl_ms
+        self._frames = frames
         self._attempts_of = attempts_of
         self._check_fit = check_fit
 
@@ -62,14 +112,15 @@ class PlainJobs:
         if not text.isascii() or text.count(b"[") + text.count(b"{") > self._depth:
             check_text(text, self._depth)
         try:
-            request = _decode(text)
+            item = _decode(text)
         except msgspec.DecodeError:
             return None
-        job_type, queue, job_id = request.type, request.queue, request.id
-        payload = bytes(request.payload)
+        job_type, queue, job_id = item.type, item.queue, item.id
+        payload = bytes(item.payload) or b"null"
         if len(payload) > self._payload_limit or len(job_type) > _MAX_NAME or len(queue) > _MAX_NAME:
             return None
-        if not _are_names(job_type, queue) or _may_repeat_names(text, payload):
+        frame = self._frames[job_type, queue, item.priority, self._attempts_of(job_type)]
+        if frame is None or _may_hide_names(text, payload, 1 if queue else 0):
             return None
         if job_id is None:
             job_id = ids.new_id()
@@ -78,29 +129,19 @@ class PlainJobs:
         check_payload(payload)
         if self._check_fit is not None:
             self._check_fit(job_type, payload, "/payload")
-        rest = "" if payload == b"null" else ',"payload":' + payload.decode()
-        head = _head(queue, request.priority, self._attempts_of(job_type), self._retention_ms)
-        body = f'{{"type":"{job_type}"{rest}}}'
-        return job_type, NewJob(job_id, queue, request.priority, head, body, dedupe_ttl_ms=self._dedupe_ttl_ms)
+        body = frame.bare if payload == b"null" else f"{frame.before}{payload.decode()}{frame.after}"
+        lane = frame.lane
+        job = NewJob(job_id, lane.queue, lane.priority, lane.head, body, dedupe_ttl_ms=self._dedupe_ttl_ms)
+        return job_type, job
 
 
-def _may_repeat_names(text: bytes, payload: bytes) -> bool:
-    """Return whether the type or the queue may be given twice, perhaps with an escape in its key.
+def _may_hide_names(text: bytes, payload: bytes, queues: int) -> bool:
+    """Return whether more types or queues may be given than one type and this many queues, perhaps with escaped keys.
 
-    Then the last one counts here, while Submission refuses the first one too if it is wrong.
+    Then the last one counts here, while Submission refuses the first one too if it is wrong. An empty queue is hidden.
     """
     return (
         (text.count(b'"type"') > 1 and text.count(b'"type"') - payload.count(b'"type"') > 1)
-        or (text.count(b'"queue"') > 1 and text.count(b'"queue"') - payload.count(b'"queue"') > 1)
+        or (text.count(b'"queue"') > queues and text.count(b'"queue"') - payload.count(b'"queue"') > queues)
         or (b"\\" in text and text.count(b"\\") > payload.count(b"\\"))
     )
-
-
-@lru_cache(MAX_KEPT)
-def _are_names(job_type: str, queue: str) -> bool:
-    return all(re.match(NAME_PATTERN, name) for name in (job_type, queue))
-
-
-@lru_cache(MAX_KEPT)
-def _head(queue: str, priority: Priority, attempts: int, retention_ms: int) -> str:
-    return job_head(queue=queue, priority=priority, max_attempts=attempts, retention_ms=retention_ms)

@@ -15,20 +15,20 @@ this module reports no errors. It must refuse all that Submission refuses, and m
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
-from msgspec import Raw, Struct, ValidationError
+from msgspec import Raw, ValidationError
 
 from queuey.errors import QueueyError
 from queuey.protocol import ids
 from queuey.protocol.json_checks import are_payloads, is_deeper
-from queuey.protocol.models import NAME_PATTERN, Name, Priority
+from queuey.protocol.models import Name, Priority
 from queuey.protocol.records import DEFAULT_QUEUE, NewJob, NewJobs
-from queuey.services.jobs.submission import Decoder, Frame, Lane, Limits, Submission
+from queuey.services.jobs.plain import Frame, Lane, PlainItem
+from queuey.services.jobs.submission import Decoder, Limits, Submission
 from queuey.store.broker.calls import MAX_BATCH, MAX_BYTES
 from queuey.store.shards import Shards
 
@@ -39,32 +39,20 @@ CHUNK_BYTES: Final = 100_000
 _ID_BYTES: Final = 40
 _GROUP_BYTES: Final = 100
 
-_is_name: Final = re.compile(NAME_PATTERN).search
 
-
-class Plain(Struct, forbid_unknown_fields=True, gc=False):
-    """A plain job as it is decoded. A payload or queue that is missing is empty."""
-
-    type: str
-    payload: Raw = Raw()
-    id: str | None = None
-    queue: str = ""
-    priority: Priority = "default"
-
-
-class _Checked(Plain, forbid_unknown_fields=True, gc=False):
+class CheckedItem(PlainItem, forbid_unknown_fields=True, gc=False):
     """A plain job whose names the decoder checks, each time that they are given."""
 
     type: Name
     queue: Name = DEFAULT_QUEUE
 
 
-_decode_all: Final = msgspec.json.Decoder(list[Plain]).decode
-_decode_one: Final = msgspec.json.Decoder(Plain).decode
-_decode_checked: Final = msgspec.json.Decoder(_Checked).decode
+_decode_all: Final = msgspec.json.Decoder(list[PlainItem]).decode
+_decode_one: Final = msgspec.json.Decoder(PlainItem).decode
+_decode_checked: Final = msgspec.json.Decoder(CheckedItem).decode
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-Items = list[Plain | None]
+Items = list[PlainItem | None]
 """The items of a batch; None stands for one that Submission must read."""
 Check = Callable[[int], NewJob | QueueyError]
 """Has Submission read the item at a place of the batch."""
@@ -96,7 +84,7 @@ def read(body: bytes, lines: Sequence[bytes] | None, limit: int) -> Items | None
     return [*items] if types == len(items) and _has_no_field_twice(body, items) else None
 
 
-def _has_no_field_twice(body: bytes, items: Sequence[Plain]) -> bool:
+def _has_no_field_twice(body: bytes, items: Sequence[PlainItem]) -> bool:
     """Return whether payload and queue are named as often as items have them, and no name is escaped.
 
     A name in a payload or in a text counts too, so False may be wrong, and True is right.
@@ -146,7 +134,7 @@ class PlainBatches:
         return Batch(gathering.items, gathering.places, errors, gathering.ids)
 
 
-def _read_one(raw: bytes, deepest: int) -> Plain | None:
+def _read_one(raw: bytes, deepest: int) -> PlainItem | None:
     if is_deeper(raw, deepest):
         return None
     try:
@@ -196,11 +184,11 @@ class _Frames(dict[tuple[str, str, Priority], Frame | None]):
 
     def __missing__(self, key: tuple[str, str, Priority]) -> Frame | None:
         job_type, queue, priority = key
-        queue = queue or DEFAULT_QUEUE
-        frame = None
-        if _is_name(job_type) and _is_name(queue) and self._may(queue):
-            frame = self._submission.frame(job_type, queue, priority, self._traceparent)
-        self[key] = frame
+        frame = self[key] = (
+            self._submission.frame(job_type, queue, priority, self._traceparent)
+            if self._may(queue or DEFAULT_QUEUE)
+            else None
+        )
         return frame
 
     def have_one_head(self) -> bool:
@@ -211,11 +199,13 @@ class _Frames(dict[tuple[str, str, Priority], Frame | None]):
     def of(self, items: Items, texts: Sequence[str]) -> list[Frame | None]:
         """Return the frame of each item, whose payloads are `texts`. None: the item is not plain or not right."""
         found = [None if item is None else self[item.type, item.queue, item.priority] for item in items]
-        if all(frame is None or frame.decode is None for frame in self.values()):
+        types = {job_type for (job_type, _, _), frame in self.items() if frame is not None}
+        decoders = {job_type: decode for job_type in types if (decode := self._submission.decoder_of(job_type))}
+        if not decoders:
             return found
         return [
-            frame if frame is None or frame.decode is None or _fits(frame.decode, text) else None
-            for frame, text in zip(found, texts, strict=True)
+            frame if item is None or item.type not in decoders or _fits(decoders[item.type], text) else None
+            for item, frame, text in zip(items, found, texts, strict=True)
         ]
 
 

@@ -15,9 +15,9 @@ from queuey.protocol import ids
 from queuey.protocol.idempotency import TTL_MS, IdempotencyKey
 from queuey.protocol.json_checks import check_payload, check_text, why_not_json
 from queuey.protocol.models import NULL, Definition, JobRequest, Priority
-from queuey.protocol.records import NewJob, encode_key, job_head
+from queuey.protocol.records import DEFAULT_QUEUE, NewJob, encode_key, job_head
 from queuey.protocol.schema_faults import ALLOWED, explain, invalid, to_pointer
-from queuey.services.jobs.plain import PlainJobs
+from queuey.services.jobs.plain import Frame, Frames, Lane, PlainJobs, are_names
 from queuey.settings.settings import Settings
 from queuey.settings.units import format_duration
 
@@ -67,28 +67,6 @@ class Limits(NamedTuple):
     depth: int
 
 
-class Lane(NamedTuple):
-    """The queue, priority and header that all jobs of a group have in common."""
-
-    queue: str
-    priority: Priority
-    head: str
-
-
-class Frame(NamedTuple):
-    """The definition of the due jobs of one lane and type, without their payloads. They have no further fields.
-
-    A definition is `before`, the payload's text, `after`; it is `bare` for the payload null. `decode` is the decoder of
-    the type's payloads, if the settings ask for it.
-    """
-
-    lane: Lane
-    before: str
-    after: str
-    bare: str
-    decode: Decoder | None
-
-
 class Submission:
     """Reads requests, checks them, and fills in defaults.
 
@@ -112,11 +90,12 @@ class Submission:
         self._max_delay_ms = to_ms(settings.max_delay)
         self._retention_ms = to_ms(settings.retention)
         self._dedupe_ttl_ms = to_ms(settings.dedupe_ttl)
+        self._frames = Frames(self._new_frame)
         self.plain = PlainJobs(
             depth=self._depth + 1,
             payload_limit=self._payload_limit,
-            retention_ms=self._retention_ms,
             dedupe_ttl_ms=self._dedupe_ttl_ms,
+            frames=self._frames,
             attempts_of=self._attempts_of,
             check_fit=self.check_fit if self._decoder_of else None,
         )
@@ -194,17 +173,26 @@ class Submission:
             dedupe_ttl_ms=dedupe_ttl_ms,
         )
 
-    def frame(self, job_type: str, queue: str, priority: Priority, traceparent: str | None) -> Frame:
+    def frame(self, job_type: str, queue: str, priority: Priority, traceparent: str | None) -> Frame | None:
         """Return what `new_job` makes of every request that has these fields, a payload and perhaps an id, only.
 
-        The arguments must be valid.
+        An empty queue is the default one. None: the type or the queue is not a valid name.
         """
+        if traceparent is None:
+            return self._frames[job_type, queue, priority, self._attempts_of(job_type)]
+        queue = queue or DEFAULT_QUEUE
+        return self._new_frame(job_type, queue, priority, traceparent) if are_names(job_type, queue) else None
+
+    def _new_frame(self, job_type: str, queue: str, priority: Priority, traceparent: str | None = None) -> Frame:
         bare = JobRequest(job_type, queue=queue, priority=priority, traceparent=traceparent)
         made = self.new_job(bare, 0)
         definition = Definition(job_type, _MARK, traceparent=traceparent)
         before, _, after = _encode(definition).decode().partition(_MARKED)
-        decode = None if self._decoder_of is None else self._decoder_of(job_type)
-        return Frame(Lane(queue, priority, made.head), before, after, made.body, decode)
+        return Frame(Lane(queue, priority, made.head), before, after, made.body)
+
+    def decoder_of(self, job_type: str) -> Decoder | None:
+        """Return the decoder of the type's payloads, if the settings ask for it."""
+        return None if self._decoder_of is None else self._decoder_of(job_type)
 
     @property
     def limits(self) -> Limits:

@@ -12,10 +12,13 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from queuey.errors import Invalid
 from queuey.protocol import ids
-from queuey.protocol.models import JobRequest
+from queuey.protocol.models import JobRequest, Priority
 from queuey.protocol.records import NewJob, NewJobs
-from queuey.services.jobs.plain_batch import Batch, Plain, PlainBatches, read
+from queuey.services.jobs import plain
+from queuey.services.jobs.plain import PlainItem
+from queuey.services.jobs.plain_batch import Batch, CheckedItem, PlainBatches, read
 from queuey.services.jobs.submission import Submission, SubmissionSettings
 from queuey.settings.settings import Settings
 from queuey.store.broker.calls import MAX_BATCH, MAX_BYTES
@@ -147,10 +150,10 @@ def test_plain_jobs_with_a_key_named_like_a_field_are_in_groups_too() -> None:
 
 def test_a_plain_job_is_a_request_without_its_rarer_fields() -> None:
     fields = {field.name: field for field in msgspec.structs.fields(JobRequest)}
-    for plain in (*msgspec.structs.fields(Plain), *msgspec.structs.fields(Plain.__subclasses__()[0])):
-        assert plain.name in fields
-        assert plain.required == fields[plain.name].required
-    checked = {field.name: field for field in msgspec.structs.fields(Plain.__subclasses__()[0])}
+    for own in (*msgspec.structs.fields(PlainItem), *msgspec.structs.fields(CheckedItem)):
+        assert own.name in fields
+        assert own.required == fields[own.name].required
+    checked = {field.name: field for field in msgspec.structs.fields(CheckedItem)}
     for name in ("type", "id", "queue", "priority"):
         assert (checked[name].type, checked[name].default) == (fields[name].type, fields[name].default)
 
@@ -160,8 +163,50 @@ def test_a_frame_makes_the_definitions_of_the_reference() -> None:
     span = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     for traceparent in (None, span):
         frame = reference.frame("patient", "mail", "low", traceparent)
+        assert frame is not None
         for payload in ("1", "null", ' {"a" : [1]} ', '"é"'):
             request = JobRequest("patient", msgspec.Raw(payload.encode()), None, "mail", "low", traceparent=traceparent)
             one = reference.new_job(request, 0)
             body = frame.bare if payload == "null" else f"{frame.before}{payload}{frame.after}"
             assert (one.queue, one.priority, one.head, one.body) == (*frame.lane, body)
+
+
+def test_handlers_that_are_registered_later_count_from_then_on() -> None:
+    attempts: dict[str, int] = {}
+    decoders: dict[str, Any] = {}
+    settings = SubmissionSettings.of(Settings(data_dir=Path("/unused"), check_payloads="yes"))
+    late = Submission(settings, attempts.get, decoders.get)
+    text = b'{"type":"late","payload":"1"}'
+
+    def heads() -> list[str]:
+        found = read(b"[" + text + b"]", None, LIMIT) or []
+        batch = PlainBatches(late).group(found, ONE_SHARD, everywhere, None, lambda place: Invalid("does not fit"))
+        single = late.plain.job(text)
+        assert single is not None
+        return [single[1].head, *(item.head for item in batch.items)]
+
+    assert heads() == ["", ""]
+    attempts["late"] = 7
+    assert heads() == ["m=7", "m=7"]
+    decoders["late"] = msgspec.json.Decoder(int).decode
+    with pytest.raises(Invalid):
+        late.plain.job(text)
+    found = read(b"[" + text + b"]", None, LIMIT) or []
+    batch = PlainBatches(late).group(found, ONE_SHARD, everywhere, None, lambda place: Invalid("does not fit"))
+    assert (batch.items, [*batch.errors]) == ([], [0])
+
+
+def test_frames_are_kept_in_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain, "MAX_KEPT", 3)
+    made: list[str] = []
+
+    def make(job_type: str, queue: str, priority: Priority) -> plain.Frame:
+        made.append(job_type)
+        return plain.Frame(plain.Lane(queue, priority, ""), "", "", "")
+
+    frames = plain.Frames(make)
+    for job_type in ("a", "a", "b", "c", "no name", "a"):
+        frames[job_type, "", "default", 3]
+    assert (made, len(frames)) == (["a", "b", "c"], 3)
+    frames["d", "", "default", 3]
+    assert [*frames] == [("d", "", "default", 3)]
