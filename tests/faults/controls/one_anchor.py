@@ -3,7 +3,8 @@
 Every script names its shard's base key and the same with `!`, which never exist. The node that gives the slot away then
 answers ASK, and the one that takes it TRYAGAIN, for as long as the move lasts. With a single key the second cannot tell
 that keys are missing, and runs the script on those that have come so far. (One that then reads several keys at once, of
-which some are missing, is refused half-way; a claim of one job reads one.)
+which some are missing, is refused half-way, as the plain way of a claim does. The general way of a claim of one job
+reads one, so the claim in the middle is made by scripts without plain ways.)
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import msgspec
@@ -28,6 +31,7 @@ from tests.faults.evidence.invariants import Evidence, Rest, Violation, check
 from tests.faults.evidence.ledger import Answered, Ended, Event, Sent, Started, now
 from tests.faults.load.handlers import Deed
 from tests.faults.store.view import read_store
+from tests.support.scripts.plain_ways import without_plain_ways
 from tests.support.store import Server, client_for, free_port, valkey_binary
 
 HOST: Final = "127.0.0.1"
@@ -65,8 +69,8 @@ class Node:
 class AskingScripts(Scripts):
     """Calls scripts with so many anchors, and follows ASK to the other node, as a Cluster client does."""
 
-    def __init__(self, anchors: int, other: Redis) -> None:
-        super().__init__()
+    def __init__(self, folder: Path, anchors: int, other: Redis) -> None:
+        super().__init__(folder)
         self._anchors = anchors
         self._other: Any = other
 
@@ -145,9 +149,13 @@ async def claim_during_move(anchors: int) -> tuple[str, list[Violation]]:
     async with two_nodes() as (source, target):
         move = Move(source, target)
         await move.prepare()
+        with TemporaryDirectory() as folder:
+            asking = AskingScripts(without_plain_ways(Path(folder)), anchors, target.client)
+        for node in (source, target):
+            await asking.load(node.client)
         job_ids = await _enqueue(Broker(Shards(source.client), Scripts()), events)
         await move.begin(left_behind=job_ids[0])
-        midway = Broker(Shards(source.client), AskingScripts(anchors, target.client))
+        midway = Broker(Shards(source.client), asking)
         held: list[ClaimedJob] = []
         try:
             held = (await _claim(midway, "midway")).jobs
