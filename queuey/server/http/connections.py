@@ -69,8 +69,9 @@ class Connection(HttpToolsProtocol):
         self.deaf = False
         """Whether further bytes are dropped, since the connection closes after the replies that are due."""
         self._heads = 0
+        """Number of whole heads that came."""
         self._ahead: deque[RequestResponseCycle] = deque(maxlen=MAX_AHEAD)
-        """Number of requests that came before the reply to the one before."""
+        """The requests that were followed by the next one before their reply. Some may have it now."""
         self._seen: tuple[Waiting, int] = ("head", 0)
         self._since = 0.0
 

@@ -16,6 +16,7 @@ from queuey.protocol.schema_faults import too_many_queues
 from queuey.services.jobs.offers import Claimer, ShardOffers
 from queuey.store.batching import Answer, Batcher
 from queuey.store.broker.broker import Broker
+from queuey.store.broker.calls import divide
 from queuey.store.shards import Shards
 
 Outcome = EnqueueReply | QueueyError
@@ -167,18 +168,8 @@ def _by_item(items: Sequence[NewJob | NewJobs], words: Sequence[str]) -> Sequenc
     """Divide the answers for all jobs among the items. The batcher reports a wrong number of answers to single jobs."""
     if NewJobs not in map(type, items):
         return words
-    answers: list[Words] = []
-    at = 0
-    for item in items:
-        if isinstance(item, NewJobs):
-            answers.append(words[at : at + len(item.ids)])
-            at += len(item.ids)
-        else:
-            answers += words[at : at + 1]
-            at += 1
-    if at != len(words):
-        raise ScriptFailed(f"The store gave {len(words)} answers to {at} jobs.")
-    return answers
+    divided = divide(words, [len(item.ids) if isinstance(item, NewJobs) else 1 for item in items])
+    return [own if isinstance(item, NewJobs) else own[0] for item, own in zip(items, divided, strict=True)]
 
 
 async def _answered(sent: Sequence[_Sent | list[_Sent]]) -> None:

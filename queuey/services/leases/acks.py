@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
-from queuey.errors import ScriptFailed
 from queuey.store.batching import Answer, Batcher
 from queuey.store.broker.broker import Broker
-from queuey.store.broker.calls import Held, Unextended
+from queuey.store.broker.calls import Held, Unextended, divide
 from queuey.store.broker.leases import Results
 
 Item = TypeVar("Item")
-Word = TypeVar("Word", str, list[str])
+Word = TypeVar("Word", str, Sequence[str])
 """The answer of a script to an item: a status word, or one for each job of a group."""
 
 
@@ -33,7 +32,7 @@ class Acks:
             return [Batcher(partial(send, shard), resend_for=resend_for) for shard in range(broker.shards.count)]
 
         self._complete: list[Batcher[tuple[str, str, str], str]] = batchers(broker.leases.complete)
-        self._complete_group: list[Batcher[Results, list[str]]] = batchers(partial(_complete_groups, broker))
+        self._complete_group: list[Batcher[Results, Sequence[str]]] = batchers(partial(_complete_groups, broker))
         self._fail: list[Batcher[tuple[str, str, str, int, bool], str]] = batchers(broker.leases.fail)
         self._release: list[Batcher[Held | Unextended, str]] = batchers(partial(_release_last_first, broker))
 
@@ -57,7 +56,7 @@ class Acks:
         """Complete a job as `complete` does, and return a future of the status word."""
         return self._complete[shard].submit((job_id, token, result), 80 + len(result))
 
-    def submit_complete_group(self, shard: int, group: Results) -> asyncio.Future[list[str]]:
+    def submit_complete_group(self, shard: int, group: Results) -> asyncio.Future[Sequence[str]]:
         """Complete jobs in one item of a batch, and return a future of the status word for each."""
         count = len(group.ids)
         return self._complete_group[shard].submit(group, 80 * count + sum(map(len, group.results)), count)
@@ -78,15 +77,8 @@ class Acks:
         return self._release[shard].submit(item, 80)
 
 
-async def _complete_groups(broker: Broker, shard: int, groups: Sequence[Results]) -> list[list[str]]:
-    words = await broker.leases.complete(shard, groups)
-    answers, first = [], 0
-    for group in groups:
-        answers.append(words[first : first + len(group.ids)])
-        first += len(group.ids)
-    if first != len(words):
-        raise ScriptFailed(f"The store gave {len(words)} answers to {first} jobs.")
-    return answers
+async def _complete_groups(broker: Broker, shard: int, groups: Sequence[Results]) -> list[Sequence[str]]:
+    return divide(await broker.leases.complete(shard, groups), [len(group.ids) for group in groups])
 
 
 async def _release_last_first(broker: Broker, shard: int, held: Sequence[Held | Unextended]) -> Sequence[str]:

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from queuey.errors import StoreUnavailable
+from queuey.errors import ScriptFailed, StoreUnavailable
 from queuey.protocol.models import Status
 from queuey.store.scripts import Scripts
 from queuey.store.shards import Shards
@@ -36,6 +36,17 @@ words = msgspec.msgpack.Decoder(list[str]).decode
 """Decodes a reply with one status word a job."""
 word = msgspec.msgpack.Decoder(str).decode
 numbers = msgspec.msgpack.Decoder(list[int]).decode
+
+
+def divide(answers: Sequence[str], counts: Sequence[int]) -> list[Sequence[str]]:
+    """Divide the answers to all jobs of a call among its items, which have `counts` jobs. Raises ScriptFailed."""
+    if len(answers) != sum(counts):
+        raise ScriptFailed(f"The store gave {len(answers)} answers to {sum(counts)} jobs.")
+    divided, first = [], 0
+    for count in counts:
+        divided.append(answers[first : first + count])
+        first += count
+    return divided
 
 
 class Observer(Protocol):

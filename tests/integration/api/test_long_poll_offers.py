@@ -368,6 +368,29 @@ async def test_the_job_of_a_request_that_was_replaced_is_for_the_one_in_its_plac
     await third.ended()
 
 
+async def test_the_one_in_its_place_claims_again_if_it_was_claiming(
+    rig: Rig, api: ApiRig, scripts: FaultyScripts
+) -> None:
+    """Its claim found nothing, but the reply comes after the job of the offer."""
+    first = Poller(api, claim_id="mine")
+    await waiting(rig, api, scripts, first)
+    scripts.calls_to_lose["enqueue"] = 1_000
+    enqueued = asyncio.create_task(api.http.post("/v1/jobs", json={"type": "t"}))
+    gate = scripts.gates["claim"] = asyncio.Event()
+
+    async def is_out() -> bool:
+        return api.pulling.leasing.polls.count == 0
+
+    await eventually(is_out)
+    second = Poller(api, claim_id="mine")
+    assert await scripts.waiting.get() == "claim"
+    scripts.calls_to_lose.clear()
+    job_id = await job_of(enqueued)
+    assert await first.jobs() == [job_id]
+    gate.set()
+    assert await second.jobs() == [job_id]
+
+
 async def waiting_again(api: ApiRig, scripts: FaultyScripts) -> None:
     """The request has claimed in vain, and waits again."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -70,7 +70,7 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> list[Results]:
     sent: list[Results] = []
     submit = Acks.submit_complete_group
 
-    def noted(self: Acks, shard: int, group: Results) -> asyncio.Future[list[str]]:
+    def noted(self: Acks, shard: int, group: Results) -> asyncio.Future[Sequence[str]]:
         sent.append(group)
         return submit(self, shard, group)
 
