@@ -19,6 +19,8 @@ from bench.peers.stores import free_port
 from bench.servers import PLAN, ended, server, wait_for
 from queuey import __version__
 
+_NO_RATE_LIMIT: Final = "RATE_LIMIT_MAX_REQUESTS=1000000000"
+
 
 @dataclass(frozen=True)
 class Broker:
@@ -51,7 +53,7 @@ def _bunqueue(folder: Path, *, on_disk: bool) -> Iterator[int]:
     options = ["--host", "127.0.0.1", "--http-port", str(port), "--tcp-port", str(free_port())]
     if on_disk:
         options += ["--data-path", str(folder / "bunqueue.db")]
-    with _listening([*bunqueue_command(), "start", *options], folder, port):
+    with _listening(["env", _NO_RATE_LIMIT, *bunqueue_command(), "start", *options], folder, port):
         yield port
 
 
@@ -123,7 +125,8 @@ BROKERS: Final = (
         Bunqueue,
         partial(_bunqueue, on_disk=False),
         lambda: npm_version("bunqueue"),
-        "`bunqueue start`, all defaults; over HTTP; jobs are pulled with a lease",
+        "`bunqueue start`, its limit of 10,000 requests a minute lifted, else all defaults; over HTTP; jobs are pulled "
+        "with a lease",
         "the job is in memory: a killed process loses it",
         "memory",
     ),
