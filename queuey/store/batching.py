@@ -173,12 +173,11 @@ class Batcher(Generic[Item, Reply]):
         finally:
             del self._in_flight[number]
             self._flushers.pop(number, None)
-            if self._is_beginning:
-                pass
-            elif self._waiting and not self._loop.is_closed():  # as it is if the process ends during a flush
-                self._begin_if_due()
-            elif not self._in_flight:
-                self._idle.set()
+            if not self._is_beginning:
+                if self._waiting and not self._loop.is_closed():  # as it is if the process ends during a flush
+                    self._begin_if_due()
+                elif not self._in_flight:
+                    self._idle.set()
 
     def _give_up_overdue(self) -> None:
         """Give up overdue items. One timer is enough: it fires for the oldest item, since all wait equally long."""
