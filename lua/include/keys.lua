@@ -15,6 +15,8 @@ local function progress_key(id) return base .. 'progress:' .. id end
 local function claim_key(claim_id) return base .. 'claim:' .. claim_id end
 local function queue_key(queue) return base .. 'queue:' .. queue end
 local function wake_key(queue) return base .. 'wake:' .. queue end
+local function aside_key(queue, lane, type) return base .. 'aside:' .. queue .. ':' .. lane .. ':' .. type end
+local function wake_type_key(queue, type) return base .. 'wake:' .. queue .. ':' .. type end
 local queues_key = base .. 'queues'
 local workers_key = base .. 'workers'
 local quiet_key = base .. 'quiet'
@@ -28,3 +30,5 @@ local function selftest_key(type) return base .. 'selftest:' .. type end
 
 -- finished_channel(): the channel for the ends of watched jobs, as in queuey/store/keys.py. It belongs to no shard.
 local function finished_channel() return string.match(base, '^(.*):{%d+}:$') .. ':finished' end
+-- asides_channel(): the channel on which the names of lists set aside are published. It belongs to no shard.
+local function asides_channel() return string.match(base, '^(.*):{%d+}:$') .. ':asides' end

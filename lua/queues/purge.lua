@@ -13,6 +13,7 @@ Errors   only those of the store ]=]
 --@include writes
 --@include state
 --@include transitions
+--@include asides: LANE_OF asides_of
 local args = cmsgpack.unpack(ARGV[1])
 local now, queue, limit = now_ms(args[1]), args[2], args[5]
 local left, cancelled, seen, pops, cancelled_ids = limit, 0, {}, {}, args[6] and {} or nil
@@ -36,15 +37,23 @@ local function cancel_waiting(id, lane, queued)
   return true
 end
 
-for _, lane in ipairs(LANES) do
-  local list, scheduled = ready_key(queue, lane), scheduled_key(queue, lane)
+-- purge_list(list, lane): purges a lane, or a list set aside from it.
+local function purge_list(list, lane)
   local ids = args[3] and left > 0 and redis.call('LRANGE', list, 0, left - 1) or {}
   for _, id in ipairs(ids) do
     if not cancel_waiting(id, lane, true) then hincr(queue_key(queue), 'tombstones_' .. lane, -1) end
   end
   if #ids > 0 then pops[list] = #ids end
   left = left - #ids
-  ids = args[4] and left > 0 and redis.call('ZRANGE', scheduled, 0, left - 1) or {}
+end
+
+for _, aside in ipairs(asides_of(redis.call('HGET', queue_key(queue), 'aside'))) do
+  purge_list(aside_key(queue, aside[1], aside[2]), aside[1])
+end
+for _, lane in ipairs(LANES) do
+  purge_list(ready_key(queue, lane), lane)
+  local scheduled = scheduled_key(queue, lane)
+  local ids = args[4] and left > 0 and redis.call('ZRANGE', scheduled, 0, left - 1) or {}
   for _, id in ipairs(ids) do
     zrem(scheduled, id)
     cancel_waiting(id, lane, false)

@@ -63,6 +63,14 @@ class ShardKeys:
     def wake(self, queue: str) -> str:
         return f"{self.base}wake:{queue}"
 
+    def aside(self, queue: str, priority: str, type_name: str) -> str:
+        """Return the key of the list of waiting jobs of one type that was set aside from a lane."""
+        return f"{self.base}aside:{queue}:{priority}:{type_name}"
+
+    def wake_type(self, queue: str, type_name: str) -> str:
+        """Return the key of the marker for the lists of one type that were set aside."""
+        return f"{self.base}wake:{queue}:{type_name}"
+
     def selftest(self, type_name: str) -> str:
         return f"{self.base}selftest:{type_name}"
 
@@ -128,9 +136,14 @@ def listening_channel(prefix: str = DEFAULT_PREFIX) -> str:
     return f"{prefix}:listening"
 
 
+def asides_channel(prefix: str = DEFAULT_PREFIX) -> str:
+    """Return the channel with the names of the lists that were set aside, each time that there is a new one."""
+    return f"{prefix}:asides"
+
+
 def channels(prefix: str = DEFAULT_PREFIX) -> tuple[str, ...]:
     """Return every channel."""
-    return (cancel_channel(prefix), finished_channel(prefix), listening_channel(prefix))
+    return (cancel_channel(prefix), finished_channel(prefix), listening_channel(prefix), asides_channel(prefix))
 
 
 def poke_key(shard: ShardKeys, replica: str) -> str:

@@ -86,6 +86,7 @@ NO_STATUS = {
         "guard_",
         "guard_default",
         "guard_low",
+        "aside",
         "dead_bytes",
         "done_bytes",
         "format",

@@ -1,0 +1,19 @@
+-- Lists set aside: aside:<queue>:<lane>:<type> has ids of waiting jobs of one type, which were taken out of the lane since
+-- a worker that met them could not begin them. A job there is queued in every respect.
+-- The field `aside` of queue:<queue> names the lists, as ' <lane's first letter>:<type>' each. A name may outlive its list.
+local LETTER_OF = {high = 'h', default = 'd', low = 'l'}
+local LANE_OF = {h = 'high', d = 'default', l = 'low'}
+
+-- asides_of(text): returns [{lane, type}, ...] for the field `aside` of a queue; text: false = it has none.
+local function asides_of(text)
+  local found = {}
+  for letter, type in string.gmatch(text or '', '(%l):(%S+)') do found[#found + 1] = {LANE_OF[letter], type} end
+  return found
+end
+
+-- type_of(definition): its type, with which its body begins; '' for another text.
+local function type_of(definition)
+  local at = string.find(definition, '\n{"type":"', 1, true)
+  local stop = at and string.find(definition, '"', at + 10, true)
+  return stop and string.sub(definition, at + 10, stop - 1) or ''
+end
