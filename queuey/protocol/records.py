@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final, TypedDict, cast
@@ -45,6 +45,10 @@ _STATUSES: Final[dict[str, Status]] = {
     "d": "dead_letter",
     "c": "cancelled",
 }
+
+
+_TYPE_FIRST: Final = '{"type":"'
+"""The first characters of the JSON part of a definition. A name of a type follows, in which nothing is escaped."""
 
 
 class NewJob(Struct, array_like=True):
@@ -94,6 +98,12 @@ def singly(item: NewJob | NewJobs) -> Sequence[NewJob]:
         NewJob(job_id, item.queue, item.priority, item.head, body)
         for job_id, body in zip(item.ids, item.bodies, strict=True)
     ]
+
+
+def types_of(items: Iterable[NewJob | NewJobs]) -> set[str]:
+    """Return the types of new jobs, with which their bodies begin."""
+    bodies = [body for item in items for body in (item.bodies if isinstance(item, NewJobs) else (item.body,))]
+    return {body[len(_TYPE_FIRST) : body.find('"', len(_TYPE_FIRST))] for body in bodies}
 
 
 class StoredJob(Struct, array_like=True):

@@ -12,7 +12,7 @@ from typing import Any
 from queuey import log
 from queuey.metrics import Metrics
 from queuey.protocol.records import NewJob, NewJobs
-from queuey.services.jobs.offers import Offering, Settled
+from queuey.services.jobs.offers import Offering, Settled, Types
 from queuey.worker.execution import Execution
 from queuey.worker.handlers.attempt import Failed, Outcome, Succeeded
 from queuey.worker.held_job import HeldJob, Leased
@@ -133,7 +133,7 @@ class Worker:
 
     # --- offers ---------------------------------------------------------------------------------------------------
 
-    def offer(self, shard: int, queue: str) -> Offering | None:
+    def offer(self, shard: int, queue: str, types: Types) -> Offering | None:
         """Offer the free slots to an enqueue of jobs of this queue, if this worker is idle. It counts as a claim."""
         if self._context is None or not self.may_wait.is_set() or queue not in self._settings.queues:
             return None

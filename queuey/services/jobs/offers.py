@@ -6,18 +6,23 @@ docs/adr/0018-offer.md has the reasons.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from enum import Enum
+from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 from queuey.errors import StoreUnavailable
-from queuey.protocol.records import NewJob, NewJobs
+from queuey.protocol.records import NewJob, NewJobs, types_of
 from queuey.protocol.renewal import renewal_of
 from queuey.store.batching import OVERDUE, RESEND_CAP
 from queuey.store.broker.offers import Offer
 
 PATIENCE: Final = RESEND_CAP + OVERDUE
 """Seconds after an enqueue without a reply in which it is sent again, if it ever is."""
+
+
+Types = Callable[[], Collection[str]]
+"""Reads the types of the jobs of an enqueue. A claimer calls it only if it does not take every type."""
 
 
 class Settled(Enum):
@@ -41,10 +46,12 @@ class Offering(NamedTuple):
 class Claimer(Protocol):
     """Claims jobs in this process: a worker, or the requests of pull workers that wait."""
 
-    def offer(self, shard: int, queue: str) -> Offering | None:
+    def offer(self, shard: int, queue: str, types: Types) -> Offering | None:
         """Offer to take jobs of this queue with an enqueue that is about to start. None: nothing here is idle.
 
-        Until the offer is settled, the claimer makes no other claim in its place.
+        The enqueue may hand over any of its jobs, up to the offer's limit. So the claimer must take all their types,
+        and the limit must not exceed the room that it has for any of them. Until the offer is settled, the claimer
+        makes no other claim in its place.
         """
 
     def expect(self, shard: int, items: Sequence[NewJob | NewJobs]) -> None:
@@ -93,8 +100,9 @@ class ShardOffers:
         """Return the offer of the first claimer that is idle, if the script can claim these jobs."""
         queue = _one_queue(items)
         if queue is not None:
+            types = partial(types_of, items)
             for claimer in self._claimers:
-                offering = claimer.offer(self._shard, queue)
+                offering = claimer.offer(self._shard, queue, types)
                 if offering is not None:
                     return offering
         return None

@@ -10,7 +10,7 @@ from typing import Final
 
 from queuey.errors import Full
 from queuey.protocol.records import NewJob, NewJobs
-from queuey.services.jobs.offers import Offering, Settled
+from queuey.services.jobs.offers import Offering, Settled, Types
 from queuey.store.broker.offers import Offer
 
 MAX_PLACES: Final = 200_000
@@ -181,7 +181,7 @@ class LongPolls:
         for group in list(self._groups.values()):
             self._wake(group.first, shards)
 
-    def offer(self, shard: int, queue: str) -> Offering | None:
+    def offer(self, shard: int, queue: str, types: Types) -> Offering | None:
         """Make an offer for the poll that has waited longest for this queue. It leaves those that wait."""
         poll = self._first_for(queue)
         if poll is None:

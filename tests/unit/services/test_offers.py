@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pytest
 
 from queuey.errors import Full, ScriptFailed, StoreUnavailable
 from queuey.protocol.records import NewJob, NewJobs
-from queuey.services.jobs.offers import PATIENCE, Offering, Settled, ShardOffers
+from queuey.services.jobs.offers import PATIENCE, Offering, Settled, ShardOffers, Types
 from queuey.store.broker.offers import Offer
 from queuey.store.replies import Claimed
 from tests.support.virtual_time import in_virtual_time
@@ -18,8 +18,8 @@ DOWN = StoreUnavailable("down")
 LOST = StoreUnavailable("lost", maybe_done=True)
 
 
-def job(queue: str = "a", *, delay_ms: int = 0, dedupe: str = "") -> NewJob:
-    return NewJob("0" * 28, queue, "default", "", '{"type":"t"}', delay_ms, 0, dedupe)
+def job(queue: str = "a", *, delay_ms: int = 0, dedupe: str = "", type: str = "t") -> NewJob:
+    return NewJob("0" * 28, queue, "default", "", f'{{"type":"{type}"}}', delay_ms, 0, dedupe)
 
 
 def group(count: int) -> NewJobs:
@@ -34,11 +34,13 @@ class Idle:
         self.times = times
         self.limit = limit
         self.asked: list[str] = []
+        self.types: Collection[str] = ()
         self.expected = 0
         self.settled: asyncio.Queue[Settled] = asyncio.Queue()
 
-    def offer(self, shard: int, queue: str) -> Offering | None:
+    def offer(self, shard: int, queue: str, types: Types) -> Offering | None:
         self.asked.append(queue)
+        self.types = types()
         if not self.times or queue != "a":
             return None
         self.times -= 1
@@ -47,6 +49,13 @@ class Idle:
 
     def expect(self, shard: int, items: Sequence[NewJob | NewJobs]) -> None:
         self.expected += 1
+
+
+async def test_a_claimer_can_read_the_types_of_all_jobs_before_it_offers() -> None:
+    claimer, bodies = Idle(), ['{"type":"t"}', '{"type":"send.mail","payload":"\\"type\\":"}']
+    group = NewJobs("a", "default", "", ["0" * 28] * 2, bodies, 0)
+    ShardOffers(0, [claimer]).next([job(type="u"), group], new=True)
+    assert claimer.types == {"t", "u", "send.mail"}
 
 
 async def test_the_first_idle_claimer_makes_the_offer_and_no_other_expects_the_job() -> None:

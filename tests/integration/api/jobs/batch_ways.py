@@ -22,6 +22,7 @@ from queuey.api.routes.batch import BATCH, SubmitBatch
 from queuey.errors import Full, ScriptFailed, StoreUnavailable
 from queuey.metrics import Metrics
 from queuey.protocol.records import NewJob, NewJobs
+from queuey.services.jobs.offers import Types
 from queuey.services.jobs.producer import Producer
 from queuey.services.jobs.submission import Decoder, Submission, SubmissionSettings
 from queuey.settings.settings import Settings
@@ -70,7 +71,7 @@ class Way:
         api = Api([Guarded("POST", PATH, "submit", gate, self.route, BATCH)], self.metrics)
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url=f"http://{HOST}")
 
-    def offer(self, shard: int, queue: str) -> None:
+    def offer(self, shard: int, queue: str, types: Types) -> None:
         """Offer nothing: it takes no jobs."""
 
     def expect(self, shard: int, items: Sequence[NewJob | NewJobs]) -> None:
