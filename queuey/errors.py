@@ -270,6 +270,13 @@ class StartupError(QueueyError):
     exit_code: ClassVar[int] = 3
 
 
+class TooOld(StartupError):
+    """The store holds data that this version does not know. It must not run on it."""
+
+    code = "too-old"
+    title = "This version is too old for the store"
+
+
 class SettingsError(StartupError):
     """A flag, a variable or a settings file has an invalid value."""
 

@@ -1,23 +1,35 @@
 #!lua flags=allow-oom
 --[=[ heartbeat: keeps the heartbeat of a replica; forgets replicas and quiet workers that sent none for stale_ms.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
-ARGV[1]  msgpack [now_ms | 0, replica, description, stale_ms, [worker, ...]]; description: JSON, '' = the replica leaves
+ARGV[1]  msgpack [now_ms | 0, replica, description, stale_ms, [worker, ...]]; description: JSON that ends with the list
+         of the features that the replica knows, '' = the replica leaves
          the workers of this replica that are quiet, which they stay
-Reply    msgpack [known, [worker, ...]]: how many replicas are known now, and all workers that must be quiet
+Reply    msgpack [known, [worker, ...], [feature, ...], [feature, ...], [replica, ...]]: how many replicas are known now,
+         all workers that must be quiet, the features in use, those of them that this replica does not know (it is not
+         registered then and must stop), and up to 10 other replicas that do not know all of them
 Errors   only those of the store ]=]
 --@include now
 --@include keys
+--@include features
 local args = cmsgpack.unpack(ARGV[1])
 local now, replica, description, stale_ms = now_ms(args[1]), args[2], args[3], args[4]
 local here = {[replica] = true}
 for _, worker in ipairs(args[5]) do here[worker] = true end
 
-local gone, entries = {}, redis.call('HGETALL', workers_key)
+local in_use = features_in_use()
+local unknown = description ~= '' and missing_words(in_use, features_of(description)) or {}
+local gone, others, entries = {}, {}, redis.call('HGETALL', workers_key)
 for i = 1, #entries, 2 do
   local seen = tonumber(string.match(entries[i + 1], '^%d+') or 0)
-  if entries[i] ~= replica and seen < now - stale_ms and #gone < 4000 then gone[#gone + 1] = entries[i] end
+  if entries[i] == replica then
+    -- Its own entry is replaced, or removed.
+  elseif seen < now - stale_ms and #gone < 4000 then
+    gone[#gone + 1] = entries[i]
+  elseif in_use ~= '' then
+    others[#others + 1] = entries[i]; others[#others + 1] = entries[i + 1]
+  end
 end
-if description == '' then gone[#gone + 1] = replica end
+if description == '' or #unknown > 0 then gone[#gone + 1] = replica end
 
 local quiet, seen_here, forgotten = {}, {}, {}
 entries = redis.call('HGETALL', quiet_key)
@@ -37,5 +49,6 @@ end
 if #gone > 0 then redis.call('HDEL', workers_key, unpack(gone)) end
 if #forgotten > 0 then redis.call('HDEL', quiet_key, unpack(forgotten)) end
 if #seen_here > 0 then redis.call('HSET', quiet_key, unpack(seen_here)) end
-if description ~= '' then redis.call('HSET', workers_key, replica, now .. ' ' .. description) end
-return cmsgpack.pack({redis.call('HLEN', workers_key), quiet})
+if description ~= '' and #unknown == 0 then redis.call('HSET', workers_key, replica, now .. ' ' .. description) end
+local without = strangers(others, in_use)
+return cmsgpack.pack({redis.call('HLEN', workers_key), quiet, missing_words(in_use, ''), unknown, without})

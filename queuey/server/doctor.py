@@ -18,14 +18,16 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from queuey.errors import QueueyError, StartupError
+from queuey.errors import QueueyError, StartupError, TooOld
 from queuey.protocol.credentials import Credentials, redact_urls
 from queuey.server.http.ports import bind
 from queuey.server.store import broker_of, opened
 from queuey.services.maintenance.store_watch import FULL_ABOVE
+from queuey.services.workers import known_features
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
-from queuey.store.broker.calls import DATA_FORMAT
+from queuey.store.broker.calls import FEATURES
+from queuey.store.broker.replicas import check_data
 from queuey.store.embedded.process import find_binary
 from queuey.store.replies import About
 from queuey.store.selfcheck import StoreReport, check_store
@@ -36,6 +38,8 @@ CLOCK_TOLERANCE: Final = 1.0
 FREE_DISK: Final = 1_000_000_000
 PROBE_SECONDS: Final = 2.0
 STORE_SECONDS: Final = 5.0
+MAX_NAMED: Final = 5
+"""The maximum number of replicas in the text of a finding."""
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -170,6 +174,8 @@ async def _store(settings: Settings) -> AsyncIterator[Finding]:
                 _clock(about, asked),
             ):
                 yield finding
+            if about.data_format:
+                yield await _features(broker)
             yield await _memory(broker)
     except QueueyError as error:
         yield Finding("fail", "store", redact_urls(error.message))
@@ -197,13 +203,11 @@ def _data(settings: Settings, about: About) -> Iterator[Finding]:
     if not about.data_format:
         yield Finding("ok", "data", f"nothing under the prefix {settings.prefix} yet")
         return
-    if about.data_format != DATA_FORMAT:
-        yield Finding(
-            "fail",
-            "data",
-            f"It has format {about.data_format}, and this version reads {DATA_FORMAT}: use the version "
-            "that wrote it, or export there and import here.",
-        )
+    try:
+        check_data(about)
+    except TooOld as error:
+        yield Finding("fail", "data", error.message)
+        return
     if about.shards != settings.shards:
         yield Finding(
             "fail",
@@ -223,6 +227,26 @@ def _clock(about: About, now: float) -> Finding:
             "warn", "clock", f"The store's clock is {abs(ahead):.1f} s {direction} this machine's: set both by NTP."
         )
     return Finding("ok", "clock", "the store's and this machine's agree")
+
+
+async def _features(broker: Broker) -> Finding:
+    """Say which features are open on every shard, and which replicas hold the others."""
+    shards = [await broker.replicas.store_info(shard) for shard in range(broker.shards.count)]
+    closed = [name for name in FEATURES if not all(name in about.features for about in shards)]
+    if not closed:
+        return Finding("ok", "features", f"{', '.join(FEATURES)}: open")
+    older, replicas = [], (await broker.replicas.workers(0)).replicas
+    for name, _, text in replicas:
+        version, known = known_features(text)
+        if not known.issuperset(closed):
+            older.append(f"{name} (version {version})")
+    what = f"{', '.join(closed)}: not open yet"
+    if older:
+        shown = ", ".join(sorted(older)[:MAX_NAMED]) + (", ..." if len(older) > MAX_NAMED else "")
+        return Finding("warn", "features", f"{what}, since {shown} does not know it: replace it by this version.")
+    if not replicas:
+        return Finding("ok", "features", f"{what}: it opens a minute after a server of this version has started")
+    return Finding("ok", "features", f"{what}: it opens within a minute, or a minute after older replicas have left")
 
 
 async def _memory(broker: Broker) -> Finding:

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from queuey.services.leases.pull_workers import PullWorkerRow, PullWorkers
 from queuey.services.workers import Description, WorkerReport, bounded, report_of_process
+from queuey.store.broker.calls import FEATURES
 from queuey.version import __version__
 from queuey.worker.worker import Worker
 
@@ -50,7 +51,7 @@ class Presence:
             own.started_ms, own.quiet = self._started_ms, self._worker.quieted
             workers.append(own)
         workers += [_report_of_pull_worker(row) for row in reversed(self._pull_workers.rows())]
-        return Description(__version__, os.getpid(), self._roles, bounded(workers))
+        return Description(__version__, os.getpid(), self._roles, bounded(workers), list(FEATURES))
 
     def quiet_here(self) -> list[str]:
         """Return the keys of the quieted workers."""

@@ -17,6 +17,7 @@ from queuey.server.store import ServerStore
 from queuey.services.events.publisher import EventPublisher
 from queuey.services.jobs.progress import ProgressRecorder
 from queuey.services.leases.acks import Acks
+from queuey.services.maintenance.feature_gate import FeatureGate
 from queuey.services.maintenance.heartbeat import Heartbeat
 from queuey.services.maintenance.lag_watch import LagWatch
 from queuey.services.maintenance.loops import run_forever
@@ -177,6 +178,7 @@ class Membership(Part):
             common.settings.beat_interval,
             presence.quiet_here,
             presence.be_quiet,
+            FeatureGate(common.broker),
         )
 
     async def start(self) -> None:

@@ -11,13 +11,14 @@ from contextlib import AsyncExitStack
 from typing import NamedTuple
 
 from queuey import log
-from queuey.errors import StartupError
+from queuey.errors import StartupError, TooOld
 from queuey.lifecycle import Part, StopSignals, Tasks, done_before, freeze
 from queuey.metrics import Metrics
 from queuey.protocol.credentials import Credentials, redact_urls
 from queuey.server.assembly import Assembly, Door
 from queuey.server.http.ports import bind, url_of
 from queuey.server.limits import store_timeout
+from queuey.server.presence import Presence
 from queuey.server.roles import Common
 from queuey.server.store import STORE_TIMEOUT, ServerStore, StoreSettings, check_copies
 from queuey.services.events.publisher import EventPublisher
@@ -147,7 +148,7 @@ class Server:
         settings, store = self._settings, self._store
         publisher = EventPublisher(store.broker(STORE_TIMEOUT))
         broker = store.broker(store_timeout(settings.lease), publisher)
-        durability = await store.check(broker)
+        durability = await store.check(broker, self._id, Presence(self._id, settings.roles).describe())
         return Common(
             settings=settings,
             replica=self._id,
@@ -177,6 +178,9 @@ class Server:
         failed = await self._tasks.ended_before(stop)
         for task in failed:
             error = task.exception()
+            if isinstance(error, TooOld):  # the jobs that run may finish
+                logger.error("too_old", error=error.message)
+                continue
             if isinstance(error, StartupError):
                 raise error
             logger.error("part_failed", part=task.get_name(), exc_info=error)

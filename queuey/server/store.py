@@ -15,6 +15,7 @@ from queuey import log
 from queuey.errors import StartupError, StoreUnavailable
 from queuey.lifecycle import Part, Tasks
 from queuey.protocol.credentials import redact_urls
+from queuey.services.maintenance.heartbeat import introduce
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.broker.calls import Observer
@@ -82,8 +83,8 @@ class ServerStore(Part):
             await self._embedded.start()
             self._tasks.spawn("embedded-store", self._embedded.run())
 
-    async def check(self, broker: Broker) -> Durability:
-        """Check that the store has what Queuey needs, and register as its user. Raises StartupError.
+    async def check(self, broker: Broker, replica: str, description: object) -> Durability:
+        """Check that the store has what Queuey needs, and register this replica as its user. Raises StartupError.
 
         An external store may come up a little later than this process.
         """
@@ -93,6 +94,7 @@ class ServerStore(Part):
             try:
                 report = await check_store(client, broker.shards, self._scripts, embedded=embedded)
                 await broker.replicas.register()
+                await introduce(broker, replica, description)
             except StoreUnavailable as error:
                 if time.monotonic() > give_up_at:
                     raise StartupError(redact_urls(f"{error.message} {ADVICE}")) from error

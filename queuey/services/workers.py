@@ -49,15 +49,27 @@ class WorkerReport(Struct, omit_defaults=True):
 
 
 class Description(Struct):
-    """The content of a heartbeat: the description of a replica, and its workers."""
+    """The content of a heartbeat: the description of a replica, its workers, and the features that it knows.
+
+    The features come last, where the scripts look for them."""
 
     version: str
     pid: int
     roles: list[str]
     workers: list[WorkerReport]
+    features: list[str] = []
 
 
 _decode = msgspec.json.Decoder(Description).decode
+
+
+def known_features(text: str) -> tuple[str, frozenset[str]]:
+    """Return the version of a replica and the features that it knows, from its heartbeat. Older ones know none."""
+    try:
+        description = _decode(text)
+    except (msgspec.DecodeError, UnicodeError):
+        return "unknown", frozenset()
+    return description.version, frozenset(description.features)
 
 
 def process_name() -> str:

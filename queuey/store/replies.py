@@ -174,10 +174,32 @@ class Dead(Struct, array_like=True):
 
 
 class Beat(Struct, array_like=True):
-    """The reply to a heartbeat: how many replicas are known, and the workers that must be quiet."""
+    """The reply to a heartbeat: how many replicas are known, and the workers that must be quiet.
+
+    `features`: those in use. `unknown`: those of them that this replica does not know; it was not registered then.
+    `strangers`: up to 10 other replicas that do not know all of them."""
 
     known: int
     quiet: list[str]
+    features: list[str] = []
+    unknown: list[str] = []
+    strangers: list[str] = []
+
+
+class Opening(Struct, array_like=True):
+    """The reply of open_feature: its word, and up to 10 replicas that do not know the feature."""
+
+    word: Literal["open", "ready", "settling", "held"]
+    held_by: list[str]
+
+
+class Registered(Struct, array_like=True):
+    """The reply of register: the format and the shards of the store, the features in use, and the unknown of them."""
+
+    data_format: int
+    shards: int
+    features: list[str]
+    unknown: list[str]
 
 
 class Replicas(Struct, array_like=True):
@@ -198,7 +220,8 @@ class About(Struct, array_like=True):
     """A description of a store. `data_format` and `shards` are 0 if no replica has registered yet.
 
     `now_ms`: the store's clock. `imported`: the id of the export that was imported last, '' = none, and `import_offset`
-    its bytes that are imported. `store_id` identifies it; '' = only versions without ids have registered."""
+    its bytes that are imported. `store_id` identifies it; '' = only versions without ids have registered. `features`:
+    the features in use."""
 
     data_format: int
     shards: int
@@ -206,6 +229,7 @@ class About(Struct, array_like=True):
     imported: str
     import_offset: int
     store_id: str = ""
+    features: list[str] = []
 
 
 class DumpedJob(Struct, array_like=True):

@@ -104,7 +104,7 @@ NO_STATUS = {
         "claimed",
     ),
     *("ready", "scheduled", "running", "dead", "finished"),
-    *("import", "import_offset", "store_id"),
+    *("import", "import_offset", "store_id", "features", "settling_"),
 }
 """Words in quotes that name a lane, a field of a hash, a place, or what `examine` tells `take`."""
 
@@ -175,6 +175,7 @@ STATUS_WORDS = {
     "pause": {"ok", "too_many_queues"},
     "resume": {"ok", "not_paused"},
     "quiet_worker": {"ok", "too_many"},
+    "open_feature": {"open", "ready", "settling", "held"},
 }
 """As docs/protocol.md has them; a client may switch on each."""
 

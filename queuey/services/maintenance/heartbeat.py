@@ -6,14 +6,25 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from queuey.services.maintenance.feature_gate import FeatureGate
 from queuey.store.broker.broker import Broker
+from queuey.store.broker.replicas import refuse_unknown
+
+
+async def introduce(broker: Broker, replica: str, description: object) -> None:
+    """Send the first heartbeat of a replica, before it touches a job: others must know which features it knows.
+
+    Raises TooOld if the store has a feature in use that it does not know."""
+    beat = await broker.replicas.heartbeat(0, replica, msgspec.json.encode(description).decode())
+    refuse_unknown(beat.unknown)
 
 
 class Heartbeat:
     """Reports to the store that this replica is alive.
 
     `describe` returns a JSON-encodable description of the replica. `quiet_here` returns the keys of the quieted workers
-    of this replica; `on_quiet` is called with the keys of all workers that must be quiet, in any replica.
+    of this replica; `on_quiet` is called with the keys of all workers that must be quiet, in any replica. `gate` opens
+    the features that all replicas know.
     """
 
     def __init__(
@@ -24,6 +35,7 @@ class Heartbeat:
         interval: float,
         quiet_here: Callable[[], Sequence[str]] = tuple,
         on_quiet: Callable[[Sequence[str]], None] = lambda _: None,
+        gate: FeatureGate | None = None,
     ) -> None:
         self._broker = broker
         self._worker_id = worker_id
@@ -31,12 +43,16 @@ class Heartbeat:
         self._interval = interval
         self._quiet_here = quiet_here
         self._on_quiet = on_quiet
+        self._gate = gate
 
     async def run_once(self) -> float:
-        """Send one heartbeat to the first shard."""
+        """Send one heartbeat to the first shard. Raises TooOld, after which this replica must stop."""
         description = msgspec.json.encode(self._describe()).decode()
         answer = await self._broker.replicas.heartbeat(0, self._worker_id, description, quiet_here=self._quiet_here())
+        refuse_unknown(answer.unknown)
         self._on_quiet(answer.quiet)
+        if self._gate is not None:
+            await self._gate.drive(answer)
         return self._interval
 
     async def leave(self) -> None:

@@ -38,6 +38,7 @@ from queuey.services.transfer.file_format import (
 )
 from queuey.store.broker.broker import Broker
 from queuey.store.broker.calls import DATA_FORMAT
+from queuey.store.broker.replicas import check_data
 from queuey.version import __version__
 
 DUMP_BATCH: Final = 256
@@ -251,9 +252,5 @@ async def shards_of(broker: Broker) -> int:
             f"The store has no data of Queuey under the prefix {broker.shards.prefix}. Give the right --prefix, or "
             "another --redis or --data-dir."
         )
-    if about.data_format > DATA_FORMAT:
-        raise StartupError(
-            f"The store's data has format {about.data_format}, and this version of Queuey reads {DATA_FORMAT}. Use the "
-            "version that wrote it."
-        )
+    check_data(about)
     return about.shards

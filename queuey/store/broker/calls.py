@@ -15,6 +15,11 @@ from queuey.store.scripts import Scripts
 from queuey.store.shards import Shards
 
 DATA_FORMAT: Final = 1
+"""The format of a store without features, and of an export."""
+FEATURE_FORMAT: Final = 2
+"""The format of a store that may hold keys of features. It is the newest format that this version reads."""
+FEATURES: Final = ("aside",)
+"""The features that this version knows. `aside`: lists of jobs that were set aside by type."""
 MAX_BATCH: Final = 512
 """Jobs in one call of a script."""
 MAX_BYTES: Final = 1_000_000
@@ -25,6 +30,8 @@ CLAIM_BYTES: Final = 4_000_000
 """A claim stops after the definition that exceeds this."""
 STALE_MS: Final = 60_000
 """A replica without a heartbeat for this long is forgotten."""
+SETTLE_MS: Final = STALE_MS
+"""This long after the data format was raised, a replica that had started before has sent its first heartbeat."""
 
 Held = tuple[str, str]
 """A job's id and the token of its lease."""

@@ -6,34 +6,56 @@ from collections.abc import Sequence
 
 import msgspec
 
-from queuey.errors import StartupError
+from queuey.errors import StartupError, TooOld
 from queuey.protocol import ids
-from queuey.store.broker.calls import DATA_FORMAT, STALE_MS, Group, numbers, word
-from queuey.store.replies import About, Beat, Replicas
+from queuey.store.broker.calls import FEATURE_FORMAT, FEATURES, SETTLE_MS, STALE_MS, Group, word
+from queuey.store.replies import About, Beat, Opening, Registered, Replicas
 
 _about = msgspec.msgpack.Decoder(About).decode
 _beat = msgspec.msgpack.Decoder(Beat).decode
+_opening = msgspec.msgpack.Decoder(Opening).decode
+_registered = msgspec.msgpack.Decoder(Registered).decode
 _replicas = msgspec.msgpack.Decoder(Replicas).decode
+
+
+def refuse_unknown(features: Sequence[str]) -> None:
+    """Raise TooOld if the store has features in use that this version does not know."""
+    if features:
+        raise TooOld(
+            f"The store's data uses {', '.join(features)}, which this version of Queuey does not know: start the "
+            "version that the other replicas have, or export with that version and import into another store."
+        )
+
+
+def check_data(about: About) -> None:
+    """Check that this version reads the data of a store. Raises StartupError."""
+    if about.data_format > FEATURE_FORMAT:
+        raise TooOld(
+            f"The store's data has format {about.data_format} and this version of Queuey reads up to {FEATURE_FORMAT}: "
+            "start the version that wrote it."
+        )
+    refuse_unknown([feature for feature in about.features if feature not in FEATURES])
 
 
 class ReplicaCalls(Group):
     """Registers replicas, sends their heartbeats, and lists their workers."""
 
     async def register(self) -> None:
-        """Compare this replica's data format and number of shards with the store's. A difference is a StartupError."""
-        store_id = ids.short_random()
-        for shard in range(self._shards.count):
-            data_format, count = numbers(await self._call(shard, "register", DATA_FORMAT, self._shards.count, store_id))
-            if count != self._shards.count:
+        """Compare this replica's data format, features and number of shards with the store's.
+
+        A difference is a StartupError. A new store has all features open from the start."""
+        store_id, count = ids.short_random(), self._shards.count
+        to_open: Sequence[str] = FEATURES
+        for shard in range(count):
+            found = _registered(await self._call(shard, "register", FEATURE_FORMAT, count, store_id, FEATURES, to_open))
+            if found.shards != count:
                 raise StartupError(
-                    f"The store holds its jobs in {count} shards and this process asks for {self._shards.count}: "
-                    f"start it with --shards {count}."
+                    f"The store holds its jobs in {found.shards} shards and this process asks for {count}: "
+                    f"start it with --shards {found.shards}."
                 )
-            if data_format != DATA_FORMAT:
-                raise StartupError(
-                    f"The store's data has format {data_format} and this version of Queuey reads {DATA_FORMAT}: "
-                    "start the version that wrote it."
-                )
+            check_data(About(found.data_format, count, 0, "", 0, features=found.features))
+            if shard == 0:
+                to_open = found.features
 
     async def store_info(self, shard: int, *, now: int = 0) -> About:
         """Read the format, the shards and the identity of the store, without registering."""
@@ -51,6 +73,14 @@ class ReplicaCalls(Group):
     ) -> Beat:
         """Send a heartbeat. The description '' means that the replica leaves. `quiet_here`: its quiet workers."""
         return _beat(await self._call(shard, "heartbeat", now, replica, description, stale_ms, quiet_here))
+
+    async def open_feature(
+        self, shard: int, feature: str, settle_ms: int = SETTLE_MS, *, may_open: bool, now: int = 0
+    ) -> Opening:
+        """Raise the data format, and open a feature, once all known replicas know it.
+
+        Replies with `open`, `ready`, `settling` or `held`."""
+        return _opening(await self._call(shard, "open_feature", now, feature, FEATURE_FORMAT, settle_ms, may_open))
 
     async def workers(self, shard: int, stale_ms: int = STALE_MS, *, now: int = 0) -> Replicas:
         """List the replicas that sent a heartbeat within `stale_ms`."""

@@ -13,7 +13,10 @@ from queuey.protocol.credentials import new_key, parse_api_keys, parse_grant
 from queuey.server import doctor
 from queuey.server.doctor import Finding, examine
 from queuey.settings.settings import Settings
+from queuey.store.broker.broker import Broker
 from queuey.store.replies import About
+from queuey.store.scripts import Scripts
+from queuey.store.shards import Shards
 from tests.support.jobs import PATH
 from tests.support.store import Server, client_for
 from tests.support.stores import SHARDS, StartServer, one_of
@@ -187,7 +190,39 @@ async def test_another_format_or_number_of_shards_fails(start_server: StartServe
     assert "in 4: start with --shards 4" in text
     await client.hset("queuey:{0}:meta", mapping={"format": 99})
     (text,) = await look(on(server, shards=4))
-    assert "format 99, and this version reads 1" in text
+    assert "format 99 and this version of Queuey reads up to 2" in text
+    await client.aclose()
+
+
+async def test_features_that_are_not_open_and_why(start_server: StartServer) -> None:
+    server = start_server(*DURABLE)
+    client: Any = client_for(server.url)
+    broker = Broker(Shards(client, 4), Scripts())
+
+    async def look() -> tuple[str, str]:
+        findings = [finding async for finding in examine(on(server, shards=4)) if finding.subject == "features"]
+        (finding,) = findings
+        return finding.level, finding.text
+
+    for keys in broker.shards.keys:
+        await client.hset(keys.meta, mapping={"format": 1, "shards": 4})
+    assert await look() == ("ok", "aside: not open yet: it opens a minute after a server of this version has started")
+    await broker.replicas.heartbeat(0, "new", '{"version":"2","pid":1,"roles":[],"workers":[],"features":["aside"]}')
+    level, text = await look()
+    assert (level, "opens within a minute" in text) == ("ok", True)
+    await broker.replicas.heartbeat(0, "older", '{"version":"1.2","pid":2,"roles":[],"workers":[]}')
+    await broker.replicas.heartbeat(0, "odd", "no json")
+    text = "aside: not open yet, since odd (version unknown), older (version 1.2) does not know it: replace it"
+    assert await look() == ("warn", f"{text} by this version.")
+    for keys in broker.shards.keys[:3]:
+        await client.hset(keys.meta, mapping={"format": 2, "features": "aside"})
+    assert (await look())[0] == "warn", "one shard is left"
+    await client.hset(broker.shards.keys[3].meta, mapping={"format": 2, "features": "aside"})
+    assert await look() == ("ok", "aside: open")
+    await client.hset(broker.shards.keys[0].meta, "features", "aside limits")
+    texts = [finding.text async for finding in examine(on(server, shards=4)) if finding.level == "fail"]
+    assert len(texts) == 1
+    assert "uses limits, which this version of Queuey does not know" in texts[0]
     await client.aclose()
 
 

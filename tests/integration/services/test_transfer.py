@@ -343,7 +343,7 @@ async def test_a_store_without_queuey_or_of_a_newer_one_is_not_exported(rig: Rig
     await rig.broker.replicas.register()
     assert await shards_of(Broker(Shards(rig.client, 1), rig.scripts)) == rig.broker.shards.count
     await rig.client.hset(rig.broker.shards.keys[0].meta, "format", 99)
-    with pytest.raises(StartupError, match="format 99, and this version of Queuey reads"):
+    with pytest.raises(StartupError, match="format 99 and this version of Queuey reads up to 2"):
         await shards_of(rig.broker)
 
 

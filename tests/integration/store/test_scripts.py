@@ -50,6 +50,7 @@ CALLS: dict[str, Call] = {
     "pause": lambda rig: rig.broker.queues.pause(rig.shard, "q", "r"),
     "resume": lambda rig: rig.broker.queues.resume(rig.shard, "q"),
     "register": lambda rig: rig.broker.replicas.register(),
+    "open_feature": lambda rig: rig.broker.replicas.open_feature(rig.shard, "aside", may_open=False, now=NOW),
     "watch_end": lambda rig: rig.broker.jobs.watch_end(rig.shard, ["a"]),
     "run_now": lambda rig: rig.broker.jobs.run_now(rig.shard, "r", ["a"], now=NOW),
     "delete": lambda rig: rig.broker.jobs.delete(rig.shard, ["a"], now=NOW),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.store import HOUR, NOW, SECOND, Rig
 
 STALE = 60 * SECOND
@@ -62,3 +64,40 @@ async def test_thousands_that_are_gone_are_forgotten(rig: Rig) -> None:
     await rig.client.hset(rig.keys.workers, mapping={f"w{number}": f"{NOW} {{}}" for number in range(4500)})
     assert await beat(rig, "a", now=NOW + HOUR) == 501
     assert await beat(rig, "a", now=NOW + HOUR) == 1
+
+
+# --- features ----------------------------------------------------------------------------------------------------
+
+
+KNOWS_ASIDE = '{"pid":1,"features":["other","aside"]}'
+KNOWS_NOTHING = '{"pid":2,"workers":[{"name":"\\"features\\":[\\"aside\\"]}"}],"features":[]}'
+"""Its worker has a name that looks like a list of features."""
+
+
+async def test_it_answers_which_features_are_in_use(rig: Rig) -> None:
+    assert (await rig.broker.replicas.heartbeat(rig.shard, "a", "{}", now=NOW)).features == []
+    await rig.client.hset(rig.keys.meta, "features", "aside other")
+    answer = await rig.broker.replicas.heartbeat(rig.shard, "b", KNOWS_ASIDE, now=NOW)
+    assert (answer.features, answer.unknown) == (["aside", "other"], [])
+
+
+@pytest.mark.parametrize("description", ["{}", '{"features":[]}', '{"features":["asides","asid"]}', KNOWS_NOTHING])
+async def test_a_replica_that_does_not_know_one_in_use_is_refused(rig: Rig, description: str) -> None:
+    await beat(rig, "a", description)
+    await rig.client.hset(rig.keys.meta, "features", "aside")
+    answer = await rig.broker.replicas.heartbeat(rig.shard, "a", description, now=NOW)
+    assert (answer.unknown, answer.known) == (["aside"], 0)
+    assert await known(rig) == {}
+    assert await beat(rig, "a", "") == 0, "it may leave"
+
+
+async def test_it_names_older_replicas_that_came_back(rig: Rig) -> None:
+    """An older version sends a heartbeat of its own script, which refuses nothing."""
+    await rig.client.hset(rig.keys.meta, "features", "aside")
+    entries = {f"old{number:02}": f"{NOW} {KNOWS_NOTHING}" for number in range(12)}
+    await rig.client.hset(rig.keys.workers, mapping=entries)
+    answer = await rig.broker.replicas.heartbeat(rig.shard, "a", KNOWS_ASIDE, STALE, now=NOW)
+    assert len(answer.strangers) == 10
+    assert set(answer.strangers) < entries.keys()
+    answer = await rig.broker.replicas.heartbeat(rig.shard, "a", KNOWS_ASIDE, STALE, now=NOW + STALE + 1)
+    assert answer.strangers == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from queuey.store.broker.calls import DATA_FORMAT
+from queuey.store.broker.calls import FEATURE_FORMAT
 from tests.support.store import Rig
 
 
@@ -20,5 +20,5 @@ async def test_it_touches_neither_format_nor_shards(rig: Rig) -> None:
         await rig.broker.transfer.save_offset(rig.shard, "one", 2**40)
         await rig.broker.replicas.register()
     about = await rig.broker.replicas.store_info(rig.shard)
-    assert (about.data_format, about.shards) == (DATA_FORMAT, rig.broker.shards.count)
+    assert (about.data_format, about.shards) == (FEATURE_FORMAT, rig.broker.shards.count)
     assert about.import_offset == 2**40
