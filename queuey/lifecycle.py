@@ -1,4 +1,4 @@
-"""The start and the end of a process, for all its parts: signals, tasks, and the pauses between retries."""
+"""The start and the end of a process, for all its parts: signals, tasks, pauses between retries, later callbacks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import asyncio
 import gc
 import math
 import signal
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from contextvars import Context
+from functools import partial
 from typing import Any, Final
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -74,6 +76,13 @@ class Retrying:
     def reset(self) -> None:
         """Begin with the first pause again."""
         self._next = self._first
+
+
+def call_after_passes(passes: int, callback: Callable[..., object], *args: Any, context: Context | None = None) -> None:
+    """Call `callback(*args)` in the pass of the event loop that comes so many passes after this one, at least 1."""
+    if passes > 1:
+        callback = partial(call_after_passes, passes - 1, callback, context=context)
+    asyncio.get_running_loop().call_soon(callback, *args, context=context)
 
 
 class Part:

@@ -35,7 +35,7 @@ from queuey.worker.execution import Execution
 from queuey.worker.handlers.app import App
 from queuey.worker.lease_keeper import StoreRenewer
 from queuey.worker.settings import ExecutionSettings, WorkerSettings
-from queuey.worker.store_source import StoreSource
+from queuey.worker.store_source import ANSWER_AFTER, StoreSource
 from queuey.worker.worker import Worker
 
 ACK_SECONDS: Final = 120.0
@@ -91,7 +91,8 @@ class WorkerRole(Part):
         self.execution = Execution(app, settings.app or BUILTIN_APP, ExecutionSettings.of(settings))
         own = WorkerSettings.of(settings, common.replica, self._queues)
         progress = ProgressRecorder(common.broker, common.publisher.progress)
-        source = StoreSource(common.broker, Acks(common.broker, ACK_SECONDS), progress, own, metrics=common.metrics)
+        acks = Acks(common.broker, ACK_SECONDS, answer_after=ANSWER_AFTER)
+        source = StoreSource(common.broker, acks, progress, own, metrics=common.metrics)
         self.worker = Worker(source, self.execution, own, metrics=common.metrics)
 
     @property

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Final, Generic, TypeVar, cast
 
 from queuey.errors import Full, OutcomeUnknown, ScriptFailed, StartupError, StoreUnavailable
-from queuey.lifecycle import Retrying
+from queuey.lifecycle import Retrying, call_after_passes
 from queuey.store.broker.calls import MAX_BATCH, MAX_BYTES
 from queuey.store.taskless import Pending, Taskless
 
@@ -68,6 +68,8 @@ class Batcher(Generic[Item, Reply]):
     several jobs, at most `max_batch`: `count` says how many.
 
     `ahead`: the number of waiting jobs from which a flush begins while another one is under way. None: it never does.
+    `answer_after`: the number of passes of the event loop from the reply of the store until the items are answered.
+    So the calls that follow the reply are written first, and the store works while the items are answered.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Batcher(Generic[Item, Reply]):
         max_batch: int = MAX_BATCH,
         max_bytes: int = MAX_BYTES,
         ahead: int | None = None,
+        answer_after: int = 0,
     ) -> None:
         self._send = send
         self._resend_for = resend_for
@@ -86,12 +89,15 @@ class Batcher(Generic[Item, Reply]):
         self._max_batch = max_batch
         self._max_bytes = max_bytes
         self._ahead = ahead
+        self._answer_after = answer_after
         self._waiting: deque[_Entry[Item, Reply]] = deque()
         self._jobs_waiting = 0
         self._in_flight: dict[int, list[_Entry[Item, Reply]]] = {}
         """The items of each flush under way, by its number."""
         self._flushers: dict[int, Taskless] = {}
         """What runs each of them, so that it is not collected."""
+        self._late_batches = 0
+        """Batches that have a reply, and whose items are answered in a later pass."""
         self._numbers = itertools.count()
         self._is_beginning = False
         self._alarm: asyncio.TimerHandle | None = None
@@ -99,7 +105,7 @@ class Batcher(Generic[Item, Reply]):
         self._uncorked: Pending | None = None
         """What the flusher waits for while it is corked."""
         self._idle = asyncio.Event()
-        """Set while no flush is under way or about to begin."""
+        """Set while no flush is under way or about to begin, and no item waits for its answer."""
         self._idle.set()
         self._loop = asyncio.get_running_loop()
 
@@ -131,15 +137,19 @@ class Batcher(Generic[Item, Reply]):
 
     @contextmanager
     def corked(self) -> Iterator[None]:
-        """Begin no flush within this context. Gathered items are sent after it, even if it is entered again first."""
+        """Begin no flush within this context.
+
+        A flush that is due by its end is sent before the context is left, so it goes before the calls that follow, in
+        one write with them. A flush that became due in the same pass may wait for the next end.
+        """
         self._corked = True
         try:
             yield
         finally:
             self._corked = False
             if self._uncorked is not None:
-                self._loop.call_soon(self._uncorked.settle, None, None)
-                self._uncorked = None
+                uncorked, self._uncorked = self._uncorked, None
+                uncorked.settle(None, None)
 
     async def drain(self) -> None:
         """Wait until every item has its answer."""
@@ -176,8 +186,12 @@ class Batcher(Generic[Item, Reply]):
             if not self._is_beginning:
                 if self._waiting and not self._loop.is_closed():  # as it is if the process ends during a flush
                     self._begin_if_due()
-                elif not self._in_flight:
-                    self._idle.set()
+                else:
+                    self._note_idle()
+
+    def _note_idle(self) -> None:
+        if not (self._is_beginning or self._in_flight or self._late_batches):
+            self._idle.set()
 
     def _give_up_overdue(self) -> None:
         """Give up overdue items. One timer is enough: it fires for the oldest item, since all wait equally long."""
@@ -214,7 +228,7 @@ class Batcher(Generic[Item, Reply]):
         while batch:
             try:
                 replies = await self._send([entry.item for entry in batch])
-                _settle(batch, replies)
+                self._answer(batch, replies)
                 return
             except StoreUnavailable as error:
                 batch = self._still_wanted(batch, error)
@@ -231,6 +245,20 @@ class Batcher(Generic[Item, Reply]):
                 for entry in batch:  # one by one, so that only the bad item fails
                     await self._flush([entry])
                 return
+
+    def _answer(self, batch: Sequence[_Entry[Item, Reply]], replies: Sequence[Reply]) -> None:
+        if len(replies) != len(batch):
+            raise ScriptFailed(f"The store gave {len(replies)} answers to {len(batch)} items.")
+        if self._answer_after:
+            self._late_batches += 1
+            call_after_passes(self._answer_after, self._answer_late, batch, replies)
+        else:
+            _settle(batch, replies)
+
+    def _answer_late(self, batch: Sequence[_Entry[Item, Reply]], replies: Sequence[Reply]) -> None:
+        self._late_batches -= 1
+        _settle(batch, replies)
+        self._note_idle()
 
     def _time_left(self, batch: list[_Entry[Item, Reply]]) -> float:
         """Return the seconds until the first deadline, at which the batch is sent a last time."""
@@ -253,8 +281,6 @@ class Batcher(Generic[Item, Reply]):
 
 
 def _settle(batch: Sequence[_Entry[Item, Reply]], replies: Sequence[Reply]) -> None:
-    if len(replies) != len(batch):
-        raise ScriptFailed(f"The store gave {len(replies)} answers to {len(batch)} items.")
     for entry, reply in zip(batch, replies, strict=True):
         entry.settle(reply, None)
 

@@ -28,6 +28,9 @@ from queuey.worker.source import Claim, ClaimRequest, Confirmed, Offered
 
 RETRY_FIRST: Final = 0.1
 RETRY_CAP: Final = 2.0
+ANSWER_AFTER: Final = 3
+"""Passes of the event loop from the reply to outcomes until they are counted. The reply to the claim comes with it. In
+the first pass the worker makes its next claim, and in the second the connection writes it."""
 
 logger = log.get(__name__)
 

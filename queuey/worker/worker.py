@@ -7,9 +7,10 @@ import time
 from collections.abc import Coroutine, Sequence
 from contextvars import Context, copy_context
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from queuey import log
+from queuey.lifecycle import call_after_passes
 from queuey.metrics import Metrics
 from queuey.protocol.records import NewJob, NewJobs
 from queuey.services.jobs.offers import Offering, Settled, Types
@@ -22,6 +23,10 @@ from queuey.worker.slots import Slots, within
 from queuey.worker.source import Claim, ClaimRequest, JobSource, Offered
 from queuey.worker.task_pool import TaskPool
 from queuey.worker.turns import Turns
+
+TAKE_IN_AFTER: Final = 2
+"""Passes of the event loop from an accepted claim until its jobs are taken in. A claim that follows is written first,
+and so is the reply to an enqueue that took an offer: a batch is answered in the next pass but one."""
 
 logger = log.get(__name__)
 
@@ -59,7 +64,6 @@ class Worker:
         """The context of the task that claims, in which every handler begins. None: nothing was claimed yet."""
         self._turns = Turns(source.shards, self._settle)
         self._on_confirmed = self._confirmed  # a bound method that is made only once
-        self._loop = asyncio.get_running_loop()
         self._between_claims = asyncio.Event()
         self._may_claim = asyncio.Event()
         self.may_wait = asyncio.Event()
@@ -113,10 +117,10 @@ class Worker:
             self._settle()
             try:
                 claim = await self._source.claim(shard, self._request(offered))
-                # The next claim is on its way before these jobs start, with the outcomes that waited for the answer to
-                # this one. So the store works while the jobs run.
+                # The next claim is written before these jobs are taken in, with the outcomes that waited for the answer
+                # to this one. So the store works while the jobs are taken in and run.
                 self._accept(shard, claim)
-                self._loop.call_soon(self._take_in)
+                call_after_passes(TAKE_IN_AFTER, self._take_in)
             finally:
                 self._claiming = False
                 self._settle()
@@ -147,8 +151,7 @@ class Worker:
     def _offer_settled(self, shard: int, offered: Offered, settled: Settled) -> None:
         """Take the jobs that an enqueue has claimed.
 
-        They start two passes later, since a batch is answered in the next but one: its client then has the reply even
-        if a handler blocks or crashes.
+        They start after its client has the reply, even if a handler blocks or crashes.
         """
         claim = self._source.taken(offered) if settled is Settled.TAKEN else None
         if settled is not Settled.DECLINED and claim is None:
@@ -159,7 +162,7 @@ class Worker:
                 self._turns.wake(shard)
             elif self._context is not None:
                 self._accept(shard, claim)
-                self._loop.call_soon(self._loop.call_soon, self._take_in, context=self._context)
+                call_after_passes(TAKE_IN_AFTER, self._take_in, context=self._context)
         self._settle()
 
     # --- running --------------------------------------------------------------------------------------------------

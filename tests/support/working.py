@@ -32,7 +32,7 @@ from queuey.worker.handlers.app import App
 from queuey.worker.handlers.context import Context
 from queuey.worker.lease_keeper import StoreRenewer
 from queuey.worker.settings import ExecutionSettings, WorkerSettings
-from queuey.worker.store_source import StoreSource
+from queuey.worker.store_source import ANSWER_AFTER, StoreSource
 from queuey.worker.worker import Worker
 from tests.support.store import Server, client_for
 
@@ -156,7 +156,7 @@ async def working(
         await execution.start()
         stack.push_async_callback(execution.stop, abandon=True)
         own = msgspec.structs.replace(WorkerSettings.of(frozen, worker_id, queues), **(ends or {}))
-        acks, progress = Acks(broker, ack_patience), ProgressRecorder(broker)
+        acks, progress = Acks(broker, ack_patience, answer_after=ANSWER_AFTER), ProgressRecorder(broker)
         metrics = Metrics()
         source = StoreSource(broker, acks, progress, own, metrics=metrics)
         worker = Worker(source, execution, own, metrics=metrics)

@@ -22,14 +22,17 @@ class Acks:
     """Sends each report until the store answers it with a status word, for at most `resend_for` seconds.
 
     Sending again is safe, so this time should outlast a restart of the store. A job whose report is given up is reaped
-    later, as a crash.
+    later, as a crash. A report is answered `answer_after` passes of the event loop after the reply of the store.
     """
 
-    def __init__(self, broker: Broker, resend_for: float) -> None:
+    def __init__(self, broker: Broker, resend_for: float, *, answer_after: int = 0) -> None:
         def batchers(
             send: Callable[[int, Sequence[Item]], Awaitable[Sequence[Word]]],
         ) -> list[Batcher[Item, Word]]:
-            return [Batcher(partial(send, shard), resend_for=resend_for) for shard in range(broker.shards.count)]
+            return [
+                Batcher(partial(send, shard), resend_for=resend_for, answer_after=answer_after)
+                for shard in range(broker.shards.count)
+            ]
 
         self._complete: list[Batcher[tuple[str, str, str], str]] = batchers(broker.leases.complete)
         self._complete_group: list[Batcher[Results, Sequence[str]]] = batchers(partial(_complete_groups, broker))
@@ -38,7 +41,7 @@ class Acks:
 
     @contextmanager
     def corked(self, shard: int) -> Iterator[None]:
-        """Gather outcomes within this context. They are sent at its end, together with the next call to the shard."""
+        """Gather outcomes within this context. At its end they are sent, just before the next call to the shard."""
         with self._complete[shard].corked(), self._fail[shard].corked():
             yield
 

@@ -84,6 +84,7 @@ class Server:
         if self._jobs:
             jobs, self._jobs = self._jobs, []
             return httpx.Response(200, json={"jobs": jobs})
+        await asyncio.sleep(0.001)  # on the way: the worker asks before it takes its jobs in
         self.taken.set()
         if self._after is not None:
             problem = {"type": "urn:queuey:problem:forbidden", "title": "", "status": self._after, "detail": "No more."}
