@@ -32,3 +32,5 @@ local function selftest_key(type) return base .. 'selftest:' .. type end
 local function finished_channel() return string.match(base, '^(.*):{%d+}:$') .. ':finished' end
 -- asides_channel(): the channel on which the names of lists set aside are published. It belongs to no shard.
 local function asides_channel() return string.match(base, '^(.*):{%d+}:$') .. ':asides' end
+-- asides_message(queue, names): its messages.
+local function asides_message(queue, names) return base .. ' ' .. queue .. names end

@@ -1,16 +1,23 @@
 #!lua flags=allow-oom
 --[=[ claim: queued -> running, with a lease; promotes due jobs first; a job that was not started in time -> cancelled.
+This file has two scripts. `claim` takes jobs of every type. `claim_typed` also has the lines from `--@typed` to `--@end`;
+only `claim` has the plain way, and the lines from `--@untyped` to `--@end`.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [now_ms | 0, claim_id, worker, lease_ms, limit, [queue, ...], max_starve_ms, suspects, defer_ms,
-         max_bytes, reporting]
+         max_bytes, reporting]; claim_typed: and room, others, take, woken
          claim_id: random; the tokens are '<claims>.<claim_id>'
          queues: in the order of their turn; lanes come first, then queues within a lane
          suspects: how many jobs with crashes this process may take now, 0 or 1; others that the claim meets are delayed
          by defer_ms and a little more each
          max_bytes: stop after the definition that exceeds it, those of tombstones included
          reporting: true = the reply has the ids of promoted and expired jobs too
+         room: [[n, [type, ...]], ...]: at most n jobs of these types together; others that the claim meets are set aside.
+         Empty: no such limit
+         others: beside room: whether types that no entry of room names are claimed too
+         take: {queue: [[lane, type], ...]}: the lists set aside to claim from, as the last reply named them
+         woken: [type, ...]: the types whose markers the caller took. They are put back where a list has jobs left
 Reply    msgpack [[[id, token, attempt, crashes, definition], ...], due_in_ms | -1, more, repeated, promoted, expired,
-         first_ids, first_definitions]
+         first_ids, first_definitions, asides | nothing]
          attempt counts from 1; due_in_ms: until the next scheduled job of these queues; more: stopped at a limit
          (jobs, bytes, 1,000 skips, those of expired jobs included) with jobs or tombstones left
          repeated: this claim_id has claimed jobs within the last lease. Those that still have its tokens are the reply,
@@ -19,6 +26,8 @@ Reply    msgpack [[[id, token, attempt, crashes, definition], ...], due_in_ms | 
          started them in time; only when reporting, and not in a repeated reply
          first_ids, first_definitions: instead of the jobs, if all are claimed for the first time and without crashes:
          their token is '1.<claim_id>', their attempt 1
+         asides: [[queue, names], ...]: the lists set aside of those queues that have any. If `claim` finds some, it
+         replies with them and does nothing: the same claim has to be sent to claim_typed
 Errors   only those of the store ]=]
 --@include now
 --@include keys: base LANES job_key state_key ready_key scheduled_key leases_key claim_key queue_key wake_key stats_key
@@ -33,12 +42,13 @@ local lease_expires = string.format('%d', now + lease_ms)
 
 -- Each queue that is not paused, with its settings and the lengths of its lanes. Nothing of it is read for a repeat.
 local before = redis.call('GET', claim_key(claim_id))
-local open, settings, lengths, tombstones = {}, {}, {}, {}
+local open, settings, lengths, tombstones, asides = {}, {}, {}, {}, {}
 for _, queue in ipairs(before and {} or queues) do
   local fields = redis.call('HMGET', queue_key(queue), 'paused', 'guard_default', 'guard_low', 'tombstones_high',
-    'tombstones_default', 'tombstones_low')
+    'tombstones_default', 'tombstones_low', 'aside')
   if not fields[1] then
     open[#open + 1] = queue
+    if fields[7] then asides[#asides + 1] = {queue, fields[7]} end
     settings[queue] = fields
     for i, lane in ipairs(LANES) do
       local list = ready_key(queue, lane)
@@ -46,6 +56,11 @@ for _, queue in ipairs(before and {} or queues) do
     end
   end
 end
+
+--@untyped
+-- A job of the lane may have to stand behind those of its type that were set aside.
+if #asides > 0 then return cmsgpack.pack({{}, 0, true, false, {}, {}, {}, {}, asides}) end
+--@end
 
 --@plain
 --@include counters
@@ -170,6 +185,7 @@ if plain then return cmsgpack.pack(plain) end
 --@include state: ERRORS_KEPT parse_fields parse_state format_state add_error load_states number_of queue_of lane_of
 --@include state: retention_of token_of job_fields adopt
 --@include transitions: save free_dedupe publish_if_watched finish make_cancelled
+--@include waiting
 --@include promote
 local MAX_SKIPS = 1000
 local jobs, bytes = {}, 0
@@ -211,6 +227,13 @@ local function rested(queue, lane)
 end
 
 local consumed, moved, skipped, deferred, stopped = {}, {}, 0, 0, false
+--@typed
+--@include keys: aside_key wake_type_key meta_key asides_channel asides_message
+--@include writes: rpush
+--@include asides: LETTER_OF type_of
+--@include naming
+--@include typed
+--@end
 
 local function claim_job(queue, id, state, definition)
   if state then
@@ -224,54 +247,32 @@ local function claim_job(queue, id, state, definition)
   zadd(leases_key(queue), lease_expires, id)
 end
 
--- belongs(queue, lane, id, fields): whether this is the job's place. Its id may be the tombstone of a job that was
--- cancelled here, whose record was deleted and whose id was enqueued again, to run elsewhere or later.
-local function belongs(queue, lane, id, fields)
-  return queue_of(fields) == queue and lane_of(fields) == lane
-    and not redis.call('ZSCORE', scheduled_key(queue, lane), id)
-end
-
--- has_expired(state, definition): whether it was never claimed, and x ms have passed since it was created.
-local function has_expired(state, definition)
-  if state and state.n then return false end
-  local others = string.match(definition, '^r=%d+( [^\n]*)')
-  local within = others and string.match(others, ' x=(%d+)')
-  if not within then return false end
-  local created = string.match(others, ' c=(%d+)') or string.match(definition, '^r=(%d+)')
-  return now >= tonumber(created) + tonumber(within)
-end
-
 local expired, expired_ids = 0, promoted_ids and {}
-
-local function expire(id, state, definition)
-  if not state then
-    state = {s = 'w', result = '', errors = ''}
-    adopt(state, parse_fields(definition), #definition)
-  end
-  add_error(state, now, '{"attempt":1,"kind":"expired","message":"expired before it started"}')
-  make_cancelled(now, id, state)
-  expired = expired + 1
-  if expired_ids then expired_ids[expired] = id end
-end
 
 -- examine(queue, lane, id, definition, text, ready_before, may_be_tombstone): handles the entry at the head of a lane,
 -- and returns 'claimed', 'deferred', 'expired', 'skipped' (a tombstone), or 'young' (left there: it became ready later
--- than ready_before).
+-- than ready_before). claim_typed also returns 'moved' (to another list) and 'no_room' (left there).
 local function examine(queue, lane, id, definition, text, ready_before, may_be_tombstone)
   local state = text and parse_state(text)
   if not definition or moved[id] or (state and state.s ~= 'w') then return 'skipped' end
   if may_be_tombstone and not belongs(queue, lane, id, state or parse_fields(definition)) then
     return 'skipped'
   end
-  if has_expired(state, definition) then
+  if has_expired(now, state, definition) then
     moved[id] = true
-    expire(id, state, definition)
+    expire(now, id, state, definition)
+    expired = expired + 1
+    if expired_ids then expired_ids[expired] = id end
     return 'expired'
   end
   if ready_before then
     local ready_at = tonumber(state and state.r or string.match(definition, '^r=(%d+)') or now)
     if ready_at > ready_before then return 'young' end
   end
+--@typed
+  local entry, refusal = may_begin(id, definition)
+  if not entry then return refusal end
+--@end
   moved[id] = true
   if state and number_of(state, 'x') > 0 then
     if suspects == 0 then
@@ -284,13 +285,20 @@ local function examine(queue, lane, id, definition, text, ready_before, may_be_t
     end
     suspects = suspects - 1
   end
+--@typed
+  entry[1] = entry[1] - 1
+--@end
   claim_job(queue, id, state, definition)
   return 'claimed'
 end
 
--- take(queue, lane, most, ready_before): claims up to `most` jobs from the head of a lane, and returns how many.
+-- take(queue, lane, most, ready_before): claims up to `most` jobs from the head of a lane, and returns how many; and
+-- whether its head has to stay there.
 local function take(queue, lane, most, ready_before)
   local list = ready_key(queue, lane)
+--@typed
+  if source then list = source.list end
+--@end
   local taken, passed_before, may_be_tombstone = 0, skipped + expired, tombstones[list] > 0
   while taken < most and not stopped do
     local offset = consumed[list] or 0
@@ -304,9 +312,12 @@ local function take(queue, lane, most, ready_before)
     for i, id in ipairs(ids) do
       if taken >= most then break end
       if bytes >= max_bytes or skipped + deferred + expired >= MAX_SKIPS then stopped = true; break end
+--@typed
+      if refused >= MAX_REFUSED then stopped = true; break end
+--@end
       bytes = bytes + #(definitions[i] or '')
       local outcome = examine(queue, lane, id, definitions[i], states[i], ready_before, may_be_tombstone)
-      if outcome == 'young' then return taken end
+      if outcome == 'young' or outcome == 'no_room' then return taken, true end
       consumed[list] = (consumed[list] or 0) + 1
       if outcome == 'claimed' then
         taken = taken + 1
@@ -318,6 +329,9 @@ local function take(queue, lane, most, ready_before)
   end
   return taken
 end
+--@typed
+take = from_lists(take)
+--@end
 
 -- The guard against starvation: if the head of a lower lane has been ready for too long, while any queue has jobs in a
 -- higher lane, one job a second of the lower lane is claimed first.
@@ -326,6 +340,9 @@ for _, lane in ipairs(LANES) do
   local in_lane = 0
   for _, queue in ipairs(open) do
     local length = lengths[ready_key(queue, lane)]
+--@typed
+    length = length + lists_taken(queue, lane)
+--@end
     in_lane = in_lane + length
     if above > 0 and length > 0 and #jobs < limit and rested(queue, lane)
         and take(queue, lane, 1, now - max_starve) > 0 then
@@ -355,10 +372,16 @@ if stopped or #jobs >= limit then
       wake(queue)
     end
   end
+--@typed
+  more = more or lists_have_more()
+--@end
 end
 
 count(now, 'claimed', #jobs)
 count(now, 'expired', expired)
+--@typed
+count(now, 'set_aside', set_aside)
+--@end
 for list, entries in pairs(consumed) do redis.call('LPOP', list, entries) end
 commit()
 for _, guard in ipairs(guards) do redis.call('HSET', queue_key(guard[1]), 'guard_' .. guard[2], now) end
@@ -368,4 +391,10 @@ if #jobs > 0 then
   redis.call('SET', claim_key(claim_id), table.concat(ids, ' '), 'PX', math.max(1, lease_ms))
 end
 local due_in = next_due and math.max(0, next_due - now) or -1
-return cmsgpack.pack({jobs, due_in, more, false, promoted_ids, expired_ids})
+local reply = {jobs, due_in, more, false, promoted_ids, expired_ids}
+--@typed
+write_names()
+put_back_markers()
+reply = {jobs, due_in, more, false, promoted_ids or {}, expired_ids or {}, {}, {}, names_to_tell()}
+--@end
+return cmsgpack.pack(reply)

@@ -6,6 +6,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from queuey.store.asides import Told
+
 Place = Literal["ready", "scheduled", "running", "dead", "finished"]
 
 
@@ -23,7 +25,9 @@ class Claimed(Struct, array_like=True):
     """The reply to a claim. `due_in_ms` is -1 when nothing is scheduled; `more`: claimable jobs were left.
 
     `repeated`: the claim id had claimed before, and these are the jobs of that claim. `promoted`, `expired`: ids of the
-    jobs that came due and of those that were cancelled since they had expired, only while a subscriber listens."""
+    jobs that came due and of those that were cancelled since they had expired, only while a subscriber listens.
+    `asides`: the names of the lists set aside, of the queues that have some; None if no queue has any, or if the claim
+    was repeated. After a claim that was not `wanted`, nothing else was done: claim again with `wanted`."""
 
     jobs: list[ClaimedJob]
     due_in_ms: int
@@ -31,19 +35,28 @@ class Claimed(Struct, array_like=True):
     repeated: bool = False
     promoted: list[str] = []
     expired: list[str] = []
+    asides: Told | None = None
 
 
-class ClaimReply(Claimed, array_like=True):
+class ClaimReply(Struct, array_like=True):
     """The reply to a claim as the script gives it. If all jobs are claimed for the first time, it has the ids and the
     definitions of the jobs instead of `jobs`."""
 
+    jobs: list[ClaimedJob]
+    due_in_ms: int
+    more: bool
+    repeated: bool = False
+    promoted: list[str] = []
+    expired: list[str] = []
     first_ids: list[str] = []
     first_definitions: list[str] = []
+    asides: list[tuple[str, str]] | None = None
 
     def claimed(self, claim_id: str) -> Claimed:
         """Return the reply with all jobs in `jobs`."""
         if not self.first_ids:
-            return Claimed(self.jobs, self.due_in_ms, self.more, self.repeated, self.promoted, self.expired)
+            told = self.promoted, self.expired, self.asides
+            return Claimed(self.jobs, self.due_in_ms, self.more, self.repeated, *told)
         token = f"1.{claim_id}"
         pairs = zip(self.first_ids, self.first_definitions, strict=True)
         return Claimed([ClaimedJob(id, token, 1, 0, text) for id, text in pairs], self.due_in_ms, self.more)

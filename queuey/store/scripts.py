@@ -22,6 +22,9 @@ from queuey.store.connections.pipelined import PipelinedConnection, StoreClient
 _INCLUDE = re.compile(r"^--@include (\w+)(?:: ([\w ]+))?$", re.MULTILINE)
 _DEFINITION = re.compile(r"^local (?:function )?(\w+)(?: = .*|\(.*\) .* end|\([^)\n]*\)\n(?:.*\n)*?end)$", re.MULTILINE)
 """A constant, a function on one line, or a function up to its `end`, which stands at the beginning of its line."""
+_TYPED = re.compile(r"^--@typed\n(.*?)^--@end\n", re.MULTILINE | re.DOTALL)
+_UNTYPED = re.compile(r"^--@untyped\n.*?^--@end\n|^--@plain\n.*?^--@general\n", re.MULTILINE | re.DOTALL)
+_NAME = re.compile(r"(?<=^--\[=\[ )\w+(?=: )", re.MULTILINE)
 
 _TRY_AGAIN: Final = (
     "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MISCONF", "NOREPLICAS",
@@ -63,26 +66,39 @@ def lua_folder() -> Path:
 
 
 def read_scripts(folder: Path | None = None) -> dict[str, str]:
-    """Return every script by name, with its includes expanded in place.
+    """Return every script by name, with its includes expanded in place, as `read_sources` names them.
 
     `--@include keys` stands for the whole file. `--@include keys: base job_key` stands for the definitions of these
     names, in their order in the file: a script makes its functions at each call, which takes more than a small call
     does otherwise. Raises StartupError."""
     root = folder or lua_folder()
-    paths = [path for path in sorted(root.rglob("*.lua")) if path.parent.name != "include"]
-    if not paths:
-        raise StartupError(f"No Lua scripts in {root}: the installation is incomplete; install Queuey again.")
-    sources: dict[str, str] = {}
-    for path in paths:
-        if path.stem in sources:
-            raise StartupError(f"Two Lua scripts in {root} are called {path.stem}: give one of them another name.")
-        sources[path.stem] = path.read_text(encoding="utf-8")
 
     def expand(match: re.Match[str]) -> str:
         text = (root / "include" / f"{match[1]}.lua").read_text(encoding="utf-8")
         return text if match[2] is None else _definitions(text, match[2].split())
 
-    return {name: _INCLUDE.sub(expand, source) for name, source in sources.items()}
+    return {name: _INCLUDE.sub(expand, source) for name, source in read_sources(root).items()}
+
+
+def read_sources(root: Path) -> dict[str, str]:
+    """Return the source of every script by name. A file has the name of its script. Raises StartupError.
+
+    A file with lines between `--@typed` and `--@end` has two scripts: that of its name lacks these lines, and the other
+    one, called `<name>_typed`, lacks those between `--@untyped` and `--@end` and the plain way."""
+    paths = [path for path in sorted(root.rglob("*.lua")) if path.parent.name != "include"]
+    if not paths:
+        raise StartupError(f"No Lua scripts in {root}: the installation is incomplete; install Queuey again.")
+    sources: dict[str, str] = {}
+    for path in paths:
+        source = path.read_text(encoding="utf-8")
+        scripts = {path.stem: _TYPED.sub("", source)}
+        if scripts[path.stem] != source:
+            typed = f"{path.stem}_typed"
+            scripts[typed] = _NAME.sub(typed, _TYPED.sub(r"\1", _UNTYPED.sub("", source)), count=1)
+        if twice := scripts.keys() & sources.keys():
+            raise StartupError(f"Two Lua scripts in {root} are called {min(twice)}: give one of them another name.")
+        sources |= scripts
+    return sources
 
 
 def _definitions(text: str, names: list[str]) -> str:

@@ -83,7 +83,7 @@ def test_a_script_of_the_tables_is_there_and_in_one_of_them() -> None:
 
 def fields(name: str) -> set[str]:
     """The fields of the reply to a script, where that is an object."""
-    method = getattr(GROUPS[PLACES[name].parent.name], name)
+    method = getattr(GROUPS[PLACES[name].parent.name], name.removesuffix("_typed"))
     reply = getattr(replies, str(inspect.signature(method).return_annotation), None)
     return set(reply.__struct_fields__) if reply is not None else set()
 
@@ -101,6 +101,6 @@ def test_each_answer_of_a_header_is_a_move_or_named_as_none(name: str) -> None:
 
 @pytest.mark.parametrize("name", MOVES)
 def test_the_broker_reports_by_the_table(name: str) -> None:
-    source = inspect.getsource(getattr(GROUPS[PLACES[name].parent.name], name))
-    assert f'MOVES["{name}"]' in source
+    source = inspect.getsource(getattr(GROUPS[PLACES[name].parent.name], name.removesuffix("_typed")))
+    assert f'MOVES["{name.removesuffix("_typed")}"]' in source
     assert "_observer.on" in source

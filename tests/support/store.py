@@ -23,6 +23,7 @@ from redis.asyncio import Redis
 from queuey.protocol import ids
 from queuey.protocol.models import Priority
 from queuey.protocol.records import NewJob, StoredJob, encode_key, job_head, parse_fields
+from queuey.store.asides import Wanted
 from queuey.store.broker.broker import Broker
 from queuey.store.connections.pipelined import StoreClient, connect
 from queuey.store.embedded.process import find_binary
@@ -212,6 +213,15 @@ class Rig:
             "queues": ["default"],
         }
         return await self.broker.leases.claim(self.shard, now=now, **(settings | options))
+
+    async def claim_typed(self, limit: int = 1, *, now: int = NOW, **options: Any) -> Claimed:
+        """Claim like `claim`, but by type and room. The options that Wanted has go there."""
+        wanted = {name: options.pop(name) for name in Wanted.__struct_fields__ if name in options}
+        return await self.claim(limit, now=now, wanted=Wanted(**wanted), **options)
+
+    async def open_gate(self) -> None:
+        """Say that every replica knows lists set aside, so that scripts may write some."""
+        await self.client.hset(self.keys.meta, "features", "aside")
 
     async def held(self, count: int = 1, *, now: int = NOW, **fields: Any) -> list[tuple[str, str]]:
         """Enqueue and claim: (id, token) of each."""

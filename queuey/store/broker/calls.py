@@ -37,6 +37,8 @@ Held = tuple[str, str]
 """A job's id and the token of its lease."""
 Unextended = tuple[str, str, int]
 """A job's id, the token of its lease and the ms of its claim. It is released only if its lease was not extended."""
+SetAside = tuple[str, str, int | None, str]
+"""A job's id, the token of its lease, the ms of its claim or None, and its type, which the worker does not know."""
 
 _encode = msgspec.msgpack.Encoder().encode
 words = msgspec.msgpack.Decoder(list[str]).decode

@@ -8,7 +8,8 @@ import msgspec
 from msgspec import Struct
 
 from queuey.protocol.records import names_of
-from queuey.store.broker.calls import CLAIM_BYTES, Group, Held, Observer, Unextended, words
+from queuey.store.asides import Wanted
+from queuey.store.broker.calls import CLAIM_BYTES, Group, Held, Observer, SetAside, Unextended, words
 from queuey.store.broker.moves import MOVES, Answers
 from queuey.store.replies import Claimed, ClaimReply
 
@@ -42,11 +43,20 @@ class LeaseCalls(Group):
         max_starve_ms: int = 300_000,
         suspects: int = 1,
         defer_ms: int = 1_000,
+        wanted: Wanted | None = None,
         now: int = 0,
     ) -> Claimed:
-        """Claim up to `limit` jobs. `suspects`: how many jobs with crashes it may take, 0 or 1."""
+        """Claim up to `limit` jobs. `suspects`: how many jobs with crashes it may take, 0 or 1.
+
+        `wanted`: which jobs, and from which lists set aside. Without it, the claim takes jobs of every type, unless a
+        queue has lists set aside: then it claims nothing and replies with their names in `asides`."""
         bounds = (max_starve_ms, suspects, defer_ms, CLAIM_BYTES, self._observer.on)
-        reply = await self._call(shard, "claim", now, claim_id, worker, lease_ms, limit, queues, *bounds)
+        claim = (now, claim_id, worker, lease_ms, limit, queues, *bounds)
+        if wanted is None:
+            reply = await self._call(shard, "claim", *claim)
+        else:
+            terms = (wanted.room, wanted.others, wanted.take, wanted.woken)
+            reply = await self._call(shard, "claim_typed", *claim, *terms)
         claimed = _claimed(reply).claimed(claim_id)
         if self._observer.on:
             _report_claimed(self._observer, claimed, MOVES["claim"])
@@ -81,8 +91,10 @@ class LeaseCalls(Group):
             self._moved([item[0] for item in failures], answers, MOVES["fail"])
         return answers
 
-    async def release(self, shard: int, held: Sequence[Held | Unextended], *, now: int = 0) -> list[str]:
-        """Release jobs, so that the first is the first in its lane. Replies with `ok` or `lost` for each."""
+    async def release(self, shard: int, held: Sequence[Held | Unextended | SetAside], *, now: int = 0) -> list[str]:
+        """Release jobs, so that the first is the first in its lane. Replies with `ok` or `lost` for each.
+
+        A job whose type has a list set aside becomes the first of that list, and so does each SetAside."""
         answers = words(await self._call(shard, "release", now, held))
         if self._observer.on:
             self._moved([item[0] for item in held], answers, MOVES["release"])

@@ -20,6 +20,7 @@ _FAILED: Final[Answers] = {"retry": "scheduled", "dead": "dead_letter", "cancell
 MOVES: Final[Mapping[str, Answers]] = {
     "enqueue": {"new": "queued"},
     "claim": {"jobs": "running", "promoted": "queued", "expired": "cancelled"},
+    "claim_typed": {"jobs": "running", "promoted": "queued", "expired": "cancelled"},
     "complete": {"ok": "succeeded"},
     "fail": _FAILED,
     "release": {"ok": None},
