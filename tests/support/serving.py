@@ -33,11 +33,11 @@ def environment(**variables: str) -> dict[str, str]:
     return kept | variables
 
 
-def queuey(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of queuey to its end."""
+def queuey(*arguments: str, root: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of queuey to its end. `root`: the checkout that has the code."""
     command = [sys.executable, "-m", "queuey", *arguments]
     return subprocess.run(
-        command, cwd=ROOT, env=environment(**variables), capture_output=True, text=True, timeout=PATIENCE, check=False
+        command, cwd=root, env=environment(**variables), capture_output=True, text=True, timeout=PATIENCE, check=False
     )
 
 
@@ -52,8 +52,10 @@ class Serving:
         variables: Mapping[str, str] | None = None,
         key: str | None = None,
         own_group: bool = False,
+        root: Path = ROOT,
     ) -> None:
         """`key`: what `http` sends as x-api-key. `own_group`: a process group of its own, as a terminal gives one.
+        `root`: the checkout that has the code.
 
         Raises AssertionError, with the log, when it does not start."""
         self.data_dir = data_dir
@@ -61,7 +63,7 @@ class Serving:
         command += ["--log-format", "json", *(["--app", app] if app else []), *flags]
         self.process = subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=root,
             env=environment(**(variables or {})),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -1,0 +1,140 @@
+"""Replicas of b7eee1c, which knows no features, beside this version on one store."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from redis import Redis
+
+from queuey.store.keys import ShardKeys
+from tests.support.older import OLDER, older_code
+from tests.support.serving import Serving, eventually, queuey
+from tests.support.store import Server
+from tests.support.stores import StartServer
+
+SHARDS: Final = 2
+KEYS: Final = [ShardKeys(shard) for shard in range(SHARDS)]
+REFUSED: Final = (
+    "queuey: The store's data has format 2 and this version of Queuey reads 1: start the version that wrote it."
+)
+
+
+@pytest.fixture(scope="session")
+def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return older_code(tmp_path_factory.mktemp(OLDER))
+
+
+class Fleet:
+    """Servers of both versions on one store."""
+
+    def __init__(self, store: Server, folder: Path, older: Path, stack: ExitStack) -> None:
+        self.store: Any = stack.enter_context(Redis.from_url(store.url))
+        self._folder = folder
+        self._older = older
+        self._flags = ("--redis", store.url, "--shards", str(SHARDS))
+        self._stack = stack
+
+    def start(self, *, old: bool = False) -> Serving:
+        root = {"root": self._older} if old else {}
+        flags = (*self._flags, "--beat-interval", "50ms", "--trim-interval", "50ms")
+        server = Serving(self._folder, *flags, app=None, **root)
+        self._stack.callback(server.close)
+        return server
+
+    def refusal(self) -> str:
+        """The last line of an older server that does not start."""
+        ended = queuey("serve", "--port", "0", *self._flags, root=self._older)
+        assert ended.returncode == 3, ended.stderr
+        return ended.stderr.splitlines()[-1]
+
+    def meta(self, field: str) -> list[str]:
+        """The field on each shard, '' where it is absent."""
+        return [(self.store.hget(keys.meta, field) or b"").decode() for keys in KEYS]
+
+    def let_settle(self) -> None:
+        """Have the minute pass in which older replicas may appear."""
+        eventually(lambda: bool(self.store.hexists(KEYS[0].meta, "settling_aside")))
+        self.store.hset(KEYS[0].meta, "settling_aside", 1)
+        eventually(lambda: self.meta("features") == ["aside"] * SHARDS, lambda: str(self.meta("features")))
+
+    def replica(self, server: Serving) -> str:
+        return str(server.event("started")["replica"])
+
+
+@pytest.fixture
+def fleet(start_server: StartServer, folder: Path, older: Path) -> Iterator[Fleet]:
+    with ExitStack() as stack:
+        yield Fleet(start_server("--appendonly", "yes"), folder, older, stack)
+
+
+def finish(server: Serving, job_ids: list[str]) -> set[str]:
+    """Wait until each job has succeeded in one attempt. Returns the names of the workers that ran them."""
+    jobs = [server.until(job_id) for job_id in job_ids]
+    assert {(job["status"], job["attempts"], job["crashes"]) for job in jobs} == {("succeeded", 0, 0)}
+    return {job["worker"] for job in jobs}
+
+
+def reverse(server: Serving, count: int = 6, **fields: Any) -> list[str]:
+    return [server.submit("text.reverse", {"text": "abc"}, **fields) for _ in range(count)]
+
+
+def test_an_older_version_refuses_a_new_store_and_loses_nothing(fleet: Fleet) -> None:
+    server = fleet.start()
+    assert (fleet.meta("format"), fleet.meta("features")) == (["2"] * SHARDS, ["aside"] * SHARDS)
+    waiting = reverse(server, delay=3600)
+    keys = set(fleet.store.keys("*job:*"))
+    assert fleet.refusal() == REFUSED
+    assert set(fleet.store.keys("*job:*")) == keys
+    assert {server.job(job_id)["status"] for job_id in waiting} == {"scheduled"}
+    finish(server, reverse(server))
+    assert server.stop() == 0
+
+
+def test_an_older_version_starts_and_works_beside_until_it_has_left(fleet: Fleet) -> None:
+    first = fleet.start(old=True)
+    new = fleet.start()
+    assert new.event("feature_held")["replicas"] == [fleet.replica(first)]
+    second = fleet.start(old=True)
+    assert (fleet.meta("format"), fleet.meta("features")) == (["1"] * SHARDS, [""] * SHARDS)
+    finish(new, reverse(new) + reverse(first))
+    assert (first.stop(), second.stop()) == (0, 0)
+    eventually(lambda: fleet.meta("format") == ["2"] * SHARDS)
+    assert fleet.meta("features") == [""] * SHARDS
+    assert fleet.refusal() == REFUSED, "from here on no older one joins"
+    fleet.let_settle()
+    assert new.event("feature_open")["feature"] == "aside"
+    assert fleet.refusal() == REFUSED
+    finish(new, reverse(new))
+    assert new.stop() == 0
+
+
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_one_shard_is_enough_to_refuse(fleet: Fleet, shard: int) -> None:
+    old = fleet.start(old=True)
+    assert old.stop() == 0
+    fleet.store.hset(KEYS[shard].meta, "format", 2)
+    assert fleet.refusal() == REFUSED
+
+
+def test_an_older_replica_that_was_paused_and_forgotten_claims_no_more_and_loses_nothing(fleet: Fleet) -> None:
+    old = fleet.start(old=True)
+    new = fleet.start()
+    new.event("feature_held")
+    waiting = reverse(old, delay=3600)
+    os.kill(old.process.pid, signal.SIGSTOP)
+    try:
+        fleet.store.hdel(KEYS[0].workers, fleet.replica(old))  # as after a minute without a heartbeat
+        fleet.let_settle()
+    finally:
+        os.kill(old.process.pid, signal.SIGCONT)
+    assert new.event("older_replicas")["replicas"] == [fleet.replica(old)]
+    old.event("worker_quiet")
+    assert finish(new, reverse(new, 20)) == {fleet.replica(new)}
+    assert {new.job(job_id)["status"] for job_id in waiting} == {"scheduled"}
+    assert (old.stop(), new.stop()) == (0, 0)
