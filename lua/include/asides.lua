@@ -11,6 +11,18 @@ local function asides_of(text)
   return found
 end
 
+-- lists_of(queue, text): returns lane -> [{key, type}, ...]: every list that has queued jobs of the lane. The first is the
+-- lane itself, with the type ''. Those set aside follow, and share its count of tombstones. `text` as for asides_of.
+local function lists_of(queue, text)
+  local lists = {}
+  for _, lane in ipairs(LANES) do lists[lane] = {{ready_key(queue, lane), ''}} end
+  for _, aside in ipairs(asides_of(text)) do
+    local of_lane = lists[aside[1]]
+    of_lane[#of_lane + 1] = {aside_key(queue, aside[1], aside[2]), aside[2]}
+  end
+  return lists
+end
+
 -- type_of(definition): its type, with which its body begins; '' for another text.
 local function type_of(definition)
   local at = string.find(definition, '\n{"type":"', 1, true)

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
---[=[ purge: queued, scheduled -> cancelled, the first of each lane; leaves no tombstones.
+--[=[ purge: queued, scheduled -> cancelled, the first of each lane and of what was set aside from it; leaves no tombstones.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [now_ms | 0, queue, ready, scheduled, limit, reporting]
          ready, scheduled: whether to purge the jobs of these places; limit: entries taken in one call, 1 to 1,000
@@ -13,7 +13,7 @@ Errors   only those of the store ]=]
 --@include writes
 --@include state
 --@include transitions
---@include asides: LANE_OF asides_of
+--@include asides: LANE_OF asides_of lists_of
 local args = cmsgpack.unpack(ARGV[1])
 local now, queue, limit = now_ms(args[1]), args[2], args[5]
 local left, cancelled, seen, pops, cancelled_ids = limit, 0, {}, {}, args[6] and {} or nil
@@ -37,7 +37,7 @@ local function cancel_waiting(id, lane, queued)
   return true
 end
 
--- purge_list(list, lane): purges a lane, or a list set aside from it.
+-- purge_list(list, lane): purges the lane, or a list set aside from it.
 local function purge_list(list, lane)
   local ids = args[3] and left > 0 and redis.call('LRANGE', list, 0, left - 1) or {}
   for _, id in ipairs(ids) do
@@ -47,11 +47,9 @@ local function purge_list(list, lane)
   left = left - #ids
 end
 
-for _, aside in ipairs(asides_of(redis.call('HGET', queue_key(queue), 'aside'))) do
-  purge_list(aside_key(queue, aside[1], aside[2]), aside[1])
-end
+local lists = lists_of(queue, redis.call('HGET', queue_key(queue), 'aside'))
 for _, lane in ipairs(LANES) do
-  purge_list(ready_key(queue, lane), lane)
+  for _, list in ipairs(lists[lane]) do purge_list(list[1], lane) end
   local scheduled = scheduled_key(queue, lane)
   local ids = args[4] and left > 0 and redis.call('ZRANGE', scheduled, 0, left - 1) or {}
   for _, id in ipairs(ids) do

@@ -90,15 +90,19 @@ class Paged(Struct, array_like=True):
 
 
 class Placed(Struct, array_like=True):
-    """The place of a job. `before`: entries of its lane before it, -1 = not found; `length`: of its lane; `claimable`:
-    jobs of its queue by lane, high first. `paused`: the reason, '' = not paused; `paused_at_ms`: 0 = unknown."""
+    """The place of a job. `before`: entries of its list before it, -1 = not found; `length`: of that list; `queued`:
+    jobs of its queue by lane, high first. `paused`: the reason, '' = not paused; `paused_at_ms`: 0 = unknown.
+
+    `aside`: the type of the list set aside that has the job, '*' = the one for types without a name, '' = its lane.
+    `queued` leaves out what was set aside for other types."""
 
     before: int
     length: int
-    claimable: list[int]
+    queued: list[int]
     paused: str
     paused_by: str
     paused_at_ms: int
+    aside: str = ""
 
 
 class Page(Struct, array_like=True):
@@ -111,7 +115,10 @@ class Page(Struct, array_like=True):
 
 
 class QueueRow(Struct, array_like=True):
-    """The number of jobs in each place of one queue on one shard. `paused` is the reason, '' = not paused."""
+    """The number of jobs in each place of one queue on one shard. `paused` is the reason, '' = not paused.
+
+    `aside`: the entries of the lists set aside, by type, without empty ones; '*' = the lists for types without a name.
+    Their jobs are counted in `high`, `default` and `low` too. Cancelled jobs may be among the entries."""
 
     name: str
     paused: str
@@ -124,6 +131,7 @@ class QueueRow(Struct, array_like=True):
     finished: int
     dead_bytes: int
     finished_bytes: int
+    aside: list[tuple[str, int]] = []
 
 
 class QueueHead(Struct, array_like=True):

@@ -37,6 +37,9 @@ NOW: Final = 1_800_000_000_000
 LEASE: Final = 30_000
 SECOND: Final = 1_000
 HOUR: Final = 3_600_000
+SIXTY_FOUR: Final = [(("high", "default", "low")[number % 3], f"type{number:02}") for number in range(64)]
+"""The most names of lists set aside that a queue has beside STARS, each as (lane, type)."""
+STARS: Final = [(lane, "*") for lane in ("high", "default", "low")]
 
 
 SLOW_LOADING: Final = ("--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024")
@@ -226,6 +229,25 @@ class Rig:
             await self.broker.maintenance.promote(self.shard, 10, now=now)
         return job_id
 
+    async def set_aside(
+        self, job_ids: Sequence[str], type: str = "t", *, queue: str = "default", lane: str = "default"
+    ) -> None:
+        """Move waiting jobs from their lane to the tail of a list set aside, and name it."""
+        for job_id in job_ids:
+            assert await self.client.lrem(self.keys.ready(queue, lane), 1, job_id) == 1
+        await self.client.rpush(self.keys.aside(queue, lane, type), *job_ids)
+        await self.name_asides((lane, type), queue=queue)
+
+    async def name_asides(self, *names: tuple[str, str], queue: str = "default") -> None:
+        """Name lists set aside, each as (lane, type), whether or not they have jobs."""
+        before = (await self.client.hget(self.keys.queue(queue), "aside") or b"").decode()
+        words = dict.fromkeys([*before.split(), *(f"{lane[0]}:{type}" for lane, type in names)])
+        await self.client.hset(self.keys.queue(queue), "aside", "".join(f" {word}" for word in words))
+
+    async def set_aside_list(self, type: str = "t", *, queue: str = "default", lane: str = "default") -> list[str]:
+        """A list set aside, from head to tail."""
+        return [entry.decode() for entry in await self.client.lrange(self.keys.aside(queue, lane, type), 0, -1)]
+
     # --- looking -----------------------------------------------------------------------------------------------
 
     async def stored(self, job_id: str) -> StoredJob:
@@ -244,6 +266,11 @@ class Rig:
         """What stats tells of a queue: every number, by name."""
         stats = await self.broker.queues.stats(self.shard)
         return {row.name: msgspec.structs.asdict(row) for row in stats.queues}[queue]
+
+    async def asides(self, queue: str = "default") -> list[tuple[str, int]]:
+        """What stats tells of the lists of a queue that were set aside: type and entries."""
+        stats = await self.broker.queues.stats(self.shard)
+        return {row.name: row.aside for row in stats.queues}[queue]
 
     async def waiting(self, queue: str = "default", priority: str = "default") -> list[str]:
         """A lane, from head to tail."""

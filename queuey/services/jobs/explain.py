@@ -117,7 +117,7 @@ def _add_position(answer: Explanation, job: Job, placed: Placed) -> None:
     before = MAX_SEARCHED if is_deep else placed.before
     answer.position = before + 1
     answer.position_is_at_least = True if is_deep else UNSET
-    counts = [*placed.claimable[:lane], min(before, placed.claimable[lane]), *[0] * (len(PRIORITIES) - lane - 1)]
+    counts = [*placed.queued[:lane], min(before, placed.queued[lane]), *[0] * (len(PRIORITIES) - lane - 1)]
     answer.ahead = Ahead(*counts)
 
 

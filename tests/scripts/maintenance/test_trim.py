@@ -6,7 +6,8 @@ import pytest
 
 from queuey.protocol.records import encode_key
 from queuey.store.replies import Caps, Trimmed
-from tests.support.store import HOUR, NOW, SECOND, Rig
+from tests.support.scripts.plain_ways import commands_of
+from tests.support.store import HOUR, NOW, SECOND, SIXTY_FOUR, STARS, Rig
 
 DAY = 24 * HOUR
 KEEP = Caps()
@@ -201,3 +202,30 @@ async def test_a_queue_that_holds_anything_is_kept(rig: Rig, place: str) -> None
     async with rig.unchanged():
         assert (await trim(rig)).queues == 0
     assert await rig.client.smembers(rig.keys.queues) == {b"default"}
+
+
+# --- lists set aside ---------------------------------------------------------------------------------------------
+
+
+async def test_a_queue_is_kept_while_a_list_set_aside_has_jobs(rig: Rig) -> None:
+    for queue, lane, type in (("a", "high", "mail"), ("b", "low", "*")):
+        await rig.name_asides(("default", "empty"), queue=queue)
+        await rig.set_aside(await rig.add(queue=queue, priority=lane), type, queue=queue, lane=lane)
+    async with rig.unchanged():
+        assert await trim(rig) == Trimmed(0, 0, 0, False)
+
+
+async def test_a_queue_with_names_only_is_forgotten_with_their_markers(rig: Rig) -> None:
+    await rig.broker.queues.pause(rig.shard, "mail", "by hand")
+    await rig.name_asides(("default", "invoice"), ("low", "report"), queue="mail")
+    await rig.broker.queues.resume(rig.shard, "mail")
+    assert await trim(rig) == Trimmed(0, 0, 1, False)
+    assert await rig.names() == set()
+
+
+async def test_names_cost_no_command(rig: Rig) -> None:
+    await rig.set_aside(await rig.add(), "type61")
+    await trim(rig)
+    few = await commands_of(rig.client, trim(rig))
+    await rig.name_asides(*SIXTY_FOUR, *STARS)
+    assert await commands_of(rig.client, trim(rig)) == few == {"smembers": 1, "hmget": 1, "exists": 1, "zcard": 2}

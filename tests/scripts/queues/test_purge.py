@@ -1,4 +1,4 @@
-"""purge: queued, scheduled -> cancelled, the first of each lane."""
+"""purge: queued, scheduled -> cancelled, the first of each lane and of what was set aside from it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 from queuey.protocol.records import encode_key
 from queuey.store.replies import Purged
-from tests.support.store import HOUR, NOW, Rig
+from tests.support.scripts.plain_ways import commands_of
+from tests.support.store import HOUR, NOW, SIXTY_FOUR, STARS, Rig
 
 
 async def purge(rig: Rig, queue: str = "default", **options: Any) -> Purged:
@@ -103,3 +104,38 @@ async def test_the_ids_are_in_the_reply_only_while_somebody_listens(rig: Rig) ->
     moves.on = False
     assert await purge(rig, "mail") == Purged(1, False, [])
     assert len(moves) == 2
+
+
+# --- lists set aside ---------------------------------------------------------------------------------------------
+
+
+async def test_what_was_set_aside_is_cancelled_too_and_leaves_no_tombstones(rig: Rig) -> None:
+    in_lane, cancelled, *aside = await rig.add(5)
+    low = await rig.add(2, priority="low")
+    await rig.set_aside([cancelled, *aside[:2]], "mail")
+    await rig.set_aside(aside[2:], "*")
+    await rig.set_aside(low, "mail", lane="low")
+    await rig.name_asides(("high", "empty"))
+    await rig.broker.jobs.cancel(rig.shard, [cancelled], now=NOW)
+    assert await purge(rig) == Purged(6, False)
+    assert [(await rig.state(job_id))["s"] for job_id in (in_lane, *aside, *low)] == ["c"] * 6
+    assert not [name for name in await rig.names() if name.startswith(("aside:", "ready:"))]
+    row = await rig.row()
+    assert [row[place] for place in ("high", "default", "low", "finished")] == [0, 0, 0, 7]
+    assert await rig.client.hget(rig.keys.queue("default"), "tombstones_default") == b"0"
+
+
+async def test_lists_set_aside_count_for_the_limit_and_stay_when_only_the_scheduled_are_purged(rig: Rig) -> None:
+    jobs = await rig.add(4)
+    await rig.set_aside(jobs[2:], "mail")
+    assert await purge(rig, queued=False) == Purged(0, False)
+    assert await purge(rig, limit=3) == Purged(3, True)
+    assert await rig.set_aside_list("mail") == jobs[3:]
+    assert await purge(rig, limit=3) == Purged(1, False)
+
+
+async def test_names_cost_few_commands_and_one_without(rig: Rig) -> None:
+    await purge(rig)
+    assert await commands_of(rig.client, purge(rig)) == {"hget": 1, "lrange": 3, "zrange": 3}
+    await rig.name_asides(*SIXTY_FOUR, *STARS)
+    assert await commands_of(rig.client, purge(rig)) == {"hget": 1, "lrange": 3 + 64 + 3, "zrange": 3}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from queuey.store.replies import QueueHead
-from tests.support.store import NOW, SECOND, Rig
+from tests.support.scripts.plain_ways import commands_of
+from tests.support.store import NOW, SECOND, SIXTY_FOUR, STARS, Rig
 
 
 async def heads(rig: Rig, *queues: str, now: int = NOW + 60 * SECOND) -> list[QueueHead]:
@@ -55,3 +56,66 @@ async def test_a_retry_is_ready_since_it_came_due(rig: Rig) -> None:
 async def test_who_paused_and_when(rig: Rig) -> None:
     await rig.broker.queues.pause(rig.shard, "mail", "by hand", "ada", now=NOW)
     assert await heads(rig, "mail") == [QueueHead(True, "ada", NOW, -1)]
+
+
+# --- lists set aside ---------------------------------------------------------------------------------------------
+
+
+async def test_what_was_set_aside_is_ready_too(rig: Rig) -> None:
+    await rig.add(now=NOW + 40 * SECOND)
+    for lane, type, at in (("default", "mail", 30), ("low", "*", 20), ("high", "report", 50)):
+        await rig.set_aside(await rig.add(priority=lane, now=NOW + at * SECOND), type, lane=lane)
+    assert (await heads(rig, "default"))[0].ready_for_ms == 40 * SECOND
+
+
+async def test_an_entry_set_aside_that_runs_by_now_is_not_ready(rig: Rig) -> None:
+    ((job_id, _),) = await rig.held()
+    await rig.client.rpush(rig.keys.aside("default", "default", "t"), job_id)
+    await rig.name_asides(("default", "t"), ("low", "empty"))
+    assert (await heads(rig, "default"))[0].ready_for_ms == -1
+
+
+async def test_100_tombstones_are_passed_over_in_all_lists_set_aside(rig: Rig) -> None:
+    for number, type in enumerate(("a", "b", "c")):
+        cancelled = await rig.add(50)
+        await rig.set_aside([*cancelled, *await rig.add(now=NOW + number * SECOND)], type)
+        await rig.broker.jobs.cancel(rig.shard, cancelled, now=NOW)
+        await rig.client.lrem(rig.keys.aside("default", "default", "a"), 1, cancelled[0])
+    assert (await heads(rig, "default"))[0].ready_for_ms == 60 * SECOND
+    await rig.client.delete(rig.keys.aside("default", "default", "a"))
+    assert (await heads(rig, "default"))[0].ready_for_ms == 59 * SECOND
+    await rig.client.delete(rig.keys.aside("default", "default", "b"))
+    assert (await heads(rig, "default"))[0].ready_for_ms == 58 * SECOND
+
+
+async def test_each_head_is_looked_at_though_others_had_many_tombstones(rig: Rig) -> None:
+    cancelled = await rig.add(150)
+    await rig.set_aside(cancelled, "a")
+    await rig.broker.jobs.cancel(rig.shard, cancelled, now=NOW)
+    await rig.set_aside(await rig.add(), "b")
+    assert (await heads(rig, "default"))[0].ready_for_ms == 60 * SECOND
+    hidden, behind = await rig.add(2)
+    await rig.broker.jobs.cancel(rig.shard, [hidden], now=NOW)
+    await rig.client.delete(rig.keys.aside("default", "default", "b"))
+    await rig.set_aside([hidden, behind], "b")
+    assert (await heads(rig, "default"))[0].ready_for_ms == -1, "no more tombstones are skipped"
+
+
+async def test_names_cost_few_commands_and_none_without(rig: Rig) -> None:
+    await rig.add()
+    call = rig.broker.queues.queue_status
+    await call(rig.shard, ["default"], now=NOW)
+    assert await commands_of(rig.client, call(rig.shard, ["default"], now=NOW)) == {
+        "hmget": 1,
+        "lrange": 3,
+        "getrange": 2,
+        "zscore": 1,
+        "sismember": 1,
+    }
+    cancelled = await rig.add(200)
+    await rig.set_aside(cancelled, "type01")
+    await rig.broker.jobs.cancel(rig.shard, cancelled, now=NOW)
+    await rig.name_asides(*SIXTY_FOUR, *STARS)
+    counted = await commands_of(rig.client, call(rig.shard, ["default"], now=NOW))
+    assert counted["lrange"] == 3 + 64 + 3
+    assert counted["getrange"] == 2 * (1 + 101)

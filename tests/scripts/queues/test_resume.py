@@ -36,3 +36,12 @@ async def test_who_paused_it_is_forgotten(rig: Rig) -> None:
     await rig.broker.queues.resume(rig.shard, "mail")
     (head,) = await rig.broker.queues.queue_status(rig.shard, ["mail"])
     assert (head.paused_by, head.paused_at_ms) == ("", 0)
+
+
+async def test_those_who_know_the_types_set_aside_are_woken_too(rig: Rig) -> None:
+    await rig.set_aside(await rig.add(), "mail")
+    await rig.name_asides(("low", "report"), ("high", "mail"))
+    await rig.broker.queues.pause(rig.shard, "default", "by hand")
+    assert await rig.broker.queues.resume(rig.shard, "default") == "ok"
+    woken = {name for name in await rig.names() if name.startswith("wake:default:")}
+    assert woken == {"wake:default:mail", "wake:default:report"}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from queuey.protocol.models import PRIORITIES
 from queuey.store.replies import QueueRow
-from tests.support.store import HOUR, LEASE, NOW, Rig
+from tests.support.scripts.plain_ways import commands_of
+from tests.support.store import HOUR, LEASE, NOW, SIXTY_FOUR, STARS, Rig
 
 MINUTE = 60_000
 
@@ -32,7 +34,7 @@ async def test_every_place_is_counted(rig: Rig) -> None:
     dead_bytes, *finished_bytes = (len(job.definition) + len(job.state) for job in ended)
     assert rows == {
         "default": QueueRow("default", "", 1, 2, 3, 3, 5, 1, 4, dead_bytes, sum(finished_bytes)),
-        "mail": QueueRow("mail", "by hand", *[0] * 9),
+        "mail": QueueRow("mail", "by hand", 0, 0, 0, 0, 0, 0, 0, 0, 0),
     }
 
 
@@ -89,3 +91,46 @@ async def test_every_counter(rig: Rig) -> None:
         "crashed": 2,
         "replayed": 1,
     }
+
+
+# --- lists set aside ---------------------------------------------------------------------------------------------
+
+
+async def test_what_was_set_aside_counts_for_its_lane_and_by_type(rig: Rig) -> None:
+    jobs = await rig.add(6)
+    high = await rig.add(2, priority="high")
+    await rig.set_aside(jobs[:3], "mail")
+    await rig.set_aside(jobs[3:5], "*")
+    await rig.set_aside(high, "mail", lane="high")
+    await rig.name_asides(("low", "mail"), ("default", "empty"))
+    async with rig.unchanged():
+        row = await rig.row()
+    assert [row[lane] for lane in PRIORITIES] == [2, 6, 0]
+    assert await rig.asides() == [("mail", 5), ("*", 2)]
+
+
+async def test_a_lane_and_its_lists_have_one_count_of_tombstones(rig: Rig) -> None:
+    in_lane, kept, *cancelled = await rig.add(5)
+    await rig.set_aside([kept, *cancelled[:2]], "mail")
+    await rig.set_aside(cancelled[2:], "report")
+    await rig.broker.jobs.cancel(rig.shard, cancelled, now=NOW)
+    row = await rig.row()
+    assert (row["default"], row["finished"]) == (2, 3)
+    assert await rig.asides() == [("mail", 2), ("report", 1)]
+    await rig.broker.jobs.cancel(rig.shard, [in_lane, kept], now=NOW)
+    assert ((await rig.row())["default"], await rig.asides()) == (0, [])
+
+
+async def test_names_cost_one_more_command_each_and_none_without(rig: Rig) -> None:
+    await rig.add()
+    call = rig.broker.queues.stats
+    await call(rig.shard)
+    assert await commands_of(rig.client, call(rig.shard, now=NOW)) == {
+        "smembers": 1,
+        "hmget": 1,
+        "llen": 3,
+        "zcard": 6,
+        "hgetall": 1,
+    }
+    await rig.name_asides(*SIXTY_FOUR, *STARS)
+    assert (await commands_of(rig.client, call(rig.shard)))["llen"] == 3 + 64 + 3
