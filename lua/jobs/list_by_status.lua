@@ -1,9 +1,10 @@
 #!lua flags=no-writes
 --[=[ list_by_status: ids in one place, first to last.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
-ARGV[1]  msgpack [place, queue, lane, start, count]
+ARGV[1]  msgpack [place, queue, lane, start, count, type | nothing]
          place: 'ready' | 'scheduled' (of a queue and a lane), 'running' | 'dead' | 'finished' (of a queue, or of all
          queues with '', merged by score); start: entries to skip; count: at most 1,000
+         type: list what was set aside from the lane for this type instead of the lane, for 'ready'
 Reply    msgpack [[id, score, queue], ...]; score in ms: due, lease expiry, died at, may go at; 0 for 'ready'
          'ready' includes tombstones of cancelled jobs
 Errors   'unknown place' ]=]
@@ -19,7 +20,8 @@ local function add_from_set(set, name, first, last)
 end
 
 if place == 'ready' then
-  for i, id in ipairs(redis.call('LRANGE', ready_key(queue, lane), start, start + count - 1)) do
+  local list = args[6] and aside_key(queue, lane, args[6]) or ready_key(queue, lane)
+  for i, id in ipairs(redis.call('LRANGE', list, start, start + count - 1)) do
     entries[i] = {id, 0, queue}
   end
 elseif place == 'scheduled' then

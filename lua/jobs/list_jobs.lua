@@ -4,16 +4,21 @@ KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever cr
 ARGV[1]  msgpack [[[place, queue, lane], ...], [offset, score, id], type, status, count, look]
          place: 'scheduled' | 'ready' (of a queue and a lane, in the order in which they will run), 'running' (by lease
          expiry), 'dead' | 'finished' (of a queue, the latest first)
-         [offset, score, id]: the entry of the first place after which to begin; id '' = at its front
+         of 'ready' the lane comes first, then the lists that were set aside from it: '*', and the others in the order of
+         the numbers that number_of_list gives them, which does not change when other lists come or go
+         [offset, score, id]: the entry of the first place after which to begin; id '' = at its front, or at the front of
+         the list with that number
          type: of a job, status: a letter of the state; '' = any
-         count: jobs at most; look: entries and places at most
+         count: jobs at most; look: entries, places and lists set aside at most
 Reply    msgpack [[[place, offset, score, id, bytes], ...], looked, [place, offset, score, id], ended]
-         place: its number in the list, from 1; bytes: of the definition and the state
+         place: its number in the list, from 1; score: of 'ready' the number of the list, 0 = the lane; bytes: of the
+         definition and the state
          the third: the last entry that was looked at, id '' = no entry of that place; ended: nothing is left
          if an entry has gone by the next page, that page begins with the entries behind it
 Errors   only those of the store ]=]
 --@include keys
 --@include state
+--@include asides: LANE_OF asides_of lists_of
 local CHUNK, MAX_DEPTH, MAX_RELEASED = 100, 200000, 1000
 local args = cmsgpack.unpack(ARGV[1])
 local places, start, count, look = args[1], args[2], args[5], args[6]
@@ -21,6 +26,25 @@ local wanted_type = args[3] ~= '' and '{"type":"' .. args[3] .. '"' or ''
 local FITS = {scheduled = 'w', ready = 'w', running = 'r', dead = 'd', finished = args[4] ~= '' and args[4] or '[sc]'}
 local SETS = {scheduled = scheduled_key, running = leases_key, dead = dead_key, finished = done_key}
 local LATEST_FIRST = {dead = true, finished = true}
+local names = {}
+
+-- number_of_list(type): returns a number below 2^48. A job moves from the lane to '*', and from there to its own list.
+local function number_of_list(type)
+  if type == '' then return 0 end
+  return type == '*' and 1 or 2 + tonumber(string.sub(redis.sha1hex(type), 1, 11), 16)
+end
+
+-- lists_from(queue, lane, first): returns {{key, number}, ...} for the lists of a lane, from the number `first` on.
+local function lists_from(queue, lane, first)
+  if names[queue] == nil then names[queue] = redis.call('HGET', queue_key(queue), 'aside') end
+  local found = {}
+  for _, list in ipairs(lists_of(queue, names[queue])[lane]) do
+    local number = number_of_list(list[2])
+    if number >= first then found[#found + 1] = {list[1], number} end
+  end
+  table.sort(found, function(a, b) return a[2] < b[2] end)
+  return found
+end
 
 -- fits(place, queue, lane, id): whether the entry is a job with the wanted type and status, and not a tombstone.
 local function fits(place, queue, lane, id)
@@ -81,22 +105,15 @@ end
 
 local found, looked, last, ended = {}, 0, {1, start[1], start[2], start[3]}, true
 
--- look_through(number): returns whether there may be more in this place.
-local function look_through(number)
+-- look_into(number, key, offset, list): returns whether there may be more in a set or list of this place. `list`: its
+-- number; nil of a set, whose entries have scores of their own.
+local function look_into(number, key, offset, list)
   local place, queue, lane = places[number][1], places[number][2], places[number][3]
-  local key = place == 'ready' and ready_key(queue, lane) or SETS[place](queue, lane)
-  local offset = 0
-  if number > 1 then
-    last = {number, 0, 0, ''}
-  elseif start[3] ~= '' then
-    offset = place == 'ready' and after_in_lane(key, start[1], start[3])
-      or after_in_set(place, key, start[1], start[2], start[3])
-  end
   while looked < look do
     local entries = read(place, key, offset, math.min(CHUNK, look - looked))
     for _, entry in ipairs(entries) do
       local id = entry[1]
-      last = {number, offset, entry[2], id}
+      last = {number, offset, list or entry[2], id}
       looked, offset = looked + 1, offset + 1
       if fits(place, queue, lane, id) then
         local bytes = redis.call('STRLEN', job_key(id)) + redis.call('STRLEN', state_key(id))
@@ -109,8 +126,29 @@ local function look_through(number)
   return true
 end
 
+-- look_through(number): returns whether there may be more in this place.
+local function look_through(number)
+  local place, queue, lane = places[number][1], places[number][2], places[number][3]
+  local begun = number == 1 and start[3] ~= ''
+  if place ~= 'ready' then
+    local key = SETS[place](queue, lane)
+    return look_into(number, key, begun and after_in_set(place, key, start[1], start[2], start[3]) or 0)
+  end
+  for i, list in ipairs(lists_from(queue, lane, last[3])) do
+    local key, list_number = list[1], list[2]
+    if i > 1 then
+      last, looked = {number, 0, list_number, ''}, looked + 1
+      if looked >= look then return true end
+    end
+    local offset = begun and list_number == start[2] and after_in_lane(key, start[1], start[3]) or 0
+    if look_into(number, key, offset, list_number) then return true end
+  end
+  return false
+end
+
 for number = 1, #places do
   looked = looked + 1
+  if number > 1 then last = {number, 0, 0, ''} end
   if looked >= look or look_through(number) then
     ended = false
     break

@@ -277,6 +277,11 @@ class Rig:
         stats = await self.broker.queues.stats(self.shard)
         return {row.name: msgspec.structs.asdict(row) for row in stats.queues}[queue]
 
+    async def asides(self, queue: str = "default") -> list[tuple[str, int]]:
+        """What stats tells of the lists of a queue that were set aside: type and entries."""
+        stats = await self.broker.queues.stats(self.shard)
+        return {row.name: row.aside for row in stats.queues}[queue]
+
     async def waiting(self, queue: str = "default", priority: str = "default") -> list[str]:
         """A lane, from head to tail."""
         return [entry.decode() for entry in await self.client.lrange(self.keys.ready(queue, priority), 0, -1)]

@@ -97,10 +97,19 @@ class JobCalls(Group):
         return words(await self._call(shard, "watch_end", *job_ids))
 
     async def list_by_status(
-        self, shard: int, place: Place, queue: str = "", lane: str = "", start: int = 0, count: int = 1000
+        self,
+        shard: int,
+        place: Place,
+        queue: str = "",
+        lane: str = "",
+        start: int = 0,
+        count: int = 1000,
+        aside: str = "",
     ) -> list[Listed]:
-        """List the ids in one place, first to last. `queue` '' means all queues, for running, dead and finished."""
-        return _listed(await self._call(shard, "list_by_status", place, queue, lane, start, count))
+        """List the ids in one place, first to last. `queue` '' means all queues, for running, dead and finished.
+
+        `aside`: of the lane, list what was set aside for this type."""
+        return _listed(await self._call(shard, "list_by_status", place, queue, lane, start, count, aside or None))
 
     async def list_jobs(
         self,
@@ -121,7 +130,7 @@ class JobCalls(Group):
         return _page(await self._call(shard, "list_jobs", places, after, type, status, count, look))
 
     async def position(self, shard: int, queue: str, lane: str, job_id: str, *, look: int) -> Placed:
-        """Find the place of a job among the first `look` entries of a lane."""
+        """Find the place of a job among the first `look` entries of its lane, or of a list set aside from it."""
         return _placed(await self._call(shard, "position", queue, lane, job_id, look))
 
 

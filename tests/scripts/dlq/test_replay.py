@@ -144,3 +144,12 @@ async def test_with_a_delay_it_is_scheduled(rig: Rig) -> None:
     assert (await rig.state(later))["r"] == str(NOW + 5 * SECOND)
     async with rig.unchanged():
         assert await rig.broker.dlq.replay(rig.shard, "r1", [later], [9], now=NOW) == ["ok"], "a resend"
+
+
+async def test_it_goes_to_the_lane_though_its_type_has_a_list(rig: Rig) -> None:
+    """The next claim that meets it in the lane puts it behind those of its type."""
+    job_id = await dead(rig)
+    (aside,) = await rig.add()
+    await rig.set_aside([aside], "t")
+    assert await replay(rig, job_id, aside) == ["ok", "missing"]
+    assert (await rig.waiting(), await rig.set_aside_list("t")) == ([job_id], [aside])

@@ -133,3 +133,14 @@ async def test_a_batch_of_the_largest_size(rig: Rig) -> None:
     added = await rig.add(512)
     assert await cancel(rig, *added) == ["cancelled"] * 512
     assert (await rig.row())["default"] == 0
+
+
+async def test_a_job_set_aside_is_cancelled_and_counts_for_its_lane(rig: Rig) -> None:
+    gone, kept = await rig.add(2, priority="low")
+    await rig.set_aside([gone, kept], "mail", lane="low")
+    assert await cancel(rig, gone) == ["cancelled"]
+    assert await rig.set_aside_list("mail", lane="low") == [gone, kept], "a tombstone stays in the list"
+    row = await rig.row()
+    assert (row["low"], row["finished"]) == (1, 1)
+    assert await cancel(rig, gone) == ["cancelled"]
+    assert (await rig.row())["low"] == 1

@@ -65,3 +65,12 @@ async def test_the_tombstone_of_a_deleted_job_takes_no_other_with_it(rig: Rig) -
     await rig.add(id=first, delay_ms=HOUR)
     assert [job.id for job in (await rig.claim(5)).jobs] == [second]
     assert (await rig.row())["default"] == 0
+
+
+async def test_a_job_set_aside_is_not_finished_and_its_tombstone_is_deleted_alone(rig: Rig) -> None:
+    gone, kept = await rig.add(2)
+    await rig.set_aside([gone, kept], "t")
+    await rig.broker.jobs.cancel(rig.shard, [gone], now=NOW)
+    assert await delete(rig, gone, kept) == ["ok", "unfinished"]
+    assert (await rig.row())["default"] == 1
+    assert await rig.set_aside_list("t") == [gone, kept]

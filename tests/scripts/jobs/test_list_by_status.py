@@ -87,3 +87,14 @@ async def test_an_unknown_place_is_refused(rig: Rig) -> None:
 async def test_an_unknown_queue_is_empty(rig: Rig) -> None:
     assert await rig.broker.jobs.list_by_status(rig.shard, "dead", "nowhere") == []
     assert await rig.broker.jobs.list_by_status(rig.shard, "dead") == []
+
+
+async def test_a_list_set_aside_instead_of_its_lane(rig: Rig) -> None:
+    in_lane, *aside = await rig.add(4, priority="low")
+    await rig.set_aside(aside, "mail", lane="low")
+    call = rig.broker.jobs.list_by_status
+    assert [job.id for job in await call(rig.shard, "ready", "default", "low")] == [in_lane]
+    assert [job.id for job in await call(rig.shard, "ready", "default", "low", aside="mail")] == aside
+    assert [job.id for job in await call(rig.shard, "ready", "default", "low", -2, 2, aside="mail")] == aside[1:]
+    assert await call(rig.shard, "ready", "default", "high", aside="mail") == []
+    assert await call(rig.shard, "ready", "default", "low", aside="*") == []

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from queuey.store.replies import Page, Place
-from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig
+from tests.support.scripts.plain_ways import commands_of
+from tests.support.store import HOUR, LEASE, NOW, SECOND, SIXTY_FOUR, STARS, Rig
 
 START = (0, 0, "")
 
@@ -157,3 +158,111 @@ async def test_renewed_leases_still_come_to_an_end(rig: Rig) -> None:
 
 async def test_no_places_no_jobs(rig: Rig) -> None:
     assert await page(rig) == Page([], 0, (1, 0, 0, ""), True)
+
+
+# --- lists set aside ---------------------------------------------------------------------------------------------
+
+
+async def pages(rig: Rig, *places: tuple[Place, str, str], **options: Any) -> list[list[str]]:
+    """All pages, by the ids on each."""
+    found: list[list[str]] = []
+    first, after = 0, START
+    for _ in range(1000):
+        got = await page(rig, *places[first:], after=after, **options)
+        found.append(ids_of(got))
+        if got.ended:
+            return found
+        first, after = first + got.last[0] - 1, (got.last[1], got.last[2], got.last[3])
+    raise AssertionError("the pages do not come to an end")
+
+
+async def three_lists(rig: Rig) -> list[list[str]]:
+    """A lane of 3 with 3 lists of 3 jobs each, the list `*` first among these, and the name of an empty one."""
+    lists = [await rig.add(3) for _ in range(4)]
+    for ids, type in zip(lists[1:], ("*", "mail", "report"), strict=True):
+        await rig.set_aside(ids, type)
+    await rig.name_asides(("default", "empty"), ("low", "mail"))
+    return lists
+
+
+async def test_what_was_set_aside_comes_behind_its_lane(rig: Rig) -> None:
+    in_lane, *aside = await three_lists(rig)
+    low = await rig.add(2, priority="low")
+    await rig.set_aside(low[:1], "mail", lane="low")
+    seen = await page(rig, READY, place("ready", lane="low"))
+    assert ids_of(seen)[:6] == [*in_lane, *aside[0]]
+    assert ids_of(seen)[6:12] in ([*aside[1], *aside[2]], [*aside[2], *aside[1]])
+    assert ids_of(seen)[12:] == [low[1], low[0]]
+    assert [job.place for job in seen.jobs] == [1] * 12 + [2] * 2
+    assert (seen.looked, seen.ended) == (14 + 2 + 5, True)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 50])
+async def test_pages_join_without_a_gap_through_the_lists(rig: Rig, count: int) -> None:
+    lists = await three_lists(rig)
+    await rig.add(2, queue="other")
+    everything = ids_of(await page(rig, READY))
+    seen = await pages(rig, READY, place("ready", "other", "default"), count=count)
+    assert [job_id for ids in seen for job_id in ids][:12] == everything
+    assert sorted(everything) == sorted(job_id for ids in lists for job_id in ids)
+    assert max(map(len, seen)) <= count
+    assert len([job_id for ids in seen for job_id in ids]) == 14
+
+
+@pytest.mark.parametrize("look", [2, 3, 4, 7])
+async def test_pages_come_to_an_end_however_little_each_looks_at(rig: Rig, look: int) -> None:
+    lists = await three_lists(rig)
+    seen = await pages(rig, READY, SCHEDULED, look=look)
+    assert sorted(job_id for ids in seen for job_id in ids) == sorted(job_id for ids in lists for job_id in ids)
+
+
+async def test_names_that_come_and_go_hide_nothing(rig: Rig) -> None:
+    lists = await three_lists(rig)
+    rest = [job_id for ids in lists for job_id in ids]
+    first = await page(rig, READY, count=7)
+    after = (first.last[1], first.last[2], first.last[3])
+    gone = "mail" if first.jobs[-1].id in lists[2] else "report"
+    await rig.client.delete(rig.keys.aside("default", "default", gone))
+    await rig.client.hdel(rig.keys.queue("default"), "aside")
+    new = await rig.add(3)
+    kept = "report" if gone == "mail" else "mail"
+    for type in ("zebra", kept, "ant"):
+        await rig.name_asides(("default", type))
+    await rig.set_aside(new[:1], "zebra")
+    await rig.set_aside(new[1:2], "ant")
+    seen = ids_of(first) + ids_of(await page(rig, READY, after=after))
+    of_gone = set(lists[2] if gone == "mail" else lists[3])
+    assert {job_id for job_id in rest if job_id not in of_gone} <= set(seen), "the list behind the one that has gone"
+    assert len(seen) == len(set(seen))
+
+
+async def test_what_was_claimed_from_a_list_meanwhile_hides_nothing(rig: Rig) -> None:
+    jobs = await rig.add(6)
+    await rig.set_aside(jobs, "mail")
+    first = await page(rig, READY, count=3)
+    after = (first.last[1], first.last[2], first.last[3])
+    await rig.client.lpop(rig.keys.aside("default", "default", "mail"), 2)
+    assert ids_of(await page(rig, READY, after=after)) == jobs[3:]
+    await rig.client.lpop(rig.keys.aside("default", "default", "mail"), 2)
+    assert ids_of(await page(rig, READY, after=after)) == jobs[4:]
+
+
+async def test_tombstones_and_other_types_of_a_list_are_left_out(rig: Rig) -> None:
+    (mail,) = await rig.add(body='{"type":"mail"}')
+    gone, other = await rig.add(2)
+    await rig.set_aside([gone, other, mail], "*")
+    await rig.broker.jobs.cancel(rig.shard, [gone], now=NOW)
+    assert ids_of(await page(rig, READY)) == [other, mail]
+    assert ids_of(await page(rig, READY, type="mail")) == [mail]
+
+
+async def test_each_name_is_looked_at_once_a_lane_and_none_costs_one_command(rig: Rig) -> None:
+    lanes = [place("ready", lane=lane) for lane in ("high", "default", "low")]
+    await page(rig, *lanes)
+    call = rig.broker.jobs.list_jobs
+    assert await commands_of(rig.client, call(rig.shard, lanes)) == {"hget": 1, "lrange": 3}
+    assert await commands_of(rig.client, call(rig.shard, [SCHEDULED])) == {"zrange": 1}
+    await rig.name_asides(*SIXTY_FOUR, *STARS)
+    assert await commands_of(rig.client, call(rig.shard, lanes)) == {"hget": 1, "lrange": 3 + 64 + 3}
+    assert (await page(rig, *lanes)).looked == 3 + 64 + 3
+    assert await commands_of(rig.client, call(rig.shard, lanes, look=20)) == {"hget": 1, "lrange": 19}

@@ -68,3 +68,12 @@ async def test_a_crashed_job_keeps_its_crashes(rig: Rig) -> None:
     assert await hasten(rig, job_id, now=NOW + LEASE) == ["ok"]
     (job,) = (await rig.claim(now=NOW + LEASE)).jobs
     assert (job.id, job.crashes, job.attempt) == (job_id, 1, 1)
+
+
+async def test_it_goes_to_the_lane_though_its_type_has_a_list_and_a_job_there_is_not_scheduled(rig: Rig) -> None:
+    """The next claim that meets it in the lane puts it behind those of its type."""
+    (aside,) = await rig.add()
+    await rig.set_aside([aside], "t")
+    (scheduled,) = await rig.add(delay_ms=HOUR)
+    assert await hasten(rig, aside, scheduled) == ["not_scheduled", "ok"]
+    assert (await rig.waiting(), await rig.set_aside_list("t")) == ([scheduled], [aside])

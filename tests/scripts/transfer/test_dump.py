@@ -72,3 +72,11 @@ async def test_dedupe_keys_with_their_end(rig: Rig) -> None:
         found = await rig.broker.transfer.dump(rig.shard, [], [key, encode_key("unknown")], now=NOW)
     assert found.held == [HeldKey(key, job_id, found.held[0].until_ms)]
     assert NOW + 80 * SECOND < found.held[0].until_ms <= NOW + 90 * SECOND
+
+
+async def test_a_job_set_aside_is_ready_and_its_tombstone_finished(rig: Rig) -> None:
+    waiting, gone = await rig.add(2)
+    await rig.set_aside([waiting, gone], "t")
+    await rig.broker.jobs.cancel(rig.shard, [gone], now=NOW)
+    assert await place(rig, waiting) == ("ready", 0)
+    assert (await place(rig, gone))[0] == "finished"

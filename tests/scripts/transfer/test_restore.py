@@ -237,3 +237,14 @@ async def test_a_full_store_takes_none(rig: Rig) -> None:
                 await rig.broker.transfer.restore(rig.shard, jobs, now=NOW)
     finally:
         await rig.client.config_set("maxmemory", before)
+
+
+async def test_what_was_set_aside_comes_to_its_lane_in_order_of_its_time(rig: Rig) -> None:
+    third, first, second = [(await rig.add(now=NOW + at))[0] for at in (3, 1, 2)]
+    await rig.set_aside([third, second], "t")
+    await rig.set_aside([first], "*")
+    await rig.name_asides(("default", "empty"))
+    await move(rig, third, first, second, now=NOW + 9)
+    await until_promoted(rig, NOW + 9)
+    assert await rig.waiting() == [first, second, third]
+    assert await rig.asides() == [], "the names stay behind"
