@@ -48,14 +48,14 @@ class Finding(Struct, frozen=True):
     text: str
 
 
-async def examine(settings: Settings) -> AsyncIterator[Finding]:
-    """Yield every finding as it is made."""
+async def examine(settings: Settings, complaint: str | None = None) -> AsyncIterator[Finding]:
+    """Yield every finding as it is made. `complaint`: why `queuey serve` would not use the data directory."""
     for finding in (*_access(settings), *_app(settings)):
         yield finding
     if "api" in settings.roles:
         yield await asyncio.to_thread(_port, settings)
     if settings.redis is None:
-        found = list(_data_dir(settings))
+        found = [Finding("fail", "store", complaint)] if complaint else list(_data_dir(settings))
         for finding in found:
             yield finding
         if any(finding.level == "fail" for finding in found) or not settings.data_dir.exists():
