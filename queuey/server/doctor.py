@@ -20,15 +20,20 @@ from msgspec import Struct
 
 from queuey.errors import QueueyError, StartupError
 from queuey.protocol.credentials import Credentials, redact_urls
+from queuey.protocol.models import WorkerInfo
 from queuey.server.http.ports import bind
 from queuey.server.store import broker_of, opened
 from queuey.services.maintenance.store_watch import FULL_ABOVE
+from queuey.services.other_apps import ADVICE, OwnApp, clashes
+from queuey.services.workers import list_workers
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.broker.calls import DATA_FORMAT
+from queuey.store.deadline import Deadline
 from queuey.store.embedded.process import find_binary
 from queuey.store.replies import About
 from queuey.store.selfcheck import StoreReport, check_store
+from queuey.worker.handlers import builtin
 from queuey.worker.handlers.app import load_app
 
 CLOCK_TOLERANCE: Final = 1.0
@@ -171,6 +176,8 @@ async def _store(settings: Settings) -> AsyncIterator[Finding]:
             ):
                 yield finding
             yield await _memory(broker)
+            for finding in _other_apps(settings, await list_workers(broker, Deadline(STORE_SECONDS))):
+                yield finding
     except QueueyError as error:
         yield Finding("fail", "store", redact_urls(error.message))
 
@@ -223,6 +230,23 @@ def _clock(about: About, now: float) -> Finding:
             "warn", "clock", f"The store's clock is {abs(ahead):.1f} s {direction} this machine's: set both by NTP."
         )
     return Finding("ok", "clock", "the store's and this machine's agree")
+
+
+def _other_apps(settings: Settings, workers: list[WorkerInfo]) -> Iterator[Finding]:
+    """Warn of each other App on the queues of this one. An App that cannot be loaded was reported before."""
+    if "worker" not in settings.roles:
+        return
+    try:
+        app = load_app(settings.app) if settings.app else builtin.app
+    except StartupError:
+        return
+    for clash in clashes(OwnApp(app.name, settings.queues or app.queues, app.handlers), workers):
+        yield Finding(
+            "warn",
+            "app",
+            f"The App {clash.app} also serves {', '.join(clash.queues)}. It does not know "
+            f"{', '.join(clash.only_here)}, and {app.name} does not know {', '.join(clash.only_there)}. {ADVICE}",
+        )
 
 
 async def _memory(broker: Broker) -> Finding:

@@ -11,7 +11,7 @@ import pytest
 
 from queuey.errors import StartupError
 from queuey.store.embedded import moving
-from queuey.store.embedded.data_dir import exclusively
+from queuey.store.embedded.data_dir import FileLock, exclusively
 from queuey.store.embedded.moving import holds_store, move_store
 from tests.integration.store.conftest import MakeUser
 from tests.support.store_users import OtherUser, alive, other_users
@@ -111,6 +111,18 @@ async def test_nothing_moves_while_a_server_uses_it(
     await other.leave()
     await move_store(old, new)
     assert holds_store(new)
+
+
+async def test_nothing_moves_while_a_server_restarts_its_store(make_user: MakeUser, old: Path, new: Path) -> None:
+    await filled(make_user())
+    server = FileLock(old / "users.lock")
+    assert server.try_acquire(shared=True)
+    try:
+        with pytest.raises(StartupError, match="is in use"):
+            await move_store(old, new)
+    finally:
+        server.release()
+    assert holds_store(old)
 
 
 async def test_a_store_whose_servers_were_killed_is_stopped_first(
