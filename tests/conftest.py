@@ -22,10 +22,12 @@ MARKS = (
     "needs(*programs): skip the test where one of these programs is missing, or let it fail where CI is set",
     "stress: the heavy version of a test, which `make test` leaves to `make stress`",
 )
+NO_DATA = "/nonexistent"
 TURNS = pytest.StashKey[Turns]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    os.environ["XDG_DATA_HOME"] = NO_DATA  # so that no test finds a store of whoever runs it
     for mark in MARKS:
         config.addinivalue_line("markers", mark)
     if given := getattr(config, "workerinput", {}).get("turns"):

@@ -54,6 +54,11 @@ IMPORT_HELP: Final = (
     "The number of shards may differ from the old store. Running jobs become queued, and reports of their old workers "
     "are refused. Start the servers after the import. To continue after an interruption, run the same command again."
 )
+MOVE_HELP: Final = (
+    "Move a data directory, with the store in it.\n\n"
+    "Stop the servers that use it first: while one runs, nothing is moved. On the same file system it is a rename; "
+    "else the files are copied, and deleted when the copy is complete."
+)
 DOCTOR_HELP: Final = (
     "Check the configuration and the store without starting.\n\n"
     "It takes the flags of serve and prints a line for each check: ok, warn or fail, and what to change. The exit code "
@@ -73,6 +78,7 @@ COMMANDS: Final = (
     ("doctor", "queuey.cli.commands.doctor:doctor", DOCTOR_HELP),
     ("export", "queuey.cli.commands.transfer:export", EXPORT_HELP),
     ("import", "queuey.cli.commands.transfer:import_", IMPORT_HELP),
+    ("move-store", "queuey.cli.commands.transfer:move_store", MOVE_HELP),
 )
 """Each command or group of commands: its name, the import path of its function or App, and its help."""
 

@@ -78,7 +78,7 @@ class Assembly:
             *([own] if own else []),
             Messages(common, own.worker if own else None),
             *([ReaperRole(common, self._watch)] if "reaper" in common.settings.roles else []),
-            Membership(common, presence),
+            Membership(common, presence, own.own_app if own else None),
             *http,
             self._producer,
             common.publisher,

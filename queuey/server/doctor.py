@@ -20,17 +20,21 @@ from msgspec import Struct
 
 from queuey.errors import QueueyError, StartupError, TooOld
 from queuey.protocol.credentials import Credentials, redact_urls
+from queuey.protocol.models import WorkerInfo
 from queuey.server.http.ports import bind
 from queuey.server.store import broker_of, opened
 from queuey.services.maintenance.store_watch import FULL_ABOVE
-from queuey.services.workers import known_features
+from queuey.services.other_apps import ADVICE, OwnApp, clashes
+from queuey.services.workers import known_features, list_workers
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.broker.calls import FEATURES
 from queuey.store.broker.replicas import check_data
+from queuey.store.deadline import Deadline
 from queuey.store.embedded.process import find_binary
 from queuey.store.replies import About
 from queuey.store.selfcheck import StoreReport, check_store
+from queuey.worker.handlers import builtin
 from queuey.worker.handlers.app import load_app
 
 CLOCK_TOLERANCE: Final = 1.0
@@ -52,14 +56,14 @@ class Finding(Struct, frozen=True):
     text: str
 
 
-async def examine(settings: Settings) -> AsyncIterator[Finding]:
-    """Yield every finding as it is made."""
+async def examine(settings: Settings, complaint: str | None = None) -> AsyncIterator[Finding]:
+    """Yield every finding as it is made. `complaint`: why `queuey serve` would not use the data directory."""
     for finding in (*_access(settings), *_app(settings)):
         yield finding
     if "api" in settings.roles:
         yield await asyncio.to_thread(_port, settings)
     if settings.redis is None:
-        found = list(_data_dir(settings))
+        found = [Finding("fail", "store", complaint)] if complaint else list(_data_dir(settings))
         for finding in found:
             yield finding
         if any(finding.level == "fail" for finding in found) or not settings.data_dir.exists():
@@ -177,6 +181,8 @@ async def _store(settings: Settings) -> AsyncIterator[Finding]:
             if about.data_format:
                 yield await _features(broker)
             yield await _memory(broker)
+            for finding in _other_apps(settings, await list_workers(broker, Deadline(STORE_SECONDS))):
+                yield finding
     except QueueyError as error:
         yield Finding("fail", "store", redact_urls(error.message))
 
@@ -247,6 +253,23 @@ async def _features(broker: Broker) -> Finding:
     if not replicas:
         return Finding("ok", "features", f"{what}: it opens a minute after a server of this version has started")
     return Finding("ok", "features", f"{what}: it opens within a minute, or a minute after older replicas have left")
+
+
+def _other_apps(settings: Settings, workers: list[WorkerInfo]) -> Iterator[Finding]:
+    """Warn of each other App on the queues of this one. An App that cannot be loaded was reported before."""
+    if "worker" not in settings.roles:
+        return
+    try:
+        app = load_app(settings.app) if settings.app else builtin.app
+    except StartupError:
+        return
+    for clash in clashes(OwnApp(app.name, settings.queues or app.queues, app.handlers), workers):
+        yield Finding(
+            "warn",
+            "app",
+            f"The App {clash.app} also serves {', '.join(clash.queues)}. It does not know "
+            f"{', '.join(clash.only_here)}, and {app.name} does not know {', '.join(clash.only_there)}. {ADVICE}",
+        )
 
 
 async def _memory(broker: Broker) -> Finding:

@@ -16,11 +16,12 @@ from queuey.worker.worker import Worker
 
 
 class Capacity(Struct, frozen=True):
-    """The capacity of a replica: it runs `slots` jobs at a time, of these queues and types."""
+    """The capacity of a replica: it runs `slots` jobs at a time, of these queues and types, by the App of that name."""
 
     slots: int = 0
     queues: Sequence[str] = ()
     types: Collection[str] = ()
+    app: str = ""
 
 
 class Presence:
@@ -48,7 +49,7 @@ class Presence:
         if self._worker is not None:
             can = self._capacity
             own = report_of_process(self._replica, can.slots, self._worker.running, can.queues, can.types)
-            own.started_ms, own.quiet = self._started_ms, self._worker.quieted
+            own.started_ms, own.quiet, own.app = self._started_ms, self._worker.quieted, can.app
             workers.append(own)
         workers += [_report_of_pull_worker(row) for row in reversed(self._pull_workers.rows())]
         return Description(__version__, os.getpid(), self._roles, bounded(workers), list(FEATURES))

@@ -25,6 +25,7 @@ from queuey.services.maintenance.promoter import Promoter
 from queuey.services.maintenance.reaper import Reaper
 from queuey.services.maintenance.store_watch import StoreWatch
 from queuey.services.maintenance.trimmer import Trimmer
+from queuey.services.other_apps import OtherApps, OwnApp
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.keys import cancel_channel, listening_channel
@@ -87,7 +88,8 @@ class WorkerRole(Part):
         settings = common.settings
         self._common = common
         self._queues = settings.queues or app.queues
-        self.capacity = Capacity(settings.concurrency, self._queues, app.handlers)
+        self.capacity = Capacity(settings.concurrency, self._queues, app.handlers, app.name)
+        self.own_app = OwnApp(app.name, self._queues, app.handlers)
         self.execution = Execution(app, settings.app or BUILTIN_APP, ExecutionSettings.of(settings))
         own = WorkerSettings.of(settings, common.replica, self._queues)
         progress = ProgressRecorder(common.broker, common.publisher.progress)
@@ -168,10 +170,11 @@ class ReaperRole(Part):
 
 
 class Membership(Part):
-    """Registers this replica and its workers in the store."""
+    """Registers this replica and its workers in the store, and looks for Apps that get in the way of `own`."""
 
-    def __init__(self, common: Common, presence: Presence) -> None:
+    def __init__(self, common: Common, presence: Presence, own: OwnApp | None) -> None:
         self._tasks = common.tasks
+        self._other_apps = OtherApps(common.broker, own) if own is not None else None
         self._heartbeat = Heartbeat(
             common.broker,
             common.replica,
@@ -185,6 +188,8 @@ class Membership(Part):
     async def start(self) -> None:
         """Send heartbeats."""
         self._tasks.spawn("heartbeat", run_forever(self._heartbeat))
+        if self._other_apps is not None:
+            self._tasks.spawn("other-apps", run_forever(self._other_apps))
 
     async def stop(self) -> None:
         """Leave. When the store does not answer, the replica is forgotten after a minute."""

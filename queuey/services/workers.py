@@ -33,7 +33,7 @@ MAX_IDS: Final = 5_000
 
 
 class WorkerReport(Struct, omit_defaults=True):
-    """One worker in a heartbeat. Times are ms since 1970; `seen_ms` 0: now. `key`: see WorkerInfo."""
+    """One worker in a heartbeat. Times are ms since 1970; `seen_ms` 0: now. `key` and `app`: see WorkerInfo."""
 
     name: str
     kind: str
@@ -46,6 +46,7 @@ class WorkerReport(Struct, omit_defaults=True):
     seen_ms: int = 0
     quiet: bool = False
     key: str = ""
+    app: str = ""
 
 
 class Description(Struct):
@@ -169,6 +170,7 @@ def _info(worker: WorkerReport, replica: str, seen_ms: int, version: str, quiet:
         started_at=from_ms(worker.started_ms or seen_ms),
         version=version,
         key=worker.key,
+        app=worker.app,
     )
 
 

@@ -7,13 +7,13 @@ are float seconds and sizes int bytes.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import msgspec
 
 from queuey.protocol.credentials import ApiKey, Grant
+from queuey.settings.data_dir import data_dir
 from queuey.settings.kinds import (
     api_keys,
     choice,
@@ -51,15 +51,6 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def data_dir(variables: Mapping[str, str] | None = None) -> Path:
-    """Return the data directory that these environment variables name, else the one in the home directory."""
-    known = variables or {}
-    base = known.get("XDG_DATA_HOME", "")
-    if not os.path.isabs(base):  # the XDG specification says to ignore relative paths
-        base = os.path.join(known.get("HOME") or os.path.expanduser("~"), ".local", "share")
-    return Path(base, "queuey")
 
 
 class Sections(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,7 +125,7 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
         directory(
             STORE,
             "Directory for the private Valkey's files and socket.",
-            default_text="$XDG_DATA_HOME/queuey, or ~/.local/share/queuey",
+            default_text=".queuey in the project, else $XDG_DATA_HOME/queuey or ~/.local/share/queuey",
         ),
     ] = msgspec.field(default_factory=data_dir)
     fsync: Annotated[

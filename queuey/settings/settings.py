@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final, get_type_hints
 
 from queuey.errors import SettingsError
 from queuey.protocol.renewal import renewal_of
 from queuey.settings.client_access import Access, read_access
+from queuey.settings.data_dir import default_dir
 from queuey.settings.kinds import Setting
-from queuey.settings.sections import Sections, cores, data_dir
+from queuey.settings.sections import Sections, cores
 from queuey.settings.sources import CONFIG_VARIABLE, Sources
 
 _ORDERED: Final = (
@@ -64,6 +66,16 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str] = os.environ, conf
 
     Raises SettingsError with a line for each fault: its place, the value unless it is secret, and the allowed values.
     """
+    return load_for_store(flags, environ, config)[0]
+
+
+def load_for_store(
+    flags: Mapping[str, str], environ: Mapping[str, str] = os.environ, config: str | None = None
+) -> tuple[Settings, Path | None]:
+    """Return the settings, and the data directory that the default was before there were those of projects.
+
+    The second is None unless the private Valkey is in the default data directory of a project. Raises like `load`.
+    """
     sources = Sources(SETTINGS)
     path = config or environ.get(CONFIG_VARIABLE)
     if path:
@@ -71,11 +83,13 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str] = os.environ, conf
     sources.take_environment(environ)
     sources.take_flags(flags)
     values = sources.values()
-    values.setdefault("data_dir", data_dir(environ))
+    default = default_dir(environ)
+    is_default = "data_dir" not in values
+    values.setdefault("data_dir", default.path)
     values.setdefault("process_slots", max(1, cores() // values.get("processes", 1)))
     settings = Settings(**values)
     _check_together(settings)
-    return settings
+    return settings, default.before if is_default and settings.redis is None else None
 
 
 def client_access(url: str | None = None, environ: Mapping[str, str] = os.environ) -> Access:

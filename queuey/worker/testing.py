@@ -132,7 +132,7 @@ def _without_processes(app: App) -> App:
     handlers = app.handlers
     if all(handler.mode != "process" for handler in handlers.values()):
         return app
-    copy = App(lifespan=app.lifespan)
+    copy = App(name=app.name or None, lifespan=app.lifespan)
     for handler in handlers.values():
         mode: Mode = "thread" if handler.mode == "process" else handler.mode
         copy.add(msgspec.structs.replace(handler, mode=mode))

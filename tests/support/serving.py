@@ -21,6 +21,7 @@ from tests.support.store_users import alive
 PATIENCE: Final = 20.0
 ROOT: Final = Path(__file__).parent.parent.parent
 TERMINAL: Final = ("succeeded", "dead_letter", "cancelled")
+NO_DATA_DIR: Final = "/dev/null/none"
 KEPT_LINES: Final = 2000
 
 started: Final[list[Serving]] = []
@@ -28,9 +29,11 @@ started: Final[list[Serving]] = []
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This process's environment, without the settings of whoever runs the tests."""
+    """This process's environment, without the settings of whoever runs the tests.
+
+    A command that is given no store fails, and uses none of this machine."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("QUEUEY_")}
-    return kept | variables
+    return kept | {"QUEUEY_DATA_DIR": NO_DATA_DIR} | variables
 
 
 def queuey(*arguments: str, root: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:

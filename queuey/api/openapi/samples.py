@@ -113,4 +113,5 @@ WORKER: Final = {
     "started_at": "2026-11-24T04:20:00.000000Z",
     "version": "0.1.0",
     "key": "",
+    "app": "queuey",
 }

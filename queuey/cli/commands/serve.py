@@ -15,7 +15,9 @@ from queuey.settings.sources import flag
 
 def serve(**flags: str | None) -> int:
     """Run the server. The help of this command is in `app`."""
-    settings = settings_of(flags)
+    from queuey.cli.default_store import settings_for_store
+
+    settings = settings_for_store(*split(flags))
     if settings.processes > 1:
         from queuey.server.processes.supervisor import supervise
 
@@ -28,9 +30,15 @@ def serve(**flags: str | None) -> int:
 
 def settings_of(flags: Mapping[str, str | None]) -> Settings:
     """Return the settings from these flags and the other sources. Raises SettingsError."""
+    given, config = split(flags)
+    return load(given, config=config)
+
+
+def split(flags: Mapping[str, str | None]) -> tuple[dict[str, str], str | None]:
+    """Return the flags that are settings, and the path of the file."""
     given = {name: value for name, value in flags.items() if value is not None}
     config = given.pop("config", None)
-    return load(given, config=config)
+    return given, config
 
 
 def settings_signature() -> inspect.Signature:

@@ -13,6 +13,7 @@ from msgspec import structs
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from queuey.cli.default_store import settings_for_store
 from queuey.cli.exits import OK, explain
 from queuey.cli.options import switch
 from queuey.errors import Full, SettingsError, StartupError, StoreError
@@ -21,8 +22,9 @@ from queuey.services.transfer.exporter import Exporter, shards_of
 from queuey.services.transfer.exporter import Progress as Advance
 from queuey.services.transfer.file_format import Whole, read_whole
 from queuey.services.transfer.importer import Importer, shards_to_use
-from queuey.settings.settings import Settings, load
+from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
+from queuey.store.embedded import moving
 from queuey.store.selfcheck import check_store
 
 Redis = Annotated[
@@ -82,12 +84,23 @@ def import_(
     return OK
 
 
+def move_store(
+    old: Annotated[Path, Parameter(help="Data directory of the private Valkey.")],
+    new: Annotated[Path, Parameter(help="Path that it gets. It must not exist, or be an empty directory.")],
+    /,
+) -> int:
+    """Move a data directory. The help of this command is in `app`."""
+    asyncio.run(moving.move_store(old.absolute(), new.absolute()))
+    explain(f"The store is now in {new}.")
+    return OK
+
+
 def _settings(config: str | None, redis: str | None, data_dir: str | None, **others: str | None) -> Settings:
     """Return the settings. A store that a flag names overrides those of variables and the file."""
     if redis is not None and data_dir is not None:
         raise SettingsError("--redis and --data-dir are two different stores. Pass only one of them.")
     flags = {"redis": redis, "data_dir": data_dir, **others}
-    settings = load({name: value for name, value in flags.items() if value is not None}, config=config)
+    settings = settings_for_store({name: value for name, value in flags.items() if value is not None}, config)
     return settings if data_dir is None else structs.replace(settings, redis=None)
 
 

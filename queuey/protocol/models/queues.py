@@ -80,7 +80,7 @@ class WorkerInfo(Struct):
     The kind `process` is a replica that runs jobs itself. The kind `pull` is a program that leases jobs over HTTP, and
     its `replica` is the one that it called last. `slots` is the maximum number of running jobs, or 0 if unknown. `busy`
     is the number of jobs that it holds, and `jobs` lists up to 100 of them. A quiet worker claims no more. `key` is the
-    name of the API key of a pull worker.
+    name of the API key of a pull worker. `app` is the name of the App whose handlers it runs, or empty if unknown.
     """
 
     name: str
@@ -96,6 +96,7 @@ class WorkerInfo(Struct):
     started_at: datetime
     version: str
     key: str = ""
+    app: str = ""
 
 
 class WorkerList(Struct):

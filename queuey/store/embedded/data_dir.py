@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from queuey.errors import StartupError
+from queuey.settings.data_dir import PROJECT_DIR
 
 _POLL: Final = 0.02
 
@@ -27,6 +28,8 @@ def prepare(path: Path) -> None:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check(path)
+        if path.name == PROJECT_DIR:
+            _keep_out_of_git(path)
     except FileExistsError as error:
         raise StartupError(
             f"The data directory {path} is not a directory. Move the file away, or give another --data-dir."
@@ -59,6 +62,14 @@ def _check(path: Path) -> None:
         )
     if mode & 0o077:
         path.chmod(0o700)
+
+
+def _keep_out_of_git(path: Path) -> None:
+    """Make Git ignore the directory, so that payloads are never committed."""
+    file = path / ".gitignore"
+    if not file.exists() or not file.stat().st_size:  # an empty one is left by a disk that was full
+        with suppress(OSError):  # a full disk has an error message of its own
+            file.write_text("*\n")
 
 
 def sync_names(path: Path) -> None:

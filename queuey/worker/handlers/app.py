@@ -21,19 +21,25 @@ from queuey.worker.handlers.signatures import Mode
 Payload = TypeVar("Payload")
 P = ParamSpec("P")
 R = TypeVar("R")
+MAX_NAME: Final = 64
 Lifespan = Callable[["App"], AbstractAsyncContextManager[Any]]
 
 
 class App:
     """A set of handlers for job types.
 
+    `name` is shown with its workers. Without a name, it gets that of the top package of the module that `--app` names.
     `lifespan` is a function that takes the App and returns an async context manager. It is entered before the first job
     and left after the last. The value that it yields is `ctx.state`.
     """
 
-    def __init__(self, *, lifespan: Lifespan | None = None) -> None:
+    def __init__(self, *, name: str | None = None, lifespan: Lifespan | None = None) -> None:
+        if name is not None:
+            signatures.check_name("name of an App", name)
         if inspect.isasyncgenfunction(lifespan):
             raise StartupError(f"decorate {signatures.where(lifespan)} with contextlib.asynccontextmanager")
+        self.name = name or ""
+        """Empty until an App without a name is loaded by its path."""
         self.lifespan: Final = lifespan
         self.sender: Sender | None = None
         """Takes the jobs that async handlers enqueue without a client. The worker that runs them sets it."""
@@ -93,7 +99,7 @@ class App:
 
 
 def load_app(path: str) -> App:
-    """Import the App at "module:attribute". The current directory is searched too.
+    """Import the App at "module:attribute", and name it if it has no name. The current directory is searched too.
 
     Raises StartupError, which says what to change.
     """
@@ -114,6 +120,7 @@ def load_app(path: str) -> App:
     app = getattr(found, attribute)
     if not isinstance(app, App):
         raise StartupError(f"--app {path!r}: it has the type {type(app).__qualname__}; it must be a queuey.App")
+    app.name = app.name or module_name.partition(".")[0][:MAX_NAME]
     return app
 
 

@@ -6,7 +6,7 @@ import msgspec
 
 from queuey.worker.handlers.app import App
 
-app = App()
+app = App(name="queuey")
 
 
 class Reverse(msgspec.Struct):

@@ -29,6 +29,20 @@ def test_servers_on_one_data_directory_share_a_store_and_any_may_leave_first(ser
     assert not alive(store)
 
 
+def test_a_second_app_on_the_queue_is_warned_of(serve: Serve) -> None:
+    """Of two projects that share a store by accident, the one that comes later says so."""
+    first = serve()
+    eventually(lambda: bool(first.http.get("/v1/workers").json()["workers"]))
+    second = serve(app=None)
+    warning = second.event("queue_shared_with_another_app")
+    assert (warning["app"], warning["other_app"], warning["queues"]) == ("queuey", "tests", ["default"])
+    assert warning["only_here"] == ["math.square", "text.reverse"]
+    third = serve()
+    eventually(lambda: len(third.http.get("/v1/workers").json()["workers"]) == 3)
+    apps = [worker["app"] for worker in third.http.get("/v1/workers").json()["workers"]]
+    assert sorted(apps) == ["queuey", "tests", "tests"]
+
+
 # --- shards ------------------------------------------------------------------------------------------------------
 
 

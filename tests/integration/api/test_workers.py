@@ -35,7 +35,7 @@ async def listed(api: ApiRig, key: str = "dev") -> list[dict[str, Any]]:
 
 async def test_what_is_told_of_a_worker(rig: Rig, api: ApiRig) -> None:
     assert await listed(api) == []
-    await beat(rig, "r1", worker("r1", "mail", jobs=["j1", "j2"], types=["mail.send"], started_ms=1000))
+    await beat(rig, "r1", worker("r1", "mail", jobs=["j1", "j2"], types=["mail.send"], started_ms=1000, app="shop"))
     await beat(rig, "api-only")
     (found,) = await listed(api)
     seen = found.pop("last_seen")
@@ -53,6 +53,7 @@ async def test_what_is_told_of_a_worker(rig: Rig, api: ApiRig) -> None:
         "started_at": "1970-01-01T00:00:01Z",
         "version": "1.2",
         "key": "",
+        "app": "shop",
     }
 
 

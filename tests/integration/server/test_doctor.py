@@ -7,11 +7,14 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from queuey.protocol.credentials import new_key, parse_api_keys, parse_grant
 from queuey.server import doctor
 from queuey.server.doctor import Finding, examine
+from queuey.server.store import broker_of, opened
+from queuey.services.workers import Description, WorkerReport
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.replies import About
@@ -175,6 +178,26 @@ def test_a_store_that_is_away_fails_and_shows_no_password(folder: Path) -> None:
     assert level == "fail"
     assert "cannot be reached" in text
     assert "secret" not in text
+
+
+async def test_another_app_on_the_same_queue(start_server: StartServer) -> None:
+    """Both know types that the other does not. Without the role worker, none is run here."""
+    report = WorkerReport("r1", "process", 1, 0, [], ["default"], ["page.render"], app="blog")
+    text = msgspec.json.encode(Description("1", 1, ["worker"], [report])).decode()
+    settings = on(start_server(*DURABLE))
+    async with opened(settings) as client:
+        await broker_of(client, settings, 1).replicas.heartbeat(0, "r1", text)
+
+    async def warned(settings: Settings) -> list[str]:
+        return [finding.text async for finding in examine(settings) if finding.subject == "app"][1:]
+
+    (warning,) = await warned(settings)
+    assert warning.startswith(
+        "The App blog also serves default. It does not know math.square, text.reverse, and queuey does not know "
+        "page.render. Give each App queues of its own"
+    )
+    assert await warned(msgspec.structs.replace(settings, app=PATH, queues=("elsewhere",))) == []
+    assert await warned(msgspec.structs.replace(settings, roles=("api",))) == []
 
 
 async def test_another_format_or_number_of_shards_fails(start_server: StartServer) -> None:

@@ -29,6 +29,13 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
+@pytest.fixture
+def no_project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A working directory outside of any project."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("no_project")
 def test_defaults_are_those_of_the_design() -> None:
     settings = load({}, {"HOME": "/home/ann"})
     expected: dict[str, Any] = {
@@ -110,6 +117,7 @@ def test_an_empty_variable_counts_as_unset() -> None:
     assert load({}, {"QUEUEY_REDIS": "", "QUEUEY_API_KEY": " "}) == load({}, {})
 
 
+@pytest.mark.usefixtures("no_project")
 def test_the_data_directory_follows_xdg() -> None:
     assert load({}, {"XDG_DATA_HOME": "/data"}).data_dir == Path("/data/queuey")
     relative = {"XDG_DATA_HOME": "data", "HOME": "/home/ann"}
@@ -295,6 +303,7 @@ def test_settings_that_do_not_fit_each_other_are_refused(flags: dict[str, str], 
     assert refusal(flags) == reason
 
 
+@pytest.mark.usefixtures("no_project")
 def test_without_a_home_the_data_directory_must_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.path.expanduser", lambda path: path)
     assert refusal() == "data_dir: The home directory is unknown. Set the data directory."

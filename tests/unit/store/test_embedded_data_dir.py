@@ -179,3 +179,28 @@ os.wait()
 
 def test_a_forked_child_holds_no_lock(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", FORK, str(tmp_path / "lock")], check=True, timeout=30)
+
+
+def test_the_directory_of_a_project_is_kept_out_of_git(tmp_path: Path) -> None:
+    place = tmp_path / ".queuey"
+    prepare(place)
+    assert ((place / ".gitignore").read_text(), mode(place)) == ("*\n", 0o700)
+    (place / ".gitignore").write_text("")  # the disk was full
+    prepare(place)
+    assert (place / ".gitignore").read_text() == "*\n"
+    (place / ".gitignore").write_text("of the user\n")
+    prepare(place)
+    assert (place / ".gitignore").read_text() == "of the user\n"
+
+
+def test_another_directory_gets_no_such_file(tmp_path: Path) -> None:
+    prepare(tmp_path / "data")
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_a_gitignore_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    place = tmp_path / ".queuey"
+    place.mkdir(mode=0o700)
+    (place / ".gitignore").symlink_to(tmp_path / "none" / "file")
+    prepare(place)
+    assert not (place / ".gitignore").exists()

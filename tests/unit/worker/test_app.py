@@ -310,6 +310,27 @@ class TestLoadApp:
             load_app("shop:app")
 
 
+class TestName:
+    def test_the_top_package_of_its_module(self, folder: Path) -> None:
+        Path("shop").mkdir()
+        Path("shop", "jobs.py").write_text("from queuey.worker.handlers.app import App\napp = App()\n")
+        assert load_app("shop.jobs:app").name == "shop"
+        assert App().name == ""
+
+    def test_its_own(self, folder: Path) -> None:
+        Path("shop.py").write_text("from queuey.worker.handlers.app import App\napp = App(name='till')\n")
+        assert load_app("shop:app").name == "till"
+
+    def test_a_long_one_is_cut(self, folder: Path) -> None:
+        Path(f"{'s' * 80}.py").write_text("from queuey.worker.handlers.app import App\napp = App()\n")
+        assert load_app(f"{'s' * 80}:app").name == "s" * 64
+
+    @pytest.mark.parametrize("name", ["", "a b", "_a", "s" * 65])
+    def test_one_that_cannot_be(self, name: str) -> None:
+        with pytest.raises(StartupError, match=f"^'{name}' is not a valid name of an App: use 1 to 64"):
+            App(name=name)
+
+
 def test_the_examples_of_the_documentation_can_be_loaded(folder: Path) -> None:
     page = Path(__file__).parents[3] / "docs" / "handlers.md"
     examples = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
