@@ -58,57 +58,15 @@ READ_ONLY = {
 }
 TAKES_MEMORY = {"set_payload", "enqueue", "replay", "restore"}
 WRITES = {
-    *(
-        "MSET",
-        "MSETNX",
-        "SET",
-        "DEL",
-        "EXPIRE",
-        "RPUSH",
-        "LPUSH",
-        "LPOP",
-        "SADD",
-        "SREM",
-        "HSET",
-        "HSETNX",
-        "HINCRBY",
-        "HDEL",
-    ),
-    *("ZADD", "ZREM"),
-}
+    "MSET", "MSETNX", "SET", "DEL", "EXPIRE", "RPUSH", "LPUSH", "LPOP", "SADD", "SREM", "HSET", "HSETNX", "HINCRBY",
+    "HDEL", "ZADD", "ZREM",
+}  # fmt: skip
 NO_STATUS = {
-    *(
-        "high",
-        "default",
-        "low",
-        "paused",
-        "paused_by",
-        "paused_at",
-        "guard_",
-        "guard_default",
-        "guard_low",
-        "aside",
-        "moved",
-        "no_room",
-        "dead_bytes",
-        "done_bytes",
-        "format",
-        "shards",
-    ),
-    *(
-        "tombstones_",
-        "tombstones_high",
-        "tombstones_default",
-        "tombstones_low",
-        "skipped",
-        "young",
-        "deferred",
-        "expired",
-        "claimed",
-    ),
-    *("ready", "scheduled", "running", "dead", "finished"),
-    *("import", "import_offset", "store_id", "features", "settling_"),
-}
+    "high", "default", "low", "paused", "paused_by", "paused_at", "guard_", "guard_default", "guard_low", "aside",
+    "dead_bytes", "done_bytes", "format", "shards", "tombstones_", "tombstones_high", "tombstones_default",
+    "tombstones_low", "skipped", "young", "deferred", "expired", "claimed", "moved", "no_room", "ready", "scheduled",
+    "running", "dead", "finished", "import", "import_offset", "store_id", "features", "settling_",
+}  # fmt: skip
 """Words in quotes that name a lane, a field of a hash, a place, or what `examine` tells `take`."""
 
 

@@ -13,8 +13,8 @@ import pytest
 from redis import Redis
 
 from queuey.store.keys import ShardKeys
-from tests.support.older import OLDER, older_code
-from tests.support.serving import Serving, eventually, queuey
+from tests.e2e.store.older_code import OLDER, older_code
+from tests.support.serving import ROOT, Serving, eventually, queuey
 from tests.support.store import Server
 from tests.support.stores import StartServer
 
@@ -41,9 +41,8 @@ class Fleet:
         self._stack = stack
 
     def start(self, *, old: bool = False) -> Serving:
-        root = {"root": self._older} if old else {}
         flags = (*self._flags, "--beat-interval", "50ms", "--trim-interval", "50ms")
-        server = Serving(self._folder, *flags, app=None, **root)
+        server = Serving(self._folder, *flags, app=None, root=self._older if old else ROOT)
         self._stack.callback(server.close)
         return server
 
