@@ -77,37 +77,10 @@ WRITES = {
     *("ZADD", "ZREM"),
 }
 NO_STATUS = {
-    *(
-        "high",
-        "default",
-        "low",
-        "paused",
-        "paused_by",
-        "paused_at",
-        "guard_",
-        "guard_default",
-        "guard_low",
-        "aside",
-        "moved",
-        "no_room",
-        "dead_bytes",
-        "done_bytes",
-        "format",
-        "shards",
-    ),
-    *(
-        "tombstones_",
-        "tombstones_high",
-        "tombstones_default",
-        "tombstones_low",
-        "skipped",
-        "young",
-        "deferred",
-        "expired",
-        "claimed",
-    ),
-    *("ready", "scheduled", "running", "dead", "finished"),
-    *("import", "import_offset", "store_id", "features", "settling_"),
+    *("high", "default", "low", "paused", "paused_by", "paused_at", "guard_", "guard_default", "guard_low"),
+    *("aside", "moved", "no_room", "dead_bytes", "done_bytes", "format", "shards", "tombstones_", "tombstones_high"),
+    *("tombstones_default", "tombstones_low", "skipped", "young", "deferred", "expired", "claimed", "ready"),
+    *("scheduled", "running", "dead", "finished", "import", "import_offset", "store_id", "features", "settling_"),
 }
 """Words in quotes that name a lane, a field of a hash, a place, or what `examine` tells `take`."""
 
