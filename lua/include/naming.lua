@@ -1,4 +1,4 @@
--- Names for lists set aside. Needs keys, writes and LETTER_OF of asides.
+-- Names for lists set aside. Needs keys, writes, features, and LETTER_OF of asides.
 -- Each name costs each claim a little, and clients may invent types. So at most 32 types of a queue get a list through
 -- workers that do not know them, and at most 64 in all. Jobs of further types stand in one list a lane, '*', which has
 -- no order.
@@ -20,12 +20,9 @@ local function is_named(queue, lane, type)
   return string.find(names_of(queue).text, ' ' .. LETTER_OF[lane] .. ':' .. type .. ' ', 1, true) ~= nil
 end
 
--- may_set_aside(): whether every replica knows lists set aside. One that does not would lose them.
+-- may_set_aside(): whether the shard may hold lists set aside, which older replicas would lose.
 local function may_set_aside()
-  if gate_is_open == nil then
-    local features = redis.call('HGET', meta_key, 'features') or ''
-    gate_is_open = string.find(' ' .. features .. ' ', ' aside ', 1, true) ~= nil
-  end
+  if gate_is_open == nil then gate_is_open = is_open('aside') end
   return gate_is_open
 end
 

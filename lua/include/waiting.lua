@@ -17,12 +17,15 @@ local function has_expired(now, state, definition)
   return now >= tonumber(created) + tonumber(within)
 end
 
--- expire(now, id, state, definition): cancels the job. state: nil if it has none yet.
-local function expire(now, id, state, definition)
-  if not state then
-    state = {s = 'w', result = '', errors = ''}
-    adopt(state, parse_fields(definition), #definition)
-  end
+-- new_state(definition, bytes): the state of a job that has none yet.
+local function new_state(definition, bytes)
+  local state = {s = 'w', result = '', errors = ''}
+  adopt(state, parse_fields(definition), bytes)
+  return state
+end
+
+-- expire(now, id, state): cancels the job.
+local function expire(now, id, state)
   add_error(state, now, '{"attempt":1,"kind":"expired","message":"expired before it started"}')
   make_cancelled(now, id, state)
 end

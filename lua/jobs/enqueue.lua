@@ -12,7 +12,8 @@ ARGV[1]  msgpack [now_ms | 0, full, [item, ...], copied, offer]
          already, and another connection wrote it, there would be nothing to wait for
          offer: may be missing; [claim_id, worker, lease_ms, limit, [queue, ...], max_bytes], as claim takes them. If a
          claim right behind this call would find only these jobs, then they are claimed here, up to the limit, and leave
-         what claim leaves. No marker is put for them
+         what claim leaves. No marker is put for them. It gets none while one of its queues has a list set aside, since
+         claim takes none then
 Reply    msgpack 'new' if each job is; or [answer, ...], one per job in their order: 'new' | 'duplicate <holder id>' |
          'full' | 'too_many_queues'; or [taken, now_ms, due_in_ms | -1] if each job is new, and the first `taken` of them
          are claimed; due_in_ms as in claim
@@ -40,8 +41,9 @@ if offer then
 local function finds_nothing_else(queue, lane)
   local takes_queue, used, scheduled, next_due = false, {claim_key(offer[1])}, {}, nil
   for _, name in ipairs(offer[5]) do
-    local fields = redis.call('HMGET', queue_key(name), 'paused', 'tombstones_' .. lane)
+    local fields = redis.call('HMGET', queue_key(name), 'paused', 'tombstones_' .. lane, 'aside')
     if not fields[1] then
+      if fields[3] then return false end
       if name == queue then
         takes_queue = true
         if tonumber(fields[2] or 0) > 0 then return false end

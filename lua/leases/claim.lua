@@ -181,7 +181,7 @@ if plain then return cmsgpack.pack(plain) end
 
 --@general
 --@include keys: dedupe_key done_key finished_channel
---@include writes: writes writes_list put zadd hincr del wake publish_end count in_chunks commit
+--@include writes: writes writes_list put zadd rpush hincr del wake publish_end count in_chunks commit
 --@include state: ERRORS_KEPT parse_fields parse_state format_state add_error load_states number_of queue_of lane_of
 --@include state: retention_of token_of job_fields adopt
 --@include transitions: save free_dedupe publish_if_watched finish make_cancelled
@@ -229,8 +229,8 @@ end
 local consumed, moved, skipped, deferred, stopped = {}, {}, 0, 0, false
 --@typed
 --@include keys: aside_key wake_type_key meta_key asides_channel asides_message
---@include writes: rpush
 --@include asides: LETTER_OF type_of
+--@include features: features_in_use has_word is_open
 --@include naming
 --@include typed
 --@end
@@ -260,7 +260,7 @@ local function examine(queue, lane, id, definition, text, ready_before, may_be_t
   end
   if has_expired(now, state, definition) then
     moved[id] = true
-    expire(now, id, state, definition)
+    expire(now, id, state or new_state(definition, #definition))
     expired = expired + 1
     if expired_ids then expired_ids[expired] = id end
     return 'expired'

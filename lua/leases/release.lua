@@ -16,6 +16,7 @@ Errors   only those of the store ]=]
 --@include state
 --@include transitions
 --@include asides: LETTER_OF type_of
+--@include features: features_in_use has_word is_open
 --@include naming
 local DELAY = 1000
 local args = cmsgpack.unpack(ARGV[1])

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Final, Literal
 
-ScanKind = Literal["job", "dedupe"]
+ScanKind = Literal["job", "dedupe", "aside"]
 DEFAULT_PREFIX: Final = "queuey"
 
 
@@ -114,10 +114,12 @@ def cancel_channel(prefix: str = DEFAULT_PREFIX) -> str:
 
 
 def scan_names(prefix: str, kind: ScanKind) -> tuple[str, Callable[[bytes], tuple[int, str] | None]]:
-    """Return a pattern for SCAN that finds the definitions or the dedupe keys of all shards, and a parser of its names.
+    """Return a pattern for SCAN that finds keys of one kind of all shards, and a parser of their names.
 
-    The parser returns (shard, job id or encoded dedupe key), or None for another name that fits the pattern."""
-    exact = re.compile(rf"{re.escape(prefix)}:\{{(\d+)\}}:{kind}:((?:i:)?[A-Za-z0-9_-]+)".encode())
+    The parser returns (shard, job id or encoded dedupe key or `queue:priority:type`), or None for another name that
+    fits the pattern."""
+    name = r"[\w.-]+:[a-z]+:(?:[\w.-]+|\*)" if kind == "aside" else "(?:i:)?[A-Za-z0-9_-]+"
+    exact = re.compile(rf"{re.escape(prefix)}:\{{(\d+)\}}:{kind}:({name})".encode())
 
     def parse(name: bytes) -> tuple[int, str] | None:
         match = exact.fullmatch(name)

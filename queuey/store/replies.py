@@ -79,6 +79,16 @@ class Promoted(Struct, array_like=True):
     ids: list[str] = []
 
 
+class Buried(Struct, array_like=True):
+    """The reply of bury_unknown: ids of the jobs that are dead letters now, and of those that had expired.
+
+    `more`: it stopped at the limit."""
+
+    dead: list[str]
+    expired: list[str]
+    more: bool
+
+
 class Trimmed(Struct, array_like=True):
     dead: int
     finished: int

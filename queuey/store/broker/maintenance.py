@@ -1,4 +1,4 @@
-"""The scripts of lua/maintenance/: expired leases, jobs that come due, jobs past their retention."""
+"""The scripts of lua/maintenance/: expired leases, jobs that come due, past their retention, or set aside."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 import msgspec
 
-from queuey.store.broker.calls import Group
+from queuey.store.broker.calls import Group, numbers
 from queuey.store.broker.moves import MOVES
-from queuey.store.replies import Caps, Promoted, Reaped, Trimmed
+from queuey.store.replies import Buried, Caps, Promoted, Reaped, Trimmed
 
 _reaped = msgspec.msgpack.Decoder(Reaped).decode
 _promoted = msgspec.msgpack.Decoder(Promoted).decode
 _trimmed = msgspec.msgpack.Decoder(Trimmed).decode
+_lists = msgspec.msgpack.Decoder(list[tuple[str, str, str, int]]).decode
+_buried = msgspec.msgpack.Decoder(Buried).decode
 
 
 class MaintenanceCalls(Group):
@@ -38,3 +40,34 @@ class MaintenanceCalls(Group):
         dead = (caps.dead_age_ms, caps.dead_count, caps.dead_bytes)
         finished = (caps.finished_count, caps.finished_bytes, caps.finished_min_age_ms)
         return _trimmed(await self._call(shard, "trim", now, limit, dead, finished))
+
+    async def tidy_asides(self, shard: int, queue: str = "") -> list[tuple[str, str, str, int]]:
+        """Drop the names of empty lists set aside. Returns the others as (queue, priority, type, length).
+
+        `queue`: only the lists of this one."""
+        return _lists(await self._call(shard, "tidy_asides", queue))
+
+    async def name_asides(self, shard: int, lists: Sequence[tuple[str, str, str]]) -> int:
+        """Give lists set aside, each as (queue, priority, type), their names. Returns how many names were missing."""
+        return numbers(await self._call(shard, "name_asides", lists))[0]
+
+    async def bury_unknown(
+        self,
+        shard: int,
+        limit: int,
+        lists: Sequence[tuple[str, str, str, int]],
+        known: Sequence[str] = (),
+        *,
+        now: int = 0,
+    ) -> Buried:
+        """Make dead letters of jobs in lists set aside that no worker knew in time, and cancel those that have expired.
+
+        `lists`: each as (queue, priority, type, ttl in ms), with ttl 0 for a type that a worker knows. `known`: the
+        types that a worker knows, for the lists `*`. It looks at `limit` jobs at most."""
+        buried = _buried(await self._call(shard, "bury_unknown", now, limit, lists, known))
+        if self._observer.on:
+            for job_id in buried.dead:
+                self._observer.moved(job_id, MOVES["bury_unknown"]["dead"])
+            for job_id in buried.expired:
+                self._observer.moved(job_id, MOVES["bury_unknown"]["expired"])
+        return buried

@@ -30,6 +30,7 @@ MOVES: Final[Mapping[str, Answers]] = {
     "reap": _FAILED,
     "promote": {"ids": "queued"},
     "purge": {"ids": "cancelled"},
+    "bury_unknown": {"dead": "dead_letter", "expired": "cancelled"},
 }
 """The moves by script. `enqueue` reports `scheduled` for a job that is not due yet, and `replay` reports `queued` if it
 was called without delays: then no look-up is needed."""

@@ -8,6 +8,7 @@ import pytest
 
 from queuey.protocol.records import NewJob
 from queuey.store.broker.offers import Offer
+from tests.support.scripts.asides import set_aside
 from tests.support.scripts.plain_ways import commands_of
 from tests.support.store import LEASE, NOW, Rig
 
@@ -110,3 +111,13 @@ async def test_an_offer_costs_few_commands(rig: Rig) -> None:
     alone = await commands_of(rig.client, enqueue(rig, offer(claim_id="c2"), rig.job()))
     checks = {"sismember": 1, "hmget": 1, "exists": 2, "msetnx": 1}
     assert alone == {**checks, "zadd": 1, "set": 1, "hincrby": 4}
+
+
+@pytest.mark.parametrize("queue", ["default", "mail"])
+async def test_an_offer_gets_nothing_while_a_list_is_set_aside(rig: Rig, queue: str) -> None:
+    await set_aside(rig, "x", queue=queue)
+    given, job = offer(queues=("default", "mail")), rig.job()
+    assert await enqueue(rig, given, job) == ["new"]
+    assert given.claimed is None
+    assert await rig.waiting() == [job.id]
+    assert await rig.marked()

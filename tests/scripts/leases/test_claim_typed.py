@@ -3,67 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
 from queuey.store.asides import ANY, Room
 from queuey.store.keys import asides_channel
 from queuey.store.replies import Claimed
+from tests.support.scripts.asides import add_types, aside, ids, names, set_aside, type_marked
 from tests.support.store import LEASE, NOW, SECOND, Rig
 
 A = [Room(10, ["a"])]
 
 
-async def add(rig: Rig, types: str, **fields: Any) -> list[str]:
-    """Enqueue a job of each of these types, which have a letter each. Returns their ids."""
-    return [(await rig.add(body=f'{{"type":"{name}"}}', **fields))[0] for name in types]
-
-
-async def aside(rig: Rig, type_name: str, priority: str = "default", queue: str = "default") -> list[str]:
-    """A list set aside, from head to tail."""
-    entries = await rig.client.lrange(rig.keys.aside(queue, priority, type_name), 0, -1)
-    return [entry.decode() for entry in entries]
-
-
-async def names(rig: Rig, queue: str = "default") -> str | None:
-    field = await rig.client.hget(rig.keys.queue(queue), "aside")
-    return None if field is None else field.decode()
-
-
-async def woken(rig: Rig, type_name: str, queue: str = "default") -> bool:
-    return bool(await rig.client.zpopmin(rig.keys.wake_type(queue, type_name)))
-
-
-def ids(claimed: Claimed) -> list[str]:
-    return [job.id for job in claimed.jobs]
-
-
-async def set_aside(rig: Rig, types: str, **fields: Any) -> list[str]:
-    """Enqueue jobs, and set them aside by the claim of a worker that knows none of them."""
-    await rig.open_gate()
-    added = await add(rig, types, **fields)
-    queues = [str(fields.get("queue", "default"))]
-    assert not (await rig.claim_typed(room=[Room(1, ["none"])], others=False, queues=queues)).jobs
-    return added
-
-
 async def test_it_claims_what_has_room_and_sets_the_rest_aside(rig: Rig) -> None:
     await rig.open_gate()
-    first, second, third, fourth, fifth = await add(rig, "abbab")
+    first, second, third, fourth, fifth = await add_types(rig, "abbab")
     claimed = await rig.claim_typed(4, room=[Room(2, ["a"]), Room(1, ["b"])], others=False)
     assert ids(claimed) == [first, second, fourth]
     assert await aside(rig, "b") == [third]
     assert await rig.waiting() == [fifth]  # the room was used up, so nothing behind was looked at
     assert claimed.asides == [("default", " d:b")]
     assert await names(rig) == " d:b"
-    assert await woken(rig, "b")
+    assert await type_marked(rig, "b")
     assert (await rig.counters())["set_aside"] == 1
 
 
 async def test_the_jobs_of_an_entry_share_its_room(rig: Rig) -> None:
     await rig.open_gate()
-    first, second, third = await add(rig, "abc")
+    first, second, third = await add_types(rig, "abc")
     assert ids(await rig.claim_typed(9, room=[Room(2, ["a", "b", "c"])], others=False)) == [first, second]
     assert await rig.waiting() == [third]
 
@@ -71,7 +38,7 @@ async def test_the_jobs_of_an_entry_share_its_room(rig: Rig) -> None:
 @pytest.mark.parametrize(("others", "taken"), [(True, [0, 1]), (False, [0])])
 async def test_types_without_an_entry_are_taken_on_request(rig: Rig, others: bool, taken: Sequence[int]) -> None:
     await rig.open_gate()
-    added = await add(rig, "ax")
+    added = await add_types(rig, "ax")
     claimed = await rig.claim_typed(9, room=A, others=others)
     assert ids(claimed) == [added[i] for i in taken]
     assert await aside(rig, "x") == [job_id for job_id in added if job_id not in ids(claimed)]
@@ -79,7 +46,7 @@ async def test_types_without_an_entry_are_taken_on_request(rig: Rig, others: boo
 
 async def test_without_entries_it_takes_every_type(rig: Rig) -> None:
     await rig.open_gate()
-    added = await add(rig, "abx")
+    added = await add_types(rig, "abx")
     assert ids(await rig.claim_typed(9, others=False)) == added
 
 
@@ -97,7 +64,7 @@ async def test_a_job_that_was_set_aside_waits_like_any_other(rig: Rig) -> None:
 async def test_claim_replies_with_the_names_and_claims_nothing(rig: Rig) -> None:
     await set_aside(rig, "x")
     await set_aside(rig, "y", priority="high")
-    added = await add(rig, "a")
+    added = await add_types(rig, "a")
     async with rig.unchanged():
         claimed = await rig.claim(9, claim_id="one", queues=["other", "default"])
     assert claimed == Claimed([], 0, True, asides=[("default", " d:x h:y")])
@@ -106,7 +73,7 @@ async def test_claim_replies_with_the_names_and_claims_nothing(rig: Rig) -> None
 
 async def test_claim_does_not_look_at_the_names_of_a_paused_queue(rig: Rig) -> None:
     await set_aside(rig, "x", queue="mail")
-    (job_id,) = await add(rig, "a")
+    (job_id,) = await add_types(rig, "a")
     await rig.broker.queues.pause(rig.shard, "mail", "", "", now=NOW)
     claimed = await rig.claim(9, queues=["mail", "default"])
     assert ids(claimed) == [job_id]
@@ -115,7 +82,7 @@ async def test_claim_does_not_look_at_the_names_of_a_paused_queue(rig: Rig) -> N
 
 async def test_a_repeat_replies_with_the_jobs_of_the_first_time(rig: Rig) -> None:
     await rig.open_gate()
-    added = await add(rig, "axa")
+    added = await add_types(rig, "axa")
     await rig.claim_typed(9, claim_id="one", room=A, others=False)
     for again in (
         await rig.claim_typed(9, claim_id="one", room=A, others=False),
@@ -161,10 +128,10 @@ async def test_the_list_whose_head_is_oldest_comes_first(rig: Rig) -> None:
 async def test_jobs_of_a_type_keep_their_order(rig: Rig) -> None:
     """A job of the lane goes behind those of its type that were set aside, whether or not the claim takes these."""
     first = await set_aside(rig, "xx")
-    (third,) = await add(rig, "x")
+    (third,) = await add_types(rig, "x")
     assert not (await rig.claim_typed(9)).jobs  # it does not name the list
     assert await aside(rig, "x") == [*first, third]
-    (fourth,) = await add(rig, "x")
+    (fourth,) = await add_types(rig, "x")
     take = {"default": [("default", "x")]}
     assert ids(await rig.claim_typed(2, take=take)) == first
     assert ids(await rig.claim_typed(9, take=take)) == [third, fourth]
@@ -174,28 +141,28 @@ async def test_a_list_that_is_empty_and_named_lets_the_lane_be_claimed_from(rig:
     await set_aside(rig, "x")
     take = {"default": [("default", "x")]}
     await rig.claim_typed(9, take=take)
-    (job_id,) = await add(rig, "x")
+    (job_id,) = await add_types(rig, "x")
     assert ids(await rig.claim_typed(9, take=take)) == [job_id]
 
 
 async def test_lanes_stay_strict(rig: Rig) -> None:
     (low,) = await set_aside(rig, "x", priority="low")
     (high,) = await set_aside(rig, "x", priority="high")
-    (default,) = await add(rig, "a")
+    (default,) = await add_types(rig, "a")
     take = {"default": [("high", "x"), ("low", "x")]}
     assert ids(await rig.claim_typed(9, take=take)) == [high, default, low]
 
 
 async def test_the_guard_against_starvation_knows_the_lists(rig: Rig) -> None:
     (low,) = await set_aside(rig, "x", priority="low", now=NOW - 1_000 * SECOND)
-    high = await add(rig, "aa", priority="high")
+    high = await add_types(rig, "aa", priority="high")
     take = {"default": [("low", "x")]}
     assert ids(await rig.claim_typed(2, take=take)) == [low, high[0]]
 
 
 async def test_a_list_of_a_higher_lane_counts_for_the_guard(rig: Rig) -> None:
     (high,) = await set_aside(rig, "x", priority="high")
-    (low,) = await add(rig, "a", priority="low", now=NOW - 1_000 * SECOND)
+    (low,) = await add_types(rig, "a", priority="low", now=NOW - 1_000 * SECOND)
     assert ids(await rig.claim_typed(1, take={"default": [("high", "x")]})) == [low]
     assert ids(await rig.claim_typed(1, take={"default": [("high", "x")]})) == [high]
 
@@ -220,7 +187,7 @@ async def test_a_job_that_is_cancelled_and_sent_again_leaves_the_count_of_tombst
 
 async def test_a_call_sets_aside_at_most_100_jobs(rig: Rig) -> None:
     await rig.open_gate()
-    added = await add(rig, "x" * 101 + "a")
+    added = await add_types(rig, "x" * 101 + "a")
     claimed = await rig.claim_typed(1, room=A, others=False)
     assert not claimed.jobs
     assert claimed.more
@@ -261,7 +228,7 @@ TAKE_REST = {"default": [("default", ANY)]}
 
 async def test_the_rest_has_no_marker_and_is_looked_at_on_request(rig: Rig) -> None:
     first, _, third = await rest(rig, "xyx")
-    assert not await woken(rig, ANY)
+    assert not await type_marked(rig, ANY)
     assert not (await rig.claim_typed(9)).jobs
     assert ids(await rig.claim_typed(9, room=[Room(5, ["x"])], others=False, take=TAKE_REST)) == [first, third]
 
@@ -282,7 +249,7 @@ async def test_a_worker_that_knows_a_type_of_the_rest_names_it(rig: Rig) -> None
     assert str(await names(rig)).endswith(" d:* d:x")
     assert await aside(rig, ANY) == [second]
     assert await aside(rig, "x") == [third]
-    assert await woken(rig, "x")
+    assert await type_marked(rig, "x")
 
 
 async def test_a_type_without_a_name_is_of_the_rest(rig: Rig) -> None:
@@ -311,17 +278,17 @@ async def test_a_new_name_is_published_once(rig: Rig) -> None:
 async def test_each_call_that_sets_a_job_aside_puts_the_marker(rig: Rig) -> None:
     for _ in range(2):
         await set_aside(rig, "x")
-        assert await woken(rig, "x")
+        assert await type_marked(rig, "x")
 
 
 async def test_a_marker_goes_back_where_jobs_are_left(rig: Rig) -> None:
     await set_aside(rig, "xxy")
-    assert await woken(rig, "x")
-    assert await woken(rig, "y")
+    assert await type_marked(rig, "x")
+    assert await type_marked(rig, "y")
     take = {"default": [("default", "x"), ("default", "y")]}
     await rig.claim_typed(9, room=[Room(1, ["x"]), Room(1, ["y"])], take=take, woken=["x", "y"])
-    assert await woken(rig, "x")
-    assert not await woken(rig, "y")
+    assert await type_marked(rig, "x")
+    assert not await type_marked(rig, "y")
 
 
 async def test_more_means_jobs_that_can_begin(rig: Rig) -> None:
@@ -338,7 +305,7 @@ async def test_more_means_jobs_that_can_begin(rig: Rig) -> None:
 async def test_while_the_gate_is_closed_a_job_is_delayed_instead(rig: Rig, features: str | None) -> None:
     if features is not None:
         await rig.client.hset(rig.keys.meta, "features", features)
-    x1, x2, a = await add(rig, "xxa")
+    x1, x2, a = await add_types(rig, "xxa")
     claimed = await rig.claim_typed(9, room=A, others=False)
     assert ids(claimed) == [a]
     assert claimed.asides is None
@@ -352,7 +319,7 @@ async def test_while_the_gate_is_closed_a_job_is_delayed_instead(rig: Rig, featu
 
 async def test_the_gate_may_be_open_for_several_features(rig: Rig) -> None:
     await rig.client.hset(rig.keys.meta, "features", "limits aside")
-    (job_id,) = await add(rig, "x")
+    (job_id,) = await add_types(rig, "x")
     await rig.claim_typed(9, room=A, others=False)
     assert await aside(rig, "x") == [job_id]
 
@@ -370,7 +337,7 @@ async def test_a_suspect_of_a_list_is_delayed_as_in_a_lane(rig: Rig) -> None:
 async def test_the_moves_of_a_claim_by_type_are_reported(rig: Rig) -> None:
     await rig.open_gate()
     moves = rig.listen()
-    a, x = await add(rig, "ax")
+    a, x = await add_types(rig, "ax")
     moves.clear()
     claimed = await rig.claim_typed(9, room=A, others=False)
     assert moves == [(a, "running")]

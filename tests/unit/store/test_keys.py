@@ -20,6 +20,8 @@ NAMES = {
     "claim": (("c1",), "claim:c1"),
     "queue": (("mail",), "queue:mail"),
     "wake": (("mail",), "wake:mail"),
+    "aside": (("mail", "low", "send"), "aside:mail:low:send"),
+    "wake_type": (("mail", "send"), "wake:mail:send"),
     "stats_minute": (("30000000",), "stats:30000000"),
     "selftest": (("list",), "selftest:list"),
     "queues": (None, "queues"),
@@ -65,7 +67,7 @@ def test_all_keys_of_a_shard_are_in_one_slot(shard: int) -> None:
 
 
 def test_a_channel_is_one_for_all_shards() -> None:
-    assert channels("mine") == ("mine:cancel", "mine:finished", "mine:listening")
+    assert channels("mine") == ("mine:cancel", "mine:finished", "mine:listening", "mine:asides")
     assert cancel_channel() == "queuey:cancel"
     assert finished_channel() == "queuey:finished"
     assert cancel_channel("mine") == "mine:cancel"
@@ -81,4 +83,14 @@ def test_names_that_scan_finds_are_taken_apart() -> None:
     assert parse(ShardKeys(7, "a.b").dedupe("a2V5_-").encode()) == (7, "a2V5_-")
     assert parse(ShardKeys(7, "a.b").dedupe("i:digest").encode()) == (7, "i:digest")
     for other in (ShardKeys(7, "axb").dedupe("k"), ShardKeys(7, "a.b").job("k"), "a.b:{x}:dedupe:k", "a.b:{1}:dedupe:"):
+        assert parse(other.encode()) is None
+
+
+def test_the_names_of_lists_set_aside_are_taken_apart() -> None:
+    pattern, parse = scan_names("a.b", "aside")
+    keys = ShardKeys(7, "a.b")
+    assert pattern == "a.b:{*}:aside:*"
+    assert parse(keys.aside("mail.eu", "low", "send_it-1.x").encode()) == (7, "mail.eu:low:send_it-1.x")
+    assert parse(keys.aside("mail", "high", "*").encode()) == (7, "mail:high:*")
+    for other in (keys.aside("mail", "low", ""), keys.job("aside:a:b:c"), keys.aside("a", "low", "b:c")):
         assert parse(other.encode()) is None
