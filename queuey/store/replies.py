@@ -159,12 +159,17 @@ class QueueRow(Struct, array_like=True):
 
 class QueueHead(Struct, array_like=True):
     """One queue on one shard. `known`: the shard has it. `paused_by`: '' = unknown; `paused_at_ms`: 0 = not
-    paused. `ready_for_ms`: how long the job that has waited longest has been ready, -1 = no job is ready."""
+    paused. `ready_for_ms`: how long the job that has waited longest has been ready, -1 = no job is ready.
+
+    `in_lanes_ms`: the same without the lists set aside. `aside`: the same for each type with ready jobs in these lists;
+    '*' = the lists for types without a name."""
 
     known: bool
     paused_by: str
     paused_at_ms: int
     ready_for_ms: int
+    in_lanes_ms: int = -1
+    aside: list[tuple[str, int]] = []
 
 
 class Purged(Struct, array_like=True):

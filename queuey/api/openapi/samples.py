@@ -76,6 +76,7 @@ _LENGTHS: Final[dict[str, Any]] = {
     "running": 0,
     "dead_letter": 1,
     "finished": 4,
+    "claimable": 2,
 }
 LENGTHS: Final = {
     "queue_high_length": 0,
@@ -91,6 +92,7 @@ QUEUE: Final = {
     "paused_at": None,
     "oldest_age": 0.25,
     "workers": ["host-5657-e21e"],
+    "claimable_age": 0.25,
 }
 PAUSED_QUEUE: Final = {
     **QUEUE,

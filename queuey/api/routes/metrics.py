@@ -24,6 +24,7 @@ from queuey.errors import StoreError
 from queuey.metrics import Metrics
 from queuey.protocol.credentials import Principal
 from queuey.protocol.models import QueueMetrics
+from queuey.services.claimable import claimable_ms, taken_by
 from queuey.services.peers import Peers
 from queuey.services.queues import lengths_of, stats_of
 from queuey.services.workers import list_workers
@@ -110,19 +111,22 @@ class MetricsRoutes:
         """Return the metrics of the store. Raises StoreError."""
         deadline = Deadline(self._request_deadline)
         stats = await stats_of(self._broker, deadline)
-        queues = lengths_of(stats, lambda queue: True).queues
+        workers = await list_workers(self._broker, deadline)
+        takes = taken_by(workers)
+        queues = lengths_of(stats, lambda queue: True, takes).queues
         names = [queue.name for queue in queues]
-        oldest = dict.fromkeys(names, 0.0)
+        oldest, claimable_age = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
         for shard in range(self._broker.shards.count):
             heads = await deadline.call(self._broker.queues.queue_status, shard, names)
             for name, head in zip(names, heads, strict=True):
                 oldest[name] = max(oldest[name], head.ready_for_ms / 1000)
+                claimable_age[name] = max(claimable_age[name], claimable_ms(name, head, takes) / 1000)
         counters: dict[str, int] = {}
         for of_shard in stats:
             for name, total, _ in of_shard.counters:
                 counters[name] = counters.get(name, 0) + total
         serving = dict.fromkeys(names, 0)
-        for worker in await list_workers(self._broker, deadline):
+        for worker in workers:
             for name in () if worker.quiet else worker.queues:
                 if name in serving:
                     serving[name] += 1
@@ -134,6 +138,16 @@ class MetricsRoutes:
                 "queuey_queue_oldest_seconds",
                 "How long the job that has been ready longest has been waiting. 0: no job waits.",
                 oldest,
+            ),
+            _by_queue(
+                "queuey_queue_claimable_jobs",
+                "Queued jobs, without those that wait for a type which no worker of the queue takes.",
+                {queue.name: queue.claimable for queue in queues},
+            ),
+            _by_queue(
+                "queuey_queue_claimable_oldest_seconds",
+                "How long the first of the claimable jobs has been ready. 0: no job is claimable.",
+                claimable_age,
             ),
             _by_queue("queuey_queue_workers", "Workers that serve a queue and are not quiet.", serving),
         ]

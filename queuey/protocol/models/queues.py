@@ -10,7 +10,11 @@ from msgspec import Meta, Struct
 
 
 class QueueMetrics(Struct):
-    """One queue of `GET /v1/queues/metrics`: the number of jobs by status, summed over all shards."""
+    """One queue of `GET /v1/queues/metrics`: the number of jobs by status, summed over all shards.
+
+    `claimable` are the queued jobs (`high`, `default`, `low`) without those that wait for a type which no worker of the
+    queue takes.
+    """
 
     name: str
     paused: bool
@@ -21,6 +25,7 @@ class QueueMetrics(Struct):
     running: int
     dead_letter: int
     finished: int
+    claimable: int = 0
 
 
 class Metrics(Struct):
@@ -33,10 +38,11 @@ class Metrics(Struct):
     queues: list[QueueMetrics]
 
 
-class Queue(QueueMetrics):
+class Queue(QueueMetrics, kw_only=True):
     """One queue of `GET /v1/queues`.
 
-    `oldest_age` is the age in seconds of the job that has been ready longest. `workers` are the names of the workers
+    `oldest_age` is the age in seconds of the job that has been ready longest. `claimable_age` is the same, without jobs
+    that wait for a type which no worker of the queue takes. `workers` are the names of the workers
     that serve the queue.
     """
 
@@ -45,6 +51,7 @@ class Queue(QueueMetrics):
     paused_at: datetime | None
     oldest_age: float | None
     workers: list[str]
+    claimable_age: float | None = None
 
 
 class QueueList(Struct):
