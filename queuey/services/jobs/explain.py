@@ -23,6 +23,7 @@ Value = TypeVar("Value")
 MAX_SEARCHED: Final = 200_000
 """The maximum number of entries of a lane that are searched for the job."""
 MAX_WORKERS_NAMED: Final = 100
+_SET_ASIDE: Final = "It was set aside, since a worker that met it had no room for its type, or does not know it."
 _ENDS: Final = {
     "succeeded": "It has succeeded",
     "dead_letter": "It is in the dead-letter queue",
@@ -103,8 +104,10 @@ async def _queued(broker: Broker, job: Job, placed: Placed, deadline: Deadline) 
         answer.detail = (
             f"It has crashed {job.crashes} of {MAX_CRASHES} times. A worker runs only one such job at a time."
         )
-    elif answer.position is UNSET or _total(answer.ahead):
+    elif answer.position is UNSET or _total(answer.ahead) or placed.aside:
         answer.reason, answer.detail = "waiting", _how_many(answer, job)
+        if placed.aside:
+            answer.detail = f"{_SET_ASIDE} {answer.detail}"
     return answer
 
 

@@ -159,3 +159,17 @@ async def test_only_of_jobs_that_the_caller_may_see(rig: Rig) -> None:
         path = f"/v1/jobs/{job_id}/explain"
         problem(await api.http.get(path, headers={"x-api-key": "mail"}), 404, "not-found")
         problem(await api.http.get(f"{path}?x=1", headers={"x-api-key": "all"}), 422, "invalid")
+
+
+async def test_it_was_set_aside(rig: Rig, api: ApiRig) -> None:
+    await serve(rig, "default")
+    jobs = [await api.submit() for _ in range(3)]
+    await rig.set_aside(jobs[:2])
+    told = await explain(api, jobs[0])
+    assert (told["status"], told["reason"], told["workers"], told["position"]) == ("queued", "waiting", ["w1"], 1)
+    assert "had no room for its type, or does not know it. 0 jobs of the queue default run before it." in told["detail"]
+    assert (await explain(api, jobs[1]))["position"] == 2
+    told = await explain(api, jobs[2])
+    assert (told["reason"], told["position"]) == ("ready", 1), "it does not stand behind those that were set aside"
+    await serve(rig, "default", types=("other",))
+    assert (await explain(api, jobs[0]))["reason"] == "no_worker"
