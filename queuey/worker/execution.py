@@ -61,8 +61,8 @@ class Execution:
             sends_spans=settings.sends_spans,
         )
         self._processes = ProcessExecutor(settings.process_slots, self._stopper, init, on_event)
-        self.isolates = app_path is not None
-        """Whether it can run an attempt in a child process of its own."""
+        self.max_isolated = MAX_ISOLATED if app_path is not None else 0
+        """The number of attempts that can run in a child process of their own at a time."""
         isolating = msgspec.structs.replace(init, isolating=True)
         self._isolation = ProcessExecutor(MAX_ISOLATED, self._stopper, isolating, on_event)
         self._spans: HandlerSpans | None = None
@@ -103,7 +103,7 @@ class Execution:
         if self._closed or work.stopping is not None:
             return self._rated(self._stopped(work), work)
         timeout = work.limit = self.timeout_of(work)
-        if work.isolated and self.isolates:
+        if work.isolated and self.max_isolated:
             return self._attempt(self._isolation.run(handler, work, timeout), work)
         if handler.mode == "thread":
             return self._attempt(self._threads.run(handler, work, timeout), work)

@@ -11,9 +11,9 @@ import pytest
 from queuey.worker.execution import MAX_ISOLATED, Execution
 from queuey.worker.handlers.app import App
 from queuey.worker.handlers.attempt import Outcome, Succeeded, Work
-from tests.support import isolated
 from tests.support.executions import Events, executing, failed, make_work
 from tests.support.gate import Gate, Visitor
+from tests.unit.worker import isolated_app as isolated
 
 
 def suspect(type: str, gate: Gate, **options: float) -> Work:
@@ -112,7 +112,7 @@ async def test_without_the_path_of_its_app_a_worker_isolates_nothing() -> None:
         return os.getpid()
 
     async with executing(app, None) as execution:
-        assert not execution.isolates
+        assert execution.max_isolated == 0
         work = make_work("pid")
         work.isolated = True
         assert await execution.run(work) == Succeeded(str(os.getpid()))
