@@ -35,6 +35,8 @@ DEFAULT_MAX_ATTEMPTS: Final = 5
 DEFAULT_RETENTION_MS: Final = 3_600_000
 DEFAULT_DEDUPE_TTL_MS: Final = 86_400_000
 MAX_CRASHES: Final = 3
+SUSPECT: Final = 2
+"""A job with this many crashes is a suspect: it may be the cause of them. As in lua/include/state.lua."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIELD = re.compile(r"([A-Za-z])=([\w.:-]+)", re.ASCII)
@@ -275,6 +277,7 @@ def to_job(job_id: str, stored: StoredJob) -> Job:
         worker=state.get("w"),
         expires_at=from_ms(created + int(head["x"])) if "x" in head else None,
         attempts_log=_attempts_log(state, errors),
+        released=int(state.get("R", 0)),
     )
 
 

@@ -16,6 +16,9 @@ MAX_ROOM_TYPES: Final = 1_000
 ANY: Final = "*"
 """The type of the list, one for each lane, that has the jobs of types for which there were too many names."""
 
+SUSPECTS: Final = "!"
+"""The type of the list, one for each lane, that has the jobs with two crashes or more, whatever their type."""
+
 Told = Sequence[tuple[str, str]]
 """The names of the lists set aside, by queue: `[("mail", " d:invoice l:report")]`, a lane's letter and a type each."""
 

@@ -63,7 +63,7 @@ class ClaimReply(Struct, array_like=True):
 
 
 class Reaped(Struct, array_like=True):
-    """The reply of reap. `outcomes`: id and retry, dead, cancelled or orphan."""
+    """The reply of reap. `outcomes`: id and retry, suspect, dead, cancelled or orphan."""
 
     outcomes: list[tuple[str, str]]
     more: bool

@@ -6,7 +6,9 @@ import asyncio
 import sys
 from collections.abc import Coroutine
 from random import Random
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from queuey import log
 from queuey.errors import StartupError
@@ -22,6 +24,9 @@ from queuey.worker.handlers.attempt import Failed, Outcome, Succeeded, Work
 from queuey.worker.handlers.tracing import HandlerSpans, handler_spans, send_spans
 from queuey.worker.settings import ExecutionSettings
 
+MAX_ISOLATED: Final = 2
+"""The maximum number of attempts that run in a child process of their own at a time."""
+
 logger = log.get(__name__)
 
 
@@ -29,8 +34,8 @@ class Execution:
     """Runs the handlers of one App in one worker process. Every method belongs to the event loop's thread.
 
     `app_path` is the "module:attribute" of the App, from which child processes load it; None when no handler has
-    run_in="process". `on_event` is called with handler_abandoned, thread_abandoned, child_died and
-    lifespan_failed. By default these events are logged as warnings.
+    run_in="process", and then no attempt is isolated. `on_event` is called with handler_abandoned, thread_abandoned,
+    child_died and lifespan_failed. By default these events are logged as warnings.
     """
 
     def __init__(
@@ -56,6 +61,10 @@ class Execution:
             sends_spans=settings.sends_spans,
         )
         self._processes = ProcessExecutor(settings.process_slots, self._stopper, init, on_event)
+        self.max_isolated = MAX_ISOLATED if app_path is not None else 0
+        """The number of attempts that can run in a child process of their own at a time."""
+        isolating = msgspec.structs.replace(init, isolating=True)
+        self._isolation = ProcessExecutor(MAX_ISOLATED, self._stopper, isolating, on_event)
         self._spans: HandlerSpans | None = None
 
     async def start(self) -> None:
@@ -94,6 +103,8 @@ class Execution:
         if self._closed or work.stopping is not None:
             return self._rated(self._stopped(work), work)
         timeout = work.limit = self.timeout_of(work)
+        if work.isolated and self.max_isolated:
+            return self._attempt(self._isolation.run(handler, work, timeout), work)
         if handler.mode == "thread":
             return self._attempt(self._threads.run(handler, work, timeout), work)
         if handler.mode == "process":
@@ -182,7 +193,7 @@ class Execution:
         await self._stopper.idle(self._settings.grace + 0.5)
         stuck = self.stuck
         self._threads.close()
-        await self._processes.close()
+        await asyncio.gather(self._processes.close(), self._isolation.close())
         await self._lifespan.leave(self._settings.grace)
         return stuck
 

@@ -33,6 +33,8 @@ class ClaimRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The number of free slots."""
     holds_suspect: bool
     """Whether the worker holds a job that has crashed a process. Then it gets no second one."""
+    isolates: int = 0
+    """The number of suspects that it can run now, each in a child process of its own."""
     offered: Offered | None = None
     """An offer that may have been taken, although no reply said so. The claim has its claim id and brings its jobs."""
 

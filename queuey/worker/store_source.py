@@ -125,6 +125,7 @@ class StoreSource:
             queues=self._queues_in_turn(),
             max_starve_ms=self._max_starve_ms,
             suspects=0 if request.holds_suspect else 1,
+            isolates=request.isolates,
         )
 
     def _queues_in_turn(self) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from queuey import log
 from queuey.lifecycle import call_after_passes
 from queuey.metrics import Metrics
-from queuey.protocol.records import NewJob, NewJobs
+from queuey.protocol.records import SUSPECT, NewJob, NewJobs
 from queuey.services.jobs.offers import Offering, Settled, Types
 from queuey.worker.execution import Execution
 from queuey.worker.handlers.attempt import Failed, Outcome, Succeeded
@@ -126,8 +126,15 @@ class Worker:
                 self._settle()
 
     def _request(self, offered: Offered | None = None) -> ClaimRequest:
-        suspects = any(held.crashes for held in self.running.values()) or any(job.crashes for job, _ in self._incoming)
-        return ClaimRequest(slots=self._slots.total, free=self._slots.free, holds_suspect=suspects, offered=offered)
+        crashes = [held.crashes for held in self.running.values() if held.crashes]
+        crashes += [job.crashes for job, _ in self._incoming if job.crashes]
+        return ClaimRequest(
+            slots=self._slots.total,
+            free=self._slots.free,
+            holds_suspect=bool(crashes),
+            isolates=max(0, self._execution.max_isolated - sum(1 for count in crashes if count >= SUSPECT)),
+            offered=offered,
+        )
 
     def _accept(self, shard: int, claim: Claim[Leased]) -> None:
         """Give the jobs slots. The caller has them taken in."""
@@ -180,6 +187,7 @@ class Worker:
         held.claimed_ms = now_ms
         self.running[job.id] = held
         self.keeper.hold(held)
+        work.isolated = held.crashes >= SUSPECT
         self._runners.add(held)
 
     def _begin(self, held: HeldJob) -> Coroutine[Any, Any, None] | None:

@@ -63,9 +63,10 @@ WRITES = {
 }  # fmt: skip
 NO_STATUS = {
     "high", "default", "low", "paused", "paused_by", "paused_at", "guard_", "guard_default", "guard_low", "aside",
-    "dead_bytes", "done_bytes", "format", "shards", "tombstones_", "tombstones_high", "tombstones_default",
-    "tombstones_low", "skipped", "young", "deferred", "expired", "claimed", "moved", "no_room", "ready", "scheduled",
-    "running", "dead", "finished", "import", "import_offset", "store_id", "features", "settling_",
+    "only_", "draining", "dead_bytes", "done_bytes", "format", "shards", "tombstones_", "tombstones_high",
+    "tombstones_default", "tombstones_low", "skipped", "young", "deferred", "expired", "claimed", "moved", "no_room",
+    "ready", "scheduled", "running", "dead", "finished", "import", "import_offset", "store_id", "features",
+    "settling_",
 }  # fmt: skip
 """Words in quotes that name a lane, a field of a hash, a place, or what `examine` tells `take`."""
 
@@ -124,7 +125,7 @@ STATUS_WORDS = {
     "fail": {"retry", "dead", "cancelled", "lost"},
     "release": {"ok", "lost"},
     "cancel": {"cancelled", "cancelling", "finished", "missing"},
-    "reap": {"retry", "dead", "cancelled", "orphan"},
+    "reap": {"retry", "suspect", "dead", "cancelled", "orphan"},
     "watch_end": {"waiting", "finished", "missing"},
     "publish_event": {"ok", "nobody"},
     "subscribe_events": {"begun", "kept", "nobody"},

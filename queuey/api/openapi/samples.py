@@ -38,6 +38,7 @@ JOB: Final[dict[str, Any]] = {
         }
     ],
     "traceparent": None,
+    "released": 0,
 }
 PAGE: Final = {"jobs": [JOB], "next": None}
 OUTCOMES: Final = {

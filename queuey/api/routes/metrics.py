@@ -126,10 +126,9 @@ class MetricsRoutes:
             for name, total, _ in of_shard.counters:
                 counters[name] = counters.get(name, 0) + total
         serving = dict.fromkeys(names, 0)
-        for worker in workers:
-            for name in () if worker.quiet else worker.queues:
-                if name in serving:
-                    serving[name] += 1
+        for name in (name for worker in workers if not worker.quiet for name in worker.queues):
+            if name in serving:
+                serving[name] += 1
         return [
             _depths(queues),
             _counters(counters),

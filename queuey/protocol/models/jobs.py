@@ -180,6 +180,8 @@ class Job(Struct):
     """The attempts that the last 10 errors ended, crashes too, oldest first; then the running or successful one."""
     traceparent: str | None = None
     """The span in which the job was submitted, in the format of W3C's Trace Context."""
+    released: int = 0
+    """The number of times that a worker gave it back before it had ended, as in a deploy. That spends no attempt."""
 
 
 class JobPage(Struct):
