@@ -45,16 +45,8 @@ BY_BROKER = sorted(TEXTS.keys() - {"selftest"})
 
 KEYS_LINE = "KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created\n"
 READ_ONLY = {
-    "store_info",
-    "list_dead",
-    "queue_status",
-    "workers",
-    "dump",
-    "get",
-    "list_by_status",
-    "list_jobs",
-    "position",
-    "stats",
+    *("store_info", "list_dead", "queue_status", "workers", "dump"),
+    *("get", "list_by_status", "list_jobs", "position", "stats"),
 }
 TAKES_MEMORY = {"set_payload", "enqueue", "replay", "restore"}
 WRITES = {
