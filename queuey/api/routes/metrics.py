@@ -23,13 +23,14 @@ from queuey.api.routes.exposition import joined, labelled, text_of
 from queuey.errors import StoreError
 from queuey.metrics import Metrics
 from queuey.protocol.credentials import Principal
-from queuey.protocol.models import QueueMetrics
+from queuey.protocol.models import QueueMetrics, WorkerInfo
 from queuey.services.claimable import claimable_ms, taken_by
 from queuey.services.peers import Peers
 from queuey.services.queues import lengths_of, stats_of
 from queuey.services.workers import list_workers
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
+from queuey.store.replies import Stats
 from queuey.version import __version__
 
 EVENTS: Final = ("enqueued", "claimed", "succeeded", "dead", "cancelled", "replayed")
@@ -121,17 +122,9 @@ class MetricsRoutes:
             for name, head in zip(names, heads, strict=True):
                 oldest[name] = max(oldest[name], head.ready_for_ms / 1000)
                 claimable_age[name] = max(claimable_age[name], claimable_ms(name, head, takes) / 1000)
-        counters: dict[str, int] = {}
-        for of_shard in stats:
-            for name, total, _ in of_shard.counters:
-                counters[name] = counters.get(name, 0) + total
-        serving = dict.fromkeys(names, 0)
-        for name in (name for worker in workers if not worker.quiet for name in worker.queues):
-            if name in serving:
-                serving[name] += 1
         return [
             _depths(queues),
-            _counters(counters),
+            _counters(stats),
             _by_queue("queuey_queue_paused", "1 while a queue is paused.", {q.name: q.paused for q in queues}),
             _by_queue(
                 "queuey_queue_oldest_seconds",
@@ -148,7 +141,7 @@ class MetricsRoutes:
                 "How long the first of the claimable jobs has been ready. 0: no job is claimable.",
                 claimable_age,
             ),
-            _by_queue("queuey_queue_workers", "Workers that serve a queue and are not quiet.", serving),
+            _serving(names, workers),
         ]
 
 
@@ -163,7 +156,20 @@ def _by_queue(name: str, help: str, values: dict[str, float] | dict[str, int] | 
     return family
 
 
-def _counters(counters: dict[str, int]) -> Metric:
+def _serving(queues: Iterable[str], workers: Iterable[WorkerInfo]) -> Metric:
+    counts = dict.fromkeys(queues, 0)
+    for worker in workers:
+        for name in () if worker.quiet else worker.queues:
+            if name in counts:
+                counts[name] += 1
+    return _by_queue("queuey_queue_workers", "Workers that serve a queue and are not quiet.", counts)
+
+
+def _counters(stats: Iterable[Stats]) -> Metric:
+    counters: dict[str, int] = {}
+    for of_shard in stats:
+        for name, total, _ in of_shard.counters:
+            counters[name] = counters.get(name, 0) + total
     family = CounterMetricFamily(
         "queuey_store_jobs", "Moves of jobs by all replicas and workers, as the store counts them.", labels=["event"]
     )
