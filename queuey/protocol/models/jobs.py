@@ -198,6 +198,7 @@ Reason = Literal[
     "expired",
     "paused",
     "no_worker",
+    "threads_stuck",
     "waiting",
     "ready",
 ]

@@ -16,7 +16,7 @@ async def test_a_slot_is_taken_by_a_claim_and_free_when_the_handler_has_ended() 
     assert (slots.busy, slots.free, slots.full) == (2, 1, False)
     slots.take(1)
     assert (slots.free, slots.full) == (0, True)
-    slots.leave()
+    slots.leave("t")
     slots.report()
     assert (slots.free, slots.unconfirmed, slots.full) == (1, 1, False)
 
@@ -35,10 +35,10 @@ async def test_no_slot_is_free_while_twice_as_many_outcomes_are_unconfirmed() ->
 async def test_idle_is_when_nothing_runs_and_all_is_confirmed() -> None:
     slots, loop = Slots(2), asyncio.get_running_loop()
     slots.take(2)
-    slots.leave()
+    slots.leave("t")
     slots.report()
     began = loop.time()
-    loop.call_later(1.0, slots.leave)
+    loop.call_later(1.0, slots.leave, "t")
     loop.call_later(3.0, slots.confirm)
     await slots.until_ended(10.0)
     assert loop.time() - began == 1.0
