@@ -143,7 +143,8 @@ def _all_stuck(workers: Sequence[WorkerInfo], able: Sequence[str], job: Job) -> 
         return ""
     first = these[0]
     held = ", ".join(f"{thread.type} (since {_shown(thread.since)})" for thread in first.stuck_threads[:3])
-    others = f" {len(these) - 1} more workers are in the same state." if len(these) > 1 else ""
+    more = len(these) - 1
+    others = f" {more} more {'worker is' if more == 1 else 'workers are'} in the same state." if more else ""
     return f"All threads of the worker {first.name} are held by handlers that do not return: {held}.{others}"
 
 

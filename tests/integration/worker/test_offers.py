@@ -402,7 +402,7 @@ async def test_a_worker_that_drains_offers_nothing(rig: Rig, server: Server) -> 
 
 async def test_no_offer_for_jobs_of_a_type_that_the_worker_does_not_know(rig: Rig, server: Server) -> None:
     async with idle(rig, server, waker=True) as offering:
-        assert (await offering.producer.enqueue_many([offering.job(), rig.job(body=body("newer"))]))[0]
+        await offering.producer.enqueue_many([offering.job(), rig.job(body=body("newer"))])
         assert offering.offers() == [None]
         job = await offering.stage.next()
         offering.stage.finish(job)
