@@ -233,6 +233,13 @@ def _queue_and_attempts(fields: Mapping[str, str]) -> tuple[str, int]:
 _TYPE = re.compile(r'\n\{"type":"([^"\\]*)"')
 
 
+def type_of(definition: str) -> str:
+    """Return the type of a stored job, with which its body begins; '' if the definition is damaged."""
+    found = definition.find("\n" + _TYPE_FIRST)
+    start = found + 1 + len(_TYPE_FIRST)
+    return definition[start : definition.find('"', start)] if found >= 0 else ""
+
+
 def names_of(definition: str) -> tuple[str, str]:
     """Return type and queue from the first kilobyte of a definition. The type is '' if it comes later."""
     found = _TYPE.search(definition)

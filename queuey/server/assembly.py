@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from queuey.lifecycle import Part, StopSignals
 from queuey.protocol.credentials import Credentials
@@ -18,6 +19,7 @@ from queuey.services.leases.pull_workers import PullWorkers
 from queuey.services.maintenance.store_watch import StoreWatch
 from queuey.services.peers import Place
 from queuey.store.broker.broker import Broker
+from queuey.worker.execution import Execution
 from queuey.worker.handlers.app import App
 from queuey.worker.sender import Sending
 
@@ -69,6 +71,7 @@ class Assembly:
             common.replica,
             common.settings.roles,
             worker=own.worker if own else None,
+            execution=own.execution if own else None,
             capacity=own.capacity if own else Capacity(),
             pull_workers=pull_workers,
         )
@@ -76,7 +79,7 @@ class Assembly:
             *front,
             Watches(common, self._watch),
             *([own] if own else []),
-            Messages(common, own.worker if own else None),
+            Messages(common, own.worker if own else None, [own.worker.asides.hear] if own else []),
             *([ReaperRole(common, self._watch)] if "reaper" in common.settings.roles else []),
             Membership(common, presence, own.own_app if own else None),
             *http,
@@ -96,6 +99,8 @@ class Assembly:
             place=self._door.place,
         )
         front, http = http_parts(self._common, api, self._door.bound, self._door.signals)
+        if self._worker is not None:
+            api.health.note = partial(_note, self._worker.execution)
         return [front], [http], api.pulling.workers
 
     def _is_traced(self) -> bool:
@@ -108,3 +113,8 @@ class Assembly:
     def _decoder_of(self, job_type: str) -> Decoder | None:
         handler = self._app.handlers.get(job_type)
         return handler.decode if handler else None
+
+
+def _note(execution: Execution) -> str:
+    """Return the note of /readyz. It names no types, since the answer needs no key."""
+    return f"All {execution.thread_slots} threads for handlers are stuck." if execution.blocked_types() else ""

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from queuey.errors import Full, NotFound, StoreUnavailable
-from queuey.protocol.models import WorkerInfo
+from queuey.protocol.models import StuckThread, WorkerInfo
 from queuey.protocol.records import from_ms
 from queuey.services.leases.pull_workers import worker_key
 from queuey.store.broker.broker import Broker
@@ -26,6 +26,8 @@ from queuey.store.deadline import Deadline, outcome
 MAX_JOBS_SHOWN: Final = 100
 """The maximum number of job ids in the report of one worker."""
 MAX_TYPES: Final = 1_000
+MAX_STUCK_SHOWN: Final = 10
+"""The maximum number of stuck threads in the report of one worker."""
 MAX_REPORTED: Final = 1_000
 """The maximum number of pull workers in one heartbeat. The last ones seen are reported."""
 MAX_IDS: Final = 5_000
@@ -47,6 +49,10 @@ class WorkerReport(Struct, omit_defaults=True):
     quiet: bool = False
     key: str = ""
     app: str = ""
+    stuck: list[tuple[str, int]] = []
+    """The threads whose handlers do not return: type, and the ms since 1970 at which the handler started."""
+    blocked: list[str] = []
+    """The types that cannot begin, since all threads are stuck."""
 
 
 class Description(Struct):
@@ -171,6 +177,8 @@ def _info(worker: WorkerReport, replica: str, seen_ms: int, version: str, quiet:
         version=version,
         key=worker.key,
         app=worker.app,
+        stuck_threads=[StuckThread(type, from_ms(since_ms)) for type, since_ms in worker.stuck],
+        blocked_types=worker.blocked,
     )
 
 

@@ -117,4 +117,6 @@ WORKER: Final = {
     "version": "0.1.0",
     "key": "",
     "app": "queuey",
+    "stuck_threads": [],
+    "blocked_types": [],
 }

@@ -74,6 +74,12 @@ class ReplicaMetrics:
         metrics = self._metrics
         yield _gauge("queuey_slots", "Jobs that this replica can run at once.", metrics.slots)
         yield _gauge("queuey_slots_busy", "Jobs that this replica runs now.", metrics.busy())
+        yield _gauge("queuey_worker_threads", "Threads for handlers of this replica.", metrics.threads)
+        yield _gauge(
+            "queuey_worker_threads_stuck",
+            "Threads of this replica whose handlers do not return, past the job's timeout and the grace.",
+            metrics.threads_stuck(),
+        )
         yield _gauge(
             "queuey_reaper_last_success_timestamp_seconds",
             "When this replica last looked for expired leases. 0: not yet.",

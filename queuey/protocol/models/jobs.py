@@ -200,6 +200,7 @@ Reason = Literal[
     "expired",
     "paused",
     "no_worker",
+    "threads_stuck",
     "waiting",
     "ready",
 ]
