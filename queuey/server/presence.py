@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from msgspec import Struct
 
+from queuey.services.jobs.type_queues import no_queue, queues_by_type, types_mark
 from queuey.services.leases.pull_workers import PullWorkerRow, PullWorkers
 from queuey.services.workers import Description, WorkerReport, bounded, report_of_process
 from queuey.version import __version__
@@ -15,11 +16,15 @@ from queuey.worker.worker import Worker
 
 
 class Capacity(Struct, frozen=True):
-    """The capacity of a replica: it runs `slots` jobs at a time, of these queues and types."""
+    """The capacity of a replica: it runs `slots` jobs at a time, of these queues and types.
+
+    `queue_of` returns the queue of a type's handler.
+    """
 
     slots: int = 0
     queues: Sequence[str] = ()
     types: Collection[str] = ()
+    queue_of: Callable[[str], str | None] = no_queue
 
 
 class Presence:
@@ -47,10 +52,12 @@ class Presence:
         if self._worker is not None:
             can = self._capacity
             own = report_of_process(self._replica, can.slots, self._worker.running, can.queues, can.types)
+            own.type_queues = queues_by_type(own.types, can.queue_of)
             own.started_ms, own.quiet = self._started_ms, self._worker.quieted
             workers.append(own)
         workers += [_report_of_pull_worker(row) for row in reversed(self._pull_workers.rows())]
-        return Description(__version__, os.getpid(), self._roles, bounded(workers))
+        workers = bounded(workers)
+        return Description(__version__, os.getpid(), self._roles, workers, types_mark(workers))
 
     def quiet_here(self) -> list[str]:
         """Return the keys of the quieted workers."""

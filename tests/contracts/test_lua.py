@@ -48,6 +48,7 @@ READ_ONLY = {
     "list_dead",
     "queue_status",
     "workers",
+    "type_reports",
     "dump",
     "get",
     "list_by_status",
