@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -17,6 +18,7 @@ from queuey.server.presence import Capacity, Presence
 from queuey.server.store import ServerStore
 from queuey.services.events.publisher import EventPublisher
 from queuey.services.jobs.progress import ProgressRecorder
+from queuey.services.jobs.type_queues import TypeQueues
 from queuey.services.leases.acks import Acks
 from queuey.services.maintenance.feature_gate import FeatureGate
 from queuey.services.maintenance.heartbeat import Heartbeat
@@ -26,6 +28,7 @@ from queuey.services.maintenance.promoter import Promoter
 from queuey.services.maintenance.reaper import Reaper
 from queuey.services.maintenance.store_watch import StoreWatch
 from queuey.services.maintenance.trimmer import Trimmer
+from queuey.services.maintenance.type_watch import TypeWatch
 from queuey.services.other_apps import OtherApps, OwnApp
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
@@ -89,7 +92,7 @@ class WorkerRole(Part):
         settings = common.settings
         self._common = common
         self._queues = settings.queues or app.queues
-        self.capacity = Capacity(settings.concurrency, self._queues, app.handlers, app.name)
+        self.capacity = Capacity(settings.concurrency, self._queues, app.handlers, app.name, app.queue_of)
         self.own_app = OwnApp(app.name, self._queues, app.handlers)
         self.execution = Execution(app, settings.app or BUILTIN_APP, ExecutionSettings.of(settings))
         own = WorkerSettings.of(settings, common.replica, self._queues)
@@ -194,6 +197,20 @@ class ReaperRole(Part):
         self._tasks.spawn("reaper", run_forever(self._reaper))
         self._tasks.spawn("promoter", run_forever(self._promoter))
         self._tasks.spawn("trimmer", run_forever(self._trimmer))
+
+
+class TypeKnowledge(Part):
+    """Learns where jobs go whose sender names no queue, in every replica that takes jobs over HTTP."""
+
+    def __init__(self, common: Common, queues: TypeQueues) -> None:
+        self._tasks = common.tasks
+        self._watch = TypeWatch(common.broker, queues, common.settings.beat_interval)
+
+    async def start(self) -> None:
+        """Ask once before the first request, and then as often as replicas send heartbeats."""
+        with suppress(QueueyError):  # it is tried again
+            await self._watch.run_once()
+        self._tasks.spawn("type-watch", run_forever(self._watch))
 
 
 class Membership(Part):

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from queuey.errors import Full, NotFound, StoreUnavailable
 from queuey.protocol.models import StuckThread, WorkerInfo
@@ -53,6 +53,9 @@ class WorkerReport(Struct, omit_defaults=True):
     """The threads whose handlers do not return: type, and the ms since 1970 at which the handler started."""
     blocked: list[str] = []
     """The types that cannot begin, since all threads are stuck."""
+    type_queues: dict[str, list[int]] | UnsetType = UNSET
+    """The places in `types` of those whose handler's queue is not the default one, by queue. A pull worker reports
+    none, and neither does a replica of an earlier version."""
 
 
 class Description(Struct):
@@ -64,6 +67,8 @@ class Description(Struct):
     pid: int
     roles: list[str]
     workers: list[WorkerReport]
+    types_mark: str = ""
+    """A digest of what the workers say of types. The script type_reports compares it."""
     features: list[str] = []
 
 
@@ -97,6 +102,14 @@ def report_of_process(
     return WorkerReport(name, "process", slots, len(running), jobs, list(queues), sorted(types)[:MAX_TYPES])
 
 
+def read_description(text: str) -> Description | None:
+    """Return the content of a heartbeat; None if another version wrote it in another format."""
+    try:
+        return _decode(text)
+    except (msgspec.DecodeError, UnicodeError):
+        return None
+
+
 def bounded(workers: Iterable[WorkerReport]) -> list[WorkerReport]:
     """Return as many reports as fit in a heartbeat, each with as many job ids as fit."""
     reports: list[WorkerReport] = []
@@ -116,10 +129,9 @@ async def list_workers(broker: Broker, deadline: Deadline) -> list[WorkerInfo]:
     quiet = set(known.quiet)
     found: dict[str, WorkerInfo] = {}
     for replica, seen_ms, text in known.replicas:
-        try:
-            description = _decode(text)
-        except (msgspec.DecodeError, UnicodeError):
-            continue  # another version wrote it in another format
+        description = read_description(text)
+        if description is None:
+            continue
         for worker in description.workers:
             key = worker_key(worker.name, worker.key)
             info = _info(worker, replica, seen_ms, description.version, key in quiet)

@@ -237,6 +237,13 @@ class Replicas(Struct, array_like=True):
     quiet: list[str]
 
 
+class TypeReports(Struct, array_like=True):
+    """The descriptions of the live replicas, one for each report about types; none if the mark has not changed."""
+
+    mark: str
+    descriptions: list[str]
+
+
 class Stats(Struct, array_like=True):
     """The statistics of a shard. `counters`: name, total, and the sum over the wanted minutes."""
 

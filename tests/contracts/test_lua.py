@@ -45,7 +45,7 @@ BY_BROKER = sorted(TEXTS.keys() - {"selftest"})
 
 KEYS_LINE = "KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created\n"
 READ_ONLY = {
-    *("store_info", "list_dead", "queue_status", "workers", "dump"),
+    *("store_info", "list_dead", "queue_status", "workers", "type_reports", "dump"),
     *("get", "list_by_status", "list_jobs", "position", "stats"),
 }
 TAKES_MEMORY = {"set_payload", "enqueue", "replay", "restore"}
