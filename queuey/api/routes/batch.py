@@ -97,7 +97,7 @@ class SubmitBatch:
             may = partial(caller.allows, "submit")
             batch = self._plain.group(self._read(text), self._producer.shards, may, span, check)
             stored = await self._producer.enqueue_groups(batch.items)
-            if stored and not batch.errors and not warned and not any(stored):
+            if stored and not batch.errors and not any(stored):
                 return _all_new(batch.ids)
             outcomes = _in_order(batch, stored)
         else:
