@@ -75,7 +75,7 @@ async def test_lanes_and_types_are_told_apart(rig: Rig) -> None:
     (head,) = await heads(rig, "default")
     assert (head.ready_for_ms, head.in_lanes_ms) == (50 * SECOND, 20 * SECOND)
     assert sorted(head.aside) == [("*", 40 * SECOND), ("mail", 50 * SECOND)]
-    await rig.claim(5)
+    await rig.claim_typed(5)
     (head,) = await heads(rig, "default")
     assert (head.ready_for_ms, head.in_lanes_ms, len(head.aside)) == (50 * SECOND, -1, 2)
 
