@@ -26,8 +26,8 @@ Reply    msgpack [[[id, token, attempt, crashes, definition], ...], due_in_ms | 
          started them in time; only when reporting, and not in a repeated reply
          first_ids, first_definitions: instead of the jobs, if all are claimed for the first time and without crashes:
          their token is '1.<claim_id>', their attempt 1
-         asides: [[queue, names], ...]: the lists set aside of those queues that have any. If `claim` finds some, it
-         replies with them and does nothing: the same claim has to be sent to claim_typed
+         asides: [[queue, names], ...]: the lists set aside of those queues that have any. If `claim` finds some in queues
+         that are not paused, it replies with them and does nothing: the same claim has to be sent to claim_typed
 Errors   only those of the store ]=]
 --@include now
 --@include keys: base LANES job_key state_key ready_key scheduled_key leases_key claim_key queue_key wake_key stats_key
@@ -38,33 +38,32 @@ local CHUNK = 16
 local args = cmsgpack.unpack(ARGV[1])
 local now, claim_id, worker, lease_ms, limit = now_ms(args[1]), args[2], args[3], args[4], args[5]
 local queues, max_starve, suspects, defer_ms, max_bytes = args[6], args[7], args[8], args[9], args[10]
-local lease_expires = string.format('%d', now + lease_ms)
 
--- Each queue that is not paused, with its settings and the lengths of its lanes. Nothing of it is read for a repeat.
+-- The settings of each queue, and the lengths of the lanes if it is not paused. Nothing of it is read for a repeat.
 local before = redis.call('GET', claim_key(claim_id))
-local open, settings, lengths, tombstones, asides = {}, {}, {}, {}, {}
+local open, settings, lengths, tombstones, asides = {}, {}, {}, {}, nil
 for _, queue in ipairs(before and {} or queues) do
   local fields = redis.call('HMGET', queue_key(queue), 'paused', 'guard_default', 'guard_low', 'tombstones_high',
     'tombstones_default', 'tombstones_low', 'aside')
+  settings[queue] = fields
   if not fields[1] then
     open[#open + 1] = queue
-    if fields[7] then asides[#asides + 1] = {queue, fields[7]} end
-    settings[queue] = fields
+    if fields[7] then asides = asides or {}; asides[#asides + 1] = {queue, fields[7]} end
     for i, lane in ipairs(LANES) do
       local list = ready_key(queue, lane)
-      lengths[list], tombstones[list] = redis.call('LLEN', list), tonumber(fields[i + 3] or 0)
+      lengths[list], tombstones[list] = redis.call('LLEN', list), fields[i + 3] and tonumber(fields[i + 3]) or 0
     end
   end
 end
 
 --@untyped
 -- A job of the lane may have to stand behind those of its type that were set aside.
-if #asides > 0 then return cmsgpack.pack({{}, 0, true, false, {}, {}, {}, {}, asides}) end
+if asides then return cmsgpack.pack({{}, 0, true, false, {}, {}, {}, {}, asides}) end
 --@end
 
 --@plain
 --@include counters
-local MOST = 1000
+local MOST, lease_expires = 1000, nil
 
 -- only_lane(): the lane that has all jobs of the open queues; nil if several have some, or if one has tombstones. No
 -- job is in two places, so nothing is to be weighed between lanes.
@@ -109,6 +108,7 @@ local function read_first_claims(lane)
     local list, job_keys, leases, count = ready_key(queue, lane), {}, {}, 0
     local want = plan.stopped and 0 or math.min(lengths[list], limit - total)
     local entries = want > 0 and redis.call('LRANGE', list, 0, want - 1) or {}
+    lease_expires = lease_expires or #entries > 0 and string.format('%d', now + lease_ms)
     for i = 1, #entries do job_keys[i] = job_prefix .. entries[i] end
     for first = 1, #entries, CHUNK do
       local last = math.min(first + CHUNK - 1, #entries)
@@ -187,7 +187,7 @@ if plain then return cmsgpack.pack(plain) end
 --@include transitions: save free_dedupe publish_if_watched finish make_cancelled
 --@include waiting
 --@include promote
-local MAX_SKIPS = 1000
+local MAX_SKIPS, lease_expires = 1000, string.format('%d', now + lease_ms)
 local jobs, bytes = {}, 0
 local promoted_ids = args[11] and {} or nil
 local token_of_first, start_of_first = '1.' .. claim_id, first_start(claim_id, now, worker)
