@@ -60,6 +60,10 @@ end
 -- A job of the lane may have to stand behind those of its type that were set aside.
 if asides then return cmsgpack.pack({{}, 0, true, false, {}, {}, {}, {}, asides}) end
 --@end
+--@typed
+--@include keys: aside_key wake_type_key meta_key asides_channel asides_message
+--@include idle
+--@end
 
 --@plain
 --@include counters
@@ -188,14 +192,12 @@ if plain then return cmsgpack.pack(plain) end
 --@include waiting
 --@include promote
 local MAX_SKIPS, lease_expires = 1000, string.format('%d', now + lease_ms)
-local jobs, bytes = {}, 0
-local promoted_ids = args[11] and {} or nil
+local jobs, bytes, promoted_ids = {}, 0, args[11] and {} or nil
 local token_of_first, start_of_first = '1.' .. claim_id, first_start(claim_id, now, worker)
 
 local function add_job(id, state, definition)
   jobs[#jobs + 1] = {id, token_of(state), number_of(state, 'a') + 1, number_of(state, 'x'), definition}
 end
-
 -- A repeat: reply with the jobs of the first time that still have its tokens.
 if before then
   local ids = {}
@@ -227,8 +229,8 @@ local function rested(queue, lane)
 end
 
 local consumed, moved, skipped, deferred, stopped = {}, {}, 0, 0, false
+local expired, expired_ids = 0, promoted_ids and {}
 --@typed
---@include keys: aside_key wake_type_key meta_key asides_channel asides_message
 --@include asides: LETTER_OF type_of
 --@include features: features_in_use has_word is_open
 --@include naming
@@ -246,8 +248,6 @@ local function claim_job(queue, id, state, definition)
   end
   zadd(leases_key(queue), lease_expires, id)
 end
-
-local expired, expired_ids = 0, promoted_ids and {}
 
 -- examine(queue, lane, id, definition, text, ready_before, may_be_tombstone): handles the entry at the head of a lane,
 -- and returns 'claimed', 'deferred', 'expired', 'skipped' (a tombstone), or 'young' (left there: it became ready later
@@ -292,8 +292,8 @@ local function examine(queue, lane, id, definition, text, ready_before, may_be_t
   return 'claimed'
 end
 
--- take(queue, lane, most, ready_before): claims up to `most` jobs from the head of a lane, and returns how many; and
--- whether its head has to stay there.
+-- take(queue, lane, most, ready_before): claims up to `most` jobs from the head of a lane. Returns how many, and whether the
+-- head has to stay.
 local function take(queue, lane, most, ready_before)
   local list = ready_key(queue, lane)
 --@typed
