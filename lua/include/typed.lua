@@ -48,8 +48,10 @@ for _, queue in ipairs(open) do
     enter(queue, lane)
     local record, list = type_record(type), aside_key(queue, lane, type)
     record.taken = true
-    if (type == REST or record.entry[1] > 0) and redis.call('EXISTS', list) == 1 then
-      record.list, lengths[list], tombstones[list] = list, math.huge, tombstones[ready_key(queue, lane)]
+    local first = (type == REST or record.entry[1] > 0) and redis.call('LINDEX', list, 0)
+    if first then
+      record.list, record.offset, record.made = list, 0, string.sub(first, 3, 12)
+      lengths[list], tombstones[list] = math.huge, tombstones[ready_key(queue, lane)]
       here.lists[#here.lists + 1] = record
     end
   end
