@@ -97,7 +97,7 @@ def build() -> dashboard.Dashboard:
     return (
         board.with_row(dashboard.Row("Now"))
         .with_panel(number("Waiting", "short", waiting))
-        .with_panel(number("Oldest", "s", f"max(queuey_queue_oldest_seconds{{{QUEUES}}})"))
+        .with_panel(number("Oldest", "s", f"max(queuey_queue_claimable_oldest_seconds{{{QUEUES}}})"))
         .with_panel(number("Running", "short", f"sum({depth('running')})"))
         .with_panel(number("Dead letters", "short", f"sum({depth('dead_letter')})"))
         .with_panel(number("Replicas", "short", "count(queuey_build_info)"))
@@ -116,7 +116,13 @@ def build() -> dashboard.Dashboard:
         )
         .with_panel(graph("Jobs by status", "short", (depth(".*"), "{{queue}} {{state}}"), stacked=True))
         .with_panel(
-            graph("Oldest waiting", "s", (f"max by (queue) (queuey_queue_oldest_seconds{{{QUEUES}}})", "{{queue}}"))
+            graph(
+                "Oldest waiting",
+                "s",
+                (f"max by (queue) (queuey_queue_oldest_seconds{{{QUEUES}}})", "{{queue}}"),
+                (f"max by (queue) (queuey_queue_claimable_oldest_seconds{{{QUEUES}}})", "{{queue}} claimable"),
+                help="Jobs of a type that no worker of the queue takes wait, but are not claimable.",
+            )
         )
         .with_panel(graph("Wait for a worker", "s", *quantiles("queuey_job_wait_seconds", "queue", QUEUES)))
         .with_panel(graph("Run", "s", *quantiles("queuey_job_run_seconds", "type")))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from queuey import log
@@ -16,6 +18,7 @@ from queuey.server.presence import Capacity, Presence
 from queuey.server.store import ServerStore
 from queuey.services.events.publisher import EventPublisher
 from queuey.services.jobs.progress import ProgressRecorder
+from queuey.services.jobs.type_queues import TypeQueues
 from queuey.services.leases.acks import Acks
 from queuey.services.maintenance.feature_gate import FeatureGate
 from queuey.services.maintenance.heartbeat import Heartbeat
@@ -26,13 +29,14 @@ from queuey.services.maintenance.promoter import Promoter
 from queuey.services.maintenance.reaper import Reaper
 from queuey.services.maintenance.store_watch import StoreWatch
 from queuey.services.maintenance.trimmer import Trimmer
+from queuey.services.maintenance.type_watch import TypeWatch
 from queuey.services.other_apps import OtherApps, OwnApp
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
-from queuey.store.keys import cancel_channel, listening_channel
+from queuey.store.keys import asides_channel, cancel_channel, listening_channel
 from queuey.store.pubsub import Subscriber
 from queuey.store.selfcheck import Durability
-from queuey.store.wakeups import Waker, wake_groups
+from queuey.store.wakeups import Covering, Waker, wake_groups
 from queuey.worker.execution import Execution
 from queuey.worker.handlers.app import App
 from queuey.worker.lease_keeper import StoreRenewer
@@ -89,7 +93,7 @@ class WorkerRole(Part):
         settings = common.settings
         self._common = common
         self._queues = settings.queues or app.queues
-        self.capacity = Capacity(settings.concurrency, self._queues, app.handlers, app.name)
+        self.capacity = Capacity(settings.concurrency, self._queues, app.handlers, app.name, app.queue_of)
         self.own_app = OwnApp(app.name, self._queues, app.handlers)
         self.execution = Execution(app, settings.app or BUILTIN_APP, ExecutionSettings.of(settings))
         own = WorkerSettings.of(settings, common.replica, self._queues)
@@ -109,11 +113,26 @@ class WorkerRole(Part):
         await self.execution.start()
         worker.keeper.start(self._open_renewer)
         common.tasks.spawn("worker", worker.run())
-        shards = common.broker.shards
-        for group in wake_groups(shards, cluster=common.is_cluster):
-            client = common.store.blocking_client()
-            waker = Waker(client, shards, group, self._queues, worker.may_wait, worker.wake)
+        changed = asyncio.Event()
+        worker.asides.on_change = changed.set
+        groups = wake_groups(common.broker.shards, cluster=common.is_cluster)
+        wakers = [self._waker(group) for group in groups]
+        for waker in wakers:
             common.tasks.spawn("waker", run_forever(waker))
+        common.tasks.spawn("covering", run_forever(Covering(wakers, changed)))
+
+    def _waker(self, group: Sequence[int]) -> Waker:
+        common, worker = self._common, self.worker
+        return Waker(
+            common.store.blocking_client(),
+            common.broker.shards,
+            group,
+            self._queues,
+            worker.may_wait,
+            worker.wake,
+            worker.asides,
+            common.replica,
+        )
 
     def _open_renewer(self) -> StoreRenewer:
         """Called in the lease keeper's thread, which has an event loop of its own."""
@@ -136,11 +155,17 @@ class WorkerRole(Part):
 
 
 class Messages(Part):
-    """Listens to the store's messages: whether a client follows events, and which running jobs are cancelled."""
+    """Listens to the store's messages: whether a client follows events, which running jobs are cancelled, and which
+    lists were set aside.
 
-    def __init__(self, common: Common, worker: Worker | None) -> None:
+    `on_asides` are called with each message about lists set aside.
+    """
+
+    def __init__(self, common: Common, worker: Worker | None, on_asides: Sequence[Callable[[str], None]] = ()) -> None:
         prefix = common.settings.prefix
         handlers: dict[str, Callable[[str], None]] = {listening_channel(prefix): common.publisher.subscribed}
+        if on_asides:
+            handlers[asides_channel(prefix)] = partial(_call_each, on_asides)
         if worker is not None:
             handlers[cancel_channel(prefix)] = worker.on_cancel
         self._tasks = common.tasks
@@ -149,6 +174,11 @@ class Messages(Part):
     async def start(self) -> None:
         """Subscribe."""
         self._tasks.spawn("message-listener", run_forever(self._subscriber))
+
+
+def _call_each(functions: Sequence[Callable[[str], None]], message: str) -> None:
+    for function in functions:
+        function(message)
 
 
 class ReaperRole(Part):
@@ -170,6 +200,20 @@ class ReaperRole(Part):
         self._tasks.spawn("promoter", run_forever(self._promoter))
         self._tasks.spawn("trimmer", run_forever(self._trimmer))
         self._tasks.spawn("lost-names", run_forever(self._lost_names))
+
+
+class TypeKnowledge(Part):
+    """Learns where jobs go whose sender names no queue, in every replica that takes jobs over HTTP."""
+
+    def __init__(self, common: Common, queues: TypeQueues) -> None:
+        self._tasks = common.tasks
+        self._watch = TypeWatch(common.broker, queues, common.settings.beat_interval)
+
+    async def start(self) -> None:
+        """Ask once before the first request, and then as often as replicas send heartbeats."""
+        with suppress(QueueyError):  # it is tried again
+            await self._watch.run_once()
+        self._tasks.spawn("type-watch", run_forever(self._watch))
 
 
 class Membership(Part):

@@ -12,6 +12,7 @@ from queuey.errors import NotFound, StoreUnavailable
 from queuey.protocol.models import Metrics, PurgeReply, Queue, QueueMetrics
 from queuey.protocol.records import from_ms
 from queuey.protocol.schema_faults import too_many_queues
+from queuey.services.claimable import Takes, claimable_jobs, claimable_ms, taken_by, takes_everything
 from queuey.services.workers import list_workers, serving
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline, outcome
@@ -39,7 +40,10 @@ async def queue_lengths(
 
     `reasons` is filled with the reason of each pause.
     """
-    return lengths_of(await stats_of(broker, deadline), visible, reasons)
+    stats = await stats_of(broker, deadline)
+    has_asides = any(row.aside for of_shard in stats for row in of_shard.queues)
+    takes = taken_by(await list_workers(broker, deadline)) if has_asides else takes_everything
+    return lengths_of(stats, visible, takes, reasons)
 
 
 async def stats_of(broker: Broker, deadline: Deadline) -> list[Stats]:
@@ -47,13 +51,17 @@ async def stats_of(broker: Broker, deadline: Deadline) -> list[Stats]:
     return [await deadline.call(broker.queues.stats, shard) for shard in range(broker.shards.count)]
 
 
-def lengths_of(stats: Iterable[Stats], visible: Visible, reasons: dict[str, str] | None = None) -> Metrics:
-    """Return the same as `queue_lengths`, from the counts of each shard."""
+def lengths_of(
+    stats: Iterable[Stats], visible: Visible, takes: Takes, reasons: dict[str, str] | None = None
+) -> Metrics:
+    """Return the same as `queue_lengths`, from the counts of each shard. `takes`: for which types there is a worker."""
     queues: dict[str, QueueMetrics] = {}
     for of_shard in stats:
         for row in of_shard.queues:
             if visible(row.name):
-                _add(queues.setdefault(row.name, QueueMetrics(row.name, False, 0, 0, 0, 0, 0, 0, 0)), row)
+                queue = queues.setdefault(row.name, QueueMetrics(row.name, False, 0, 0, 0, 0, 0, 0, 0))
+                _add(queue, row)
+                queue.claimable += claimable_jobs(row, takes)
                 if row.paused and reasons is not None:
                     reasons.setdefault(row.name, row.paused)
     found = [queues[name] for name in sorted(queues)]
@@ -69,12 +77,13 @@ def lengths_of(stats: Iterable[Stats], visible: Visible, reasons: dict[str, str]
 async def show_queues(broker: Broker, visible: Visible, deadline: Deadline) -> list[Queue]:
     """Return the visible queues by name. Raises StoreUnavailable."""
     reasons: dict[str, str] = {}
-    metrics = await queue_lengths(broker, visible, deadline, reasons)
-    lengths = {queue.name: queue for queue in metrics.queues}
+    stats = await stats_of(broker, deadline)
+    workers = await list_workers(broker, deadline) if any(of_shard.queues for of_shard in stats) else []
+    takes = taken_by(workers)
+    lengths = {queue.name: queue for queue in lengths_of(stats, visible, takes, reasons).queues}
     heads = await _heads(broker, list(lengths), deadline)
-    workers = await list_workers(broker, deadline) if lengths else []
     return [
-        _queue(lengths[name], reasons.get(name), heads[name], serving(workers, name)[:MAX_WORKERS_SHOWN])
+        _queue(lengths[name], reasons.get(name), heads[name], serving(workers, name)[:MAX_WORKERS_SHOWN], takes)
         for name in lengths
     ]
 
@@ -148,18 +157,22 @@ async def _heads(broker: Broker, names: Sequence[str], deadline: Deadline) -> di
     return found
 
 
-def _queue(lengths: QueueMetrics, reason: str | None, heads: Sequence[QueueHead], workers: list[str]) -> Queue:
+def _queue(
+    lengths: QueueMetrics, reason: str | None, heads: Sequence[QueueHead], workers: list[str], takes: Takes
+) -> Queue:
     """Return a queue. The earliest pause among its shards counts."""
     pauses = [head for head in heads if head.paused_at_ms]
     paused = min(pauses, key=lambda head: head.paused_at_ms) if pauses else None
-    waits = [head.ready_for_ms for head in heads if head.ready_for_ms >= 0]
+    oldest = max((head.ready_for_ms for head in heads), default=-1)
+    claimable = max((claimable_ms(lengths.name, head, takes) for head in heads), default=-1)
     return Queue(
         **msgspec.structs.asdict(lengths),
         paused_by=(paused.paused_by or None) if paused and lengths.paused else None,
         pause_reason=reason if lengths.paused else None,
         paused_at=from_ms(paused.paused_at_ms) if paused and lengths.paused else None,
-        oldest_age=max(waits) / 1000 if waits else None,
+        oldest_age=oldest / 1000 if oldest >= 0 else None,
         workers=workers,
+        claimable_age=claimable / 1000 if claimable >= 0 else None,
     )
 
 

@@ -63,7 +63,7 @@ class ClaimReply(Struct, array_like=True):
 
 
 class Reaped(Struct, array_like=True):
-    """The reply of reap. `outcomes`: id and retry, dead, cancelled or orphan."""
+    """The reply of reap. `outcomes`: id and retry, suspect, dead, cancelled or orphan."""
 
     outcomes: list[tuple[str, str]]
     more: bool
@@ -159,12 +159,17 @@ class QueueRow(Struct, array_like=True):
 
 class QueueHead(Struct, array_like=True):
     """One queue on one shard. `known`: the shard has it. `paused_by`: '' = unknown; `paused_at_ms`: 0 = not
-    paused. `ready_for_ms`: how long the job that has waited longest has been ready, -1 = no job is ready."""
+    paused. `ready_for_ms`: how long the job that has waited longest has been ready, -1 = no job is ready.
+
+    `in_lanes_ms`: the same without the lists set aside. `aside`: the same for each type with ready jobs in these lists;
+    '*' = the lists for types without a name."""
 
     known: bool
     paused_by: str
     paused_at_ms: int
     ready_for_ms: int
+    in_lanes_ms: int = -1
+    aside: list[tuple[str, int]] = []
 
 
 class Purged(Struct, array_like=True):
@@ -230,6 +235,13 @@ class Replicas(Struct, array_like=True):
 
     replicas: list[tuple[str, int, str]]
     quiet: list[str]
+
+
+class TypeReports(Struct, array_like=True):
+    """The descriptions of the live replicas, one for each report about types; none if the mark has not changed."""
+
+    mark: str
+    descriptions: list[str]
 
 
 class Stats(Struct, array_like=True):

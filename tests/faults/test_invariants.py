@@ -126,6 +126,21 @@ def in_place(place: str) -> Spoil:
     return lambda world, job_id: world.view.places.setdefault((0, place), []).append(job_id)
 
 
+def set_aside(world: World, job_id: str, type: str = "t", names: str | None = None) -> None:
+    world.view.places.setdefault((0, f"aside:default:default:{type}"), []).append(job_id)
+    world.view.queues.setdefault((0, "default"), {})["aside"] = f" d:{type}" if names is None else f" {names}"
+
+
+def waiting_aside(world: World, names: str | None = None, type: str = "t") -> str:
+    """Set a waiting job of the type `t` aside. Returns its id."""
+    job_id = world.add(OK)
+    world.view.places[0, "done:default"].remove(job_id)
+    world.view.jobs[job_id].type = "t"
+    world.view.jobs[job_id].state.clear()
+    set_aside(world, job_id, type, names)
+    return job_id
+
+
 def stranger_in_store(world: World, job_id: str) -> None:
     world.view.jobs[ids.new_id()] = world.view.jobs[job_id]
 
@@ -195,6 +210,11 @@ BROKEN: list[tuple[int, str, Spoil]] = [
     (8, "is in leases:default", in_place("leases:default")),
     (8, "is in ready:default:low of shard 0, and is succeeded", in_place("ready:default:low")),
     (8, "1 tombstones, and", lambda world, job_id: in_place("ready:default:low")(world, list(world.view.jobs)[3])),
+    (8, "is in aside:default:low:t of shard 0, and is succeeded", in_place("aside:default:low:t")),
+    (8, "1 tombstones, and", lambda world, job_id: set_aside(world, list(world.view.jobs)[3], "t")),
+    (8, "1 entries, and the names of its queue are ['d:other']", lambda world, job_id: waiting_aside(world, "d:other")),
+    (8, "and is a t of the lane (0, 'default', 'default')", lambda world, job_id: waiting_aside(world, "d:u", "u")),
+    (8, "is in several lists", lambda world, job_id: in_place("ready:default:default")(world, waiting_aside(world))),
     (8, "and in ['done:default', 'dead:default'], not in", in_place("dead:default")),
     (8, "and in no place", lambda world, job_id: world.view.places.clear()),
     (8, "bytes of done jobs", lambda world, job_id: world.view.queues.clear()),
@@ -229,6 +249,30 @@ def test_an_unknown_call_may_have_landed_or_not() -> None:
     second = list(world.view.jobs)[1]
     world.answer(second, outcome="unknown", code="ReadTimeout", said="")
     vanish(world, second)
+    assert check(world.evidence()) == []
+
+
+def test_a_waiting_job_may_be_set_aside_in_the_list_of_its_type_or_of_those_without_a_name() -> None:
+    for type, names in (("t", "h:u d:t"), ("*", "d:* d:t")):
+        world = peaceful()
+        waiting_aside(world, names, type)
+        assert [violation for violation in check(world.evidence()) if violation.invariant == 8] == []
+
+
+def test_the_tombstones_of_a_lane_are_those_of_all_its_lists() -> None:
+    world = peaceful()
+    cancelled = list(world.view.jobs)[3]
+    set_aside(world, cancelled)
+    in_place("ready:default:default")(world, cancelled)
+    world.view.queues[0, "default"]["tombstones_default"] = "2"
+    assert check(world.evidence()) == []
+
+
+def test_types_are_served_one_by_one() -> None:
+    world = peaceful()
+    first = next(iter(world.view.jobs))
+    overtaken(world, first)
+    world.view.jobs[first].type = "another"
     assert check(world.evidence()) == []
 
 

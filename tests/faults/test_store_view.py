@@ -29,6 +29,9 @@ async def test_every_key_is_read(rig: Rig) -> None:
     (scheduled,) = await rig.add(delay_ms=500)
     (tombstone,) = await rig.add()
     await rig.broker.jobs.cancel(0, [tombstone], now=NOW)
+    aside = await rig.add(2)
+    await rig.set_aside(aside, "t")
+    await rig.client.zadd(rig.keys.wake_type("default", "t"), {"m": 0})
     view = await read_store(rig.client)
     assert {job_id: job.status for job_id, job in view.jobs.items()} == {
         done: "succeeded",
@@ -36,15 +39,22 @@ async def test_every_key_is_read(rig: Rig) -> None:
         waiting: "waiting",
         scheduled: "waiting",
         tombstone: "cancelled",
+        **dict.fromkeys(aside, "waiting"),
     }
     assert view.places == {
         (0, "done:default"): [done, tombstone],
         (0, "dead:other"): [dead],
         (0, "ready:default:low"): [waiting],
         (0, "ready:default:default"): [tombstone],
+        (0, "aside:default:default:t"): aside,
         (0, "scheduled:default:default"): [scheduled],
     } or view.places[0, "done:default"] == [tombstone, done]
-    assert sorted(view.unfinished()) == sorted([waiting, scheduled])
+    assert sorted(view.unfinished()) == sorted([waiting, scheduled, *aside])
+    assert {(lane, key): ids for lane, key, ids in view.lists()} == {
+        ((0, "default", "low"), "ready:default:low"): [waiting],
+        ((0, "default", "default"), "ready:default:default"): [tombstone],
+        ((0, "default", "default"), "aside:default:default:t"): aside,
+    }
     assert view.jobs[done].result == {"token": "x"}
     assert view.jobs[dead].errors == 1
     assert view.jobs[scheduled].ready_at == NOW + 500
@@ -52,7 +62,7 @@ async def test_every_key_is_read(rig: Rig) -> None:
     assert view.jobs[waiting].lane == (0, "default", "low")
     assert view.queues[0, "other"]["dead_bytes"] == str(view.jobs[dead].bytes)
     assert {name: view.counters[name] for name in ("enqueued", "succeeded", "dead", "cancelled", "claimed")} == {
-        "enqueued": 5,
+        "enqueued": 7,
         "succeeded": 1,
         "dead": 1,
         "cancelled": 1,

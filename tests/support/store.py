@@ -272,7 +272,7 @@ class Rig:
         stats = await self.broker.queues.stats(self.shard)
         return {name: total for name, total, _ in stats.counters}
 
-    async def row(self, queue: str = "default") -> dict[str, Any]:
+    async def row(self, queue: str = "default") -> dict[str, object]:
         """What stats tells of a queue, by name."""
         stats = await self.broker.queues.stats(self.shard)
         return {row.name: msgspec.structs.asdict(row) for row in stats.queues}[queue]

@@ -38,6 +38,7 @@ JOB: Final[dict[str, Any]] = {
         }
     ],
     "traceparent": None,
+    "released": 0,
 }
 PAGE: Final = {"jobs": [JOB], "next": None}
 OUTCOMES: Final = {
@@ -76,6 +77,7 @@ _LENGTHS: Final[dict[str, Any]] = {
     "running": 0,
     "dead_letter": 1,
     "finished": 4,
+    "claimable": 2,
 }
 LENGTHS: Final = {
     "queue_high_length": 0,
@@ -91,6 +93,7 @@ QUEUE: Final = {
     "paused_at": None,
     "oldest_age": 0.25,
     "workers": ["host-5657-e21e"],
+    "claimable_age": 0.25,
 }
 PAUSED_QUEUE: Final = {
     **QUEUE,
@@ -114,4 +117,6 @@ WORKER: Final = {
     "version": "0.1.0",
     "key": "",
     "app": "queuey",
+    "stuck_threads": [],
+    "blocked_types": [],
 }

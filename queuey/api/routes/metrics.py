@@ -23,12 +23,14 @@ from queuey.api.routes.exposition import joined, labelled, text_of
 from queuey.errors import StoreError
 from queuey.metrics import Metrics
 from queuey.protocol.credentials import Principal
-from queuey.protocol.models import QueueMetrics
+from queuey.protocol.models import QueueMetrics, WorkerInfo
+from queuey.services.claimable import claimable_ms, taken_by
 from queuey.services.peers import Peers
 from queuey.services.queues import lengths_of, stats_of
 from queuey.services.workers import list_workers
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
+from queuey.store.replies import Stats
 from queuey.version import __version__
 
 EVENTS: Final = ("enqueued", "claimed", "succeeded", "dead", "cancelled", "replayed")
@@ -72,6 +74,12 @@ class ReplicaMetrics:
         metrics = self._metrics
         yield _gauge("queuey_slots", "Jobs that this replica can run at once.", metrics.slots)
         yield _gauge("queuey_slots_busy", "Jobs that this replica runs now.", metrics.busy())
+        yield _gauge("queuey_worker_threads", "Threads for handlers of this replica.", metrics.threads)
+        yield _gauge(
+            "queuey_worker_threads_stuck",
+            "Threads of this replica whose handlers do not return, past the job's timeout and the grace.",
+            metrics.threads_stuck(),
+        )
         yield _gauge(
             "queuey_reaper_last_success_timestamp_seconds",
             "When this replica last looked for expired leases. 0: not yet.",
@@ -110,32 +118,36 @@ class MetricsRoutes:
         """Return the metrics of the store. Raises StoreError."""
         deadline = Deadline(self._request_deadline)
         stats = await stats_of(self._broker, deadline)
-        queues = lengths_of(stats, lambda queue: True).queues
+        workers = await list_workers(self._broker, deadline)
+        takes = taken_by(workers)
+        queues = lengths_of(stats, lambda queue: True, takes).queues
         names = [queue.name for queue in queues]
-        oldest = dict.fromkeys(names, 0.0)
+        oldest, claimable_age = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
         for shard in range(self._broker.shards.count):
             heads = await deadline.call(self._broker.queues.queue_status, shard, names)
             for name, head in zip(names, heads, strict=True):
                 oldest[name] = max(oldest[name], head.ready_for_ms / 1000)
-        counters: dict[str, int] = {}
-        for of_shard in stats:
-            for name, total, _ in of_shard.counters:
-                counters[name] = counters.get(name, 0) + total
-        serving = dict.fromkeys(names, 0)
-        for worker in await list_workers(self._broker, deadline):
-            for name in () if worker.quiet else worker.queues:
-                if name in serving:
-                    serving[name] += 1
+                claimable_age[name] = max(claimable_age[name], claimable_ms(name, head, takes) / 1000)
         return [
             _depths(queues),
-            _counters(counters),
+            _counters(stats),
             _by_queue("queuey_queue_paused", "1 while a queue is paused.", {q.name: q.paused for q in queues}),
             _by_queue(
                 "queuey_queue_oldest_seconds",
                 "How long the job that has been ready longest has been waiting. 0: no job waits.",
                 oldest,
             ),
-            _by_queue("queuey_queue_workers", "Workers that serve a queue and are not quiet.", serving),
+            _by_queue(
+                "queuey_queue_claimable_jobs",
+                "Queued jobs, without those that wait for a type which no worker of the queue takes.",
+                {queue.name: queue.claimable for queue in queues},
+            ),
+            _by_queue(
+                "queuey_queue_claimable_oldest_seconds",
+                "How long the first of the claimable jobs has been ready. 0: no job is claimable.",
+                claimable_age,
+            ),
+            _serving(names, workers),
         ]
 
 
@@ -150,7 +162,20 @@ def _by_queue(name: str, help: str, values: dict[str, float] | dict[str, int] | 
     return family
 
 
-def _counters(counters: dict[str, int]) -> Metric:
+def _serving(queues: Iterable[str], workers: Iterable[WorkerInfo]) -> Metric:
+    counts = dict.fromkeys(queues, 0)
+    for worker in workers:
+        for name in () if worker.quiet else worker.queues:
+            if name in counts:
+                counts[name] += 1
+    return _by_queue("queuey_queue_workers", "Workers that serve a queue and are not quiet.", counts)
+
+
+def _counters(stats: Iterable[Stats]) -> Metric:
+    counters: dict[str, int] = {}
+    for of_shard in stats:
+        for name, total, _ in of_shard.counters:
+            counters[name] = counters.get(name, 0) + total
     family = CounterMetricFamily(
         "queuey_store_jobs", "Moves of jobs by all replicas and workers, as the store counts them.", labels=["event"]
     )

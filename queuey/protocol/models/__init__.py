@@ -62,6 +62,7 @@ from queuey.protocol.models.jobs import (
     Token,
 )
 from queuey.protocol.models.leases import (
+    MAX_LEASE_TYPES,
     CompleteBatch,
     CompleteItem,
     ExtendBatch,
@@ -73,6 +74,7 @@ from queuey.protocol.models.leases import (
     LeaseOutcomes,
     LeaseReply,
     LeaseRequest,
+    LeaseRoom,
     ReleaseBatch,
     ReleaseItem,
     ReportedError,
@@ -85,6 +87,7 @@ from queuey.protocol.models.queues import (
     Queue,
     QueueList,
     QueueMetrics,
+    StuckThread,
     WorkerInfo,
     WorkerList,
 )
@@ -92,6 +95,7 @@ from queuey.protocol.models.queues import (
 __all__ = [
     "FINAL",
     "MAX_LEASED",
+    "MAX_LEASE_TYPES",
     "MAX_NOTE",
     "NAME_PATTERN",
     "NAME_RULE",
@@ -134,6 +138,7 @@ __all__ = [
     "LeaseOutcomes",
     "LeaseReply",
     "LeaseRequest",
+    "LeaseRoom",
     "LeaseSeconds",
     "LeasedJob",
     "MaxAttempts",
@@ -162,6 +167,7 @@ __all__ = [
     "ServerSentEvent",
     "Status",
     "StatusEvent",
+    "StuckThread",
     "Timeout",
     "Token",
     "WorkerInfo",

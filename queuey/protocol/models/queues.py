@@ -10,7 +10,11 @@ from msgspec import Meta, Struct
 
 
 class QueueMetrics(Struct):
-    """One queue of `GET /v1/queues/metrics`: the number of jobs by status, summed over all shards."""
+    """One queue of `GET /v1/queues/metrics`: the number of jobs by status, summed over all shards.
+
+    `claimable` are the queued jobs (`high`, `default`, `low`) without those that wait for a type which no worker of the
+    queue takes.
+    """
 
     name: str
     paused: bool
@@ -21,6 +25,7 @@ class QueueMetrics(Struct):
     running: int
     dead_letter: int
     finished: int
+    claimable: int = 0
 
 
 class Metrics(Struct):
@@ -33,10 +38,11 @@ class Metrics(Struct):
     queues: list[QueueMetrics]
 
 
-class Queue(QueueMetrics):
+class Queue(QueueMetrics, kw_only=True):
     """One queue of `GET /v1/queues`.
 
-    `oldest_age` is the age in seconds of the job that has been ready longest. `workers` are the names of the workers
+    `oldest_age` is the age in seconds of the job that has been ready longest. `claimable_age` is the same, without jobs
+    that wait for a type which no worker of the queue takes. `workers` are the names of the workers
     that serve the queue.
     """
 
@@ -45,6 +51,7 @@ class Queue(QueueMetrics):
     paused_at: datetime | None
     oldest_age: float | None
     workers: list[str]
+    claimable_age: float | None = None
 
 
 class QueueList(Struct):
@@ -74,6 +81,13 @@ class PurgeReply(Struct):
     more: bool
 
 
+class StuckThread(Struct):
+    """A thread of a worker whose handler does not return. `since`: when the handler started."""
+
+    type: str
+    since: datetime
+
+
 class WorkerInfo(Struct):
     """One worker of `GET /v1/workers`.
 
@@ -81,6 +95,8 @@ class WorkerInfo(Struct):
     its `replica` is the one that it called last. `slots` is the maximum number of running jobs, or 0 if unknown. `busy`
     is the number of jobs that it holds, and `jobs` lists up to 100 of them. A quiet worker claims no more. `key` is the
     name of the API key of a pull worker. `app` is the name of the App whose handlers it runs, or empty if unknown.
+    `stuck_threads` lists up to 10 threads whose handlers do not return after the
+    job's timeout and the grace; the jobs of `blocked_types` cannot begin there, since all threads are such.
     """
 
     name: str
@@ -97,6 +113,8 @@ class WorkerInfo(Struct):
     version: str
     key: str = ""
     app: str = ""
+    stuck_threads: list[StuckThread] = []
+    blocked_types: list[str] = []
 
 
 class WorkerList(Struct):

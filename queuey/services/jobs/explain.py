@@ -23,6 +23,7 @@ Value = TypeVar("Value")
 MAX_SEARCHED: Final = 200_000
 """The maximum number of entries of a lane that are searched for the job."""
 MAX_WORKERS_NAMED: Final = 100
+_SET_ASIDE: Final = "It was set aside, since a worker that met it had no room for its type, or does not know it."
 _ENDS: Final = {
     "succeeded": "It has succeeded",
     "dead_letter": "It is in the dead-letter queue",
@@ -98,13 +99,17 @@ async def _queued(broker: Broker, job: Job, placed: Placed, deadline: Deadline) 
         answer.reason, answer.detail = "paused", f"The queue {job.queue} is paused{by}: {placed.paused}"
     elif not able:
         answer.reason, answer.detail = "no_worker", _why_nobody(workers, job)
+    elif stuck := _all_stuck(workers, able, job):
+        answer.reason, answer.detail = "threads_stuck", stuck
     elif job.crashes:
         answer.reason = "crashed"
         answer.detail = (
             f"It has crashed {job.crashes} of {MAX_CRASHES} times. A worker runs only one such job at a time."
         )
-    elif answer.position is UNSET or _total(answer.ahead):
+    elif answer.position is UNSET or _total(answer.ahead) or placed.aside:
         answer.reason, answer.detail = "waiting", _how_many(answer, job)
+        if placed.aside:
+            answer.detail = f"{_SET_ASIDE} {answer.detail}"
     return answer
 
 
@@ -132,6 +137,18 @@ def _why_nobody(workers: Sequence[WorkerInfo], job: Job) -> str:
     if serving(workers, job.queue):
         return f"No worker that serves the queue {job.queue} knows the type {job.type}."
     return f"No worker serves the queue {job.queue}."
+
+
+def _all_stuck(workers: Sequence[WorkerInfo], able: Sequence[str], job: Job) -> str:
+    """Return why no worker that knows the type can begin a job of it; '' if one can."""
+    these = [worker for worker in workers if worker.name in able]
+    if not all(job.type in worker.blocked_types for worker in these):
+        return ""
+    first = these[0]
+    held = ", ".join(f"{thread.type} (since {_shown(thread.since)})" for thread in first.stuck_threads[:3])
+    more = len(these) - 1
+    others = f" {more} more {'worker is' if more == 1 else 'workers are'} in the same state." if more else ""
+    return f"All threads of the worker {first.name} are held by handlers that do not return: {held}.{others}"
 
 
 def _how_many(answer: Explanation, job: Job) -> str:

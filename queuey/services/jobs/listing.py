@@ -2,8 +2,8 @@
 
 A list goes through the shards, in each shard through the queues, and in each queue through the statuses in the order in
 which jobs move: scheduled (the next due first), queued (in the order in which they will run), running, dead, finished
-(the latest first). A job that moves forward between two pages may be listed twice. A job is left out only if it moves
-back, as in a retry.
+(the latest first). Queued jobs that were set aside come behind the others of their lane, type by type. A job that moves
+forward between two pages may be listed twice. A job is left out only if it moves back, as in a retry.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Wanted(Struct, frozen=True):
 
 
 class Cursor(cursors.Cursor, array_like=True, frozen=True, forbid_unknown_fields=True):
-    """The last entry of a page."""
+    """The last entry of a page. `score`: of a queued job, the number of the list that has it, as list_jobs gives it."""
 
     shard: int
     queue: str

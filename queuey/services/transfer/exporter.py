@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from queuey.errors import FileRefused, SettingsError, StartupError
 from queuey.protocol import ids
-from queuey.protocol.models import PRIORITIES
+from queuey.protocol.models import PRIORITIES, Priority
 from queuey.services.transfer.file_format import (
     COUNTED,
     PHASES,
@@ -36,6 +36,7 @@ from queuey.services.transfer.file_format import (
     lines_from,
     read_header,
 )
+from queuey.services.transfer.lane_order import last_to_first
 from queuey.store.broker.broker import Broker
 from queuey.store.broker.calls import DATA_FORMAT
 from queuey.store.broker.replicas import check_data
@@ -43,8 +44,6 @@ from queuey.version import __version__
 
 DUMP_BATCH: Final = 256
 LANE_PAGE: Final = 1000
-MAX_LANE: Final = 100_000_000
-"""The maximum number of entries of one lane that are read."""
 
 Progress = Callable[[str, int], None]
 """Called with a kind of line, and the number of such lines that were just written or read."""
@@ -227,21 +226,22 @@ class Exporter:
     async def _write_lanes(self) -> None:
         for shard in range(self._broker.shards.count):
             for row in (await self._broker.queues.stats(shard)).queues:
+                asides = [type for type, _ in row.aside]
                 for priority in PRIORITIES:
-                    await self._write_lane(shard, row.name, priority)
+                    await self._write_lane(shard, row.name, priority, asides)
 
-    async def _write_lane(self, shard: int, queue: str, priority: str) -> None:
-        """Write a lane from its end, since a job that is claimed meanwhile leaves the head and moves no other."""
-        for first in range(-LANE_PAGE, -MAX_LANE, -LANE_PAGE):
-            page = [
-                entry.id
-                for entry in await self._broker.jobs.list_by_status(shard, "ready", queue, priority, first, LANE_PAGE)
-            ]
-            if page:
-                begins = first + LANE_PAGE - len(page)
-                self._write([Lane(queue, priority, begins, page)])  # type: ignore[arg-type]
-            if len(page) < LANE_PAGE:
-                return
+    async def _write_lane(self, shard: int, queue: str, priority: Priority, asides: Sequence[str]) -> None:
+        """Write a lane with the lists that were set aside from it, page by page from its end."""
+        page: list[str] = []
+        written = 0
+        async for job_id in last_to_first(self._broker, shard, queue, priority, asides, LANE_PAGE):
+            page.append(job_id)
+            if len(page) == LANE_PAGE:
+                written += len(page)
+                self._write([Lane(queue, priority, -written, page[::-1])])
+                page.clear()
+        if page:
+            self._write([Lane(queue, priority, -written - len(page), page[::-1])])
 
 
 async def shards_of(broker: Broker) -> int:

@@ -16,7 +16,7 @@ import pytest
 
 from queuey.store.scripts import RIGHTS
 from tests.support.old_store import store_that_says
-from tests.support.serving import queuey
+from tests.support.serving import ROOT, queuey
 from tests.support.store import Server, client_for, free_port, valkey_binary
 
 
@@ -35,7 +35,8 @@ def store() -> Iterator[Server]:
 def refusal(command: str, folder: Path, *flags: str, code: int, **variables: str) -> str:
     """Return the line with the error. `doctor` prints it as a failed check on stdout."""
     files = {"export": ("-o", str(folder / "out")), "import": (str(folder / "in"),)}
-    ended = queuey(command, *files.get(command, ()), *flags, **({"QUEUEY_PORT": "0"} | variables))
+    variables.setdefault("QUEUEY_PORT", "0")
+    ended = queuey(command, *files.get(command, ()), *flags, root=ROOT, **variables)
     output = ended.stdout if command == "doctor" else ended.stderr
     assert ended.returncode == (1 if command == "doctor" else code), output
     assert "Traceback" not in ended.stderr + ended.stdout

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from queuey.protocol.records import DEFAULT_DEDUPE_TTL_MS, MAX_CRASHES, encode_key
 from tests.faults.evidence.history import History, JobHistory
-from tests.faults.store.view import TERMINAL, StoredJob, StoreView
+from tests.faults.store.view import LISTS, TERMINAL, StoredJob, StoreView
 
 SLACK_MS: Final = 50
 """Between two readings of the clock within one call of a script, and for rounding."""
@@ -205,14 +205,15 @@ def _ttl(stored: StoredJob) -> int:
 
 
 def first_come_first_served(evidence: Evidence) -> Iterator[str]:
-    """6. FIFO per shard, queue and lane, in order of acknowledgement, for jobs never released, retried or reaped.
+    """6. FIFO per shard, queue, lane and type, in order of acknowledgement, for jobs never released, retried or reaped.
 
-    Of two jobs the one is behind the other when it was first sent after the other had been acknowledged.
+    A type that was set aside may begin after others, so each is judged by itself. Of two jobs the one is behind the
+    other when it was first sent after the other had been acknowledged.
     """
     lanes = defaultdict(list)
     for job_id, job, stored in evidence.pairs():
         if not evidence.clock_moved and stored.number("n") == 1 and stored.errors == 0 and _ready_at_once(job):
-            lanes[stored.lane].append((job_id, job, stored.number("b")))
+            lanes[*stored.lane, stored.type].append((job_id, job, stored.number("b")))
     for lane, jobs in lanes.items():
         by_acknowledgement = sorted(
             (job.acknowledged_at, claimed, job_id) for job_id, job, claimed in jobs if job.acknowledged_at is not None
@@ -261,25 +262,54 @@ def exactly_the_acknowledged(evidence: Evidence) -> Iterator[str]:
     for claim_id, ttl in view.claims.items():
         if not 0 <= ttl <= evidence.lease * 1000:
             yield f"the claim {claim_id} is kept for {ttl} ms"
+    yield from _lists(view)
     if not view.unfinished():
         yield from _places(view)
+
+
+def _lists(view: StoreView) -> Iterator[str]:
+    """A queued job is in one list, its lane or that of its type. Cancelled jobs are tombstones there. Others are not.
+
+    The field `aside` of a queue names every list that was set aside. A name may have no list.
+    """
+    where: dict[str, list[str]] = defaultdict(list)
+    for (shard, queue, lane), place, members in view.lists():
+        kind, _, rest = place.partition(":")
+        type_name = rest.split(":", 2)[2] if kind == "aside" else "*"
+        named = view.queues.get((shard, queue), {}).get("aside", "").split()
+        if kind == "aside" and f"{lane[0]}:{type_name}" not in named:
+            yield f"{place} of shard {shard} has {len(members)} entries, and the names of its queue are {named}"
+        for job_id in members:
+            job = view.jobs.get(job_id)
+            if job is None or job.status not in ("waiting", "cancelled"):
+                yield f"{job_id} is in {place} of shard {shard}, and is {job.status if job else 'no job'}"
+            elif job.status == "waiting":
+                where[job_id].append(place)
+                if job.lane != (shard, queue, lane) or type_name not in ("*", job.type):
+                    yield f"{job_id} is in {place} of shard {shard}, and is a {job.type} of the lane {job.lane}"
+    for job_id, places in where.items():
+        if len(places) > 1:
+            yield f"{job_id} is in several lists: {places}"
 
 
 def _places(view: StoreView) -> Iterator[str]:
     """At rest, every job is in the place of its state and in no other."""
     where: dict[str, list[str]] = defaultdict(list)
     for (shard, place), members in view.places.items():
-        kind, _, rest = place.partition(":")
-        for job_id in members:
+        kind = place.partition(":")[0]
+        for job_id in members if kind not in LISTS else ():
             job = view.jobs.get(job_id)
-            is_tombstone = kind == "ready" and job is not None and job.status == "cancelled"
-            if job is None or kind in ("scheduled", "leases") or (kind == "ready" and not is_tombstone):
+            if job is None or kind in ("scheduled", "leases"):
                 yield f"{job_id} is in {place} of shard {shard}, and is {job.status if job else 'no job'}"
-            elif not is_tombstone:
+            else:
                 where[job_id].append(place)
-        queue, _, lane = rest.rpartition(":")
-        if kind == "ready" and int(view.queues.get((shard, queue), {}).get(f"tombstones_{lane}", 0)) != len(members):
-            yield f"{place} has {len(members)} tombstones, and {view.queues.get((shard, queue))} were counted"
+    tombstones: Counter[tuple[int, str, str]] = Counter()
+    for of_lane, _, members in view.lists():
+        tombstones[of_lane] += len(members)
+    for (shard, queue, lane), entries in tombstones.items():
+        fields = view.queues.get((shard, queue), {})
+        if int(fields.get(f"tombstones_{lane}", 0)) != entries:
+            yield f"{queue}:{lane} of shard {shard} has {entries} tombstones, and {fields} were counted"
     for job_id, job in view.jobs.items():
         place = f"{'dead' if job.status == 'dead_letter' else 'done'}:{job.lane[1]}"
         if where[job_id] != [place]:

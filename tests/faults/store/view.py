@@ -14,7 +14,9 @@ from queuey.protocol.records import parse_definition, parse_fields
 STATUSES = {"w": "waiting", "r": "running", "s": "succeeded", "d": "dead_letter", "c": "cancelled"}
 TERMINAL = frozenset({"succeeded", "dead_letter", "cancelled"})
 STRINGS = frozenset({"job", "state", "dedupe", "claim"})
-PLACES = frozenset({"ready", "scheduled", "leases", "dead", "done"})
+LISTS = frozenset({"ready", "aside"})
+"""The kinds of lists that have the queued jobs of a lane."""
+PLACES = LISTS | {"scheduled", "leases", "dead", "done"}
 OTHERS = frozenset({"queue", "queues", "workers", "meta", "stats", "wake"})
 
 
@@ -62,7 +64,7 @@ class StoreView:
     lone_states: set[str] = field(default_factory=set)
     """Ids that have a state and no definition."""
     places: dict[tuple[int, str], list[str]] = field(default_factory=dict)
-    """(shard, key such as `done:default`) -> ids, of lanes, scheduled, leases, dead and done."""
+    """(shard, key such as `done:default`) -> ids, of lanes and what was set aside, scheduled, leases, dead and done."""
     dedupe: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Encoded key -> holder and TTL in ms, -1 = none."""
     claims: dict[str, int] = field(default_factory=dict)
@@ -72,6 +74,14 @@ class StoreView:
     """Summed over the shards."""
     strangers: list[str] = field(default_factory=list)
     """Keys that no page of the documentation knows."""
+
+    def lists(self) -> Iterator[tuple[tuple[int, str, str], str, list[str]]]:
+        """Each list of queued jobs: its lane (shard, queue, priority), its key, and its ids."""
+        for (shard, place), members in self.places.items():
+            kind, _, rest = place.partition(":")
+            if kind in LISTS:
+                queue, lane, *_ = rest.split(":")
+                yield (shard, queue, lane), place, members
 
     def unfinished(self) -> list[str]:
         """Ids that are not in a terminal state."""
@@ -116,7 +126,7 @@ def _ask(pipeline: Any, key: str, prefix: str) -> None:
     if kind in STRINGS:
         pipeline.get(key)
         pipeline.pttl(key)
-    elif kind == "ready":
+    elif kind in LISTS:
         pipeline.lrange(key, 0, -1)
     elif kind in PLACES:
         pipeline.zrange(key, 0, -1)

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -14,6 +15,7 @@ from queuey.api.routes.metrics import STATES
 from queuey.metrics import Metrics
 from queuey.services.maintenance.reaper import Reaper
 from queuey.services.maintenance.store_watch import StoreWatch
+from queuey.services.workers import Description, WorkerReport
 from queuey.store.broker.broker import Broker
 from queuey.store.scripts import Scripts
 from tests.support.http import ApiRig, api_over, keys
@@ -59,6 +61,8 @@ async def test_what_the_store_holds(api: ApiRig, rig: Rig) -> None:
     }  # fmt: skip
     assert samples['queuey_queue_jobs{queue="other",state="default"}'] == 1
     assert samples['queuey_queue_oldest_seconds{queue="mail"}'] >= 0
+    assert samples['queuey_queue_claimable_jobs{queue="mail"}'] == 6
+    assert samples['queuey_queue_claimable_oldest_seconds{queue="mail"}'] >= 0
     assert samples['queuey_queue_workers{queue="mail"}'] == 0
     assert samples["queuey_store_up"] == 1
     assert samples['queuey_jobs_enqueued_total{queue="mail"}'] - before == 7
@@ -70,7 +74,23 @@ async def test_the_age_of_the_oldest_is_told_by_the_stores_clock(api: ApiRig, ri
     text = (await rig.client.get(key)).decode()
     ready = int(re.search(r"r=(\d+)", text)[1])  # type: ignore[index]
     await rig.client.set(key, text.replace(f"r={ready}", f"r={ready - 90_000}"))
-    assert 90 <= (await scraped(api))['queuey_queue_oldest_seconds{queue="mail"}'] < 120
+    for name in ("queuey_queue_oldest_seconds", "queuey_queue_claimable_oldest_seconds"):
+        assert 90 <= (await scraped(api))[f'{name}{{queue="mail"}}'] < 120
+
+
+async def test_what_waits_for_a_type_that_no_worker_takes_is_not_claimable(api: ApiRig, rig: Rig) -> None:
+    job_id = await api.submit(queue="mail", type="letter")
+    rig.keys = rig.broker.shards.keys[rig.broker.shards.of_job(job_id)]
+    text = (await rig.client.get(rig.keys.job(job_id))).decode()
+    await rig.client.set(rig.keys.job(job_id), re.sub(r"r=\d+", "r=1", text, count=1))
+    await rig.set_aside([job_id], "letter", queue="mail")
+    worker = WorkerReport("a", "process", 1, 0, [], ["mail"], ["other"])
+    await rig.broker.replicas.heartbeat(0, "a", msgspec.json.encode(Description("1", 1, [], [worker])).decode())
+    samples = await scraped(api)
+    assert samples['queuey_queue_jobs{queue="mail",state="default"}'] == 1
+    assert samples['queuey_queue_oldest_seconds{queue="mail"}'] > 0
+    assert samples['queuey_queue_claimable_jobs{queue="mail"}'] == 0
+    assert samples['queuey_queue_claimable_oldest_seconds{queue="mail"}'] == 0
 
 
 async def test_it_tells_of_all_queues_to_those_who_may_read_all(rig: Rig) -> None:

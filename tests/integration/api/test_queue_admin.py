@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -25,8 +26,8 @@ async def post(api: ApiRig, path: str, body: Any = None) -> Any:
     return response.json()
 
 
-async def serve(rig: Rig, name: str, *queues: str, quiet: bool = False) -> None:
-    worker = WorkerReport(name, "process", 4, 0, [], list(queues), quiet=quiet)
+async def serve(rig: Rig, name: str, *queues: str, quiet: bool = False, types: Sequence[str] = ()) -> None:
+    worker = WorkerReport(name, "process", 4, 0, [], list(queues), list(types), quiet=quiet)
     text = msgspec.json.encode(Description("1.0", 1, ["worker"], [worker])).decode()
     await rig.broker.replicas.heartbeat(0, name, text)
 
@@ -47,7 +48,7 @@ async def test_what_is_told_of_a_queue(rig: Rig, api: ApiRig) -> None:
     await serve(rig, "a", "mail")
     await serve(rig, "resting", "mail", quiet=True)
     mail, web = (await api.http.get("/v1/queues")).json()["queues"]
-    assert 0 <= mail.pop("oldest_age") < 3600
+    assert 0 <= mail.pop("claimable_age") <= mail.pop("oldest_age") < 3600
     assert mail == {
         "name": "mail",
         "paused": False,
@@ -58,13 +59,41 @@ async def test_what_is_told_of_a_queue(rig: Rig, api: ApiRig) -> None:
         "running": 0,
         "dead_letter": 0,
         "finished": 0,
+        "claimable": 8,
         "paused_by": None,
         "pause_reason": None,
         "paused_at": None,
         "workers": ["a", "b"],
     }
+    assert (web["claimable"], web["claimable_age"]) == (0, None)
     assert (web["scheduled"], web["oldest_age"], web["workers"]) == (1, None, ["b"])
     assert (await api.http.get("/v1/queues/web")).json() == web
+
+
+async def test_a_job_of_a_type_that_no_worker_takes_is_not_claimable(rig: Rig, api: ApiRig) -> None:
+    aside = [await api.submit(queue="mail", type="letter") for _ in range(3)]
+    shard_of = rig.broker.shards.of_job
+    for job_id in aside:
+        rig.keys = rig.broker.shards.keys[shard_of(job_id)]
+        await rig.set_aside([job_id], "letter", queue="mail")
+
+    async def claimable() -> tuple[int, int, bool, bool]:
+        (mail,) = (await api.http.get("/v1/queues")).json()["queues"]
+        (row,) = (await api.http.get("/v1/queues/metrics")).json()["queues"]
+        assert row["claimable"] == mail["claimable"]
+        return mail["default"], mail["claimable"], mail["oldest_age"] is None, mail["claimable_age"] is None
+
+    assert await claimable() == (3, 3, False, False), "no worker serves the queue, so nobody knows what the next takes"
+    await serve(rig, "a", "mail")
+    assert await claimable() == (3, 0, False, True)
+    await api.submit(queue="mail")
+    assert await claimable() == (4, 1, False, False)
+    await serve(rig, "b", "mail", types=["letter"], quiet=True)
+    assert (await claimable())[1] == 1
+    await serve(rig, "c", "other", types=["letter"])
+    assert (await claimable())[1] == 1
+    await serve(rig, "d", "mail", types=["letter"])
+    assert await claimable() == (4, 4, False, False)
 
 
 async def test_only_what_the_caller_may_read_is_listed(rig: Rig) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from queuey.protocol.models import PRIORITIES, Priority
 from queuey.protocol.records import NewJob, job_head
-from queuey.store.asides import ANY
+from queuey.store.asides import ANY, SUSPECTS
 from queuey.store.broker.broker import Broker
 from queuey.store.keys import asides_channel
 from queuey.store.replies import Caps, Claimed
@@ -323,7 +323,7 @@ class Walk:
                         continue
                     assert entry.decode() not in found, f"{entry.decode()} stands in two places"
                     assert (job.queue, job.lane) == spot[:2]
-                    assert spot[2] in ("", ANY, job.type)
+                    assert spot[2] in ("", ANY, SUSPECTS, job.type)
                     found[entry.decode()] = spot
             for lane in PRIORITIES:
                 counted = int(await self.client.hget(self.keys.queue(queue), f"tombstones_{lane}") or 0)
@@ -352,7 +352,7 @@ class Walk:
             job = self.jobs[job_id]
             if spot and spot[2] == ANY:
                 self.without_order.add((*spot[:2], job.type))
-            elif spot and settled:
+            elif spot and settled and spot[2] != SUSPECTS:
                 able = [worker.name for worker in self.workers if worker.can_begin(job.type)]
                 assert not able, f"{job_id} of {job.type} waits in {spot}, and {able} could begin it: a lost wake"
 

@@ -68,6 +68,18 @@ async def test_what_was_set_aside_is_ready_too(rig: Rig) -> None:
     assert (await heads(rig, "default"))[0].ready_for_ms == 40 * SECOND
 
 
+async def test_lanes_and_types_are_told_apart(rig: Rig) -> None:
+    await rig.add(now=NOW + 40 * SECOND)
+    for lane, type, at in (("default", "mail", 30), ("low", "*", 20), ("high", "mail", 10)):
+        await rig.set_aside(await rig.add(priority=lane, now=NOW + at * SECOND), type, lane=lane)
+    (head,) = await heads(rig, "default")
+    assert (head.ready_for_ms, head.in_lanes_ms) == (50 * SECOND, 20 * SECOND)
+    assert sorted(head.aside) == [("*", 40 * SECOND), ("mail", 50 * SECOND)]
+    await rig.claim_typed(5)
+    (head,) = await heads(rig, "default")
+    assert (head.ready_for_ms, head.in_lanes_ms, len(head.aside)) == (50 * SECOND, -1, 2)
+
+
 async def test_an_entry_set_aside_that_runs_by_now_is_not_ready(rig: Rig) -> None:
     ((job_id, _),) = await rig.held()
     await rig.client.rpush(rig.keys.aside("default", "default", "t"), job_id)

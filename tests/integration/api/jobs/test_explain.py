@@ -13,10 +13,10 @@ from tests.support.http import ApiRig, api_over, keys, problem
 from tests.support.store import Rig
 
 
-async def serve(rig: Rig, *queues: str, name: str = "w1", types: tuple[str, ...] = ("t",)) -> None:
+async def serve(rig: Rig, *queues: str, name: str = "w1", types: tuple[str, ...] = ("t",), **more: Any) -> None:
     """A worker gives a sign of life; one without types is a pull worker."""
     kind = "process" if types else "pull"
-    worker = WorkerReport(name, kind, 4, 0, [], list(queues), list(types))
+    worker = WorkerReport(name, kind, 4, 0, [], list(queues), list(types), **more)
     description = Description("1", 1, ["worker"], [worker])
     await rig.broker.replicas.heartbeat(0, name, msgspec.json.encode(description).decode())
 
@@ -103,6 +103,20 @@ async def test_nobody_serves_its_queue_or_knows_its_type(rig: Rig, api: ApiRig) 
     assert (told["reason"], told["workers"]) == ("ready", ["puller"])
 
 
+async def test_all_threads_that_could_run_it_are_stuck(rig: Rig, api: ApiRig) -> None:
+    job_id = await api.submit()
+    since_ms = 1_764_000_000_000
+    await serve(rig, "default", types=("t", "u"), stuck=[("mail.send", since_ms), ("t", since_ms)], blocked=["t"])
+    told = await explain(api, job_id)
+    assert (told["reason"], told["workers"]) == ("threads_stuck", ["w1"])
+    held = "mail.send (since 2025-11-24T16:00:00Z), t (since 2025-11-24T16:00:00Z)"
+    assert told["detail"] == f"All threads of the worker w1 are held by handlers that do not return: {held}."
+    await serve(rig, "default", name="w2", stuck=[("t", since_ms)], blocked=["t"])
+    assert (await explain(api, job_id))["detail"].endswith("1 more worker is in the same state.")
+    await serve(rig, "default", name="w3", stuck=[("t", since_ms)])
+    assert (await explain(api, job_id))["reason"] == "ready"
+
+
 async def test_its_queue_is_paused(rig: Rig, api: ApiRig) -> None:
     job_id, later = await api.submit(), await api.submit(delay=60)
     for shard in range(rig.broker.shards.count):
@@ -159,3 +173,17 @@ async def test_only_of_jobs_that_the_caller_may_see(rig: Rig) -> None:
         path = f"/v1/jobs/{job_id}/explain"
         problem(await api.http.get(path, headers={"x-api-key": "mail"}), 404, "not-found")
         problem(await api.http.get(f"{path}?x=1", headers={"x-api-key": "all"}), 422, "invalid")
+
+
+async def test_it_was_set_aside(rig: Rig, api: ApiRig) -> None:
+    await serve(rig, "default")
+    jobs = [await api.submit() for _ in range(3)]
+    await rig.set_aside(jobs[:2])
+    told = await explain(api, jobs[0])
+    assert (told["status"], told["reason"], told["workers"], told["position"]) == ("queued", "waiting", ["w1"], 1)
+    assert "had no room for its type, or does not know it. 0 jobs of the queue default run before it." in told["detail"]
+    assert (await explain(api, jobs[1]))["position"] == 2
+    told = await explain(api, jobs[2])
+    assert (told["reason"], told["position"]) == ("ready", 1), "it does not stand behind those that were set aside"
+    await serve(rig, "default", types=("other",))
+    assert (await explain(api, jobs[0]))["reason"] == "no_worker"

@@ -178,3 +178,18 @@ async def test_queues_that_the_caller_may_not_read_are_left_out(rig: Rig) -> Non
         assert len((await api.http.get("/v1/jobs", headers=other)).json()["jobs"]) == 2
         first = (await api.http.get("/v1/jobs?queue=web&limit=1", headers=other)).json()
         assert first["jobs"]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 50])
+async def test_what_was_set_aside_is_queued_and_on_one_page_only(rig: Rig, api: ApiRig, limit: int) -> None:
+    expected = [await api.submit(type=type) for type in ("a", "b", "c") for _ in range(4)]
+    for job_id in expected[1::2]:
+        keys = rig.broker.shards.keys[rig.broker.shards.of_job(job_id)]
+        type = (await api.job(job_id))["type"]
+        await rig.client.lrem(keys.ready("default", "default"), 1, job_id)
+        await rig.client.rpush(keys.aside("default", "default", type), job_id)
+        await rig.client.hset(keys.queue("default"), "aside", " d:c d:a l:a d:b")
+    jobs = await pages(api, status="queued", limit=limit)
+    assert sorted(job["id"] for job in jobs) == sorted(expected)
+    assert {job["status"] for job in jobs} == {"queued"}
+    assert len(await pages(api, type="b", limit=limit)) == 4
