@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from queuey import log
@@ -25,10 +26,11 @@ from queuey.services.maintenance.promoter import Promoter
 from queuey.services.maintenance.reaper import Reaper
 from queuey.services.maintenance.store_watch import StoreWatch
 from queuey.services.maintenance.trimmer import Trimmer
+from queuey.services.maintenance.unknown_types import UnknownTypes
 from queuey.services.other_apps import OtherApps, OwnApp
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
-from queuey.store.keys import cancel_channel, listening_channel
+from queuey.store.keys import asides_channel, cancel_channel, listening_channel
 from queuey.store.pubsub import Subscriber
 from queuey.store.selfcheck import Durability
 from queuey.store.wakeups import Waker, wake_groups
@@ -135,11 +137,17 @@ class WorkerRole(Part):
 
 
 class Messages(Part):
-    """Listens to the store's messages: whether a client follows events, and which running jobs are cancelled."""
+    """Listens to the store's messages: whether a client follows events, which running jobs are cancelled, and which
+    lists were set aside.
 
-    def __init__(self, common: Common, worker: Worker | None) -> None:
+    `on_asides` are called with each message about lists set aside.
+    """
+
+    def __init__(self, common: Common, worker: Worker | None, on_asides: Sequence[Callable[[str], None]] = ()) -> None:
         prefix = common.settings.prefix
         handlers: dict[str, Callable[[str], None]] = {listening_channel(prefix): common.publisher.subscribed}
+        if on_asides:
+            handlers[asides_channel(prefix)] = partial(_call_each, on_asides)
         if worker is not None:
             handlers[cancel_channel(prefix)] = worker.on_cancel
         self._tasks = common.tasks
@@ -150,8 +158,13 @@ class Messages(Part):
         self._tasks.spawn("message-listener", run_forever(self._subscriber))
 
 
+def _call_each(functions: Sequence[Callable[[str], None]], message: str) -> None:
+    for function in functions:
+        function(message)
+
+
 class ReaperRole(Part):
-    """Ends expired leases, queues scheduled jobs, and deletes old ones."""
+    """Ends expired leases, queues scheduled jobs, deletes old ones, and buries those of a type that nobody knows."""
 
     def __init__(self, common: Common, store_watch: StoreWatch) -> None:
         settings, broker = common.settings, common.broker
@@ -160,6 +173,7 @@ class ReaperRole(Part):
             broker, store_watch, settings.reap_interval, settings.reap_delay_max, metrics=common.metrics
         )
         self._promoter = Promoter(broker)
+        self._unknown_types = UnknownTypes(broker, settings.unknown_type_ttl)
         self._trimmer = Trimmer(broker, caps(settings), settings.trim_interval)
 
     async def start(self) -> None:
@@ -167,6 +181,7 @@ class ReaperRole(Part):
         self._tasks.spawn("reaper", run_forever(self._reaper))
         self._tasks.spawn("promoter", run_forever(self._promoter))
         self._tasks.spawn("trimmer", run_forever(self._trimmer))
+        self._tasks.spawn("unknown-types", run_forever(self._unknown_types))
 
 
 class Membership(Part):

@@ -23,13 +23,15 @@ from queuey.api.routes.exposition import joined, labelled, text_of
 from queuey.errors import StoreError
 from queuey.metrics import Metrics
 from queuey.protocol.credentials import Principal
-from queuey.protocol.models import QueueMetrics
+from queuey.protocol.models import QueueMetrics, WorkerInfo
 from queuey.services.claimable import claimable_ms, taken_by
 from queuey.services.peers import Peers
 from queuey.services.queues import lengths_of, stats_of
+from queuey.services.unknown_types import asides_of, knowledge_of
 from queuey.services.workers import list_workers
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
+from queuey.store.replies import QueueHead, Stats
 from queuey.version import __version__
 
 EVENTS: Final = ("enqueued", "claimed", "succeeded", "dead", "cancelled", "replayed")
@@ -81,13 +83,22 @@ class ReplicaMetrics:
 
 
 class MetricsRoutes:
-    """Answers GET /metrics. `request_deadline`: the seconds for each call to the store."""
+    """Answers GET /metrics. `request_deadline`: the seconds for each call to the store. `unknown_type_ttl`: seconds."""
 
-    def __init__(self, broker: Broker, own: ReplicaMetrics, peers: Peers, *, request_deadline: float) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        own: ReplicaMetrics,
+        peers: Peers,
+        *,
+        request_deadline: float,
+        unknown_type_ttl: float,
+    ) -> None:
         self._broker = broker
         self._own = own
         self._peers = peers
         self._request_deadline = request_deadline
+        self._unknown_type_ttl = unknown_type_ttl
 
     async def show(self, request: Request, caller: Principal) -> Response:
         """Answer a caller that may read every queue. While the store is down, the answer has only the counters."""
@@ -116,40 +127,35 @@ class MetricsRoutes:
         queues = lengths_of(stats, lambda queue: True, takes).queues
         names = [queue.name for queue in queues]
         oldest, claimable_age = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
+        heads_of: dict[str, list[QueueHead]] = {name: [] for name in names}
         for shard in range(self._broker.shards.count):
             heads = await deadline.call(self._broker.queues.queue_status, shard, names)
             for name, head in zip(names, heads, strict=True):
+                heads_of[name].append(head)
                 oldest[name] = max(oldest[name], head.ready_for_ms / 1000)
                 claimable_age[name] = max(claimable_age[name], claimable_ms(name, head, takes) / 1000)
-        counters: dict[str, int] = {}
-        for of_shard in stats:
-            for name, total, _ in of_shard.counters:
-                counters[name] = counters.get(name, 0) + total
-        serving = dict.fromkeys(names, 0)
-        for worker in workers:
-            for name in () if worker.quiet else worker.queues:
-                if name in serving:
-                    serving[name] += 1
+        waiting = {
+            name: sum(asides.for_handler(knowledge_of(workers, name), self._unknown_type_ttl).values())
+            for name, asides in asides_of(stats, heads_of).items()
+        }
         return [
             _depths(queues),
-            _counters(counters),
+            _counters(stats),
             _by_queue("queuey_queue_paused", "1 while a queue is paused.", {q.name: q.paused for q in queues}),
             _by_queue(
                 "queuey_queue_oldest_seconds",
                 "How long the job that has been ready longest has been waiting. 0: no job waits.",
                 oldest,
             ),
+            *_claimable(queues, claimable_age),
             _by_queue(
-                "queuey_queue_claimable_jobs",
-                "Queued jobs, without those that wait for a type which no worker of the queue takes.",
-                {queue.name: queue.claimable for queue in queues},
+                "queuey_queue_waiting_for_handler_jobs",
+                "Queued jobs of types that no worker of the queue knows.",
+                waiting,
             ),
             _by_queue(
-                "queuey_queue_claimable_oldest_seconds",
-                "How long the first of the claimable jobs has been ready. 0: no job is claimable.",
-                claimable_age,
+                "queuey_queue_workers", "Workers that serve a queue and are not quiet.", _serving(workers, names)
             ),
-            _by_queue("queuey_queue_workers", "Workers that serve a queue and are not quiet.", serving),
         ]
 
 
@@ -164,7 +170,33 @@ def _by_queue(name: str, help: str, values: dict[str, float] | dict[str, int] | 
     return family
 
 
-def _counters(counters: dict[str, int]) -> Metric:
+def _claimable(queues: Iterable[QueueMetrics], ages: dict[str, float]) -> Iterator[Metric]:
+    yield _by_queue(
+        "queuey_queue_claimable_jobs",
+        "Queued jobs, without those that wait for a type which no worker of the queue takes.",
+        {queue.name: queue.claimable for queue in queues},
+    )
+    yield _by_queue(
+        "queuey_queue_claimable_oldest_seconds",
+        "How long the first of the claimable jobs has been ready. 0: no job is claimable.",
+        ages,
+    )
+
+
+def _serving(workers: Iterable[WorkerInfo], names: Iterable[str]) -> dict[str, int]:
+    serving = dict.fromkeys(names, 0)
+    for worker in workers:
+        for name in () if worker.quiet else worker.queues:
+            if name in serving:
+                serving[name] += 1
+    return serving
+
+
+def _counters(stats: Iterable[Stats]) -> Metric:
+    counters: dict[str, int] = {}
+    for of_shard in stats:
+        for name, total, _ in of_shard.counters:
+            counters[name] = counters.get(name, 0) + total
     family = CounterMetricFamily(
         "queuey_store_jobs", "Moves of jobs by all replicas and workers, as the store counts them.", labels=["event"]
     )
