@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from queuey.client.batches import batches
 from queuey.client.transport import Http
@@ -21,6 +21,7 @@ from queuey.protocol.models import (
     LeaseOutcomes,
     LeaseReply,
     LeaseRequest,
+    LeaseRoom,
     ProgressReport,
     ReleaseItem,
     ReportedError,
@@ -49,12 +50,24 @@ class LeaseCalls:
         wait: float = 0.0,
         claim_id: str | None = None,
         worker: str | None = None,
+        types: Sequence[str] | None = None,
+        room: Sequence[LeaseRoom] | None = None,
     ) -> list[LeasedJob]:
         """Lease up to `max` jobs for `lease` seconds each. Wait up to `wait` seconds for the first.
 
-        The same `claim_id` returns the same jobs again within the lease. By default each call has a new one.
+        The same `claim_id` returns the same jobs again within the lease. By default each call has a new one. `types`:
+        the types that this worker knows; None for every type. `room`: it can begin only so many jobs of some types.
         """
-        request = LeaseRequest(list(queues), max, lease, wait, claim_id or ids.short_random(), worker)
+        request = LeaseRequest(
+            list(queues),
+            max,
+            lease,
+            wait,
+            claim_id or ids.short_random(),
+            worker,
+            types=UNSET if types is None else list(types),
+            room=UNSET if room is None else list(room),
+        )
         reply = await self._http.call("POST", "/v1/leases", LeaseReply, body=request, wait=wait)
         return reply.jobs
 

@@ -62,6 +62,7 @@ from queuey.protocol.models.jobs import (
     Token,
 )
 from queuey.protocol.models.leases import (
+    MAX_LEASE_TYPES,
     CompleteBatch,
     CompleteItem,
     ExtendBatch,
@@ -73,6 +74,7 @@ from queuey.protocol.models.leases import (
     LeaseOutcomes,
     LeaseReply,
     LeaseRequest,
+    LeaseRoom,
     ReleaseBatch,
     ReleaseItem,
     ReportedError,
@@ -92,6 +94,7 @@ from queuey.protocol.models.queues import (
 __all__ = [
     "FINAL",
     "MAX_LEASED",
+    "MAX_LEASE_TYPES",
     "MAX_NOTE",
     "NAME_PATTERN",
     "NAME_RULE",
@@ -134,6 +137,7 @@ __all__ = [
     "LeaseOutcomes",
     "LeaseReply",
     "LeaseRequest",
+    "LeaseRoom",
     "LeaseSeconds",
     "LeasedJob",
     "MaxAttempts",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -20,11 +20,24 @@ from queuey.protocol.models.jobs import (
     Token,
 )
 
+MAX_LEASE_TYPES: Final = 1_000
+"""The most types that a request for leases names."""
+TypeNames = Annotated[list[Name], Meta(min_length=1, max_length=MAX_LEASE_TYPES)]
+
+
+class LeaseRoom(Struct, forbid_unknown_fields=True):
+    """The room that a worker has for some types: it can begin `jobs` jobs of them now, together."""
+
+    jobs: Annotated[int, Meta(ge=0, le=MAX_LEASED)]
+    types: TypeNames
+
 
 class LeaseRequest(Struct, forbid_unknown_fields=True):
     """The body of `POST /v1/leases`: lease up to `max` jobs for `lease` seconds each, and wait up to `wait` seconds.
 
-    The client makes the `claim_id`, so that a resend returns the same jobs. `worker` is shown with the job.
+    The client makes the `claim_id`, so that a resend returns the same jobs. `worker` is shown with the job. With
+    `types` or `room`, only jobs of the types that they name are leased; without them, jobs of every type. `room`: the
+    worker can begin only so many jobs of some types, in sum at most `max`.
     """
 
     queues: Annotated[list[Name], Meta(min_length=1, max_length=256)] = msgspec.field(
@@ -35,6 +48,8 @@ class LeaseRequest(Struct, forbid_unknown_fields=True):
     wait: Annotated[float, Meta(ge=0, le=60)] = 0.0
     claim_id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")] | None = None
     worker: Name | None = None
+    types: TypeNames | UnsetType | None = UNSET
+    room: Annotated[list[LeaseRoom], Meta(min_length=1, max_length=MAX_LEASE_TYPES)] | UnsetType | None = UNSET
 
 
 class LeasedJob(Struct, omit_defaults=True, gc=False):  # it is in no cycle
