@@ -159,6 +159,9 @@ class Metrics(Collector):
         self.slots = 0
         self.busy: Callable[[], int] = lambda: 0
         """Number of `slots` in use; the worker sets both, if there is one."""
+        self.threads = 0
+        self.threads_stuck: Callable[[], int] = lambda: 0
+        """Number of `threads` whose handlers do not return; the worker sets both, if it has threads."""
         self.reaped_at = 0.0
         """When this replica last looked for expired leases and the store answered; seconds since the epoch."""
         self._all: list[Counter | Histogram] = []

@@ -2,7 +2,7 @@
 -- Each name costs each claim a little, and clients may invent types. So at most 32 types of a queue get a list through
 -- workers that do not know them, and at most 64 in all. Jobs of further types stand in one list a lane, '*', which has
 -- no order.
-local MAX_NAMES, MAX_UNKNOWN, REST = 64, 32, '*'
+local MAX_NAMES, MAX_UNKNOWN, REST, SUSPECTS = 64, 32, '*', '!'
 local names_by_queue, gate_is_open = {}, nil
 
 -- names_of(queue, text): the names of a queue. `text`: its field `aside` if the script has read it already.
@@ -29,9 +29,9 @@ end
 -- add_name(queue, lane, type, most): names the list, unless the queue has `most` names of types. Returns whether it did.
 local function add_name(queue, lane, type, most)
   local names = names_of(queue)
-  if type ~= REST then
+  if type ~= REST and type ~= SUSPECTS then
     local _, all = string.gsub(names.text, '%S+', '')
-    local _, rests = string.gsub(names.text, ':%*', '')
+    local _, rests = string.gsub(names.text, ':[*!]', '')
     if all - rests >= most then return false end
   end
   names.text, names.is_new = names.text .. LETTER_OF[lane] .. ':' .. type .. ' ', true
@@ -51,6 +51,14 @@ end
 -- wake_type(queue, type): puts the marker that wakes one idle replica which knows the type. The list '*' has none.
 local function wake_type(queue, type)
   if type ~= REST then writes.wake[queue .. ':' .. type] = true end
+end
+
+-- set_suspect_aside(queue, lane, id): has a waiting job wait in the list '!' of suspects: jobs with two crashes or more, of
+-- any type, that may kill the worker that runs them.
+local function set_suspect_aside(queue, lane, id)
+  if not is_named(queue, lane, SUSPECTS) then add_name(queue, lane, SUSPECTS) end
+  rpush(aside_key(queue, lane, SUSPECTS), id)
+  wake(queue)
 end
 
 -- write_names(): keeps the new names, and publishes them: a replica that knows such a type may wait for other markers.

@@ -7,10 +7,14 @@
 --     s succeeded, r retried, d dead, c cancelled, l released, x crashed (the lease expired)
 --   w worker  b last claimed at  f finished at  r ready since or due at  z=1 flagged for cancel  y the last replay
 --   g when the runs began that the errors ended, with dots between (0: none began)
---   v=1 a client waits for its end, which is published then
+--   v=1 a client waits for its end, which is published then  R how often it was released
+--   A while running, if the claim took it as a suspect: c in a child process of its own, a alone on its worker
 -- Scripts keep letters that they do not know.
 local ERRORS_KEPT = 10
 local MAX_CRASHES = 3
+-- A job with this many crashes is a suspect: it may be the cause.
+local SUSPECT = 2
+local MAX_SUSPECT_CRASHES = 10
 
 -- parse_fields(text): returns the fields of the first line as a table letter -> text.
 local function parse_fields(text)

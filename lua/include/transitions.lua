@@ -1,9 +1,11 @@
 -- Moves out of `running`, and into a final status. All of them only plan their writes. Needs writes, state.
 
--- end_lease(id, state, outcome): the token becomes the previous token, with its outcome.
+-- end_lease(id, state, outcome): the token becomes the previous token, with its outcome. A worker that ran only this job
+-- may claim again.
 local function end_lease(id, state, outcome)
   zrem(leases_key(queue_of(state)), id)
-  state.p, state.o, state.h = token_of(state), outcome, nil
+  if state.A == 'a' then hdel(queue_key(queue_of(state)), 'only_' .. state.w) end
+  state.p, state.o, state.h, state.A = token_of(state), outcome, nil, nil
 end
 
 -- save(id, state): returns the bytes that definition and state now take.

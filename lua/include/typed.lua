@@ -2,7 +2,7 @@
 -- the head of claim, and naming. The jobs of one type keep their order, since a job of the lane goes behind those of its
 -- type that were set aside before.
 local MAX_REFUSED, MAX_TURNED = 100, 32
-local room, others, wanted, woken = args[12], args[13], args[14], args[15]
+local room, others, wanted, woken = args[13], args[14], args[15], args[16]
 local refused, set_aside, turned = 0, 0, 0
 -- other_types: the entry for each type that no entry of room names. The limit bounds it in any case.
 local other_types, entry_of = {math.huge}, {}
@@ -48,6 +48,7 @@ for _, queue in ipairs(open) do
     enter(queue, lane)
     local record, list = type_record(type), aside_key(queue, lane, type)
     record.taken = true
+    if type == SUSPECTS then record.entry = {isolates} end
     if (type == REST or record.entry[1] > 0) and redis.call('EXISTS', list) == 1 then
       record.list, lengths[list], tombstones[list] = list, math.huge, tombstones[ready_key(queue, lane)]
       here.lists[#here.lists + 1] = record
@@ -119,9 +120,22 @@ local function from_rest(record, id)
   return nil, 'moved'
 end
 
+-- of_suspect(id, record): as may_begin, for an entry of the list '!'. A job of a type that the caller does not know goes to its
+-- tail.
+local function of_suspect(id, record)
+  local entry = entry_of[record.type] or other_types
+  if entry ~= other_types or entry[1] > 0 then return source.entry end
+  if turned >= MAX_TURNED then return nil, 'no_room' end
+  turned, skipped = turned + 1, skipped + 1
+  moved[id] = true
+  rpush(source.list, id)
+  return nil, 'moved'
+end
+
 -- may_begin(id, definition): returns the entry of room that the job counts against; or nil, and the outcome for examine.
 local function may_begin(id, definition)
   if source and source.type ~= REST then
+    if source.type == SUSPECTS and source.entry[1] > 0 then return of_suspect(id, type_record(known_type(definition))) end
     if source.entry[1] > 0 then return source.entry end
     return nil, 'no_room'
   end

@@ -26,7 +26,7 @@ local wanted_type = args[3] ~= '' and '{"type":"' .. args[3] .. '"' or ''
 local FITS = {scheduled = 'w', ready = 'w', running = 'r', dead = 'd', finished = args[4] ~= '' and args[4] or '[sc]'}
 local SETS = {scheduled = scheduled_key, running = leases_key, dead = dead_key, finished = done_key}
 local LATEST_FIRST = {dead = true, finished = true}
-local names = {}
+local lists_by_queue = {}
 
 -- number_of_list(type): returns a number below 2^48. A job moves from the lane to '*', and from there to its own list.
 local function number_of_list(type)
@@ -36,9 +36,10 @@ end
 
 -- lists_from(queue, lane, first): returns {{key, number}, ...} for the lists of a lane, from the number `first` on.
 local function lists_from(queue, lane, first)
-  if names[queue] == nil then names[queue] = redis.call('HGET', queue_key(queue), 'aside') end
+  local lists = lists_by_queue[queue] or lists_of(queue, redis.call('HGET', queue_key(queue), 'aside'))
+  lists_by_queue[queue] = lists
   local found = {}
-  for _, list in ipairs(lists_of(queue, names[queue])[lane]) do
+  for _, list in ipairs(lists[lane]) do
     local number = number_of_list(list[2])
     if number >= first then found[#found + 1] = {list[1], number} end
   end

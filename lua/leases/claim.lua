@@ -4,11 +4,12 @@ This file has two scripts. `claim` takes jobs of every type. `claim_typed` also 
 only `claim` has the plain way, and the lines from `--@untyped` to `--@end`.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [now_ms | 0, claim_id, worker, lease_ms, limit, [queue, ...], max_starve_ms, suspects, defer_ms,
-         max_bytes, reporting]; claim_typed: and room, others, take, woken
+         max_bytes, reporting, isolates]; claim_typed: and room, others, take, woken
          claim_id: random; the tokens are '<claims>.<claim_id>'
          queues: in the order of their turn; lanes come first, then queues within a lane
          suspects: how many jobs with crashes this process may take now, 0 or 1; others that the claim meets are delayed
-         by defer_ms and a little more each
+         by defer_ms and a little more each. Once jobs may be set aside, only jobs with two crashes count
+         isolates: how many jobs with two crashes it can run now, each in a child process of its own
          max_bytes: stop after the definition that exceeds it, those of tombstones included
          reporting: true = the reply has the ids of promoted and expired jobs too
          room: [[n, [type, ...]], ...]: at most n jobs of these types together; others that the claim meets are set aside.
@@ -45,10 +46,10 @@ local before = redis.call('GET', claim_key(claim_id))
 local open, settings, lengths, tombstones, asides = {}, {}, {}, {}, {}
 for _, queue in ipairs(before and {} or queues) do
   local fields = redis.call('HMGET', queue_key(queue), 'paused', 'guard_default', 'guard_low', 'tombstones_high',
-    'tombstones_default', 'tombstones_low', 'aside')
+    'tombstones_default', 'tombstones_low', 'aside', 'only_' .. worker)
   if not fields[1] then
     open[#open + 1] = queue
-    if fields[7] then asides[#asides + 1] = {queue, fields[7]} end
+    if fields[7] or fields[8] then asides[#asides + 1] = {queue, fields[7] or ''} end
     settings[queue] = fields
     for i, lane in ipairs(LANES) do
       local list = ready_key(queue, lane)
@@ -180,12 +181,13 @@ local plain = claim_plain()
 if plain then return cmsgpack.pack(plain) end
 
 --@general
---@include keys: dedupe_key done_key finished_channel
---@include writes: writes writes_list put zadd rpush hincr del wake publish_end count in_chunks commit
+--@include keys: dedupe_key done_key meta_key finished_channel
+--@include writes: writes writes_list put zadd rpush hincr hdel del wake publish_end count in_chunks commit
 --@include state: ERRORS_KEPT parse_fields parse_state format_state add_error load_states number_of queue_of lane_of
---@include state: retention_of token_of job_fields adopt
+--@include state: retention_of token_of job_fields adopt SUSPECT
 --@include transitions: save free_dedupe publish_if_watched finish make_cancelled
 --@include waiting
+--@include features: features_in_use has_word is_open
 --@include promote
 local MAX_SKIPS = 1000
 local jobs, bytes = {}, 0
@@ -227,12 +229,13 @@ local function rested(queue, lane)
 end
 
 local consumed, moved, skipped, deferred, stopped = {}, {}, 0, 0, false
+--@include suspects
 --@typed
---@include keys: aside_key wake_type_key meta_key asides_channel asides_message
+--@include keys: aside_key wake_type_key queues_key asides_channel asides_message
 --@include asides: LETTER_OF type_of
---@include features: features_in_use has_word is_open
 --@include naming
 --@include typed
+--@include alone
 --@end
 
 local function claim_job(queue, id, state, definition)
@@ -274,17 +277,7 @@ local function examine(queue, lane, id, definition, text, ready_before, may_be_t
   if not entry then return refusal end
 --@end
   moved[id] = true
-  if state and number_of(state, 'x') > 0 then
-    if suspects == 0 then
-      local due = now + defer_ms + deferred * 37 % 500
-      zadd(scheduled_key(queue, lane), due, id)
-      wake(queue)
-      next_due = math.min(next_due or math.huge, due)
-      deferred = deferred + 1
-      return 'deferred'
-    end
-    suspects = suspects - 1
-  end
+  if state and number_of(state, 'x') > 0 and is_refused(queue, lane, id, state) then return 'deferred' end
 --@typed
   entry[1] = entry[1] - 1
 --@end
@@ -330,6 +323,8 @@ local function take(queue, lane, most, ready_before)
   return taken
 end
 --@typed
+local is_alone = claim_alone(take)
+if is_alone then limit = #jobs end
 take = from_lists(take)
 --@end
 
@@ -373,7 +368,7 @@ if stopped or #jobs >= limit then
     end
   end
 --@typed
-  more = more or lists_have_more()
+  more = not is_alone and (more or lists_have_more())
 --@end
 end
 
@@ -394,6 +389,7 @@ local due_in = next_due and math.max(0, next_due - now) or -1
 local reply = {jobs, due_in, more, false, promoted_ids, expired_ids}
 --@typed
 write_names()
+write_alone()
 put_back_markers()
 reply = {jobs, due_in, more, false, promoted_ids or {}, expired_ids or {}, {}, {}, names_to_tell()}
 --@end

@@ -25,7 +25,9 @@ local ids = {}
 for i, item in ipairs(items) do ids[i] = item[1] end
 local states = load_states(ids)
 
-local statuses, released, types, set_aside = {}, {}, {}, 0
+-- A job that is released this often never gets the time that it needs.
+local OFTEN = 10
+local statuses, released, types, set_aside, often = {}, {}, {}, 0, 0
 for i, item in ipairs(items) do
   local id, token, state = item[1], item[2], states[item[1]]
   local extended = item[3] and holds(state, token)
@@ -41,6 +43,10 @@ for i, item in ipairs(items) do
     else
       end_lease(id, state, 'l')
       state.s = 'w'
+      if not item[4] then
+        state.R = number_of(state, 'R') + 1
+        if state.R % OFTEN == 0 then often = often + 1 end
+      end
       released[#released + 1] = id
       types[id] = item[4]
     end
@@ -64,13 +70,18 @@ for i = #released, 1, -1 do
     reschedule(id, state, now + DELAY + i * 37 % 500)
   else
     save(id, state)
-    lpush(type and aside_key(queue, lane, type) or ready_key(queue, lane), id)
-    if type then wake_type(queue, type) else wake(queue) end
+    if number_of(state, 'x') >= SUSPECT and may_set_aside() then
+      set_suspect_aside(queue, lane, id)
+    else
+      lpush(type and aside_key(queue, lane, type) or ready_key(queue, lane), id)
+      if type then wake_type(queue, type) else wake(queue) end
+    end
     if unknown then set_aside = set_aside + 1 end
   end
 end
 count(now, 'released', #released)
 count(now, 'set_aside', set_aside)
+count(now, 'released_often', often)
 commit()
 write_names()
 return cmsgpack.pack(statuses)

@@ -1,8 +1,12 @@
 #!lua flags=allow-oom
---[=[ reap: running, its lease expired -> scheduled, dead_letter at the third crash, or cancelled when flagged.
+--[=[ reap: running, its lease expired -> scheduled; from the second crash on queued, as a suspect; dead_letter if it
+was alone on its worker at its third crash or a later one; or cancelled when flagged.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [now_ms | 0, limit, [delay_ms, ...]]; the delays are used in turn
-Reply    msgpack [[[id, outcome], ...], more]; outcome: 'retry' | 'dead' | 'cancelled' | 'orphan'
+Reply    msgpack [[[id, outcome], ...], more]; outcome: 'retry' | 'suspect' | 'dead' | 'cancelled' | 'orphan'
+         suspect: it waits in the list of suspects of its lane. A run in a child process ends by itself, so an expired lease
+         means that its worker died of something else: such a job is dead only at the tenth crash
+         until jobs may be set aside on this shard, the third crash makes a job dead
          orphan: a lease without a running job, removed; more: stopped at the limit
 Errors   only those of the store ]=]
 --@include now
@@ -10,6 +14,9 @@ Errors   only those of the store ]=]
 --@include writes
 --@include state
 --@include transitions
+--@include asides: LETTER_OF
+--@include features: features_in_use has_word is_open
+--@include naming
 local args = cmsgpack.unpack(ARGV[1])
 local now, limit, delays = now_ms(args[1]), args[2], args[3]
 
@@ -25,18 +32,33 @@ for _, queue in ipairs(redis.call('SMEMBERS', queues_key)) do
 end
 local states = load_states(expired)
 
+local sets_aside = may_set_aside()
+
+-- outcome_of(state): what follows its crash, which is counted already.
+local function outcome_of(state)
+  if state.z then return 'cancelled' end
+  if not sets_aside then return state.x >= MAX_CRASHES and 'dead' or 'retry' end
+  if state.x < SUSPECT then return 'retry' end
+  local is_proven = state.A == 'a' and state.x >= MAX_CRASHES
+  return (is_proven or state.x >= MAX_SUSPECT_CRASHES) and 'dead' or 'suspect'
+end
+
 -- crash(id, state, delay): returns the outcome. The error names the worker, in whose name JSON has nothing to escape.
 local function crash(id, state, delay)
   state.x = number_of(state, 'x') + 1
   add_error(state, now, '{"attempt":' .. number_of(state, 'a') + 1 .. ',"kind":"lease_lapsed","message":"crash '
-    .. state.x .. ' of ' .. MAX_CRASHES .. ': no heartbeat from worker ' .. (state.w or '?') .. '","worker":"'
-    .. (state.w or '?') .. '"}')
-  local outcome = state.z and 'cancelled' or state.x >= MAX_CRASHES and 'dead' or 'retry'
+    .. state.x .. (sets_aside and '' or ' of ' .. MAX_CRASHES) .. ': no heartbeat from worker ' .. (state.w or '?')
+    .. '","worker":"' .. (state.w or '?') .. '"}')
+  local outcome = outcome_of(state)
   end_lease(id, state, 'x')
   if outcome == 'cancelled' then
     make_cancelled(now, id, state)
   elseif outcome == 'dead' then
     dead_letter(now, id, state)
+  elseif outcome == 'suspect' then
+    state.s, state.r = 'w', now
+    save(id, state)
+    set_suspect_aside(queue_of(state), lane_of(state), id)
   else
     reschedule(id, state, now + delay)
   end
@@ -55,4 +77,5 @@ for i, id in ipairs(expired) do
   end
 end
 commit()
+write_names()
 return cmsgpack.pack({outcomes, #expired >= limit})

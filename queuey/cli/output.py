@@ -32,14 +32,15 @@ _MAX_CELL: Final = 200
 _UNLIMITED: Final = 1_000_000
 
 
-def show(item: Struct, form: Format) -> None:
-    """Print one item. As a table, it has a line for each field that is not empty."""
+def show(item: Struct, form: Format, stream: TextIO | None = None) -> None:
+    """Print one item, to stdout by default. As a table, it has a line for each field that is not empty."""
+    stream = stream or sys.stdout
     if form == "table":
-        _print_fields(item)
+        _print_fields(item, stream)
     elif form == "json":
-        write(msgspec.json.format(msgspec.json.encode(item), indent=2))
+        write(msgspec.json.format(msgspec.json.encode(item), indent=2), stream)
     else:
-        write(msgspec.json.encode(item))
+        write(msgspec.json.encode(item), stream)
 
 
 def show_all(items: Sequence[Struct], columns: Sequence[str], form: Format) -> None:
@@ -69,9 +70,9 @@ async def show_each(items: AsyncIterator[Struct], limit: int, columns: Sequence[
         show_all(kept, columns, form)
 
 
-def write(document: bytes) -> None:
-    """Write a line to stdout."""
-    sys.stdout.write(document.decode() + "\n")
+def write(document: bytes, stream: TextIO | None = None) -> None:
+    """Write a line, to stdout by default."""
+    (stream or sys.stdout).write(document.decode() + "\n")
 
 
 def text(value: Any) -> str:
@@ -132,13 +133,13 @@ def _print_table(items: Iterable[Struct], columns: Sequence[str]) -> None:
     screen.print(drawn)
 
 
-def _print_fields(item: Struct) -> None:
+def _print_fields(item: Struct, stream: TextIO) -> None:
     from rich.text import Text
 
     fields = [(name, getattr(item, name)) for name in item.__struct_fields__]
     present = [(name, value) for name, value in fields if not _is_empty(value)]
     width = max((len(name) for name, _ in present), default=0)
-    screen = console(sys.stdout)
+    screen = console(stream)
     for name, value in present:
         if isinstance(value, list) and not all(isinstance(part, str) for part in value):
             for part in value:

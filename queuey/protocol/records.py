@@ -35,6 +35,8 @@ DEFAULT_MAX_ATTEMPTS: Final = 5
 DEFAULT_RETENTION_MS: Final = 3_600_000
 DEFAULT_DEDUPE_TTL_MS: Final = 86_400_000
 MAX_CRASHES: Final = 3
+SUSPECT: Final = 2
+"""A job with this many crashes is a suspect: it may be the cause of them. As in lua/include/state.lua."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIELD = re.compile(r"([A-Za-z])=([\w.:-]+)", re.ASCII)
@@ -243,6 +245,13 @@ def _queue_and_attempts(fields: Mapping[str, str]) -> tuple[str, int]:
 _TYPE = re.compile(r'\n\{"type":"([^"\\]*)"')
 
 
+def type_of(definition: str) -> str:
+    """Return the type of a stored job, with which its body begins; '' if the definition is damaged."""
+    found = definition.find("\n" + _TYPE_FIRST)
+    start = found + 1 + len(_TYPE_FIRST)
+    return definition[start : definition.find('"', start)] if found >= 0 else ""
+
+
 def names_of(definition: str) -> tuple[str, str]:
     """Return type and queue from the first kilobyte of a definition. The type is '' if it comes later."""
     found = _TYPE.search(definition)
@@ -287,6 +296,7 @@ def to_job(job_id: str, stored: StoredJob) -> Job:
         worker=state.get("w"),
         expires_at=from_ms(created + int(head["x"])) if "x" in head else None,
         attempts_log=_attempts_log(state, errors),
+        released=int(state.get("R", 0)),
     )
 
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from queuey.lifecycle import Part, StopSignals
 from queuey.protocol.credentials import Credentials
 from queuey.server.api import http_parts, server_api_parts
 from queuey.server.presence import Capacity, Presence
-from queuey.server.roles import Common, Membership, Messages, ReaperRole, Watches, WorkerRole
+from queuey.server.roles import Common, Membership, Messages, ReaperRole, TypeKnowledge, Watches, WorkerRole
 from queuey.services.jobs.producer import Producer
 from queuey.services.jobs.submission import Decoder, Submission, SubmissionSettings
+from queuey.services.jobs.type_queues import OwnHandlers, TypeQueues
 from queuey.services.leases.long_polls import LongPolls
 from queuey.services.leases.pulling import Pulling
 from queuey.services.maintenance.store_watch import StoreWatch
 from queuey.services.peers import Place
 from queuey.store.broker.broker import Broker
+from queuey.worker.execution import Execution
+from queuey.worker.handlers import builtin
 from queuey.worker.handlers.app import App
 from queuey.worker.sender import Sending
 
@@ -52,7 +56,11 @@ class Assembly:
             copies=settings.wait_replicas,
             claimers=[*([self._worker.worker] if self._worker else []), self._polls],
         )
-        self._submission = Submission(SubmissionSettings.of(settings), self._max_attempts_of, self._decoder_of)
+        own = OwnHandlers(app.queue_of, run_here=self._worker is not None, name_types=settings.app is not None)
+        self._queues = TypeQueues(own, demo_types=builtin.app.handlers)
+        self._submission = Submission(
+            SubmissionSettings.of(settings), self._max_attempts_of, self._decoder_of, self._queues
+        )
         self._watch = StoreWatch(common.broker, settings.lease, self._producer.set_full)
 
     def parts(self) -> list[Part]:
@@ -69,16 +77,19 @@ class Assembly:
             common.replica,
             common.settings.roles,
             worker=own.worker if own else None,
+            execution=own.execution if own else None,
             capacity=own.capacity if own else Capacity(),
             pull_workers=pulling.workers if pulling else None,
         )
+        hearers = [*([own.worker.asides.hear] if own else []), *([pulling.leasing.heard] if pulling else [])]
         return [
             *front,
             Watches(common, self._watch),
             *([own] if own else []),
-            Messages(common, own.worker if own else None, [pulling.leasing.heard] if pulling else []),
+            Messages(common, own.worker if own else None, hearers),
             *([ReaperRole(common, self._watch)] if "reaper" in common.settings.roles else []),
             Membership(common, presence, own.own_app if own else None),
+            *([TypeKnowledge(common, self._queues)] if http else []),
             *http,
             self._producer,
             common.publisher,
@@ -96,6 +107,8 @@ class Assembly:
             place=self._door.place,
         )
         front, http = http_parts(self._common, api, self._door.bound, self._door.signals)
+        if self._worker is not None:
+            api.health.note = partial(_note, self._worker.execution)
         return [front], [http], api.pulling
 
     def _is_traced(self) -> bool:
@@ -108,3 +121,8 @@ class Assembly:
     def _decoder_of(self, job_type: str) -> Decoder | None:
         handler = self._app.handlers.get(job_type)
         return handler.decode if handler else None
+
+
+def _note(execution: Execution) -> str:
+    """Return the note of /readyz. It names no types, since the answer needs no key."""
+    return f"All {execution.thread_slots} threads for handlers are stuck." if execution.blocked_types() else ""

@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from msgspec import Struct
 
+from queuey.services.jobs.type_queues import no_queue, queues_by_type, types_mark
 from queuey.services.leases.pull_workers import PullWorkerRow, PullWorkers
-from queuey.services.workers import Description, WorkerReport, bounded, report_of_process
+from queuey.services.workers import (
+    MAX_STUCK_SHOWN,
+    MAX_TYPES,
+    Description,
+    WorkerReport,
+    bounded,
+    report_of_process,
+)
 from queuey.store.broker.calls import FEATURES
 from queuey.version import __version__
+from queuey.worker.execution import Execution
 from queuey.worker.worker import Worker
 
 
 class Capacity(Struct, frozen=True):
-    """The capacity of a replica: it runs `slots` jobs at a time, of these queues and types, by the App of that name."""
+    """The capacity of a replica: it runs `slots` jobs at a time, of these queues and types, by the App of that name.
+
+    `queue_of` returns the queue of a type's handler.
+    """
 
     slots: int = 0
     queues: Sequence[str] = ()
     types: Collection[str] = ()
     app: str = ""
+    queue_of: Callable[[str], str | None] = no_queue
 
 
 class Presence:
@@ -33,12 +46,14 @@ class Presence:
         roles: Sequence[str],
         *,
         worker: Worker | None = None,
+        execution: Execution | None = None,
         capacity: Capacity | None = None,
         pull_workers: PullWorkers | None = None,
     ) -> None:
         self._replica = replica
         self._roles = list(roles)
         self._worker = worker
+        self._execution = execution
         self._capacity = capacity or Capacity()
         self._pull_workers = pull_workers or PullWorkers()
         self._started_ms = time.time_ns() // 1_000_000
@@ -49,10 +64,16 @@ class Presence:
         if self._worker is not None:
             can = self._capacity
             own = report_of_process(self._replica, can.slots, self._worker.running, can.queues, can.types)
+            own.type_queues = queues_by_type(own.types, can.queue_of)
             own.started_ms, own.quiet, own.app = self._started_ms, self._worker.quieted, can.app
+            if self._execution is not None:
+                stuck = self._execution.stuck_threads()
+                own.stuck = [(thread.type, thread.since_ms) for thread in stuck[:MAX_STUCK_SHOWN]]
+                own.blocked = sorted(self._execution.blocked_types())[:MAX_TYPES]
             workers.append(own)
         workers += [_report_of_pull_worker(row) for row in reversed(self._pull_workers.rows())]
-        return Description(__version__, os.getpid(), self._roles, bounded(workers), list(FEATURES))
+        workers = bounded(workers)
+        return Description(__version__, os.getpid(), self._roles, workers, types_mark(workers), list(FEATURES))
 
     def quiet_here(self) -> list[str]:
         """Return the keys of the quieted workers."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -17,6 +18,7 @@ from queuey.server.presence import Capacity, Presence
 from queuey.server.store import ServerStore
 from queuey.services.events.publisher import EventPublisher
 from queuey.services.jobs.progress import ProgressRecorder
+from queuey.services.jobs.type_queues import TypeQueues
 from queuey.services.leases.acks import Acks
 from queuey.services.maintenance.feature_gate import FeatureGate
 from queuey.services.maintenance.heartbeat import Heartbeat
@@ -26,6 +28,7 @@ from queuey.services.maintenance.promoter import Promoter
 from queuey.services.maintenance.reaper import Reaper
 from queuey.services.maintenance.store_watch import StoreWatch
 from queuey.services.maintenance.trimmer import Trimmer
+from queuey.services.maintenance.type_watch import TypeWatch
 from queuey.services.maintenance.unknown_types import UnknownTypes
 from queuey.services.other_apps import OtherApps, OwnApp
 from queuey.settings.settings import Settings
@@ -33,7 +36,7 @@ from queuey.store.broker.broker import Broker
 from queuey.store.keys import asides_channel, cancel_channel, listening_channel
 from queuey.store.pubsub import Subscriber
 from queuey.store.selfcheck import Durability
-from queuey.store.wakeups import Waker, wake_groups
+from queuey.store.wakeups import Covering, Waker, wake_groups
 from queuey.worker.execution import Execution
 from queuey.worker.handlers.app import App
 from queuey.worker.lease_keeper import StoreRenewer
@@ -90,7 +93,7 @@ class WorkerRole(Part):
         settings = common.settings
         self._common = common
         self._queues = settings.queues or app.queues
-        self.capacity = Capacity(settings.concurrency, self._queues, app.handlers, app.name)
+        self.capacity = Capacity(settings.concurrency, self._queues, app.handlers, app.name, app.queue_of)
         self.own_app = OwnApp(app.name, self._queues, app.handlers)
         self.execution = Execution(app, settings.app or BUILTIN_APP, ExecutionSettings.of(settings))
         own = WorkerSettings.of(settings, common.replica, self._queues)
@@ -110,11 +113,26 @@ class WorkerRole(Part):
         await self.execution.start()
         worker.keeper.start(self._open_renewer)
         common.tasks.spawn("worker", worker.run())
-        shards = common.broker.shards
-        for group in wake_groups(shards, cluster=common.is_cluster):
-            client = common.store.blocking_client()
-            waker = Waker(client, shards, group, self._queues, worker.may_wait, worker.wake)
+        changed = asyncio.Event()
+        worker.asides.on_change = changed.set
+        groups = wake_groups(common.broker.shards, cluster=common.is_cluster)
+        wakers = [self._waker(group) for group in groups]
+        for waker in wakers:
             common.tasks.spawn("waker", run_forever(waker))
+        common.tasks.spawn("covering", run_forever(Covering(wakers, changed)))
+
+    def _waker(self, group: Sequence[int]) -> Waker:
+        common, worker = self._common, self.worker
+        return Waker(
+            common.store.blocking_client(),
+            common.broker.shards,
+            group,
+            self._queues,
+            worker.may_wait,
+            worker.wake,
+            worker.asides,
+            common.replica,
+        )
 
     def _open_renewer(self) -> StoreRenewer:
         """Called in the lease keeper's thread, which has an event loop of its own."""
@@ -182,6 +200,20 @@ class ReaperRole(Part):
         self._tasks.spawn("promoter", run_forever(self._promoter))
         self._tasks.spawn("trimmer", run_forever(self._trimmer))
         self._tasks.spawn("unknown-types", run_forever(self._unknown_types))
+
+
+class TypeKnowledge(Part):
+    """Learns where jobs go whose sender names no queue, in every replica that takes jobs over HTTP."""
+
+    def __init__(self, common: Common, queues: TypeQueues) -> None:
+        self._tasks = common.tasks
+        self._watch = TypeWatch(common.broker, queues, common.settings.beat_interval)
+
+    async def start(self) -> None:
+        """Ask once before the first request, and then as often as replicas send heartbeats."""
+        with suppress(QueueyError):  # it is tried again
+            await self._watch.run_once()
+        self._tasks.spawn("type-watch", run_forever(self._watch))
 
 
 class Membership(Part):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Literal
 
 from queuey.store.broker.broker import Broker
@@ -24,6 +25,8 @@ class Health:
     def __init__(self, broker: Broker, durability: Durability) -> None:
         self.draining = False
         self.durability = durability
+        self.note: Callable[[], str] = lambda: ""
+        """Returns what a person should look at although requests may come here; '' if there is nothing."""
         self._broker = broker
         self._probe: asyncio.Task[bool] | None = None
 
@@ -37,11 +40,9 @@ class Health:
         """Return whether to send requests here, and the body of /readyz."""
         up = await self.store_up()
         status = "draining" if self.draining else "ready" if up else "store down"
-        return status == "ready", {
-            "status": status,
-            "redis": "up" if up else "down",
-            "durability": self.durability,
-        }
+        body = {"status": status, "redis": "up" if up else "down", "durability": self.durability}
+        note = self.note()
+        return status == "ready", body | {"note": note} if note else body
 
     async def _ask(self) -> bool:
         try:

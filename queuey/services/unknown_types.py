@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from queuey.protocol.models import WorkerInfo
 from queuey.services.workers import MAX_TYPES
-from queuey.store.asides import ANY
+from queuey.store.asides import ANY, SUSPECTS
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 from queuey.store.replies import QueueHead, Stats
@@ -31,8 +31,8 @@ class Knowledge(Struct, frozen=True):
     types: frozenset[str]
 
     def lacks(self, job_type: str) -> bool:
-        """Return whether workers serve the queue, and none of them takes this type."""
-        return self.is_served and not self.takes_all and job_type not in self.types
+        """Return whether workers serve the queue, and none of them takes this type. Crashed jobs have any type."""
+        return job_type != SUSPECTS and self.is_served and not self.takes_all and job_type not in self.types
 
 
 def knowledge_of(workers: Iterable[WorkerInfo], queue: str, *, with_quiet: bool = False) -> Knowledge:

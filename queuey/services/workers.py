@@ -14,10 +14,10 @@ from itertools import islice
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from queuey.errors import Full, NotFound, StoreUnavailable
-from queuey.protocol.models import WorkerInfo
+from queuey.protocol.models import StuckThread, WorkerInfo
 from queuey.protocol.records import from_ms
 from queuey.services.leases.pull_workers import worker_key
 from queuey.store.broker.broker import Broker
@@ -26,6 +26,8 @@ from queuey.store.deadline import Deadline, outcome
 MAX_JOBS_SHOWN: Final = 100
 """The maximum number of job ids in the report of one worker."""
 MAX_TYPES: Final = 1_000
+MAX_STUCK_SHOWN: Final = 10
+"""The maximum number of stuck threads in the report of one worker."""
 MAX_REPORTED: Final = 1_000
 """The maximum number of pull workers in one heartbeat. The last ones seen are reported."""
 MAX_IDS: Final = 5_000
@@ -49,6 +51,13 @@ class WorkerReport(Struct, omit_defaults=True):
     quiet: bool = False
     key: str = ""
     app: str = ""
+    stuck: list[tuple[str, int]] = []
+    """The threads whose handlers do not return: type, and the ms since 1970 at which the handler started."""
+    blocked: list[str] = []
+    """The types that cannot begin, since all threads are stuck."""
+    type_queues: dict[str, list[int]] | UnsetType = UNSET
+    """The places in `types` of those whose handler's queue is not the default one, by queue. A pull worker reports
+    none, and neither does a replica of an earlier version."""
 
 
 class Description(Struct):
@@ -60,6 +69,8 @@ class Description(Struct):
     pid: int
     roles: list[str]
     workers: list[WorkerReport]
+    types_mark: str = ""
+    """A digest of what the workers say of types. The script type_reports compares it."""
     features: list[str] = []
 
 
@@ -93,6 +104,14 @@ def report_of_process(
     return WorkerReport(name, "process", slots, len(running), jobs, list(queues), sorted(types)[:MAX_TYPES])
 
 
+def read_description(text: str) -> Description | None:
+    """Return the content of a heartbeat; None if another version wrote it in another format."""
+    try:
+        return _decode(text)
+    except (msgspec.DecodeError, UnicodeError):
+        return None
+
+
 def bounded(workers: Iterable[WorkerReport]) -> list[WorkerReport]:
     """Return as many reports as fit in a heartbeat, each with the job ids that fit, and with its types if they fit."""
     reports: list[WorkerReport] = []
@@ -114,10 +133,9 @@ async def list_workers(broker: Broker, deadline: Deadline) -> list[WorkerInfo]:
     quiet = set(known.quiet)
     found: dict[str, WorkerInfo] = {}
     for replica, seen_ms, text in known.replicas:
-        try:
-            description = _decode(text)
-        except (msgspec.DecodeError, UnicodeError):
-            continue  # another version wrote it in another format
+        description = read_description(text)
+        if description is None:
+            continue
         for worker in description.workers:
             key = worker_key(worker.name, worker.key)
             info = _info(worker, replica, seen_ms, description.version, key in quiet)
@@ -175,6 +193,8 @@ def _info(worker: WorkerReport, replica: str, seen_ms: int, version: str, quiet:
         version=version,
         key=worker.key,
         app=worker.app,
+        stuck_threads=[StuckThread(type, from_ms(since_ms)) for type, since_ms in worker.stuck],
+        blocked_types=worker.blocked,
     )
 
 

@@ -43,12 +43,12 @@ def _project(home: str) -> Path | None:
     The search ends at the home directory, which never counts as a project: dotfiles are often kept in a `.git` there,
     and all projects below would share one store."""
     try:
-        here = Path.cwd()
+        here = Path.cwd()  # without links
     except OSError:  # the working directory was deleted
         return None
-    end = os.path.realpath(home)
+    end = Path(os.path.realpath(home))
     for folder in (here, *here.parents):
-        if os.path.realpath(folder) == end:
+        if folder == end:
             return None
         if any(os.path.exists(folder / marker) for marker in MARKERS):
             return folder

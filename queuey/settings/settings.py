@@ -58,7 +58,9 @@ SETTINGS: Final[Mapping[str, Setting]] = _declared()
 def default(name: str) -> str:
     """Return the default as `--help` and the documentation show it."""
     setting = SETTINGS[name]
-    return setting.default_text or setting.display(getattr(Settings(), name))
+    if setting.default_text is not None:
+        return setting.default_text
+    return setting.display(getattr(Settings(data_dir=Path()), name))  # its default would read the file system
 
 
 def load(flags: Mapping[str, str], environ: Mapping[str, str] = os.environ, config: str | None = None) -> Settings:

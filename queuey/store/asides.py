@@ -17,6 +17,9 @@ MAX_ROOM_TYPES: Final = 1_000
 ANY: Final = "*"
 """The type of the list, one for each lane, that has the jobs of types for which there were too many names."""
 
+SUSPECTS: Final = "!"
+"""The type of the list, one for each lane, that has the jobs with two crashes or more, whatever their type."""
+
 Told = Sequence[tuple[str, str]]
 """The names of the lists set aside, by queue: `[("mail", " d:invoice l:report")]`, a lane's letter and a type each."""
 
@@ -69,6 +72,10 @@ class KnownAsides:
 
     def __init__(self) -> None:
         self._named: dict[tuple[int, str], _Named] = {}
+
+    def __bool__(self) -> bool:
+        """Return whether any list is known."""
+        return bool(self._named)
 
     def lists(self, shard: int, queue: str) -> Sequence[tuple[str, str]]:
         """Return the lists of a queue, each as (lane, type)."""

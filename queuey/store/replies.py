@@ -63,7 +63,7 @@ class ClaimReply(Struct, array_like=True):
 
 
 class Reaped(Struct, array_like=True):
-    """The reply of reap. `outcomes`: id and retry, dead, cancelled or orphan."""
+    """The reply of reap. `outcomes`: id and retry, suspect, dead, cancelled or orphan."""
 
     outcomes: list[tuple[str, str]]
     more: bool
@@ -252,6 +252,13 @@ class Replicas(Struct, array_like=True):
 
     replicas: list[tuple[str, int, str]]
     quiet: list[str]
+
+
+class TypeReports(Struct, array_like=True):
+    """The descriptions of the live replicas, one for each report about types; none if the mark has not changed."""
+
+    mark: str
+    descriptions: list[str]
 
 
 class Stats(Struct, array_like=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, KeysView, Sequence
 from itertools import islice
 from typing import Final, Protocol, cast
 
@@ -30,12 +30,29 @@ _Popped = tuple[bytes, bytes, bytes]
 logger = log.get(__name__)
 
 
+Aside = tuple[int, str, str]
+"""The lists of one type that were set aside in a queue: shard, queue, type. They have a marker of their own."""
+
+
+class AsideTaker(Protocol):
+    """A worker that claims from lists set aside."""
+
+    def claimable(self, shard: int) -> Iterable[Aside]:
+        """Return the known lists on a shard of which a job can begin now."""
+
+    def ate(self, aside: Aside) -> bool:
+        """Take the marker of a list. Returns False if no job of its type can begin any more."""
+
+
 class Waker:
     """Blocks on the markers of some shards, on a connection of its own, and reports the shards worth a claim.
 
     A marker names its shard; after a timeout or an error every shard is worth a claim. `may_wait` is set while the
     process has a free slot and nothing to claim. A busy process must leave the markers to others: one that filled up
     while it waited puts its marker back.
+
+    It blocks on the markers of the lists that `taker` can claim from too. When there are further ones, `cover` makes
+    the wait start again, by a key of this `replica`.
     """
 
     def __init__(
@@ -46,35 +63,92 @@ class Waker:
         queues: Sequence[str],
         may_wait: asyncio.Event,
         on_wake: Callable[[int], None],
+        taker: AsideTaker | None = None,
+        replica: str = "",
     ) -> None:
         self._link = client.link
+        self._shards = shards
         self._group = group
         self._shard_by_key = {shards.keys[shard].wake(queue).encode(): shard for queue in queues for shard in group}
         self._may_wait = may_wait
         self._on_wake = on_wake
+        self._taker = taker
+        self._poke = poke_key(shards.keys[group[0]], f"{replica}:worker").encode()
+        self._covered: KeysView[bytes] | None = None
+        """The markers of lists that the present wait is for; None while there is no wait."""
         self._retries = Retrying(RETRY_FIRST, RETRY_CAP)
 
     async def run_once(self) -> float:
         """Wait for one marker, for BLOCK_SECONDS at most, and report its shard."""
         await self._may_wait.wait()
         try:
-            popped = cast(_Popped | None, await self._link.call("BZPOPMIN", *self._shard_by_key, BLOCK_SECONDS))
-            if popped and not self._may_wait.is_set():
-                key, marker, score = popped
-                await self._link.call("ZADD", key, score, marker)
+            key = await self._pop()
         except (redis_errors.RedisError, OSError) as error:
             logger.debug("wake_wait_failed", error=str(error))
             await self._retries.wait()  # then claim, since the store may be back
-            popped = None
+            key = None
         else:
             self._retries.reset()
-        for shard in [self._shard_by_key[popped[0]]] if popped else self._group:
-            self._on_wake(shard)
+        if key != self._poke:
+            for shard in self._group if key is None else [self._shard_by_key[key]]:
+                self._on_wake(shard)
         return 0.0
 
+    async def _pop(self) -> bytes | None:
+        """Wait for a marker. Returns the key of its queue, or the poke; None if there was none in time."""
+        asides = self._asides()
+        keys = (self._poke, *self._shard_by_key, *asides) if self._taker is not None else self._shard_by_key
+        self._covered = asides.keys()
+        try:
+            popped = cast(_Popped | None, await self._link.call("BZPOPMIN", *keys, BLOCK_SECONDS))
+        finally:
+            self._covered = None
+        if popped is None or popped[0] == self._poke:
+            return popped[0] if popped else None
+        key, marker, score = popped
+        aside = asides.get(key)
+        is_wanted = self._may_wait.is_set() and (aside is None or self._taker is None or self._taker.ate(aside))
+        if not is_wanted:
+            await self._link.call("ZADD", key, score, marker)
+        return key if aside is None else self._shards.keys[aside[0]].wake(aside[1]).encode()
 
-Aside = tuple[int, str, str]
-"""The lists of one type that were set aside in a queue: shard, queue, type. They have a marker of their own."""
+    def _asides(self) -> dict[bytes, Aside]:
+        """Return the lists to wait for, by the keys of their markers."""
+        if self._taker is None:
+            return {}
+        found = islice((aside for shard in self._group for aside in self._taker.claimable(shard)), MAX_ASIDES)
+        return {
+            self._shards.keys[shard].wake_type(queue, type).encode(): (shard, queue, type)
+            for shard, queue, type in found
+        }
+
+    async def cover(self) -> None:
+        """Include further lists in the present wait. If the store does not answer, the wait soon ends by itself."""
+        if self._covered is None or self._covered >= self._asides().keys():
+            return
+        self._covered = None
+        calls = self._shards.client_of(self._group[0]).link
+        try:
+            await calls.call("ZADD", self._poke, 0, "m")
+            await calls.call("EXPIRE", self._poke, POKE_SECONDS)
+        except (redis_errors.RedisError, OSError) as error:
+            logger.debug("poke_failed", error=str(error))
+
+
+class Covering:
+    """Has wakers include further lists in their waits, each time that `changed` is set."""
+
+    def __init__(self, wakers: Sequence[Waker], changed: asyncio.Event) -> None:
+        self._wakers = wakers
+        self._changed = changed
+
+    async def run_once(self) -> float:
+        """Wait for a change, and pass it on."""
+        await self._changed.wait()
+        self._changed.clear()
+        for waker in self._wakers:
+            await waker.cover()
+        return 0.0
 
 
 class Pollers(Protocol):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from random import Random
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from queuey import log
 from queuey.errors import StartupError
@@ -15,12 +17,17 @@ from queuey.worker.executors.child import Init
 from queuey.worker.executors.lifespan import LifespanRunner
 from queuey.worker.executors.loop import LoopExecutor
 from queuey.worker.executors.processes import ProcessExecutor
+from queuey.worker.executors.rooms import ExecutorRoom
 from queuey.worker.executors.stopping import OnEvent, Stopper
-from queuey.worker.executors.threads import ThreadExecutor
+from queuey.worker.executors.threads import StuckThread, ThreadExecutor
 from queuey.worker.handlers.app import App
 from queuey.worker.handlers.attempt import Failed, Outcome, Succeeded, Work
+from queuey.worker.handlers.signatures import Mode
 from queuey.worker.handlers.tracing import HandlerSpans, handler_spans, send_spans
 from queuey.worker.settings import ExecutionSettings
+
+MAX_ISOLATED: Final = 2
+"""The maximum number of attempts that run in a child process of their own at a time."""
 
 logger = log.get(__name__)
 
@@ -29,8 +36,8 @@ class Execution:
     """Runs the handlers of one App in one worker process. Every method belongs to the event loop's thread.
 
     `app_path` is the "module:attribute" of the App, from which child processes load it; None when no handler has
-    run_in="process". `on_event` is called with handler_abandoned, thread_abandoned, child_died and
-    lifespan_failed. By default these events are logged as warnings.
+    run_in="process", and then no attempt is isolated. `on_event` is called with handler_abandoned, thread_abandoned,
+    all_threads_stuck, thread_returned, child_died and lifespan_failed. By default these events are logged as warnings.
     """
 
     def __init__(
@@ -56,7 +63,25 @@ class Execution:
             sends_spans=settings.sends_spans,
         )
         self._processes = ProcessExecutor(settings.process_slots, self._stopper, init, on_event)
+        self.max_isolated = MAX_ISOLATED if app_path is not None else 0
+        """The number of attempts that can run in a child process of their own at a time."""
+        isolating = msgspec.structs.replace(init, isolating=True)
+        self._isolation = ProcessExecutor(MAX_ISOLATED, self._stopper, isolating, on_event)
         self._spans: HandlerSpans | None = None
+        self.rooms = self._rooms()
+        """The room of each executor that has handlers."""
+
+    def _rooms(self) -> list[ExecutorRoom]:
+        settings, types = self._settings, self._types
+        every = [
+            ExecutorRoom("loop", types("loop")),
+            ExecutorRoom("thread", types("thread"), settings.thread_slots, lambda: self._threads.unwanted),
+            ExecutorRoom("process", types("process"), settings.process_slots),
+        ]
+        return [room for room in every if room.types]
+
+    def _types(self, mode: Mode) -> list[str]:
+        return [type for type, handler in self._handlers.items() if handler.mode == mode]
 
     async def start(self) -> None:
         """Enter the App's lifespan. Raises StartupError when it fails."""
@@ -94,6 +119,8 @@ class Execution:
         if self._closed or work.stopping is not None:
             return self._rated(self._stopped(work), work)
         timeout = work.limit = self.timeout_of(work)
+        if work.isolated and self.max_isolated:
+            return self._attempt(self._isolation.run(handler, work, timeout), work)
         if handler.mode == "thread":
             return self._attempt(self._threads.run(handler, work, timeout), work)
         if handler.mode == "process":
@@ -168,6 +195,25 @@ class Execution:
         waited_for = sum(1 for work in self._stopper.running if work.abandoned)
         return waited_for + self._threads.unwanted
 
+    @property
+    def thread_slots(self) -> int:
+        """The maximum number of handlers that run in threads at a time; 0 if none does."""
+        return self._settings.thread_slots if self._types("thread") else 0
+
+    def stuck_threads(self) -> list[StuckThread]:
+        """Return the threads whose handlers do not return, the one that began first first."""
+        return sorted(self._threads.stuck.values(), key=lambda thread: thread.since_ms)
+
+    def blocked_types(self) -> tuple[str, ...]:
+        """Return the types whose jobs cannot begin, since every thread is stuck."""
+        if len(self._threads.stuck) < self._settings.thread_slots:
+            return ()
+        return tuple(self._types("thread"))
+
+    def on_thread_returned(self, call: Callable[[], None]) -> None:
+        """Have `call` called when a thread is free again after its job had ended without it."""
+        self._threads.on_returned = call
+
     async def stop(self, *, abandon: bool) -> int:
         """End everything and leave the lifespan. Returns the number of handlers that could not be stopped.
 
@@ -182,7 +228,7 @@ class Execution:
         await self._stopper.idle(self._settings.grace + 0.5)
         stuck = self.stuck
         self._threads.close()
-        await self._processes.close()
+        await asyncio.gather(self._processes.close(), self._isolation.close())
         await self._lifespan.leave(self._settings.grace)
         return stuck
 

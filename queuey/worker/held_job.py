@@ -31,6 +31,7 @@ class HeldJob:
 
     __slots__ = (
         "claimed_ms",
+        "counted_as",
         "crashes",
         "ended_at",
         "grace",
@@ -57,6 +58,8 @@ class HeldJob:
         self.crashes = job.crashes
         self.shard = shard
         self.work = work
+        self.counted_as = work.type
+        """The type by which its slot is counted."""
         self.unreadable = unreadable
         self.grace = grace
         self.claimed_ms = 0.0

@@ -30,4 +30,7 @@ class Sending:
         if self._is_traced() and request.traceparent is None:
             request.traceparent = traceparent.current()
         checked = self._submission.parse(request_json(request))
-        return await self._producer.enqueue(self._submission.new_job(checked, time.time_ns() // 1_000_000))
+        _, warning = self._submission.address(checked)
+        reply = await self._producer.enqueue(self._submission.new_job(checked, time.time_ns() // 1_000_000))
+        self._submission.queues.warn(reply, checked.type, warning)
+        return reply

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
+from queuey.store.asides import KnownAsides, Room
 from queuey.store.broker.offers import Offer
 from queuey.worker.handlers.attempt import Failed, Succeeded, Work
 from queuey.worker.held_job import HeldJob, Leased
@@ -30,9 +31,19 @@ class ClaimRequest(msgspec.Struct, frozen=True, kw_only=True):
     slots: int
     """The number of jobs that the worker can run at a time."""
     free: int
-    """The number of free slots."""
+    """The number of free slots in which a job can begin."""
+    room: Sequence[Room] = ()
+    """The room of each executor."""
+    knows: Callable[[str], bool] = lambda _: True
+    """Says whether the worker has a handler for a type."""
+    unknown: Collection[str] = ()
+    """Types that the worker has met and does not know. It asks for no unknown types once it has met one."""
     holds_suspect: bool
     """Whether the worker holds a job that has crashed a process. Then it gets no second one."""
+    isolates: int = 0
+    """The number of suspects that it can run now, each in a child process of its own."""
+    woken: Collection[str] = ()
+    """The types of the lists set aside whose markers the worker has taken."""
     offered: Offered | None = None
     """An offer that may have been taken, although no reply said so. The claim has its claim id and brings its jobs."""
 
@@ -45,6 +56,8 @@ class Claim(msgspec.Struct, Generic[Job], frozen=True, kw_only=True):
     """Whether another claim may bring jobs right now."""
     due_in_ms: int = -1
     """The milliseconds until the next job is due; -1 if none is scheduled."""
+    named: Sequence[tuple[str, str]] = ()
+    """Queue and type of each list set aside that this claim has made known."""
 
 
 class JobSource(Protocol[Job]):
@@ -56,6 +69,14 @@ class JobSource(Protocol[Job]):
     """The number of shards. Each claim is made on one of them."""
     gives_back_unconfirmed: bool
     """Whether a job may be given back while its outcome is being reported."""
+    sets_aside: bool
+    """Whether a job of an unknown type can be given back so that only a worker that knows the type gets it."""
+    ignores_room: bool
+    """Whether it gives jobs of any type, so that there must be room for each of them in every executor."""
+
+    @property
+    def asides(self) -> KnownAsides | None:
+        """The lists set aside that are known; None if the worker does not claim from the store itself."""
 
     @property
     def is_reporting(self) -> bool:
@@ -67,14 +88,25 @@ class JobSource(Protocol[Job]):
         Raises StartupError when the source refuses this worker.
         """
 
-    def offer(self, request: ClaimRequest) -> Offered | None:
-        """Return the request as an offer for an enqueue; None if the jobs of this source are enqueued elsewhere.
+    def room_grew(self) -> None:
+        """Break off a claim that waits, if it could not ask for jobs that can begin now."""
+
+    def offer(self, request: ClaimRequest, room: int) -> Offered | None:
+        """Return the request as an offer of up to `room` jobs for an enqueue.
+
+        None: the jobs of this source are enqueued elsewhere.
 
         An offer is a claim: the worker makes no other one until its end is known.
         """
 
     def taken(self, offered: Offered) -> Claim[Job] | None:
         """Return the claim that an enqueue has made for an offer. None: the reply was late; claim with the offer."""
+
+    def type_of(self, job: Job) -> str:
+        """Return the type of a claimed job, without reading the rest of it."""
+
+    def set_aside(self, held: Sequence[HeldJob], gone: Confirmed) -> None:
+        """Give back jobs of unknown types, in the order of their claim. `gone` is called for each at its end."""
 
     def read(self, job: Job) -> tuple[Work, Failed | None]:
         """Return the attempt for a claimed job, and if the job cannot be read the failure to report."""

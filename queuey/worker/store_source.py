@@ -13,10 +13,11 @@ from queuey.errors import QueueyError, StoreUnavailable
 from queuey.lifecycle import Retrying
 from queuey.metrics import Metrics
 from queuey.protocol import ids
-from queuey.protocol.records import UNREADABLE
+from queuey.protocol.records import UNREADABLE, type_of
 from queuey.protocol.renewal import renewal_of
 from queuey.services.jobs.progress import ProgressRecorder
 from queuey.services.leases.acks import Acks
+from queuey.store.asides import ANY, MAX_ROOM_TYPES, SUSPECTS, KnownAsides, Room, Wanted
 from queuey.store.broker.broker import Broker
 from queuey.store.broker.calls import MAX_BATCH
 from queuey.store.broker.offers import Offer
@@ -31,6 +32,13 @@ RETRY_CAP: Final = 2.0
 ANSWER_AFTER: Final = 3
 """Passes of the event loop from the reply to outcomes until they are counted. The reply to the claim comes with it. In
 the first pass the worker makes its next claim, and in the second the connection writes it."""
+PLAIN_ROOM: Final = 32
+"""Jobs for which a claim need not name any type: so many can begin, whatever executor they need."""
+ANY_SECONDS: Final = 1.8
+"""Seconds between two looks at a list with jobs of any type. It is less than a round of the waker."""
+
+Named = Sequence[tuple[str, str]]
+"""Queues and types of lists set aside."""
 
 logger = log.get(__name__)
 
@@ -44,6 +52,7 @@ class StoreSource:
 
     gives_back_unconfirmed = False
     is_reporting = True
+    sets_aside = True
 
     def __init__(
         self, broker: Broker, acks: Acks, progress: ProgressRecorder, settings: WorkerSettings, *, metrics: Metrics
@@ -58,6 +67,10 @@ class StoreSource:
         self._queues = list(settings.queues)
         self._lease_ms = round(settings.lease * 1000)
         self._max_starve_ms = round(settings.max_starve * 1000)
+        self.asides = KnownAsides()
+        self.ignores_room = False
+        self._looked_at: dict[int, float] = {}
+        """For each shard: the time.monotonic() of the last look at the lists with jobs of any type."""
         self._turn = 0
         self._stopping = False
 
@@ -76,7 +89,7 @@ class StoreSource:
         while offered is not None or not self._stopping:
             try:
                 with self._acks.corked(shard):
-                    claimed = await self._ask(shard, claim_id, request)
+                    claimed, named = await self._ask(shard, claim_id, request)
                 jobs = claimed.jobs
                 if jobs and self._is_late(asked_at):
                     jobs = await self._still_ours(shard, jobs)
@@ -87,20 +100,23 @@ class StoreSource:
                 if time.monotonic() > asked_at + self.lease or not isinstance(error, StoreUnavailable):
                     claim_id, asked_at = ids.short_random(), time.monotonic()
                 continue
-            return self._claim_of(claimed, jobs)
+            return self._claim_of(claimed, jobs, named)
         return Claim()
 
     def _is_late(self, asked_at: float) -> bool:
         """Return whether the next renewal of jobs that were asked for at this time may come too late."""
         return time.monotonic() > asked_at + renewal_of(self.lease)
 
-    def offer(self, request: ClaimRequest) -> Offered:
-        """Offer what a claim would ask for."""
+    def room_grew(self) -> None:
+        """Do nothing: a claim does not wait for jobs."""
+
+    def offer(self, request: ClaimRequest, room: int) -> Offered:
+        """Offer what a claim would ask for, up to `room` jobs."""
         offer = Offer(
             claim_id=ids.short_random(),
             worker=self._worker,
             lease_ms=self._lease_ms,
-            limit=_limit(request),
+            limit=min(_limit(request), room),
             queues=self._queues,
         )
         return Offered(offer, time.monotonic())
@@ -109,23 +125,78 @@ class StoreSource:
         claimed = offered.offer.claimed
         if claimed is None or self._is_late(offered.made_at):
             return None
-        return self._claim_of(claimed, claimed.jobs)
+        return self._claim_of(claimed, claimed.jobs, ())
 
-    def _claim_of(self, claimed: Claimed, jobs: list[ClaimedJob]) -> Claim[ClaimedJob]:
+    def _claim_of(self, claimed: Claimed, jobs: list[ClaimedJob], named: Named) -> Claim[ClaimedJob]:
         self._metrics.claimed.add((), len(jobs))
-        return Claim(jobs=jobs, more=claimed.more, due_in_ms=claimed.due_in_ms)
+        return Claim(jobs=jobs, more=claimed.more, due_in_ms=claimed.due_in_ms, named=named)
 
-    async def _ask(self, shard: int, claim_id: str, request: ClaimRequest) -> Claimed:
+    async def _ask(self, shard: int, claim_id: str, request: ClaimRequest) -> tuple[Claimed, Named]:
+        """Claim, and return also the lists that the reply has named first. If a plain claim must name types, do so."""
+        limit, wanted = self._terms(shard, request)
+        claimed = await self._send(shard, claim_id, request, limit, wanted)
+        if wanted is None and claimed.asides:
+            self.asides.tell(shard, self._queues, claimed.asides)
+            limit, wanted = self._terms(shard, request)
+            claimed = await self._send(shard, claim_id, request, limit, wanted)
+        if wanted is None or claimed.repeated:
+            return claimed, ()
+        return claimed, self.asides.tell(shard, self._queues, claimed.asides)
+
+    async def _send(
+        self, shard: int, claim_id: str, request: ClaimRequest, limit: int, wanted: Wanted | None
+    ) -> Claimed:
         return await self._broker.leases.claim(
             shard,
             claim_id=claim_id,
             worker=self._worker,
             lease_ms=self._lease_ms,
-            limit=_limit(request),
+            limit=limit,
             queues=self._queues_in_turn(),
             max_starve_ms=self._max_starve_ms,
             suspects=0 if request.holds_suspect else 1,
+            isolates=request.isolates,
+            wanted=wanted,
         )
+
+    def _terms(self, shard: int, request: ClaimRequest) -> tuple[int, Wanted | None]:
+        """Return the most jobs that a claim may bring, and what else limits it; None if nothing does.
+
+        An executor with less room limits all of a claim if that costs little, or if there are too many types to name.
+        """
+        limit, rooms = _limit(request), request.room
+        can_name = sum(len(room.types) for room in rooms) <= MAX_ROOM_TYPES
+        least = min((room.jobs for room in rooms), default=limit)
+        if least >= PLAIN_ROOM or not can_name:
+            limit = min(limit, least)
+        has_lists = any(self.asides.lists(shard, queue) for queue in self._queues)
+        if least >= limit and not (request.unknown or request.woken or has_lists):
+            return limit, None
+        if not can_name:
+            rooms = [Room(0, list(request.unknown)[-MAX_ROOM_TYPES:])] if request.unknown else ()
+        elif not request.unknown:
+            rooms = [room for room in rooms if room.jobs < limit]
+        others = not (request.unknown and can_name)
+        return limit, Wanted(room=rooms, others=others, take=self._take(shard, request), woken=list(request.woken))
+
+    def _take(self, shard: int, request: ClaimRequest) -> dict[str, list[tuple[str, str]]]:
+        """Return the lists to claim from. Those with jobs of any type are looked at once in ANY_SECONDS."""
+        now = time.monotonic()
+        looks = now - self._looked_at.get(shard, -ANY_SECONDS) >= ANY_SECONDS
+        taken = {}
+        for queue in self._queues:
+            lists = self.asides.lists(shard, queue)
+            if any(type == ANY for _, type in lists) and looks:
+                self._looked_at[shard] = now
+            if lists:
+                taken[queue] = [each for each in lists if self._takes(each[1], request, looks)]
+        return taken
+
+    @staticmethod
+    def _takes(type: str, request: ClaimRequest, looks: bool) -> bool:
+        if type == SUSPECTS:
+            return request.isolates > 0
+        return looks if type == ANY else request.knows(type)
 
     def _queues_in_turn(self) -> list[str]:
         self._turn = (self._turn + 1) % len(self._queues)
@@ -141,6 +212,9 @@ class StoreSource:
 
     async def return_unseen(self) -> None:
         """Do nothing, since a drain waits for the answer to the claim."""
+
+    def type_of(self, job: ClaimedJob) -> str:
+        return type_of(job.definition)
 
     def read(self, job: ClaimedJob) -> tuple[Work, Failed | None]:
         return read(job, self._report)
@@ -198,6 +272,14 @@ class StoreSource:
     def lost(self, work: Work) -> None:
         logger.warning("lease_lost", job_id=work.id, type=work.type, attempt=work.attempt)
 
+    def set_aside(self, held: Sequence[HeldJob], gone: Confirmed) -> None:
+        for each in reversed(held):
+            answer = partial(_set_aside, each, gone)
+            try:
+                self._acks.set_aside(each.shard, each.job_id, each.token, each.work.type, answer)
+            except QueueyError as error:
+                answer(None, error)
+
     # --- the end --------------------------------------------------------------------------------------------------
 
     async def release(self, held: Sequence[HeldJob], seconds: float) -> None:
@@ -213,6 +295,12 @@ class StoreSource:
 
 def _limit(request: ClaimRequest) -> int:
     return min(request.free, (request.slots + 1) // 2, MAX_BATCH)
+
+
+def _set_aside(held: HeldJob, gone: Confirmed, status: str | None, error: Exception | None) -> None:
+    if error is not None:
+        logger.error("not_released", job_id=held.job_id, type=held.work.type, error=str(error))
+    gone(held)
 
 
 def _log_failure(work: Work, failed: Failed, status: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, Final
@@ -12,8 +12,10 @@ from typing import Any, Final
 from queuey import log
 from queuey.lifecycle import call_after_passes
 from queuey.metrics import Metrics
-from queuey.protocol.records import NewJob, NewJobs
+from queuey.protocol.records import SUSPECT, NewJob, NewJobs
 from queuey.services.jobs.offers import Offering, Settled, Types
+from queuey.worker.claims.aside_lists import AsideLists
+from queuey.worker.claims.strangers import Strangers
 from queuey.worker.execution import Execution
 from queuey.worker.handlers.attempt import Failed, Outcome, Succeeded
 from queuey.worker.held_job import HeldJob, Leased
@@ -44,13 +46,17 @@ class Worker:
         self._source = source
         self._execution = execution
         self._settings = settings
-        self._slots = slots = Slots(settings.concurrency)
+        self._slots = slots = Slots(settings.concurrency, execution.rooms)
         metrics.slots, metrics.busy = slots.total, lambda: slots.busy
+        metrics.threads, metrics.threads_stuck = execution.thread_slots, lambda: len(execution.stuck_threads())
         self.keeper = LeaseKeeper(source.lease, self.on_trouble)
         self.running: dict[str, HeldJob] = {}
         """All jobs that this worker holds: they wait for their turn, run, or are being reported."""
         self._incoming: list[tuple[Leased, int]] = []
         """Claimed jobs that have a slot but are not in `running` yet, each with its shard."""
+        self._strangers = Strangers(source)
+        self._is_lenient = False
+        """Whether the claim that is under way may bring jobs of unknown types."""
         self._runners = TaskPool(self._begin)
         self._stopping = False
         self.quieted = False
@@ -63,11 +69,13 @@ class Worker:
         self._context: Context | None = None
         """The context of the task that claims, in which every handler begins. None: nothing was claimed yet."""
         self._turns = Turns(source.shards, self._settle)
+        self.asides = AsideLists(source.asides, source.shards, settings.queues, slots, self._turns)
         self._on_confirmed = self._confirmed  # a bound method that is made only once
         self._between_claims = asyncio.Event()
         self._may_claim = asyncio.Event()
         self.may_wait = asyncio.Event()
         """Set while a slot is free and no shard is known to hold work."""
+        execution.on_thread_returned(self._thread_returned)
         self._settle()
 
     # --- shards with work -----------------------------------------------------------------------------------------
@@ -87,16 +95,24 @@ class Worker:
 
     def _settle(self) -> None:
         """Set or clear the events by the free slots and the shards that may hold work."""
-        self._was_full = self._slots.full
+        self._was_full = self._free <= 0
         free = not self._was_full and not self._stopping and not self.quieted
         _set(self._may_claim, self._doubtful is not None or (free and bool(self._turns) and not self._claiming))
         _set(self.may_wait, free and not self._turns and not self._claiming)
         _set(self._between_claims, not self._claiming and not self._incoming)
+        if self.asides.some and self.may_wait.is_set():
+            self.asides.on_change()
+
+    @property
+    def _free(self) -> int:
+        """The number of jobs that may be claimed now."""
+        return self._slots.least if self._source.ignores_room else self._slots.free
 
     def _settle_if_full(self) -> None:
         """Set the events after a job has left. This is frequent, and matters only if no slot was free."""
         if self._was_full:
             self._settle()
+            self._room_grew()
 
     # --- claiming -------------------------------------------------------------------------------------------------
 
@@ -113,10 +129,10 @@ class Worker:
                 continue  # since the event was set, the slots were taken or too many outcomes became unconfirmed
             shard, offered = self._doubtful or (self._turns.next(), None)
             self._doubtful = None
-            self._claiming = True
+            self._claiming, self._is_lenient = True, not self._strangers.types
             self._settle()
             try:
-                claim = await self._source.claim(shard, self._request(offered))
+                claim = await self._source.claim(shard, self._request(offered, self.asides.woken(shard)))
                 # The next claim is written before these jobs are taken in, with the outcomes that waited for the answer
                 # to this one. So the store works while the jobs are taken in and run.
                 self._accept(shard, claim)
@@ -125,26 +141,45 @@ class Worker:
                 self._claiming = False
                 self._settle()
 
-    def _request(self, offered: Offered | None = None) -> ClaimRequest:
-        suspects = any(held.crashes for held in self.running.values()) or any(job.crashes for job, _ in self._incoming)
-        return ClaimRequest(slots=self._slots.total, free=self._slots.free, holds_suspect=suspects, offered=offered)
+    def _request(self, offered: Offered | None = None, woken: Collection[str] = ()) -> ClaimRequest:
+        crashes = [held.crashes for held in self.running.values() if held.crashes]
+        crashes += [job.crashes for job, _ in self._incoming if job.crashes]
+        return ClaimRequest(
+            slots=self._slots.total,
+            free=self._free,
+            room=self._slots.rooms(),
+            knows=self._slots.knows,
+            unknown=self._strangers.types.keys(),
+            woken=woken,
+            holds_suspect=bool(crashes),
+            isolates=max(0, self._execution.max_isolated - sum(1 for count in crashes if count >= SUSPECT)),
+            offered=offered,
+        )
 
     def _accept(self, shard: int, claim: Claim[Leased]) -> None:
         """Give the jobs slots. The caller has them taken in."""
-        self._slots.take(len(claim.jobs))
+        types = map(self._source.type_of, claim.jobs) if self._slots.mixed else ()
+        self._slots.take(len(claim.jobs), types)
         self._incoming += [(job, shard) for job in claim.jobs]
         self._turns.answered(shard, more=claim.more, due_in_ms=claim.due_in_ms)
+        self.asides.named(shard, claim.named)
 
     # --- offers ---------------------------------------------------------------------------------------------------
 
     def offer(self, shard: int, queue: str, types: Types) -> Offering | None:
-        """Offer the free slots to an enqueue of jobs of this queue, if this worker is idle. It counts as a claim."""
+        """Offer the free slots to an enqueue of jobs of this queue, if this worker is idle. It counts as a claim.
+
+        There is no offer if not all of these jobs can begin here.
+        """
         if self._context is None or not self.may_wait.is_set() or queue not in self._settings.queues:
             return None
-        offered = self._source.offer(self._request())
+        room = min(map(self._slots.room_for, types()))
+        if not room or self.asides.of(shard, queue):
+            return None
+        offered = self._source.offer(self._request(), room)
         if offered is None:
             return None
-        self._claiming = True
+        self._claiming, self._is_lenient = True, False
         self._settle()
         return Offering(offered.offer, partial(self._offer_settled, shard, offered))
 
@@ -172,6 +207,8 @@ class Worker:
         now_ms = time.time() * 1000
         for job, shard in incoming:
             self._hold(job, shard, now_ms)
+        if not (self._claiming and self._is_lenient):
+            self._strangers.give_back(self._gone)
         self._settle()
 
     def _hold(self, job: Leased, shard: int, now_ms: float) -> None:
@@ -180,7 +217,19 @@ class Worker:
         held.claimed_ms = now_ms
         self.running[job.id] = held
         self.keeper.hold(held)
+        work.isolated = held.crashes >= SUSPECT
+        if unreadable is not None:
+            held.counted_as = self._source.type_of(job)
+        elif not self._slots.knows(work.type) and self._source.sets_aside:
+            self._strangers.add(held)
+            return
         self._runners.add(held)
+
+    def _gone(self, held: HeldJob) -> None:
+        """Free the slot of a job that was given back."""
+        self._leave(held)
+        self._let_go(held)
+        self._settle_if_full()
 
     def _begin(self, held: HeldJob) -> Coroutine[Any, Any, None] | None:
         """Run the job until it first waits. Return a coroutine for the rest, if there is one."""
@@ -206,7 +255,7 @@ class Worker:
 
     def _ended(self, held: HeldJob, outcome: Outcome | None) -> None:
         """Free the slot, and report. `outcome` is None if the job did not begin or others cancelled its task."""
-        self._slots.leave()
+        self._leave(held)
         held.ended_at = time.monotonic()
         if outcome is not None and not (held.releasing and isinstance(outcome, Failed)):
             held.reporting = True
@@ -215,6 +264,22 @@ class Worker:
             self._let_go(held)
         # otherwise the drain gives it back together with the others, in their order
         self._settle_if_full()
+
+    def _leave(self, held: HeldJob) -> None:
+        """Free the slot of a job. The caller settles."""
+        was_full = self._slots.mixed and not self._slots.room_for(held.counted_as)
+        self._slots.leave(held.counted_as)
+        if was_full:
+            self._room_grew()
+
+    def _room_grew(self) -> None:
+        """Claim for an executor that had no room, and may have some now."""
+        self.asides.room_grew()
+        self._source.room_grew()
+
+    def _thread_returned(self) -> None:
+        self._settle_if_full()
+        self._room_grew()
 
     def _let_go(self, held: HeldJob) -> None:
         """Remove a job from those that are held."""

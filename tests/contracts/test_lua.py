@@ -45,17 +45,8 @@ BY_BROKER = sorted(TEXTS.keys() - {"selftest"})
 
 KEYS_LINE = "KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created\n"
 READ_ONLY = {
-    "store_info",
-    "list_asides",
-    "list_dead",
-    "queue_status",
-    "workers",
-    "dump",
-    "get",
-    "list_by_status",
-    "list_jobs",
-    "position",
-    "stats",
+    *("store_info", "list_asides", "list_dead", "queue_status", "workers", "type_reports", "dump"),
+    *("get", "list_by_status", "list_jobs", "position", "stats"),
 }
 TAKES_MEMORY = {"set_payload", "enqueue", "replay", "restore"}
 WRITES = {
@@ -64,10 +55,10 @@ WRITES = {
 }  # fmt: skip
 NO_STATUS = {
     "high", "default", "low", "paused", "paused_by", "paused_at", "guard_", "guard_default", "guard_low", "aside",
-    "dead_bytes", "done_bytes", "format", "shards", "tombstones_", "tombstones_high", "tombstones_default",
-    "tombstones_low", "skipped", "young", "deferred", "expired", "claimed", "moved", "no_room", "ready", "scheduled",
-    "running", "dead", "finished", "import", "import_offset", "store_id", "features", "settling_",
-    "asked", "unknown", "unknown_at",
+    "only_", "draining", "dead_bytes", "done_bytes", "format", "shards", "tombstones_", "tombstones_high",
+    "tombstones_default", "tombstones_low", "skipped", "young", "deferred", "expired", "claimed", "moved", "no_room",
+    "ready", "scheduled", "running", "dead", "finished", "import", "import_offset", "store_id", "features",
+    "settling_", "asked", "unknown", "unknown_at",
 }  # fmt: skip
 """Words in quotes that name a lane, a field of a hash, a place, or what `examine` tells `take`."""
 
@@ -126,7 +117,7 @@ STATUS_WORDS = {
     "fail": {"retry", "dead", "cancelled", "lost"},
     "release": {"ok", "lost"},
     "cancel": {"cancelled", "cancelling", "finished", "missing"},
-    "reap": {"retry", "dead", "cancelled", "orphan"},
+    "reap": {"retry", "suspect", "dead", "cancelled", "orphan"},
     "watch_end": {"waiting", "finished", "missing"},
     "publish_event": {"ok", "nobody"},
     "subscribe_events": {"begun", "kept", "nobody"},

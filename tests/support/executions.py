@@ -26,10 +26,16 @@ class Events(list[tuple[str, dict[str, object]]]):
     def __init__(self) -> None:
         super().__init__()
         self.came = asyncio.Event()
+        self._new: asyncio.Queue[str] = asyncio.Queue()
 
     def __call__(self, event: str, /, **fields: object) -> None:
         self.append((event, fields))
         self.came.set()
+        self._new.put_nowait(event)
+
+    async def next(self) -> str:
+        """Wait for the name of the next event."""
+        return await self._new.get()
 
     @property
     def names(self) -> list[str]:

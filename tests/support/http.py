@@ -20,6 +20,7 @@ from queuey.server.api import api_parts
 from queuey.services.events.publisher import EventPublisher
 from queuey.services.jobs.producer import Producer
 from queuey.services.jobs.submission import Decoder, Submission, SubmissionSettings
+from queuey.services.jobs.type_queues import TypeQueues
 from queuey.services.leases.long_polls import LongPolls
 from queuey.services.leases.pulling import pull_wakers
 from queuey.services.maintenance.loops import Chore, run_forever
@@ -48,8 +49,16 @@ class ApiRig:
     """Wraps the client's transport, for tests that send what it sends elsewhere too."""
 
     def __init__(
-        self, broker: Broker, credentials: Credentials, settings: Settings, *, metrics: Metrics, woken: bool
+        self,
+        broker: Broker,
+        credentials: Credentials,
+        settings: Settings,
+        *,
+        metrics: Metrics,
+        woken: bool,
+        queues: TypeQueues | None = None,
     ) -> None:
+        self.queues = queues or TypeQueues()
         self.broker = broker
         self.credentials = credentials
         self.settings = settings
@@ -70,7 +79,7 @@ class ApiRig:
             metrics=metrics,
             publisher=self.feed,
             stream=EventStream(self.blocking[0], broker.shards.keys[0]),
-            submission=Submission(SubmissionSettings.of(settings), max_attempts_of, decoder_of),
+            submission=Submission(SubmissionSettings.of(settings), max_attempts_of, decoder_of, self.queues),
             producer=self.producer,
             polls=polls,
             wakers=self.wakers,
@@ -119,13 +128,15 @@ async def api_over(
     *,
     metrics: Metrics | None = None,
     woken: bool = False,
+    queues: TypeQueues | None = None,
     **settings: Any,
 ) -> AsyncIterator[ApiRig]:
     """An API whose keys are `credentials`, by default none, so that everything but admin is open.
 
-    `woken`: requests that wait for work are woken by the store's markers too, as in a server."""
+    `woken`: requests that wait for work are woken by the store's markers too, as in a server. `queues`: where jobs of a
+    type go, by default as if nothing was known of any."""
     frozen = settings.pop("settings", None) or Settings(data_dir=Path("/unused"), **settings)
-    rig = ApiRig(broker, credentials or Credentials(), frozen, metrics=metrics or Metrics(), woken=woken)
+    rig = ApiRig(broker, credentials or Credentials(), frozen, metrics=metrics or Metrics(), woken=woken, queues=queues)
     chores: list[Chore] = [rig.waiters, rig.followers, *rig.wakers, *([rig.listener()] if woken else [])]
     listening = [asyncio.create_task(run_forever(chore)) for chore in chores]
     async with rig.http:

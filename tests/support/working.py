@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -22,11 +23,11 @@ from queuey.services.maintenance.loops import run_forever
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.connections.pipelined import StoreClient
-from queuey.store.keys import cancel_channel
+from queuey.store.keys import asides_channel, cancel_channel
 from queuey.store.pubsub import Subscriber
 from queuey.store.scripts import Scripts
 from queuey.store.shards import Shards
-from queuey.store.wakeups import Waker, wake_groups
+from queuey.store.wakeups import Covering, Waker, wake_groups
 from queuey.worker.execution import Execution
 from queuey.worker.handlers.app import App
 from queuey.worker.handlers.context import Context
@@ -82,6 +83,50 @@ class Stage:
 
     def fail(self, job_id: str, error: BaseException) -> None:
         self._ends[job_id].set_exception(error)
+
+
+class ThreadStage:
+    """An App with handlers in threads, one for each of `types`, that wait until the test lets them return."""
+
+    def __init__(self, *types: str, app: App | None = None) -> None:
+        self.app = app or App()
+        self.ran: list[str] = []
+        """The jobs in the order in which they started."""
+        self._started: asyncio.Queue[str] = asyncio.Queue()
+        self._ends: dict[str, threading.Event] = {}
+        self._loop = asyncio.get_running_loop()
+        for type in types or ("thread",):
+            self.app.job(type)(self._run)
+
+    def _run(self, payload: Any, ctx: Context) -> None:
+        end = self._ends[ctx.job_id] = threading.Event()
+        self._loop.call_soon_threadsafe(self._begun, ctx.job_id)
+        assert end.wait(2 * PATIENCE)
+
+    def _begun(self, job_id: str) -> None:
+        self.ran.append(job_id)
+        self._started.put_nowait(job_id)
+
+    async def next(self, *, within: float = PATIENCE) -> str:
+        """The next job that starts."""
+        async with asyncio.timeout(within):
+            return await self._started.get()
+
+    async def take(self, count: int) -> list[str]:
+        """The next jobs that start, in order."""
+        return [await self.next() for _ in range(count)]
+
+    def finish(self, *job_ids: str) -> None:
+        for job_id in job_ids:
+            self._ends[job_id].set()
+
+    def finish_all(self) -> None:
+        self.finish(*self._ends)
+
+
+def body(type: str) -> str:
+    """The body of a job of this type."""
+    return f'{{"type":"{type}"}}'
 
 
 class FaultyScripts(Scripts):
@@ -140,11 +185,13 @@ async def working(
     cluster: bool = False,
     ack_patience: float = 60.0,
     ends: dict[str, float] | None = None,
+    threads: int = 4,
+    path: str | None = None,
     **settings: Any,
 ) -> AsyncIterator[Worker]:
     """A worker that claims. `keeper`, `waker`, `listener`: which of the parts around it run too.
 
-    `ends`: the seconds of WorkerSettings in which it ends.
+    `ends`: the seconds of WorkerSettings in which it ends. `path`: of an App with process handlers, for one process.
     """
     async with AsyncExitStack() as stack:
         client = client_for(url)
@@ -152,7 +199,7 @@ async def working(
         scripts = scripts or Scripts()
         broker = Broker(Shards(client, shards), scripts)
         frozen = Settings(**{"grace": 5.0, **settings})
-        execution = _execution(app, frozen)
+        execution = _execution(app, path, frozen, threads)
         await execution.start()
         stack.push_async_callback(execution.stop, abandon=True)
         own = msgspec.structs.replace(WorkerSettings.of(frozen, worker_id, queues), **(ends or {}))
@@ -167,14 +214,17 @@ async def working(
         waiting = client_for(url)
         stack.push_async_callback(waiting.aclose)
         if waker:
-            groups = wake_groups(broker.shards, cluster=cluster)
-            for group in groups:
+            wakers, changed = [], asyncio.Event()
+            worker.asides.on_change = changed.set
+            for group in wake_groups(broker.shards, cluster=cluster):
                 blocking = client_for(url)
                 stack.push_async_callback(blocking.aclose)
-                waker_of_group = Waker(blocking, broker.shards, group, queues, worker.may_wait, worker.wake)
-                parts.append(run_forever(waker_of_group))
+                wake = worker.may_wait, worker.wake, worker.asides, worker_id
+                wakers.append(Waker(blocking, broker.shards, group, queues, *wake))
+            parts += [*map(run_forever, wakers), run_forever(Covering(wakers, changed))]
         if listener:
-            parts.append(run_forever(Subscriber(waiting, {cancel_channel(): worker.on_cancel})))
+            channels = {cancel_channel(): worker.on_cancel, asides_channel(): worker.asides.hear}
+            parts.append(run_forever(Subscriber(waiting, channels)))
         tasks = [asyncio.create_task(part) for part in parts]
         try:
             yield worker
@@ -183,9 +233,9 @@ async def working(
         assert [task for task in tasks if not task.cancelled()] == []
 
 
-def _execution(app: App, settings: Settings) -> Execution:
-    few = msgspec.structs.replace(ExecutionSettings.of(settings), thread_slots=4, process_slots=1)
-    return Execution(app, None, few, on_event=lambda event, /, **fields: None)
+def _execution(app: App, path: str | None, settings: Settings, threads: int) -> Execution:
+    few = msgspec.structs.replace(ExecutionSettings.of(settings), thread_slots=threads, process_slots=1)
+    return Execution(app, path, few, on_event=lambda event, /, **fields: None)
 
 
 class AskedAcks:

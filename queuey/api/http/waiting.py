@@ -104,6 +104,7 @@ class Awaited:
             with suppress(Full):  # too many requests wait by now: answer without a wait
                 await wait_for_end(self._waiters, job_id, wait.seconds, receive)
         job = await self._read(job_id, caller)
+        job.warnings = enqueued.warnings
         return reply(job, headers=wait.headers | {"Location": f"/v1/jobs/{job.id}"})
 
     async def _read(self, job_id: str, caller: Principal) -> Job:

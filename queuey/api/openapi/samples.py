@@ -38,6 +38,7 @@ JOB: Final[dict[str, Any]] = {
         }
     ],
     "traceparent": None,
+    "released": 0,
 }
 PAGE: Final = {"jobs": [JOB], "next": None}
 OUTCOMES: Final = {
@@ -117,4 +118,6 @@ WORKER: Final = {
     "version": "0.1.0",
     "key": "",
     "app": "queuey",
+    "stuck_threads": [],
+    "blocked_types": [],
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Final
 
@@ -50,6 +50,9 @@ _FIRST: Final = '{"results":[{"job_id":"'
 _BETWEEN: Final = '","deduplicated":false},{"job_id":"'
 _LAST: Final = '","deduplicated":false}]}'
 
+TypeWarning = tuple[str, str]
+"""The type of a job, and the warning in the reply to it."""
+
 _log = log.get(__name__)
 _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
@@ -85,8 +88,10 @@ class SubmitBatch:
         text = _Text(await read_body(headers, request.receive, self._body_limit), kind)
         span = traceparent.from_headers(headers)
 
+        warned: dict[int, TypeWarning] = {}
+
         def check(place: int) -> NewJob | QueueyError:
-            return self._check(bytes(text.items[place]), caller, span)
+            return self._check(bytes(text.items[place]), caller, span, partial(warned.__setitem__, place))
 
         if self._in_groups:
             may = partial(caller.allows, "submit")
@@ -99,6 +104,7 @@ class SubmitBatch:
             outcomes = await self._enqueue_each(text, check)
         _raise_if_nothing_was_enqueued(outcomes)
         _log_outcomes(sum(isinstance(outcome, EnqueueReply) for outcome in outcomes), len(outcomes))
+        self._warn(outcomes, warned)
         return reply(BatchReply([_item(outcome) for outcome in outcomes]))
 
     def _read(self, text: _Text) -> Items:
@@ -118,12 +124,24 @@ class SubmitBatch:
         if len(items) > self._batch_limit:
             raise TooLarge(f"The batch has {len(items)} jobs. Send at most {self._batch_limit}.")
 
-    def _check(self, item: bytes, caller: Principal, span: str | None) -> NewJob | QueueyError:
+    def _warn(self, outcomes: Sequence[Outcome], warned: Mapping[int, TypeWarning]) -> None:
+        """Add the warnings to the replies to the jobs that were enqueued."""
+        for place, (job_type, warning) in warned.items():
+            outcome = outcomes[place]
+            if isinstance(outcome, EnqueueReply):
+                self._submission.queues.warn(outcome, job_type, warning)
+
+    def _check(
+        self, item: bytes, caller: Principal, span: str | None, warn: Callable[[TypeWarning], None]
+    ) -> NewJob | QueueyError:
         try:
             request = self._submission.parse(item)
             if request.traceparent is None:
                 request.traceparent = span
-            require(caller, "submit", request.queue)
+            queue, warning = self._submission.address(request)
+            require(caller, "submit", queue)
+            if warning is not None:
+                warn((request.type, warning))
             return self._submission.new_job(request, time.time_ns() // 1_000_000)
         except QueueyError as error:
             return error
@@ -191,5 +209,5 @@ def _raise_if_nothing_was_enqueued(outcomes: Sequence[Outcome]) -> None:
 
 def _item(outcome: Outcome) -> BatchItem:
     if isinstance(outcome, EnqueueReply):
-        return BatchItem(outcome.job_id, outcome.deduplicated)
+        return BatchItem(outcome.job_id, outcome.deduplicated, outcome.warnings)
     return BatchItem(error=problem(outcome))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,11 +22,15 @@ class Alive(Struct):
 
 
 class Ready(Struct):
-    """The answer of `GET /readyz`. `durability`: what is known about the store's syncing."""
+    """The answer of `GET /readyz`. `durability`: what is known about the store's syncing.
+
+    `note`: what a person should look at, although requests may come here.
+    """
 
     status: Literal["ready", "draining", "store down"]
     redis: Literal["up", "down"]
     durability: Durability
+    note: str | UnsetType = UNSET
 
 
 HEALTHZ: Final = Operation(

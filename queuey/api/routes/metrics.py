@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from prometheus_client import Metric
@@ -27,7 +27,7 @@ from queuey.protocol.models import QueueMetrics, WorkerInfo
 from queuey.services.claimable import claimable_ms, taken_by
 from queuey.services.peers import Peers
 from queuey.services.queues import lengths_of, stats_of
-from queuey.services.unknown_types import asides_of, knowledge_of
+from queuey.services.unknown_types import Waiting, asides_of, knowledge_of
 from queuey.services.workers import list_workers
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
@@ -75,6 +75,12 @@ class ReplicaMetrics:
         metrics = self._metrics
         yield _gauge("queuey_slots", "Jobs that this replica can run at once.", metrics.slots)
         yield _gauge("queuey_slots_busy", "Jobs that this replica runs now.", metrics.busy())
+        yield _gauge("queuey_worker_threads", "Threads for handlers of this replica.", metrics.threads)
+        yield _gauge(
+            "queuey_worker_threads_stuck",
+            "Threads of this replica whose handlers do not return, past the job's timeout and the grace.",
+            metrics.threads_stuck(),
+        )
         yield _gauge(
             "queuey_reaper_last_success_timestamp_seconds",
             "When this replica last looked for expired leases. 0: not yet.",
@@ -134,10 +140,6 @@ class MetricsRoutes:
                 heads_of[name].append(head)
                 oldest[name] = max(oldest[name], head.ready_for_ms / 1000)
                 claimable_age[name] = max(claimable_age[name], claimable_ms(name, head, takes) / 1000)
-        waiting = {
-            name: sum(asides.for_handler(knowledge_of(workers, name), self._unknown_type_ttl).values())
-            for name, asides in asides_of(stats, heads_of).items()
-        }
         return [
             _depths(queues),
             _counters(stats),
@@ -148,14 +150,8 @@ class MetricsRoutes:
                 oldest,
             ),
             *_claimable(queues, claimable_age),
-            _by_queue(
-                "queuey_queue_waiting_for_handler_jobs",
-                "Queued jobs of types that no worker of the queue knows.",
-                waiting,
-            ),
-            _by_queue(
-                "queuey_queue_workers", "Workers that serve a queue and are not quiet.", _serving(workers, names)
-            ),
+            _waiting_for_handler(asides_of(stats, heads_of), workers, self._unknown_type_ttl),
+            _serving(names, workers),
         ]
 
 
@@ -183,13 +179,21 @@ def _claimable(queues: Iterable[QueueMetrics], ages: dict[str, float]) -> Iterat
     )
 
 
-def _serving(workers: Iterable[WorkerInfo], names: Iterable[str]) -> dict[str, int]:
-    serving = dict.fromkeys(names, 0)
+def _waiting_for_handler(asides: Mapping[str, Waiting], workers: Sequence[WorkerInfo], ttl: float) -> Metric:
+    counts = {
+        queue: sum(waiting.for_handler(knowledge_of(workers, queue), ttl).values()) for queue, waiting in asides.items()
+    }
+    help = "Queued jobs of types that no worker of the queue knows."
+    return _by_queue("queuey_queue_waiting_for_handler_jobs", help, counts)
+
+
+def _serving(queues: Iterable[str], workers: Iterable[WorkerInfo]) -> Metric:
+    counts = dict.fromkeys(queues, 0)
     for worker in workers:
         for name in () if worker.quiet else worker.queues:
-            if name in serving:
-                serving[name] += 1
-    return serving
+            if name in counts:
+                counts[name] += 1
+    return _by_queue("queuey_queue_workers", "Workers that serve a queue and are not quiet.", counts)
 
 
 def _counters(stats: Iterable[Stats]) -> Metric:

@@ -6,7 +6,7 @@ import time
 from typing import Annotated, Final
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta
 from starlette.types import Receive, Scope, Send
 
 from queuey import log
@@ -68,6 +68,10 @@ Submitted = tuple[str, NewJob]
 """The type of a job, and the job as it is sent to the store."""
 
 
+class Warned(Exception):
+    """The reply to a request has a warning, so only the endpoint itself can answer it."""
+
+
 class SubmitJob:
     """Enqueues one job, or answers with the job that holds its dedupe key.
 
@@ -99,11 +103,13 @@ class SubmitJob:
     def submit(self, caller: Principal, body: bytes, answer: Answer[Words]) -> Submitted:
         """Submit the job of a request whose headers ask for nothing special, and pass the store's answer to `answer`.
 
-        Raises what the request is refused with. Nothing was submitted then.
+        Raises what the request is refused with, or Warned if its reply has more than an id. Nothing was submitted then.
         """
         submitted = self._submission.plain.job(body)
         if submitted is None:
             request = self._submission.parse(body)
+            if self._submission.address(request)[1] is not None:
+                raise Warned
             submitted = request.type, self._submission.new_job(request, time.time_ns() // 1_000_000)
         job = submitted[1]
         require(caller, self.needs, job.queue)
@@ -118,23 +124,25 @@ class SubmitJob:
             request = self._submission.parse(body)
             if request.traceparent is None:
                 request.traceparent = traceparent.from_headers(headers)
-            require(caller, self.needs, request.queue)
+            queue, warning = self._submission.address(request)
+            require(caller, self.needs, queue)
             wait = None
             if scope["query_string"] or b"prefer" in headers:
-                wait = self._awaited.wanted(scope, headers, caller, request.queue)
+                wait = self._awaited.wanted(scope, headers, caller, queue)
             key = headers.get(b"idempotency-key")
             once = None if key is None else idempotency.once(caller.name, key, body)
             job = self._submission.new_job(request, time.time_ns() // 1_000_000, once)
             outcome = await self._producer.enqueue(job)
             if once is not None:
                 once.check(outcome.job_id)
+            self._submission.queues.warn(outcome, request.type, warning)
             whole = None if wait is None else await self._awaited.reply(outcome, wait, caller, receive)
         except ClientDisconnected:
             return
         except Exception as error:
             await problem_response(error, scope)(scope, receive, send)
             return
-        log_enqueued(request.type, request.queue, outcome)
+        log_enqueued(request.type, queue, outcome)
         is_replayed = once is not None and outcome.deduplicated
         if whole is None:
             await _send_reply(send, outcome, is_replayed)
@@ -153,12 +161,17 @@ def log_enqueued(job_type: str, queue: str, outcome: EnqueueReply) -> None:
 def reply_to(outcome: EnqueueReply) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """Return the headers and the body of the reply to a request that has enqueued a job."""
     job_id = outcome.job_id.encode("ascii")
+    if outcome.warnings is UNSET:
+        length, body = _LENGTH[outcome.deduplicated], b'{"job_id":"' + job_id + _DEDUPLICATED[outcome.deduplicated]
+    else:
+        body = msgspec.json.encode(outcome)
+        length = b"%d" % len(body)
     headers = [
         (b"content-type", b"application/json"),
-        (b"content-length", _LENGTH[outcome.deduplicated]),
+        (b"content-length", length),
         (b"location", b"/v1/jobs/" + job_id),
     ]
-    return headers, b'{"job_id":"' + job_id + _DEDUPLICATED[outcome.deduplicated]
+    return headers, body
 
 
 async def _send_reply(send: Send, outcome: EnqueueReply, is_replayed: bool) -> None:

@@ -87,6 +87,7 @@ from queuey.protocol.models.queues import (
     Queue,
     QueueList,
     QueueMetrics,
+    StuckThread,
     WorkerInfo,
     WorkerList,
 )
@@ -166,6 +167,7 @@ __all__ = [
     "ServerSentEvent",
     "Status",
     "StatusEvent",
+    "StuckThread",
     "Timeout",
     "Token",
     "WorkerInfo",

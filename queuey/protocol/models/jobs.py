@@ -53,7 +53,8 @@ class JobRequest(Struct, forbid_unknown_fields=True):
     payload: Raw = NULL
     id: str | None = None
     """The id (queuey.protocol.ids), if the client makes it so that a resend is safe."""
-    queue: Name = "default"
+    queue: Name | None = None
+    """Default: the queue of the type's handler, or else `default`."""
     priority: Priority = "default"
     dedupe_key: str | None = None
     dedupe_ttl: Annotated[float, Meta(gt=0, le=YEAR)] | None = None
@@ -74,6 +75,8 @@ class EnqueueReply(Struct):
 
     job_id: str
     deduplicated: bool
+    warnings: list[str] | UnsetType = UNSET
+    """Sentences about what the sender should change, although the job was enqueued."""
 
 
 class JobError(Struct):
@@ -180,6 +183,10 @@ class Job(Struct):
     """The attempts that the last 10 errors ended, crashes too, oldest first; then the running or successful one."""
     traceparent: str | None = None
     """The span in which the job was submitted, in the format of W3C's Trace Context."""
+    released: int = 0
+    """The number of times that a worker gave it back before it had ended, as in a deploy. That spends no attempt."""
+    warnings: list[str] | UnsetType = UNSET
+    """The warnings of the answer to `POST /v1/jobs`. They are not stored with the job."""
 
 
 class JobPage(Struct):
@@ -198,6 +205,7 @@ Reason = Literal[
     "expired",
     "paused",
     "no_worker",
+    "threads_stuck",
     "waiting",
     "ready",
 ]
@@ -266,10 +274,11 @@ class Problem(Struct, omit_defaults=True):
 
 
 class BatchItem(Struct, omit_defaults=True):
-    """The outcome of one item of a batch: either `job_id` and `deduplicated`, or `error`."""
+    """The outcome of one item of a batch: either `job_id`, `deduplicated` and perhaps `warnings`, or `error`."""
 
     job_id: str | UnsetType = UNSET
     deduplicated: bool | UnsetType = UNSET
+    warnings: list[str] | UnsetType = UNSET
     error: Problem | UnsetType = UNSET
 
 

@@ -83,6 +83,13 @@ class PurgeReply(Struct):
     more: bool
 
 
+class StuckThread(Struct):
+    """A thread of a worker whose handler does not return. `since`: when the handler started."""
+
+    type: str
+    since: datetime
+
+
 class WorkerInfo(Struct):
     """One worker of `GET /v1/workers`.
 
@@ -90,6 +97,8 @@ class WorkerInfo(Struct):
     its `replica` is the one that it called last. `slots` is the maximum number of running jobs, or 0 if unknown. `busy`
     is the number of jobs that it holds, and `jobs` lists up to 100 of them. A quiet worker claims no more. `key` is the
     name of the API key of a pull worker. `app` is the name of the App whose handlers it runs, or empty if unknown.
+    `stuck_threads` lists up to 10 threads whose handlers do not return after the
+    job's timeout and the grace; the jobs of `blocked_types` cannot begin there, since all threads are such.
     """
 
     name: str
@@ -106,6 +115,8 @@ class WorkerInfo(Struct):
     version: str
     key: str = ""
     app: str = ""
+    stuck_threads: list[StuckThread] = []
+    blocked_types: list[str] = []
 
 
 class WorkerList(Struct):

@@ -106,6 +106,8 @@ async def _queued(broker: Broker, job: Job, placed: Placed, deadline: Deadline, 
         answer.reason, answer.detail = "no_worker", _why_nobody(workers, job, set_aside)
         if serving(workers, job.queue) and asides.asked_within(ttl):
             answer.detail += " A pull worker that takes every type asked for the queue recently."
+    elif stuck := _all_stuck(workers, able, job):
+        answer.reason, answer.detail = "threads_stuck", stuck
     elif job.crashes:
         answer.reason = "crashed"
         answer.detail = (
@@ -144,6 +146,18 @@ def _why_nobody(workers: Sequence[WorkerInfo], job: Job, set_aside: int) -> str:
         waiting = f" ({set_aside} wait)" if set_aside else ""
         return f"No worker that serves the queue {job.queue} knows the type {job.type}{waiting}."
     return f"No worker serves the queue {job.queue}."
+
+
+def _all_stuck(workers: Sequence[WorkerInfo], able: Sequence[str], job: Job) -> str:
+    """Return why no worker that knows the type can begin a job of it; '' if one can."""
+    these = [worker for worker in workers if worker.name in able]
+    if not all(job.type in worker.blocked_types for worker in these):
+        return ""
+    first = these[0]
+    held = ", ".join(f"{thread.type} (since {_shown(thread.since)})" for thread in first.stuck_threads[:3])
+    more = len(these) - 1
+    others = f" {more} more {'worker is' if more == 1 else 'workers are'} in the same state." if more else ""
+    return f"All threads of the worker {first.name} are held by handlers that do not return: {held}.{others}"
 
 
 def _how_many(answer: Explanation, job: Job) -> str:

@@ -7,7 +7,7 @@ make a job of is for them, which say what is wrong.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -16,7 +16,7 @@ from msgspec import Raw, Struct
 from queuey.protocol import ids
 from queuey.protocol.json_checks import check_payload, check_text
 from queuey.protocol.models import NAME_PATTERN, Priority
-from queuey.protocol.records import DEFAULT_QUEUE, NewJob
+from queuey.protocol.records import NewJob
 
 MAX_KEPT: Final = 1024
 """Maximum number of frames that are kept. Each has about 1 kB at most."""
@@ -28,13 +28,13 @@ _is_name: Final = re.compile(NAME_PATTERN).search
 class PlainItem(Struct, forbid_unknown_fields=True, gc=False):
     """A job as it is decoded, if it is due at once and has no dedupe key. Names are not checked yet.
 
-    A payload or queue that is missing is empty.
+    A payload that is missing is empty.
     """
 
     type: str
     payload: Raw = Raw()
     id: str | None = None
-    queue: str = ""
+    queue: str | None = None
     priority: Priority = "default"
 
 
@@ -59,8 +59,8 @@ class Frame(NamedTuple):
 
 
 class Frames(dict[tuple[str, str, Priority, int], Frame | None]):
-    """The frames of types, queues ('' for the default one), priorities and maximum numbers of attempts; None for a bad
-    name. `make` makes a frame of the first three.
+    """The frames of types, queues, priorities and maximum numbers of attempts; None for a bad name, also an empty one.
+    `make` makes a frame of the first three.
 
     The number of attempts is in the key because a handler may be registered later.
     """
@@ -70,7 +70,6 @@ class Frames(dict[tuple[str, str, Priority, int], Frame | None]):
 
     def __missing__(self, key: tuple[str, str, Priority, int]) -> Frame | None:
         job_type, queue, priority, _ = key
-        queue = queue or DEFAULT_QUEUE
         if not are_names(job_type, queue):
             return None
         if len(self) >= MAX_KEPT:
@@ -88,7 +87,10 @@ _decode = msgspec.json.Decoder(PlainItem).decode
 
 
 class PlainJobs:
-    """Makes jobs of plain requests. The limits and functions are those of the Submission."""
+    """Makes jobs of plain requests. The limits and functions are those of the Submission.
+
+    `queues`: by type, the queue of jobs that name none; '' if Submission must find it.
+    """
 
     def __init__(
         self,
@@ -97,6 +99,7 @@ class PlainJobs:
         payload_limit: int,
         dedupe_ttl_ms: int,
         frames: Frames,
+        queues: Mapping[str, str],
         attempts_of: Callable[[str], int],
         check_fit: Callable[[str, bytes, str], None] | None,
     ) -> None:
@@ -104,6 +107,7 @@ class PlainJobs:
         self._payload_limit = payload_limit
         self._dedupe_ttl_ms = dedupe_ttl_ms
         self._frames = frames
+        self._queues = queues
         self._attempts_of = attempts_of
         self._check_fit = check_fit
 
@@ -117,9 +121,9 @@ class PlainJobs:
             return None
         job_type, queue, job_id = item.type, item.queue, item.id
         payload = bytes(item.payload) or b"null"
-        if len(payload) > self._payload_limit or len(job_type) > _MAX_NAME or len(queue) > _MAX_NAME:
+        if len(payload) > self._payload_limit or len(job_type) > _MAX_NAME or (queue and len(queue) > _MAX_NAME):
             return None
-        frame = self._frames[job_type, queue, item.priority, self._attempts_of(job_type)]
+        frame = self._frames[job_type, queue or self._queues[job_type], item.priority, self._attempts_of(job_type)]
         if frame is None or _may_hide_names(text, payload, 1 if queue else 0):
             return None
         if job_id is None:

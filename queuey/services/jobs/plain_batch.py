@@ -26,7 +26,7 @@ from queuey.errors import QueueyError
 from queuey.protocol import ids
 from queuey.protocol.json_checks import are_payloads, is_deeper
 from queuey.protocol.models import Name, Priority
-from queuey.protocol.records import DEFAULT_QUEUE, NewJob, NewJobs
+from queuey.protocol.records import NewJob, NewJobs
 from queuey.services.jobs.plain import Frame, Lane, PlainItem
 from queuey.services.jobs.submission import Decoder, Limits, Submission
 from queuey.store.broker.calls import MAX_BATCH, MAX_BYTES
@@ -44,7 +44,7 @@ class CheckedItem(PlainItem, forbid_unknown_fields=True, gc=False):
     """A plain job whose names the decoder checks, each time that they are given."""
 
     type: Name
-    queue: Name = DEFAULT_QUEUE
+    queue: Name | None = None
 
 
 _decode_all: Final = msgspec.json.Decoder(list[PlainItem]).decode
@@ -174,21 +174,22 @@ def _drop_bad_payloads(items: Items, texts: Sequence[str]) -> None:
                 items[place] = None
 
 
-class _Frames(dict[tuple[str, str, Priority], Frame | None]):
-    """The frame of each type, queue and priority. None: such a job is not right, or the caller may not submit it."""
+class _Frames(dict[tuple[str, str | None, Priority], Frame | None]):
+    """The frame of each type, queue (None: not named) and priority.
+
+    None: such a job is not right, its queue is uncertain, or the caller may not submit it.
+    """
 
     def __init__(self, submission: Submission, may: Callable[[str], bool], traceparent: str | None) -> None:
         self._submission = submission
         self._may = may
         self._traceparent = traceparent
 
-    def __missing__(self, key: tuple[str, str, Priority]) -> Frame | None:
+    def __missing__(self, key: tuple[str, str | None, Priority]) -> Frame | None:
         job_type, queue, priority = key
-        frame = self[key] = (
-            self._submission.frame(job_type, queue, priority, self._traceparent)
-            if self._may(queue or DEFAULT_QUEUE)
-            else None
-        )
+        queue = queue or self._submission.queues.plain[job_type]
+        may = queue and self._may(queue)
+        frame = self[key] = self._submission.frame(job_type, queue, priority, self._traceparent) if may else None
         return frame
 
     def have_one_head(self) -> bool:

@@ -18,6 +18,7 @@ from queuey.protocol.models import NULL, Definition, JobRequest, Priority
 from queuey.protocol.records import DEFAULT_QUEUE, NewJob, encode_key, job_head
 from queuey.protocol.schema_faults import ALLOWED, explain, invalid, to_pointer
 from queuey.services.jobs.plain import Frame, Frames, Lane, PlainJobs, are_names
+from queuey.services.jobs.type_queues import TypeQueues
 from queuey.settings.settings import Settings
 from queuey.settings.units import format_duration
 
@@ -72,7 +73,7 @@ class Submission:
 
     `max_attempts_of` returns the maximum of the handler of a type, or None. `decoder_of` returns a decoder for the
     payloads of a type, or None. The decoder raises msgspec.ValidationError for a payload that does not fit; it is used
-    if the setting `check_payloads` is `yes`.
+    if the setting `check_payloads` is `yes`. `queues` has the queues of the types, for jobs that name none.
     """
 
     def __init__(
@@ -80,7 +81,9 @@ class Submission:
         settings: SubmissionSettings,
         max_attempts_of: Callable[[str], int | None],
         decoder_of: Callable[[str], Decoder | None] | None = None,
+        queues: TypeQueues | None = None,
     ) -> None:
+        self.queues = queues or TypeQueues()
         self._max_attempts_of = max_attempts_of
         self._decoder_of = decoder_of if settings.check_payloads == "yes" else None
         self._depth = settings.json_depth
@@ -96,6 +99,7 @@ class Submission:
             payload_limit=self._payload_limit,
             dedupe_ttl_ms=self._dedupe_ttl_ms,
             frames=self._frames,
+            queues=self.queues.plain,
             attempts_of=self._attempts_of,
             check_fit=self.check_fit if self._decoder_of else None,
         )
@@ -135,11 +139,18 @@ class Submission:
             detail = f"does not fit jobs of the type {job_type}: {reason[:1].lower()}{reason[1:]}"
             raise invalid(pointer + to_pointer(message), detail, "The payload") from None
 
+    def address(self, request: JobRequest) -> tuple[str, str | None]:
+        """Give a request that names no queue the queue of its type. Return its queue, and a warning or None."""
+        warning = None
+        if request.queue is None:
+            request.queue, warning = self.queues.of(request.type)
+        return request.queue, warning
+
     def new_job(self, request: JobRequest, now_ms: int, once: IdempotencyKey | None = None) -> NewJob:
         """Return the job to enqueue. `now_ms`: the time from which `run_at` is counted. Raises Invalid."""
         delay_ms, run_at_ms = self._due(request, now_ms)
         job_id = _job_id(request) if once is None else _id_of_once(request, once)
-        queue, priority = request.queue, request.priority
+        queue, priority = request.queue or DEFAULT_QUEUE, request.priority
         dedupe = encode_key(request.dedupe_key) if request.dedupe_key is not None else ""
         dedupe_ttl_ms = self._dedupe_ttl_ms if request.dedupe_ttl is None else to_ms(request.dedupe_ttl)
         head = job_head(
@@ -176,11 +187,10 @@ class Submission:
     def frame(self, job_type: str, queue: str, priority: Priority, traceparent: str | None) -> Frame | None:
         """Return what `new_job` makes of every request that has these fields, a payload and perhaps an id, only.
 
-        An empty queue is the default one. None: the type or the queue is not a valid name.
+        None: the type or the queue is not a valid name.
         """
         if traceparent is None:
             return self._frames[job_type, queue, priority, self._attempts_of(job_type)]
-        queue = queue or DEFAULT_QUEUE
         return self._new_frame(job_type, queue, priority, traceparent) if are_names(job_type, queue) else None
 
     def _new_frame(self, job_type: str, queue: str, priority: Priority, traceparent: str | None = None) -> Frame:

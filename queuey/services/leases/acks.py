@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from queuey.store.batching import Answer, Batcher
 from queuey.store.broker.broker import Broker
-from queuey.store.broker.calls import Held, Unextended, divide
+from queuey.store.broker.calls import Held, SetAside, Unextended, divide
 from queuey.store.broker.leases import Results
 
 Item = TypeVar("Item")
@@ -37,7 +37,7 @@ class Acks:
         self._complete: list[Batcher[tuple[str, str, str], str]] = batchers(broker.leases.complete)
         self._complete_group: list[Batcher[Results, Sequence[str]]] = batchers(partial(_complete_groups, broker))
         self._fail: list[Batcher[tuple[str, str, str, int, bool], str]] = batchers(broker.leases.fail)
-        self._release: list[Batcher[Held | Unextended, str]] = batchers(partial(_release_last_first, broker))
+        self._release: list[Batcher[Held | Unextended | SetAside, str]] = batchers(partial(_release_last_first, broker))
 
     @contextmanager
     def corked(self, shard: int) -> Iterator[None]:
@@ -79,11 +79,17 @@ class Acks:
         item = (job_id, token) if unextended is None else (job_id, token, unextended)
         return self._release[shard].submit(item, 80)
 
+    def set_aside(self, shard: int, job_id: str, token: str, type_name: str, answer: Answer[str]) -> None:
+        """Give back a job of a type that the worker does not know. It goes to the head of the list of its type."""
+        self._release[shard].tell((job_id, token, None, type_name), 80 + len(type_name), answer)
+
 
 async def _complete_groups(broker: Broker, shard: int, groups: Sequence[Results]) -> list[Sequence[str]]:
     return divide(await broker.leases.complete(shard, groups), [len(group.ids) for group in groups])
 
 
-async def _release_last_first(broker: Broker, shard: int, held: Sequence[Held | Unextended]) -> Sequence[str]:
+async def _release_last_first(
+    broker: Broker, shard: int, held: Sequence[Held | Unextended | SetAside]
+) -> Sequence[str]:
     """Reverse the batch: the script puts the first of a batch first, but across batches the last must be first."""
     return (await broker.leases.release(shard, held[::-1]))[::-1]

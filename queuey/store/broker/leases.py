@@ -42,6 +42,7 @@ class LeaseCalls(Group):
         queues: Sequence[str],
         max_starve_ms: int = 300_000,
         suspects: int = 1,
+        isolates: int = 0,
         defer_ms: int = 1_000,
         wanted: Wanted | None = None,
         now: int = 0,
@@ -50,7 +51,7 @@ class LeaseCalls(Group):
 
         `wanted`: which jobs, and from which lists set aside. Without it, the claim takes jobs of every type, unless a
         queue has lists set aside: then it claims nothing and replies with their names in `asides`."""
-        bounds = (max_starve_ms, suspects, defer_ms, CLAIM_BYTES, self._observer.on)
+        bounds = (max_starve_ms, suspects, defer_ms, CLAIM_BYTES, self._observer.on, isolates)
         claim = (now, claim_id, worker, lease_ms, limit, queues, *bounds)
         if wanted is None:
             reply = await self._call(shard, "claim", *claim)

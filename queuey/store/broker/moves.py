@@ -27,7 +27,7 @@ MOVES: Final[Mapping[str, Answers]] = {
     "cancel": {"cancelled": "cancelled"},
     "run_now": {"ok": "queued"},
     "replay": {"ok": None},
-    "reap": _FAILED,
+    "reap": {**_FAILED, "suspect": "queued"},
     "promote": {"ids": "queued"},
     "purge": {"ids": "cancelled"},
     "bury_unknown": {"dead": "dead_letter", "expired": "cancelled"},

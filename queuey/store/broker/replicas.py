@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
 from queuey.errors import StartupError, TooOld
 from queuey.protocol import ids
 from queuey.store.broker.calls import FEATURE_FORMAT, FEATURES, SETTLE_MS, STALE_MS, Group, word
-from queuey.store.replies import About, Beat, Opening, Registered, Replicas
+from queuey.store.replies import About, Beat, Opening, Registered, Replicas, TypeReports
+
+MAX_REPORTS_BYTES: Final = 8_000_000
+"""The maximum size of all descriptions that `type_reports` returns, but for the last one."""
 
 _about = msgspec.msgpack.Decoder(About).decode
 _beat = msgspec.msgpack.Decoder(Beat).decode
 _opening = msgspec.msgpack.Decoder(Opening).decode
 _registered = msgspec.msgpack.Decoder(Registered).decode
+_type_reports = msgspec.msgpack.Decoder(TypeReports).decode
 _replicas = msgspec.msgpack.Decoder(Replicas).decode
 
 
@@ -85,6 +90,10 @@ class ReplicaCalls(Group):
     async def workers(self, shard: int, stale_ms: int = STALE_MS, *, now: int = 0) -> Replicas:
         """List the replicas that sent a heartbeat within `stale_ms`."""
         return _replicas(await self._call(shard, "workers", now, stale_ms))
+
+    async def type_reports(self, shard: int, mark: str, stale_ms: int = STALE_MS, *, now: int = 0) -> TypeReports:
+        """Read what the live replicas report of types, if it has changed since the reply with this mark."""
+        return _type_reports(await self._call(shard, "type_reports", now, stale_ms, mark, MAX_REPORTS_BYTES))
 
     async def quiet_worker(self, shard: int, worker: str, *, now: int = 0) -> str:
         """Make a worker claim no more jobs. Replies with `ok` or `too_many`."""

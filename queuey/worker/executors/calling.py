@@ -45,6 +45,21 @@ def call(handler: Handler, work: Work, state: object, result_limit: int) -> Outc
     return success(result, result_limit)
 
 
+async def call_async(handler: Handler, work: Work, state: object, result_limit: int) -> Outcome:
+    """Run an async handler in the calling task, which nothing else cancels."""
+    try:
+        payload = handler.decode(work.payload)
+    except PAYLOAD_ERRORS as error:
+        return bad_payload(error)
+    except BaseException as error:
+        return failure(error)
+    try:
+        result = await handler.call(payload, work, state)
+    except BaseException as error:
+        return failure(error)
+    return success(result, result_limit)
+
+
 def success(result: Any, limit: int) -> Outcome:
     """Return Succeeded, unless the result cannot be written as JSON or takes more than `limit` bytes.
 

@@ -1,4 +1,4 @@
-"""The child process of executors/processes.py. It runs one plain handler at a time.
+"""The child process of executors/processes.py. It runs one handler at a time: a plain one, or if isolating any.
 
 A message over the socket is a length (4 bytes, big-endian) and a MessagePack body. The parent sends an Init first. The
 child answers None when the App is loaded, or else the reason why it is not. Then the parent sends Orders. The child
@@ -7,6 +7,7 @@ answers each with an Outcome, and may send any number of ProgressMessages before
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -21,11 +22,14 @@ from typing import Final
 import msgspec
 
 from queuey import log
+from queuey.errors import StartupError
 from queuey.lifecycle import freeze
 from queuey.protocol.models import ProgressReport
-from queuey.worker.executors.calling import call, describe
+from queuey.worker.executors.calling import call, call_async, describe
+from queuey.worker.executors.lifespan import LifespanRunner
 from queuey.worker.handlers.app import App, load_app
 from queuey.worker.handlers.attempt import Failed, Outcome, ProgressMessage, Work
+from queuey.worker.handlers.handler import Handler
 from queuey.worker.handlers.tracing import enter, send_spans
 
 HEADER_BYTES: Final = 4
@@ -39,7 +43,8 @@ class Init(msgspec.Struct, array_like=True):
     """The App that a child process loads, and its settings.
 
     `app` is "module:attribute", `path` is the parent's sys.path, and `result_limit` is in bytes. ExecutionSettings
-    explains `sends_spans`, and log.configure explains the rest.
+    explains `sends_spans`, and log.configure explains the rest. An `isolating` child also runs the handlers that
+    otherwise run in the worker, with a lifespan of their own.
     """
 
     app: str
@@ -48,6 +53,7 @@ class Init(msgspec.Struct, array_like=True):
     log_level: str
     log_format: str
     sends_spans: bool
+    isolating: bool = False
 
 
 class Order(msgspec.Struct, array_like=True):
@@ -106,7 +112,7 @@ def _serve(descriptor: int) -> None:
     orders = msgspec.msgpack.Decoder(Order)
     while (body := received.get()) is not None:
         reporter = _Reporter(parent)
-        outcome = _run(app, orders.decode(body), init.result_limit, reporter)
+        outcome = _run(app, orders.decode(body), init, reporter)
         reporter.end()
         parent.sendall(pack(outcome))
 
@@ -152,7 +158,7 @@ class _Reporter:
                 self._timer.cancel()
 
 
-def _run(app: App, order: Order, result_limit: int, reporter: _Reporter) -> Outcome:
+def _run(app: App, order: Order, init: Init, reporter: _Reporter) -> Outcome:
     handler = app.handlers.get(order.type)
     if handler is None:
         return Failed("unknown_type", f"the App has no handler for {order.type!r} when a child process loads it")
@@ -160,7 +166,28 @@ def _run(app: App, order: Order, result_limit: int, reporter: _Reporter) -> Outc
     context = copy_context()
     if work.span is not None:
         context.run(enter, work.span)
-    return context.run(call, handler, work, None, result_limit)
+    if init.isolating and handler.mode != "process":
+        return context.run(asyncio.run, _in_lifespan(app, handler, work, init.result_limit))
+    return context.run(call, handler, work, None, init.result_limit)
+
+
+async def _in_lifespan(app: App, handler: Handler, work: Work, result_limit: int) -> Outcome:
+    """Run a handler of the worker's loop or threads, which may need what the App's lifespan yields."""
+    lifespan = LifespanRunner(app, _warn)
+    try:
+        state = await lifespan.enter()
+    except StartupError as error:
+        return Failed("error", error.message)
+    try:
+        if handler.mode == "thread":
+            return await asyncio.to_thread(call, handler, work, state, result_limit)
+        return await call_async(handler, work, state, result_limit)
+    finally:
+        await lifespan.leave(EXIT_SECONDS)
+
+
+def _warn(event: str, /, **fields: object) -> None:
+    log.get(__name__).warning(event, **fields)
 
 
 def _receive(parent: socket.socket, received: SimpleQueue[bytes | None]) -> None:

@@ -158,7 +158,8 @@ def _signal_name(number: int) -> str:
 class ProcessExecutor:
     """Runs handlers in at most `slots` children, which are started when a job needs one and kept for the next.
 
-    When a child dies, the attempt that it ran has failed; the next job gets a new child.
+    When a child dies, the attempt that it ran has failed; the next job gets a new child. If the children are
+    `init.isolating`, each runs one job only, and a job whose handler was running when its child died is dead.
     """
 
     def __init__(self, slots: int, stopper: Stopper, init: Init, on_event: OnEvent) -> None:
@@ -188,8 +189,10 @@ class ProcessExecutor:
                     raise
             except (ChildDied, msgspec.DecodeError) as error:
                 self._on_event("child_died", job_id=work.id, type=work.type, reason=str(error))
-                return Failed("worker_died", str(error))
-            if child in self._children:
+                return Failed("worker_died", str(error), dead=self._init.isolating and work.started_at is not None)
+            if self._init.isolating:
+                child.hang_up()
+            elif child in self._children:
                 self._idle.append(child)
             return message
 

@@ -18,13 +18,13 @@ class OnEvent(Protocol):
 class Stopper:
     """Stops attempts by cancelling the tasks that run them. An attempt can be stopped while it waits for something.
 
-    The Stopper counts its own cancellations, to distinguish them from those of others and to take them back. All
-    methods belong to the event loop's thread.
+    `grace`: the seconds that a stopped attempt has to end. The Stopper counts its own cancellations, to distinguish
+    them from those of others and to take them back. All methods belong to the event loop's thread.
     """
 
     def __init__(self, grace: float, on_event: OnEvent) -> None:
         self.running: set[Work] = set()
-        self._grace = grace
+        self.grace = grace
         self._on_event = on_event
         self._idle = asyncio.Event()
         self._idle.set()
@@ -52,7 +52,7 @@ class Stopper:
         if work.task is not None:
             if work.timer is not None:
                 work.timer.cancel()
-            work.timer = asyncio.get_running_loop().call_later(self._grace, self._abandon, work)
+            work.timer = asyncio.get_running_loop().call_later(self.grace, self._abandon, work)
             self._interrupt(work)
 
     def _abandon(self, work: Work) -> None:

@@ -9,7 +9,9 @@ from contextvars import copy_context
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
-from time import monotonic
+from time import monotonic, time
+
+import msgspec
 
 from queuey.worker.executors.calling import call, failure
 from queuey.worker.executors.stopping import OnEvent, Stopper
@@ -17,6 +19,14 @@ from queuey.worker.handlers.attempt import Outcome, Work
 from queuey.worker.handlers.handler import Handler
 
 _Job = tuple[Callable[[], Outcome], "asyncio.Future[Outcome]"]
+
+
+class StuckThread(msgspec.Struct, array_like=True, frozen=True):
+    """A thread whose handler does not return, although its job was stopped longer than the grace ago."""
+
+    type: str
+    since_ms: int
+    """The time at which the handler started, in ms since 1970."""
 
 
 class ThreadExecutor:
@@ -29,15 +39,26 @@ class ThreadExecutor:
     def __init__(self, slots: int, stopper: Stopper, result_limit: int, on_event: OnEvent) -> None:
         self.state: object = None
         """The value that the App's lifespan yields."""
-        self.unwanted = 0
-        """The number of threads that run a handler whose result will be dropped."""
-        self._busy = 0
+        self.stuck: dict[asyncio.Future[Outcome], StuckThread] = {}
+        """The threads that do not return, oldest first by the time at which the grace ended."""
+        self.on_returned: Callable[[], None] = lambda: None
+        """Called when a thread is free again whose result was dropped."""
+        self._unwanted: dict[asyncio.Future[Outcome], asyncio.TimerHandle] = {}
+        """The handlers whose result will be dropped, each with the timer for the end of its grace."""
+        self._active: set[asyncio.Future[Outcome]] = set()
+        """The handlers that have not returned."""
+        self._slots = slots
         self._free = asyncio.Semaphore(slots)
         self._threads = 0
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._stopper = stopper
         self._result_limit = result_limit
         self._on_event = on_event
+
+    @property
+    def unwanted(self) -> int:
+        """The number of threads that run a handler whose result will be dropped."""
+        return len(self._unwanted)
 
     async def run(self, handler: Handler, work: Work, timeout: float) -> Outcome:
         """Run the handler in a thread. Raises CancelledError when the task was cancelled; the thread then continues."""
@@ -56,17 +77,31 @@ class ThreadExecutor:
             return await result
         except asyncio.CancelledError:
             if result.cancelled():  # Otherwise the result is there, and the thread is free.
-                self.unwanted += 1
                 work.stopping = work.stopping or "cancelled"  # so that the thread sees it, whatever cancelled the task
                 self._on_event("thread_abandoned", job_id=work.id, type=work.type, reason=work.stopping)
+                self._drop(result, work)
             raise
 
+    def _drop(self, result: asyncio.Future[Outcome], work: Work) -> None:
+        """Drop the result of a handler. If it still runs, it has the grace to return before it counts as stuck."""
+        if result not in self._active:
+            return
+        timer = asyncio.get_running_loop().call_later(self._stopper.grace, self._is_stuck, result, work)
+        self._unwanted[result] = timer
+
+    def _is_stuck(self, result: asyncio.Future[Outcome], work: Work) -> None:
+        started_at = monotonic() if work.started_at is None else work.started_at
+        self.stuck[result] = StuckThread(work.type, round((time() - monotonic() + started_at) * 1000))
+        if len(self.stuck) == self._slots:
+            types = sorted({thread.type for thread in self.stuck.values()})
+            self._on_event("all_threads_stuck", threads=self._slots, types=types)
+
     def _start(self, run: Callable[[], Outcome], result: asyncio.Future[Outcome]) -> None:
-        if self._busy == self._threads:
+        if len(self._active) == self._threads:
             loop = asyncio.get_running_loop()
             Thread(target=self._serve, args=(loop,), daemon=True, name="queuey-handler").start()
             self._threads += 1
-        self._busy += 1
+        self._active.add(result)
         self._jobs.put((run, result))
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -77,12 +112,16 @@ class ThreadExecutor:
                 loop.call_soon_threadsafe(self._finished, result, outcome)
 
     def _finished(self, result: asyncio.Future[Outcome], outcome: Outcome) -> None:
-        self._busy -= 1
+        self._active.discard(result)
         self._free.release()
-        if result.done():
-            self.unwanted -= 1
-        else:
+        if not result.done():
             result.set_result(outcome)
+        if (timer := self._unwanted.pop(result, None)) is not None:
+            timer.cancel()
+            if len(self.stuck) == self._slots:
+                self._on_event("thread_returned", threads=self._slots, stuck=self._slots - 1)
+            self.stuck.pop(result, None)
+            self.on_returned()
 
     def close(self) -> None:
         """Let each thread end when it is free."""

@@ -55,6 +55,11 @@ class App:
         """The queues that its handlers name, in their order; `default` when there are no handlers."""
         return tuple(dict.fromkeys(handler.queue for handler in self._handlers.values())) or ("default",)
 
+    def queue_of(self, type: str) -> str | None:
+        """Return the queue of the type's handler, or None."""
+        handler = self._handlers.get(type)
+        return handler.queue if handler else None
+
     def job(
         self,
         type: str,

@@ -67,6 +67,8 @@ class Work(msgspec.Struct, eq=False):
     timer: TimerHandle | None = None
     span: str | None = None
     """The handler's own span, when there is one, as a traceparent."""
+    isolated: bool = False
+    """Whether it runs in a child process of its own, since it may kill the process that runs it."""
     interrupts: int = 0
     """The number of times that the execution has cancelled `task`."""
     interrupts_before: int = 0

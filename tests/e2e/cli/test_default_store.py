@@ -60,6 +60,7 @@ class Machine:
             lines.append(line)
             if '"event":"started"' in line.replace(" ", ""):
                 return server
+        server.communicate(timeout=PATIENCE)
         raise AssertionError("".join(lines))
 
     def jobs(self, *flags: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from queuey.cli import exits
 from queuey.cli.commands.jobs.bulk import AT_ONCE
+from queuey.client import Client, ClientError
 from queuey.protocol.ids import new_id
 from tests.e2e.conftest import Serve
 from tests.support.command import Run
@@ -82,6 +84,46 @@ def test_enqueue_waits_for_the_end(run: Run, job: tuple[str, ...], code: int, st
     assert (ran.code, ran.data["status"]) == (code, status)
     if status == "succeeded":
         assert ran.data["result"] == 3
+
+
+def test_a_wait_that_runs_out_explains_why(run: Run, server: Serving) -> None:
+    ran = run("job", "enqueue", "echo", "--queue", "cli-idle", "--wait", "0s", "-o", "json")
+    assert (ran.code, ran.data["status"]) == (exits.TIMED_OUT, "queued")
+    explained = run("job", "explain", ran.data["id"], "-o", "json").data
+    assert json.loads(ran.err) == explained
+    assert explained["detail"] == "No worker serves the queue cli-idle."
+    ran = run("job", "enqueue", "echo", "--queue", "cli-idle", "--wait", "0s")
+    assert ran.code == exits.TIMED_OUT
+    assert "detail    No worker serves the queue cli-idle." in ran.err.splitlines()
+    assert "No worker" not in ran.out
+
+
+def test_a_wait_that_runs_out_is_a_timeout_also_if_it_cannot_be_explained(
+    run: Run, server: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(client: Client, job_id: str) -> None:
+        raise ClientError("no such route")
+
+    monkeypatch.setattr(Client, "explain", refused)
+    ran = run("job", "enqueue", "echo", "--queue", "cli-idle", "--wait", "0s", "-o", "json")
+    assert (ran.code, ran.data["status"]) == (exits.TIMED_OUT, "queued")
+    assert ran.err == f"queuey: {ran.data['id']}: no such route\n"
+
+
+def test_a_type_that_no_worker_knows_is_warned_of(run: Run, server: Serving, folder: Path) -> None:
+    warning = (
+        "No live worker knows the type ehco, so the job went to the queue default. Check the type, or name its queue."
+    )
+    ran = run("job", "enqueue", "ehco", "-o", "json")
+    assert (ran.code, ran.data["warnings"]) == (exits.OK, [warning])
+    assert ran.err == f"queuey: warning: {warning}\n"
+    file = folder / "jobs.ndjson"
+    file.write_text('{"type":"echo"}\n{"type":"ehco"}\n{"type":"ehco"}\n')
+    ran = run("job", "enqueue-many", str(file))
+    assert ran.code == exits.OK
+    assert ran.err == f"queuey: line 2: warning: {warning}\n"
+    ran = run("job", "enqueue-many", str(file), "-o", "jsonl")
+    assert ["warnings" in line for line in ran.lines] == [False, True, True]
 
 
 @pytest.mark.parametrize(

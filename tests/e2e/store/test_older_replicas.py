@@ -46,9 +46,15 @@ class Fleet:
         self._stack.callback(server.close)
         return server
 
-    def refusal(self) -> str:
-        """The last line of an older server that does not start."""
-        ended = queuey("serve", "--port", "0", *self._flags, root=self._older)
+    def run(self, *command: str, old: bool = False) -> str:
+        """Run a command on the store, and return what it printed."""
+        done = queuey(*command, *self._flags[:2], root=self._older if old else ROOT)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def refusal(self, *, old: bool = True) -> str:
+        """The last line of a server that does not start."""
+        ended = queuey("serve", "--port", "0", *self._flags, root=self._older if old else ROOT)
         assert ended.returncode == 3, ended.stderr
         return ended.stderr.splitlines()[-1]
 
@@ -137,3 +143,30 @@ def test_an_older_replica_that_was_paused_and_forgotten_claims_no_more_and_loses
     assert finish(new, reverse(new, 20)) == {fleet.replica(new)}
     assert {new.job(job_id)["status"] for job_id in waiting} == {"scheduled"}
     assert (old.stop(), new.stop()) == (0, 0)
+
+
+def test_the_way_back_is_export_and_import(fleet: Fleet, folder: Path) -> None:
+    server = fleet.start()
+    waiting = reverse(server, delay=3600)
+    assert server.stop() == 0
+    file = str(folder / "jobs.ndjson")
+    fleet.run("export", "-o", file)
+    fleet.run("import", file, "--prefix", "back", "--shards", str(SHARDS), old=True)
+    names = {key.decode().rpartition(":")[2] for key in fleet.store.keys("back:*:job:*")}
+    assert names == set(waiting)
+    assert fleet.store.hget(ShardKeys(0, "back").meta, "format") == b"1"
+
+
+def test_a_replica_that_does_not_know_a_feature_in_use_finishes_its_jobs_and_ends(fleet: Fleet) -> None:
+    """A later version has opened a feature while this one was paused."""
+    server = fleet.start()
+    job_ids = reverse(server)
+    finish(server, job_ids)
+    fleet.store.hset(KEYS[0].meta, "features", "aside limits")
+    assert server.wait() == 1
+    assert "uses limits, which this version" in server.event("too_old")["error"]
+    assert fleet.store.hlen(KEYS[0].workers) == 0
+    for shard in range(SHARDS):
+        fleet.store.hset(KEYS[0].meta, "features", "aside")
+        fleet.store.hset(KEYS[shard].meta, "features", "aside limits")
+        assert "uses limits, which this version of Queuey does not know: start the version" in fleet.refusal(old=False)

@@ -54,6 +54,8 @@ async def test_what_is_told_of_a_worker(rig: Rig, api: ApiRig) -> None:
         "version": "1.2",
         "key": "",
         "app": "shop",
+        "stuck_threads": [],
+        "blocked_types": [],
     }
 
 

@@ -20,7 +20,7 @@ shards = one_of(*SHARDS)
 
 
 def described(*features: str) -> Description:
-    return Description("1", 1, ["api"], [], list(features))
+    return Description("1", 1, ["api"], [], features=list(features))
 
 
 def heart(rig: Rig, name: str, *features: str, settle_ms: int = 0) -> Heartbeat:

@@ -77,9 +77,12 @@ async def test_each_list_keeps_its_order_though_ids_are_not_in_order(rig: Rig) -
     assert [time for time in order if time in "254"] == list("254")
 
 
-async def test_lists_that_come_and_go_meanwhile_end_the_walk(rig: Rig) -> None:
+async def test_lists_without_jobs_are_left_out_and_a_walk_has_an_end(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = await rig.add(3)
     await rig.name_asides(*SIXTY_FOUR, *STARS)
     types = [type for _, type in (*SIXTY_FOUR, *STARS)]
-    found = [one async for one in last_to_first(rig.broker, rig.shard, "default", "default", types, 3)]
+    found = [one async for one in last_to_first(rig.broker, rig.shard, "default", "default", types, 2)]
     assert found == jobs[::-1]
+    monkeypatch.setattr("queuey.services.transfer.lane_order.MAX_LANE", 2)
+    found = [one async for one in last_to_first(rig.broker, rig.shard, "default", "default", types, 2)]
+    assert found == jobs[:0:-1]

@@ -64,41 +64,44 @@ async def until_claimed(worker: Worker, count: int) -> None:
     await eventually(claimed)
 
 
-async def assert_untouched(rig: Rig, jobs: list[str]) -> None:
-    """They wait in their order, and the claim has cost them nothing."""
-    assert await rig.waiting() == jobs
-    for job in jobs:
+async def assert_untouched(rig: Rig, released: list[str], unclaimed: list[str]) -> None:
+    """They wait in their order, and the claim has cost those that were released nothing."""
+    assert await rig.waiting() == [*released, *unclaimed]
+    for job in released:
         state = await rig.state(job)
         assert (state["s"], state["o"], "a" in state, "x" in state) == ("w", "l", False, False)
+    for job in unclaimed:
+        assert await rig.state(job) == {}
 
 
-async def test_jobs_that_wait_for_a_slot_go_back_behind_those_that_have_one(
+async def test_jobs_that_run_in_threads_go_back_before_those_that_were_never_claimed(
     rig: Rig, server: Server, threads: Threads
 ) -> None:
     jobs = await rig.add(THREADS + 3, now=0, body=THREAD)
     async with working(server.url, threads.app) as worker:
-        await until_claimed(worker, THREADS + 3)
+        await until_claimed(worker, THREADS)
         await threads.until_running(THREADS)
         await drained(worker, 0)
-        await assert_untouched(rig, jobs)
+        await assert_untouched(rig, jobs[:THREADS], jobs[THREADS:])
         threads.open.set()
     assert sorted(threads.ran) == sorted(jobs[:THREADS])
-    await assert_untouched(rig, jobs)  # what the threads return afterwards is dropped
+    await assert_untouched(rig, jobs[:THREADS], jobs[THREADS:])  # what the threads return afterwards is dropped
 
 
-async def test_jobs_that_run_in_threads_and_those_that_wait_for_one_may_finish(
+async def test_jobs_that_run_in_threads_may_finish_and_none_is_claimed_after_them(
     rig: Rig, server: Server, threads: Threads
 ) -> None:
     jobs = await rig.add(THREADS + 3, now=0, body=THREAD)
     async with working(server.url, threads.app) as worker:
-        await until_claimed(worker, THREADS + 3)
+        await until_claimed(worker, THREADS)
         await threads.until_running(THREADS)
         draining = asyncio.create_task(drained(worker, PATIENCE))
         await asyncio.sleep(0)
         threads.open.set()
         await draining
-    assert sorted(threads.ran) == sorted(jobs)
-    assert (await rig.row())["finished"] == THREADS + 3
+    assert sorted(threads.ran) == sorted(jobs[:THREADS])
+    assert (await rig.row())["finished"] == THREADS
+    await assert_untouched(rig, [], jobs[THREADS:])
 
 
 @pytest.mark.parametrize(("script", "status", "place"), [("complete", "s", "finished"), ("fail", "w", "scheduled")])

@@ -23,7 +23,7 @@ from queuey.worker.handlers.attempt import Work
 from queuey.worker.worker import Worker
 from tests.support.store import HOUR, Moves, Rig, Server
 from tests.support.stores import one_of
-from tests.support.working import HELD, PATIENCE, Clock, FaultyScripts, Stage, eventually, working
+from tests.support.working import HELD, PATIENCE, Clock, FaultyScripts, Stage, ThreadStage, body, eventually, working
 
 OFFER = 4
 """The place of an offer in the arguments of `enqueue`."""
@@ -81,7 +81,7 @@ class Offering:
 @asynccontextmanager
 async def idle(rig: Rig, server: Server, **options: Any) -> AsyncIterator[Offering]:
     """A worker that has found the store empty. The queues `default` and `mail` are known."""
-    stage, scripts = Stage(), FaultyScripts()
+    stage, scripts = options.pop("stage", None) or Stage(), FaultyScripts()
     await rig.client.sadd(rig.keys.queues, "default", "mail")
     async with working(server.url, stage.app, scripts=scripts, **{"waker": False, **options}) as worker:
         async with asyncio.timeout(PATIENCE):
@@ -398,3 +398,42 @@ async def test_a_worker_that_drains_offers_nothing(rig: Rig, server: Server) -> 
         job_id = await offering.enqueue(offering.job())
         assert offering.offers() == [None]
         assert await rig.waiting() == [job_id]
+
+
+async def test_no_offer_for_jobs_of_a_type_that_the_worker_does_not_know(rig: Rig, server: Server) -> None:
+    async with idle(rig, server, waker=True) as offering:
+        await offering.producer.enqueue_many([offering.job(), rig.job(body=body("newer"))])
+        assert offering.offers() == [None]
+        job = await offering.stage.next()
+        offering.stage.finish(job)
+        await eventually(lambda: _finished(rig, 1))
+
+
+async def test_an_offer_has_the_room_of_the_executor(rig: Rig, server: Server) -> None:
+    await rig.open_gate()
+    stage = Stage()
+    threads = ThreadStage(app=stage.app)
+    async with idle(rig, server, stage=stage, threads=2, concurrency=20, waker=True) as offering:
+        jobs = [offering.rig.job(body=body("thread")) for _ in range(3)]
+        await offering.producer.enqueue_many(jobs)
+        assert sorted(await threads.take(2)) == sorted(job.id for job in jobs[:2])
+        assert [offer[3] for offer in offering.offers()] == [2]
+        await eventually(lambda: offering.has_called("claim_typed"))
+        async with asyncio.timeout(PATIENCE):
+            await offering.worker.may_wait.wait()
+        offering.scripts.calls.clear()
+        waiting = offering.rig.job(body=body("thread"))
+        await offering.enqueue(waiting)
+        quick = offering.job()
+        await offering.enqueue(quick)
+        assert await offering.stage.next() == quick.id
+        assert offering.offers() == [None, None], "no thread has room, and then a list is set aside"
+        offering.stage.finish(quick.id)
+        threads.finish_all()
+        assert sorted(await threads.take(2)) == sorted([jobs[2].id, waiting.id])
+        threads.finish_all()
+        await eventually(lambda: _finished(rig, 5))
+
+
+async def _finished(rig: Rig, count: int) -> bool:
+    return (await rig.row())["finished"] == count

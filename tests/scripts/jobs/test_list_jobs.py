@@ -216,6 +216,26 @@ async def test_pages_come_to_an_end_however_little_each_looks_at(rig: Rig, look:
     assert sorted(job_id for ids in seen for job_id in ids) == sorted(job_id for ids in lists for job_id in ids)
 
 
+@pytest.mark.parametrize("count", [1, 7])
+async def test_lists_have_the_same_order_in_whichever_order_they_are_named(rig: Rig, count: int) -> None:
+    types = [f"type{number}" for number in range(8)]
+    for type in types:
+        await rig.set_aside(await rig.add(2), type)
+    seen = [job_id for ids in await pages(rig, READY, count=count) for job_id in ids]
+    assert len(seen) == len(set(seen)) == 16
+    await rig.client.hset(rig.keys.queue("default"), "aside", "".join(f" d:{type}" for type in reversed(types)))
+    assert [job_id for ids in await pages(rig, READY, count=count) for job_id in ids] == seen
+
+
+async def test_only_the_list_of_the_last_entry_is_searched_for_it(rig: Rig) -> None:
+    await three_lists(rig)
+    first = await page(rig, READY, count=2)
+    call = rig.broker.jobs.list_jobs(rig.shard, [READY], after=(first.last[1], first.last[2], first.last[3]), count=1)
+    assert (await commands_of(rig.client, call))["lpos"] == 1
+    rest = rig.broker.jobs.list_jobs(rig.shard, [READY], after=(first.last[1], first.last[2], first.last[3]))
+    assert (await commands_of(rig.client, rest))["lpos"] == 1
+
+
 async def test_names_that_come_and_go_hide_nothing(rig: Rig) -> None:
     lists = await three_lists(rig)
     rest = [job_id for ids in lists for job_id in ids]

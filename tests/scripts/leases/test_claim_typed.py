@@ -325,8 +325,8 @@ async def test_the_gate_may_be_open_for_several_features(rig: Rig) -> None:
 
 
 async def test_a_suspect_of_a_list_is_delayed_as_in_a_lane(rig: Rig) -> None:
+    job_id = await rig.crashed(crashes=2, body='{"type":"x"}')
     await rig.open_gate()
-    job_id = await rig.crashed(body='{"type":"x"}')
     await rig.claim_typed(9, room=A, others=False)
     assert await aside(rig, "x") == [job_id]
     take = {"default": [("default", "x")]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from queuey.protocol.records import encode_key
+from queuey.protocol.records import encode_key, to_job
 from tests.support.store import HOUR, LEASE, NOW, Rig
 
 
@@ -19,6 +19,18 @@ async def test_a_released_job_is_queued_at_the_head_and_spends_no_attempt(rig: R
     assert (await rig.counters())["released"] == 1
     (again,) = (await rig.claim()).jobs
     assert (again.id, again.attempt, again.token.split(".")[0]) == (job_id, 1, "2")
+
+
+async def test_each_release_is_counted_and_each_tenth_is_reported(rig: Rig) -> None:
+    (job_id,) = await rig.add()
+    for count in range(1, 21):
+        (job,) = (await rig.claim()).jobs
+        assert await rig.broker.leases.release(rig.shard, [(job_id, job.token)] * 2, now=NOW) == ["ok", "ok"]
+        assert (await rig.state(job_id))["R"] == str(count)
+        assert (await rig.counters()).get("released_often", 0) == count // 10
+    shown = await rig.broker.jobs.get(rig.shard, [job_id])
+    assert shown[0] is not None
+    assert to_job(job_id, shown[0]).released == 20
 
 
 async def test_the_first_of_the_list_stands_first(rig: Rig) -> None:

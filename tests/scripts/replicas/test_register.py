@@ -39,6 +39,7 @@ async def test_a_store_that_was_flushed_under_its_replicas_has_no_features(rig: 
 async def test_an_unknown_feature_is_refused_on_every_shard(rig: Rig) -> None:
     await rig.broker.replicas.register()
     await rig.client.hset(rig.keys.meta, "features", "aside limits")
+    await rig.client.hdel(rig.keys.meta, "store_id")
     async with rig.unchanged():
         with pytest.raises(TooOld, match=r"uses limits, which .* does not know: start the version that the other"):
             await rig.broker.replicas.register()

@@ -20,6 +20,7 @@ from queuey.protocol.records import NewJob
 from queuey.server.http.direct import Direct
 from queuey.services.jobs.producer import Producer
 from queuey.services.jobs.submission import Submission, SubmissionSettings
+from queuey.services.jobs.type_queues import TypeQueues
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.connections.pipelined import connect
@@ -79,13 +80,14 @@ class Jobs(Listening):
     def __init__(self, *, is_direct: bool = True, credentials: Credentials | None = None, **settings: Any) -> None:
         self.store = Store()
         self.metrics = Metrics()
+        self.queues = TypeQueues()
         broker = Broker(Shards(connect("unix:///nowhere", timeout=1), 1), Scripts())
         broker.jobs.enqueue = self.store.enqueue  # type: ignore[method-assign, assignment]
         self.producer = Producer(broker, metrics=self.metrics, resend_for=0)
         frozen = Settings(data_dir=Path("/unused"), **settings)
         self.endpoint = SubmitJob(
             Gate(credentials or Credentials()),
-            Submission(SubmissionSettings.of(frozen), lambda job_type: None),
+            Submission(SubmissionSettings.of(frozen), lambda job_type: None, queues=self.queues),
             self.producer,
             Awaited(broker, cast(Any, None), 1),
             frozen.body_limit,

@@ -234,7 +234,7 @@ async def test_the_key_goes_along_and_nothing_of_the_environment(monkeypatch: py
     assert str(request.url) == "http://queuey.test/under/v1/jobs"
     body = httpx.Response(200, content=request.content).json()
     assert body.pop("id")
-    assert body == {"type": "mail", "payload": [1, None], "queue": "default", "priority": "default", "delay": 5}
+    assert body == {"type": "mail", "payload": [1, None], "priority": "default", "delay": 5}
 
 
 async def test_an_id_cannot_lead_elsewhere() -> None:

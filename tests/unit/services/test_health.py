@@ -39,3 +39,13 @@ async def test_one_who_goes_away_takes_no_answer_from_the_others() -> None:
     assert await staying
     assert leaving.cancelled()
     assert answers.asked == 1
+
+
+async def test_a_note_does_not_turn_it_red() -> None:
+    answers = Answers()
+    answers.answer.set_result(True)
+    checked = Health(cast(Broker, answers), "verified")
+    checked.note = lambda: "All 2 threads for handlers are stuck."
+    ready, body = await checked.ready()
+    assert ready
+    assert body["note"] == "All 2 threads for handlers are stuck."

@@ -206,7 +206,8 @@ def test_frames_are_kept_in_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
     frames = plain.Frames(make)
     for job_type in ("a", "a", "b", "c", "no name", "a"):
-        frames[job_type, "", "default", 3]
+        frames[job_type, "q", "default", 3]
+    assert frames["a", "", "default", 3] is None
     assert (made, len(frames)) == (["a", "b", "c"], 3)
-    frames["d", "", "default", 3]
-    assert [*frames] == [("d", "", "default", 3)]
+    frames["d", "q", "default", 3]
+    assert [*frames] == [("d", "q", "default", 3)]

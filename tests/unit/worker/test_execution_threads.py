@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from contextvars import ContextVar
 from queue import SimpleQueue
 from threading import Event, Thread, current_thread, main_thread
@@ -254,3 +255,42 @@ def test_a_stuck_thread_does_not_keep_the_interpreter_from_ending() -> None:
     """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
     assert (run.returncode, run.stdout, run.stderr) == (0, "timeout\n1\n", "")
+
+
+async def test_a_thread_that_does_not_return_within_the_grace_is_stuck_until_it_does() -> None:
+    blocking, events = Blocking(), Events()
+    async with executing(blocking.app, None, thread_slots=2, grace=0.01, events=events) as execution:
+        (room,) = execution.rooms
+        assert (room.mode, room.types, room.free(9)) == ("thread", ("t",), 2)
+        returned: asyncio.Queue[int] = asyncio.Queue()
+        execution.on_thread_returned(lambda: returned.put_nowait(execution.rooms[0].free(9)))
+        for number in range(2):
+            failed(await execution.run(make_work("t", id=f"stuck-{number}", timeout=0.01)), "timeout")
+        assert room.free(9) == 0
+        while len(execution.stuck_threads()) < 2:
+            await events.next()
+        assert execution.blocked_types() == ("t",)
+        assert [thread.type for thread in execution.stuck_threads()] == ["t", "t"]
+        first, second = (thread.since_ms for thread in execution.stuck_threads())
+        assert 0 < first <= second <= time.time() * 1000
+        assert events[-1] == ("all_threads_stuck", {"threads": 2, "types": ["t"]})
+        blocking.go_on()
+        assert await returned.get() == 1
+        assert execution.blocked_types() == ()
+        assert await returned.get() == 2
+        assert execution.stuck_threads() == []
+        assert events[-1] == ("thread_returned", {"threads": 2, "stuck": 1})
+
+
+async def test_a_thread_that_returns_within_the_grace_is_not_stuck() -> None:
+    blocking, events = Blocking(), Events()
+    async with executing(blocking.app, None, thread_slots=1, events=events) as execution:
+        returned = asyncio.Event()
+        execution.on_thread_returned(returned.set)
+        failed(await execution.run(make_work("t", timeout=0.01)), "timeout")
+        assert execution.rooms[0].free(1) == 0
+        blocking.go_on()
+        await returned.wait()
+        assert execution.rooms[0].free(1) == 1
+        assert execution.stuck_threads() == []
+    assert events.names == ["thread_abandoned"]

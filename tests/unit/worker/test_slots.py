@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from queuey.store.asides import Room
+from queuey.worker.executors.rooms import ExecutorRoom
 from queuey.worker.slots import Slots
 from queuey.worker.turns import Turns
 from tests.support.virtual_time import in_virtual_time
@@ -16,7 +18,7 @@ async def test_a_slot_is_taken_by_a_claim_and_free_when_the_handler_has_ended() 
     assert (slots.busy, slots.free, slots.full) == (2, 1, False)
     slots.take(1)
     assert (slots.free, slots.full) == (0, True)
-    slots.leave()
+    slots.leave("t")
     slots.report()
     assert (slots.free, slots.unconfirmed, slots.full) == (1, 1, False)
 
@@ -35,10 +37,10 @@ async def test_no_slot_is_free_while_twice_as_many_outcomes_are_unconfirmed() ->
 async def test_idle_is_when_nothing_runs_and_all_is_confirmed() -> None:
     slots, loop = Slots(2), asyncio.get_running_loop()
     slots.take(2)
-    slots.leave()
+    slots.leave("t")
     slots.report()
     began = loop.time()
-    loop.call_later(1.0, slots.leave)
+    loop.call_later(1.0, slots.leave, "t")
     loop.call_later(3.0, slots.confirm)
     await slots.until_ended(10.0)
     assert loop.time() - began == 1.0
@@ -77,3 +79,40 @@ async def test_shards_take_turns_and_come_back_with_more_or_when_a_job_is_due() 
     turns.stop()
     await asyncio.sleep(2.0)
     assert not turns
+
+
+@in_virtual_time
+async def test_a_slot_is_free_only_if_a_job_can_begin_in_it() -> None:
+    stuck = 0
+    threads = ExecutorRoom("thread", ["t"], 3, lambda: stuck)
+    slots = Slots(10, [threads])
+    slots.take(2)
+    assert (slots.free, slots.mixed) == (1, False)
+    stuck = 1
+    assert (slots.free, slots.full) == (0, True)
+    slots.leave("t")
+    assert slots.free == 1
+
+
+@in_virtual_time
+async def test_mixed_slots_count_each_executor_by_the_types_of_the_jobs() -> None:
+    slots = Slots(
+        10, [ExecutorRoom("loop", ["l"]), ExecutorRoom("thread", ["t", "u"], 3), ExecutorRoom("process", ["p"], 1)]
+    )
+    slots.take(4, ["t", "u", "p", "unknown"])
+    assert slots.rooms() == [Room(6, ("l",)), Room(1, ("t", "u")), Room(0, ("p",))]
+    assert (slots.free, slots.least) == (6, 0)
+    assert [slots.room_for(type) for type in ("l", "t", "p", "unknown")] == [6, 1, 0, 0]
+    slots.leave("p")
+    slots.leave("unknown")
+    assert slots.rooms() == [Room(8, ("l",)), Room(1, ("t", "u")), Room(1, ("p",))]
+    slots.take(8, ["l"] * 8)
+    assert [room.jobs for room in slots.rooms()] == [0, 0, 0]
+
+
+@in_virtual_time
+async def test_slots_without_loop_handlers_are_no_more_than_their_executors_run() -> None:
+    slots = Slots(10, [ExecutorRoom("thread", ["t"], 3), ExecutorRoom("process", ["p"], 1)])
+    assert slots.free == 4
+    slots.take(4, ["t", "t", "t", "p"])
+    assert slots.full

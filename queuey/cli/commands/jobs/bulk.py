@@ -39,6 +39,7 @@ class Outcome(Struct, omit_defaults=True):
     line: int
     job_id: str | UnsetType = UNSET
     deduplicated: bool | UnsetType = UNSET
+    warnings: list[str] | UnsetType = UNSET
     error: str | UnsetType = UNSET
 
 
@@ -63,11 +64,12 @@ async def enqueue_many(
 
     With -o jsonl it prints the outcome of each line instead.
 
-    Refused lines are also reported on stderr, and the exit code is then 1.
+    Refused lines and warnings are also reported on stderr. If a line is refused, the exit code is 1.
 
     Lines with an id or a dedupe_key are safe to send again.
     """
     summary = Summary()
+    warned: set[str] = set()
     with interrupted_at_once(), _opened(file) as lines, progress("Enqueueing", _size(lines)) as advance:
         async with server.client() as client:
             sent = 0
@@ -81,6 +83,7 @@ async def enqueue_many(
                     raise
                 sent += len(chunk)
                 _count(outcomes, summary, output)
+                _warn(outcomes, warned)
                 advance(sum(map(len, chunk)))
     if output != "jsonl":
         show(summary, output)
@@ -128,7 +131,7 @@ _decode = msgspec.json.Decoder(JobRequest).decode
 def _outcome(line: int, item: BatchItem) -> Outcome:
     if item.error is not UNSET:
         return Outcome(line, error=item.error.detail)
-    return Outcome(line, item.job_id, item.deduplicated)
+    return Outcome(line, item.job_id, item.deduplicated, item.warnings)
 
 
 def _count(outcomes: list[Outcome], summary: Summary, form: Format) -> None:
@@ -145,6 +148,15 @@ def _count(outcomes: list[Outcome], summary: Summary, form: Format) -> None:
             summary.enqueued += 1
     if summary.refused > SHOWN_FAULTS >= summary.refused - len(outcomes):
         explain("queuey: more lines were refused. Use -o jsonl to see each.")
+
+
+def _warn(outcomes: list[Outcome], warned: set[str]) -> None:
+    """Report each warning once, at its first line. `warned`: those that were reported."""
+    for outcome in outcomes:
+        for warning in outcome.warnings or ():
+            if warning not in warned and len(warned) < SHOWN_FAULTS:
+                warned.add(warning)
+                explain(f"queuey: line {outcome.line}: warning: {warning}")
 
 
 def _opened(file: Path) -> AbstractContextManager[BinaryIO]:

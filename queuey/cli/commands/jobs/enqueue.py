@@ -11,9 +11,12 @@ import msgspec
 from cyclopts import Parameter
 from msgspec import Raw
 
-from queuey.cli.exits import OK, code_of_jobs
+from queuey.cli.exits import OK, TIMED_OUT, code_of_jobs
+from queuey.cli.exits import explain as complain
+from queuey.cli.failures import report
 from queuey.cli.options import DEFAULT_SERVER, Output, Server, count, duration, interrupted_at_once
-from queuey.cli.output import show
+from queuey.cli.output import Format, show
+from queuey.client import Client, ClientError
 from queuey.errors import SettingsError
 from queuey.protocol.job_requests import JobOptions
 from queuey.protocol.models import NULL, Priority
@@ -29,7 +32,9 @@ PayloadText = Annotated[str, Parameter(allow_leading_hyphen=True, help="Payload 
 class Options:
     """The options of a job."""
 
-    queue: Annotated[str, Parameter(metavar="QUEUE", help="Queue for the job.")] = "default"
+    queue: Annotated[str | None, Parameter(metavar="QUEUE", help="Queue for the job. Default: that of the type.")] = (
+        None
+    )
     priority: Annotated[Priority, Parameter(help="Priority within the queue.")] = "default"
     dedupe_key: Annotated[
         str | None, Parameter(metavar="KEY", help="Key against duplicates: the same key finds the same job.")
@@ -68,16 +73,33 @@ async def enqueue(
     """Enqueue a job, and print its id.
 
     With --wait the exit code is 0 if the job succeeded, 1 if it did not, and 7 after the timeout.
+
+    After the timeout, stderr explains why the job has not finished.
     """
     given = options.given()
     async with server.client() as client:
         reply = await client.enqueue(type, NULL if payload is None else read_payload(payload), **given)
+        for warning in reply.warnings or ():
+            complain(f"queuey: warning: {warning}")
         if wait is None:
             show(reply, output)
             return OK
         job = await client.wait(reply.job_id, timeout=wait)
-    show(job, output)
-    return code_of_jobs([job])
+        show(job, output)
+        code = code_of_jobs([job])
+        if code == TIMED_OUT:
+            await _explain(client, job.id, output)
+    return code
+
+
+async def _explain(client: Client, job_id: str, output: Format) -> None:
+    """Explain on stderr why a job has not finished, as `queuey job explain` does on stdout."""
+    try:
+        explanation = await client.explain(job_id)
+    except ClientError as error:
+        report(error, f"{job_id}: ")
+    else:
+        show(explanation, output, sys.stderr)
 
 
 def read_payload(given: str) -> Raw:

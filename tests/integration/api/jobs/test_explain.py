@@ -13,10 +13,10 @@ from tests.support.http import ApiRig, api_over, keys, problem
 from tests.support.store import Rig
 
 
-async def serve(rig: Rig, *queues: str, name: str = "w1", types: tuple[str, ...] = ("t",)) -> None:
+async def serve(rig: Rig, *queues: str, name: str = "w1", types: tuple[str, ...] = ("t",), **more: Any) -> None:
     """A worker gives a sign of life; one without types is a pull worker."""
     kind = "process" if types else "pull"
-    worker = WorkerReport(name, kind, 4, 0, [], list(queues), list(types))
+    worker = WorkerReport(name, kind, 4, 0, [], list(queues), list(types), **more)
     description = Description("1", 1, ["worker"], [worker])
     await rig.broker.replicas.heartbeat(0, name, msgspec.json.encode(description).decode())
 
@@ -101,6 +101,20 @@ async def test_nobody_serves_its_queue_or_knows_its_type(rig: Rig, api: ApiRig) 
     await serve(rig, "mail", name="puller", types=())
     told = await explain(api, job_id)
     assert (told["reason"], told["workers"]) == ("ready", ["puller"])
+
+
+async def test_all_threads_that_could_run_it_are_stuck(rig: Rig, api: ApiRig) -> None:
+    job_id = await api.submit()
+    since_ms = 1_764_000_000_000
+    await serve(rig, "default", types=("t", "u"), stuck=[("mail.send", since_ms), ("t", since_ms)], blocked=["t"])
+    told = await explain(api, job_id)
+    assert (told["reason"], told["workers"]) == ("threads_stuck", ["w1"])
+    held = "mail.send (since 2025-11-24T16:00:00Z), t (since 2025-11-24T16:00:00Z)"
+    assert told["detail"] == f"All threads of the worker w1 are held by handlers that do not return: {held}."
+    await serve(rig, "default", name="w2", stuck=[("t", since_ms)], blocked=["t"])
+    assert (await explain(api, job_id))["detail"].endswith("1 more worker is in the same state.")
+    await serve(rig, "default", name="w3", stuck=[("t", since_ms)])
+    assert (await explain(api, job_id))["reason"] == "ready"
 
 
 async def test_its_queue_is_paused(rig: Rig, api: ApiRig) -> None:

@@ -23,8 +23,8 @@ from tests.support.stores import one_of
 from tests.support.working import ROUND, FaultyScripts, eventually, until_blocked
 
 shards = one_of(1)
-ROOM, OTHERS, TAKE, WOKEN = 11, 12, 13, 14
-"""The places of the terms in the arguments of `claim_typed`."""
+ROOM, WOKEN = -4, -1
+"""The places of these terms in the arguments of `claim_typed`."""
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from queuey import log
 from queuey.errors import Full, ScriptFailed, StoreUnavailable
+from queuey.services.workers import WorkerReport
 from tests.support.direct.stub import BODY, Jobs, both, head_of, normal, request
 from tests.support.wire import LIMITS, Client, settle
 
@@ -73,6 +74,25 @@ async def test_it_is_logged_as_by_the_endpoint(monkeypatch: pytest.MonkeyPatch) 
         await client.send(request())
     (line,) = [line for line in lines if line["event"] == "job_enqueued"][1:]
     assert (line["type"], line["queue"], line["deduplicated"]) == ("t", "q", False)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"type":"t"}', b'{"type":"other"}', b'{"type":"torn"}', b'{"type":"t","delay":5}', b'{"type":"t","queue":null}'],
+)
+async def test_the_queue_of_a_type_is_that_of_the_endpoint(body: bytes) -> None:
+    def set_up(jobs: Jobs) -> None:
+        reports = [WorkerReport("w", "process", 1, 0, [], [], ["t", "torn"]) for _ in range(2)]
+        reports[0].type_queues, reports[1].type_queues = {"slow": [0, 1]}, {"slow": [0]}
+        jobs.queues.learn(reports)
+
+    direct, plain = await both(request(body), request(body), set_up=set_up)
+    is_certain = b'"t"' in body
+    assert direct.hits == is_certain
+    for one, other in zip(direct.store.jobs, plain.store.jobs, strict=True):
+        one.id = other.id
+        assert one == other
+        assert one.queue == ("slow" if is_certain else "default")
 
 
 # --- what the store answers ----------------------------------------------------------------------------------------
