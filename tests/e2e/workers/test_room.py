@@ -1,4 +1,4 @@
-"""Workers in processes of their own hold no more jobs than can begin."""
+"""Workers in processes of their own hold no more jobs than can begin: servers, and `queuey work`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections import Counter
 import pytest
 
 from tests.e2e.conftest import Serve
+from tests.e2e.workers.test_remote_worker import Work, boss, work
 from tests.support.gate import Gate
 from tests.support.serving import PATIENCE, Serving
 
+__all__ = ("boss", "work")  # fixtures
 KINDS = ("gate.thread", "gate.process")
 ONE_EACH = ("--thread-slots", "1", "--process-slots", "1")
 
@@ -41,3 +43,12 @@ async def run_eight(server: Serving, kind: str, gate: Gate) -> Counter[str]:
 async def test_two_servers_with_one_slot_run_half_of_the_jobs_each(serve: Serve, gate: Gate, kind: str) -> None:
     one, _ = serve(*ONE_EACH), serve(*ONE_EACH)
     assert sorted((await run_eight(one, kind, gate)).values()) == [4, 4]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_two_remote_workers_with_one_slot_run_half_of_the_jobs_each(
+    boss: Serving, work: Work, gate: Gate, kind: str
+) -> None:
+    for name in ("one", "two"):
+        work(boss, "--name", name, *ONE_EACH)
+    assert await run_eight(boss, kind, gate) == {"one": 4, "two": 4}
