@@ -101,8 +101,10 @@ def test_failures_are_those_of_a_worker_in_the_server(boss: Serving, work: Work)
     assert (bad["status"], bad["errors"][0]["kind"]) == ("dead_letter", "payload")
     late = boss.until(boss.submit("slow", None, max_attempts=1))
     assert (late["status"], late["errors"][0]["kind"]) == ("dead_letter", "timeout")
-    unknown = boss.until(boss.submit("nobody", None, max_attempts=1))
-    assert unknown["errors"][0]["kind"] == "unknown_type"
+    unknown = boss.submit("nobody", None, max_attempts=1)
+    assert boss.until(boss.submit("echo", 1))["result"] == 1
+    waiting = boss.job(unknown)
+    assert (waiting["status"], waiting["attempts"]) == ("queued", 0)
 
 
 async def test_leases_are_extended_while_a_handler_runs(boss: Serving, work: Work, gate: Gate) -> None:
