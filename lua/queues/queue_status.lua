@@ -2,12 +2,14 @@
 --[=[ queue_status: the pauses of queues, and how long the first job of each has been ready.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [now_ms | 0, [queue, ...]]
-Reply    msgpack [[known, by, at, ready_for, in_lanes, [[type, ready_for], ...]], ...], one per queue; known: whether this shard has the queue
+Reply    msgpack [[known, by, at, ready_for, in_lanes, [[type, ready_for], ...], asked], ...], one per queue
+         known: whether this shard has the queue
          by: '' = unknown; at: in ms, 0 = not paused
          ready_for: for how many ms the job that has waited longest has been ready, -1 = no job is ready; the script
          looks at the head of each lane and skips up to 100 tombstones; it looks at the head of each list set aside,
          and skips up to 100 tombstones in all of these. in_lanes: the same without the lists set aside; the pairs have
          it for each type that has a ready job there
+         asked: how many ms ago a worker that takes every type last asked for jobs of the queue, -1 = not known
 Errors   only those of the store ]=]
 --@include now
 --@include keys
@@ -52,7 +54,7 @@ local function ready_for(since) return since and math.max(0, now - since) or -1 
 
 local rows = {}
 for i, queue in ipairs(args[2]) do
-  local fields = redis.call('HMGET', queue_key(queue), 'paused_by', 'paused_at', 'aside')
+  local fields = redis.call('HMGET', queue_key(queue), 'paused_by', 'paused_at', 'aside', 'asked')
   local first, types = ready_first(queue, lists_of(queue, fields[3]))
   local in_lanes, longest = ready_for(first['']), ready_for(first[''])
   for n, type in ipairs(types) do
@@ -60,6 +62,7 @@ for i, queue in ipairs(args[2]) do
     longest = math.max(longest, types[n][2])
   end
   local known = redis.call('SISMEMBER', queues_key, queue) == 1
-  rows[i] = {known, fields[1] or '', tonumber(fields[2] or 0), longest, in_lanes, types}
+  local asked = fields[4] and math.max(0, now - tonumber(fields[4])) or -1
+  rows[i] = {known, fields[1] or '', tonumber(fields[2] or 0), longest, in_lanes, types, asked}
 end
 return cmsgpack.pack(rows)

@@ -67,7 +67,7 @@ class Api:
 
 
 class ApiSettings(Struct, frozen=True):
-    """The settings of the endpoints. `request_deadline` is in seconds, limits are in bytes."""
+    """The settings of the endpoints. `request_deadline` and `unknown_type_ttl` are in seconds, limits are in bytes."""
 
     request_deadline: float
     body_limit: int
@@ -75,6 +75,7 @@ class ApiSettings(Struct, frozen=True):
     payload_limit: int
     result_limit: int
     json_depth: int
+    unknown_type_ttl: float
 
     @classmethod
     def of(cls, settings: Settings) -> ApiSettings:
@@ -86,6 +87,7 @@ class ApiSettings(Struct, frozen=True):
             payload_limit=settings.payload_limit,
             result_limit=settings.result_limit,
             json_depth=settings.json_depth,
+            unknown_type_ttl=settings.unknown_type_ttl,
         )
 
 
@@ -129,7 +131,12 @@ def _jobs(parts: ApiParts, gate: Gate) -> Iterator[Endpoint]:
         parts.submission, parts.producer, body_limit=settings.body_limit, batch_limit=settings.batch_limit
     )
     jobs = JobRoutes(
-        broker, parts.producer, parts.waiters, metrics=parts.metrics, request_deadline=settings.request_deadline
+        broker,
+        parts.producer,
+        parts.waiters,
+        metrics=parts.metrics,
+        request_deadline=settings.request_deadline,
+        unknown_type_ttl=settings.unknown_type_ttl,
     )
     yield SubmitJob(gate, parts.submission, parts.producer, awaited, settings.body_limit)
     yield Guarded("GET", "/v1/jobs", "read", gate, jobs.list, LIST)
@@ -157,8 +164,8 @@ def _leases(parts: ApiParts, gate: Gate) -> Iterator[Endpoint]:
 
 
 def _queues(parts: ApiParts, gate: Gate) -> Iterator[Endpoint]:
-    broker, deadline = parts.broker, parts.settings.request_deadline
-    admin = queue_admin.QueueAdminRoutes(broker, deadline, parts.settings.body_limit)
+    broker, deadline, ttl = parts.broker, parts.settings.request_deadline, parts.settings.unknown_type_ttl
+    admin = queue_admin.QueueAdminRoutes(broker, deadline, parts.settings.body_limit, unknown_type_ttl=ttl)
     queues = QueueRoutes(broker, parts.producer, metrics=parts.metrics, request_deadline=deadline)
     events = EventRoutes(broker, parts.waiters, parts.followers, deadline)
     staff = workers.WorkerRoutes(broker, deadline)
@@ -197,7 +204,13 @@ def _dead_letters(parts: ApiParts, gate: Gate) -> Iterator[Endpoint]:
 
 def _operation(parts: ApiParts, gate: Gate) -> Iterator[Endpoint]:
     ops = OpsRoutes(parts.health)
-    scrapes = MetricsRoutes(parts.broker, parts.own, parts.peers, request_deadline=parts.settings.request_deadline)
+    scrapes = MetricsRoutes(
+        parts.broker,
+        parts.own,
+        parts.peers,
+        request_deadline=parts.settings.request_deadline,
+        unknown_type_ttl=parts.settings.unknown_type_ttl,
+    )
     yield Guarded("GET", "/healthz", None, gate, ops.healthz, HEALTHZ)
     yield Guarded("GET", "/readyz", None, gate, ops.readyz, READYZ)
     yield Guarded("GET", "/metrics", "read", gate, scrapes.show, SCRAPE)

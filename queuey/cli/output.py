@@ -150,7 +150,7 @@ def _print_fields(item: Struct, stream: TextIO) -> None:
 
 
 def _is_empty(value: Any) -> bool:
-    return value is None or value is UNSET or value == [] or (isinstance(value, Raw) and bytes(value) == b"null")
+    return value is None or value is UNSET or value in ([], {}) or (isinstance(value, Raw) and bytes(value) == b"null")
 
 
 def _cut(cell: str, room: int) -> str:

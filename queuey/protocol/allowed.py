@@ -54,7 +54,8 @@ def _add_fields(
         pointer, kind = f"{at}/{field.encode_name}", _without_none(field.type)
         allowed[pointer] = words.get(pointer) or _in_words(kind, "seconds")
         if isinstance(kind, types.ListType):
-            allowed[f"{pointer}/*"] = words.get(f"{pointer}/*") or _in_words(kind.item_type, "seconds")
+            pointer, kind = f"{pointer}/*", kind.item_type
+            allowed[pointer] = words.get(pointer) or _in_words(kind, "seconds")
         for inner in kind.types if isinstance(kind, types.UnionType) else (kind,):
             if isinstance(inner, types.StructType):
                 fields[pointer] = inner.cls.__struct_fields__

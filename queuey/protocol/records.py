@@ -40,6 +40,8 @@ SUSPECT: Final = 2
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIELD = re.compile(r"([A-Za-z])=([\w.:-]+)", re.ASCII)
+_NOT_BEGUN: Final = ("expired", "unknown_type")
+"""The kinds of errors of jobs that end before an attempt has begun."""
 _STATUSES: Final[dict[str, Status]] = {
     "w": "queued",
     "r": "running",
@@ -102,10 +104,20 @@ def singly(item: NewJob | NewJobs) -> Sequence[NewJob]:
     ]
 
 
+def count_of(item: NewJob | NewJobs) -> int:
+    """Return the number of jobs of an item."""
+    return 1 if isinstance(item, NewJob) else len(item.ids)
+
+
+def type_of_each(item: NewJob | NewJobs) -> list[str]:
+    """Return the type of each new job of an item, with which its body begins."""
+    bodies = item.bodies if isinstance(item, NewJobs) else (item.body,)
+    return [body[len(_TYPE_FIRST) : body.find('"', len(_TYPE_FIRST))] for body in bodies]
+
+
 def types_of(items: Iterable[NewJob | NewJobs]) -> set[str]:
-    """Return the types of new jobs, with which their bodies begin."""
-    bodies = [body for item in items for body in (item.bodies if isinstance(item, NewJobs) else (item.body,))]
-    return {body[len(_TYPE_FIRST) : body.find('"', len(_TYPE_FIRST))] for body in bodies}
+    """Return the types of new jobs."""
+    return {name for item in items for name in type_of_each(item)}
 
 
 class StoredJob(Struct, array_like=True):
@@ -295,7 +307,7 @@ def _attempts_log(state: dict[str, str], errors: list[JobError]) -> list[Attempt
     log = [
         Attempt(error.attempt, from_ms(start) if start else None, error.at, error.worker, error.message)
         for error, start in zip(errors, known, strict=True)
-        if start or error.kind != "expired"  # a pull worker may use this kind too
+        if start or error.kind not in _NOT_BEGUN  # a pull worker may use these kinds too
     ]
     if state.get("s") in ("r", "s"):
         attempt = int(state.get("a", 0)) + 1

@@ -41,7 +41,7 @@ _KINDS: Final = {
 _PATH: Final = re.compile(r" - at `\$([^`]*)`\Z")
 _STEP: Final = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+|\.\.\.)\]")
 _INDEX: Final = re.compile(r"/\d+")
-_UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*?)`(?: - at `\$[.a-z_]*`)?\Z", re.DOTALL)
+_UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*?)`(?: - at `\$[.a-z_\[\]\d]*`)?\Z", re.DOTALL)
 _MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
 _GOT: Final = re.compile(r"Expected `.*`, got `(\w+)`")
 _SHOWN: Final = 64
@@ -74,7 +74,7 @@ def explain(error: msgspec.ValidationError, form: Form = JOB) -> Invalid:
         return _unknown_field(parent, unknown[1], form)
     if missing := _MISSING.match(message):
         pointer = f"{parent}/{missing[1]}"
-        return invalid(pointer, f"is missing. It must be {form.allowed[pointer]}")
+        return invalid(pointer, f"is missing. It must be {form.allowed[_INDEX.sub('/*', pointer)]}")
     got = _GOT.match(message)
     instead = f", not {_KINDS[got[1]]}" if got and got[1] in _KINDS else ""
     return invalid(
@@ -85,7 +85,7 @@ def explain(error: msgspec.ValidationError, form: Form = JOB) -> Invalid:
 
 
 def _unknown_field(parent: str, name: str, form: Form) -> Invalid:
-    known = form.fields.get(parent, ())
+    known = form.fields.get(_INDEX.sub("/*", parent), ())
     close = difflib.get_close_matches(name[:_SHOWN], known, n=1)
     hint = f"Did you mean {close[0]}?" if close else f"Allowed: {', '.join(known)}"
     shown = name if len(name) <= _SHOWN else name[:_SHOWN] + "..."

@@ -16,7 +16,7 @@ from queuey.services.jobs.producer import Producer
 from queuey.services.jobs.submission import Decoder, Submission, SubmissionSettings
 from queuey.services.jobs.type_queues import OwnHandlers, TypeQueues
 from queuey.services.leases.long_polls import LongPolls
-from queuey.services.leases.pull_workers import PullWorkers
+from queuey.services.leases.pulling import Pulling
 from queuey.services.maintenance.store_watch import StoreWatch
 from queuey.services.peers import Place
 from queuey.store.broker.broker import Broker
@@ -72,20 +72,21 @@ class Assembly:
         common, own = self._common, self._worker
         # An App is made when its module is imported, so it cannot get what takes its handlers' jobs as an argument.
         self._app.sender = Sending(self._submission, self._producer, is_traced=self._is_traced)
-        front, http, pull_workers = self._api()
+        front, http, pulling = self._api()
         presence = Presence(
             common.replica,
             common.settings.roles,
             worker=own.worker if own else None,
             execution=own.execution if own else None,
             capacity=own.capacity if own else Capacity(),
-            pull_workers=pull_workers,
+            pull_workers=pulling.workers if pulling else None,
         )
+        hearers = [*([own.worker.asides.hear] if own else []), *([pulling.leasing.heard] if pulling else [])]
         return [
             *front,
             Watches(common, self._watch),
             *([own] if own else []),
-            Messages(common, own.worker if own else None, [own.worker.asides.hear] if own else []),
+            Messages(common, own.worker if own else None, hearers),
             *([ReaperRole(common, self._watch)] if "reaper" in common.settings.roles else []),
             Membership(common, presence, own.own_app if own else None),
             *([TypeKnowledge(common, self._queues)] if http else []),
@@ -94,9 +95,9 @@ class Assembly:
             common.publisher,
         ]
 
-    def _api(self) -> tuple[Sequence[Part], Sequence[Part], PullWorkers]:
+    def _api(self) -> tuple[Sequence[Part], Sequence[Part], Pulling | None]:
         if self._door is None:
-            return (), (), PullWorkers()
+            return (), (), None
         api = server_api_parts(
             self._common,
             credentials=self._door.credentials,
@@ -108,7 +109,7 @@ class Assembly:
         front, http = http_parts(self._common, api, self._door.bound, self._door.signals)
         if self._worker is not None:
             api.health.note = partial(_note, self._worker.execution)
-        return [front], [http], api.pulling.workers
+        return [front], [http], api.pulling
 
     def _is_traced(self) -> bool:
         return self._worker is not None and self._worker.execution.is_traced

@@ -95,6 +95,7 @@ def _report_of_pull_worker(row: PullWorkerRow) -> WorkerReport:
         busy=row.busy,
         jobs=row.jobs,
         queues=row.queues,
+        types=row.types,
         started_ms=round(row.started_at * 1000),
         seen_ms=round(row.last_seen * 1000),
         quiet=row.quiet,

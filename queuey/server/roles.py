@@ -30,6 +30,7 @@ from queuey.services.maintenance.reaper import Reaper
 from queuey.services.maintenance.store_watch import StoreWatch
 from queuey.services.maintenance.trimmer import Trimmer
 from queuey.services.maintenance.type_watch import TypeWatch
+from queuey.services.maintenance.unknown_types import UnknownTypes
 from queuey.services.other_apps import OtherApps, OwnApp
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
@@ -182,7 +183,7 @@ def _call_each(functions: Sequence[Callable[[str], None]], message: str) -> None
 
 
 class ReaperRole(Part):
-    """Ends expired leases, queues scheduled jobs, and deletes old ones."""
+    """Ends expired leases, queues scheduled jobs, deletes old ones, and buries those of a type that nobody knows."""
 
     def __init__(self, common: Common, store_watch: StoreWatch) -> None:
         settings, broker = common.settings, common.broker
@@ -191,6 +192,7 @@ class ReaperRole(Part):
             broker, store_watch, settings.reap_interval, settings.reap_delay_max, metrics=common.metrics
         )
         self._promoter = Promoter(broker)
+        self._unknown_types = UnknownTypes(broker, settings.unknown_type_ttl)
         self._trimmer = Trimmer(broker, caps(settings), settings.trim_interval)
         self._lost_names = LostNames(broker)
 
@@ -200,6 +202,7 @@ class ReaperRole(Part):
         self._tasks.spawn("promoter", run_forever(self._promoter))
         self._tasks.spawn("trimmer", run_forever(self._trimmer))
         self._tasks.spawn("lost-names", run_forever(self._lost_names))
+        self._tasks.spawn("unknown-types", run_forever(self._unknown_types))
 
 
 class TypeKnowledge(Part):

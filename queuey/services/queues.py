@@ -13,6 +13,7 @@ from queuey.protocol.models import Metrics, PurgeReply, Queue, QueueMetrics
 from queuey.protocol.records import from_ms
 from queuey.protocol.schema_faults import too_many_queues
 from queuey.services.claimable import Takes, claimable_jobs, claimable_ms, taken_by, takes_everything
+from queuey.services.unknown_types import asides_of, knowledge_of
 from queuey.services.workers import list_workers, serving
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline, outcome
@@ -74,23 +75,26 @@ def lengths_of(
     )
 
 
-async def show_queues(broker: Broker, visible: Visible, deadline: Deadline) -> list[Queue]:
-    """Return the visible queues by name. Raises StoreUnavailable."""
+async def show_queues(broker: Broker, visible: Visible, deadline: Deadline, unknown_type_ttl: float) -> list[Queue]:
+    """Return the visible queues by name. `unknown_type_ttl`: the setting. Raises StoreUnavailable."""
     reasons: dict[str, str] = {}
     stats = await stats_of(broker, deadline)
     workers = await list_workers(broker, deadline) if any(of_shard.queues for of_shard in stats) else []
     takes = taken_by(workers)
     lengths = {queue.name: queue for queue in lengths_of(stats, visible, takes, reasons).queues}
     heads = await _heads(broker, list(lengths), deadline)
-    return [
-        _queue(lengths[name], reasons.get(name), heads[name], serving(workers, name)[:MAX_WORKERS_SHOWN], takes)
-        for name in lengths
-    ]
+    asides = asides_of(stats, heads)
+    queues = []
+    for name, counted in lengths.items():
+        queue = _queue(counted, reasons.get(name), heads[name], serving(workers, name)[:MAX_WORKERS_SHOWN], takes)
+        queue.waiting_for_handler = asides[name].for_handler(knowledge_of(workers, name), unknown_type_ttl)
+        queues.append(queue)
+    return queues
 
 
-async def show_queue(broker: Broker, name: str, deadline: Deadline) -> Queue:
-    """Return one queue. Raises NotFound or StoreUnavailable."""
-    found = await show_queues(broker, lambda queue: queue == name, deadline)
+async def show_queue(broker: Broker, name: str, deadline: Deadline, unknown_type_ttl: float) -> Queue:
+    """Return one queue. `unknown_type_ttl`: the setting. Raises NotFound or StoreUnavailable."""
+    found = await show_queues(broker, lambda queue: queue == name, deadline, unknown_type_ttl)
     if not found:
         raise unknown_queue(name)
     return found[0]

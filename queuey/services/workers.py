@@ -32,6 +32,8 @@ MAX_REPORTED: Final = 1_000
 """The maximum number of pull workers in one heartbeat. The last ones seen are reported."""
 MAX_IDS: Final = 5_000
 """The maximum number of job ids in one heartbeat."""
+MAX_TYPE_NAMES: Final = 20_000
+"""The maximum number of types in one heartbeat. A pull worker whose types do not fit counts as one for every type."""
 
 
 class WorkerReport(Struct, omit_defaults=True):
@@ -111,15 +113,17 @@ def read_description(text: str) -> Description | None:
 
 
 def bounded(workers: Iterable[WorkerReport]) -> list[WorkerReport]:
-    """Return as many reports as fit in a heartbeat, each with as many job ids as fit."""
+    """Return as many reports as fit in a heartbeat, each with the job ids that fit, and with its types if they fit."""
     reports: list[WorkerReport] = []
-    room = MAX_IDS
+    room, room_for_types = MAX_IDS, MAX_TYPE_NAMES
     for worker in workers:
         if len(reports) >= MAX_REPORTED:
             break
         jobs = worker.jobs[: min(MAX_JOBS_SHOWN, room)]
         room -= len(jobs)
-        reports.append(msgspec.structs.replace(worker, jobs=jobs))
+        types = worker.types if len(worker.types) <= room_for_types else []
+        room_for_types -= len(types)
+        reports.append(msgspec.structs.replace(worker, jobs=jobs, types=types))
     return reports
 
 

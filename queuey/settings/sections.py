@@ -266,6 +266,11 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
         int, size(RETENTION, "Maximum size of the dead jobs per queue.", 1_000_000, 1_000_000_000_000)
     ] = 256_000_000
 
+    unknown_type_ttl: Annotated[
+        float,
+        duration(RETENTION, "How long jobs of a type that no worker knows wait. 0: for ever.", 0, YEAR),
+    ] = DAY
+
     reap_interval: Annotated[
         float, duration(MAINTENANCE, "Interval between searches for expired leases.", 0.05, HOUR)
     ] = 5.0

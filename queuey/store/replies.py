@@ -116,7 +116,8 @@ class Placed(Struct, array_like=True):
     """The place of a job. `before`: entries of its list before it, -1 = not found; `length`: of that list; `queued`:
     jobs of its queue by lane, high first. `paused`: the reason, '' = not paused; `paused_at_ms`: 0 = unknown.
 
-    `aside`: the type of the list set aside that has the job, '*' = the one for types without a name, '' = its lane.
+    `aside`: the name of the list set aside that has the job: its type, '*' = types without a name, '!' = suspects; ''
+    = its lane.
     `queued` leaves out what was set aside for other types."""
 
     before: int
@@ -162,7 +163,7 @@ class QueueHead(Struct, array_like=True):
     paused. `ready_for_ms`: how long the job that has waited longest has been ready, -1 = no job is ready.
 
     `in_lanes_ms`: the same without the lists set aside. `aside`: the same for each type with ready jobs in these lists;
-    '*' = the lists for types without a name."""
+    '*' = the lists for types without a name. `asked_ms`: see Asides."""
 
     known: bool
     paused_by: str
@@ -170,6 +171,23 @@ class QueueHead(Struct, array_like=True):
     ready_for_ms: int
     in_lanes_ms: int = -1
     aside: list[tuple[str, int]] = []
+    asked_ms: int = -1
+
+
+class Asides(Struct, array_like=True):
+    """The lists set aside of one queue on one shard, each as (lane, type, length). `asked_ms`: how many ms ago a worker
+    that takes every type last asked for its jobs, -1 = not known."""
+
+    asked_ms: int
+    lists: list[tuple[str, str, int]]
+
+
+class NotedTypes(Struct, array_like=True):
+    """The notes about one queue on one shard. `asked_ms`: see Asides. `unknown_ms`: for how many ms each of the types
+    has been unknown."""
+
+    asked_ms: int
+    unknown_ms: list[int]
 
 
 class Purged(Struct, array_like=True):

@@ -152,7 +152,7 @@ class Covering:
 
 
 class Pollers(Protocol):
-    """The requests of this process that wait for work, each for some queues."""
+    """The requests of this process that wait for work, each for some queues and perhaps only for some types."""
 
     some: asyncio.Event
     """Set while at least one request waits."""
@@ -161,8 +161,14 @@ class Pollers(Protocol):
     def queues(self) -> Collection[str]:
         """The queues that at least one request waits for."""
 
-    def wake(self, shard: int, queue: str) -> bool:
-        """Wake one request, since there may be work. Returns False when none waits for that queue."""
+    def asides(self, shards: Sequence[int]) -> Collection[Aside]:
+        """Return the known lists set aside on these shards from which at least one request would claim."""
+
+    def wake(self, shard: int, queue: str, type: str = "") -> bool:
+        """Wake one request, since there may be work. Returns False when none waits for that queue and type.
+
+        The type is '' for the marker of the queue, which is for jobs of any type.
+        """
 
     def wake_each(self, shards: Sequence[int]) -> None:
         """Wake one request for each set of queues, without a marker."""
@@ -171,8 +177,8 @@ class Pollers(Protocol):
 class SharedWaker:
     """Blocks on the markers of some shards for all waiting requests, on one connection, while there are any.
 
-    A request for further queues makes the wait start again, by `cover`. A marker that no request here can use goes back
-    to the store, for other replicas. `calls` sends what must not wait behind the blocking call.
+    A request for further queues or types makes the wait start again, by `cover`. A marker that no request here can use
+    goes back to the store, for other replicas. `calls` sends what must not wait behind the blocking call.
     """
 
     def __init__(
@@ -192,6 +198,8 @@ class SharedWaker:
         self._poke = poke_key(shards.keys[group[0]], replica)
         self._covered: frozenset[str] | None = None
         """The queues that the present wait is for; None while there is none, or it is about to start again."""
+        self._covered_asides: frozenset[Aside] = frozenset()
+        """The lists set aside that it is for."""
         self._round_ends: float | None = None
         """When requests are woken without a marker, by the event loop's time; None before the first."""
         self._retries = Retrying(RETRY_FIRST, RETRY_CAP)
@@ -218,20 +226,27 @@ class SharedWaker:
 
     async def _wait_once(self, seconds: float) -> None:
         self._covered = frozenset(self._pollers.queues)
-        places = {
-            self._shards.keys[shard].wake(queue).encode(): (shard, queue)
-            for queue in self._covered
-            for shard in self._group
-        }
-        popped = cast(_Popped | None, await self._link.call("BZPOPMIN", self._poke, *places, f"{seconds:.3f}"))
-        if popped is not None and popped[0] in places:
-            shard, queue = places[popped[0]]
-            if not self._pollers.wake(shard, queue):
-                await self.hand_on(shard, queue)
+        self._covered_asides = frozenset(islice(self._pollers.asides(self._group), MAX_ASIDES))
+        places = [(shard, queue, "") for queue in self._covered for shard in self._group]
+        by_key = {self._marker(*place).encode(): place for place in (*places, *self._covered_asides)}
+        popped = cast(_Popped | None, await self._link.call("BZPOPMIN", self._poke, *by_key, f"{seconds:.3f}"))
+        if popped is not None and popped[0] in by_key:
+            place = by_key[popped[0]]
+            if not self._pollers.wake(*place):
+                await self.hand_on(*place)
 
-    async def cover(self, queues: Iterable[str]) -> None:
-        """Include these queues in the present wait. If the store does not answer, the wait soon ends by itself."""
-        if self._covered is None or self._covered.issuperset(queues):
+    def _marker(self, shard: int, queue: str, type: str) -> str:
+        keys = self._shards.keys[shard]
+        return keys.wake_type(queue, type) if type else keys.wake(queue)
+
+    async def cover(self, queues: Iterable[str], asides: Iterable[Aside] = ()) -> None:
+        """Include these places in the present wait. If the store does not answer, the wait soon ends by itself."""
+        if self._covered is None:
+            return
+        here = {aside for aside in asides if aside[0] in self._group}
+        if self._covered.issuperset(queues) and (
+            self._covered_asides >= here or len(self._covered_asides) >= MAX_ASIDES
+        ):
             return
         self._covered = None
         try:
@@ -240,10 +255,10 @@ class SharedWaker:
         except (redis_errors.RedisError, OSError) as error:
             logger.debug("poke_failed", error=str(error))
 
-    async def hand_on(self, shard: int, queue: str) -> None:
+    async def hand_on(self, shard: int, queue: str, type: str = "") -> None:
         """Put back a marker for other replicas. If that fails, they find the job at the end of their round."""
         try:
-            await self._calls.call("ZADD", self._shards.keys[shard].wake(queue), 0, "m")
+            await self._calls.call("ZADD", self._marker(shard, queue, type), 0, "m")
         except (redis_errors.RedisError, OSError) as error:
             logger.debug("marker_lost", error=str(error))
 

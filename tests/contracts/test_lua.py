@@ -45,7 +45,7 @@ BY_BROKER = sorted(TEXTS.keys() - {"selftest"})
 
 KEYS_LINE = "KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created\n"
 READ_ONLY = {
-    *("store_info", "list_dead", "queue_status", "workers", "type_reports", "dump"),
+    *("store_info", "list_asides", "list_dead", "queue_status", "workers", "type_reports", "dump"),
     *("get", "list_by_status", "list_jobs", "position", "stats"),
 }
 TAKES_MEMORY = {"set_payload", "enqueue", "replay", "restore"}
@@ -58,7 +58,7 @@ NO_STATUS = {
     "only_", "draining", "dead_bytes", "done_bytes", "format", "shards", "tombstones_", "tombstones_high",
     "tombstones_default", "tombstones_low", "skipped", "young", "deferred", "expired", "claimed", "moved", "no_room",
     "ready", "scheduled", "running", "dead", "finished", "import", "import_offset", "store_id", "features",
-    "settling_",
+    "settling_", "asked", "unknown", "unknown_at",
 }  # fmt: skip
 """Words in quotes that name a lane, a field of a hash, a place, or what `examine` tells `take`."""
 

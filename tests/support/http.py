@@ -27,7 +27,8 @@ from queuey.services.maintenance.loops import Chore, run_forever
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.connections.pipelined import StoreClient
-from queuey.store.pubsub import EventStream
+from queuey.store.keys import asides_channel
+from queuey.store.pubsub import EventStream, Subscriber
 from tests.support.store import client_for
 
 HOST: Final = "127.0.0.1:8000"
@@ -61,6 +62,7 @@ class ApiRig:
         self.broker = broker
         self.credentials = credentials
         self.settings = settings
+        self.hears = asyncio.Event()
         polls = LongPolls()
         self.producer = Producer(broker, metrics=metrics, resend_for=settings.request_deadline, claimers=[polls])
         observer = broker.observer
@@ -93,6 +95,14 @@ class ApiRig:
     def _open_client(self) -> StoreClient:
         self.blocking.append(_another(self.broker.shards.client))
         return self.blocking[-1]
+
+    def listener(self) -> Subscriber:
+        """What hears of lists set aside. It sets `hears` once it does."""
+
+        async def on_open() -> None:
+            self.hears.set()
+
+        return Subscriber(self._open_client(), {asides_channel(): self.pulling.leasing.heard}, on_open)
 
     async def submit(self, **fields: Any) -> str:
         """Enqueue a job; the type is `t` unless told otherwise. Returns its id."""
@@ -127,7 +137,7 @@ async def api_over(
     type go, by default as if nothing was known of any."""
     frozen = settings.pop("settings", None) or Settings(data_dir=Path("/unused"), **settings)
     rig = ApiRig(broker, credentials or Credentials(), frozen, metrics=metrics or Metrics(), woken=woken, queues=queues)
-    chores: list[Chore] = [rig.waiters, rig.followers, *rig.wakers]
+    chores: list[Chore] = [rig.waiters, rig.followers, *rig.wakers, *([rig.listener()] if woken else [])]
     listening = [asyncio.create_task(run_forever(chore)) for chore in chores]
     async with rig.http:
         yield rig

@@ -94,6 +94,7 @@ QUEUE: Final = {
     "oldest_age": 0.25,
     "workers": ["host-5657-e21e"],
     "claimable_age": 0.25,
+    "waiting_for_handler": {"invoices.send": 37},
 }
 PAUSED_QUEUE: Final = {
     **QUEUE,

@@ -100,16 +100,27 @@ DELETE: Final = Operation("delete_job", "Delete a finished job", {204: None}, er
 
 
 class JobRoutes:
-    """Answers the routes of existing jobs. `request_deadline`: the seconds for each call to the store."""
+    """Answers the routes of existing jobs.
+
+    `request_deadline`: the seconds for each call to the store. `unknown_type_ttl`: seconds.
+    """
 
     def __init__(
-        self, broker: Broker, producer: Producer, waiters: Waiters, *, metrics: Metrics, request_deadline: float
+        self,
+        broker: Broker,
+        producer: Producer,
+        waiters: Waiters,
+        *,
+        metrics: Metrics,
+        request_deadline: float,
+        unknown_type_ttl: float,
     ) -> None:
         self._metrics = metrics
         self._broker = broker
         self._producer = producer
         self._waiters = waiters
         self._request_deadline = request_deadline
+        self._unknown_type_ttl = unknown_type_ttl
 
     async def show(self, request: Request, caller: Principal) -> Response:
         """Answer with a job, at once or when it has finished."""
@@ -164,7 +175,7 @@ class JobRoutes:
         """Explain why a job does not run."""
         deadline = Deadline(self._request_deadline)
         job = await self._find(request.path_params["id"], caller, "read", deadline)
-        return reply(await explain(self._broker, job, deadline))
+        return reply(await explain(self._broker, job, deadline, self._unknown_type_ttl))
 
     async def delete(self, request: Request, caller: Principal) -> Response:
         """Delete a finished job."""

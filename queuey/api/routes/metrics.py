@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from prometheus_client import Metric
@@ -27,10 +27,11 @@ from queuey.protocol.models import QueueMetrics, WorkerInfo
 from queuey.services.claimable import claimable_ms, taken_by
 from queuey.services.peers import Peers
 from queuey.services.queues import lengths_of, stats_of
+from queuey.services.unknown_types import Waiting, asides_of, knowledge_of
 from queuey.services.workers import list_workers
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
-from queuey.store.replies import Stats
+from queuey.store.replies import QueueHead, Stats
 from queuey.version import __version__
 
 EVENTS: Final = ("enqueued", "claimed", "succeeded", "dead", "cancelled", "replayed")
@@ -88,13 +89,22 @@ class ReplicaMetrics:
 
 
 class MetricsRoutes:
-    """Answers GET /metrics. `request_deadline`: the seconds for each call to the store."""
+    """Answers GET /metrics. `request_deadline`: the seconds for each call to the store. `unknown_type_ttl`: seconds."""
 
-    def __init__(self, broker: Broker, own: ReplicaMetrics, peers: Peers, *, request_deadline: float) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        own: ReplicaMetrics,
+        peers: Peers,
+        *,
+        request_deadline: float,
+        unknown_type_ttl: float,
+    ) -> None:
         self._broker = broker
         self._own = own
         self._peers = peers
         self._request_deadline = request_deadline
+        self._unknown_type_ttl = unknown_type_ttl
 
     async def show(self, request: Request, caller: Principal) -> Response:
         """Answer a caller that may read every queue. While the store is down, the answer has only the counters."""
@@ -123,9 +133,11 @@ class MetricsRoutes:
         queues = lengths_of(stats, lambda queue: True, takes).queues
         names = [queue.name for queue in queues]
         oldest, claimable_age = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
+        heads_of: dict[str, list[QueueHead]] = {name: [] for name in names}
         for shard in range(self._broker.shards.count):
             heads = await deadline.call(self._broker.queues.queue_status, shard, names)
             for name, head in zip(names, heads, strict=True):
+                heads_of[name].append(head)
                 oldest[name] = max(oldest[name], head.ready_for_ms / 1000)
                 claimable_age[name] = max(claimable_age[name], claimable_ms(name, head, takes) / 1000)
         return [
@@ -137,16 +149,8 @@ class MetricsRoutes:
                 "How long the job that has been ready longest has been waiting. 0: no job waits.",
                 oldest,
             ),
-            _by_queue(
-                "queuey_queue_claimable_jobs",
-                "Queued jobs, without those that wait for a type which no worker of the queue takes.",
-                {queue.name: queue.claimable for queue in queues},
-            ),
-            _by_queue(
-                "queuey_queue_claimable_oldest_seconds",
-                "How long the first of the claimable jobs has been ready. 0: no job is claimable.",
-                claimable_age,
-            ),
+            *_claimable(queues, claimable_age),
+            _waiting_for_handler(asides_of(stats, heads_of), workers, self._unknown_type_ttl),
             _serving(names, workers),
         ]
 
@@ -160,6 +164,27 @@ def _by_queue(name: str, help: str, values: dict[str, float] | dict[str, int] | 
     for queue, value in values.items():
         family.add_metric([queue], value)
     return family
+
+
+def _claimable(queues: Iterable[QueueMetrics], ages: dict[str, float]) -> Iterator[Metric]:
+    yield _by_queue(
+        "queuey_queue_claimable_jobs",
+        "Queued jobs, without those that wait for a type which no worker of the queue takes.",
+        {queue.name: queue.claimable for queue in queues},
+    )
+    yield _by_queue(
+        "queuey_queue_claimable_oldest_seconds",
+        "How long the first of the claimable jobs has been ready. 0: no job is claimable.",
+        ages,
+    )
+
+
+def _waiting_for_handler(asides: Mapping[str, Waiting], workers: Sequence[WorkerInfo], ttl: float) -> Metric:
+    counts = {
+        queue: sum(waiting.for_handler(knowledge_of(workers, queue), ttl).values()) for queue, waiting in asides.items()
+    }
+    help = "Queued jobs of types that no worker of the queue knows."
+    return _by_queue("queuey_queue_waiting_for_handler_jobs", help, counts)
 
 
 def _serving(queues: Iterable[str], workers: Iterable[WorkerInfo]) -> Metric:

@@ -103,12 +103,16 @@ REPLAY: Final = Operation(
 
 
 class QueueAdminRoutes:
-    """Answers the routes under /v1/queues. `request_deadline` is in seconds, `body_limit` in bytes."""
+    """Answers the routes under /v1/queues.
 
-    def __init__(self, broker: Broker, request_deadline: float, body_limit: int) -> None:
+    `request_deadline` and `unknown_type_ttl` are in seconds, `body_limit` in bytes.
+    """
+
+    def __init__(self, broker: Broker, request_deadline: float, body_limit: int, *, unknown_type_ttl: float) -> None:
         self._broker = broker
         self._request_deadline = request_deadline
         self._body_limit = body_limit
+        self._unknown_type_ttl = unknown_type_ttl
 
     async def list(self, request: Request, caller: Principal) -> Response:
         """Answer with the queues that the caller may read."""
@@ -116,12 +120,13 @@ class QueueAdminRoutes:
         def visible(queue: str) -> bool:
             return caller.allows("read", queue)
 
-        return reply(QueueList(await control.show_queues(self._broker, visible, Deadline(self._request_deadline))))
+        deadline = Deadline(self._request_deadline)
+        return reply(QueueList(await control.show_queues(self._broker, visible, deadline, self._unknown_type_ttl)))
 
     async def show(self, request: Request, caller: Principal) -> Response:
         """Answer with one queue."""
         name = _named(request, caller, "read")
-        return reply(await control.show_queue(self._broker, name, Deadline(self._request_deadline)))
+        return reply(await self._shown(name, Deadline(self._request_deadline)))
 
     async def pause(self, request: Request, caller: Principal) -> Response:
         """Pause a queue, and answer with it."""
@@ -132,25 +137,28 @@ class QueueAdminRoutes:
         deadline = Deadline(self._request_deadline)
         await control.pause(self._broker, name, reason, caller.name, deadline)
         _log.info("queue_paused", queue=name, reason=reason, by=caller.name)
-        return reply(await control.show_queue(self._broker, name, deadline))
+        return reply(await self._shown(name, deadline))
 
     async def resume(self, request: Request, caller: Principal) -> Response:
         """Resume a queue, and answer with it."""
         name = _named(request, caller, "admin")
         deadline = Deadline(self._request_deadline)
-        await control.show_queue(self._broker, name, deadline)
+        await self._shown(name, deadline)
         await control.resume(self._broker, name, deadline)
         _log.info("queue_resumed", queue=name, by=caller.name)
-        return reply(await control.show_queue(self._broker, name, deadline))
+        return reply(await self._shown(name, deadline))
 
     async def purge(self, request: Request, caller: Principal) -> Response:
         """Cancel the waiting jobs of a queue."""
         name = _named(request, caller, "admin")
         status = (await _PURGE_BODY.read(request, self._body_limit)).status
-        await control.show_queue(self._broker, name, Deadline(self._request_deadline))
+        await self._shown(name, Deadline(self._request_deadline))
         purged = await control.purge(self._broker, name, status, self._request_deadline)
         _log.info("queue_purged", queue=name, cancelled=purged.cancelled, more=purged.more, by=caller.name)
         return reply(purged)
+
+    async def _shown(self, name: str, deadline: Deadline) -> Queue:
+        return await control.show_queue(self._broker, name, deadline, self._unknown_type_ttl)
 
 
 class QueueRoutes:

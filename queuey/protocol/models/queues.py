@@ -43,7 +43,8 @@ class Queue(QueueMetrics, kw_only=True):
 
     `oldest_age` is the age in seconds of the job that has been ready longest. `claimable_age` is the same, without jobs
     that wait for a type which no worker of the queue takes. `workers` are the names of the workers
-    that serve the queue.
+    that serve the queue. `waiting_for_handler` has the number of jobs by type that none of them knows, for at most 64
+    types, and `*` for the jobs of further ones.
     """
 
     paused_by: str | None
@@ -52,6 +53,7 @@ class Queue(QueueMetrics, kw_only=True):
     oldest_age: float | None
     workers: list[str]
     claimable_age: float | None = None
+    waiting_for_handler: dict[str, int] = {}
 
 
 class QueueList(Struct):

@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from queuey.protocol.models import PRIORITIES, Ahead, Explanation, Job, WorkerInfo
 from queuey.protocol.records import MAX_CRASHES, from_ms
+from queuey.services.unknown_types import asides_in, takes_all
 from queuey.services.workers import list_workers, serving
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
@@ -23,7 +24,6 @@ Value = TypeVar("Value")
 MAX_SEARCHED: Final = 200_000
 """The maximum number of entries of a lane that are searched for the job."""
 MAX_WORKERS_NAMED: Final = 100
-_SET_ASIDE: Final = "It was set aside, since a worker that met it had no room for its type, or does not know it."
 _ENDS: Final = {
     "succeeded": "It has succeeded",
     "dead_letter": "It is in the dead-letter queue",
@@ -31,15 +31,18 @@ _ENDS: Final = {
 }
 
 
-async def explain(broker: Broker, job: Job, deadline: Deadline) -> Explanation:
-    """Explain the status of a job as it was a moment ago. Raises StoreUnavailable."""
+async def explain(broker: Broker, job: Job, deadline: Deadline, unknown_type_ttl: float) -> Explanation:
+    """Explain the status of a job as it was a moment ago. `unknown_type_ttl`: the setting. Raises StoreUnavailable."""
     if job.status in _ENDS:
         return _finished(job)
     if job.status == "running":
         return _running(job)
     shard = broker.shards.of_job(job.id)
     placed = await deadline.call(broker.jobs.position, shard, job.queue, job.priority, job.id, look=MAX_SEARCHED)
-    answer = _scheduled(job) if job.status == "scheduled" else await _queued(broker, job, placed, deadline)
+    if job.status == "scheduled":
+        answer = _scheduled(job)
+    else:
+        answer = await _queued(broker, job, placed, deadline, unknown_type_ttl)
     if placed.paused:
         answer.pause_reason = placed.paused
         answer.paused_by = placed.paused_by or UNSET
@@ -82,10 +85,12 @@ def _scheduled(job: Job) -> Explanation:
     return answer
 
 
-async def _queued(broker: Broker, job: Job, placed: Placed, deadline: Deadline) -> Explanation:
+async def _queued(broker: Broker, job: Job, placed: Placed, deadline: Deadline, ttl: float) -> Explanation:
     answer = Explanation(job.id, job.status, "ready", "A worker may take it at any moment.")
     _add_position(answer, job, placed)
     workers = await list_workers(broker, deadline)
+    asides = await asides_in(broker, job.queue, deadline)
+    set_aside = asides.counts.get(job.type, 0)
     able = _able(workers, job)
     answer.workers = able[:MAX_WORKERS_NAMED]
     if job.started_at is None:
@@ -98,7 +103,9 @@ async def _queued(broker: Broker, job: Job, placed: Placed, deadline: Deadline) 
         by = f" by {placed.paused_by}" if placed.paused_by else ""
         answer.reason, answer.detail = "paused", f"The queue {job.queue} is paused{by}: {placed.paused}"
     elif not able:
-        answer.reason, answer.detail = "no_worker", _why_nobody(workers, job)
+        answer.reason, answer.detail = "no_worker", _why_nobody(workers, job, set_aside)
+        if serving(workers, job.queue) and asides.asked_within(ttl):
+            answer.detail += " A pull worker that takes every type asked for the queue recently."
     elif stuck := _all_stuck(workers, able, job):
         answer.reason, answer.detail = "threads_stuck", stuck
     elif job.crashes:
@@ -109,7 +116,8 @@ async def _queued(broker: Broker, job: Job, placed: Placed, deadline: Deadline) 
     elif answer.position is UNSET or _total(answer.ahead) or placed.aside:
         answer.reason, answer.detail = "waiting", _how_many(answer, job)
         if placed.aside:
-            answer.detail = f"{_SET_ASIDE} {answer.detail}"
+            waits = f"It is set aside until a worker with room for {job.type} asks ({set_aside} wait)."
+            answer.detail = f"{waits} {answer.detail}"
     return answer
 
 
@@ -127,15 +135,16 @@ def _add_position(answer: Explanation, job: Job, placed: Placed) -> None:
 
 
 def _able(workers: Sequence[WorkerInfo], job: Job) -> list[str]:
-    """Return the workers that take jobs from its queue and know its type. A pull worker does not report types."""
+    """Return the workers that take jobs from its queue and know its type."""
     names = set(serving(workers, job.queue))
-    able = [worker for worker in workers if not worker.types or job.type in worker.types]
+    able = [worker for worker in workers if takes_all(worker) or job.type in worker.types]
     return [worker.name for worker in able if worker.name in names]
 
 
-def _why_nobody(workers: Sequence[WorkerInfo], job: Job) -> str:
+def _why_nobody(workers: Sequence[WorkerInfo], job: Job, set_aside: int) -> str:
     if serving(workers, job.queue):
-        return f"No worker that serves the queue {job.queue} knows the type {job.type}."
+        waiting = f" ({set_aside} wait)" if set_aside else ""
+        return f"No worker that serves the queue {job.queue} knows the type {job.type}{waiting}."
     return f"No worker serves the queue {job.queue}."
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 from queuey.errors import StoreUnavailable
-from queuey.protocol.records import NewJob, NewJobs, types_of
+from queuey.protocol.records import NewJob, NewJobs, count_of, types_of
 from queuey.protocol.renewal import renewal_of
 from queuey.store.batching import OVERDUE, RESEND_CAP
 from queuey.store.broker.offers import Offer
@@ -90,7 +90,7 @@ class ShardOffers:
             self._out, self._made_at = self._new(items), self._loop.time()
             if self._out is not None:
                 carried = self._out.offer
-                if _count(items) <= carried.limit:
+                if sum(map(count_of, items)) <= carried.limit:
                     return carried
         for claimer in self._claimers:
             claimer.expect(self._shard, items)
@@ -145,7 +145,3 @@ def _one_queue(items: Sequence[NewJob | NewJobs]) -> str | None:
         if isinstance(item, NewJob) and item.dedupe:
             return None
     return queue
-
-
-def _count(items: Sequence[NewJob | NewJobs]) -> int:
-    return sum(1 if isinstance(item, NewJob) else len(item.ids) for item in items)

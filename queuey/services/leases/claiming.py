@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 
 from queuey.protocol import ids
 from queuey.protocol.models import LeaseRequest
 from queuey.services.leases.long_polls import Poll
+from queuey.services.leases.terms import terms_of
 from queuey.store.broker.offers import Offer
 
 
@@ -30,6 +31,7 @@ class ClaimingRequest(Poll):
         "replaced",
         "spent",
         "suspects",
+        "terms",
         "worker",
         "worker_key",
     )
@@ -42,7 +44,9 @@ class ClaimingRequest(Poll):
         claim_id: str | None,
         may_offer: Callable[[ClaimingRequest], bool],
     ) -> None:
-        super().__init__(asked.queues)
+        self.terms = terms_of(asked)
+        """The types that it takes, and its room for them. None: every type."""
+        super().__init__(asked.queues, self.terms.able if self.terms is not None else None)
         self.everything = self.group
         self.asked = asked
         self.worker = worker
@@ -61,14 +65,15 @@ class ClaimingRequest(Poll):
         self.inherits = False
         """Whether the request that it has replaced may have got jobs since, so that it must claim again."""
 
-    def offer(self, shard: int) -> Offer | None:
-        if not self.may_offer(self):
+    def offer(self, shard: int, types: Collection[str]) -> Offer | None:
+        limit = self.asked.max if self.terms is None else min(self.asked.max, self.terms.limit(types))
+        if not limit or not self.may_offer(self):
             return None
         self.offered_at = datetime.now(UTC), asyncio.get_running_loop().time()
         return Offer(
             claim_id=self.claim_id or ids.short_random(),
             worker=self.worker,
             lease_ms=round(self.asked.lease * 1000),
-            limit=self.asked.max,
+            limit=limit,
             queues=self.asked.queues,
         )

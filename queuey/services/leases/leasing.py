@@ -23,8 +23,10 @@ from queuey.protocol.records import UNREADABLE, decode_definition, queue_and_att
 from queuey.protocol.renewal import renewal_of
 from queuey.services.leases.acks import Acks
 from queuey.services.leases.claiming import ClaimingRequest
+from queuey.services.leases.claims import Claims
 from queuey.services.leases.long_polls import LongPolls
 from queuey.services.leases.pull_workers import PullWorkers
+from queuey.services.leases.pull_workers import worker_key as worker_key_of
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 from queuey.store.replies import Claimed, ClaimedJob
@@ -64,7 +66,7 @@ class Leasing:
         self._broker = broker
         self._returns = returns
         self._request_deadline = request_deadline
-        self._max_starve_ms = round(max_starve * 1000)
+        self._claims = Claims(broker, polls, max_starve_ms=round(max_starve * 1000), on_new=self._learn)
         self._shards = list(range(broker.shards.count))
         self._turn = 0
         self._by_claim: dict[str, ClaimingRequest] = {}
@@ -79,8 +81,9 @@ class Leasing:
         `owner`: the API key that the claim ids and the worker belong to. Raises Full, StoreUnavailable.
         """
         claim_id = _claim_id(owner, asked.claim_id) if asked.claim_id is not None else None
-        worker_key = self.workers.seen(worker, owner, asked.queues)
+        worker_key = worker_key_of(worker, owner)
         request = ClaimingRequest(asked, worker, worker_key, claim_id, self._may_offer)
+        self.workers.seen(worker, owner, asked.queues, request.terms.named if request.terms else None)
         if claim_id is None:
             return await self._lease(request, disconnected)
         before = self._by_claim.get(claim_id)
@@ -147,8 +150,9 @@ class Leasing:
         try:
             for shard, in_ms in request.due.items():
                 self.polls.due(request.group, shard, in_ms)
+            asides = self.polls.asides_of(request, self._shards)
             for waker in self._wakers:
-                await waker.cover(request.group)
+                await waker.cover(request.group, asides)
             wake = await wakeup
             return wake
         finally:
@@ -175,9 +179,26 @@ class Leasing:
             self._spawn(self._hand_on(*request.marker))
             request.marker = None
 
-    async def _hand_on(self, shard: int, queue: str) -> None:
-        if not self.polls.wake(shard, queue) and self._wakers:
-            await self._wakers[0].hand_on(shard, queue)
+    async def _hand_on(self, shard: int, queue: str, type: str) -> None:
+        if not self.polls.wake(shard, queue, type) and self._wakers:
+            await self._wakers[0].hand_on(shard, queue, type)
+
+    # --- lists set aside ------------------------------------------------------------------------------------------
+
+    def heard(self, message: str) -> None:
+        """Take a message that names the lists set aside of a queue, since there is a new one."""
+        shard, new = self.polls.known.hear(message)
+        if shard in self._shards:
+            self._learn(shard, new)
+
+    def _learn(self, shard: int, new: Sequence[tuple[str, str]]) -> None:
+        """Have requests claim from new lists set aside, and wait for the markers of these."""
+        if new and self.polls.learned(shard, new) and len(self._background) < MAX_RECOVERIES:
+            self._spawn(self._cover(new, shard))
+
+    async def _cover(self, new: Sequence[tuple[str, str]], shard: int) -> None:
+        for waker in self._wakers:
+            await waker.cover((), [(shard, queue, name) for queue, name in new])
 
     # --- claiming -------------------------------------------------------------------------------------------------
 
@@ -195,7 +216,7 @@ class Leasing:
             jobs = await self._claimed_before(request)
         for shard in () if jobs else shards:
             try:
-                jobs += await self._claim(request, shard, request.asked.max - len(jobs))
+                jobs += await self._claim(request, shard, request.asked.max - len(jobs), [job.type for job in jobs])
             except QueueyError as error:
                 if not jobs:
                     raise
@@ -210,11 +231,14 @@ class Leasing:
         answers = await asyncio.gather(*(self._claim(request, shard, 0) for shard in self._shards))
         return [job for jobs in answers for job in jobs]
 
-    async def _claim(self, request: ClaimingRequest, shard: int, limit: int) -> list[LeasedJob]:
+    async def _claim(
+        self, request: ClaimingRequest, shard: int, limit: int, taken: Sequence[str] = ()
+    ) -> list[LeasedJob]:
         offer, request.offered = request.offered, None
         claim_id = offer.claim_id if offer else request.claim_id or ids.short_random()
         sent_at, began = (offer and request.offered_at) or (datetime.now(UTC), self._loop.time())
-        send = partial(self._send, request, shard, claim_id, limit)
+        suspects = 0 if self.workers.holds_crashed(request.worker_key) else request.suspects
+        send = partial(self._claims.send, request, shard, claim_id, limit, suspects=suspects, taken=taken)
         claimed = (offer and offer.claimed) or await self._ask(request, send, doubtful=offer is not None)
         jobs = claimed.jobs
         if request.claim_id is not None and claimed.repeated and limit and not jobs:
@@ -254,23 +278,6 @@ class Leasing:
     def _may_offer(self, request: ClaimingRequest) -> bool:
         """Return whether it may make an offer: it is not quiet, and its claim id has no jobs on other shards."""
         return not self.workers.is_quiet(request.worker_key) and (request.claim_id is None or len(self._shards) == 1)
-
-    async def _send(self, request: ClaimingRequest, shard: int, claim_id: str, limit: int) -> Claimed:
-        queues = request.asked.queues
-        if len(queues) > 1:
-            self._turn += 1
-            first = self._turn % len(queues)
-            queues = [*queues[first:], *queues[:first]]
-        return await self._broker.leases.claim(
-            shard,
-            claim_id=claim_id,
-            worker=request.worker,
-            lease_ms=round(request.asked.lease * 1000),
-            limit=limit,
-            queues=queues,
-            max_starve_ms=self._max_starve_ms,
-            suspects=0 if self.workers.holds_crashed(request.worker_key) else request.suspects,
-        )
 
     async def _still_held(self, shard: int, jobs: list[ClaimedJob], lease: float) -> list[ClaimedJob]:
         """Return the jobs of a late or repeated reply that are still leased. Their leases are extended from now."""

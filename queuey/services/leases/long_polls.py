@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
 from queuey.errors import Full
-from queuey.protocol.records import NewJob, NewJobs
-from queuey.services.jobs.offers import Offering, Settled, Types
+from queuey.protocol.records import NewJob, NewJobs, count_of, type_of_each
+from queuey.services.jobs.offers import Offering, Settled
+from queuey.services.jobs.offers import Types as ReadTypes
+from queuey.store.asides import KnownAsides
 from queuey.store.broker.offers import Offer
+from queuey.store.wakeups import Aside
 
 MAX_PLACES: Final = 200_000
-"""The maximum sum of the queues of all requests that wait."""
+"""The maximum sum of the queues and types of all requests that wait."""
 FARTHEST_MS: Final = 61_000
 """No request waits longer, so a job that is due later needs no timer."""
 
@@ -22,24 +25,31 @@ Wake = Sequence[int]
 """The shards that may have work; empty when the wait is over."""
 
 
+Types = frozenset[str] | None
+"""The types that a request takes now. None: all."""
+
+
 class Poll:
-    """One request that waits for jobs of its queues. Without queues it only waits for its end."""
+    """One request that waits for jobs of its queues and types. Without queues it only waits for its end."""
 
-    __slots__ = ("group", "has_ended", "marker", "number", "offered", "wakeup")
+    __slots__ = ("group", "has_ended", "looks", "marker", "number", "offered", "types", "wakeup")
 
-    def __init__(self, queues: Iterable[str]) -> None:
+    def __init__(self, queues: Iterable[str], types: Types = None) -> None:
         self.group = tuple(sorted(queues))
+        self.types = types
         self.number = 0
         self.wakeup: asyncio.Future[Wake] | None = None
-        self.marker: tuple[int, str] | None = None
-        """The marker that woke it. If it does not claim, another request gets the marker."""
+        self.marker: Aside | None = None
+        """The marker that woke it: shard, queue and type. If it does not claim, another request gets the marker."""
+        self.looks = True
+        """Whether its next claim looks at the lists without an order too: at first, and whenever a round has ended."""
         self.offered: Offer | None = None
         """The offer that is out for it, or that has woken it."""
         self.has_ended = False
         """Whether its wait is over, as soon as its offer is settled."""
 
-    def offer(self, shard: int) -> Offer | None:
-        """Return the claim that it would make now on a shard, as an offer; None if it would make none."""
+    def offer(self, shard: int, types: Collection[str]) -> Offer | None:
+        """Return the claim that it would make now for jobs of these types, as an offer; None if it would make none."""
         return None
 
     def settle(self, shard: int, settled: Settled) -> None:
@@ -62,11 +72,12 @@ class Poll:
 
 
 class _Group:
-    """The polls of the same queues, woken in their order, and timers for the jobs that are due next."""
+    """The polls of the same queues and types, woken in their order, and timers for the jobs that are due next."""
 
-    __slots__ = ("polls", "timers")
+    __slots__ = ("polls", "timers", "types")
 
-    def __init__(self) -> None:
+    def __init__(self, types: Types) -> None:
+        self.types = types
         self.polls: dict[Poll, None] = {}
         self.timers: dict[int, asyncio.TimerHandle] = {}
 
@@ -74,17 +85,27 @@ class _Group:
     def first(self) -> Poll:
         return next(iter(self.polls))
 
+    def takes(self, types: Collection[str]) -> bool:
+        """Return whether its polls take jobs of all these types."""
+        return self.types is None or self.types.issuperset(types)
+
 
 class LongPolls:
-    """All requests that wait in this process: the Pollers of its SharedWakers."""
+    """All requests that wait in this process: the Pollers of its SharedWakers.
+
+    `known` are the lists set aside that the store has named to this process.
+    """
 
     def __init__(self) -> None:
+        self.known = KnownAsides()
         self.some = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._numbers = itertools.count(1)
-        self._groups: dict[tuple[str, ...], _Group] = {}
+        self._groups: dict[tuple[tuple[str, ...], Types], _Group] = {}
         self._by_queue: dict[str, dict[_Group, None]] = {}
         self._places = 0
+        self._typed = 0
+        """The number of groups that take only some types."""
         self._closed = False
 
     @property
@@ -101,22 +122,24 @@ class LongPolls:
 
     def join(self, poll: Poll) -> asyncio.Future[Wake]:
         """Add a poll, and return the future of its wake-up. Raises Full when too many requests wait."""
-        if self._places + len(poll.group) > MAX_PLACES:
-            raise Full("Too many requests wait for work here; wait for fewer queues, or try again in a moment.")
+        if self._places + _places(poll) > MAX_PLACES:
+            raise Full("Too many requests wait for work here; name fewer queues or types, or try again in a moment.")
         wakeup = poll.wakeup = self._loop.create_future()
         poll.marker = poll.offered = None
-        poll.has_ended = False
+        poll.has_ended = poll.looks = False
         if self._closed:
             poll.end()
             return wakeup
         poll.number = next(self._numbers)
-        group = self._groups.get(poll.group)
+        key = poll.group, poll.types
+        group = self._groups.get(key)
         if group is None:
-            group = self._groups[poll.group] = _Group()
+            group = self._groups[key] = _Group(poll.types)
+            self._typed += poll.types is not None
             for queue in poll.group:
                 self._by_queue.setdefault(queue, {})[group] = None
         group.polls[poll] = None
-        self._places += len(poll.group)
+        self._places += _places(poll)
         self.some.set()
         return wakeup
 
@@ -134,16 +157,18 @@ class LongPolls:
 
     def leave(self, poll: Poll) -> None:
         """Remove a poll, if it still waits."""
-        group = self._groups.get(poll.group)
+        key = poll.group, poll.types
+        group = self._groups.get(key)
         if group is None or poll not in group.polls:
             return
         del group.polls[poll]
-        self._places -= len(poll.group)
+        self._places -= _places(poll)
         if group.polls:
             return
         for timer in group.timers.values():
             timer.cancel()
-        del self._groups[poll.group]
+        del self._groups[key]
+        self._typed -= poll.types is not None
         for queue in poll.group:
             groups = self._by_queue[queue]
             del groups[group]
@@ -167,26 +192,67 @@ class LongPolls:
 
     # --- for wakers -----------------------------------------------------------------------------------------------
 
-    def wake(self, shard: int, queue: str) -> bool:
-        """Wake the poll that has waited longest for this queue, by a marker. Returns False if none waits for it."""
-        poll = self._first_for(queue)
+    def asides(self, shards: Sequence[int]) -> Collection[Aside]:
+        """Return the known lists set aside from which a poll would claim."""
+        return [place for queue in self._by_queue for place in self._asides_of(queue, shards)]
+
+    def asides_of(self, poll: Poll, shards: Sequence[int]) -> Collection[Aside]:
+        """Return the known lists set aside from which this poll would claim."""
+        return [
+            (shard, queue, name)
+            for queue in poll.group
+            for shard in shards
+            for name in self.known.types(shard, queue)
+            if poll.types is None or name in poll.types
+        ]
+
+    def _asides_of(self, queue: str, shards: Sequence[int]) -> Iterator[Aside]:
+        for shard in shards:
+            for name in self.known.types(shard, queue):
+                if self._first_for(queue, (name,)) is not None:
+                    yield shard, queue, name
+
+    def wake(self, shard: int, queue: str, type: str = "") -> bool:
+        """Wake the poll that has waited longest for this queue and type, by a marker. False: none waits for it."""
+        poll = self._first_for(queue, (type,) if type else ())
         if poll is None:
             return False
-        poll.marker = (shard, queue)
+        poll.marker = (shard, queue, type)
         self._wake(poll, (shard,))
         return True
 
     def wake_each(self, shards: Sequence[int]) -> None:
         """Wake the first poll of each group."""
         for group in list(self._groups.values()):
-            self._wake(group.first, shards)
+            poll = group.first
+            self._wake(poll, shards)
+            poll.looks = True
 
-    def offer(self, shard: int, queue: str, types: Types) -> Offering | None:
-        """Make an offer for the poll that has waited longest for this queue. It leaves those that wait."""
-        poll = self._first_for(queue)
+    def learned(self, shard: int, new: Iterable[tuple[str, str]]) -> bool:
+        """Wake a poll for each list (queue, type) that is new to this process. Returns whether one takes such a type.
+
+        They have no marker, which stays for the next one that waits for the type.
+        """
+        some = False
+        for queue, name in new:
+            poll = self._first_for(queue, (name,))
+            if poll is not None:
+                some = True
+                self._wake(poll, (shard,))
+        return some
+
+    def offer(self, shard: int, queue: str, types: ReadTypes) -> Offering | None:
+        """Make an offer for the poll that has waited longest for this queue and types. It leaves those that wait.
+
+        There is none while the queue has a list set aside, since its jobs may come first.
+        """
+        if not self._by_queue or self.known.lists(shard, queue):
+            return None
+        wanted = types() if self._typed else ()
+        poll = self._first_for(queue, wanted)
         if poll is None:
             return None
-        poll.offered = poll.offer(shard)
+        poll.offered = poll.offer(shard, wanted)
         if poll.offered is None:
             return None
         self.leave(poll)
@@ -200,16 +266,20 @@ class LongPolls:
         if not self._by_queue:
             return
         for item in jobs:
-            for _ in range(len(item.ids) if isinstance(item, NewJobs) else 1):
-                poll = self._first_for(item.queue) if item.is_due else None
-                if poll is None:
+            if not item.is_due:
+                continue
+            for name in type_of_each(item) if self._typed else [""] * count_of(item):
+                if item.queue not in self._by_queue:
                     break
-                self._wake(poll, (shard,))
+                poll = self._first_for(item.queue, (name,) if name else ())
+                if poll is not None:
+                    self._wake(poll, (shard,))
 
-    def _first_for(self, queue: str) -> Poll | None:
-        """Return the poll that has waited longest for this queue."""
-        groups = self._by_queue.get(queue)
-        return min((group.first for group in groups), key=lambda first: first.number) if groups else None
+    def _first_for(self, queue: str, types: Collection[str] = ()) -> Poll | None:
+        """Return the poll that has waited longest for this queue and takes these types."""
+        groups = self._by_queue.get(queue, ())
+        firsts = [group.first for group in groups if group.takes(types)]
+        return min(firsts, key=_number) if firsts else None
 
     def _wake(self, poll: Poll, wake: Wake) -> None:
         self.leave(poll)
@@ -218,3 +288,11 @@ class LongPolls:
     def _on_time(self, group: _Group, shard: int) -> None:
         del group.timers[shard]
         self._wake(group.first, (shard,))
+
+
+def _places(poll: Poll) -> int:
+    return len(poll.group) + len(poll.types or ())
+
+
+def _number(poll: Poll) -> int:
+    return poll.number

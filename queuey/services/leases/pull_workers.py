@@ -15,6 +15,8 @@ MAX_HELD: Final = 200_000
 """The maximum number of jobs in the register. Further jobs are leased too, but not shown."""
 MAX_SHOWN: Final = 100
 """The maximum number of job ids in one row."""
+MAX_KINDS: Final = 8
+"""The maximum number of sets of types of one worker that are remembered. Above it the oldest is forgotten."""
 MAX_QUEUES: Final = 1_000
 """The maximum number of queues of one worker. Above it the queue that it asked for longest ago is forgotten."""
 
@@ -23,7 +25,8 @@ class PullWorker(Struct):
     """A pull worker. `key`: the name of its API key. Times are seconds since 1970.
 
     `asked`: queues with the time of the last request for them. `held`: ids of jobs with the end of the lease and the
-    queue. `crashed`: the held jobs that have crashes.
+    queue. `crashed`: the held jobs that have crashes. `kinds`: the sets of types that it named recently, each with the
+    time of its last request; None = every type.
     """
 
     key: str
@@ -34,10 +37,15 @@ class PullWorker(Struct):
     last_seen: float
     held: dict[str, tuple[float, str]]
     crashed: set[str] = field(default_factory=set)
+    kinds: dict[frozenset[str] | None, float] = field(default_factory=dict)
 
     @property
     def worker_key(self) -> str:
         return worker_key(self.name, self.key)
+
+    def types(self) -> list[str]:
+        """Return the types that it named recently; none if it takes every type."""
+        return [] if None in self.kinds else sorted({name for kind in self.kinds for name in kind or ()})
 
     def queues(self) -> list[str]:
         """Return the queues that it asked for recently or has jobs from. A key that sees all of them sees its jobs."""
@@ -45,11 +53,15 @@ class PullWorker(Struct):
 
 
 class PullWorkerRow(Struct):
-    """A pull worker as it is shown. `busy` is the number of its jobs, and `jobs` has at most 100 of their ids."""
+    """A pull worker as it is shown. `busy` is the number of its jobs, and `jobs` has at most 100 of their ids.
+
+    A worker without `types` takes every type.
+    """
 
     key: str
     name: str
     queues: list[str]
+    types: list[str]
     busy: int
     jobs: list[str]
     started_at: float
@@ -82,8 +94,8 @@ class PullWorkers:
         self._holder: dict[str, PullWorker] = {}
         self._quiet: frozenset[str] = frozenset()
 
-    def seen(self, name: str, key: str, queues: Sequence[str]) -> str:
-        """Register a request for jobs of these queues. Returns the worker key."""
+    def seen(self, name: str, key: str, queues: Sequence[str], types: frozenset[str] | None = None) -> str:
+        """Register a request for jobs of these queues and types (None = every type). Returns the worker key."""
         now, its_key = time.time(), worker_key(name, key)
         worker = self._workers.pop(its_key, None)
         if worker is None:
@@ -96,6 +108,10 @@ class PullWorkers:
             worker.asked[queue] = now
         while len(worker.asked) > MAX_QUEUES:
             del worker.asked[next(iter(worker.asked))]
+        worker.kinds.pop(types, None)
+        worker.kinds[types] = now
+        while len(worker.kinds) > MAX_KINDS:
+            del worker.kinds[next(iter(worker.kinds))]
         self._workers[its_key] = worker
         return its_key
 
@@ -156,6 +172,7 @@ class PullWorkers:
                 worker.key,
                 worker.name,
                 worker.queues(),
+                worker.types(),
                 len(worker.held),
                 list(worker.held)[:MAX_SHOWN],
                 worker.started_at,
@@ -166,12 +183,13 @@ class PullWorkers:
         ]
 
     def _forget(self, now: float) -> None:
-        """Forget leases that have ended, queues that are not asked for any more, and workers that no longer ask."""
+        """Forget leases that have ended, queues and types not asked for any more, and workers that no longer ask."""
         for worker in list(self._workers.values()):
             for job_id in [job_id for job_id, (until, _) in worker.held.items() if until < now]:
                 self._let_go(worker, job_id)
             since = min(worker.asked_at, now - REMEMBERED)
             worker.asked = {queue: at for queue, at in worker.asked.items() if at >= since}
+            worker.kinds = {types: at for types, at in worker.kinds.items() if at >= since}
             if not worker.held and worker.last_seen < now - REMEMBERED:
                 del self._workers[worker.worker_key]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -12,12 +12,14 @@ from queuey.errors import Fault, Malformed, QueueyError, TooLarge
 from queuey.protocol.allowed import Form, form_of
 from queuey.protocol.json_checks import check_payload, check_text, is_deeper, why_not_json
 from queuey.protocol.models import (
+    MAX_LEASE_TYPES,
     MAX_LEASED,
     NULL,
     CompleteItem,
     ExtendItem,
     FailItem,
     LeaseRequest,
+    LeaseRoom,
     ReleaseItem,
 )
 from queuey.protocol.schema_faults import explain, invalid
@@ -28,6 +30,9 @@ _WORDS: Final = {
     "/claim_id": "1 to 64 letters, digits, '-' and '_'",
     "/id": "the id of a job",
     "/token": "the token that came with the job",
+    "/types": f"an array of 1 to {MAX_LEASE_TYPES} types (leave it out to take every type)",
+    "/room": f"an array of 1 to {MAX_LEASE_TYPES} objects (leave it out if there is room for `max` jobs of each type)",
+    "/room/*/types": f"an array of 1 to {MAX_LEASE_TYPES} types",
 }
 _WHOLE: Final = "The body"
 _BATCH: Final = Form({"": "a JSON object", "/jobs": f"an array of 1 to {MAX_LEASED} objects"}, {"": ("jobs",)}, _WHOLE)
@@ -64,10 +69,17 @@ class LeaseRequests:
         self._lease_form = _form(LeaseRequest)
 
     def lease(self, text: bytes) -> LeaseRequest:
-        """Parse a request for leases. A queue that it names twice is listed once. Raises Malformed or Invalid."""
+        """Parse a request for leases. A queue or type that it names twice is listed once.
+
+        Raises Malformed or Invalid.
+        """
         self.check(text)
         request = decode(self._lease, text, self._lease_form)
         request.queues = list(dict.fromkeys(request.queues))
+        if request.types:
+            request.types = list(dict.fromkeys(request.types))
+        if request.room:
+            _check_room(request.room, request)
         return request
 
     def check(self, text: bytes) -> None:
@@ -90,6 +102,20 @@ class LeaseRequests:
         check_payload(text, "result")
         if b"\n" in text or b"\r" in text:  # only between values, since strings escape them
             item.result = Raw(text.replace(b"\r", b" ").replace(b"\n", b" "))
+
+
+def _check_room(room: Sequence[LeaseRoom], request: LeaseRequest) -> None:
+    """Check the room of a request, and list each type once. Raises Invalid."""
+    seen: set[str] = set()
+    for place, entry in enumerate(room):
+        entry.types = list(dict.fromkeys(entry.types))
+        if twice := next((name for name in entry.types if name in seen), None):
+            raise invalid(f"/room/{place}/types", f"has {twice!r}, which another entry has too; name each type once")
+        seen.update(entry.types)
+    if (jobs := sum(entry.jobs for entry in room)) > request.max:
+        raise invalid("/room", f"is for {jobs} jobs, more than max={request.max}; lower it or raise max")
+    if (count := len(seen.union(request.types or ()))) > MAX_LEASE_TYPES:
+        raise invalid("/room", f"and types name {count} types; name at most {MAX_LEASE_TYPES}")
 
 
 class _Reader(Generic[Item]):

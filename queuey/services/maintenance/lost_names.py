@@ -8,7 +8,7 @@ from queuey import log
 from queuey.store.broker.broker import Broker
 
 PAUSE_SECONDS: Final = 0.05
-"""The pause between two pages of keys, so that the search takes less than 1 % of the store."""
+"""The seconds between two pages of keys, so that the search takes less than 1 % of the store."""
 AGAIN_SECONDS: Final = 86_400.0
 
 logger = log.get(__name__)

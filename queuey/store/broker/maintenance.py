@@ -8,12 +8,13 @@ import msgspec
 
 from queuey.store.broker.calls import Group, numbers
 from queuey.store.broker.moves import MOVES
-from queuey.store.replies import Buried, Caps, Promoted, Reaped, Trimmed
+from queuey.store.replies import Buried, Caps, NotedTypes, Promoted, Reaped, Trimmed
 
 _reaped = msgspec.msgpack.Decoder(Reaped).decode
 _promoted = msgspec.msgpack.Decoder(Promoted).decode
 _trimmed = msgspec.msgpack.Decoder(Trimmed).decode
 _lists = msgspec.msgpack.Decoder(list[tuple[str, str, str, int]]).decode
+_noted = msgspec.msgpack.Decoder(list[NotedTypes]).decode
 _buried = msgspec.msgpack.Decoder(Buried).decode
 
 
@@ -71,3 +72,11 @@ class MaintenanceCalls(Group):
             for job_id in buried.expired:
                 self._observer.moved(job_id, MOVES["bury_unknown"]["expired"])
         return buried
+
+    async def note_types(
+        self, shard: int, queues: Sequence[tuple[str, bool, Sequence[str]]], *, now: int = 0
+    ) -> Sequence[NotedTypes]:
+        """Keep since when types have been unknown, and when a worker that takes every type last asked.
+
+        `queues`: each with whether such a worker asks for it now, and all types that no live worker of it takes."""
+        return _noted(await self._call(shard, "note_types", now, queues))

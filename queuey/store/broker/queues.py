@@ -8,10 +8,11 @@ import msgspec
 
 from queuey.store.broker.calls import Group, word
 from queuey.store.broker.moves import MOVES
-from queuey.store.replies import Purged, QueueHead, Stats
+from queuey.store.replies import Asides, Purged, QueueHead, Stats
 
 _stats = msgspec.msgpack.Decoder(Stats).decode
 _heads = msgspec.msgpack.Decoder(list[QueueHead]).decode
+_asides = msgspec.msgpack.Decoder(list[Asides]).decode
 _purged = msgspec.msgpack.Decoder(Purged).decode
 
 
@@ -25,6 +26,10 @@ class QueueCalls(Group):
     async def queue_status(self, shard: int, queues: Sequence[str], *, now: int = 0) -> Sequence[QueueHead]:
         """Read the pause of each queue, and how long its first job has been ready."""
         return _heads(await self._call(shard, "queue_status", now, queues))
+
+    async def list_asides(self, shard: int, queues: Sequence[str], *, now: int = 0) -> Sequence[Asides]:
+        """Read the lists set aside of each queue, and when a worker that takes every type last asked for its jobs."""
+        return _asides(await self._call(shard, "list_asides", now, queues))
 
     async def pause(self, shard: int, queue: str, reason: str, by: str = "", *, now: int = 0) -> str:
         """Pause a queue, and reply with `ok` or `too_many_queues`."""

@@ -185,10 +185,10 @@ async def test_a_marker_that_comes_as_the_time_ends_is_handed_on(
         joined.append(poll)
         return join(poll)
 
-    def as_the_time_ends(shard: int, queue: str) -> bool:
+    def as_the_time_ends(shard: int, queue: str, type: str) -> bool:
         monkeypatch.setattr(polls, "wake", wake)
         joined[0].end()
-        return wake(shard, queue)
+        return wake(shard, queue, type)
 
     monkeypatch.setattr(polls, "join", noted)
     ending, other = Poller(api), Poller(api)

@@ -104,11 +104,11 @@ async def test_requests_are_counted_by_route_and_never_by_id(api: ApiRig) -> Non
     before = await scraped(api)
     job_id = await api.submit()
     await api.job(job_id)
-    await api.http.get("/v1/jobs/unknown")
+    await api.http.get("/v1/jobs/no-such-job")
     await api.http.get("/nothing/here")
     response = await api.http.get("/metrics")
     assert job_id not in response.text
-    assert "unknown" not in response.text
+    assert "no-such-job" not in response.text
     after = await scraped(api)
     for name, count in (
         ('queuey_http_requests_total{method="POST",route="/v1/jobs",status="200"}', 1),

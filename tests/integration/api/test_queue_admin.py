@@ -64,6 +64,7 @@ async def test_what_is_told_of_a_queue(rig: Rig, api: ApiRig) -> None:
         "pause_reason": None,
         "paused_at": None,
         "workers": ["a", "b"],
+        "waiting_for_handler": {},
     }
     assert (web["claimable"], web["claimable_age"]) == (0, None)
     assert (web["scheduled"], web["oldest_age"], web["workers"]) == (1, None, ["b"])

@@ -80,6 +80,14 @@ async def test_lanes_and_types_are_told_apart(rig: Rig) -> None:
     assert (head.ready_for_ms, head.in_lanes_ms, len(head.aside)) == (50 * SECOND, -1, 2)
 
 
+async def test_it_says_how_long_ago_a_worker_of_every_type_asked(rig: Rig) -> None:
+    await rig.add()
+    assert [head.asked_ms for head in await heads(rig, "default")] == [-1]
+    asked_at = NOW + 57 * SECOND
+    await rig.broker.maintenance.note_types(rig.shard, [("default", True, ())], now=asked_at)
+    assert [head.asked_ms for head in await heads(rig, "default")] == [3 * SECOND]
+
+
 async def test_an_entry_set_aside_that_runs_by_now_is_not_ready(rig: Rig) -> None:
     ((job_id, _),) = await rig.held()
     await rig.client.rpush(rig.keys.aside("default", "default", "t"), job_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 import pytest
 
@@ -10,6 +11,7 @@ from queuey.errors import Full
 from queuey.protocol.records import NewJob, NewJobs
 from queuey.services.leases import long_polls as polling
 from queuey.services.leases.long_polls import LongPolls, Poll
+from queuey.store.broker.offers import Offer
 
 
 def job(queue: str, *, delay_ms: int = 0) -> NewJob:
@@ -100,3 +102,81 @@ async def test_there_is_a_bound_on_those_who_wait(monkeypatch: pytest.MonkeyPatc
     polls.join(Poll(["a", "b"]))
     polls.leave(first)
     polls.join(Poll(["a", "b", "c"]))
+
+
+# --- types -------------------------------------------------------------------------------------------------------
+
+
+def typed(queues: list[str], types: str) -> Poll:
+    return Poll(queues, frozenset(types))
+
+
+def of_type(name: str) -> NewJob:
+    return NewJob("0" * 28, "a", "default", "", f'{{"type":"{name}"}}')
+
+
+async def test_the_marker_of_a_type_wakes_the_first_that_takes_it_and_that_of_the_queue_anybody() -> None:
+    polls = LongPolls()
+    wakeup = [polls.join(poll) for poll in (typed(["a"], "x"), typed(["a"], "yz"), Poll(["a"]), typed(["a"], "y"))]
+    assert polls.wake(0, "a", "y")
+    assert [told(one) for one in wakeup] == [None, [0], None, None]
+    assert polls.wake(0, "a", "y"), "one without types takes every type"
+    assert [told(one) for one in wakeup] == [None, [0], [0], None]
+    assert not polls.wake(0, "a", "q")
+    assert polls.wake(0, "a")
+    assert [told(one) for one in wakeup] == [[0], [0], [0], None]
+
+
+async def test_what_this_process_enqueues_wakes_one_that_takes_its_type() -> None:
+    polls = LongPolls()
+    wakeup = [polls.join(typed(["a"], name)) for name in "xyx"]
+    polls.expect(0, [of_type("x"), of_type("q"), NewJobs("a", "default", "", ["0" * 28] * 2, ['{"type":"x"}'] * 2, 0)])
+    assert [told(one) for one in wakeup] == [[0], None, [0]]
+
+
+async def test_an_offer_is_made_only_by_one_that_takes_all_types_of_the_enqueue() -> None:
+    class Offers(Poll):
+        def offer(self, shard: int, types: Collection[str]) -> Offer:
+            asked.append(set(types))
+            return Offer(claim_id="c", worker="w", lease_ms=1, limit=1, queues=["a"])
+
+    asked: list[set[str]] = []
+    polls = LongPolls()
+    for types in ("x", "xy"):
+        polls.join(Offers(["a"], frozenset(types)))
+    assert polls.offer(0, "a", lambda: {"x", "z"}) is None
+    assert polls.offer(0, "a", lambda: {"y", "x"}) is not None
+    assert (asked, polls.count) == ([{"x", "y"}], 1)
+    polls.known.tell(0, ["a"], [("a", " d:q")])
+    assert polls.offer(0, "a", lambda: {"x"}) is None, "the queue has a list set aside"
+
+
+async def test_new_lists_wake_one_request_for_each_and_are_waited_for() -> None:
+    polls = LongPolls()
+    wakeup = [polls.join(poll) for poll in (typed(["a"], "x"), typed(["a"], "x"), typed(["b"], "x"), typed(["a"], "y"))]
+    shard, new = polls.known.hear("queuey:{3}: a d:x l:q h:x d:*")
+    assert (shard, new) == (3, [("a", "q"), ("a", "x")])
+    assert polls.learned(shard, new)
+    assert [told(one) for one in wakeup] == [[3], None, None, None]
+    assert list(polls.asides([3])) == [(3, "a", "x")]
+    assert list(polls.asides([0])) == []
+    assert polls.known.hear("queuey:{3}: a d:x l:q h:x d:*") == (3, [])
+    assert polls.known.lists(3, "a") == [("default", "x"), ("low", "q"), ("high", "x"), ("default", "*")]
+    assert polls.known.tell(3, ["a"], None) == []
+    assert not polls.asides([3])
+
+
+async def test_types_count_among_the_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polling, "MAX_PLACES", 4)
+    polls = LongPolls()
+    first = typed(["a"], "xyz")
+    polls.join(first)
+    with pytest.raises(Full, match="name fewer queues or types"):
+        polls.join(Poll(["a"]))
+    polls.leave(first)
+    polls.join(Poll(["a", "b", "c", "d"]))
+
+
+@pytest.mark.parametrize("message", ["", "nothing", "queuey:{x}: a d:x", "{1} a d:x"])
+async def test_a_message_that_makes_no_sense_is_ignored(message: str) -> None:
+    assert LongPolls().known.hear(message) == (-1, [])
