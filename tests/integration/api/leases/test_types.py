@@ -115,6 +115,18 @@ async def test_a_worker_without_types_takes_every_type(rig: Rig, api: ApiRig, fa
     assert [name for name, _ in faulty.calls] == ["claim_typed"], "it was told of the lists before"
 
 
+async def test_a_replica_that_has_heard_of_no_list_asks_again_by_name(
+    rig: Rig, api: ApiRig, faulty: FaultyScripts
+) -> None:
+    (b1,) = await set_aside(rig, "b", now=0)
+    scripts = FaultyScripts()
+    async with replica(rig, scripts) as new:
+        assert await lease(new) == [b1]
+    assert [name for name, _ in scripts.calls if name.startswith("claim")] == ["claim", "claim_typed"]
+    first, second = scripts.arguments("claim")[0], scripts.arguments("claim_typed")[0]
+    assert first[1] == second[1], "with the same claim id"
+
+
 async def test_a_worker_without_types_makes_the_plain_claim_until_there_is_a_list(
     rig: Rig, api: ApiRig, faulty: FaultyScripts
 ) -> None:
@@ -246,6 +258,19 @@ async def test_the_marker_of_a_type_wakes_a_request_that_knows_its_list(
     assert await names(rig) == " d:b", "the name is not new, so nothing was published"
     assert await poller.jobs() == [b2]
     assert faulty.arguments("claim_typed")[-1][WOKEN] == ["b"]
+
+
+async def test_a_request_for_another_known_type_joins_the_wait_that_is_under_way(rig: Rig, api: ApiRig) -> None:
+    await set_aside(rig, "b", now=0)
+    await eventually_known(api, "b")
+    assert len(await lease(api, types=["b"])) == 1
+    first = Poller(api, types=["a"])
+    await waiting(rig, (api, 1))
+    second = Poller(api, types=["b"])
+    await waiting(rig, (api, 2))
+    assert await put_aside(rig, 1) == await second.jobs()
+    first.hang_up()
+    await first.ended()
 
 
 async def test_a_marker_goes_back_while_jobs_of_the_type_are_left(rig: Rig, api: ApiRig) -> None:
