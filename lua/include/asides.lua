@@ -29,3 +29,6 @@ local function type_of(definition)
   local stop = at and string.find(definition, '"', at + 10, true)
   return stop and string.sub(definition, at + 10, stop - 1) or ''
 end
+
+-- may_have(name, type): whether the list of this name may have jobs of the type; '' = the lane, '!' = suspects.
+local function may_have(name, type) return name == type or name == '' or name == '*' or name == '!' end

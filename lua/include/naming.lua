@@ -48,9 +48,10 @@ local function list_for(queue, lane, type, known)
   return REST
 end
 
--- wake_type(queue, type): puts the marker that wakes one idle replica which knows the type. The list '*' has none.
+-- wake_type(queue, type): puts the marker that wakes one idle replica which knows the type. The list '*' has none, and the
+-- list '!' has that of the queue.
 local function wake_type(queue, type)
-  if type ~= REST then writes.wake[queue .. ':' .. type] = true end
+  if type == SUSPECTS then wake(queue) elseif type ~= REST then writes.wake[queue .. ':' .. type] = true end
 end
 
 -- set_suspect_aside(queue, lane, id): has a waiting job wait in the list '!' of suspects: jobs with two crashes or more, of

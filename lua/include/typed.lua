@@ -40,17 +40,19 @@ local function type_record(type)
   return record
 end
 
+for _, queue in ipairs(queues) do names_of(queue, settings[queue][7]) end
 for _, queue in ipairs(open) do
   local text = settings[queue][7]
-  names_of(queue, text)
   for _, place in ipairs(text and wanted[queue] or {}) do
     local lane, type = place[1], place[2]
     enter(queue, lane)
     local record, list = type_record(type), aside_key(queue, lane, type)
     record.taken = true
     if type == SUSPECTS then record.entry = {isolates} end
-    if (type == REST or record.entry[1] > 0) and redis.call('EXISTS', list) == 1 then
-      record.list, lengths[list], tombstones[list] = list, math.huge, tombstones[ready_key(queue, lane)]
+    local first = (type == REST or record.entry[1] > 0) and redis.call('LINDEX', list, 0)
+    if first then
+      record.list, record.offset, record.made = list, 0, string.sub(first, 3, 12)
+      lengths[list], tombstones[list] = math.huge, tombstones[ready_key(queue, lane)]
       here.lists[#here.lists + 1] = record
     end
   end
@@ -196,14 +198,15 @@ local function lists_have_more()
   return false
 end
 
--- names_to_tell(): the names of all queues that have some, for the reply.
+-- names_to_tell(): the names of all queues that have some, for the reply. Paused queues too: the caller has to wait for the
+-- markers of their types.
 local function names_to_tell()
   local told = nil
-  for _, queue in ipairs(open) do
-    local names = names_by_queue[queue]
-    if names and names.text ~= ' ' then
+  for _, queue in ipairs(queues) do
+    local text = names_of(queue).text
+    if text ~= ' ' then
       told = told or {}
-      told[#told + 1] = {queue, string.sub(names.text, 1, -2)}
+      told[#told + 1] = {queue, string.sub(text, 1, -2)}
     end
   end
   return told
@@ -211,9 +214,8 @@ end
 
 -- put_back_markers(): the caller took these markers, but may leave jobs of these types to others.
 local function put_back_markers()
-  for _, pair in ipairs(#woken > 0 and names_to_tell() or {}) do
-    local queue = pair[1]
-    for _, type in ipairs(woken) do
+  for _, queue in ipairs(open) do
+    for _, type in ipairs(names_of(queue).text ~= ' ' and woken or {}) do
       local lists = {}
       for i, lane in ipairs(LANES) do lists[i] = aside_key(queue, lane, type) end
       if redis.call('EXISTS', unpack(lists)) > 0 then redis.call('ZADD', wake_type_key(queue, type), 0, 'm') end

@@ -4,25 +4,25 @@ KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever cr
 ARGV[1]  msgpack [queue, lane, id, look]; look: how many entries of a list are searched at most
 Reply    msgpack [before, length, [high, default, low], paused, by, at, aside]
          before: entries of its list before it, tombstones of cancelled jobs included; -1 = not found among the entries
-         that were searched; length: entries of its list; aside: the type of that list, '' = the lane
+         that were searched; length: entries of its list; aside: the name of that list, a type, '*' or '!'; '' = the lane
          high, default, low: queued jobs of the lanes, and of the lists of the same type that were set aside from them
          paused: the reason, '' = not paused; by: '' = unknown; at: in ms, 0 = unknown
 Errors   only those of the store ]=]
 --@include keys
---@include asides: LANE_OF asides_of lists_of type_of
+--@include asides: LANE_OF asides_of lists_of type_of may_have
 local args = cmsgpack.unpack(ARGV[1])
 local queue, lane, id, look = args[1], args[2], args[3], args[4]
 local fields = redis.call('HMGET', queue_key(queue), 'paused', 'paused_by', 'paused_at', 'tombstones_high',
   'tombstones_default', 'tombstones_low', 'aside')
 local lists = lists_of(queue, fields[7])
 
--- find(): returns the type of the list that has the job, '' = the lane, the entries before it there, and all of them. Only
--- the list of its type can have it, or the one for types without a name. A job that was not found may be deep in a list.
+-- find(): returns the name of the list that has the job, '' = the lane, the entries before it there, and all of them. A job
+-- that was not found may be deep in a list.
 local function find()
   local type, found, length = fields[7] and type_of(redis.call('GETRANGE', job_key(id), 0, 1023)), '', 0
   for n = #lists[lane], 1, -1 do
     local key, of_type = lists[lane][n][1], lists[lane][n][2]
-    if n == 1 or of_type == type or of_type == '*' then
+    if may_have(of_type, type) then
       local before, entries = redis.call('LPOS', key, id, 'MAXLEN', look), redis.call('LLEN', key)
       if before then return of_type, before, entries end
       if entries > look or length == 0 then found, length = of_type, entries end

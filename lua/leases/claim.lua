@@ -27,8 +27,8 @@ Reply    msgpack [[[id, token, attempt, crashes, definition], ...], due_in_ms | 
          started them in time; only when reporting, and not in a repeated reply
          first_ids, first_definitions: instead of the jobs, if all are claimed for the first time and without crashes:
          their token is '1.<claim_id>', their attempt 1
-         asides: [[queue, names], ...]: the lists set aside of those queues that have any. If `claim` finds some, it
-         replies with them and does nothing: the same claim has to be sent to claim_typed
+         asides: [[queue, names], ...]: the lists set aside of those queues that have any. If `claim` finds some in queues
+         that are not paused, it replies with them and does nothing: the same claim has to be sent to claim_typed
 Errors   only those of the store ]=]
 --@include now
 --@include keys: base LANES job_key state_key ready_key scheduled_key leases_key claim_key queue_key wake_key stats_key
@@ -39,33 +39,36 @@ local CHUNK = 16
 local args = cmsgpack.unpack(ARGV[1])
 local now, claim_id, worker, lease_ms, limit = now_ms(args[1]), args[2], args[3], args[4], args[5]
 local queues, max_starve, suspects, defer_ms, max_bytes = args[6], args[7], args[8], args[9], args[10]
-local lease_expires = string.format('%d', now + lease_ms)
 
--- Each queue that is not paused, with its settings and the lengths of its lanes. Nothing of it is read for a repeat.
+-- The settings of each queue, and the lengths of the lanes if it is not paused. Nothing of it is read for a repeat.
 local before = redis.call('GET', claim_key(claim_id))
-local open, settings, lengths, tombstones, asides = {}, {}, {}, {}, {}
+local open, settings, lengths, tombstones, asides = {}, {}, {}, {}, nil
 for _, queue in ipairs(before and {} or queues) do
   local fields = redis.call('HMGET', queue_key(queue), 'paused', 'guard_default', 'guard_low', 'tombstones_high',
     'tombstones_default', 'tombstones_low', 'aside', 'only_' .. worker)
+  settings[queue] = fields
   if not fields[1] then
     open[#open + 1] = queue
-    if fields[7] or fields[8] then asides[#asides + 1] = {queue, fields[7] or ''} end
-    settings[queue] = fields
+    if fields[7] or fields[8] then asides = asides or {}; asides[#asides + 1] = {queue, fields[7] or ''} end
     for i, lane in ipairs(LANES) do
       local list = ready_key(queue, lane)
-      lengths[list], tombstones[list] = redis.call('LLEN', list), tonumber(fields[i + 3] or 0)
+      lengths[list], tombstones[list] = redis.call('LLEN', list), fields[i + 3] and tonumber(fields[i + 3]) or 0
     end
   end
 end
 
 --@untyped
 -- A job of the lane may have to stand behind those of its type that were set aside.
-if #asides > 0 then return cmsgpack.pack({{}, 0, true, false, {}, {}, {}, {}, asides}) end
+if asides then return cmsgpack.pack({{}, 0, true, false, {}, {}, {}, {}, asides}) end
+--@end
+--@typed
+--@include keys: aside_key wake_type_key asides_channel asides_message
+--@include idle
 --@end
 
 --@plain
 --@include counters
-local MOST = 1000
+local MOST, lease_expires = 1000, nil
 
 -- only_lane(): the lane that has all jobs of the open queues; nil if several have some, or if one has tombstones. No
 -- job is in two places, so nothing is to be weighed between lanes.
@@ -110,6 +113,7 @@ local function read_first_claims(lane)
     local list, job_keys, leases, count = ready_key(queue, lane), {}, {}, 0
     local want = plan.stopped and 0 or math.min(lengths[list], limit - total)
     local entries = want > 0 and redis.call('LRANGE', list, 0, want - 1) or {}
+    lease_expires = lease_expires or #entries > 0 and string.format('%d', now + lease_ms)
     for i = 1, #entries do job_keys[i] = job_prefix .. entries[i] end
     for first = 1, #entries, CHUNK do
       local last = math.min(first + CHUNK - 1, #entries)
@@ -189,15 +193,13 @@ if plain then return cmsgpack.pack(plain) end
 --@include waiting
 --@include features: features_in_use has_word is_open
 --@include promote
-local MAX_SKIPS = 1000
-local jobs, bytes = {}, 0
-local promoted_ids = args[11] and {} or nil
+local MAX_SKIPS, lease_expires = 1000, string.format('%d', now + lease_ms)
+local jobs, bytes, promoted_ids = {}, 0, args[11] and {} or nil
 local token_of_first, start_of_first = '1.' .. claim_id, first_start(claim_id, now, worker)
 
 local function add_job(id, state, definition)
   jobs[#jobs + 1] = {id, token_of(state), number_of(state, 'a') + 1, number_of(state, 'x'), definition}
 end
-
 -- A repeat: reply with the jobs of the first time that still have its tokens.
 if before then
   local ids = {}
@@ -229,9 +231,10 @@ local function rested(queue, lane)
 end
 
 local consumed, moved, skipped, deferred, stopped = {}, {}, 0, 0, false
+local expired, expired_ids = 0, promoted_ids and {}
 --@include suspects
 --@typed
---@include keys: aside_key wake_type_key queues_key asides_channel asides_message
+--@include keys: queues_key
 --@include asides: LETTER_OF type_of
 --@include naming
 --@include typed
@@ -249,8 +252,6 @@ local function claim_job(queue, id, state, definition)
   end
   zadd(leases_key(queue), lease_expires, id)
 end
-
-local expired, expired_ids = 0, promoted_ids and {}
 
 -- examine(queue, lane, id, definition, text, ready_before, may_be_tombstone): handles the entry at the head of a lane,
 -- and returns 'claimed', 'deferred', 'expired', 'skipped' (a tombstone), or 'young' (left there: it became ready later
@@ -285,8 +286,8 @@ local function examine(queue, lane, id, definition, text, ready_before, may_be_t
   return 'claimed'
 end
 
--- take(queue, lane, most, ready_before): claims up to `most` jobs from the head of a lane, and returns how many; and
--- whether its head has to stay there.
+-- take(queue, lane, most, ready_before): claims up to `most` jobs from the head of a lane. Returns how many, and whether the
+-- head has to stay.
 local function take(queue, lane, most, ready_before)
   local list = ready_key(queue, lane)
 --@typed

@@ -24,6 +24,7 @@ from queuey.services.maintenance.feature_gate import FeatureGate
 from queuey.services.maintenance.heartbeat import Heartbeat
 from queuey.services.maintenance.lag_watch import LagWatch
 from queuey.services.maintenance.loops import run_forever
+from queuey.services.maintenance.lost_names import LostNames
 from queuey.services.maintenance.promoter import Promoter
 from queuey.services.maintenance.reaper import Reaper
 from queuey.services.maintenance.store_watch import StoreWatch
@@ -193,12 +194,14 @@ class ReaperRole(Part):
         self._promoter = Promoter(broker)
         self._unknown_types = UnknownTypes(broker, settings.unknown_type_ttl)
         self._trimmer = Trimmer(broker, caps(settings), settings.trim_interval)
+        self._lost_names = LostNames(broker)
 
     async def start(self) -> None:
         """Run the chores."""
         self._tasks.spawn("reaper", run_forever(self._reaper))
         self._tasks.spawn("promoter", run_forever(self._promoter))
         self._tasks.spawn("trimmer", run_forever(self._trimmer))
+        self._tasks.spawn("lost-names", run_forever(self._lost_names))
         self._tasks.spawn("unknown-types", run_forever(self._unknown_types))
 
 

@@ -116,7 +116,8 @@ class Placed(Struct, array_like=True):
     """The place of a job. `before`: entries of its list before it, -1 = not found; `length`: of that list; `queued`:
     jobs of its queue by lane, high first. `paused`: the reason, '' = not paused; `paused_at_ms`: 0 = unknown.
 
-    `aside`: the type of the list set aside that has the job, '*' = the one for types without a name, '' = its lane.
+    `aside`: the name of the list set aside that has the job: its type, '*' = types without a name, '!' = suspects; ''
+    = its lane.
     `queued` leaves out what was set aside for other types."""
 
     before: int

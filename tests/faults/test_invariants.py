@@ -253,7 +253,7 @@ def test_an_unknown_call_may_have_landed_or_not() -> None:
 
 
 def test_a_waiting_job_may_be_set_aside_in_the_list_of_its_type_or_of_those_without_a_name() -> None:
-    for type, names in (("t", "h:u d:t"), ("*", "d:* d:t")):
+    for type, names in (("t", "h:u d:t"), ("*", "d:* d:t"), ("!", "d:!")):
         world = peaceful()
         waiting_aside(world, names, type)
         assert [violation for violation in check(world.evidence()) if violation.invariant == 8] == []

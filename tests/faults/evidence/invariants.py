@@ -285,7 +285,7 @@ def _lists(view: StoreView) -> Iterator[str]:
                 yield f"{job_id} is in {place} of shard {shard}, and is {job.status if job else 'no job'}"
             elif job.status == "waiting":
                 where[job_id].append(place)
-                if job.lane != (shard, queue, lane) or type_name not in ("*", job.type):
+                if job.lane != (shard, queue, lane) or type_name not in ("*", "!", job.type):
                     yield f"{job_id} is in {place} of shard {shard}, and is a {job.type} of the lane {job.lane}"
     for job_id, places in where.items():
         if len(places) > 1:

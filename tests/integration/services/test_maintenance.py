@@ -245,7 +245,7 @@ async def places(rig: Rig) -> dict[str, int]:
     for shard in (0, 1):
         for row in (await rig.broker.queues.stats(shard)).queues:
             for place, count in msgspec.structs.asdict(row).items():
-                if place not in ("name", "paused"):
+                if isinstance(count, int):
                     total[place] = total.get(place, 0) + count
     return {place: count for place, count in total.items() if count and not place.endswith("_bytes")}
 

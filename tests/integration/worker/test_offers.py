@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -12,82 +10,15 @@ import msgspec
 import pytest
 
 from queuey.errors import Full, OutcomeUnknown
-from queuey.metrics import Counter, Metrics
-from queuey.protocol.records import NewJob
 from queuey.services.jobs import offers
-from queuey.services.jobs.producer import Producer
-from queuey.store.broker.broker import Broker
-from queuey.store.shards import Shards
 from queuey.worker import store_source
 from queuey.worker.handlers.attempt import Work
-from queuey.worker.worker import Worker
-from tests.support.store import HOUR, Moves, Rig, Server
+from tests.integration.worker.offering import idle
+from tests.support.store import HOUR, Rig, Server
 from tests.support.stores import one_of
-from tests.support.working import HELD, PATIENCE, Clock, FaultyScripts, Stage, ThreadStage, body, eventually, working
+from tests.support.working import HELD, PATIENCE, Clock, eventually
 
-OFFER = 4
-"""The place of an offer in the arguments of `enqueue`."""
 shards = one_of(1)
-
-
-class Offering:
-    """An idle worker, and the Producer of its process. Both send by the same scripts."""
-
-    def __init__(self, rig: Rig, worker: Worker, stage: Stage, scripts: FaultyScripts, moves: Moves) -> None:
-        self.rig = rig
-        self.worker = worker
-        self.stage = stage
-        self.scripts = scripts
-        self.moves = moves
-        self.metrics = Metrics()
-        source: Any = worker._source
-        self.claims: Counter = source._metrics.claimed
-        self.broker = Broker(Shards(rig.broker.shards.client), scripts, moves)
-        self.producer = self.producing(resend_for=PATIENCE)
-
-    def producing(self, *, resend_for: float, copies: int = 0) -> Producer:
-        return Producer(self.broker, metrics=self.metrics, resend_for=resend_for, copies=copies, claimers=[self.worker])
-
-    def job(self, **fields: Any) -> NewJob:
-        return self.rig.job(body=HELD, **fields)
-
-    async def enqueue(self, job: NewJob) -> str:
-        return (await self.producer.enqueue(job)).job_id
-
-    def offers(self) -> list[Any]:
-        """The offer of each enqueue, None if it had none."""
-        return [each[OFFER] if len(each) > OFFER else None for each in self.scripts.arguments("enqueue")]
-
-    async def has_called(self, name: str) -> bool:
-        return name in self.called()
-
-    def called(self) -> list[str]:
-        return [name for name, _ in self.scripts.calls]
-
-    async def assert_ran_once(self, job_id: str) -> None:
-        """It starts, at its first claim and without a crash, and only once."""
-        assert await self.stage.next() == job_id
-        state = await self.rig.state(job_id)
-        assert (state["s"], state["n"], "x" in state) == ("r", "1", False)
-        self.stage.finish(job_id)
-        await eventually(self.all_finished)
-        assert self.stage.ran.count(job_id) == 1
-
-    async def all_finished(self) -> bool:
-        row = await self.rig.row()
-        return row["finished"] == len(self.stage.ran)
-
-
-@asynccontextmanager
-async def idle(rig: Rig, server: Server, **options: Any) -> AsyncIterator[Offering]:
-    """A worker that has found the store empty. The queues `default` and `mail` are known."""
-    stage, scripts = options.pop("stage", None) or Stage(), FaultyScripts()
-    await rig.client.sadd(rig.keys.queues, "default", "mail")
-    async with working(server.url, stage.app, scripts=scripts, **{"waker": False, **options}) as worker:
-        async with asyncio.timeout(PATIENCE):
-            await worker.may_wait.wait()
-        scripts.calls.clear()
-        yield Offering(rig, worker, stage, scripts, Moves())
 
 
 async def test_one_script_brings_the_job_and_leaves_no_marker(rig: Rig, server: Server) -> None:
@@ -398,42 +329,3 @@ async def test_a_worker_that_drains_offers_nothing(rig: Rig, server: Server) -> 
         job_id = await offering.enqueue(offering.job())
         assert offering.offers() == [None]
         assert await rig.waiting() == [job_id]
-
-
-async def test_no_offer_for_jobs_of_a_type_that_the_worker_does_not_know(rig: Rig, server: Server) -> None:
-    async with idle(rig, server, waker=True) as offering:
-        await offering.producer.enqueue_many([offering.job(), rig.job(body=body("newer"))])
-        assert offering.offers() == [None]
-        job = await offering.stage.next()
-        offering.stage.finish(job)
-        await eventually(lambda: _finished(rig, 1))
-
-
-async def test_an_offer_has_the_room_of_the_executor(rig: Rig, server: Server) -> None:
-    await rig.open_gate()
-    stage = Stage()
-    threads = ThreadStage(app=stage.app)
-    async with idle(rig, server, stage=stage, threads=2, concurrency=20, waker=True) as offering:
-        jobs = [offering.rig.job(body=body("thread")) for _ in range(3)]
-        await offering.producer.enqueue_many(jobs)
-        assert sorted(await threads.take(2)) == sorted(job.id for job in jobs[:2])
-        assert [offer[3] for offer in offering.offers()] == [2]
-        await eventually(lambda: offering.has_called("claim_typed"))
-        async with asyncio.timeout(PATIENCE):
-            await offering.worker.may_wait.wait()
-        offering.scripts.calls.clear()
-        waiting = offering.rig.job(body=body("thread"))
-        await offering.enqueue(waiting)
-        quick = offering.job()
-        await offering.enqueue(quick)
-        assert await offering.stage.next() == quick.id
-        assert offering.offers() == [None, None], "no thread has room, and then a list is set aside"
-        offering.stage.finish(quick.id)
-        threads.finish_all()
-        assert sorted(await threads.take(2)) == sorted([jobs[2].id, waiting.id])
-        threads.finish_all()
-        await eventually(lambda: _finished(rig, 5))
-
-
-async def _finished(rig: Rig, count: int) -> bool:
-    return (await rig.row())["finished"] == count

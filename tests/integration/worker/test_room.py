@@ -233,7 +233,7 @@ async def test_a_mixed_worker_claims_without_types_while_32_jobs_of_each_kind_ca
         (last,) = await rig.add(now=0, body=HELD)
         assert await stage.next() == last
         typed = scripts.arguments("claim_typed")[-1]
-        assert typed[11:] == [[[31, ["thread"]]], True, {}, []]
+        assert typed[-4:] == [[[31, ["thread"]]], True, {}, []]
         stage.finish(*quick, last)
         threads.finish_all()
         await finished(rig, 43)

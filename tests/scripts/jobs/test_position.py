@@ -74,13 +74,19 @@ async def test_a_job_whose_type_has_no_name_is_found_in_the_list_of_these(rig: R
     assert await place(rig, jobs[2]) == Placed(1, 2, [0, 3, 0], "", "", 0, "*")
 
 
+async def test_a_suspect_is_found_in_the_list_of_suspects(rig: Rig) -> None:
+    jobs = await rig.add(3)
+    await rig.set_aside(jobs[1:], "!")
+    assert await place(rig, jobs[2]) == Placed(1, 2, [0, 3, 0], "", "", 0, "!")
+
+
 async def test_a_job_that_is_in_no_list_has_the_length_of_its_lane(rig: Rig) -> None:
     await rig.set_aside(await rig.add(2), "t")
     await rig.add(3)
     assert await place(rig, rig.new_id()) == Placed(-1, 3, [0, 3, 0], "", "", 0, "")
 
 
-async def test_two_lists_are_searched_at_most_and_none_without_names(rig: Rig) -> None:
+async def test_few_lists_are_searched_and_none_without_names(rig: Rig) -> None:
     (job_id,) = await rig.add()
     call = rig.broker.jobs.position
     await call(rig.shard, "default", "default", job_id, look=10)

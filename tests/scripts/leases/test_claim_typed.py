@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from queuey.store.asides import ANY, Room
 from queuey.store.keys import asides_channel
 from queuey.store.replies import Claimed
 from tests.support.scripts.asides import add_types, aside, ids, names, set_aside, type_marked
+from tests.support.scripts.plain_ways import commands_of
 from tests.support.store import LEASE, NOW, SECOND, Rig
 
 A = [Room(10, ["a"])]
@@ -343,3 +345,52 @@ async def test_the_moves_of_a_claim_by_type_are_reported(rig: Rig) -> None:
     assert moves == [(a, "running")]
     assert x not in ids(claimed)
     assert await rig.scores(rig.keys.leases("default")) == {a: NOW + LEASE}
+
+
+# --- the idle way --------------------------------------------------------------------------------------------------
+
+
+async def idle_commands(rig: Rig, **options: Any) -> tuple[Claimed, dict[str, int]]:
+    """The reply to a claim by a worker that knows `a`, and the commands of its script."""
+    replies: list[Claimed] = []
+
+    async def call() -> None:
+        replies.append(await rig.claim_typed(9, room=A, others=False, **options))
+
+    await rig.broker.scripts.load(rig.client)
+    commands = await commands_of(rig.client, call())
+    return replies[0], commands
+
+
+async def test_an_idle_claim_reads_little_and_writes_nothing(rig: Rig) -> None:
+    await set_aside(rig, "xy")
+    await set_aside(rig, "x", queue="mail")
+    await rig.broker.queues.pause(rig.shard, "mail", "by hand")
+    (due,) = await add_types(rig, "a", delay_ms=5)
+    options: dict[str, Any] = {"queues": ["default", "mail", "other"], "take": {"default": [("default", "a")]}}
+    async with rig.unchanged():
+        claimed, commands = await idle_commands(rig, **options)
+    assert claimed == Claimed([], 5, False, asides=[("default", " d:x d:y"), ("mail", " d:x")])
+    assert commands == {"get": 1, "hmget": 3, "llen": 6, "exists": 3, "zrange": 3}
+    claimed, _ = await idle_commands(rig, **options, now=NOW + 5)
+    assert ids(claimed) == [due]
+
+
+@pytest.mark.parametrize("what", ["a list", "a marker", "a lane", "the rest"])
+async def test_a_claim_is_not_idle_while_there_is(rig: Rig, what: str) -> None:
+    options: dict[str, Any] = {}
+    if what == "a list":
+        await set_aside(rig, "a")
+        options["take"] = {"default": [("default", "a")]}
+    elif what == "a marker":
+        await set_aside(rig, "x")
+        await type_marked(rig, "x")
+        options["woken"] = ["x"]
+    elif what == "a lane":
+        await add_types(rig, "a")
+    else:
+        await rest(rig, "a")
+        options["take"] = TAKE_REST
+    claimed, _ = await idle_commands(rig, **options)
+    assert len(claimed.jobs) == (what != "a marker")
+    assert await type_marked(rig, "x") == (what == "a marker")

@@ -92,5 +92,6 @@ def test_the_names_of_lists_set_aside_are_taken_apart() -> None:
     assert pattern == "a.b:{*}:aside:*"
     assert parse(keys.aside("mail.eu", "low", "send_it-1.x").encode()) == (7, "mail.eu:low:send_it-1.x")
     assert parse(keys.aside("mail", "high", "*").encode()) == (7, "mail:high:*")
+    assert parse(keys.aside("mail", "high", "!").encode()) == (7, "mail:high:!")
     for other in (keys.aside("mail", "low", ""), keys.job("aside:a:b:c"), keys.aside("a", "low", "b:c")):
         assert parse(other.encode()) is None
