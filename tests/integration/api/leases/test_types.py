@@ -15,7 +15,7 @@ from queuey.store import wakeups as waking
 from queuey.store.asides import Room
 from queuey.store.broker.broker import Broker
 from queuey.store.shards import Shards
-from tests.support.http import ApiRig, api_over, problem
+from tests.support.http import ApiRig, api_over
 from tests.support.pull.poller import Poller
 from tests.support.scripts.asides import add_types, aside, names, set_aside
 from tests.support.store import Rig
@@ -372,38 +372,7 @@ async def test_there_is_no_offer_while_the_queue_has_a_list(rig: Rig, api: ApiRi
     assert await aside(rig, "b") == [b1]
 
 
-# --- bad input ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("asked", "detail"),
-    [
-        ({"types": []}, "types must be an array of 1 to 1000 types (leave it out to take every type)."),
-        (
-            {"types": [f"t{i}" for i in range(1001)]},
-            "types must be an array of 1 to 1000 types (leave it out to take every type).",
-        ),
-        (
-            {"types": ["a b"]},
-            "types/0 must be 1 to 64 letters, digits, '.', '_' and '-', starting with a letter or digit.",
-        ),
-        ({"room": [{"jobs": -1, "types": ["a"]}]}, "room/0/jobs must be a whole number from 0 to 500."),
-        ({"room": [{"jobs": 1}]}, "room/0/types is missing. It must be an array of 1 to 1000 types."),
-        ({"room": [{"jobs": 1, "typs": ["a"]}]}, "Unknown field 'typs'. Did you mean types?"),
-        ({"room": [{"jobs": 2, "types": ["a"]}]}, "room is for 2 jobs, more than max=1; lower it or raise max."),
-        (
-            {"room": [{"jobs": 1, "types": ["a"]}, {"jobs": 0, "types": ["b", "a"]}]},
-            "room/1/types has 'a', which another entry has too; name each type once.",
-        ),
-        (
-            {"types": [f"t{i}" for i in range(1000)], "room": [{"jobs": 1, "types": ["u"]}]},
-            "room and types name 1001 types; name at most 1000.",
-        ),
-    ],
-)
-async def test_what_is_refused(api: ApiRig, asked: dict[str, Any], detail: str) -> None:
-    response = await api.http.post("/v1/leases", json=asked)
-    assert problem(response, 422, "invalid")["detail"] == detail
+# --- many and double types ----------------------------------------------------------------------------------------
 
 
 async def test_a_type_that_is_named_twice_counts_once(rig: Rig, api: ApiRig, faulty: FaultyScripts) -> None:
