@@ -37,7 +37,7 @@ class LeaseRequest(Struct, forbid_unknown_fields=True):
 
     The client makes the `claim_id`, so that a resend returns the same jobs. `worker` is shown with the job. With
     `types` or `room`, only jobs of the types that they name are leased; without them, jobs of every type. `room`: the
-    worker can begin only so many jobs of some types, in sum at most `max`.
+    worker can begin only so many jobs of some types; `max` bounds the sum.
     """
 
     queues: Annotated[list[Name], Meta(min_length=1, max_length=256)] = msgspec.field(

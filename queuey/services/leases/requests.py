@@ -112,8 +112,6 @@ def _check_room(room: Sequence[LeaseRoom], request: LeaseRequest) -> None:
         if twice := next((name for name in entry.types if name in seen), None):
             raise invalid(f"/room/{place}/types", f"has {twice!r}, which another entry has too; name each type once")
         seen.update(entry.types)
-    if (jobs := sum(entry.jobs for entry in room)) > request.max:
-        raise invalid("/room", f"is for {jobs} jobs, more than max={request.max}; lower it or raise max")
     if (count := len(seen.union(request.types or ()))) > MAX_LEASE_TYPES:
         raise invalid("/room", f"and types name {count} types; name at most {MAX_LEASE_TYPES}")
 

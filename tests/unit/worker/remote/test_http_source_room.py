@@ -14,11 +14,13 @@ from structlog.testing import capture_logs
 from queuey.client import Client
 from queuey.lifecycle import end_tasks
 from queuey.metrics import Metrics
+from queuey.services.leases.requests import LeaseRequests
 from queuey.settings.settings import Settings
 from queuey.worker.handlers.app import App
 from queuey.worker.remote.http_source import HttpSource
 from queuey.worker.settings import WorkerSettings
 from queuey.worker.worker import Worker
+from tests.support import handlers
 from tests.support.executions import executing
 from tests.support.working import PATIENCE, Stage, ThreadStage
 
@@ -42,6 +44,8 @@ class Server:
         if not request.url.path.endswith("/leases"):
             return httpx.Response(200, json={"results": [{"id": job["id"], "status": "ok"} for job in body["jobs"]]})
         self.asked.append(body)
+        if not self.refuses:
+            LeaseRequests(depth=64, result_limit=1024).lease(request.content)
         if self.refuses and "types" in body:
             fault = {"pointer": "/types", "detail": "is unknown."}
             problem = {
@@ -83,13 +87,15 @@ class Server:
 
 
 @asynccontextmanager
-async def working(server: Server, app: App, **slots: Any) -> AsyncIterator[Worker]:
+async def working(
+    server: Server, app: App, path: str | None = None, *, settings: WorkerSettings = SETTINGS, **slots: Any
+) -> AsyncIterator[Worker]:
     async with (
-        executing(app, None, grace=SETTINGS.grace, **slots) as execution,
+        executing(app, path, grace=settings.grace, **slots) as execution,
         Client("http://q.test", retries=0, transport=httpx.MockTransport(server)) as client,
     ):
-        source = HttpSource(client, SETTINGS, execution.wanted_wait)
-        worker = Worker(source, execution, SETTINGS, metrics=Metrics())
+        source = HttpSource(client, settings, execution.wanted_wait)
+        worker = Worker(source, execution, settings, metrics=Metrics())
         task = asyncio.create_task(source.while_reporting(worker.run()))
         yield worker
         await end_tasks([task])
@@ -110,6 +116,17 @@ async def test_a_request_names_the_types_and_the_room_of_the_executors_that_have
         stage.finish(job)
         await threads.next()
         threads.finish_all()
+
+
+async def test_the_rooms_of_two_executors_may_add_up_to_more_than_the_free_slots() -> None:
+    server = Server()
+    settings = WorkerSettings.of(Settings(concurrency=3, grace=7.0), "w", ["default"])
+    async with working(
+        server, handlers.app, handlers.PATH, settings=settings, thread_slots=2, process_slots=2
+    ) as worker:
+        body = await server.give()
+        assert (body["max"], sorted(entry["jobs"] for entry in body["room"])) == (3, [2, 2])
+        assert not worker._source.ignores_room, "the server accepts it"
 
 
 async def test_an_app_of_one_kind_asks_for_what_can_begin() -> None:
