@@ -10,6 +10,7 @@ from tests.support.http import ApiRig, problem
 from tests.support.stores import one_of
 
 shards = one_of(1)
+TYPE_QUEUES = "type_queues must be an object that has, for each queue, an array of 1 to 1000 types."
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,31 @@ shards = one_of(1)
         (
             {"types": [f"t{i}" for i in range(1000)], "room": [{"jobs": 1, "types": ["u"]}]},
             "room and types name 1001 types; name at most 1000.",
+        ),
+        ({"app": "a b"}, "app must be 1 to 64 letters, digits, '.', '_' and '-', starting with a letter or digit."),
+        ({"types": ["a"], "type_queues": {"default": []}}, TYPE_QUEUES),
+        ({"types": ["a"], "type_queues": {"a b": ["a"]}}, TYPE_QUEUES),
+        ({"types": ["a"], "type_queues": {"default": "a"}}, TYPE_QUEUES.replace(".", ", not a string.")),
+        ({"types": ["a"], "type_queues": ["a"]}, TYPE_QUEUES.replace(".", ", not an array.")),
+        (
+            {"types": ["a"], "type_queues": {"mail": ["a"]}},
+            "type_queues has the queue 'mail', which is not in queues.",
+        ),
+        (
+            {"types": ["a"], "type_queues": {"default": ["b"]}},
+            "type_queues has the type 'b' twice, or it is neither in types nor in room.",
+        ),
+        (
+            {"queues": ["x", "y"], "types": ["a"], "type_queues": {"x": ["a"], "y": ["a"]}},
+            "type_queues has the type 'a' twice, or it is neither in types nor in room.",
+        ),
+        (
+            {
+                "queues": [f"q{i}" for i in range(256)],
+                "types": ["a"],
+                "type_queues": {f"q{i}": ["a"] for i in range(257)},
+            },
+            TYPE_QUEUES,
         ),
     ],
 )
