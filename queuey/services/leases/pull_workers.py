@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct, field
@@ -26,7 +26,7 @@ class PullWorker(Struct):
 
     `asked`: queues with the time of the last request for them. `held`: ids of jobs with the end of the lease and the
     queue. `crashed`: the held jobs that have crashes. `kinds`: the sets of types that it named recently, each with the
-    time of its last request; None = every type.
+    time of its last request; None = every type. `app` and `type_queues` are those of its last request.
     """
 
     key: str
@@ -38,6 +38,8 @@ class PullWorker(Struct):
     held: dict[str, tuple[float, str]]
     crashed: set[str] = field(default_factory=set)
     kinds: dict[frozenset[str] | None, float] = field(default_factory=dict)
+    app: str = ""
+    type_queues: Mapping[str, Sequence[str]] | None = None
 
     @property
     def worker_key(self) -> str:
@@ -55,7 +57,8 @@ class PullWorker(Struct):
 class PullWorkerRow(Struct):
     """A pull worker as it is shown. `busy` is the number of its jobs, and `jobs` has at most 100 of their ids.
 
-    A worker without `types` takes every type.
+    A worker without `types` takes every type. `type_queues`: the types whose queue it names, by queue; None if it does
+    not say.
     """
 
     key: str
@@ -67,6 +70,8 @@ class PullWorkerRow(Struct):
     started_at: float
     last_seen: float
     quiet: bool
+    app: str = ""
+    type_queues: Mapping[str, Sequence[str]] | None = None
 
     @property
     def worker_key(self) -> str:
@@ -94,7 +99,15 @@ class PullWorkers:
         self._holder: dict[str, PullWorker] = {}
         self._quiet: frozenset[str] = frozenset()
 
-    def seen(self, name: str, key: str, queues: Sequence[str], types: frozenset[str] | None = None) -> str:
+    def seen(
+        self,
+        name: str,
+        key: str,
+        queues: Sequence[str],
+        types: frozenset[str] | None = None,
+        app: str = "",
+        type_queues: Mapping[str, Sequence[str]] | None = None,
+    ) -> str:
         """Register a request for jobs of these queues and types (None = every type). Returns the worker key."""
         now, its_key = time.time(), worker_key(name, key)
         worker = self._workers.pop(its_key, None)
@@ -103,6 +116,7 @@ class PullWorkers:
                 self._drop(next(iter(self._workers)))
             worker = PullWorker(key, name, {}, now, now, now, {})
         worker.asked_at = worker.last_seen = now
+        worker.app, worker.type_queues = app, type_queues
         for queue in queues:
             worker.asked.pop(queue, None)
             worker.asked[queue] = now
@@ -178,6 +192,8 @@ class PullWorkers:
                 worker.started_at,
                 worker.last_seen,
                 key in self._quiet,
+                worker.app,
+                worker.type_queues,
             )
             for key, worker in self._workers.items()
         ]

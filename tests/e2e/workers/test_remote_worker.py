@@ -21,9 +21,9 @@ from tests.support.serving import PATIENCE, ROOT, Serving, environment, eventual
 class Working:
     """One `queuey work`. Its log is a file."""
 
-    def __init__(self, url: str, log: Path, *flags: str, **variables: str) -> None:
+    def __init__(self, url: str, log: Path, *flags: str, app: str = jobs.PATH, **variables: str) -> None:
         self._log = log
-        command = [sys.executable, "-m", "queuey", "work", "--url", url, "--app", jobs.PATH, "--log-format", "json"]
+        command = [sys.executable, "-m", "queuey", "work", "--url", url, "--app", app, "--log-format", "json"]
         with log.open("w") as file:
             self.process = subprocess.Popen(
                 [*command, "--grace", "1s", *flags],
@@ -54,8 +54,8 @@ Work = Callable[..., Working]
 def work(folder: Path) -> Iterator[Work]:
     workers: list[Working] = []
 
-    def start(server: Serving, *flags: str, **variables: str) -> Working:
-        workers.append(Working(server.url, folder / f"worker{len(workers)}.log", *flags, **variables))
+    def start(server: Serving, *flags: str, app: str = jobs.PATH, **variables: str) -> Working:
+        workers.append(Working(server.url, folder / f"worker{len(workers)}.log", *flags, app=app, **variables))
         return workers[-1]
 
     yield start

@@ -138,3 +138,13 @@ def test_one_name_with_two_keys_is_two_workers() -> None:
     rows = [(row.key, row.name, row.queues, row.jobs, row.quiet) for row in workers.rows()]
     assert rows == [("mine", "a", ["x"], ["1"], False), ("other", "a", ["y"], [], True)]
     assert (workers.is_quiet(mine), workers.is_quiet(other)) == (False, True)
+
+
+def test_its_app_and_the_queues_of_its_types_are_those_of_its_last_request(clock: Clock) -> None:
+    workers = PullWorkers()
+    workers.seen("a", "k", ["x", "y"], frozenset("tu"), "shop", {"x": ["t"]})
+    (row,) = workers.rows()
+    assert (row.types, row.app, row.type_queues) == (["t", "u"], "shop", {"x": ["t"]})
+    workers.seen("a", "k", ["x"], frozenset("tu"))
+    (row,) = workers.rows()
+    assert (row.app, row.type_queues) == ("", None)

@@ -99,6 +99,14 @@ async def test_only_the_types_that_are_named_are_leased(rig: Rig, api: ApiRig) -
         assert (shown["status"], shown["attempts"], shown["crashes"]) == ("queued", 0, 0)
 
 
+async def test_max_bounds_rooms_that_add_up_to_more(rig: Rig, api: ApiRig) -> None:
+    a1, b1, a2, b2 = await enqueue(rig, "abab")
+    room = [{"jobs": 2, "types": ["a"]}, {"jobs": 2, "types": ["b"]}]
+    assert await lease(api, max=3, room=room) == [a1, b1, a2]
+    assert await lease(api, max=1, room=room) == [b2]
+    assert await names(rig) is None, "nothing was set aside"
+
+
 async def test_workers_with_disjoint_types_share_a_queue(rig: Rig, api: ApiRig) -> None:
     jobs = await enqueue(rig, "ab" * 5)
     async with replica(rig) as other:
