@@ -1,7 +1,10 @@
 -- Suspects of a worker without child processes, as a pull worker: it runs one alone, while it holds nothing else, for 5 s and
--- twice as long with each further crash. alone:<worker> has '<id> <until ms>' meanwhile. If its lease expires and the worker
--- has got nothing else since, the suspect is proven. Needs typed and suspects.
+-- twice as long with each further crash, and then until the lease is extended: a worker that died and started again under
+-- its name has to wait for the end of its suspect. alone:<worker> has '<id> <queue> <until ms> <lease ms>' meanwhile. If the
+-- lease expires and the worker has got nothing else since, the suspect is proven. Needs typed and suspects.
 local FIRST_ALONE, DRAIN_AFTER, DRAIN_FOR, BESIDE_AFTER, MAX_LOOKED = 5000, 60000, 60000, 600000, 1000
+-- A longer lease is not waited for.
+local LONG_LEASE = 60000
 local alone_until, drained, held = nil, {}, nil
 
 -- looked_at(keys): what the jobs of these states, up to CHUNK, say of what the worker holds, as held_by_worker.
@@ -42,9 +45,13 @@ end
 -- it, so its end proves nothing from now on.
 local function still_alone()
   if not alone then return false end
-  local id, until_ms = string.match(alone, '^(%S+) (%d+)$')
-  if now < tonumber(until_ms) then
-    next_due = math.min(next_due or math.huge, tonumber(until_ms))
+  local id, queue, until_text, lease = string.match(alone, '^(%S+) (%S+) (%d+) (%d+)$')
+  local until_ms = tonumber(until_text)
+  local known_alive = until_ms + tonumber(lease)
+  local ends_ms = tonumber(redis.call('ZSCORE', leases_key(queue), id) or 0)
+  if now >= until_ms and now < known_alive and ends_ms < known_alive then until_ms = math.min(ends_ms, now + defer_ms) end
+  if now < until_ms then
+    next_due = math.min(next_due or math.huge, until_ms)
     return true
   end
   del(alone_key(worker))
@@ -90,7 +97,8 @@ local function claim_suspect(take, queue, lane)
   source = nil
   if got > 0 and runs_alone then
     local longer = math.max(0, jobs[#jobs][4] - SUSPECT)
-    alone_until = string.format('%d', now + FIRST_ALONE * 2 ^ longer)
+    local lease = lease_ms <= LONG_LEASE and lease_ms or 0
+    alone_until = string.format('%s %d %d', queue, now + FIRST_ALONE * 2 ^ longer, lease)
   end
   return got > 0
 end

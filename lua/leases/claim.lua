@@ -42,7 +42,7 @@ local args = cmsgpack.unpack(ARGV[1])
 local now, claim_id, worker, lease_ms, limit = now_ms(args[1]), args[2], args[3], args[4], args[5]
 local queues, max_starve, suspects, defer_ms, max_bytes = args[6], args[7], args[8], args[9], args[10]
 
--- before: the ids that this claim_id has claimed. alone: the suspect that the worker runs alone.
+-- before: the ids that this claim_id has claimed. alone: the suspect that the worker runs alone, if any.
 -- The settings of each queue, and the lengths of the lanes if it is not paused. Nothing of it is read for a repeat.
 local before, alone = unpack(redis.call('MGET', claim_key(claim_id), alone_key(worker)))
 local open, settings, lengths, tombstones, asides = {}, {}, {}, {}, nil

@@ -8,7 +8,7 @@ import pytest
 
 from queuey.store.asides import ELSEWHERE, SUSPECTS
 from queuey.store.replies import Claimed
-from tests.support.store import LEASE, NOW, SECOND, Rig
+from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig
 
 LIST = {"default": [("default", SUSPECTS)]}
 LATER = NOW + 10 * LEASE
@@ -162,12 +162,33 @@ async def test_its_end_gives_the_worker_free(rig: Rig, move: str) -> None:
 
 async def test_when_its_time_is_over_the_worker_gets_others_and_its_end_proves_nothing(rig: Rig) -> None:
     (job_id,) = await suspects(rig)
-    assert ids(await claim(rig)) == [job_id]
+    (job,) = (await claim(rig)).jobs
     (fresh,) = await rig.add(now=LATER)
+    await rig.broker.leases.extend(rig.shard, LEASE, [(job_id, job.token)], now=LATER + 5 * SECOND)
     assert ids(await claim(rig, now=LATER + 5 * SECOND)) == [fresh]
     assert "A" not in await rig.state(job_id)
     outcomes = dict(await reap(rig, LATER + 5 * SECOND + LEASE))
     assert outcomes == {job_id: "suspect", fresh: "retry"}
+
+
+async def test_a_worker_that_started_again_waits_for_the_end_of_its_suspect(rig: Rig) -> None:
+    """It has the name of the one that died, and its lease was not extended after the time for which it is alone."""
+    (job_id,) = await suspects(rig)
+    (job,) = (await claim(rig)).jobs
+    await rig.add(now=LATER)
+    await rig.broker.leases.extend(rig.shard, LEASE, [(job_id, job.token)], now=LATER + 4 * SECOND)
+    for seconds in (5, 20, 33):
+        claimed = await claim(rig, now=LATER + seconds * SECOND)
+        assert (ids(claimed), claimed.due_in_ms) == ([], SECOND)
+    assert await reap(rig, LATER + 34 * SECOND) == [(job_id, "dead")]
+    assert len((await claim(rig, now=LATER + 34 * SECOND)).jobs) == 1
+
+
+async def test_a_lease_of_hours_is_not_waited_for(rig: Rig) -> None:
+    (job_id,) = await suspects(rig)
+    assert ids(await claim(rig, lease_ms=HOUR)) == [job_id]
+    (fresh,) = await rig.add(now=LATER)
+    assert ids(await claim(rig, now=LATER + 5 * SECOND)) == [fresh]
 
 
 async def test_a_worker_that_dies_of_it_alone_proves_it(rig: Rig) -> None:
@@ -181,11 +202,12 @@ async def test_it_is_alone_for_longer_with_each_crash(rig: Rig) -> None:
     (job_id,) = await suspects(rig)
     now = LATER
     for seconds in (5, 10, 20):
-        assert ids(await claim(rig, now=now)) == [job_id]
-        waits = await claim(rig, now=now)
-        assert waits.due_in_ms == seconds * SECOND
+        (job,) = (await claim(rig, now=now)).jobs
+        assert (await claim(rig, now=now)).due_in_ms == seconds * SECOND
         (fresh,) = await rig.add(now=now)
-        assert ids(await claim(rig, now=now + seconds * SECOND)) == [fresh]
+        over = now + seconds * SECOND
+        await rig.broker.leases.extend(rig.shard, LEASE, [(job_id, job.token)], now=over)
+        assert ids(await claim(rig, now=over)) == [fresh]
         now += 2 * LEASE
         assert dict(await reap(rig, now))[job_id] == "suspect"
         await rig.broker.jobs.cancel(rig.shard, [fresh], now=now)
