@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,16 +18,19 @@ from queuey.lifecycle import end_tasks
 from queuey.metrics import Metrics
 from queuey.services.leases.requests import LeaseRequests
 from queuey.settings.settings import Settings
+from queuey.worker.execution import MAX_ISOLATED
 from queuey.worker.handlers.app import App
 from queuey.worker.remote.http_source import AppReport, HttpSource
 from queuey.worker.settings import WorkerSettings
 from queuey.worker.worker import Worker
 from tests.support import handlers
 from tests.support.executions import executing
+from tests.support.gate import Gate
 from tests.support.working import PATIENCE, Stage, ThreadStage
+from tests.unit.worker import isolated_app
 
 SETTINGS = WorkerSettings.of(Settings(concurrency=10, grace=7.0), "w", ["default"])
-NEW_FIELDS = ("types", "room", "app", "type_queues")
+NEW_FIELDS = ("types", "room", "app", "type_queues", "isolates")
 
 
 class Server:
@@ -65,13 +69,13 @@ class Server:
             self.cancelled += 1
             raise
 
-    async def give(self, *types: str) -> dict[str, Any]:
+    async def give(self, *types: str, crashes: int = 0, payload: Any = None) -> dict[str, Any]:
         """Wait for a request that is not answered or broken off, and answer it. Returns its body."""
         async with asyncio.timeout(PATIENCE):
             while (answer := await self._came.get()).done():
                 pass
         body = self.asked[-1]
-        answer.set_result([self._job(type) for type in types])
+        answer.set_result([self._job(type) | {"crashes": crashes, "payload": payload} for type in types])
         return body
 
     async def until_asked(self, times: int) -> dict[str, Any]:
@@ -219,6 +223,22 @@ def test_a_report_says_no_more_than_the_server_knows_or_takes() -> None:
 
 async def nothing(payload: None) -> None:
     """Do nothing."""
+
+
+async def test_a_request_says_how_many_suspects_can_have_a_child_process() -> None:
+    server = Server()
+    async with working(server, isolated_app.app, isolated_app.PATH), Gate() as gate:
+        assert (await server.give("loop", crashes=2, payload=gate.path))["isolates"] == MAX_ISOLATED
+        visitor = await gate.visitor()
+        assert visitor.pid != os.getpid(), "it runs in a child process"
+        assert (await server.until_asked(2))["isolates"] == MAX_ISOLATED - 1
+        visitor.let_go("")
+
+
+async def test_an_app_without_a_path_isolates_none() -> None:
+    server = Server()
+    async with working(server, Stage().app):
+        assert "isolates" not in await server.give()
 
 
 async def test_an_app_with_too_many_types_names_none() -> None:
