@@ -54,6 +54,11 @@ def test_names_of_our_package_can_be_imported(page: Path) -> None:
             assert find_spec(path) if attribute.islower() else hasattr(import_module(module), attribute), path
 
 
+def test_the_index_lists_each_decision_in_order() -> None:
+    listed = re.findall(r"^\| \[(\d+)\]\(adr/(.+?\.md)\) \|", Path(ROOT, "docs/index.md").read_text(), re.MULTILINE)
+    assert listed == [(path.name[:4], path.name) for path in sorted(ROOT.glob("docs/adr/*.md"))]
+
+
 def test_there_is_a_page_for_each_of_the_four() -> None:
     assert [page.stem.removeprefix("coming-from-") for page in COMING] == ["bullmq", "celery", "rq", "sidekiq"]
 

@@ -146,7 +146,8 @@ def _why_nobody(workers: Sequence[WorkerInfo], job: Job, set_aside: int) -> str:
     if serving(workers, job.queue):
         waiting = f" ({set_aside} wait)" if set_aside else ""
         return f"No worker that serves the queue {job.queue} knows the type {job.type}{waiting}."
-    return f"No worker serves the queue {job.queue}."
+    known = not workers or any(takes_all(worker) or job.type in worker.types for worker in workers)
+    return f"No worker serves the queue {job.queue}." + ("" if known else f" No live worker knows the type {job.type}.")
 
 
 def _all_stuck(workers: Sequence[WorkerInfo], able: Sequence[str], job: Job) -> str:

@@ -58,8 +58,9 @@ def test_workers_are_listed(run: Run, server: Serving) -> None:
     (worker,) = [worker for worker in run("worker", "list", "-o", "json").data if worker["kind"] == "process"]
     assert (worker["quiet"], worker["queues"]) == (False, ["default"])
     head, *rows = run("worker", "list").out.splitlines()
-    assert head.split()[:3] == ["NAME", "KIND", "BUSY"]
-    assert [worker["name"], "process"] in [row.split()[:2] for row in rows]
+    assert (head.split()[:3], head.split()[-2:]) == (["NAME", "APP", "KIND"], ["QUEUES", "TYPES"])
+    assert [worker["name"], "tests", "process"] in [row.split()[:3] for row in rows]
+    assert ", ".join(worker["types"][:3]) in "\n".join(rows)
 
 
 def test_a_quiet_worker_claims_no_more(run: Run, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Final, cast
 
 import msgspec
 from cyclopts import Parameter
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from queuey.cli.exits import OK, TIMED_OUT, code_of_jobs
 from queuey.cli.exits import explain as complain
@@ -82,6 +82,8 @@ async def enqueue(
         for warning in reply.warnings or ():
             complain(f"queuey: warning: {warning}")
         if wait is None:
+            if output == "table":
+                reply.warnings = UNSET  # stderr has them
             show(reply, output)
             return OK
         job = await client.wait(reply.job_id, timeout=wait)

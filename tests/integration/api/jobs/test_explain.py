@@ -92,6 +92,8 @@ async def test_its_worker_was_lost(rig: Rig, api: ApiRig) -> None:
 
 async def test_nobody_serves_its_queue_or_knows_its_type(rig: Rig, api: ApiRig) -> None:
     job_id = await api.submit(queue="mail")
+    await serve(rig, "default", types=("other",))
+    assert (await explain(api, job_id))["detail"] == "No worker serves the queue mail. No live worker knows the type t."
     await serve(rig, "default")
     told = await explain(api, job_id)
     assert (told["reason"], told["workers"], told["detail"]) == ("no_worker", [], "No worker serves the queue mail.")
