@@ -96,10 +96,10 @@ def test_nothing_to_play_is_no_success(played: list[Plan], monkeypatch: pytest.M
     assert played == []
 
 
-def test_jobs_with_crashes_take_turns() -> None:
+def test_jobs_with_two_crashes_take_turns() -> None:
     timing = Timing(lease=2.0, reap_interval=0.25, backoff_cap=0.4, reap_delay_max=0.3)
-    assert conductor.bound(timing, replicas=2, crashed=0) == pytest.approx(4.65)
-    assert conductor.bound(timing, replicas=2, crashed=3) == pytest.approx(4.65 + 2 * conductor.PUT_OFF)
+    assert conductor.bound(timing, replicas=2, suspects=0) == pytest.approx(4.65)
+    assert conductor.bound(timing, replicas=2, suspects=5) == pytest.approx(4.65 + 2 * conductor.TURN)
 
 
 async def test_an_interrupted_round_leaves_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:

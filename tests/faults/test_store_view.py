@@ -24,7 +24,7 @@ async def test_every_key_is_read(rig: Rig) -> None:
     ((done, token),) = await rig.held(key="k", retention_ms=1000)
     await rig.broker.leases.complete(0, [(done, token, '{"token":"x"}')], now=NOW + 5)
     ((dead, token),) = await rig.held(queue="other", max_attempts=1)
-    await rig.broker.leases.fail(0, [(dead, token, "{}", 0, False)], now=NOW)
+    await rig.broker.leases.fail(0, [(dead, token, '{"kind":"exception"}', 0, False)], now=NOW)
     (waiting,) = await rig.add(priority="low")
     (scheduled,) = await rig.add(delay_ms=500)
     (tombstone,) = await rig.add()
@@ -56,7 +56,7 @@ async def test_every_key_is_read(rig: Rig) -> None:
         ((0, "default", "default"), "aside:default:default:t"): aside,
     }
     assert view.jobs[done].result == {"token": "x"}
-    assert view.jobs[dead].errors == 1
+    assert view.jobs[dead].kinds == ["exception"]
     assert view.jobs[scheduled].ready_at == NOW + 500
     assert view.jobs[scheduled].created_at == NOW
     assert view.jobs[waiting].lane == (0, "default", "low")

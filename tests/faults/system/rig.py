@@ -93,7 +93,8 @@ class Replica:
         self.number = number
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.starts = 0
+        self.pids: list[int] = []
+        """Of each time that it was started."""
         self.unasked_ends: list[int] = []
         """Exit codes of the times that it ended though nobody had sent it a signal."""
         self._command = [*command, "--port", str(self.port)]
@@ -105,8 +106,7 @@ class Replica:
 
     @property
     def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
+        return self.pids[-1]
 
     async def start(self) -> None:
         """Start it, and keep it running. Returns before it is ready."""
@@ -125,7 +125,7 @@ class Replica:
                 start_new_session=True,  # Ctrl-C is for the conductor, which then stops everything
             )
         self._signalled = False
-        self.starts += 1
+        self.pids.append(self._process.pid)
 
     async def _supervise(self) -> None:
         while True:
