@@ -26,8 +26,6 @@ from tests.faults.load.pullers import Pullers
 from tests.faults.store.view import StoreView, read_store
 from tests.faults.system.rig import QUEUES, Rig, Setup, Timing
 
-ROUND_PATIENCE: Final = 90.0
-"""Seconds for a whole round. A round that takes longer has failed."""
 PATIENCE_AFTER_BOUND: Final = 20.0
 """So long a round waits for jobs that are late, to tell what became of them."""
 CALM: Final = 2
@@ -84,7 +82,7 @@ async def play(plan: Plan) -> Result:
     folder = Path(tempfile.mkdtemp(prefix="queuey-f-")).resolve()
     result = Result(plan)
     try:
-        async with asyncio.timeout(ROUND_PATIENCE):
+        async with asyncio.timeout(FAULTS[plan.fault].round_patience):
             await _play(plan, folder, result)
     except asyncio.CancelledError:
         shutil.rmtree(folder, ignore_errors=True)  # nobody will be told of it

@@ -30,6 +30,11 @@ class Toolless(Fault):
     needs = ("sh", "no-such-tool")
 
 
+class Long(Fault):
+    name = "long"
+    is_long = True
+
+
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """The rounds that were played. One of the fault `second` finds a violation."""
@@ -44,7 +49,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
         return result
 
     monkeypatch.delenv("CI", raising=False)
-    monkeypatch.setattr(command, "FAULTS", {fault.name: fault for fault in (First, Second, Toolless)})
+    monkeypatch.setattr(command, "FAULTS", {fault.name: fault for fault in (First, Second, Toolless, Long)})
     monkeypatch.setattr(command, "play", play)
     return plans
 
@@ -71,6 +76,15 @@ def test_where_ci_is_set_a_missing_tool_is_an_error(played: list[Plan], monkeypa
     assert run(monkeypatch) == 1
     assert played == []
     assert run(monkeypatch, "--fault", "first") == 0
+
+
+def test_a_long_fault_is_played_when_it_is_named_or_all_are(
+    played: list[Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(monkeypatch, "--fault", "long", "--seed", "7") == 0
+    assert played == [Plan("long", "7")]
+    assert run(monkeypatch, "--long", "--seed", "7") == 1
+    assert [plan.fault for plan in played[1:]] == ["first", "second", "long"]
 
 
 def test_rounds_without_violations_pass(

@@ -63,4 +63,5 @@ CONTROLS: Final = (
     Control("a two-step pop", "kill-server", patched("two_step_pop"), 1, "was acknowledged and is waiting"),
     Control("dedupe without TTL", "flush-scripts", endless_dedupe, 5, "is kept for -1 ms"),
     Control("suspects run among others", "poison", patched("not_isolated"), 0, "replicas died of 1 poison jobs"),
+    Control("unknown types are only released", "two-apps", patched("released_types"), 0, "was claimed"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from tests.faults.faults.apps import Roll, RollTen, TwoApps
 from tests.faults.faults.base import Fault
 from tests.faults.faults.clocks import ReplicaClock, StoreClock
 from tests.faults.faults.connections import CutConnections, CutOneWay, DropReplies, Latency, LoseOffers
@@ -25,6 +26,9 @@ _TABLE: Final[tuple[type[Fault], ...]] = (
     KillChild,
     Poison,
     TwoPoisons,
+    Roll,
+    RollTen,
+    TwoApps,
     KillStore,
     KillStoreInRewrite,
     FlushScripts,
