@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from queuey.store.keys import poke_key
 from queuey.store.scripts import Scripts
 from tests.faults.store.view import GONE, StoreView, read_store, take
 from tests.support.store import NOW, Rig, Server, client_for, valkey_binary
@@ -32,6 +33,7 @@ async def test_every_key_is_read(rig: Rig) -> None:
     aside = await rig.add(2)
     await rig.set_aside(aside, "t")
     await rig.client.zadd(rig.keys.wake_type("default", "t"), {"m": 0})
+    await rig.client.zadd(poke_key(rig.keys, "replica"), {"m": 0})
     view = await read_store(rig.client)
     assert {job_id: job.status for job_id, job in view.jobs.items()} == {
         done: "succeeded",
