@@ -85,8 +85,8 @@ docker-test: ## Build and test the image: alone, killed, and behind a load balan
 faults: $(VENV)/.dev ## Inject faults into the real system and check the invariants (ROUNDS=20 SEED=7 FAULT=kill-store)
 	@exec $(BIN)/python -m tests.faults --rounds "$(ROUNDS)" --seed "$(SEED)" --fault "$(FAULT)" $(ARGS)
 
-faults-long: $(VENV)/.dev ## Inject every fault six times, in 30 minutes, for the figures of docs/reliability.md (SEED=7)
-	@exec $(BIN)/python -m tests.faults --each 6 --seed "$(SEED)" $(ARGS)
+faults-long: $(VENV)/.dev ## Inject every fault six times, in 45 minutes, for the figures of docs/reliability.md (SEED=7)
+	@exec $(BIN)/python -m tests.faults --long --each 6 --seed "$(SEED)" $(ARGS)
 
 faults-controls: $(VENV)/.dev ## Disable one safeguard at a time; passes only if the invariants fail each time
 	@exec $(BIN)/python -m tests.faults.controls $(if $(SEED),--seed "$(SEED)") $(ARGS)

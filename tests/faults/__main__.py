@@ -18,7 +18,8 @@ from tests.faults.system import mounts
 
 def main() -> int:
     arguments = _arguments()
-    names = arguments.fault.replace("_", "-").split(",") if arguments.fault else list(FAULTS)
+    every = [name for name, fault in FAULTS.items() if arguments.long or not fault.is_long]
+    names = arguments.fault.replace("_", "-").split(",") if arguments.fault else every
     if unknown := [name for name in names if name not in FAULTS]:
         print(f"There is no fault {', '.join(unknown)}. There are: {', '.join(FAULTS)}.", file=sys.stderr)
         return 2
@@ -50,6 +51,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--each", type=int, default=1, help="rounds of each fault, where --rounds is not given")
     parser.add_argument("--seed", help="of a run, or of a single round to repeat it; by default a random one")
     parser.add_argument("--fault", help="only this one, or several with commas between")
+    parser.add_argument("--long", action="store_true", help="play those too that take long")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     return parser.parse_args()
 

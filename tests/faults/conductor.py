@@ -13,6 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+from queuey.protocol.records import SUSPECT
 from tests.faults.evidence import invariants
 from tests.faults.evidence.history import History
 from tests.faults.evidence.invariants import Evidence, Rest, Violation
@@ -25,15 +26,15 @@ from tests.faults.load.pullers import Pullers
 from tests.faults.store.view import StoreView, read_store
 from tests.faults.system.rig import QUEUES, Rig, Setup, Timing
 
-ROUND_PATIENCE: Final = 90.0
-"""Seconds for a whole round. A round that takes longer has failed."""
 PATIENCE_AFTER_BOUND: Final = 20.0
 """So long a round waits for jobs that are late, to tell what became of them."""
 CALM: Final = 2
 """So many looks in a row must find everything terminal."""
 LOOK_EVERY: Final = 0.15
-PUT_OFF: Final = 1.5
-"""Seconds for which a claim puts off a job with crashes, at most."""
+ISOLATED: Final = 2
+"""Suspects that a replica runs at a time, each in a child process of its own."""
+TURN: Final = 2.0
+"""Seconds that a suspect takes, with the start of its child process."""
 
 Prepare = Callable[[Setup], None]
 
@@ -81,7 +82,7 @@ async def play(plan: Plan) -> Result:
     folder = Path(tempfile.mkdtemp(prefix="queuey-f-")).resolve()
     result = Result(plan)
     try:
-        async with asyncio.timeout(ROUND_PATIENCE):
+        async with asyncio.timeout(FAULTS[plan.fault].round_patience):
             await _play(plan, folder, result)
     except asyncio.CancelledError:
         shutil.rmtree(folder, ignore_errors=True)  # nobody will be told of it
@@ -170,8 +171,8 @@ async def _come_to_rest(rig: Rig) -> tuple[StoreView, Rest]:
             rest.seconds = seconds
         else:
             calm += 1
-        crashed = sum(job.number("x") > 0 for job in view.jobs.values())
-        rest.bound = bound(rig.timing, len(rig.replicas), crashed)
+        suspects = sum(job.number("x") >= SUSPECT for job in view.jobs.values())
+        rest.bound = bound(rig.timing, len(rig.replicas), suspects)
         if seconds > rest.bound and not rest.late:
             rest.late = view.unfinished()
         if calm >= CALM or seconds > rest.bound + PATIENCE_AFTER_BOUND:
@@ -180,9 +181,9 @@ async def _come_to_rest(rig: Rig) -> tuple[StoreView, Rest]:
         await asyncio.sleep(LOOK_EVERY)
 
 
-def bound(timing: Timing, replicas: int, crashed: int) -> float:
-    """Seconds of invariant 9. Jobs with crashes take turns, one a replica, and the others are put off meanwhile."""
-    turns = math.ceil(crashed / replicas) * PUT_OFF
+def bound(timing: Timing, replicas: int, suspects: int) -> float:
+    """Seconds of invariant 9. Jobs with two crashes or more take turns, two a replica."""
+    turns = math.ceil(suspects / (ISOLATED * replicas)) * TURN
     return 2 * timing.lease + timing.reap_interval + max(timing.backoff_cap, timing.reap_delay_max) + turns
 
 

@@ -30,6 +30,11 @@ class Toolless(Fault):
     needs = ("sh", "no-such-tool")
 
 
+class Long(Fault):
+    name = "long"
+    is_long = True
+
+
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """The rounds that were played. One of the fault `second` finds a violation."""
@@ -44,7 +49,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
         return result
 
     monkeypatch.delenv("CI", raising=False)
-    monkeypatch.setattr(command, "FAULTS", {fault.name: fault for fault in (First, Second, Toolless)})
+    monkeypatch.setattr(command, "FAULTS", {fault.name: fault for fault in (First, Second, Toolless, Long)})
     monkeypatch.setattr(command, "play", play)
     return plans
 
@@ -73,6 +78,15 @@ def test_where_ci_is_set_a_missing_tool_is_an_error(played: list[Plan], monkeypa
     assert run(monkeypatch, "--fault", "first") == 0
 
 
+def test_a_long_fault_is_played_when_it_is_named_or_all_are(
+    played: list[Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(monkeypatch, "--fault", "long", "--seed", "7") == 0
+    assert played == [Plan("long", "7")]
+    assert run(monkeypatch, "--long", "--seed", "7") == 1
+    assert [plan.fault for plan in played[1:]] == ["first", "second", "long"]
+
+
 def test_rounds_without_violations_pass(
     played: list[Plan], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,10 +110,10 @@ def test_nothing_to_play_is_no_success(played: list[Plan], monkeypatch: pytest.M
     assert played == []
 
 
-def test_jobs_with_crashes_take_turns() -> None:
+def test_jobs_with_two_crashes_take_turns() -> None:
     timing = Timing(lease=2.0, reap_interval=0.25, backoff_cap=0.4, reap_delay_max=0.3)
-    assert conductor.bound(timing, replicas=2, crashed=0) == pytest.approx(4.65)
-    assert conductor.bound(timing, replicas=2, crashed=3) == pytest.approx(4.65 + 2 * conductor.PUT_OFF)
+    assert conductor.bound(timing, replicas=2, suspects=0) == pytest.approx(4.65)
+    assert conductor.bound(timing, replicas=2, suspects=5) == pytest.approx(4.65 + 2 * conductor.TURN)
 
 
 async def test_an_interrupted_round_leaves_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,10 @@ def end_as(status: str) -> Spoil:
     return spoil
 
 
+def suspect(*kinds: str) -> Spoil:
+    return lambda world, job_id: world.view.jobs[job_id].kinds.extend(kinds)
+
+
 def unfinished(world: World, job_id: str) -> None:
     world.view.jobs[job_id].state.update(s="r", h="x")
 
@@ -183,6 +187,7 @@ BROKEN: list[tuple[int, str, Spoil]] = [
     (2, "1 replays were acknowledged and 2 counted, with up to 0 by retries", replayed(1, 2)),
     (3, "has 6 of 5 attempts", state(a=6)),
     (3, "has 11 crashes", state(x=11)),
+    (3, "was proven to be a poison job, and went on", suspect("lease_lapsed", "lease_lapsed", "worker_died")),
     (3, "as attempt 6 of 5", lambda world, job_id: world.run(job_id, "1.a", 5, "ok", attempt=6)),
     (4, "has two tokens, 1.a and 1.b", lambda world, job_id: world.run(job_id, "1.b", 5, "ok")),
     (4, "the store knows of 1 claims", lambda world, job_id: world.run(job_id, "2.b", 5, "ok")),
@@ -293,7 +298,7 @@ def test_a_job_that_was_retried_has_no_place_in_the_order() -> None:
     world = peaceful()
     job_id = next(iter(world.view.jobs))
     overtaken(world, job_id)
-    world.view.jobs[job_id].errors = 1
+    world.view.jobs[job_id].kinds = ["exception"]
     assert check(world.evidence()) == []
 
 

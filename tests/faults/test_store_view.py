@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from queuey.store.keys import poke_key
 from queuey.store.scripts import Scripts
 from tests.faults.store.view import GONE, StoreView, read_store, take
 from tests.support.store import NOW, Rig, Server, client_for, valkey_binary
@@ -24,7 +25,7 @@ async def test_every_key_is_read(rig: Rig) -> None:
     ((done, token),) = await rig.held(key="k", retention_ms=1000)
     await rig.broker.leases.complete(0, [(done, token, '{"token":"x"}')], now=NOW + 5)
     ((dead, token),) = await rig.held(queue="other", max_attempts=1)
-    await rig.broker.leases.fail(0, [(dead, token, "{}", 0, False)], now=NOW)
+    await rig.broker.leases.fail(0, [(dead, token, '{"kind":"exception"}', 0, False)], now=NOW)
     (waiting,) = await rig.add(priority="low")
     (scheduled,) = await rig.add(delay_ms=500)
     (tombstone,) = await rig.add()
@@ -32,6 +33,7 @@ async def test_every_key_is_read(rig: Rig) -> None:
     aside = await rig.add(2)
     await rig.set_aside(aside, "t")
     await rig.client.zadd(rig.keys.wake_type("default", "t"), {"m": 0})
+    await rig.client.zadd(poke_key(rig.keys, "replica"), {"m": 0})
     view = await read_store(rig.client)
     assert {job_id: job.status for job_id, job in view.jobs.items()} == {
         done: "succeeded",
@@ -56,7 +58,7 @@ async def test_every_key_is_read(rig: Rig) -> None:
         ((0, "default", "default"), "aside:default:default:t"): aside,
     }
     assert view.jobs[done].result == {"token": "x"}
-    assert view.jobs[dead].errors == 1
+    assert view.jobs[dead].kinds == ["exception"]
     assert view.jobs[scheduled].ready_at == NOW + 500
     assert view.jobs[scheduled].created_at == NOW
     assert view.jobs[waiting].lane == (0, "default", "low")

@@ -11,9 +11,6 @@ from queuey.store.scripts import lua_folder
 from tests.faults.conductor import Prepare
 from tests.faults.system.rig import Setup
 
-TWO_STEP_POP: Final = "tests.faults.controls.two_step_pop"
-"""To be imported by the replicas alone: it changes the Broker."""
-
 
 @dataclass(frozen=True)
 class Control:
@@ -38,9 +35,14 @@ def endless_dedupe(setup: Setup) -> None:
     setup.lua = changed(setup, "enqueue.lua", ", id, 'PX', math.max(1, made[id][9]))", ", id)")
 
 
-def two_steps(setup: Setup) -> None:
-    for number in range(setup.replicas):
-        setup.replica_environment.setdefault(number, {})["FAULTS_PATCH"] = TWO_STEP_POP
+def patched(module: str) -> Prepare:
+    """Have the replicas import a module of this folder, which changes them."""
+
+    def prepare(setup: Setup) -> None:
+        for number in range(setup.replicas):
+            setup.replica_environment.setdefault(number, {})["FAULTS_PATCH"] = f"tests.faults.controls.{module}"
+
+    return prepare
 
 
 def changed(setup: Setup, name: str, old: str, new: str) -> Path:
@@ -58,6 +60,8 @@ def changed(setup: Setup, name: str, old: str, new: str) -> Path:
 CONTROLS: Final = (
     Control("everysec under power cut", "power-cut", everysec, 1, "was acknowledged and is not in the store"),
     Control("the token check taken out", "stale-result", any_token, 2, "with the result of"),
-    Control("a two-step pop", "kill-server", two_steps, 1, "was acknowledged and is waiting"),
+    Control("a two-step pop", "kill-server", patched("two_step_pop"), 1, "was acknowledged and is waiting"),
     Control("dedupe without TTL", "flush-scripts", endless_dedupe, 5, "is kept for -1 ms"),
+    Control("suspects run among others", "poison", patched("not_isolated"), 0, "replicas died of 1 poison jobs"),
+    Control("unknown types are only released", "two-apps", patched("released_types"), 0, "was claimed"),
 )

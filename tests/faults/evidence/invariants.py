@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from queuey.protocol.records import DEFAULT_DEDUPE_TTL_MS, MAX_CRASHES, SUSPECT, encode_key
+from queuey.protocol.records import DEFAULT_DEDUPE_TTL_MS, encode_key
+from tests.faults.evidence import crashes
 from tests.faults.evidence.history import History, JobHistory
 from tests.faults.store.view import LISTS, TERMINAL, StoredJob, StoreView
 
@@ -72,7 +73,7 @@ def one_terminal_state(evidence: Evidence) -> Iterator[str]:
 
 def _wrong_end(job: JobHistory, stored: StoredJob) -> Iterator[str]:
     """What the deed makes of the job, the cancels and the crashes aside."""
-    status, attempts, crashes = stored.status, stored.number("a"), stored.number("x")
+    status, attempts = stored.status, stored.number("a")
     if status == "cancelled":
         if not job.maybe_cancelled:
             yield "is cancelled and nobody cancelled it"
@@ -84,8 +85,9 @@ def _wrong_end(job: JobHistory, stored: StoredJob) -> Iterator[str]:
             yield f"succeeded after {attempts} failed attempts and not after {job.deed.fails}"
         if not job.ended("ok"):
             yield "succeeded and no handler came to its end"
-    elif status == "dead_letter" and attempts < job.max_attempts and crashes < SUSPECT:
-        yield f"is dead after {attempts} of {job.max_attempts} attempts and {crashes} crashes"
+    elif status == "dead_letter" and attempts < job.max_attempts and not crashes.may_be_dead(job, stored):
+        spent = f"{attempts} of {job.max_attempts} attempts and {stored.number('x')} crashes"
+        yield f"is dead after {spent}, its errors are {stored.kinds}"
     if status == "dead_letter" and job.cancel_said("cancelling") and not stored.state.get("y"):
         yield "was flagged for cancel, as a reply said, and is dead"
 
@@ -133,12 +135,14 @@ def one_terminal_transition(evidence: Evidence) -> Iterator[str]:
 
 
 def within_limits(evidence: Evidence) -> Iterator[str]:
-    """3. attempts <= max_attempts, crashes <= 10."""
+    """3. attempts <= max_attempts, crashes <= 10, and none more for a job that was proven to be the cause."""
     for job_id, job, stored in evidence.pairs():
         if stored.number("a") > job.max_attempts:
             yield f"{job_id} has {stored.number('a')} of {job.max_attempts} attempts"
-        if stored.number("x") > MAX_CRASHES:
+        if stored.number("x") > crashes.MOST:
             yield f"{job_id} has {stored.number('x')} crashes"
+        if crashes.was_spared(stored):
+            yield f"{job_id} was proven to be a poison job, and went on: it is {stored.status} after {stored.kinds}"
         for start in job.starts:
             if not 1 <= start.attempt <= job.max_attempts:
                 yield f"{job_id} was given to a handler as attempt {start.attempt} of {job.max_attempts}"
@@ -212,7 +216,7 @@ def first_come_first_served(evidence: Evidence) -> Iterator[str]:
     """
     lanes = defaultdict(list)
     for job_id, job, stored in evidence.pairs():
-        if not evidence.clock_moved and stored.number("n") == 1 and stored.errors == 0 and _ready_at_once(job):
+        if not evidence.clock_moved and stored.number("n") == 1 and not stored.kinds and _ready_at_once(job):
             lanes[*stored.lane, stored.type].append((job_id, job, stored.number("b")))
     for lane, jobs in lanes.items():
         by_acknowledgement = sorted(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from tests.faults.faults.apps import Roll, RollTen, TwoApps
 from tests.faults.faults.base import Fault
 from tests.faults.faults.clocks import ReplicaClock, StoreClock
 from tests.faults.faults.connections import CutConnections, CutOneWay, DropReplies, Latency, LoseOffers
-from tests.faults.faults.deeds import BlockLoop, KillChild, Poison
+from tests.faults.faults.deeds import BlockLoop, KillChild
 from tests.faults.faults.disk import DiskFull
 from tests.faults.faults.failover import Failover
+from tests.faults.faults.poison import Poison, TwoPoisons
 from tests.faults.faults.power import PowerCut, PowerCutInRewrite, TornPowerCut, ZeroFilledPowerCut
 from tests.faults.faults.processes import KillServer, StopServer, TerminateServer
 from tests.faults.faults.stale import StaleResult
@@ -23,6 +25,10 @@ _TABLE: Final[tuple[type[Fault], ...]] = (
     BlockLoop,
     KillChild,
     Poison,
+    TwoPoisons,
+    Roll,
+    RollTen,
+    TwoApps,
     KillStore,
     KillStoreInRewrite,
     FlushScripts,

@@ -20,6 +20,10 @@ class Fault:
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
     """Programs that it wants, as they stand on the PATH."""
+    round_patience: ClassVar[float] = 90.0
+    """Seconds for a whole round. A round that takes longer has failed."""
+    is_long: ClassVar[bool] = False
+    """It is played only when it is named, or all faults are asked for."""
     replays: ClassVar[bool] = True
     """Whether clients may replay dead jobs meanwhile."""
     pullers_die: ClassVar[bool] = False

@@ -15,11 +15,10 @@ from tests.faults.faults.base import Fault, no_crash_of_what_ran, no_crashes
 from tests.faults.load.calls import Caller
 from tests.faults.load.clients import ALWAYS
 from tests.faults.load.handlers import Deed
-from tests.faults.store.view import TERMINAL, read_store
-from tests.faults.system.rig import UNPULLED, Rig, Setup
+from tests.faults.system.rig import UNPULLED, Rig
 
-POISON_PATIENCE: Final = 40.0
-RESENDS: Final = 8
+RESENDS: Final = 30
+RESEND_PAUSE: Final = 0.3
 
 
 def request(type: str, deed: Deed, **fields: Any) -> dict[str, Any]:
@@ -31,27 +30,31 @@ def request(type: str, deed: Deed, **fields: Any) -> dict[str, Any]:
 class DeedFault(Fault):
     """Jobs of the fault's own, which are counted and checked as all others are."""
 
+    start_patience: ClassVar[float] = 10.0
+    """Seconds until all of them have begun."""
+
     def requests(self, rig: Rig) -> list[dict[str, Any]]:
         raise NotImplementedError
 
     async def inject(self, rig: Rig, caller: Caller) -> str:
         requests = self.requests(rig)
         self.jobs = [one["id"] for one in requests]
-        for one in requests:
-            await self._enqueue(one, caller)
+        await self._enqueue(requests, caller)
         await self._until_started(rig)
         return f"jobs {' '.join(self.jobs)}"
 
-    async def _enqueue(self, one: dict[str, Any], caller: Caller) -> None:
-        """Until a reply says that it was taken: a replica that begins at once what blocks its loop does not answer."""
+    async def _enqueue(self, requests: list[dict[str, Any]], caller: Caller) -> None:
+        """Until replies say that they were taken: a replica that a job blocks or kills at once does not answer."""
         for _ in range(RESENDS):
-            (answer,) = await caller.enqueue([one])
-            if answer.outcome == "ok":
+            answers = await caller.enqueue(requests)
+            requests = [one for one, answer in zip(requests, answers, strict=True) if answer.outcome != "ok"]
+            if not requests:
                 return
-        raise RuntimeError(f"the fault's own job was not taken: {one}")
+            await asyncio.sleep(RESEND_PAUSE)
+        raise RuntimeError(f"the fault's own jobs were not taken: {requests}")
 
     async def _until_started(self, rig: Rig) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(self.start_patience):
             left = set(self.jobs)
             while left:
                 left -= {event.job for event in rig.new_events() if isinstance(event, Started)}
@@ -88,32 +91,3 @@ class KillChild(DeedFault):
             expected = "dead_letter" if job.deed.fails == ALWAYS else "succeeded"
             if stored.status not in (expected, "cancelled"):
                 yield f"{job_id} killed its processes and is {stored.status}, not {expected}"
-
-
-class Poison(DeedFault):
-    """A handler kills its whole replica, whenever it runs: it is dead after three crashes, and its neighbours live."""
-
-    name = "poison"
-    replays: ClassVar[bool] = False  # a second run would take three replicas more
-
-    def prepare(self, setup: Setup) -> None:
-        setup.replicas_may_end = True
-
-    def requests(self, rig: Rig) -> list[dict[str, Any]]:
-        return [request(self.rng.choice(("loop", "thread")), Deed(take=0.1, fails=ALWAYS, kill=True))]
-
-    async def heal(self, rig: Rig) -> None:
-        async with asyncio.timeout(POISON_PATIENCE):
-            while not await self._is_over(rig):  # noqa: ASYNC110 - nothing tells when it is
-                await asyncio.sleep(0.1)
-
-    async def _is_over(self, rig: Rig) -> bool:
-        return (await read_store(rig.store)).jobs[self.jobs[0]].status in TERMINAL
-
-    def expect(self, evidence: Evidence) -> Iterator[str]:
-        poison = evidence.view.jobs[self.jobs[0]]
-        if (poison.status, poison.number("x"), poison.number("a")) != ("dead_letter", 3, 0):
-            yield f"the poison is {poison.status} after {poison.number('x')} crashes and {poison.number('a')} attempts"
-        for job_id, _, stored in evidence.pairs():
-            if job_id not in self.jobs and stored.number("x") > 2:
-                yield f"{job_id} went down with the poison: {stored.state}"

@@ -1,5 +1,6 @@
-"""The App of the fault suite: one deed, done in the event loop, in a thread or in a process, and put into the ledger.
+"""The Apps of the fault suite: one deed, done in the event loop, in a thread or in a process, and put into the ledger.
 
+Most rounds need only one of them. The others know more types, or fewer.
 The ledger's path is in the environment, so that child processes write to it too.
 """
 
@@ -22,9 +23,16 @@ from tests.faults.evidence.ledger import Ended, How, Ledger, Started, now
 
 LEDGER: Final = "FAULTS_LEDGER"
 PATH: Final = f"{__name__}:app"
+NEWER_PATH: Final = f"{__name__}:newer"
+LOOPS_PATH: Final = f"{__name__}:loops"
+OTHERS_PATH: Final = f"{__name__}:others"
 TYPES: Final = ("loop", "thread", "process")
+FRESH: Final = "fresh"
+"""A type that only the newer App knows."""
 
-app = App()
+app, newer = App(), App()
+loops, others = App(), App()
+"""They share the types of `app`."""
 
 
 class Deed(Struct, omit_defaults=True):
@@ -71,6 +79,9 @@ def _finish(deed: Deed, ctx: Context) -> dict[str, str]:
     return {"token": ctx.token}
 
 
+@newer.job(FRESH)
+@newer.job("loop")
+@loops.job("loop")
 @app.job("loop")
 async def in_loop(deed: Deed, ctx: Context) -> dict[str, str]:
     with _attempt(ctx):
@@ -84,11 +95,15 @@ def _plain(deed: Deed, ctx: Context) -> dict[str, str]:
         return _finish(deed, ctx)
 
 
+@newer.job("thread")
+@others.job("thread")
 @app.job("thread")
 def in_thread(deed: Deed, ctx: Context) -> dict[str, str]:
     return _plain(deed, ctx)
 
 
+@newer.job("process", run_in="process")
+@others.job("process", run_in="process")
 @app.job("process", run_in="process")
 def in_process(deed: Deed, ctx: Context) -> dict[str, str]:
     return _plain(deed, ctx)

@@ -17,7 +17,7 @@ STRINGS = frozenset({"job", "state", "dedupe", "claim"})
 LISTS = frozenset({"ready", "aside"})
 """The kinds of lists that have the queued jobs of a lane."""
 PLACES = LISTS | {"scheduled", "leases", "dead", "done"}
-OTHERS = frozenset({"queue", "queues", "workers", "meta", "stats", "wake"})
+OTHERS = frozenset({"queue", "queues", "workers", "meta", "stats", "wake", "poke"})
 
 
 @dataclass
@@ -29,7 +29,8 @@ class StoredJob:
     type: str
     state: dict[str, str] = field(default_factory=dict)
     result: Any = None
-    errors: int = 0
+    kinds: list[str] = field(default_factory=list)
+    """Of its last errors, oldest first."""
     bytes: int = 0
     """Of both strings."""
 
@@ -167,5 +168,5 @@ def _add_state(job: StoredJob, text: str) -> None:
     _, _, rest = text.partition("\n")
     result, *errors = rest.split("\n")
     job.result = msgspec.json.decode(result) if result else None
-    job.errors = len(errors)
+    job.kinds = [msgspec.json.decode(error.partition(" ")[2]).get("kind", "") for error in errors]
     job.bytes += len(text.encode())

@@ -28,7 +28,7 @@ from tests.faults.system.proxy import Proxy
 from tests.support.store import free_port
 
 ROOT: Final = Path(__file__).resolve().parents[3]
-START_PATIENCE: Final = 30.0
+START_PATIENCE: Final = 60.0
 STOP_PATIENCE: Final = 15.0
 POLL: Final = 0.03
 QUEUES: Final = ("default", "other")
@@ -75,6 +75,8 @@ class Setup:
     store_environment: dict[str, str] = field(default_factory=dict)
     """Of an external store; an embedded one has none."""
     replica_flags: list[str] = field(default_factory=list)
+    apps: dict[int, str] = field(default_factory=dict)
+    """Other Apps than the usual one, by the number of the replica."""
     replica_environment: dict[int, dict[str, str]] = field(default_factory=dict)
     """More variables, by the number of the replica."""
     replicas_may_end: bool = False
@@ -89,11 +91,14 @@ class Setup:
 class Replica:
     """One `queuey serve`, started again whenever it ends."""
 
-    def __init__(self, number: int, command: list[str], environment: dict[str, str], log: Path) -> None:
+    def __init__(self, number: int, app: str, command: list[str], environment: dict[str, str], log: Path) -> None:
         self.number = number
+        self.app = app
+        """The path of the App that it serves from its next start on."""
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.starts = 0
+        self.pids: list[int] = []
+        """Of each time that it was started."""
         self.unasked_ends: list[int] = []
         """Exit codes of the times that it ended though nobody had sent it a signal."""
         self._command = [*command, "--port", str(self.port)]
@@ -105,8 +110,7 @@ class Replica:
 
     @property
     def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
+        return self.pids[-1]
 
     async def start(self) -> None:
         """Start it, and keep it running. Returns before it is ready."""
@@ -117,6 +121,8 @@ class Replica:
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
+                "--app",
+                self.app,
                 cwd=ROOT,
                 env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -125,7 +131,7 @@ class Replica:
                 start_new_session=True,  # Ctrl-C is for the conductor, which then stops everything
             )
         self._signalled = False
-        self.starts += 1
+        self.pids.append(self._process.pid)
 
     async def _supervise(self) -> None:
         while True:
@@ -146,6 +152,12 @@ class Replica:
             return (await http.get(self.url + path, timeout=1.0)).status_code == 200
         except httpx.HTTPError:
             return False
+
+    async def started_again(self, http: httpx.AsyncClient, starts: int) -> None:
+        """Wait until it has been started so many times, and is ready. Raises TimeoutError."""
+        async with asyncio.timeout(START_PATIENCE):
+            while len(self.pids) < starts or not await self.answers(http):  # noqa: ASYNC110 - nothing tells when it does
+                await asyncio.sleep(POLL)
 
     async def stop(self) -> bool:
         """End it for good. Returns whether it did so by itself when asked."""
@@ -196,7 +208,7 @@ class Rig:
     def _make_replica(self, number: int) -> Replica:
         setup = self.setup
         where = ["--redis", f"unix://{setup.folder / 'proxy.sock'}"] if setup.external else []
-        command = [sys.executable, "-m", "tests.faults.system.serve", "serve", "--app", handlers.PATH]
+        command = [sys.executable, "-m", "tests.faults.system.serve", "serve"]
         command += [*where, "--data-dir", str(setup.store_folder), "--fsync", setup.fsync, "--maxmemory", "200MB"]
         command += ["--queues", ",".join((*QUEUES, UNPULLED)), "--process-slots", "2", "--thread-slots", "4"]
         command += ["--log-format", "json", *setup.timing.flags(), *setup.replica_flags]
@@ -206,7 +218,8 @@ class Rig:
         if setup.lua is not None:
             environment["FAULTS_LUA"] = str(setup.lua)
         environment |= setup.replica_environment.get(number, {})
-        return Replica(number, command, environment, setup.folder / f"replica{number}.log")
+        app = setup.apps.get(number, handlers.PATH)
+        return Replica(number, app, command, environment, setup.folder / f"replica{number}.log")
 
     # --- start and stop -------------------------------------------------------------------------------------------
 
