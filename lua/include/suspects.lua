@@ -4,7 +4,8 @@ local isolates = args[12]
 local runs_alone = false
 
 -- is_refused(queue, lane, id, state): whether a job with crashes that the claim meets is delayed, since the worker may not
--- take it now. A worker with child processes runs a suspect in a child of its own: A=c. Another worker runs one alone: A=a.
+-- take it now. A worker with child processes runs a suspect in a child of its own: A=c. It gets no more than it has children
+-- for. Another worker runs one alone: A=a.
 -- Until every replica knows lists set aside, each job with crashes is taken as one that may be the cause.
 local function is_refused(queue, lane, id, state)
   local is_suspect = number_of(state, 'x') >= SUSPECT
@@ -17,7 +18,7 @@ local function is_refused(queue, lane, id, state)
     state.A = 'a'
     return false
   end
-  if suspects > 0 then
+  if suspects > 0 and not (is_suspect and args[12] > 0) then
     suspects = suspects - 1
     return false
   end

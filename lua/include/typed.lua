@@ -5,7 +5,8 @@ local MAX_REFUSED, MAX_TURNED = 100, 32
 local room, others, wanted, woken = args[13], args[14], args[15], args[16]
 local refused, set_aside, turned = 0, 0, 0
 -- other_types: the entry for each type that no entry of room names. The limit bounds it in any case.
-local other_types, entry_of = {math.huge}, {}
+-- isolated: that of suspects, in the lists of all lanes.
+local other_types, entry_of, isolated = {math.huge}, {}, {isolates}
 for _, entry in ipairs(room) do
   for _, type in ipairs(entry[2]) do entry_of[type] = entry end
 end
@@ -48,7 +49,7 @@ for _, queue in ipairs(open) do
     enter(queue, lane)
     local record, list = type_record(type), aside_key(queue, lane, type)
     record.taken = true
-    if type == SUSPECTS then record.entry = {isolates} end
+    if type == SUSPECTS then record.entry = isolated end
     local first = (type == REST or record.entry[1] > 0) and redis.call('LINDEX', list, 0)
     if first then
       record.list, record.offset, record.made = list, 0, string.sub(first, 3, 12)
