@@ -139,12 +139,19 @@ local function of_suspect(id, record)
   return nil, 'moved'
 end
 
+-- from_type(definition): as may_begin, for an entry of the list of one type. The entry may be the tombstone of a job whose
+-- id was enqueued again with another type.
+local function from_type(definition)
+  if tombstones[source.list] > 0 and known_type(definition) ~= source.type then return nil, 'skipped' end
+  return source.entry
+end
+
 -- may_begin(id, definition): returns the entry of room that the job counts against; or nil, and the outcome for examine.
 local function may_begin(id, definition)
   if source and source.type ~= REST then
-    if source.type == SUSPECTS and source.entry[1] > 0 then return of_suspect(id, type_record(known_type(definition))) end
-    if source.entry[1] > 0 then return source.entry end
-    return nil, 'no_room'
+    if source.entry[1] <= 0 then return nil, 'no_room' end
+    if source.type == SUSPECTS then return of_suspect(id, type_record(known_type(definition))) end
+    return from_type(definition)
   end
   local record = type_record(known_type(definition))
   if source then return from_rest(record, id) end

@@ -30,13 +30,19 @@ local function bury(id, state, ttl)
   dead[#dead + 1] = id
 end
 
+-- is_of(list, definition): whether the list may have the job. Its id may be the tombstone of a job that was cancelled here,
+-- and enqueued again with another type.
+local function is_of(list, definition)
+  return list[3] == '*' or list[3] == '!' or list[3] == type_of(definition)
+end
+
 -- stays(list, id): handles the entry at the head of the list, and returns whether it is a job that stays there.
 local function stays(list, id)
   local queue, lane, ttl = list[1], list[2], list[4]
   local definition, text = redis.call('GETRANGE', job_key(id), 0, 2047), redis.call('GET', state_key(id))
   local state = text and parse_state(text)
   local is_job = definition ~= '' and not seen[id] and not (state and state.s ~= 'w')
-  if not is_job or not belongs(queue, lane, id, state or parse_fields(definition)) then
+  if not is_job or not is_of(list, definition) or not belongs(queue, lane, id, state or parse_fields(definition)) then
     hincr(queue_key(queue), 'tombstones_' .. lane, -1)
     return false
   end

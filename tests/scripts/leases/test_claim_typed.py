@@ -175,15 +175,6 @@ async def test_a_job_that_expired_in_a_list_is_cancelled(rig: Rig) -> None:
     assert (await rig.state(job_id))["s"] == "c"
 
 
-async def test_a_job_that_is_cancelled_and_sent_again_leaves_the_count_of_tombstones_exact(rig: Rig) -> None:
-    x1, x2 = await set_aside(rig, "xx")
-    await rig.broker.jobs.cancel(rig.shard, [x1], now=NOW)
-    await rig.broker.jobs.delete(rig.shard, [x1])
-    await rig.add(body='{"type":"x"}', id=x1, queue="mail")
-    assert ids(await rig.claim_typed(9, take={"default": [("default", "x")]})) == [x2]
-    assert await rig.client.hget(rig.keys.queue("default"), "tombstones_default") == b"0"
-
-
 # --- bounds --------------------------------------------------------------------------------------------------------
 
 

@@ -80,6 +80,23 @@ async def test_a_worker_with_children_gets_as_many_as_it_can_isolate_and_others_
     assert await listed(rig) == [third]
 
 
+async def test_it_gets_no_more_than_it_can_isolate_from_all_lanes(rig: Rig) -> None:
+    (default,) = await suspects(rig)
+    (high,) = await suspects(rig, priority="high")
+    claimed = await claim(rig, isolates=1, suspects=1)
+    assert ids(claimed) == [default]  # it has waited for longer than max_starve_ms
+    assert not claimed.more
+    left = await rig.client.lrange(rig.keys.aside("default", "high", SUSPECTS), 0, -1)
+    assert [entry.decode() for entry in left] == [high]
+
+
+async def test_it_gets_no_more_than_it_can_isolate_from_a_lane(rig: Rig) -> None:
+    await suspects(rig, 2)
+    for job in (await claim(rig, isolates=2)).jobs:
+        await rig.broker.leases.fail(rig.shard, [(job.id, job.token, "{}", 0, False)], now=LATER)
+    assert len((await claim(rig, isolates=1, suspects=1)).jobs) == 1
+
+
 async def test_without_isolation_left_it_gets_none(rig: Rig) -> None:
     (job_id,) = await suspects(rig)
     assert ids(await claim(rig, isolates=0)) == []

@@ -85,6 +85,16 @@ async def test_tombstones_go_and_are_counted(rig: Rig) -> None:
     assert await rig.waiting("mail") == [x1]
 
 
+async def test_an_id_that_was_sent_again_with_another_type_leaves_a_tombstone(rig: Rig) -> None:
+    (x1,) = await set_aside(rig, "x")
+    await rig.broker.jobs.cancel(rig.shard, [x1], now=NOW)
+    await rig.broker.jobs.delete(rig.shard, [x1])
+    await rig.add(body='{"type":"a"}', id=x1)
+    assert await bury(rig) == Buried([], [], False)
+    assert await rig.client.hget(rig.keys.queue("default"), TOMBSTONES) == b"0"
+    assert await rig.waiting() == [x1]
+
+
 async def test_a_job_that_ran_before_counts_from_when_it_was_ready_last(rig: Rig) -> None:
     (x1,) = await add_types(rig, "x")
     (job,) = (await rig.claim()).jobs
