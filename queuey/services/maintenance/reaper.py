@@ -20,8 +20,8 @@ logger = log.get(__name__)
 class Reaper:
     """Ends expired leases.
 
-    Each job is scheduled again, with two exceptions: at its third crash it goes to the dead-letter queue, and a job
-    whose cancellation was requested is cancelled.
+    Each job is scheduled again, with two exceptions: from its second crash on it is a suspect or a dead letter, and a
+    job whose cancellation was requested is cancelled.
     """
 
     def __init__(

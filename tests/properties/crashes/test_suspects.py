@@ -29,12 +29,14 @@ async def live(
     gate: bool = True,
     poison: tuple[tuple[int, int], ...] = (QUICK, SLOW),
     load: float = LOAD,
+    each: int = 3,
+    spread: int = 1,
     settle: int = 60,
 ) -> World:
-    """Send jobs of a minute, and three poison jobs of each kind in the second minute. Then wait for the last end."""
+    """Send jobs of a minute, and `each` poison jobs of each kind in `spread` minutes. Then wait for the last end."""
     kinds, random = KINDS[kind], Random(seed)
     workers = [Worker(f"w{number}", 8, kinds[number % len(kinds)]) for number in range(4)]
-    due = sorted((MINUTE + random.randrange(MINUTE), between) for between in poison for _ in range(3))
+    due = sorted((MINUTE + random.randrange(spread * MINUTE), between) for between in poison for _ in range(each))
     client = client_for(server.url)
     world = World(client, scripts, seed, workers)
     try:
