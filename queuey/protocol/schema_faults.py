@@ -38,7 +38,7 @@ _KINDS: Final = {
     "object": "an object",
 }
 
-_PATH: Final = re.compile(r" - at `\$([^`]*)`\Z")
+_PATH: Final = re.compile(r" - at (?:`key` in )?`\$([^`]*)`\Z")
 _STEP: Final = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+|\.\.\.)\]")
 _INDEX: Final = re.compile(r"/\d+")
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*?)`(?: - at `\$[.a-z_\[\]\d]*`)?\Z", re.DOTALL)

@@ -81,14 +81,15 @@ class Assembly:
             capacity=own.capacity if own else Capacity(),
             pull_workers=pulling.workers if pulling else None,
         )
+        reaper = ReaperRole(common, self._watch) if "reaper" in common.settings.roles else None
         hearers = [*([own.worker.asides.hear] if own else []), *([pulling.leasing.heard] if pulling else [])]
         return [
             *front,
             Watches(common, self._watch),
             *([own] if own else []),
             Messages(common, own.worker if own else None, hearers),
-            *([ReaperRole(common, self._watch)] if "reaper" in common.settings.roles else []),
-            Membership(common, presence, own.own_app if own else None),
+            *([reaper] if reaper else []),
+            Membership(common, presence, own.own_app if own else None, reaper.lost_names if reaper else None),
             *([TypeKnowledge(common, self._queues)] if http else []),
             *http,
             self._producer,

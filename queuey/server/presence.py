@@ -88,7 +88,7 @@ class Presence:
 
 
 def _report_of_pull_worker(row: PullWorkerRow) -> WorkerReport:
-    return WorkerReport(
+    report = WorkerReport(
         name=row.name,
         kind="pull",
         slots=0,
@@ -100,4 +100,11 @@ def _report_of_pull_worker(row: PullWorkerRow) -> WorkerReport:
         seen_ms=round(row.last_seen * 1000),
         quiet=row.quiet,
         key=row.key,
+        app=row.app,
     )
+    if row.type_queues is not None:
+        place_of = {name: place for place, name in enumerate(row.types)}
+        report.type_queues = {
+            queue: [place_of[name] for name in names if name in place_of] for queue, names in row.type_queues.items()
+        }
+    return report

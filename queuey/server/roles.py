@@ -194,14 +194,14 @@ class ReaperRole(Part):
         self._promoter = Promoter(broker)
         self._unknown_types = UnknownTypes(broker, settings.unknown_type_ttl)
         self._trimmer = Trimmer(broker, caps(settings), settings.trim_interval)
-        self._lost_names = LostNames(broker)
+        self.lost_names = LostNames(broker, 2 * settings.trim_interval)
 
     async def start(self) -> None:
         """Run the chores."""
         self._tasks.spawn("reaper", run_forever(self._reaper))
         self._tasks.spawn("promoter", run_forever(self._promoter))
         self._tasks.spawn("trimmer", run_forever(self._trimmer))
-        self._tasks.spawn("lost-names", run_forever(self._lost_names))
+        self._tasks.spawn("lost-names", run_forever(self.lost_names))
         self._tasks.spawn("unknown-types", run_forever(self._unknown_types))
 
 
@@ -220,11 +220,17 @@ class TypeKnowledge(Part):
 
 
 class Membership(Part):
-    """Registers this replica and its workers in the store, and looks for Apps that get in the way of `own`."""
+    """Registers this replica and its workers in the store, and looks for Apps that get in the way of `own`.
 
-    def __init__(self, common: Common, presence: Presence, own: OwnApp | None) -> None:
+    While a replica is there that does not know a feature in use, `lost_names` searches for what it loses.
+    """
+
+    def __init__(
+        self, common: Common, presence: Presence, own: OwnApp | None, lost_names: LostNames | None = None
+    ) -> None:
         self._tasks = common.tasks
         self._other_apps = OtherApps(common.broker, own) if own is not None else None
+        gate = FeatureGate(common.broker, on_older=lost_names.search_again if lost_names else lambda: None)
         self._heartbeat = Heartbeat(
             common.broker,
             common.replica,
@@ -232,7 +238,7 @@ class Membership(Part):
             common.settings.beat_interval,
             presence.quiet_here,
             presence.be_quiet,
-            FeatureGate(common.broker),
+            gate,
         )
 
     async def start(self) -> None:

@@ -56,8 +56,8 @@ class WorkerReport(Struct, omit_defaults=True):
     blocked: list[str] = []
     """The types that cannot begin, since all threads are stuck."""
     type_queues: dict[str, list[int]] | UnsetType = UNSET
-    """The places in `types` of those whose handler's queue is not the default one, by queue. A pull worker reports
-    none, and neither does a replica of an earlier version."""
+    """The places in `types` of some types, by queue. A replica has those whose handler's queue is not the default one;
+    a replica of an earlier version reports none. A pull worker has those whose queue it names, if it says so at all."""
 
 
 class Description(Struct):

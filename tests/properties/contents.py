@@ -62,6 +62,7 @@ class Job:
     attempts: int = 0
     claims: int = 0
     crashes: int = 0
+    releases: int = 0
     token: str = ""
     previous: str = ""
     """The token of the lease that ended last, and `outcome`: how."""

@@ -137,7 +137,8 @@ class Model(Contents):
                 self._cancel(now, job_id)
             else:
                 self._end_lease(job_id, "released")
-                job.status = "waiting"
+                job.status, job.releases = "waiting", job.releases + 1
+                self._count(now, "released_often", job.releases % 10 == 0)
                 to_head[job.queue, job.lane].append(job_id)
                 self.awake.add(job.queue)
                 self._count(now, "released")

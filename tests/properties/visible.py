@@ -34,7 +34,7 @@ TYPES = {
 }
 STATUSES = {"w": "waiting", "r": "running", "s": "succeeded", "d": "dead", "c": "cancelled"}
 OUTCOMES = {"s": "succeeded", "r": "retried", "d": "dead", "c": "cancelled", "l": "released", "x": "crashed"}
-KNOWN_LETTERS = frozenset("sanxjqlmthpowbfrzyvg")
+KNOWN_LETTERS = frozenset("sanxjqlmthpowbfrzyvgR")
 SLOW_RUN_MS = 300_000
 """The longest that an example may take, by the clock that runs TTLs."""
 
@@ -206,6 +206,7 @@ def _job(definition: str, state_text: str) -> Job:
         attempts=int(state.get("a", 0)),
         claims=int(state.get("n", 0)),
         crashes=int(state.get("x", 0)),
+        releases=int(state.get("R", 0)),
         token=f"{state['n']}.{state['h']}" if "h" in state else "",
         previous=state.get("p", ""),
         outcome=OUTCOMES[state["o"]] if "o" in state else "",

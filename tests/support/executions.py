@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
+import pytest
 
 from queuey.protocol.models import Backoff
 from queuey.worker.execution import Execution
@@ -40,6 +41,26 @@ class Events(list[tuple[str, dict[str, object]]]):
     @property
     def names(self) -> list[str]:
         return [event for event, _ in self]
+
+
+class HeldTimers:
+    """Keeps back the timeouts of handlers that start from now on, until the test starts them."""
+
+    def __init__(self, execution: Execution, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._start = execution._stopper.start_timer
+        self._held: dict[str, tuple[Work, float]] = {}
+        monkeypatch.setattr(execution._stopper, "start_timer", self._hold)
+
+    def _hold(self, work: Work, timeout: float) -> None:
+        self._held[work.id] = work, timeout
+
+    @property
+    def begun(self) -> list[str]:
+        """The jobs whose timeouts run, in the order in which they began."""
+        return list(self._held)
+
+    def start(self, job_id: str) -> None:
+        self._start(*self._held[job_id])
 
 
 def make_work(

@@ -179,8 +179,10 @@ def types_mark(reports: Iterable[WorkerReport]) -> str:
     says = set()
     for report in reports:
         if report.types:
-            queues = report.queues if report.type_queues is UNSET else report.type_queues
-            says.add(msgspec.json.encode([report.kind, report.types, queues]))
+            queues: list[object] = [] if report.type_queues is UNSET else [report.type_queues]
+            if report.type_queues is UNSET or report.kind == "pull":
+                queues.append(report.queues)
+            says.add(msgspec.json.encode([report.kind, report.types, *queues]))
         elif _takes_all(report):
             says.add(b"all")
     return hashlib.sha256(b"\n".join(sorted(says))).hexdigest()[:16]
@@ -189,7 +191,8 @@ def types_mark(reports: Iterable[WorkerReport]) -> str:
 def _said(report: WorkerReport) -> Iterator[tuple[str, str | None]]:
     """Yield each type of a worker and its queue. None: the worker does not name it.
 
-    A pull worker takes its types from its queues. A replica whose report has no queues of types is of an older version.
+    A pull worker that does not name them knows its types in its queue, if it asks for one only. A replica whose report
+    has no queues of types is of an older version.
     """
     types = report.types
     if report.type_queues is UNSET:
@@ -197,7 +200,8 @@ def _said(report: WorkerReport) -> Iterator[tuple[str, str | None]]:
         yield from ((job_type, one) for job_type in types)
         return
     queue_of = {place: queue for queue, places in report.type_queues.items() for place in places}
-    yield from ((job_type, queue_of.get(place, DEFAULT_QUEUE)) for place, job_type in enumerate(types))
+    otherwise = None if report.kind == "pull" else DEFAULT_QUEUE
+    yield from ((job_type, queue_of.get(place, otherwise)) for place, job_type in enumerate(types))
 
 
 def _takes_all(report: WorkerReport) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -12,6 +12,7 @@ from queuey.errors import Fault, Malformed, QueueyError, TooLarge
 from queuey.protocol.allowed import Form, form_of
 from queuey.protocol.json_checks import check_payload, check_text, is_deeper, why_not_json
 from queuey.protocol.models import (
+    MAX_ISOLATES,
     MAX_LEASE_TYPES,
     MAX_LEASED,
     NULL,
@@ -33,6 +34,8 @@ _WORDS: Final = {
     "/types": f"an array of 1 to {MAX_LEASE_TYPES} types (leave it out to take every type)",
     "/room": f"an array of 1 to {MAX_LEASE_TYPES} objects (leave it out if there is room for `max` jobs of each type)",
     "/room/*/types": f"an array of 1 to {MAX_LEASE_TYPES} types",
+    "/type_queues": f"an object that has, for each queue, an array of 1 to {MAX_LEASE_TYPES} types",
+    "/isolates": f"an integer from 0 to {MAX_ISOLATES} (leave it out if no job can have a process of its own)",
 }
 _WHOLE: Final = "The body"
 _BATCH: Final = Form({"": "a JSON object", "/jobs": f"an array of 1 to {MAX_LEASED} objects"}, {"": ("jobs",)}, _WHOLE)
@@ -80,6 +83,8 @@ class LeaseRequests:
             request.types = list(dict.fromkeys(request.types))
         if request.room:
             _check_room(request.room, request)
+        if request.type_queues:
+            _check_type_queues(request.type_queues, request)
         return request
 
     def check(self, text: bytes) -> None:
@@ -112,10 +117,21 @@ def _check_room(room: Sequence[LeaseRoom], request: LeaseRequest) -> None:
         if twice := next((name for name in entry.types if name in seen), None):
             raise invalid(f"/room/{place}/types", f"has {twice!r}, which another entry has too; name each type once")
         seen.update(entry.types)
-    if (jobs := sum(entry.jobs for entry in room)) > request.max:
-        raise invalid("/room", f"is for {jobs} jobs, more than max={request.max}; lower it or raise max")
     if (count := len(seen.union(request.types or ()))) > MAX_LEASE_TYPES:
         raise invalid("/room", f"and types name {count} types; name at most {MAX_LEASE_TYPES}")
+
+
+def _check_type_queues(type_queues: Mapping[str, Sequence[str]], request: LeaseRequest) -> None:
+    """Check that it has queues and types of the request only, and each type once. Raises Invalid."""
+    queues, types = set(request.queues), set(request.types or ())
+    types.update(*(entry.types for entry in request.room or ()))
+    for queue, named in type_queues.items():
+        if queue not in queues:
+            raise invalid("/type_queues", f"has the queue {queue!r}, which is not in queues")
+        for name in named:
+            if name not in types:
+                raise invalid("/type_queues", f"has the type {name!r} twice, or it is neither in types nor in room")
+            types.remove(name)
 
 
 class _Reader(Generic[Item]):

@@ -6,7 +6,7 @@ docs/adr/0020-feature-gate.md has the reasons.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from queuey import log
 from queuey.store.broker.broker import Broker
@@ -20,12 +20,19 @@ class FeatureGate:
     """Opens the features that this version knows, step by step: one attempt with each heartbeat until all are open.
 
     It also quiets replicas that do not know a feature in use. There is one only if it had stopped for longer than the
-    store remembers a replica, and now goes on."""
+    store remembers a replica, and now goes on. `on_older` is called with each heartbeat while there is one."""
 
-    def __init__(self, broker: Broker, features: Collection[str] = FEATURES, settle_ms: int = SETTLE_MS) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        features: Collection[str] = FEATURES,
+        settle_ms: int = SETTLE_MS,
+        on_older: Callable[[], None] = lambda: None,
+    ) -> None:
         self._broker = broker
         self._features = features
         self._settle_ms = settle_ms
+        self._on_older = on_older
         self._open: set[str] = set()
         self._held_by: dict[str, list[str]] = {}
         self._strangers: Sequence[str] = ()
@@ -81,6 +88,8 @@ class FeatureGate:
                 "older_replicas", replicas=strangers, advice="Stop them: they do not know all data of this store."
             )
         self._strangers = strangers
+        if strangers:
+            self._on_older()
         for replica in strangers:
             if replica not in beat.quiet:
                 await self._broker.replicas.quiet_worker(0, replica)

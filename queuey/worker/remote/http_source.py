@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from msgspec import Raw
@@ -16,8 +17,10 @@ from queuey.errors import StartupError
 from queuey.lifecycle import Retrying, end_tasks
 from queuey.protocol import ids
 from queuey.protocol.models import (
+    MAX_ISOLATES,
     MAX_LEASE_TYPES,
     MAX_LEASED,
+    NAME_PATTERN,
     CompleteItem,
     FailItem,
     LeasedJob,
@@ -25,6 +28,7 @@ from queuey.protocol.models import (
     ReleaseItem,
     ReportedError,
 )
+from queuey.worker.handlers.app import App
 from queuey.worker.handlers.attempt import Failed, Succeeded, Work
 from queuey.worker.held_job import HeldJob, read_leased
 from queuey.worker.remote.reports import Outcome, ProgressReports, Reports
@@ -41,18 +45,45 @@ logger = log.get(__name__)
 
 
 class _Terms(NamedTuple):
-    """The jobs that a request asks for: how many, of which types, and at most how many of some types."""
+    """The jobs that a request asks for: how many, of which types, at most how many of some types, and of suspects."""
 
     most: int
     types: Sequence[str] | None
     room: Sequence[LeaseRoom] | None
+    isolates: int | None
+
+
+class AppReport(NamedTuple):
+    """The report of an App to the server: its name, and the queues of its types, by queue.
+
+    `type_queues` None: each type belongs to the one queue that the worker asks for.
+    """
+
+    name: str | None = None
+    type_queues: Mapping[str, Sequence[str]] | None = None
+
+    @classmethod
+    def of(cls, app: App, queues: Sequence[str]) -> AppReport:
+        """Return the report of an App to which a worker of these queues belongs. It names no other queue."""
+        by_queue: dict[str, list[str]] = {}
+        for handler in app.handlers.values():
+            by_queue.setdefault(handler.queue, []).append(handler.type)
+        name = app.name if re.fullmatch(NAME_PATTERN, app.name) else None
+        if len(queues) == 1 and set(by_queue) <= set(queues):
+            return cls(name)
+        return cls(name, {queue: types for queue, types in by_queue.items() if queue in queues})
+
+
+NO_REPORT: Final = AppReport()
 
 
 class HttpSource:
     """Claims by long polls, and reports in batches. The loops that report run from the start until `close`.
 
-    Each request names the types that the worker knows, and the room of each executor that has less than all. A server
-    of an older release knows neither; then no job is asked for unless one of any type can begin.
+    Each request names the types that the worker knows, the room of each executor that has less than all, and how many
+    suspects can have a child process of their own. A server of an older release knows none of these; then no job is
+    asked for unless one of any type can begin. `report` goes with each request that names types, unless the server
+    does not know it.
 
     `wanted_wait(work, failed)` returns the seconds until the next attempt, or None to let the server decide.
     """
@@ -63,18 +94,23 @@ class HttpSource:
     sets_aside = False
 
     def __init__(
-        self, client: Client, settings: WorkerSettings, wanted_wait: Callable[[Work, Failed], float | None]
+        self,
+        client: Client,
+        settings: WorkerSettings,
+        wanted_wait: Callable[[Work, Failed], float | None],
+        report: AppReport = NO_REPORT,
     ) -> None:
         self.lease = max(LEAST_LEASE, settings.lease)
         self._client = client
         self._settings = settings
         self._wanted_wait = wanted_wait
+        self._report_of_app = report
         self.ignores_room = False
         self._grew: asyncio.Event | None = None
         """Set when a job can begin that the present request could not ask for; None if there is no such request."""
         self._claim: tuple[str, float] | None = None
         """The claim id of a request without an answer, and the time until which a repeat brings the same jobs."""
-        self._terms = _Terms(1, None, None)
+        self._terms = _Terms(1, None, None, None)
         """The jobs that this request asked for."""
         self._retries = Retrying(FIRST_PAUSE, LAST_PAUSE)
         self._unconfirmed: dict[tuple[str, str], tuple[HeldJob, Confirmed]] = {}
@@ -108,17 +144,17 @@ class HttpSource:
         """Wait for jobs. A request that fails is logged, and returns no job after a pause."""
         if not self.ignores_room and sum(len(each.types) for each in request.room) > MAX_LEASE_TYPES:
             self._ignore_room(f"more than {MAX_LEASE_TYPES} types")
+            self._report_of_app = AppReport(self._report_of_app.name)
             return Claim(more=True)
         self._terms = (
-            _Terms(max(1, min(request.free, MAX_LEASED)), None, None) if self.ignores_room else _terms(request)
+            _Terms(max(1, min(request.free, MAX_LEASED)), None, None, None) if self.ignores_room else _terms(request)
         )
         began = time.monotonic()
         try:
             jobs = await self._poll(any(not each.jobs for each in request.room))
         except (Unauthorized, Forbidden, Invalid, NotFound) as error:
             self._claim = None
-            if not self.ignores_room and isinstance(error, Invalid) and _is_about_types(error):
-                self._ignore_room(error.message)
+            if isinstance(error, Invalid) and self._asks_less(error):
                 return Claim(more=True)
             raise StartupError(f"The server at {self._client.url} refused to give jobs: {error.message}") from error
         except ClientError as error:
@@ -133,6 +169,18 @@ class HttpSource:
     def room_grew(self) -> None:
         if self._grew is not None:
             self._grew.set()
+
+    def _asks_less(self, error: Invalid) -> bool:
+        """Return whether the request is worth another attempt, without what the server has refused."""
+        if not self.ignores_room and _is_about(error, "/types", "/room", "/isolates"):
+            self._ignore_room(error.message)
+            self._report_of_app = NO_REPORT
+            return True
+        if self._report_of_app != NO_REPORT and _is_about(error, "/app", "/type_queues"):
+            self._report_of_app = NO_REPORT
+            logger.info("server_ignores_app", reason=error.message, effect="the server does not show the App")
+            return True
+        return False
 
     def _ignore_room(self, reason: str) -> None:
         self.ignores_room = True
@@ -174,6 +222,9 @@ class HttpSource:
             worker=self._settings.name,
             types=self._terms.types,
             room=self._terms.room,
+            app=self._report_of_app.name,
+            type_queues=self._report_of_app.type_queues,
+            isolates=self._terms.isolates,
         )
         self._claim = None
         return jobs
@@ -242,8 +293,10 @@ class HttpSource:
 def _terms(request: ClaimRequest) -> _Terms:
     most = max(1, min(request.free, MAX_LEASED))
     room = [LeaseRoom(each.jobs, list(each.types)) for each in request.room if each.jobs < most]
-    return _Terms(most, [type for each in request.room for type in each.types], room or None)
+    types = [type for each in request.room for type in each.types]
+    isolates = None if request.isolates is None else min(request.isolates, MAX_ISOLATES)
+    return _Terms(most, types, room or None, isolates)
 
 
-def _is_about_types(error: Invalid) -> bool:
-    return any(fault.get("pointer", "").startswith(("/types", "/room")) for fault in error.problem.errors or ())
+def _is_about(error: Invalid, *pointers: str) -> bool:
+    return any(fault.get("pointer", "").startswith(pointers) for fault in error.problem.errors or ())

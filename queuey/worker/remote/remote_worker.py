@@ -13,7 +13,7 @@ from queuey.lifecycle import StopSignals, done_before, freeze
 from queuey.metrics import Metrics
 from queuey.worker.execution import Execution
 from queuey.worker.handlers.app import load_app
-from queuey.worker.remote.http_source import HttpSource
+from queuey.worker.remote.http_source import AppReport, HttpSource
 from queuey.worker.remote.reports import Renewal
 from queuey.worker.settings import RemoteSettings
 from queuey.worker.worker import Worker
@@ -41,7 +41,7 @@ async def _work(settings: RemoteSettings) -> int:
         client = await stack.enter_async_context(Client(settings.url, settings.api_key))
         app.sender = client
         own = msgspec.structs.replace(settings.worker, queues=settings.worker.queues or app.queues)
-        source = HttpSource(client, own, execution.wanted_wait)
+        source = HttpSource(client, own, execution.wanted_wait, AppReport.of(app, own.queues))
         stack.push_async_callback(source.close)
         worker = Worker(source, execution, own, metrics=Metrics(own.queues, app.handlers))
         worker.keeper.start(lambda: Renewal(settings.url, settings.api_key, source.lease))

@@ -89,6 +89,12 @@ def reverse(server: Serving, count: int = 6, **fields: Any) -> list[str]:
     return [server.submit("text.reverse", {"text": "abc"}, **fields) for _ in range(count)]
 
 
+def set_aside(fleet: Fleet) -> set[str]:
+    """The jobs in lists of the type strange.type."""
+    lists = [fleet.store.lrange(keys.aside("default", "default", "strange.type"), 0, -1) for keys in KEYS]
+    return {job_id.decode() for found in lists for job_id in found}
+
+
 def test_an_older_version_refuses_a_new_store_and_loses_nothing(fleet: Fleet) -> None:
     server = fleet.start()
     assert (fleet.meta("format"), fleet.meta("features")) == (["2"] * SHARDS, ["aside"] * SHARDS)
@@ -142,6 +148,28 @@ def test_an_older_replica_that_was_paused_and_forgotten_claims_no_more_and_loses
     old.event("worker_quiet")
     assert finish(new, reverse(new, 20)) == {fleet.replica(new)}
     assert {new.job(job_id)["status"] for job_id in waiting} == {"scheduled"}
+    assert (old.stop(), new.stop()) == (0, 0)
+
+
+def test_a_list_whose_name_an_older_replica_forgets_is_claimed_again_without_a_restart(fleet: Fleet) -> None:
+    old = fleet.start(old=True)
+    new = fleet.start()
+    new.event("feature_held")
+    os.kill(old.process.pid, signal.SIGSTOP)
+    try:
+        fleet.store.hdel(KEYS[0].workers, fleet.replica(old))  # as after a minute without a heartbeat
+        fleet.let_settle()
+        job_ids = {new.submit("strange.type", queue="default") for _ in range(8)}
+        eventually(lambda: set_aside(fleet) == job_ids)
+    finally:
+        os.kill(old.process.pid, signal.SIGCONT)
+    new.event("names_found")
+    leased: set[str] = set()
+    while leased != job_ids:
+        reply = new.http.post("/v1/leases", json={"types": ["strange.type"], "max": 8, "wait": 10}, timeout=30)
+        assert reply.json()["jobs"], "no more jobs are found"
+        leased |= {job["id"] for job in reply.json()["jobs"]}
+    assert {new.job(job_id)["attempts"] for job_id in job_ids} == {0}
     assert (old.stop(), new.stop()) == (0, 0)
 
 

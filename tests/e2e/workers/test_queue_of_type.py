@@ -9,9 +9,11 @@ import pytest
 from queuey.cli import exits
 from tests.e2e.conftest import Serve
 from tests.e2e.workers import mailing
+from tests.e2e.workers.test_remote_worker import Work, work
 from tests.support.command import Run
 from tests.support.serving import eventually
 
+__all__ = ("work",)  # a fixture
 BEAT = ("--beat-interval", "100ms")
 
 
@@ -56,3 +58,16 @@ def test_the_built_in_handlers_do_not_say_which_types_exist(serve: Serve) -> Non
     server = serve(*BEAT, app=None)
     reply = server.http.post("/v1/jobs", json={"type": "thumbnail"}).json()
     assert set(reply) == {"job_id", "deduplicated"}
+
+
+def test_a_remote_worker_names_the_queue_of_its_types_and_its_app(serve: Serve, work: Work) -> None:
+    api = serve(*BEAT, "--roles", "api,reaper", app=None)
+    work(api, "--queues", "mail,bulk", "--name", "far", app=mailing.MAIL)
+
+    def shown() -> list[Any]:
+        workers = api.http.get("/v1/workers").json()["workers"]
+        return [(each["name"], each["app"], each["types"]) for each in workers]
+
+    eventually(lambda: shown() == [("far", "tests", ["mail.send"])], lambda: str(shown()))
+    eventually(lambda: "warnings" in api.http.post("/v1/jobs", json={"type": "mail.sned"}).json())
+    assert api.until(api.submit("mail.send", "e"))["queue"] == "mail"

@@ -92,6 +92,7 @@ async def test_lengths_are_summed_over_shards_and_queues(rig: Rig, api: ApiRig) 
             "running": 0,
             "dead_letter": 4,
             "finished": 0,
+            "claimable": 5,
         },
         {
             "name": "web",
@@ -103,6 +104,7 @@ async def test_lengths_are_summed_over_shards_and_queues(rig: Rig, api: ApiRig) 
             "running": 0,
             "dead_letter": 0,
             "finished": 1,
+            "claimable": 5,
         },
     ]
 

@@ -9,7 +9,10 @@ import msgspec
 
 from queuey.server.presence import Presence
 from queuey.services.maintenance.heartbeat import Heartbeat
-from queuey.services.workers import Description, WorkerReport
+from queuey.services.maintenance.type_watch import TypeWatch
+from queuey.services.other_apps import OwnApp, clashes
+from queuey.services.workers import Description, WorkerReport, list_workers
+from queuey.store.deadline import Deadline
 from tests.support.http import ApiRig, api_over, keys, problem
 from tests.support.store import Rig
 from tests.support.working import Stage, eventually, working
@@ -158,6 +161,23 @@ async def test_a_quiet_puller_gets_no_more_jobs(rig: Rig, api: ApiRig) -> None:
     assert presence.quiet_here() == ["anonymous/puller"]
     (other,) = (await api.http.post("/v1/leases", json={**asked, "worker": "other"})).json()["jobs"]
     assert {other["id"], got[0]["id"]} == {first, second}
+
+
+async def test_a_puller_says_which_app_it_runs_and_where_its_types_belong(rig: Rig, api: ApiRig) -> None:
+    presence = Presence("r1", ["api"], pull_workers=api.pulling.workers)
+    heart = Heartbeat(rig.broker, "r1", presence.describe, 5.0)
+    asked = {"queues": ["mail", "bulk"], "types": ["mail.send", "mail.copy", "odd"], "app": "post", "worker": "puller"}
+    type_queues = {"mail": ["mail.send"], "bulk": ["mail.copy"]}
+    response = await api.http.post("/v1/leases", json={**asked, "type_queues": type_queues})
+    assert response.json() == {"jobs": []}
+    await heart.run_once()
+    (found,) = await listed(api)
+    assert (found["app"], found["types"]) == ("post", ["mail.copy", "mail.send", "odd"])
+    await TypeWatch(rig.broker, api.queues, 5.0).run_once()
+    assert [api.queues.of(name).queue for name in asked["types"]] == ["mail", "bulk", "default"]
+    own = OwnApp("shop", ("mail",), {"order.pay"})
+    (clash,) = clashes(own, await list_workers(rig.broker, Deadline(5.0)))
+    assert (clash.app, clash.queues, clash.only_there) == ("post", ("mail",), ("mail.copy", "mail.send", "odd"))
 
 
 async def test_a_key_of_another_queue_neither_sees_nor_quiets_a_puller_by_its_name(rig: Rig) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 from structlog.testing import capture_logs
@@ -23,8 +25,10 @@ def described(*features: str) -> Description:
     return Description("1", 1, ["api"], [], features=list(features))
 
 
-def heart(rig: Rig, name: str, *features: str, settle_ms: int = 0) -> Heartbeat:
-    gate = FeatureGate(rig.broker, settle_ms=settle_ms)
+def heart(
+    rig: Rig, name: str, *features: str, settle_ms: int = 0, on_older: Callable[[], None] = lambda: None
+) -> Heartbeat:
+    gate = FeatureGate(rig.broker, settle_ms=settle_ms, on_older=on_older)
     return Heartbeat(rig.broker, name, lambda: described(*features), 5.0, gate=gate)
 
 
@@ -149,11 +153,15 @@ async def test_a_flushed_store_learns_it_again(rig: Rig) -> None:
 
 async def test_an_older_replica_that_comes_back_is_named_and_quieted(rig: Rig) -> None:
     await rig.broker.replicas.register()
-    new = heart(rig, "new", *FEATURES)
+    searches: list[str] = []
+    new = heart(rig, "new", *FEATURES, on_older=lambda: searches.append("asked for"))
+    await new.run_once()
+    assert searches == []
     await older_beat(rig, "old")
     with capture_logs() as logs:
         for _ in range(3):
             await new.run_once()
+    assert len(searches) == 3
     named = [(log["event"], log["replicas"]) for log in logs if log["event"] == "older_replicas"]
     assert named == [("older_replicas", ["old"])]
     assert (await rig.broker.replicas.workers(0)).quiet == ["old"]

@@ -213,6 +213,19 @@ async def test_the_last_ask_for_every_type_counts_after_all_replicas_have_restar
     assert await status(rig, x1) == "d"
 
 
+async def test_an_ask_that_another_replica_has_noted_counts(rig: Rig) -> None:
+    (x1,) = await set_aside(rig, "x", now=0)
+    await serve(rig, "r1", "y")
+    await look(rig)
+    await pass_time(rig, 2 * HALF + 1)
+    await rig.broker.maintenance.note_types(rig.shard, [("default", True, ["x"])])
+    await look(rig)
+    assert await status(rig, x1) == "w"
+    await pass_time(rig, 2 * HALF + 1)
+    await look(rig)
+    assert await status(rig, x1) == "d"
+
+
 async def test_the_note_of_an_ask_is_written_once_a_minute(rig: Rig) -> None:
     await rig.add(now=0)
     await serve(rig, "p1", kind="pull")

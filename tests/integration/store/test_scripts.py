@@ -34,6 +34,7 @@ Call = Callable[[Rig], Awaitable[Any]]
 CALLS: dict[str, Call] = {
     "enqueue": lambda rig: rig.broker.jobs.enqueue(rig.shard, [rig.job()], now=NOW),
     "claim": lambda rig: rig.claim(),
+    "claim_typed": lambda rig: rig.claim_typed(),
     "extend": lambda rig: rig.broker.leases.extend(rig.shard, 1, [("a", "b")], now=NOW),
     "complete": lambda rig: rig.broker.leases.complete(rig.shard, [("a", "b", "")], now=NOW),
     "fail": lambda rig: rig.broker.leases.fail(rig.shard, [("a", "b", "{}", 0, False)], now=NOW),
@@ -42,6 +43,12 @@ CALLS: dict[str, Call] = {
     "replay": lambda rig: rig.broker.dlq.replay(rig.shard, "r", ["a"], now=NOW),
     "reap": lambda rig: rig.broker.maintenance.reap(rig.shard, 1, [0], now=NOW),
     "promote": lambda rig: rig.broker.maintenance.promote(rig.shard, 1, now=NOW),
+    "tidy_asides": lambda rig: rig.broker.maintenance.tidy_asides(rig.shard),
+    "name_asides": lambda rig: rig.broker.maintenance.name_asides(rig.shard, []),
+    "bury_unknown": lambda rig: rig.broker.maintenance.bury_unknown(rig.shard, 1, [], [], now=NOW),
+    "note_types": lambda rig: rig.broker.maintenance.note_types(rig.shard, [], now=NOW),
+    "list_asides": lambda rig: rig.broker.queues.list_asides(rig.shard, ["q"], now=NOW),
+    "type_reports": lambda rig: rig.broker.replicas.type_reports(rig.shard, "", now=NOW),
     "trim": lambda rig: rig.broker.maintenance.trim(rig.shard, 1, Caps(), now=NOW),
     "heartbeat": lambda rig: rig.broker.replicas.heartbeat(rig.shard, "w", "{}", now=NOW),
     "get": lambda rig: rig.broker.jobs.get(rig.shard, ["a"]),
@@ -73,7 +80,7 @@ CALLS: dict[str, Call] = {
 }
 READS = (
     *("store_info", "list_dead", "dump", "get", "queue_status", "list_by_status", "list_jobs", "position", "stats"),
-    "workers",
+    *("workers", "list_asides", "type_reports"),
 )
 TAKES_MEMORY = ("set_payload", "enqueue", "replay", "restore")
 

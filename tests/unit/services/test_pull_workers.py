@@ -68,13 +68,16 @@ def test_who_holds_a_job_with_crashes_does_so_until_it_is_over_or_its_lease_is(c
     workers = PullWorkers()
     assert not workers.holds_crashed("k/a")
     workers.seen("a", "k", ["x"])
-    workers.leased("k/a", [("1", "x"), ("2", "x")], 10, {"2"})
+    workers.leased("k/a", [("1", "x"), ("2", "x")], 10, {"2": 0.0})
     workers.ended("1")
     assert workers.holds_crashed("k/a")
+    assert workers.runs_alone("k/a") is None
     workers.ended("2")
     assert not workers.holds_crashed("k/a")
-    workers.leased("k/a", [("3", "x")], 10, {"3"})
+    workers.leased("k/a", [("3", "x")], 10, {"3": 5.0})
+    assert (workers.runs_alone("k/a"), workers.held_by("k/a")) == ("3", ["3"])
     clock.now += 9
+    assert workers.runs_alone("k/a") is None
     workers.extended("3", 10)
     clock.now += 9
     assert workers.holds_crashed("k/a")
@@ -138,3 +141,13 @@ def test_one_name_with_two_keys_is_two_workers() -> None:
     rows = [(row.key, row.name, row.queues, row.jobs, row.quiet) for row in workers.rows()]
     assert rows == [("mine", "a", ["x"], ["1"], False), ("other", "a", ["y"], [], True)]
     assert (workers.is_quiet(mine), workers.is_quiet(other)) == (False, True)
+
+
+def test_its_app_and_the_queues_of_its_types_are_those_of_its_last_request(clock: Clock) -> None:
+    workers = PullWorkers()
+    workers.seen("a", "k", ["x", "y"], frozenset("tu"), "shop", {"x": ["t"]})
+    (row,) = workers.rows()
+    assert (row.types, row.app, row.type_queues) == (["t", "u"], "shop", {"x": ["t"]})
+    workers.seen("a", "k", ["x"], frozenset("tu"))
+    (row,) = workers.rows()
+    assert (row.app, row.type_queues) == ("", None)

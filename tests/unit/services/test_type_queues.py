@@ -33,6 +33,13 @@ def puller(*asked: str, types: Iterable[str] = (), quiet: bool = False) -> Worke
     return WorkerReport("p", "pull", 0, 0, [], list(asked), sorted(types), quiet=quiet)
 
 
+def naming(type_queues: dict[str, list[str]], *asked: str, types: Iterable[str] = ()) -> WorkerReport:
+    """A pull worker that names the queues of some of its types."""
+    report = puller(*asked, types={*types, *(name for names in type_queues.values() for name in names)})
+    report.type_queues = {queue: [report.types.index(name) for name in names] for queue, names in type_queues.items()}
+    return report
+
+
 def known(*reports: WorkerReport, own: OwnHandlers = type_queues.NO_HANDLERS) -> TypeQueues:
     queues = TypeQueues(own, DEMO)
     queues.learn(reports)
@@ -101,6 +108,12 @@ def test_a_pull_worker_takes_its_types_from_its_only_queue() -> None:
     assert queues.of("thumbnail") == Destination("images")
     queues = known(puller("images", "default", types=["thumbnail"]))
     assert queues.of("thumbnail") == DEFAULT, "it takes it from there too"
+    queues = known(naming({"images": ["thumbnail"], "default": ["echo"]}, "images", "default", types=["strange"]))
+    assert [queues.of(name).queue for name in ("thumbnail", "echo", "strange")] == ["images", "default", "default"]
+    queues = known(naming({}, "urgent", types=["thumbnail"]), process({"thumbnail": "images"}))
+    assert queues.of("thumbnail") == Destination("images"), "it says that urgent is not its queue"
+    queues = known(naming({}, "urgent", types=["thumbnail"]))
+    assert warning(queues, "thumbnail").startswith("No live worker names the queue of the type thumbnail")
     queues = known(puller("images", "video", types=["thumbnail"]))
     assert "No live worker names the queue of the type thumbnail" in warning(queues, "thumbnail")
 
@@ -237,4 +250,6 @@ def test_a_mark_is_that_of_what_is_said() -> None:
     assert marks([puller("default")], [puller("default", "x"), puller("mail")]) == 1
     assert marks([], [one], [process({"a": "slow"})], [process({"b": "mail"})], [one, puller("default")]) == 5
     assert marks([puller("x", types=["a"])], [puller("y", types=["a"])], [old(["a"], "x")]) == 3
+    said = [naming({"x": ["a"]}, "x", "y"), naming({"y": ["a"]}, "x", "y"), naming({}, "x", "y", types=["a"])]
+    assert marks(*([report] for report in said), [naming({}, "x", types=["a"])], [puller("x", types=["a"])]) == 5
     assert len(types_mark([one])) == 16

@@ -17,7 +17,7 @@ from queuey.worker.executors.processes import _spawn
 from queuey.worker.handlers.app import App
 from queuey.worker.handlers.attempt import Outcome, Succeeded
 from tests.support import handlers
-from tests.support.executions import Events, executing, failed, make_work
+from tests.support.executions import Events, HeldTimers, executing, failed, make_work
 from tests.support.gate import Gate, Visitor
 from tests.support.handlers import Deed
 
@@ -42,16 +42,18 @@ async def test_a_child_is_used_again_and_another_is_started_when_it_is_busy() ->
         await third
 
 
-async def test_the_timeout_does_not_run_while_a_job_waits_for_a_slot() -> None:
+async def test_the_timeout_does_not_run_while_a_job_waits_for_a_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     async with executing(process_slots=1) as execution, Gate() as gate:
+        timers = HeldTimers(execution, monkeypatch)
         first, visitor = await enter(execution, gate)
-        waiting = make_work("process", Deed("echo", 1), timeout=0.02)
-        second = asyncio.create_task(execution.run(waiting))
-        await asyncio.sleep(0.04)
-        assert waiting.started_at is None
+        second = asyncio.create_task(execution.run(make_work("process", Deed("echo", 1), id="waiting")))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert timers.begun == ["job-1"]
         visitor.let_go("done")
         await first
         assert await second == Succeeded("1")
+        assert timers.begun == ["job-1", "waiting"]
 
 
 @pytest.mark.parametrize("code", [0, 3])
@@ -90,11 +92,13 @@ async def test_an_idle_child_that_is_killed_is_replaced() -> None:
         assert await execution.run(make_work("process", Deed("echo", 1))) == Succeeded("1")
 
 
-async def test_a_timeout_kills_the_child_and_no_sibling() -> None:
+async def test_a_timeout_kills_the_child_and_no_sibling(monkeypatch: pytest.MonkeyPatch) -> None:
     async with executing() as execution, Gate() as gate:
         sibling, survivor = await enter(execution, gate)
-        task = asyncio.create_task(execution.run(make_work("gate", Deed(gate.path), timeout=0.5)))
+        timers = HeldTimers(execution, monkeypatch)
+        task = asyncio.create_task(execution.run(make_work("gate", Deed(gate.path), id="slow", timeout=0.5)))
         visitor = await gate.visitor()
+        timers.start("slow")
         assert failed(await task, "timeout").message == "no result within 0.5 s"
         await visitor.gone()
         survivor.let_go("alive")

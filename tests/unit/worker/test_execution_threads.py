@@ -17,7 +17,7 @@ import pytest
 from queuey.worker.handlers.app import App
 from queuey.worker.handlers.attempt import Succeeded
 from queuey.worker.handlers.context import Context
-from tests.support.executions import Events, executing, failed, make_work
+from tests.support.executions import Events, HeldTimers, executing, failed, make_work
 
 PATIENCE = 10
 setting: ContextVar[str] = ContextVar("setting", default="unset")
@@ -122,18 +122,20 @@ async def test_a_stuck_thread_keeps_its_slot_until_it_returns() -> None:
         assert waiting.started_at is not None
 
 
-async def test_the_timeout_does_not_run_while_a_job_waits_for_a_slot() -> None:
+async def test_the_timeout_does_not_run_while_a_job_waits_for_a_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     blocking = Blocking()
     async with executing(blocking.app, None, thread_slots=1) as execution:
+        timers = HeldTimers(execution, monkeypatch)
         first = asyncio.create_task(execution.run(make_work("t", id="first")))
         await blocking.started()
-        waiting = make_work("t", timeout=0.01)
-        second = asyncio.create_task(execution.run(waiting))
-        await asyncio.sleep(0.03)
-        assert not second.done()
+        second = asyncio.create_task(execution.run(make_work("t", id="second")))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert timers.begun == ["first"]
         blocking.go_on()
         assert await first == Succeeded("false")
         assert await second == Succeeded("false")
+        assert timers.begun == ["first", "second"]
 
 
 async def test_a_job_that_waits_for_a_slot_can_be_cancelled() -> None:

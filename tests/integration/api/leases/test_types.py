@@ -15,7 +15,7 @@ from queuey.store import wakeups as waking
 from queuey.store.asides import Room
 from queuey.store.broker.broker import Broker
 from queuey.store.shards import Shards
-from tests.support.http import ApiRig, api_over, problem
+from tests.support.http import ApiRig, api_over
 from tests.support.pull.poller import Poller
 from tests.support.scripts.asides import add_types, aside, names, set_aside
 from tests.support.store import Rig
@@ -99,6 +99,14 @@ async def test_only_the_types_that_are_named_are_leased(rig: Rig, api: ApiRig) -
         assert (shown["status"], shown["attempts"], shown["crashes"]) == ("queued", 0, 0)
 
 
+async def test_max_bounds_rooms_that_add_up_to_more(rig: Rig, api: ApiRig) -> None:
+    a1, b1, a2, b2 = await enqueue(rig, "abab")
+    room = [{"jobs": 2, "types": ["a"]}, {"jobs": 2, "types": ["b"]}]
+    assert await lease(api, max=3, room=room) == [a1, b1, a2]
+    assert await lease(api, max=1, room=room) == [b2]
+    assert await names(rig) is None, "nothing was set aside"
+
+
 async def test_workers_with_disjoint_types_share_a_queue(rig: Rig, api: ApiRig) -> None:
     jobs = await enqueue(rig, "ab" * 5)
     async with replica(rig) as other:
@@ -113,6 +121,18 @@ async def test_a_worker_without_types_takes_every_type(rig: Rig, api: ApiRig, fa
     faulty.calls.clear()
     assert sorted(await lease(api, max=9)) == sorted([a1, b1, a2])
     assert [name for name, _ in faulty.calls] == ["claim_typed"], "it was told of the lists before"
+
+
+async def test_a_replica_that_has_heard_of_no_list_asks_again_by_name(
+    rig: Rig, api: ApiRig, faulty: FaultyScripts
+) -> None:
+    (b1,) = await set_aside(rig, "b", now=0)
+    scripts = FaultyScripts()
+    async with replica(rig, scripts) as new:
+        assert await lease(new) == [b1]
+    assert [name for name, _ in scripts.calls if name.startswith("claim")] == ["claim", "claim_typed"]
+    first, second = scripts.arguments("claim")[0], scripts.arguments("claim_typed")[0]
+    assert first[1] == second[1], "with the same claim id"
 
 
 async def test_a_worker_without_types_makes_the_plain_claim_until_there_is_a_list(
@@ -248,6 +268,19 @@ async def test_the_marker_of_a_type_wakes_a_request_that_knows_its_list(
     assert faulty.arguments("claim_typed")[-1][WOKEN] == ["b"]
 
 
+async def test_a_request_for_another_known_type_joins_the_wait_that_is_under_way(rig: Rig, api: ApiRig) -> None:
+    await set_aside(rig, "b", now=0)
+    await eventually_known(api, "b")
+    assert len(await lease(api, types=["b"])) == 1
+    first = Poller(api, types=["a"])
+    await waiting(rig, (api, 1))
+    second = Poller(api, types=["b"])
+    await waiting(rig, (api, 2))
+    assert await put_aside(rig, 1) == await second.jobs()
+    first.hang_up()
+    await first.ended()
+
+
 async def test_a_marker_goes_back_while_jobs_of_the_type_are_left(rig: Rig, api: ApiRig) -> None:
     await set_aside(rig, "b", now=0)
     await eventually_known(api, "b")
@@ -347,38 +380,7 @@ async def test_there_is_no_offer_while_the_queue_has_a_list(rig: Rig, api: ApiRi
     assert await aside(rig, "b") == [b1]
 
 
-# --- bad input ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("asked", "detail"),
-    [
-        ({"types": []}, "types must be an array of 1 to 1000 types (leave it out to take every type)."),
-        (
-            {"types": [f"t{i}" for i in range(1001)]},
-            "types must be an array of 1 to 1000 types (leave it out to take every type).",
-        ),
-        (
-            {"types": ["a b"]},
-            "types/0 must be 1 to 64 letters, digits, '.', '_' and '-', starting with a letter or digit.",
-        ),
-        ({"room": [{"jobs": -1, "types": ["a"]}]}, "room/0/jobs must be a whole number from 0 to 500."),
-        ({"room": [{"jobs": 1}]}, "room/0/types is missing. It must be an array of 1 to 1000 types."),
-        ({"room": [{"jobs": 1, "typs": ["a"]}]}, "Unknown field 'typs'. Did you mean types?"),
-        ({"room": [{"jobs": 2, "types": ["a"]}]}, "room is for 2 jobs, more than max=1; lower it or raise max."),
-        (
-            {"room": [{"jobs": 1, "types": ["a"]}, {"jobs": 0, "types": ["b", "a"]}]},
-            "room/1/types has 'a', which another entry has too; name each type once.",
-        ),
-        (
-            {"types": [f"t{i}" for i in range(1000)], "room": [{"jobs": 1, "types": ["u"]}]},
-            "room and types name 1001 types; name at most 1000.",
-        ),
-    ],
-)
-async def test_what_is_refused(api: ApiRig, asked: dict[str, Any], detail: str) -> None:
-    response = await api.http.post("/v1/leases", json=asked)
-    assert problem(response, 422, "invalid")["detail"] == detail
+# --- many and double types ----------------------------------------------------------------------------------------
 
 
 async def test_a_type_that_is_named_twice_counts_once(rig: Rig, api: ApiRig, faulty: FaultyScripts) -> None:

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import msgspec
+import pytest
 from structlog.testing import capture_logs
 
 from queuey.client import Client
 from queuey.lifecycle import end_tasks
 from queuey.metrics import Metrics
+from queuey.services.leases.requests import LeaseRequests
 from queuey.settings.settings import Settings
+from queuey.worker.execution import MAX_ISOLATED
 from queuey.worker.handlers.app import App
-from queuey.worker.remote.http_source import HttpSource
+from queuey.worker.remote.http_source import AppReport, HttpSource
 from queuey.worker.settings import WorkerSettings
 from queuey.worker.worker import Worker
+from tests.support import handlers
 from tests.support.executions import executing
+from tests.support.gate import Gate
 from tests.support.working import PATIENCE, Stage, ThreadStage
+from tests.unit.worker import isolated_app
 
 SETTINGS = WorkerSettings.of(Settings(concurrency=10, grace=7.0), "w", ["default"])
+NEW_FIELDS = ("types", "room", "app", "type_queues", "isolates")
 
 
 class Server:
-    """Answers each request for jobs when the test says so. `refuses`: it is of an older release."""
+    """Answers each request for jobs when the test says so. `refuses`: the fields that an older release refuses."""
 
-    def __init__(self, *, refuses: bool = False) -> None:
+    def __init__(self, *refuses: str) -> None:
         self.refuses = refuses
         self.asked: list[dict[str, Any]] = []
         """The bodies of the requests for jobs."""
@@ -42,13 +50,15 @@ class Server:
         if not request.url.path.endswith("/leases"):
             return httpx.Response(200, json={"results": [{"id": job["id"], "status": "ok"} for job in body["jobs"]]})
         self.asked.append(body)
-        if self.refuses and "types" in body:
-            fault = {"pointer": "/types", "detail": "is unknown."}
+        if not self.refuses:
+            LeaseRequests(depth=64, result_limit=1024).lease(request.content)
+        if unknown := next((name for name in body if name in self.refuses), None):
+            fault = {"pointer": f"/{unknown}", "detail": "is unknown."}
             problem = {
                 "type": "urn:queuey:problem:invalid",
                 "title": "",
                 "status": 422,
-                "detail": "Unknown field 'types'.",
+                "detail": f"Unknown field '{unknown}'.",
             }
             return httpx.Response(422, json=problem | {"errors": [fault]})
         answer: asyncio.Future[list[dict[str, Any]]] = asyncio.get_running_loop().create_future()
@@ -59,13 +69,13 @@ class Server:
             self.cancelled += 1
             raise
 
-    async def give(self, *types: str) -> dict[str, Any]:
+    async def give(self, *types: str, crashes: int = 0, payload: Any = None) -> dict[str, Any]:
         """Wait for a request that is not answered or broken off, and answer it. Returns its body."""
         async with asyncio.timeout(PATIENCE):
             while (answer := await self._came.get()).done():
                 pass
         body = self.asked[-1]
-        answer.set_result([self._job(type) for type in types])
+        answer.set_result([self._job(type) | {"crashes": crashes, "payload": payload} for type in types])
         return body
 
     async def until_asked(self, times: int) -> dict[str, Any]:
@@ -83,13 +93,16 @@ class Server:
 
 
 @asynccontextmanager
-async def working(server: Server, app: App, **slots: Any) -> AsyncIterator[Worker]:
+async def working(
+    server: Server, app: App, path: str | None = None, *, settings: WorkerSettings = SETTINGS, **slots: Any
+) -> AsyncIterator[Worker]:
     async with (
-        executing(app, None, grace=SETTINGS.grace, **slots) as execution,
+        executing(app, path, grace=settings.grace, **slots) as execution,
         Client("http://q.test", retries=0, transport=httpx.MockTransport(server)) as client,
     ):
-        source = HttpSource(client, SETTINGS, execution.wanted_wait)
-        worker = Worker(source, execution, SETTINGS, metrics=Metrics())
+        report = AppReport.of(app, settings.queues)
+        source = HttpSource(client, settings, execution.wanted_wait, report)
+        worker = Worker(source, execution, settings, metrics=Metrics())
         task = asyncio.create_task(source.while_reporting(worker.run()))
         yield worker
         await end_tasks([task])
@@ -110,6 +123,17 @@ async def test_a_request_names_the_types_and_the_room_of_the_executors_that_have
         stage.finish(job)
         await threads.next()
         threads.finish_all()
+
+
+async def test_the_rooms_of_two_executors_may_add_up_to_more_than_the_free_slots() -> None:
+    server = Server()
+    settings = WorkerSettings.of(Settings(concurrency=3, grace=7.0), "w", ["default"])
+    async with working(
+        server, handlers.app, handlers.PATH, settings=settings, thread_slots=2, process_slots=2
+    ) as worker:
+        body = await server.give()
+        assert (body["max"], sorted(entry["jobs"] for entry in body["room"])) == (3, [2, 2])
+        assert not worker._source.ignores_room, "the server accepts it"
 
 
 async def test_an_app_of_one_kind_asks_for_what_can_begin() -> None:
@@ -142,12 +166,13 @@ async def test_a_request_is_broken_off_when_a_thread_is_free_again_and_repeated_
 
 
 async def test_an_older_server_is_asked_only_for_what_fits_in_any_executor() -> None:
-    server, stage = Server(refuses=True), Stage()
+    server, stage = Server(*NEW_FIELDS), Stage()
     threads = ThreadStage(app=stage.app)
     with capture_logs() as logs:
         async with working(server, stage.app, thread_slots=1):
             first = await server.give("thread")
-            assert (first["max"], "types" in first, "room" in first) == (1, False, False)
+            assert first["max"] == 1
+            assert not {*NEW_FIELDS} & {*first}
             job = await threads.next()
             assert len(server.asked) == 2, "nothing is asked for while a job of some type could not begin"
             threads.finish(job)
@@ -158,9 +183,67 @@ async def test_an_older_server_is_asked_only_for_what_fits_in_any_executor() -> 
     assert [(log["log_level"], log["reason"]) for log in told] == [("warning", "Unknown field 'types'.")]
 
 
+async def test_a_server_that_knows_types_only_gets_no_report_of_the_app() -> None:
+    server, stage = Server("app", "type_queues"), Stage()
+    stage.app.name = "shop"
+    with capture_logs() as logs:
+        async with working(server, stage.app):
+            body = await server.give()
+            assert (body["types"], "app" in body) == (["held"], False)
+            assert server.asked[0]["app"] == "shop"
+    said = [(log["event"], log["reason"]) for log in logs if log["event"].startswith("server_ignores")]
+    assert said == [("server_ignores_app", "Unknown field 'app'.")]
+
+
+@pytest.mark.parametrize(
+    ("queues", "said"),
+    [
+        (["default", "mail"], {"default": ["echo"], "mail": ["send", "copy"]}),
+        (["mail"], {"mail": ["send", "copy"]}),
+        (["urgent"], {}),
+        (["default"], {"default": ["echo"]}),
+    ],
+)
+def test_a_report_names_the_queues_of_the_handlers_that_the_worker_serves(
+    queues: list[str], said: dict[str, list[str]]
+) -> None:
+    app = App(name="post")
+    for name, queue in (("echo", "default"), ("send", "mail"), ("copy", "mail")):
+        app.job(name, queue=queue)(nothing)
+    assert AppReport.of(app, queues) == AppReport("post", said)
+
+
+def test_a_report_says_no_more_than_the_server_knows_or_takes() -> None:
+    app = App()
+    app.job("send", queue="mail")(nothing)
+    assert AppReport.of(app, ["mail"]) == AppReport(None, None)
+    app.name = "_private"
+    assert AppReport.of(app, ["mail"]).name is None
+
+
+async def nothing(payload: None) -> None:
+    """Do nothing."""
+
+
+async def test_a_request_says_how_many_suspects_can_have_a_child_process() -> None:
+    server = Server()
+    async with working(server, isolated_app.app, isolated_app.PATH), Gate() as gate:
+        assert (await server.give("loop", crashes=2, payload=gate.path))["isolates"] == MAX_ISOLATED
+        visitor = await gate.visitor()
+        assert visitor.pid != os.getpid(), "it runs in a child process"
+        assert (await server.until_asked(2))["isolates"] == MAX_ISOLATED - 1
+        visitor.let_go("")
+
+
+async def test_an_app_without_a_path_isolates_none() -> None:
+    server = Server()
+    async with working(server, Stage().app):
+        assert "isolates" not in await server.give()
+
+
 async def test_an_app_with_too_many_types_names_none() -> None:
     server = Server()
-    app = App()
+    app = App(name="wide")
 
     for number in range(1_001):
 
@@ -170,4 +253,4 @@ async def test_an_app_with_too_many_types_names_none() -> None:
 
     async with working(server, app):
         body = await server.give()
-        assert (body["max"], "types" in body, "room" in body) == (10, False, False)
+        assert (body["max"], "types" in body, "room" in body, body["app"]) == (10, False, False, "wide")
