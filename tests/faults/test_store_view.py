@@ -34,6 +34,7 @@ async def test_every_key_is_read(rig: Rig) -> None:
     await rig.set_aside(aside, "t")
     await rig.client.zadd(rig.keys.wake_type("default", "t"), {"m": 0})
     await rig.client.zadd(poke_key(rig.keys, "replica"), {"m": 0})
+    await rig.client.set(rig.keys.alone("worker"), "id 5")
     view = await read_store(rig.client)
     assert {job_id: job.status for job_id, job in view.jobs.items()} == {
         done: "succeeded",

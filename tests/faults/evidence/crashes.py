@@ -13,8 +13,10 @@ from tests.faults.evidence.history import JobHistory
 from tests.faults.evidence.ledger import NO_PROCESS
 from tests.faults.store.view import StoredJob
 
-MOST: Final = 10
-"""A job with this many crashes is dead, proven or not. As in lua/include/state.lua."""
+MOST: Final = MAX_CRASHES
+"""A job with this many crashes is dead, proven or not."""
+PROVEN: Final = 3
+"""A job with this many crashes is dead if a worker that held nothing else crashed last. As in lua/include/state.lua."""
 LAPSED: Final = "lease_lapsed"
 DIED: Final = "worker_died"
 
@@ -26,7 +28,7 @@ def may_be_dead(job: JobHistory, stored: StoredJob) -> bool:
         return crashes >= SUSPECT and job.deed.kill
     claim = stored.number("n")
     is_pulled = not any(start.claim == claim and start.pid != NO_PROCESS for start in job.starts)
-    return last == [LAPSED] and crashes >= (MAX_CRASHES if is_pulled else MOST)
+    return last == [LAPSED] and crashes >= (PROVEN if is_pulled else MOST)
 
 
 def was_spared(stored: StoredJob) -> bool:

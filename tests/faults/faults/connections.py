@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from random import Random
+from typing import Final
 
 from tests.faults.evidence.invariants import Evidence
 from tests.faults.faults.base import Fault, no_crash_of_what_ran, no_crashes
 from tests.faults.load.calls import Caller
 from tests.faults.system.proxy import OFFER
 from tests.faults.system.rig import Rig, Setup
+
+OFFER_PATIENCE: Final = 10.0
+"""Seconds until an offer is lost."""
 
 
 class ConnectionFault(Fault):
@@ -119,6 +124,10 @@ class LoseOffers(ConnectionFault):
 
     async def inject(self, rig: Rig, caller: Caller) -> str:
         rig.proxy.drop_replies(0.5, self.rng, only=OFFER)
+        with suppress(TimeoutError):  # on a busy machine few workers are idle, and so there are few offers
+            async with asyncio.timeout(OFFER_PATIENCE):
+                while not rig.proxy.dropped[OFFER]:  # noqa: ASYNC110 - nothing tells when one is lost
+                    await asyncio.sleep(0.02)
         return f"half of them for {self.hold:.1f} s"
 
     async def heal(self, rig: Rig) -> None:

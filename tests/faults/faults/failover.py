@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from queuey.store.connections.pipelined import connect
 from queuey.store.embedded.unix_socket import SOCKET_NAME
 from tests.faults.evidence.invariants import Evidence
-from tests.faults.evidence.ledger import Answered, Event, Seen, now
+from tests.faults.evidence.ledger import Answered, Event, Seen, Sent, now
 from tests.faults.faults.base import Fault
 from tests.faults.load.calls import Caller
 from tests.faults.store.external import ExternalStore
@@ -103,8 +103,8 @@ class Failover(Fault):
     async def inject(self, rig: Rig, caller: Caller) -> str:
         self._replica = Replica(rig.setup.folder, self._port)
         await self._replica.start()
+        self._parted_at = now()  # what is answered from here on may be behind the offset
         offset = (await rig.store.info("replication"))["master_repl_offset"]
-        self._parted_at = now()
         await self._replica.until_at(offset)
         await self._replica.part()
         lag = self.rng.uniform(0.2, 1.0)
@@ -122,14 +122,16 @@ class Failover(Fault):
             await self._replica.promote()
 
     def revise(self, events: Sequence[Event]) -> Sequence[Event]:
-        return [revised for event in events if (revised := self._as_far_as_known(event)) is not None]
+        sent = {event.call: event.at for event in events if isinstance(event, Sent)}
+        return [revised for event in events if (revised := self._as_far_as_known(event, sent)) is not None]
 
-    def _as_far_as_known(self, event: Event) -> Event | None:
-        if self._parted_at <= event.at < self._promoted_at:
-            if isinstance(event, Answered) and event.outcome == "ok":
+    def _as_far_as_known(self, event: Event, sent: Mapping[int, int]) -> Event | None:
+        """A call that was sent before the promotion may have been done by the first store, whenever it is answered."""
+        if isinstance(event, Answered) and event.outcome == "ok":
+            if event.at >= self._parted_at and sent[event.call] < self._promoted_at:
                 return msgspec.structs.replace(event, outcome="unknown", code="forgotten", said="", deduplicated=False)
-            if isinstance(event, Seen):
-                return None
+        elif isinstance(event, Seen) and event.at >= self._parted_at and event.asked_at < self._promoted_at:
+            return None
         return event
 
     def expect(self, evidence: Evidence) -> Iterator[str]:

@@ -17,7 +17,7 @@ STRINGS = frozenset({"job", "state", "dedupe", "claim"})
 LISTS = frozenset({"ready", "aside"})
 """The kinds of lists that have the queued jobs of a lane."""
 PLACES = LISTS | {"scheduled", "leases", "dead", "done"}
-OTHERS = frozenset({"queue", "queues", "workers", "meta", "stats", "wake", "poke"})
+OTHERS = frozenset({"queue", "queues", "workers", "meta", "stats", "wake", "poke", "alone"})
 
 
 @dataclass
