@@ -94,10 +94,11 @@ class AsideRules(SingleJobRules):
     @precondition(lambda self: any(any(model.asides.values()) for model in self.models))
     @rule(shard=draw.shards, number=st.integers(0, 8), deleted=st.booleans(), again=st.none() | draw.specs)
     def a_job_set_aside_is_cancelled(self, shard: int, number: int, deleted: bool, again: Spec | None) -> None:
-        """And its id is used again, while a tombstone stands in the list."""
+        """And its id is used again, while a tombstone stands in the list, from which a worker claims then."""
         shard, model = self.on(shard, lambda model: any(model.asides.values()))
         there = [job_id for ids in model.asides.values() for job_id in ids]
         job_id = there[number % len(there)]
+        queue, lane, kind = next(spot for spot, ids in model.asides.items() if job_id in ids)
         self.hold(
             lambda: self.broker.jobs.cancel(shard, [job_id], now=self.now), lambda: model.cancel(self.now, [job_id])
         )
@@ -109,7 +110,12 @@ class AsideRules(SingleJobRules):
         self.the_store_shows_what_the_model_holds()
         if again:
             reuse = self.ids[shard][::-1].index(job_id)
-            self.enqueue(shard=shard, specs=[replace(again, reuse=reuse)], full=False, twice=False)
+            here = replace(again, reuse=reuse, key=None, queue=queue, lane=lane, delay=0, run_in=None)
+            self.enqueue(shard=shard, specs=[here], full=False, twice=False)
+            self.the_store_shows_what_the_model_holds()
+            wanted = Wanted(room=[Room(1, [kind])], others=False, take={queue: [(lane, kind)]})
+            claim_id = self.earlier_or_new(self.claim_ids, None, "c")
+            self.claim_on(shard, Ask(claim_id, "v", LEASE, 1, (queue,), MINUTE, 0, SECOND, 0, wanted))
 
     @precondition(lambda self: any(":" in marker for model in self.models for marker in model.awake))
     @rule(shard=draw.shards, number=st.integers(0, 5), limit=st.integers(1, 3), takes=st.booleans())

@@ -152,11 +152,6 @@ FAULTS = {
         "state.A == 'a' and",
         "",
     ),
-    "a known type is buried": (
-        "bury_unknown.lua",
-        "local is_late = ttl > 0 and",
-        "local is_late =",
-    ),
 }
 
 
