@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 
-from queuey.protocol.models import Priority
+from queuey.protocol.models import PRIORITIES, Priority
 from queuey.protocol.records import StoredJob, to_job
 from queuey.store.broker.broker import Broker
 from queuey.store.replies import Claimed, Listed, Place, QueueRow, Stats
-from tests.properties.contents import Ask, Contents
+from tests.properties.model.contents import Ask, Contents
 from tests.properties.visible import Visible
 
 Held = tuple[str, str]
 """An id and a token."""
 HandedOut = tuple[str, str, int, int, str]
 """Of one claimed job: id, token, attempt, crashes, definition."""
-ClaimAnswer = tuple[list[HandedOut], int, bool, bool]
+ClaimAnswer = tuple[list[HandedOut], int, bool, bool, list[tuple[str, str]] | None]
+"""The jobs, in how many ms the next one is due, whether there is more, whether it is repeated, names of lists."""
 JobSeen = tuple[str, int, int, int, int, str, str]
 """What the get script says of one job: status, attempts, crashes, lease expiry, due time, worker, result."""
 
@@ -32,10 +33,13 @@ async def send_claim(broker: Broker, shard: int, ask: Ask, now: int) -> ClaimAns
         max_starve_ms=ask.max_starve,
         suspects=ask.suspects,
         defer_ms=ask.defer,
+        isolates=ask.isolates,
+        wanted=ask.wanted,
         now=now,
     )
     jobs = [(job.id, job.token, job.attempt, job.crashes, job.definition) for job in claimed.jobs]
-    return jobs, claimed.due_in_ms, claimed.more, claimed.repeated
+    told = None if claimed.asides is None else [*claimed.asides]
+    return jobs, claimed.due_in_ms, claimed.more, claimed.repeated, told
 
 
 def handed_out(model: Contents, job_ids: list[str], definitions: Mapping[str, str]) -> list[HandedOut]:
@@ -47,7 +51,7 @@ def check_contents_agree(shown: Contents, model: Contents) -> None:
     """The store shows what the model holds. Part by part, so that a failure says which."""
     for part in fields(Contents):
         got, wanted = getattr(shown, part.name), getattr(model, part.name)
-        if part.name in ("lanes", "counters", "by_minute"):
+        if part.name in ("lanes", "asides", "names", "counters", "by_minute"):
             got, wanted = _without_empty(got), _without_empty(wanted)
         assert got == wanted, f"{part.name}: the store has {got}, the model {wanted}"
 
@@ -100,13 +104,27 @@ def _row(model: Contents, queue: str, sizes: Mapping[str, int]) -> QueueRow:
         finished=len(done),
         dead_bytes=sum(sizes[job_id] for job_id in dead),
         finished_bytes=sum(sizes[job_id] for job_id in done),
+        aside=_aside_counts(model, queue),
     )
 
 
-def listed(model: Contents, place: Place, queue: str, lane: Priority, start: int, count: int) -> list[Listed]:
+def _aside_counts(model: Contents, queue: str) -> list[tuple[str, int]]:
+    """The entries of the lists set aside by type, at most as many as the lane has jobs."""
+    counts: dict[str, int] = {}
+    for lane in PRIORITIES:
+        jobs = len(model.claimable((queue, lane)))
+        for _, _, kind in model.named_spots((queue, lane))[1:]:
+            if count := min(jobs, len(model.asides[queue, lane, kind])):
+                counts[kind] = counts.get(kind, 0) + count
+    return [*counts.items()]
+
+
+def listed(
+    model: Contents, place: Place, queue: str, lane: Priority, start: int, count: int, aside: str
+) -> list[Listed]:
     """What the list script should tell."""
     if place == "ready":
-        entries = [Listed(job_id, 0, queue) for job_id in model.lanes[queue, lane]]
+        entries = [Listed(job_id, 0, queue) for job_id in model.list_at((queue, lane, aside))]
     elif place == "scheduled":
         entries = [Listed(job_id, model.scheduled[job_id], queue) for job_id in model.of_lane((queue, lane))]
     else:

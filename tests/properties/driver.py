@@ -11,13 +11,15 @@ from hypothesis.stateful import RuleBasedStateMachine
 
 from queuey.protocol import ids
 from queuey.protocol.records import DEFAULT_DEDUPE_TTL_MS, NewJob, encode_key, job_head, parse_fields
+from queuey.store.asides import SUSPECTS
 from queuey.store.broker.broker import Broker
 from queuey.store.scripts import Scripts
 from queuey.store.shards import Shards
 from tests.properties.agreement import Held
-from tests.properties.contents import Request
 from tests.properties.invariants import History
-from tests.properties.model import Model
+from tests.properties.model.asides import MAX_NAMES
+from tests.properties.model.contents import Request
+from tests.properties.model.model import Model
 from tests.properties.strategies import Spec
 from tests.properties.visible import Visible, read_store
 from tests.support.store import client_for
@@ -43,8 +45,10 @@ def without_order(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 class Driver(RuleBasedStateMachine):
-    def __init__(self, url: str, shards: int, scripts: Scripts, trace: Trace | None = None) -> None:
-        """`trace` gets what the store holds after each step."""
+    def __init__(
+        self, url: str, shards: int, scripts: Scripts, trace: Trace | None = None, names: tuple[int, int] = MAX_NAMES
+    ) -> None:
+        """`trace` gets what the store holds after each step. `names`: see Asides.most_names."""
         super().__init__()
         self.trace = trace
         self.runner = asyncio.Runner()
@@ -52,6 +56,8 @@ class Driver(RuleBasedStateMachine):
         self.run(self.client.flushall())
         self.broker = Broker(Shards(self.client, shards), scripts)
         self.models = [Model() for _ in range(shards)]
+        for model in self.models:
+            model.most_names = names
         self.history = History()
         self.now = self.history.latest = START
         self.ids: list[list[str]] = [[] for _ in range(shards)]
@@ -99,7 +105,8 @@ class Driver(RuleBasedStateMachine):
         """A job for the Broker, and for the model."""
         key = "" if spec.key is None else self.keys_of(shard)[spec.key]
         known = self.ids[shard]
-        if spec.reuse is None or not known:
+        suspects = {i for model in self.models for at, ids in model.asides.items() if at[2] == SUSPECTS for i in ids}
+        if spec.reuse is None or not known or known[-1 - spec.reuse % len(known)] in suspects:
             job_id = _make_id(ids.new_id(key)[:2] if key else f"0{shard}", sum(map(len, self.ids)))
             known.append(job_id)
         else:
@@ -166,5 +173,6 @@ def _uncounted(seen: Visible) -> dict[str, Any]:
 
 
 def _make_id(pair: str, serial: int) -> str:
-    """Like an id of ids.new_id, and the same in every run. A later one may sort before an earlier one."""
-    return f"{pair}0{serial * 7919 % 100_003:025d}"
+    """Like an id of ids.new_id, and the same in every run. A later one may sort before an earlier one, also by its
+    time."""
+    return f"{pair}{serial * 5 % 7:010d}{serial * 7919 % 100_003:016d}"

@@ -17,15 +17,16 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from queuey.protocol.models import Priority
 from queuey.protocol.records import encode_key
+from queuey.store.broker.calls import SetAside
 from queuey.store.replies import Caps, Place
 from tests.properties import agreement
 from tests.properties import strategies as draw
-from tests.properties.agreement import ClaimAnswer, Held
-from tests.properties.contents import Ask
+from tests.properties.agreement import Held
+from tests.properties.aside_rules import AsideRules
 from tests.properties.driver import UNKNOWN, one_lease_each, without_order
 from tests.properties.invariants import check_contents
-from tests.properties.model import Model
-from tests.properties.single_jobs import SingleJobRules
+from tests.properties.model.contents import Ask
+from tests.properties.model.model import Model
 from tests.properties.strategies import HOUR, LEASE, MINUTE, QUEUES, SECOND, Spec
 
 
@@ -33,7 +34,7 @@ def _any(where: Callable[[Model], object]) -> Callable[[Any], bool]:
     return lambda machine: any(where(model) for model in machine.models)
 
 
-class BrokerMachine(SingleJobRules):
+class BrokerMachine(AsideRules):
     def teardown(self) -> None:
         try:
             if self.sound:
@@ -44,9 +45,11 @@ class BrokerMachine(SingleJobRules):
 
     # --- a job's way -------------------------------------------------------------------------------------------
 
-    @initialize(specs=st.lists(draw.specs, min_size=2, max_size=8))
-    def begin(self, specs: list[Spec]) -> None:
+    @initialize(specs=st.lists(draw.specs, min_size=2, max_size=8), gate=draw.often)
+    def begin(self, specs: list[Spec], gate: bool) -> None:
         for shard in range(len(self.models)):
+            if gate:
+                self.open_gate(shard)
             self.enqueue(shard=shard, specs=specs, full=False, twice=False)
 
     @rule(shard=draw.shards, specs=draw.spec_lists, full=draw.rarely, twice=st.booleans())
@@ -83,54 +86,33 @@ class BrokerMachine(SingleJobRules):
 
     @rule(
         shard=draw.shards, limit=st.integers(1, 4), queues=draw.queue_lists, starve=draw.starves,
-        suspects=st.integers(0, 1), again=draw.again, lease=draw.leases, wait=draw.waits, twice=st.booleans(),
+        suspects=st.integers(0, 1), isolates=st.integers(0, 1), again=draw.again, lease=draw.leases, wait=draw.waits,
+        twice=st.booleans(),
     )  # fmt: skip
     def claim(
-        self, shard: int, limit: int, queues: tuple[str, ...], starve: int, suspects: int, again: int | None,
-        lease: int, wait: int, twice: bool,
+        self, shard: int, limit: int, queues: tuple[str, ...], starve: int, suspects: int, isolates: int,
+        again: int | None, lease: int, wait: int, twice: bool,
     ) -> None:  # fmt: skip
         self.pass_time(wait)
         claim_id = self.earlier_or_new(self.claim_ids, again, "c")
-        ask = Ask(claim_id, f"w{len(self.claim_ids)}", lease, limit, queues, starve, suspects, defer=SECOND)
+        ask = Ask(claim_id, f"w{len(self.claim_ids)}", lease, limit, queues, starve, suspects, SECOND, isolates)
         self.claim_on(shard % len(self.models), ask, twice)
 
     @rule(shard=draw.shards, limits=draw.claim_limits, starve=draw.starves, wait=draw.waits)
     def claim_in_turn(self, shard: int, limits: list[int], starve: int, wait: int) -> None:
         """A worker with few free slots. This also sees to it that much runs in most examples."""
         self.pass_time(wait)
-        shard, _ = self.on(shard, lambda model: any(model.lanes.values()))
+        shard, _ = self.on(shard, lambda model: model.entries())
         for limit in limits:
             claim_id = self.earlier_or_new(self.claim_ids, None, "c")
             self.claim_on(shard, Ask(claim_id, "w", LEASE, limit, QUEUES, starve, 1, SECOND))
             self.the_store_shows_what_the_model_holds()
 
-    @precondition(_any(lambda model: any(model.lanes.values())))
+    @precondition(_any(lambda model: model.entries()))
     @rule(shard=draw.shards, limit=st.integers(1, 3), delays=draw.delay_lists, wait=draw.lease_waits)
     def a_worker_is_lost(self, shard: int, limit: int, delays: list[int], wait: int) -> None:
         self.claim_in_turn(shard=shard, limits=[limit], starve=HOUR, wait=MINUTE)
         self.reap(shard=shard, limit=100, delays=delays, wait=wait)
-
-    def claim_on(self, shard: int, ask: Ask, twice: bool = False) -> list[Held]:
-        _, model = self.on(shard)
-        before, definitions = self.seen.contents[shard], self.seen.definitions
-        is_resent = ask.claim_id in model.claims
-
-        def expect() -> ClaimAnswer:
-            job_ids, due_in, more, repeated = model.claim(self.now, ask)
-            return agreement.handed_out(model, job_ids, definitions), due_in, more, repeated
-
-        jobs, *_ = self.hold(lambda: agreement.send_claim(self.broker, shard, ask, self.now), expect)
-        if twice and jobs:
-            raw = self.read().raw
-            again, *_ = self.hold(lambda: agreement.send_claim(self.broker, shard, ask, self.now), expect)
-            assert again == jobs, "a claim that is sent again gets the same jobs"
-            assert self.read().raw == raw, "a claim that is sent again changes nothing"
-        if not is_resent:
-            for job_id, *_ in jobs:
-                self.history.claimed(shard, job_id, before)
-        held = [(job_id, token) for job_id, token, *_ in jobs]
-        self.given += held
-        return held
 
     @precondition(_any(lambda model: model.leases))
     @rule(shard=draw.shards, numbers=draw.numbers, lease=draw.leases, twice=st.booleans())
@@ -172,13 +154,16 @@ class BrokerMachine(SingleJobRules):
         )
 
     @precondition(_any(lambda model: model.leases))
-    @rule(shard=draw.shards, numbers=draw.numbers, twice=st.booleans())
-    def release(self, shard: int, numbers: list[int], twice: bool) -> None:
+    @rule(shard=draw.shards, numbers=draw.numbers, unknown=draw.type_lists, twice=st.booleans())
+    def release(self, shard: int, numbers: list[int], unknown: list[str], twice: bool) -> None:
+        """Its worker does not know the types in `unknown`."""
         shard, model = self.on(shard, lambda model: model.leases)
         held = self.pick_held(model, numbers)
+        types = [model.jobs[job_id].type if job_id in model.jobs else "t" for job_id, _ in held]
+        items = [(*item, kind if kind in unknown else "") for item, kind in zip(held, types, strict=True)]
         self.hold(
-            lambda: self.broker.leases.release(shard, held, now=self.now),
-            lambda: model.release(self.now, held),
+            lambda: self.broker.leases.release(shard, [_to_release(*item) for item in items], now=self.now),
+            lambda: model.release(self.now, items),
             twice and one_lease_each(held),
         )
 
@@ -283,10 +268,8 @@ class BrokerMachine(SingleJobRules):
 
     @rule(shard=draw.shards, queue=draw.queues)
     def a_replica_wakes(self, shard: int, queue: str) -> None:
-        shard, model = self.on(shard, lambda model: queue in model.awake)
-        taken = self.run(self.client.zpopmin(self.broker.shards.keys[shard].wake(queue)))
-        assert bool(taken) == (queue in model.awake), f"a replica that waits for {queue} finds {taken}"
-        model.awake.discard(queue)
+        shard, _ = self.on(shard, lambda model: queue in model.awake)
+        self.take_marker(shard, queue)
 
     @precondition(_any(lambda model: model.dedupe))
     @rule(number=st.integers(0, 5), spec=st.none() | draw.specs)
@@ -313,15 +296,16 @@ class BrokerMachine(SingleJobRules):
 
     @rule(
         shard=draw.shards, place=draw.places, queue=draw.queues, all_queues=st.booleans(), lane=draw.lanes,
-        start=st.integers(0, 2), count=st.sampled_from([1, 2, 1000]),
+        start=st.integers(0, 2), count=st.sampled_from([1, 2, 1000]), kind=draw.types,
     )  # fmt: skip
     def look(
-        self, shard: int, place: Place, queue: str, all_queues: bool, lane: Priority, start: int, count: int
+        self, shard: int, place: Place, queue: str, all_queues: bool, lane: Priority, start: int, count: int, kind: str
     ) -> None:
         shard, model = self.on(shard)
+        aside = kind if all_queues and place == "ready" else ""
         queue = "" if all_queues and place not in ("ready", "scheduled") else queue
-        found = self.run(self.broker.jobs.list_by_status(shard, place, queue, lane, start, count))
-        wanted = agreement.listed(model, place, queue, lane, start, count)
+        found = self.run(self.broker.jobs.list_by_status(shard, place, queue, lane, start, count, aside))
+        wanted = agreement.listed(model, place, queue, lane, start, count, aside)
         assert found == wanted, f"list tells {found}, the model {wanted}"
         self.look_at_all(shard)
 
@@ -339,8 +323,8 @@ class BrokerMachine(SingleJobRules):
         for shard, model in enumerate(self.models):
             shown = self.seen.contents[shard]
             agreement.check_contents_agree(shown, model)
-            check_contents(shown, self.history.lapsed)
-            self.history.step(before.contents[shard], shown)
+            check_contents(shown, self.history.lapsed, self.history.reused)
+            self.history.step(shard, before.contents[shard], shown)
         self.history.all_shards(self.seen.contents)
         self.sound = True
 
@@ -351,7 +335,7 @@ class BrokerMachine(SingleJobRules):
             for queue in sorted(model.paused):
                 self.resume(shard=shard, queue=queue)
         for _ in range(4 + max(len(model.jobs) for model in self.models)):
-            if any(model.scheduled or model.leases or any(model.lanes.values()) for model in self.models):
+            if any(model.scheduled or model.leases or model.entries() for model in self.models):
                 self.run_all_that_is_due()
         for shard in range(len(self.models)):
             self.look_at_all(shard)
@@ -362,7 +346,7 @@ class BrokerMachine(SingleJobRules):
                 self.trim_on(shard, 1000, Caps(0, 0, 0, 0, 0, 0))
             self.the_store_shows_what_the_model_holds()
         left = {name.split(":")[2] for name in self.seen.raw}
-        assert left <= {"stats", "dedupe", "claim"}, f"left behind: {left}"
+        assert left <= {"stats", "dedupe", "claim", "meta"}, f"left behind: {left}"
 
     def run_all_that_is_due(self) -> None:
         """One round of a healthy replica that completes what it claims: one suspect a shard, and all others."""
@@ -370,12 +354,17 @@ class BrokerMachine(SingleJobRules):
         for shard in range(len(self.models)):
             self.reap_on(shard, 100, [0])
         self.the_store_shows_what_the_model_holds()
-        ask = Ask(self.earlier_or_new(self.claim_ids, None, "c"), "w", LEASE, 100, QUEUES, HOUR, 1, SECOND)
+        claim_id = self.earlier_or_new(self.claim_ids, None, "c")
+        ask = Ask(claim_id, "healthy", LEASE, 100, QUEUES, HOUR, 1, SECOND, isolates=1)
         held = [self.claim_on(shard, ask) for shard in range(len(self.models))]
         self.the_store_shows_what_the_model_holds()
         for shard, own in enumerate(held):
             self.complete_on(shard, own)
         self.the_store_shows_what_the_model_holds()
+
+
+def _to_release(job_id: str, token: str, unknown: str) -> Held | SetAside:
+    return (job_id, token, None, unknown) if unknown else (job_id, token)
 
 
 def _error_of(model: Model, job_id: str) -> str:

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from typing import cast
+import shutil
+from pathlib import Path
+from typing import Final, cast
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import seed as set_seed
 from hypothesis.stateful import run_state_machine_as_test
 
-from queuey.store.scripts import Scripts
+from queuey.store.scripts import Scripts, lua_folder
 from tests.properties.driver import Trace
 from tests.properties.machine import BrokerMachine
+from tests.properties.model.asides import MAX_NAMES
+
+FEW_NAMES: Final = (4, 2)
+
+
+def with_few_names(folder: Path) -> Scripts:
+    """The scripts with bounds of names as small as FEW_NAMES, copied into a folder."""
+    shutil.copytree(lua_folder(), folder)
+    place = folder / "include/naming.lua"
+    source, right = place.read_text(encoding="utf-8"), "= {}, {}, ".format(*MAX_NAMES)
+    assert source.count(right) == 1, "naming.lua has changed: make its bounds small in another way"
+    place.write_text(source.replace(right, "= {}, {}, ".format(*FEW_NAMES)), encoding="utf-8")
+    return Scripts(folder)
 
 
 def run_machine(
@@ -22,13 +37,14 @@ def run_machine(
     kind: type[BrokerMachine] = BrokerMachine,
     shrink: bool = True,
     trace: Trace | None = None,
+    names: tuple[int, int] = MAX_NAMES,
 ) -> None:
     """Ten examples, the same ones every time. After its first ten, Hypothesis mostly varies those that it has had.
 
-    `trace` gets what the store holds after each step."""
+    `trace` gets what the store holds after each step. `names`: the bounds of names that the scripts have."""
 
     def machine() -> BrokerMachine:
-        return kind(url, shards, scripts, trace)
+        return kind(url, shards, scripts, trace, names)
 
     run_state_machine_as_test(
         cast("type[BrokerMachine]", set_seed(seed)(machine)),

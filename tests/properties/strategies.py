@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 from queuey.protocol.models import PRIORITIES, Priority
+from queuey.store.asides import Room
 from queuey.store.replies import Caps
 
 SECOND, MINUTE, LEASE, HOUR = 1_000, 60_000, 600_000, 3_600_000
@@ -30,6 +31,17 @@ class Spec:
     expires: int = 0
 
 
+def _disjoint(rooms: list[Room]) -> list[Room]:
+    """Each type needs one executor."""
+    return [
+        Room(room.jobs, [kind for kind in room.types if not any(kind in other.types for other in rooms[:i])])
+        for i, room in enumerate(rooms)
+    ]
+
+
+TYPES = ("t", "text.reverse", "u", "v")
+BODIES = ('{"type":"t"}', '{"type":"text.reverse","payload":"\u00e4"}', '{"type":"u"}', '{"type":"v"}')
+
 specs = st.builds(
     Spec,
     reuse=st.sampled_from([None, None, None, None, 0, 1, 5]),
@@ -41,7 +53,7 @@ specs = st.builds(
     dedupe_ttl=st.sampled_from([HOUR, 24 * HOUR]),
     delay=st.sampled_from([0, 0, 0, SECOND, LEASE]),
     run_in=st.sampled_from([None, None, None, -SECOND, SECOND]),
-    body=st.sampled_from(['{"type":"t"}', '{"type":"text.reverse","payload":"\u00e4"}']),
+    body=st.sampled_from([*BODIES, *BODIES[:2]]),
     expires=st.sampled_from([0, 0, 0, 0, SECOND, MINUTE]),
 )
 
@@ -59,13 +71,21 @@ leases = st.sampled_from([LEASE, 2 * LEASE])
 delays = st.sampled_from([0, SECOND, MINUTE])
 delay_lists = st.lists(delays, min_size=1, max_size=2)
 limits = st.sampled_from([1, 2, 100])
+few = st.sampled_from([1, 2, 2, 100])
 sometimes = st.sampled_from([False, False, True])
+often = st.sampled_from([True, True, False])
 rarely = st.integers(0, 7).map(lambda drawn: drawn == 7)
 queues = st.sampled_from(QUEUES)
 lanes = st.sampled_from(PRIORITIES)
 queue_lists = st.sampled_from([QUEUES, QUEUES[::-1], QUEUES[:1], QUEUES[1:]])
 claim_limits = st.lists(st.integers(1, 3), min_size=1, max_size=3)
 starves = st.sampled_from([SECOND, SECOND, HOUR])
+workers = st.sampled_from(["v", "w"])
+types = st.sampled_from(TYPES)
+type_lists = st.lists(types, unique=True, max_size=3)
+rooms = st.lists(st.builds(Room, jobs=st.integers(0, 2), types=type_lists), max_size=2).map(_disjoint)
+wanted_lists = st.sampled_from(["known", "known", "all", "all", "none"])
+isolates = st.sampled_from([0, 0, 1, 2])
 results = st.sampled_from(["", "1", '{"text":"\u00e4"}'])
 failures = st.lists(st.tuples(st.integers(0, 34), delays, sometimes), min_size=1, max_size=4)
 places = st.sampled_from(["ready", "scheduled", "running", "dead", "finished"])

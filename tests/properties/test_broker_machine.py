@@ -17,7 +17,7 @@ from queuey.store.connections.pipelined import StoreClient
 from queuey.store.scripts import Scripts
 from tests.properties.driver import Trace
 from tests.properties.groups import GroupMachine
-from tests.properties.running import run_machine
+from tests.properties.running import FEW_NAMES, run_machine, with_few_names
 from tests.support.scripts.plain_ways import IS_PLAIN, WatchedScripts, without_plain_ways
 from tests.support.store import Server
 
@@ -30,6 +30,12 @@ RUNS = {1: 100, 3: 100} if LONG else {1: 10, 3: 6}
 @pytest.mark.parametrize(("shards", "seed"), [(shards, FIRST_SEED + i) for shards in RUNS for i in range(RUNS[shards])])
 def test_the_broker_does_what_the_model_says(server: Server, shards: int, seed: int) -> None:
     run_machine(server.url, shards, Scripts(), seed)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", [FIRST_SEED + i for i in range(RUNS[3] // 2)])
+def test_it_does_so_when_few_types_have_a_list_of_their_own(server: Server, tmp_path: Path, seed: int) -> None:
+    run_machine(server.url, 1, with_few_names(tmp_path / "lua"), seed, names=FEW_NAMES)
 
 
 class TwoReplicas(WatchedScripts):

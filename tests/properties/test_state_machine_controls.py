@@ -59,8 +59,8 @@ FAULTS = {
     ),
     "a released job goes to the tail": (
         "release.lua",
-        "lpush(ready_key",
-        "rpush(ready_key",
+        "lpush(type and",
+        "rpush(type and",
     ),
     "what is due comes in reverse": (
         "include/promote.lua",
@@ -84,7 +84,7 @@ FAULTS = {
     ),
     "a job that has expired runs": (
         "claim.lua",
-        "if has_expired(state, definition) then",
+        "if has_expired(now, state, definition) then",
         "if false then",
     ),
     "a deleted job keeps its dedupe key": (
@@ -95,6 +95,61 @@ FAULTS = {
     "a job that is hastened stays scheduled": (
         "run_now.lua",
         "      zrem(scheduled_key(queue, lane), id)\n",
+        "",
+    ),
+    "a plain release goes to the lane though its type has a list": (
+        "release.lua",
+        "else type = named_type(id, state) end",
+        "end",
+    ),
+    "a job is released instead of set aside": (
+        "release.lua",
+        "types[id] = item[4]",
+        "",
+    ),
+    "a purge forgets the lists": (
+        "purge.lua",
+        "for _, list in ipairs(lists[lane]) do purge_list(list[1], lane) end",
+        "purge_list(ready_key(queue, lane), lane)",
+    ),
+    "a queue is forgotten though it has lists": (
+        "trim.lua",
+        "for _, list in ipairs(lists[lane]) do keys",
+        "for _, list in ipairs({lists[lane][1]}) do keys",
+    ),
+    "a name goes before its list": (
+        "tidy_asides.lua",
+        "if length > 0 then",
+        "if length > 1 then",
+    ),
+    "a job does not go behind those of its type": (
+        "include/typed.lua",
+        "local is_first = not record.named or",
+        "local is_first = true or",
+    ),
+    "what was claimed counts against no room": (
+        "claim.lua",
+        "  entry[1] = entry[1] - 1\n",
+        "",
+    ),
+    "an id that was used again is claimed from the list of another type": (
+        "include/typed.lua",
+        "known_type(definition) ~= source.type then",
+        "false then",
+    ),
+    "jobs are set aside before the gate is open": (
+        "include/naming.lua",
+        "gate_is_open = is_open('aside')",
+        "gate_is_open = true",
+    ),
+    "the marker of a type is not put back": (
+        "include/typed.lua",
+        "if redis.call('EXISTS', unpack(lists)) > 0 then redis.call('ZADD'",
+        "if false then redis.call('ZADD'",
+    ),
+    "a suspect that had neighbours dies at its third crash": (
+        "reap.lua",
+        "state.A == 'a' and",
         "",
     ),
 }
@@ -114,5 +169,5 @@ def test_the_state_machine_sees(server: Server, tmp_path: Path, fault: str) -> N
 
 
 def run_seeds(url: str, scripts: Scripts) -> None:
-    for seed in range(7, 17):  # 7 meets nearly all of them at once, which saves time
+    for seed in (7, 11, 8, 9, 10, *range(12, 17)):  # 7 meets nearly all of them at once, which saves time
         run_machine(url, 1, scripts, seed, shrink=False)

@@ -14,7 +14,7 @@ import msgspec
 
 from queuey.protocol.records import DEFAULT_DEDUPE_TTL_MS, DEFAULT_RETENTION_MS, parse_fields
 from queuey.store.keys import ShardKeys
-from tests.properties.contents import Contents, Job
+from tests.properties.model.contents import Contents, Job, read_names
 from tests.support.scripts.contents import READ_ALL
 
 TYPES = {
@@ -23,18 +23,20 @@ TYPES = {
     "dedupe": "string",
     "claim": "string",
     "ready": "list",
+    "aside": "list",
     "scheduled": "zset",
     "leases": "zset",
     "dead": "zset",
     "done": "zset",
     "wake": "zset",
     "queue": "hash",
+    "meta": "hash",
     "stats": "hash",
     "queues": "set",
 }
 STATUSES = {"w": "waiting", "r": "running", "s": "succeeded", "d": "dead", "c": "cancelled"}
 OUTCOMES = {"s": "succeeded", "r": "retried", "d": "dead", "c": "cancelled", "l": "released", "x": "crashed"}
-KNOWN_LETTERS = frozenset("sanxjqlmthpowbfrzyvgR")
+KNOWN_LETTERS = frozenset("sanxjqlmthpowbfrzyvgRA")
 SLOW_RUN_MS = 300_000
 """The longest that an example may take, by the clock that runs TTLs."""
 
@@ -108,6 +110,14 @@ class _Reader:
         queue, priority = lane.split(":")
         self.contents.lanes[queue, priority] = ids  # type: ignore[index] # a wrong priority fails the comparison
 
+    def _read_aside(self, spot: str, ids: list[str]) -> None:
+        queue, priority, kind = spot.split(":")
+        self.contents.asides[queue, priority, kind] = ids  # type: ignore[index]
+
+    def _read_meta(self, _: str, fields: dict[str, str]) -> None:
+        assert fields.keys() == {"features"}
+        self.contents.features = set(fields["features"].split())
+
     def _read_scheduled(self, lane: str, entries: dict[str, int]) -> None:
         for job_id in entries:
             job = self.contents.jobs[job_id]
@@ -156,6 +166,14 @@ class _Reader:
                 self.contents.paused[queue] = value
             elif name in ("paused_by", "paused_at"):
                 assert "paused" in fields, f"queue:{queue} is not paused, and tells who did it"
+            elif name == "aside":
+                self.contents.names[queue] = read_names(value)
+            elif kind == "only":
+                job_id, until = value.split()
+                self.contents.only[queue, lane] = job_id, int(until)
+            elif name == "draining":
+                worker, until = value.split()
+                self.contents.draining[queue] = worker, int(until)
             elif kind == "guard":
                 self.contents.guards[queue, lane] = int(value)  # type: ignore[index] # compared, like a lane's
             else:
@@ -164,8 +182,10 @@ class _Reader:
     def _check_queue_counts(self) -> None:
         """The tombstones and bytes that a queue counts are those that it has."""
         found: Counter[tuple[str, str]] = Counter()
-        for (queue, priority), ids in self.contents.lanes.items():
-            found[queue, f"tombstones_{priority}"] += len(ids) - len(self.contents.claimable((queue, priority)))
+        spots = {spot[:2] for spot in self.contents.asides}
+        for queue, priority in self.contents.lanes.keys() | spots:
+            entries, jobs = self.contents.entries_of((queue, priority)), self.contents.claimable((queue, priority))
+            found[queue, f"tombstones_{priority}"] += len(entries) - len(jobs)
         for place, name in ((self.contents.dead, "dead_bytes"), (self.contents.done, "done_bytes")):
             for job_id in place:
                 found[self.contents.jobs[job_id].queue, name] += self.visible.sizes[job_id]
@@ -173,8 +193,9 @@ class _Reader:
         for name, fields in self.own.items():
             kind, _, queue = name.partition(":")
             if kind == "queue":
-                for counter in fields.keys() - {"paused", "paused_by", "paused_at", "guard_default", "guard_low"}:
-                    counted[queue, counter] = int(fields[counter])
+                for counter in fields:
+                    if counter.partition("_")[0] in ("tombstones", "dead", "done"):
+                        counted[queue, counter] = int(fields[counter])
         for counter in counted.keys() | found.keys():
             assert counted[counter] == found[counter], f"{counter}: counts {counted[counter]}, has {found[counter]}"
 
@@ -210,6 +231,7 @@ def _job(definition: str, state_text: str) -> Job:
         token=f"{state['n']}.{state['h']}" if "h" in state else "",
         previous=state.get("p", ""),
         outcome=OUTCOMES[state["o"]] if "o" in state else "",
+        mark=state.get("A", ""),
         worker=state.get("w", ""),
         started_at=int(state.get("b", 0)),
         finished_at=int(state.get("f", 0)),

@@ -7,20 +7,35 @@ dedupe key and the record of a claim, never lapses here: a caller removes it fro
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Literal
+from dataclasses import dataclass
 
 from queuey.protocol.models import PRIORITIES
+from queuey.store.asides import Told
 from queuey.store.replies import Caps
-from tests.properties.claiming import Claim
-from tests.properties.contents import Ask, Contents, Job, Lane, Request
+from tests.properties.model.asides import Asides
+from tests.properties.model.claiming import SUSPECT, Claim
+from tests.properties.model.claiming_typed import TypedClaim
+from tests.properties.model.contents import Ask, Job, Request
 
 MAX_CRASHES = 3
-ERRORS_KEPT = 10
+MAX_SUSPECT_CRASHES = 10
 
 
-class Model(Contents):
+@dataclass
+class Claimed:
+    """The answer to a claim."""
+
+    job_ids: list[str]
+    due_in: int
+    """In how many ms the claimer is to come again; -1: nothing is scheduled."""
+    more: bool = True
+    repeated: bool = True
+    """Whether the claim id was used before."""
+    told: Told | None = None
+
+
+class Model(Asides):
     # --- a job's way -------------------------------------------------------------------------------------------
 
     def enqueue(self, now: int, full: bool, requests: Sequence[Request]) -> list[str]:
@@ -59,29 +74,33 @@ class Model(Contents):
         self._count(now, "enqueued")
         return "new"
 
-    def claim(self, now: int, ask: Ask) -> tuple[list[str], int, bool, bool]:
-        """The ids claimed, in how many ms the next one is due (-1: none is scheduled), whether some are left, and
-        whether the claim id is used again."""
+    def claim(self, now: int, ask: Ask) -> Claimed:
         if ask.claim_id in self.claims:
             given = [job_id for job_id in self.claims[ask.claim_id] if job_id in self.jobs]
-            return [job_id for job_id in given if self.jobs[job_id].token.endswith(f".{ask.claim_id}")], 0, True, True
+            return Claimed([job_id for job_id in given if self.jobs[job_id].token.endswith(f".{ask.claim_id}")], 0)
         queues = [queue for queue in ask.queues if queue not in self.paused]
+        named = [queue for queue in queues if self.names.get(queue) or (queue, ask.worker) in self.only]
+        if ask.wanted is None and named:
+            return Claimed([], 0, repeated=False, told=[(queue, self.told(queue)) for queue in named])
         for queue in queues:
             self._promote(now, queue, max(ask.limit, 100))
-        claim = Claim(self, now, ask)
-        claim.take_starving(queues)
-        for lane in PRIORITIES:
-            for queue in queues:
-                claim.take((queue, lane), ask.limit - len(claim.taken))
+        claim = TypedClaim(self, now, ask, ask.wanted) if ask.wanted else Claim(self, now, ask)
+        more = claim.run()
         if claim.taken:
             self.claims[ask.claim_id] = claim.taken
-        left = [queue for queue in queues if any(self.lanes[queue, lane] for lane in PRIORITIES)]
-        more = len(claim.taken) == ask.limit and left != []
-        if more:
-            self.awake.update(left)
         self._count(now, "claimed", len(claim.taken))
         due = [self.scheduled[job_id] for queue in queues for job_id in self.of_queue(queue, self.scheduled)]
-        return claim.taken, max(0, min(due) - now) if due else -1, more, False
+        due_in = max(0, min(due + claim.due) - now) if due + claim.due else -1
+        told = [(queue, self.told(queue)) for queue in ask.queues if self.names.get(queue)] if ask.wanted else []
+        self._put_back(queues, ask)
+        return Claimed(claim.taken, due_in, more, repeated=False, told=told or None)
+
+    def _put_back(self, queues: Sequence[str], ask: Ask) -> None:
+        """The markers that the claimer took, where jobs of their types are left."""
+        for queue in queues:
+            for kind in ask.wanted.woken if ask.wanted and self.names.get(queue) else ():
+                if any(self.asides[queue, lane, kind] for lane in PRIORITIES):
+                    self.awake.add(f"{queue}:{kind}")
 
     def extend(self, now: int, lease: int, held: Sequence[tuple[str, str]]) -> list[str]:
         return [self._extend(now, lease, *item) for item in held]
@@ -124,10 +143,11 @@ class Model(Contents):
             self._count(now, "retried")
         return answers[job.outcome]
 
-    def release(self, now: int, held: Sequence[tuple[str, str]]) -> list[str]:
+    def release(self, now: int, held: Sequence[tuple[str, str, str]]) -> list[str]:
+        """Each with a type if its worker does not know that type, else ''."""
         answers: list[str] = []
-        to_head: dict[Lane, list[str]] = defaultdict(list)
-        for job_id, token in held:
+        released: list[tuple[str, str]] = []
+        for job_id, token, unknown in held:
             if not (job := self._held(job_id, token)):
                 answers.append("ok" if self._ended(job_id, token) in ("released", "cancelled") else "lost")
                 continue
@@ -137,14 +157,33 @@ class Model(Contents):
                 self._cancel(now, job_id)
             else:
                 self._end_lease(job_id, "released")
-                job.status, job.releases = "waiting", job.releases + 1
-                self._count(now, "released_often", job.releases % 10 == 0)
-                to_head[job.queue, job.lane].append(job_id)
-                self.awake.add(job.queue)
+                job.status = "waiting"
+                job.releases += not unknown
+                self._count(now, "released_often", not unknown and job.releases % 10 == 0)
                 self._count(now, "released")
-        for lane, job_ids in to_head.items():
-            self.lanes[lane][:0] = job_ids
+                released.append((job_id, unknown))
+        for number, (job_id, unknown) in reversed([*enumerate(released, start=1)]):
+            self._queue_again(now, job_id, unknown, number)
         return answers
+
+    def _queue_again(self, now: int, job_id: str, unknown: str, number: int) -> None:
+        job = self.jobs[job_id]
+        lane = (job.queue, job.lane)
+        if unknown:
+            kind = self.list_for(lane, unknown, known=False)
+            self._count(now, "set_aside", kind is not None)
+        else:
+            kind = job.type if self.is_named(lane, job.type) else ""
+        if kind is None:
+            self._reschedule(job_id, now + 1000 + number * 37 % 500)
+        elif job.crashes >= SUSPECT and self.gate_is_open:
+            self.set_suspect_aside(job_id)
+        else:
+            self.list_at((*lane, kind)).insert(0, job_id)
+            if kind:
+                self.wake_type(job.queue, kind)
+            else:
+                self.awake.add(job.queue)
 
     def cancel(self, now: int, job_ids: Sequence[str]) -> list[str]:
         return [self._ask_to_cancel(now, job_id) for job_id in job_ids]
@@ -228,13 +267,19 @@ class Model(Contents):
         job.crashes += 1
         self._count(now, "crashed")
         self._add_error(job, now, job.attempts + 1, "lease_lapsed")
+        was_alone = job.mark == "a"
         self._end_lease(job_id, "crashed")
         if job.flagged:
             self._cancel(now, job_id)
             return "cancelled"
-        if job.crashes >= MAX_CRASHES:
+        is_proven = job.crashes >= MAX_CRASHES and (was_alone or not self.gate_is_open)
+        if is_proven or job.crashes >= MAX_SUSPECT_CRASHES:
             self._bury(now, job_id)
             return "dead"
+        if job.crashes >= SUSPECT and self.gate_is_open:
+            job.status, job.ready_at = "waiting", now
+            self.set_suspect_aside(job_id)
+            return "suspect"
         self._reschedule(job_id, now + delay)
         return "retry"
 
@@ -291,79 +336,3 @@ class Model(Contents):
             if not expired and not (too_much and self.jobs[job_id].finished_at <= now - min_age):
                 return
             yield job_id
-
-    def _is_empty(self, queue: str) -> bool:
-        in_places = [self.of_queue(queue, place) for place in (self.scheduled, self.leases, self.dead, self.done)]
-        return queue not in self.paused and not any(in_places) and not any(self.lanes[queue, p] for p in PRIORITIES)
-
-    def _forget(self, queue: str) -> None:
-        self.queues.discard(queue)
-        self.awake.discard(queue)
-        for lane in PRIORITIES:
-            self.guards.pop((queue, lane), None)
-
-    # --- queues ------------------------------------------------------------------------------------------------
-
-    def pause(self, queue: str, reason: str) -> str:
-        self.queues.add(queue)
-        self.paused[queue] = reason
-        return "ok"
-
-    def resume(self, queue: str) -> str:
-        if self.paused.pop(queue, None) is None:
-            return "not_paused"
-        self.awake.add(queue)
-        return "ok"
-
-    # --- steps that several moves share --------------------------------------------------------------------------
-
-    def _held(self, job_id: str, token: str) -> Job | None:
-        """The job, if this is the token of the lease that stands."""
-        job = self.jobs.get(job_id)
-        return job if job and job.status == "running" and job.token == token else None
-
-    def _ended(self, job_id: str, token: str) -> str:
-        """How this token's lease ended, if it was the job's last."""
-        job = self.jobs.get(job_id)
-        return job.outcome if job and job.previous == token else ""
-
-    def _end_lease(self, job_id: str, outcome: str) -> None:
-        job = self.jobs[job_id]
-        del self.leases[job_id]
-        job.previous, job.outcome, job.token = job.token, outcome, ""
-
-    def _finish(self, now: int, job_id: str, status: Literal["succeeded", "cancelled"]) -> None:
-        job = self.jobs[job_id]
-        job.status, job.finished_at, job.flagged = status, now, False
-        self.done[job_id] = now + job.retention
-        self._count(now, status)
-
-    def _cancel(self, now: int, job_id: str) -> None:
-        self._finish(now, job_id, "cancelled")
-        self._free_dedupe(job_id)
-
-    def _bury(self, now: int, job_id: str) -> None:
-        job = self.jobs[job_id]
-        job.status, job.finished_at = "dead", now
-        self.dead[job_id] = now
-        self._free_dedupe(job_id)
-        self._count(now, "dead")
-
-    def _reschedule(self, job_id: str, due: int) -> None:
-        job = self.jobs[job_id]
-        job.status, job.ready_at = "waiting", due
-        self.scheduled[job_id] = due
-        self.awake.add(job.queue)
-
-    def _free_dedupe(self, job_id: str) -> None:
-        key = self.jobs[job_id].dedupe
-        if key and self.dedupe.get(key) == job_id:
-            del self.dedupe[key]
-
-    def _add_error(self, job: Job, now: int, attempt: int, kind: str) -> None:
-        job.errors = [*job.errors, (now, attempt, kind)][-ERRORS_KEPT:]
-
-    def _count(self, now: int, name: str, by: int = 1) -> None:
-        if by:
-            self.counters[name] += by
-            self.by_minute[now // 60_000, name] += by

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from queuey.protocol.models import Priority
+import msgspec
+
+from queuey.protocol.models import PRIORITIES, Priority
+from queuey.store.asides import ANY, SUSPECTS, Told, Wanted
 
 Status = Literal["waiting", "running", "succeeded", "dead", "cancelled"]
 Lane = tuple[str, Priority]
 """A queue and a priority."""
+Spot = tuple[str, Priority, str]
+"""A queue, a priority, and the type of a list that was set aside there: '' = the lane itself."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,18 @@ class Ask:
     max_starve: int
     suspects: int
     defer: int
+    isolates: int = 0
+    wanted: Wanted | None = None
+
+    def typed(self, told: Told) -> Ask:
+        """The same claim as a worker that takes every type sends it, once it was told of lists set aside."""
+        return replace(self, wanted=Wanted(take={queue: read_names(names) for queue, names in told}))
+
+
+def read_names(text: str) -> list[tuple[Priority, str]]:
+    """The names of a queue's lists set aside, from the field `aside`."""
+    lanes: dict[str, Priority] = {lane[0]: lane for lane in PRIORITIES}
+    return [(lanes[name[0]], name[2:]) for name in text.split()]
 
 
 @dataclass
@@ -63,6 +80,8 @@ class Job:
     claims: int = 0
     crashes: int = 0
     releases: int = 0
+    mark: str = ""
+    """While it runs as a suspect: c = in a child process of its own, a = alone on its worker."""
     token: str = ""
     previous: str = ""
     """The token of the lease that ended last, and `outcome`: how."""
@@ -76,6 +95,11 @@ class Job:
     errors: list[tuple[int, int, str]] = field(default_factory=list)
     """Time, attempt and kind."""
 
+    @property
+    def type(self) -> str:
+        kind: str = msgspec.json.decode(self.body)["type"]
+        return kind
+
 
 @dataclass
 class Contents:
@@ -85,6 +109,11 @@ class Contents:
     lanes: dict[Lane, list[str]] = field(default_factory=lambda: defaultdict(list))
     """A job that is cancelled in its lane stays there, as a tombstone, until a claim comes upon it. Where its id was
     enqueued anew before that, the new job stands where the id comes first in its lane."""
+    asides: dict[Spot, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """The lists that were set aside from the lanes. Tombstones stand there too."""
+    names: dict[str, list[tuple[Priority, str]]] = field(default_factory=lambda: defaultdict(list))
+    """The lists set aside that each queue names."""
+    features: set[str] = field(default_factory=set)
     scheduled: dict[str, int] = field(default_factory=dict)
     leases: dict[str, int] = field(default_factory=dict)
     dead: dict[str, int] = field(default_factory=dict)
@@ -96,7 +125,11 @@ class Contents:
     guards: dict[Lane, int] = field(default_factory=dict)
     """When the guard against starvation last took a job from this lane."""
     awake: set[str] = field(default_factory=set)
-    """Queues with a marker that wakes a replica."""
+    """Queues with a marker that wakes a replica, and `<queue>:<type>` for lists set aside."""
+    only: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
+    """By queue and worker: the suspect that runs alone there, and until when."""
+    draining: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """By queue: the worker that takes nothing until it holds nothing, and until when it is the one."""
     counters: Counter[str] = field(default_factory=Counter)
     by_minute: Counter[tuple[int, str]] = field(default_factory=Counter)
 
@@ -110,13 +143,35 @@ class Contents:
             and job_id not in self.scheduled
         )
 
+    def fits(self, spot: Spot, job_id: str) -> bool:
+        """Whether a claim may take the job when it finds its id in this list."""
+        return self.stands_in(spot[:2], job_id) and spot[2] in ("", ANY, SUSPECTS, self.jobs[job_id].type)
+
+    def list_at(self, spot: Spot) -> list[str]:
+        return self.asides[spot] if spot[2] else self.lanes[spot[:2]]
+
+    def spots(self, lane: Lane) -> list[Spot]:
+        """The lane, and all lists that were set aside from it."""
+        return [(*lane, ""), *(spot for spot in self.asides if spot[:2] == lane)]
+
+    def named_spots(self, lane: Lane) -> list[Spot]:
+        """The lane, and the lists set aside from it that have a name, in the order of the names."""
+        return [(*lane, ""), *((*lane, kind) for priority, kind in self.names.get(lane[0], ()) if priority == lane[1])]
+
+    def entries_of(self, lane: Lane) -> list[str]:
+        return [job_id for spot in self.spots(lane) for job_id in self.list_at(spot)]
+
     def claimable(self, lane: Lane) -> list[str]:
-        """The jobs of a lane, from head to tail."""
-        return [job_id for job_id in dict.fromkeys(self.lanes[lane]) if self.stands_in(lane, job_id)]
+        """The jobs of a lane, from head to tail, then those that were set aside from it."""
+        return [job_id for job_id in dict.fromkeys(self.entries_of(lane)) if self.stands_in(lane, job_id)]
 
     def entries(self) -> set[str]:
-        """The ids that stand in any lane, also as a tombstone."""
-        return {job_id for lane in self.lanes.values() for job_id in lane}
+        """The ids that stand in any lane or list set aside, also as a tombstone."""
+        return {job_id for ids in (*self.lanes.values(), *self.asides.values()) for job_id in ids}
+
+    def told(self, queue: str) -> str:
+        """The names of a queue's lists set aside, as the store has them."""
+        return "".join(f" {lane[0]}:{kind}" for lane, kind in self.names.get(queue, ()))
 
     def of_queue(self, queue: str, place: Mapping[str, int]) -> list[str]:
         """The ids of a queue in `scheduled`, `leases`, `dead` or `done`, first to last."""
