@@ -5,7 +5,7 @@ if not before and #args[16] == 0 then
   for _, queue in ipairs(open) do
     local scheduled, lists, names = {}, {}, settings[queue][7]
     -- Suspects, and a worker that runs one alone, are looked at in any case.
-    if settings[queue][8] or names and string.find(names, ':!', 1, true) then is_idle = false end
+    if alone or names and string.find(names, ':!', 1, true) then is_idle = false end
     for i, lane in ipairs(LANES) do
       if lengths[ready_key(queue, lane)] > 0 then is_idle = false end
       scheduled[i] = scheduled_key(queue, lane)

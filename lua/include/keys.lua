@@ -13,6 +13,7 @@ local function done_key(queue) return base .. 'done:' .. queue end
 local function dedupe_key(encoded) return base .. 'dedupe:' .. encoded end
 local function progress_key(id) return base .. 'progress:' .. id end
 local function claim_key(claim_id) return base .. 'claim:' .. claim_id end
+local function alone_key(worker) return base .. 'alone:' .. worker end
 local function queue_key(queue) return base .. 'queue:' .. queue end
 local function wake_key(queue) return base .. 'wake:' .. queue end
 local function aside_key(queue, lane, type) return base .. 'aside:' .. queue .. ':' .. lane .. ':' .. type end

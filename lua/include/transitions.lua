@@ -4,7 +4,7 @@
 -- may claim again.
 local function end_lease(id, state, outcome)
   zrem(leases_key(queue_of(state)), id)
-  if state.A == 'a' then hdel(queue_key(queue_of(state)), 'only_' .. state.w) end
+  if state.A == 'a' then del(alone_key(state.w)) end
   state.p, state.o, state.h, state.A = token_of(state), outcome, nil, nil
 end
 

@@ -48,7 +48,7 @@ for _, queue in ipairs(open) do
     enter(queue, lane)
     local record, list = type_record(type), aside_key(queue, lane, type)
     record.taken = true
-    if type == SUSPECTS then record.entry = {isolates} end
+    if type == SUSPECTS then record.entry = isolating end
     local first = (type == REST or record.entry[1] > 0) and redis.call('LINDEX', list, 0)
     if first then
       record.list, record.offset, record.made = list, 0, string.sub(first, 3, 12)
@@ -122,11 +122,16 @@ local function from_rest(record, id)
   return nil, 'moved'
 end
 
--- of_suspect(id, record): as may_begin, for an entry of the list '!'. A job of a type that the caller does not know goes to its
--- tail.
+-- knows(type): whether the worker has a handler for the type, though perhaps no room now.
+local function knows(type) return entry_of[type] ~= nil or other_types[1] > 0 end
+
+-- of_suspect(id, record): as may_begin, for an entry of the list '!'. A job of a type that the worker does not know goes to its
+-- tail. A child process of its own needs no room.
 local function of_suspect(id, record)
-  local entry = entry_of[record.type] or other_types
-  if entry ~= other_types or entry[1] > 0 then return source.entry end
+  if knows(record.type) then
+    if isolating[1] > 0 or record.entry[1] > 0 then return {1} end
+    return nil, 'no_room'
+  end
   if turned >= MAX_TURNED then return nil, 'no_room' end
   turned, skipped = turned + 1, skipped + 1
   moved[id] = true

@@ -1,7 +1,7 @@
 -- writes: a script collects its writes while it reads and checks, and commit() does them at its end.
 -- An abort rolls nothing back, so a script writes nothing before it has checked everything.
 -- A command with a list of arguments gets at most 4,000, and is left out when there is nothing to write.
-local writes = {set = {}, zrem = {}, zadd = {}, rpush = {}, lpush = {}, hincr = {}, hdel = {}, del = {}, wake = {}, ended = {}}
+local writes = {set = {}, zrem = {}, zadd = {}, rpush = {}, lpush = {}, hincr = {}, del = {}, wake = {}, ended = {}}
 
 local function writes_list(group, key)
   local list = group[key]
@@ -37,11 +37,6 @@ end
 local function hincr(key, field, by)
   local fields = writes_list(writes.hincr, key)
   fields[field] = (fields[field] or 0) + by
-end
-
-local function hdel(key, field)
-  local fields = writes_list(writes.hdel, key)
-  fields[#fields + 1] = field
 end
 
 local function del(key) writes.del[#writes.del + 1] = key end
@@ -80,7 +75,6 @@ local function commit()
       if value == by and string.sub(key, 1, #by_minute) == by_minute then redis.call('EXPIRE', key, 7200) end
     end
   end
-  for key, fields in pairs(writes.hdel) do redis.call('HDEL', key, unpack(fields)) end
   for first = 1, #writes.del, 4000 do
     redis.call('DEL', unpack(writes.del, first, math.min(first + 3999, #writes.del)))
   end

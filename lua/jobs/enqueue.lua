@@ -12,8 +12,8 @@ ARGV[1]  msgpack [now_ms | 0, full, [item, ...], copied, offer]
          already, and another connection wrote it, there would be nothing to wait for
          offer: may be missing; [claim_id, worker, lease_ms, limit, [queue, ...], max_bytes], as claim takes them. If a
          claim right behind this call would find only these jobs, then they are claimed here, up to the limit, and leave
-         what claim leaves. No marker is put for them. It gets none while one of its queues has a list set aside, since
-         claim takes none then
+         what claim leaves. No marker is put for them. It gets none while one of its queues has a list set aside, or
+         while its worker runs a suspect alone, since claim takes none then
 Reply    msgpack 'new' if each job is; or [answer, ...], one per job in their order: 'new' | 'duplicate <holder id>' |
          'full' | 'too_many_queues'; or [taken, now_ms, due_in_ms | -1] if each job is new, and the first `taken` of them
          are claimed; due_in_ms as in claim
@@ -21,7 +21,7 @@ Reply    msgpack 'new' if each job is; or [answer, ...], one per job in their or
          'duplicate' is counted, and except for `copied`
 Errors   OOM, when the store is over its maxmemory; then nothing was written ]=]
 --@include now
---@include keys: base job_key ready_key wake_key queues_key stats_key stats_minute_key leases_key claim_key
+--@include keys: base job_key ready_key wake_key queues_key stats_key stats_minute_key leases_key claim_key alone_key
 local args = cmsgpack.unpack(ARGV[1])
 local now, full, items, copied, offer = now_ms(args[1]), args[2], args[3], args[4], args[5]
 
@@ -39,7 +39,7 @@ if offer then
 -- finds_nothing_else(queue, lane): whether a claim by the offer would find no job but new ones of this lane. Returns also
 -- when the next job of its queues is due, nil if none is scheduled.
 local function finds_nothing_else(queue, lane)
-  local takes_queue, used, scheduled, next_due = false, {claim_key(offer[1])}, {}, nil
+  local takes_queue, used, scheduled, next_due = false, {claim_key(offer[1]), alone_key(offer[2])}, {}, nil
   for _, name in ipairs(offer[5]) do
     local fields = redis.call('HMGET', queue_key(name), 'paused', 'tombstones_' .. lane, 'aside')
     if not fields[1] then

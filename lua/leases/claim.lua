@@ -8,8 +8,10 @@ ARGV[1]  msgpack [now_ms | 0, claim_id, worker, lease_ms, limit, [queue, ...], m
          claim_id: random; the tokens are '<claims>.<claim_id>'
          queues: in the order of their turn; lanes come first, then queues within a lane
          suspects: how many jobs with crashes this process may take now, 0 or 1; others that the claim meets are delayed
-         by defer_ms and a little more each. Once jobs may be set aside, only jobs with two crashes count
-         isolates: how many jobs with two crashes it can run now, each in a child process of its own
+         by defer_ms and a little more each. It has no effect once jobs may be set aside on the shard
+         isolates: how many suspects, jobs with two crashes or more, it can run now, each in a child process of its own;
+         nothing: it has no child processes, and runs a suspect while it holds no other job of the shard; -1: the same,
+         but it holds jobs of other shards
          max_bytes: stop after the definition that exceeds it, those of tombstones included
          reporting: true = the reply has the ids of promoted and expired jobs too
          room: [[n, [type, ...]], ...]: at most n jobs of these types together; others that the claim meets are set aside.
@@ -28,11 +30,11 @@ Reply    msgpack [[[id, token, attempt, crashes, definition], ...], due_in_ms | 
          first_ids, first_definitions: instead of the jobs, if all are claimed for the first time and without crashes:
          their token is '1.<claim_id>', their attempt 1
          asides: [[queue, names], ...]: the lists set aside of those queues that have any. If `claim` finds some in queues
-         that are not paused, it replies with them and does nothing: the same claim has to be sent to claim_typed
+         that are not paused, or if the worker runs a suspect alone, it replies with them and does nothing: the same claim has to be sent to claim_typed
 Errors   only those of the store ]=]
 --@include now
---@include keys: base LANES job_key state_key ready_key scheduled_key leases_key claim_key queue_key wake_key stats_key
---@include keys: stats_minute_key
+--@include keys: base LANES job_key state_key ready_key scheduled_key leases_key claim_key alone_key queue_key wake_key aside_key
+--@include keys: stats_key stats_minute_key
 --@include fast_path: FIRST first_start starts fields_after_r kept_of kept_fields number_texts number_text first_state
 local CHUNK = 16
 
@@ -40,16 +42,17 @@ local args = cmsgpack.unpack(ARGV[1])
 local now, claim_id, worker, lease_ms, limit = now_ms(args[1]), args[2], args[3], args[4], args[5]
 local queues, max_starve, suspects, defer_ms, max_bytes = args[6], args[7], args[8], args[9], args[10]
 
+-- before: the ids that this claim_id has claimed. alone: the suspect that the worker runs alone, if any.
 -- The settings of each queue, and the lengths of the lanes if it is not paused. Nothing of it is read for a repeat.
-local before = redis.call('GET', claim_key(claim_id))
+local before, alone = unpack(redis.call('MGET', claim_key(claim_id), alone_key(worker)))
 local open, settings, lengths, tombstones, asides = {}, {}, {}, {}, nil
 for _, queue in ipairs(before and {} or queues) do
   local fields = redis.call('HMGET', queue_key(queue), 'paused', 'guard_default', 'guard_low', 'tombstones_high',
-    'tombstones_default', 'tombstones_low', 'aside', 'only_' .. worker)
+    'tombstones_default', 'tombstones_low', 'aside')
   settings[queue] = fields
   if not fields[1] then
     open[#open + 1] = queue
-    if fields[7] or fields[8] then asides = asides or {}; asides[#asides + 1] = {queue, fields[7] or ''} end
+    if fields[7] or alone then asides = asides or {}; asides[#asides + 1] = {queue, fields[7] or ''} end
     for i, lane in ipairs(LANES) do
       local list = ready_key(queue, lane)
       lengths[list], tombstones[list] = redis.call('LLEN', list), fields[i + 3] and tonumber(fields[i + 3]) or 0
@@ -62,7 +65,6 @@ end
 if asides then return cmsgpack.pack({{}, 0, true, false, {}, {}, {}, {}, asides}) end
 --@end
 --@typed
---@include keys: aside_key wake_type_key asides_channel asides_message
 --@include idle
 --@end
 
@@ -186,13 +188,16 @@ if plain then return cmsgpack.pack(plain) end
 
 --@general
 --@include keys: dedupe_key done_key meta_key finished_channel
---@include writes: writes writes_list put zadd rpush hincr hdel del wake publish_end count in_chunks commit
+--@include writes: writes writes_list put zadd rpush hincr del wake publish_end count in_chunks commit
 --@include state: ERRORS_KEPT parse_fields parse_state format_state add_error load_states number_of queue_of lane_of
 --@include state: retention_of token_of job_fields adopt SUSPECT
 --@include transitions: save free_dedupe publish_if_watched finish make_cancelled
 --@include waiting
 --@include features: features_in_use has_word is_open
 --@include promote
+--@include keys: wake_type_key asides_channel asides_message
+--@include asides: LETTER_OF type_of
+--@include naming
 local MAX_SKIPS, lease_expires = 1000, string.format('%d', now + lease_ms)
 local jobs, bytes, promoted_ids = {}, 0, args[11] and {} or nil
 local token_of_first, start_of_first = '1.' .. claim_id, first_start(claim_id, now, worker)
@@ -235,8 +240,6 @@ local expired, expired_ids = 0, promoted_ids and {}
 --@include suspects
 --@typed
 --@include keys: queues_key
---@include asides: LETTER_OF type_of
---@include naming
 --@include typed
 --@include alone
 --@end
@@ -388,8 +391,8 @@ if #jobs > 0 then
 end
 local due_in = next_due and math.max(0, next_due - now) or -1
 local reply = {jobs, due_in, more, false, promoted_ids, expired_ids}
---@typed
 write_names()
+--@typed
 write_alone()
 put_back_markers()
 reply = {jobs, due_in, more, false, promoted_ids or {}, expired_ids or {}, {}, {}, names_to_tell()}

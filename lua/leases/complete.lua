@@ -79,8 +79,8 @@ end
 if complete_plain() then return cmsgpack.pack('ok') end
 
 --@general
---@include keys: wake_key finished_channel
---@include writes: writes writes_list put zrem zadd hincr hdel publish_end count in_chunks commit
+--@include keys: alone_key wake_key finished_channel
+--@include writes: writes writes_list put zrem zadd hincr del publish_end count in_chunks commit
 --@include state: parse_state format_state number_of token_of holds answered
 --@include transitions: end_lease save publish_if_watched finish
 --@include fast_path: last_token last_head tails first_attempt

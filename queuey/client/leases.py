@@ -52,11 +52,13 @@ class LeaseCalls:
         worker: str | None = None,
         types: Sequence[str] | None = None,
         room: Sequence[LeaseRoom] | None = None,
+        isolates: int | None = None,
     ) -> list[LeasedJob]:
         """Lease up to `max` jobs for `lease` seconds each. Wait up to `wait` seconds for the first.
 
         The same `claim_id` returns the same jobs again within the lease. By default each call has a new one. `types`:
         the types that this worker knows; None for every type. `room`: it can begin only so many jobs of some types.
+        `isolates`: how many jobs with two crashes or more it can begin now, each in a process of its own.
         """
         request = LeaseRequest(
             list(queues),
@@ -67,6 +69,7 @@ class LeaseCalls:
             worker,
             types=UNSET if types is None else list(types),
             room=UNSET if room is None else list(room),
+            isolates=UNSET if isolates is None else isolates,
         )
         reply = await self._http.call("POST", "/v1/leases", LeaseReply, body=request, wait=wait)
         return reply.jobs

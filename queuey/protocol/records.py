@@ -34,7 +34,7 @@ DEFAULT_QUEUE: Final = "default"
 DEFAULT_MAX_ATTEMPTS: Final = 5
 DEFAULT_RETENTION_MS: Final = 3_600_000
 DEFAULT_DEDUPE_TTL_MS: Final = 86_400_000
-MAX_CRASHES: Final = 3
+MAX_CRASHES: Final = 10
 SUSPECT: Final = 2
 """A job with this many crashes is a suspect: it may be the cause of them. As in lua/include/state.lua."""
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 from queuey.protocol.models import WorkerInfo
 from queuey.services.workers import MAX_TYPES
+from queuey.store.asides import SUSPECTS
 from queuey.store.replies import QueueHead, QueueRow
 
 Takes = Callable[[str, str], bool]
@@ -36,6 +37,8 @@ def taken_by(workers: Iterable[WorkerInfo]) -> Takes:
                 types_of[queue] = None if is_open else known.union(worker.types)
 
     def takes(queue: str, job_type: str) -> bool:
+        if job_type == SUSPECTS:  # a worker that knows their types runs them one by one
+            return True
         known = types_of.get(queue)
         return known is None or job_type in known
 

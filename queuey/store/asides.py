@@ -20,6 +20,9 @@ ANY: Final = "*"
 SUSPECTS: Final = "!"
 """The type of the list, one for each lane, that has the jobs with two crashes or more, whatever their type."""
 
+ELSEWHERE: Final = -1
+"""Replaces the number of suspects that a claimer can isolate: it has no child processes, and jobs of other shards."""
+
 Told = Sequence[tuple[str, str]]
 """The names of the lists set aside, by queue: `[("mail", " d:invoice l:report")]`, a lane's letter and a type each."""
 
@@ -82,7 +85,7 @@ class KnownAsides:
         return self._named.get((shard, queue), _NOTHING).lists
 
     def types(self, shard: int, queue: str) -> frozenset[str]:
-        """Return the types of the lists of a queue, without ANY."""
+        """Return the types of the lists of a queue. ANY and SUSPECTS are left out."""
         return self._named.get((shard, queue), _NOTHING).types
 
     def tell(self, shard: int, queues: Iterable[str], told: Told | None) -> list[tuple[str, str]]:
@@ -106,6 +109,6 @@ class KnownAsides:
             self._named.pop((shard, queue), None)
             return ()
         lists = [(_LANE_OF[name[0]], name[2:]) for name in text.split() if name[0] in _LANE_OF and name[1:2] == ":"]
-        named = _Named(text, lists, frozenset(type_name for _, type_name in lists if type_name != ANY))
+        named = _Named(text, lists, frozenset(type_name for _, type_name in lists if type_name not in (ANY, SUSPECTS)))
         self._named[shard, queue] = named
         return sorted(named.types - before.types)

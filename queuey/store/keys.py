@@ -60,6 +60,10 @@ class ShardKeys:
     def queue(self, queue: str) -> str:
         return f"{self.base}queue:{queue}"
 
+    def alone(self, worker: str) -> str:
+        """Return the key of the suspect that a worker runs by itself."""
+        return f"{self.base}alone:{worker}"
+
     def wake(self, queue: str) -> str:
         return f"{self.base}wake:{queue}"
 

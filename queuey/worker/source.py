@@ -40,8 +40,8 @@ class ClaimRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Types that the worker has met and does not know. It asks for no unknown types once it has met one."""
     holds_suspect: bool
     """Whether the worker holds a job that has crashed a process. Then it gets no second one."""
-    isolates: int = 0
-    """The number of suspects that it can run now, each in a child process of its own."""
+    isolates: int | None = None
+    """The number of suspects that it can run now, each in a child process of its own; None if it has no children."""
     woken: Collection[str] = ()
     """The types of the lists set aside whose markers the worker has taken."""
     offered: Offered | None = None

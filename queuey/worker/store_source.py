@@ -138,6 +138,7 @@ class StoreSource:
         if wanted is None and claimed.asides:
             self.asides.tell(shard, self._queues, claimed.asides)
             limit, wanted = self._terms(shard, request)
+            wanted = wanted or Wanted()  # the names may be of queues without lists, if it runs a suspect alone
             claimed = await self._send(shard, claim_id, request, limit, wanted)
         if wanted is None or claimed.repeated:
             return claimed, ()
@@ -195,7 +196,7 @@ class StoreSource:
     @staticmethod
     def _takes(type: str, request: ClaimRequest, looks: bool) -> bool:
         if type == SUSPECTS:
-            return request.isolates > 0
+            return (request.isolates or 0) > 0
         return looks if type == ANY else request.knows(type)
 
     def _queues_in_turn(self) -> list[str]:

@@ -14,6 +14,7 @@ from queuey.lifecycle import call_after_passes
 from queuey.metrics import Metrics
 from queuey.protocol.records import SUSPECT, NewJob, NewJobs
 from queuey.services.jobs.offers import Offering, Settled, Types
+from queuey.store.asides import ELSEWHERE
 from queuey.worker.claims.aside_lists import AsideLists
 from queuey.worker.claims.strangers import Strangers
 from queuey.worker.execution import Execution
@@ -152,9 +153,15 @@ class Worker:
             unknown=self._strangers.types.keys(),
             woken=woken,
             holds_suspect=bool(crashes),
-            isolates=max(0, self._execution.max_isolated - sum(1 for count in crashes if count >= SUSPECT)),
+            isolates=self._isolates(crashes),
             offered=offered,
         )
+
+    def _isolates(self, crashes: Sequence[int]) -> int | None:
+        most = self._execution.max_isolated
+        if most:
+            return max(0, most - sum(1 for count in crashes if count >= SUSPECT))
+        return ELSEWHERE if self._source.shards > 1 else None  # no store would see what runs beside a suspect
 
     def _accept(self, shard: int, claim: Claim[Leased]) -> None:
         """Give the jobs slots. The caller has them taken in."""

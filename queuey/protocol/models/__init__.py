@@ -62,6 +62,7 @@ from queuey.protocol.models.jobs import (
     Token,
 )
 from queuey.protocol.models.leases import (
+    MAX_ISOLATES,
     MAX_LEASE_TYPES,
     CompleteBatch,
     CompleteItem,
@@ -94,6 +95,7 @@ from queuey.protocol.models.queues import (
 
 __all__ = [
     "FINAL",
+    "MAX_ISOLATES",
     "MAX_LEASED",
     "MAX_LEASE_TYPES",
     "MAX_NOTE",

@@ -22,6 +22,8 @@ from queuey.protocol.models.jobs import (
 
 MAX_LEASE_TYPES: Final = 1_000
 """The most types that a request for leases names."""
+MAX_ISOLATES: Final = 16
+"""The most jobs with two crashes or more that a request for leases asks for."""
 TypeNames = Annotated[list[Name], Meta(min_length=1, max_length=MAX_LEASE_TYPES)]
 
 
@@ -37,7 +39,9 @@ class LeaseRequest(Struct, forbid_unknown_fields=True):
 
     The client makes the `claim_id`, so that a resend returns the same jobs. `worker` is shown with the job. With
     `types` or `room`, only jobs of the types that they name are leased; without them, jobs of every type. `room`: the
-    worker can begin only so many jobs of some types, in sum at most `max`.
+    worker can begin only so many jobs of some types, in sum at most `max`. `isolates`: the number of jobs with two
+    crashes or more that the worker can begin now, each in a process of its own. A worker without this field gets one
+    such job at a time, and nothing else beside it at first.
     """
 
     queues: Annotated[list[Name], Meta(min_length=1, max_length=256)] = msgspec.field(
@@ -50,6 +54,7 @@ class LeaseRequest(Struct, forbid_unknown_fields=True):
     worker: Name | None = None
     types: TypeNames | UnsetType | None = UNSET
     room: Annotated[list[LeaseRoom], Meta(min_length=1, max_length=MAX_LEASE_TYPES)] | UnsetType | None = UNSET
+    isolates: Annotated[int, Meta(ge=0, le=MAX_ISOLATES)] | UnsetType | None = UNSET
 
 
 class LeasedJob(Struct, omit_defaults=True, gc=False):  # it is in no cycle

@@ -12,9 +12,10 @@ from typing import Final, TypeVar
 from msgspec import UNSET, UnsetType
 
 from queuey.protocol.models import PRIORITIES, Ahead, Explanation, Job, WorkerInfo
-from queuey.protocol.records import MAX_CRASHES, from_ms
+from queuey.protocol.records import SUSPECT, from_ms
 from queuey.services.unknown_types import asides_in, takes_all
 from queuey.services.workers import list_workers, serving
+from queuey.store.asides import SUSPECTS
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 from queuey.store.replies import Placed
@@ -57,11 +58,14 @@ def _finished(job: Job) -> Explanation:
 
 
 def _running(job: Job) -> Explanation:
+    how = ""
+    if job.crashes >= SUSPECT:
+        how = f" It has crashed {job.crashes} times, so it runs in a child process of its own, or first by itself."
     return Explanation(
         job.id,
         job.status,
         "running",
-        f"The worker {job.worker} runs it.",
+        f"The worker {job.worker} runs it.{how}",
         worker=_known(job.worker),
         lease_expires_at=_known(job.lease_expires_at),
     )
@@ -76,7 +80,7 @@ def _scheduled(job: Job) -> Explanation:
         answer.expires_at = _known(job.expires_at)
     if job.crashes and crashed:
         answer.reason = "crashed"
-        answer.detail = f"Crash {job.crashes} of {MAX_CRASHES}: its worker was lost. It is due again at {_shown(due)}."
+        answer.detail = f"Its worker was lost (crash {job.crashes}). It is due again at {_shown(due)}."
     elif job.attempts:
         answer.reason = "retry_later"
         answer.detail = f"Attempt {job.attempts} of {job.max_attempts} failed. The next is due at {_shown(due)}."
@@ -109,10 +113,7 @@ async def _queued(broker: Broker, job: Job, placed: Placed, deadline: Deadline, 
     elif stuck := _all_stuck(workers, able, job):
         answer.reason, answer.detail = "threads_stuck", stuck
     elif job.crashes:
-        answer.reason = "crashed"
-        answer.detail = (
-            f"It has crashed {job.crashes} of {MAX_CRASHES} times. A worker runs only one such job at a time."
-        )
+        answer.reason, answer.detail = "crashed", _crashed(job, placed)
     elif answer.position is UNSET or _total(answer.ahead) or placed.aside:
         answer.reason, answer.detail = "waiting", _how_many(answer, job)
         if placed.aside:
@@ -158,6 +159,13 @@ def _all_stuck(workers: Sequence[WorkerInfo], able: Sequence[str], job: Job) -> 
     more = len(these) - 1
     others = f" {more} more {'worker is' if more == 1 else 'workers are'} in the same state." if more else ""
     return f"All threads of the worker {first.name} are held by handlers that do not return: {held}.{others}"
+
+
+def _crashed(job: Job, placed: Placed) -> str:
+    times = f"It has crashed {job.crashes} {'time' if job.crashes == 1 else 'times'}."
+    if placed.aside == SUSPECTS:
+        return f"{times} It waits to run in a child process of its own, or while a worker holds no other job."
+    return f"{times} {'It runs beside other jobs again.' if job.crashes < SUSPECT else 'A worker isolates it.'}"
 
 
 def _how_many(answer: Explanation, job: Job) -> str:

@@ -26,6 +26,7 @@ class ClaimingRequest(Poll):
         "due",
         "everything",
         "inherits",
+        "isolates",
         "may_offer",
         "offered_at",
         "replaced",
@@ -58,6 +59,8 @@ class ClaimingRequest(Poll):
         self.due: dict[int, int] = {}
         """For each shard: the ms until its next job was due at the last claim."""
         self.suspects = 1
+        self.isolates = asked.isolates if isinstance(asked.isolates, int) else None
+        """The number of suspects that it can begin, each in a process of its own; None if it has no such processes."""
         self.spent = False
         """Whether all jobs that its claim id had claimed before have ended."""
         self.replaced = False

@@ -7,7 +7,7 @@ from typing import Final
 
 from queuey.services.leases.claiming import ClaimingRequest
 from queuey.services.leases.long_polls import LongPolls
-from queuey.store.asides import ANY, Room, Wanted
+from queuey.store.asides import ANY, SUSPECTS, Room, Wanted
 from queuey.store.broker.broker import Broker
 from queuey.store.replies import Claimed
 
@@ -36,6 +36,7 @@ class Claims:
         limit: int,
         *,
         suspects: int,
+        isolates: int | None,
         taken: Sequence[str] = (),
     ) -> Claimed:
         """Claim until there are jobs, or nothing is left that the request takes. It is safe to send again.
@@ -45,9 +46,10 @@ class Claims:
         queues = self._queues_in_turn(request.asked.queues)
         room = request.terms.room(taken) if request.terms is not None else ()
         woken = [request.marker[2]] if request.marker is not None and request.marker[2] else []
-        turn = 0
+        turn, is_typed = 0, request.terms is not None or bool(woken)
         while True:
-            wanted = self._wanted(request, shard, room, woken) if limit else None
+            is_typed = is_typed or self._has_lists(request, shard)
+            wanted = self._wanted(request, shard, room, woken) if limit and is_typed else None
             claimed = await self._broker.leases.claim(
                 shard,
                 claim_id=claim_id,
@@ -57,9 +59,10 @@ class Claims:
                 queues=queues,
                 max_starve_ms=self._max_starve_ms,
                 suspects=suspects,
+                isolates=isolates,
                 wanted=wanted,
             )
-            turn, woken = turn + 1, []
+            turn, woken, is_typed = turn + 1, [], is_typed or bool(claimed.asides)
             if claimed.repeated or not limit:
                 return claimed
             self._on_new(shard, self._known.tell(shard, queues, claimed.asides))
@@ -73,20 +76,26 @@ class Claims:
         first = self._turn % len(queues)
         return [*queues[first:], *queues[:first]]
 
-    def _wanted(
-        self, request: ClaimingRequest, shard: int, room: Sequence[Room], woken: Sequence[str]
-    ) -> Wanted | None:
-        """Return the terms of a claim. None: the plain claim does, since nothing is set aside as far as is known."""
-        if request.terms is None and not woken and not any(self._known.lists(shard, queue) for queue in request.group):
-            return None
+    def _has_lists(self, request: ClaimingRequest, shard: int) -> bool:
+        """Return whether any list is known, so that a plain claim would only name it."""
+        return any(self._known.lists(shard, queue) for queue in request.group)
+
+    def _wanted(self, request: ClaimingRequest, shard: int, room: Sequence[Room], woken: Sequence[str]) -> Wanted:
+        """Return the terms of a claim."""
         take = {queue: lists for queue in request.group if (lists := list(self._lists(request, shard, queue)))}
         return Wanted(room=room, others=request.terms is None, take=take, woken=woken)
 
     def _lists(self, request: ClaimingRequest, shard: int, queue: str) -> Iterable[tuple[str, str]]:
         """Return the lists of a queue from which the request may take jobs now."""
         for lane, name in self._known.lists(shard, queue):
-            if request.looks if name == ANY else request.types is None or name in request.types:
+            if self._takes(request, name):
                 yield lane, name
+
+    @staticmethod
+    def _takes(request: ClaimingRequest, name: str) -> bool:
+        if name == SUSPECTS:  # a worker without processes for them gets one alone, which the store decides
+            return (request.isolates or 0) > 0
+        return request.looks if name == ANY else request.types is None or name in request.types
 
     def _is_left(self, request: ClaimingRequest, shard: int, wanted: Wanted | None, claimed: Claimed) -> bool:
         """Return whether another call may bring jobs: the store has named lists that this one left out, or stopped."""

@@ -19,14 +19,15 @@ from queuey.errors import QueueyError, StoreUnavailable
 from queuey.protocol import ids
 from queuey.protocol.job_errors import error_entry
 from queuey.protocol.models import LeasedJob, LeaseRequest
-from queuey.protocol.records import UNREADABLE, decode_definition, queue_and_attempts
+from queuey.protocol.records import SUSPECT, UNREADABLE, decode_definition, queue_and_attempts
 from queuey.protocol.renewal import renewal_of
 from queuey.services.leases.acks import Acks
 from queuey.services.leases.claiming import ClaimingRequest
 from queuey.services.leases.claims import Claims
 from queuey.services.leases.long_polls import LongPolls
-from queuey.services.leases.pull_workers import PullWorkers
+from queuey.services.leases.pull_workers import PullWorkers, alone_seconds
 from queuey.services.leases.pull_workers import worker_key as worker_key_of
+from queuey.store.asides import ELSEWHERE
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 from queuey.store.replies import Claimed, ClaimedJob
@@ -131,7 +132,8 @@ class Leasing:
                     self._give_back([(job.id, job.token) for job in jobs], unextended)
                     return []
             if jobs or request.spent or request.replaced or self._loop.time() >= until:
-                crashed = {job.id for job in jobs if job.crashes}
+                is_alone = request.isolates is None
+                crashed = {job.id: alone_seconds(job.crashes) * is_alone for job in jobs if job.crashes}
                 held = [(job.id, job.queue) for job in jobs]
                 self.workers.leased(request.worker_key, held, request.asked.lease, crashed)
                 return jobs
@@ -214,7 +216,7 @@ class Leasing:
         jobs: list[LeasedJob] = []
         if request.claim_id is not None and len(self._shards) > 1:
             jobs = await self._claimed_before(request)
-        for shard in () if jobs else shards:
+        for shard in () if jobs else self._beside_alone(request, shards):
             try:
                 jobs += await self._claim(request, shard, request.asked.max - len(jobs), [job.type for job in jobs])
             except QueueyError as error:
@@ -222,7 +224,7 @@ class Leasing:
                     raise
                 logger.warning("claim_failed", error=str(error), shard=shard)
                 break
-            if len(jobs) >= request.asked.max:
+            if len(jobs) >= request.asked.max or (request.isolates is None and any(map(_is_suspect, jobs))):
                 break
         return jobs
 
@@ -238,7 +240,10 @@ class Leasing:
         claim_id = offer.claim_id if offer else request.claim_id or ids.short_random()
         sent_at, began = (offer and request.offered_at) or (datetime.now(UTC), self._loop.time())
         suspects = 0 if self.workers.holds_crashed(request.worker_key) else request.suspects
-        send = partial(self._claims.send, request, shard, claim_id, limit, suspects=suspects, taken=taken)
+        isolates = self._isolates(request, shard)
+        send = partial(
+            self._claims.send, request, shard, claim_id, limit, suspects=suspects, isolates=isolates, taken=taken
+        )
         claimed = (offer and offer.claimed) or await self._ask(request, send, doubtful=offer is not None)
         jobs = claimed.jobs
         if request.claim_id is not None and claimed.repeated and limit and not jobs:
@@ -262,7 +267,22 @@ class Leasing:
             self._dead_letter(shard, job, why)
         if any(job.crashes for job in jobs):
             request.suspects = 0
+        if request.isolates is not None:
+            request.isolates = max(0, request.isolates - sum(map(_is_suspect, jobs)))
         return leased
+
+    def _isolates(self, request: ClaimingRequest, shard: int) -> int | None:
+        """Return the value for a claim. The jobs that a worker holds on other shards only this replica can know."""
+        if request.isolates is None and len(self._shards) > 1:
+            shard_of = self._broker.shards.of_job
+            if any(shard_of(job_id) != shard for job_id in self.workers.held_by(request.worker_key)):
+                return ELSEWHERE
+        return request.isolates
+
+    def _beside_alone(self, request: ClaimingRequest, shards: Sequence[int]) -> Sequence[int]:
+        """Return the shards to claim from: while the worker runs a suspect by itself, only that of the suspect."""
+        job_id = self.workers.runs_alone(request.worker_key) if len(self._shards) > 1 else None
+        return shards if job_id is None else [shard for shard in shards if shard == self._broker.shards.of_job(job_id)]
 
     async def _ask(
         self, request: ClaimingRequest, send: Callable[[], Coroutine[Any, Any, Claimed]], *, doubtful: bool
@@ -326,6 +346,10 @@ class Leasing:
         task = self._loop.create_task(coroutine)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def _is_suspect(job: ClaimedJob | LeasedJob) -> bool:
+    return job.crashes >= SUSPECT
 
 
 def _dead_lettered(job_id: str, status: str | None, error: Exception | None) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct, field
 
+from queuey.protocol.records import SUSPECT
+
+FIRST_ALONE: Final = 5.0
+"""The seconds for which a suspect with two crashes runs by itself. The script that claims has the same."""
 REMEMBERED: Final = 60.0
 """The seconds for which a worker is known after its last request."""
 MAX_WORKERS: Final = 10_000
@@ -25,7 +29,8 @@ class PullWorker(Struct):
     """A pull worker. `key`: the name of its API key. Times are seconds since 1970.
 
     `asked`: queues with the time of the last request for them. `held`: ids of jobs with the end of the lease and the
-    queue. `crashed`: the held jobs that have crashes. `kinds`: the sets of types that it named recently, each with the
+    queue. `crashed`: the held jobs that have crashes, each with the time until which
+    it runs by itself. `kinds`: the sets of types that it named recently, each with the
     time of its last request; None = every type.
     """
 
@@ -36,7 +41,7 @@ class PullWorker(Struct):
     started_at: float
     last_seen: float
     held: dict[str, tuple[float, str]]
-    crashed: set[str] = field(default_factory=set)
+    crashed: dict[str, float] = field(default_factory=dict)
     kinds: dict[frozenset[str] | None, float] = field(default_factory=dict)
 
     @property
@@ -71,6 +76,11 @@ class PullWorkerRow(Struct):
     @property
     def worker_key(self) -> str:
         return worker_key(self.name, self.key)
+
+
+def alone_seconds(crashes: int) -> float:
+    """Return for how long a worker without child processes runs a job with so many crashes by itself."""
+    return FIRST_ALONE * 2.0 ** (crashes - SUSPECT) if crashes >= SUSPECT else 0.0
 
 
 def worker_key(name: str, key: str) -> str:
@@ -116,19 +126,23 @@ class PullWorkers:
         return its_key
 
     def leased(
-        self, worker_key: str, jobs: Iterable[tuple[str, str]], lease: float, crashed: Collection[str] = ()
+        self, worker_key: str, jobs: Iterable[tuple[str, str]], lease: float, crashed: Mapping[str, float] = {}
     ) -> None:
-        """Register leases of jobs (id, queue) for this many seconds. `crashed`: ids of jobs with crashes."""
+        """Register leases of jobs (id, queue) for this many seconds.
+
+        `crashed`: the ids of jobs with crashes, each with the seconds for which it runs by itself.
+        """
         worker = self._workers.get(worker_key)
         if worker is None:
             return
-        until = time.time() + lease
+        now = time.time()
+        until = now + lease
         for job_id, queue in jobs:
             if len(self._holder) >= MAX_HELD:
                 return
             worker.held[job_id] = until, queue
             if job_id in crashed:
-                worker.crashed.add(job_id)
+                worker.crashed[job_id] = now + crashed[job_id]
             self._holder[job_id] = worker
 
     def extended(self, job_id: str, lease: float) -> None:
@@ -146,15 +160,31 @@ class PullWorkers:
             worker = holder_of(job_id, None)
             if worker is not None:
                 worker.held.pop(job_id, None)
-                worker.crashed.discard(job_id)
+                worker.crashed.pop(job_id, None)
 
     def holds_crashed(self, worker_key: str) -> bool:
-        """Return whether it holds a job with crashes, as far as this replica knows. Then it gets no second one."""
+        """Return whether it holds a job with crashes, as far as this replica knows.
+
+        Then it gets no second one while the store may not set suspects aside. After that the store decides.
+        """
         worker = self._workers.get(worker_key)
         if worker is None or not worker.crashed:
             return False
         now = time.time()
         return any(worker.held[job_id][0] >= now for job_id in worker.crashed)
+
+    def held_by(self, worker_key: str) -> list[str]:
+        """Return the ids of the jobs that it holds, as far as this replica knows."""
+        worker, now = self._workers.get(worker_key), time.time()
+        return [job_id for job_id, (until, _) in worker.held.items() if until >= now] if worker else []
+
+    def runs_alone(self, worker_key: str) -> str | None:
+        """Return the id of the suspect that it has to run by itself, as far as this replica knows."""
+        worker, now = self._workers.get(worker_key), time.time()
+        if worker is None:
+            return None
+        alone = (job_id for job_id, until in worker.crashed.items() if until > now)
+        return next((job_id for job_id in alone if worker.held[job_id][0] >= now), None)
 
     def set_quiet(self, worker_keys: Collection[str]) -> None:
         """Make exactly these workers quiet."""
@@ -200,6 +230,6 @@ class PullWorkers:
 
     def _let_go(self, worker: PullWorker, job_id: str) -> None:
         del worker.held[job_id]
-        worker.crashed.discard(job_id)
+        worker.crashed.pop(job_id, None)
         if self._holder.get(job_id) is worker:
             del self._holder[job_id]

@@ -12,6 +12,7 @@ from queuey.errors import Fault, Malformed, QueueyError, TooLarge
 from queuey.protocol.allowed import Form, form_of
 from queuey.protocol.json_checks import check_payload, check_text, is_deeper, why_not_json
 from queuey.protocol.models import (
+    MAX_ISOLATES,
     MAX_LEASE_TYPES,
     MAX_LEASED,
     NULL,
@@ -33,6 +34,7 @@ _WORDS: Final = {
     "/types": f"an array of 1 to {MAX_LEASE_TYPES} types (leave it out to take every type)",
     "/room": f"an array of 1 to {MAX_LEASE_TYPES} objects (leave it out if there is room for `max` jobs of each type)",
     "/room/*/types": f"an array of 1 to {MAX_LEASE_TYPES} types",
+    "/isolates": f"an integer from 0 to {MAX_ISOLATES} (leave it out if no job can have a process of its own)",
 }
 _WHOLE: Final = "The body"
 _BATCH: Final = Form({"": "a JSON object", "/jobs": f"an array of 1 to {MAX_LEASED} objects"}, {"": ("jobs",)}, _WHOLE)

@@ -42,12 +42,18 @@ class LeaseCalls(Group):
         queues: Sequence[str],
         max_starve_ms: int = 300_000,
         suspects: int = 1,
-        isolates: int = 0,
+        isolates: int | None = None,
         defer_ms: int = 1_000,
         wanted: Wanted | None = None,
         now: int = 0,
     ) -> Claimed:
-        """Claim up to `limit` jobs. `suspects`: how many jobs with crashes it may take, 0 or 1.
+        """Claim up to `limit` jobs.
+
+        `suspects`: how many jobs with crashes it may take, 0 or 1, while no lists may be set aside.
+
+        `isolates`: how many suspects the worker can run now, each in a child process of its own; None if it has none.
+        Then it runs a suspect while it holds nothing else of the shard. ELSEWHERE: it has none, and holds jobs of other
+        shards.
 
         `wanted`: which jobs, and from which lists set aside. Without it, the claim takes jobs of every type, unless a
         queue has lists set aside: then it claims nothing and replies with their names in `asides`."""

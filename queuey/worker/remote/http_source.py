@@ -16,6 +16,7 @@ from queuey.errors import StartupError
 from queuey.lifecycle import Retrying, end_tasks
 from queuey.protocol import ids
 from queuey.protocol.models import (
+    MAX_ISOLATES,
     MAX_LEASE_TYPES,
     MAX_LEASED,
     CompleteItem,
@@ -41,18 +42,20 @@ logger = log.get(__name__)
 
 
 class _Terms(NamedTuple):
-    """The jobs that a request asks for: how many, of which types, and at most how many of some types."""
+    """The jobs that a request asks for: how many, of which types, at most how many of some types, and of suspects."""
 
     most: int
     types: Sequence[str] | None
     room: Sequence[LeaseRoom] | None
+    isolates: int | None
 
 
 class HttpSource:
     """Claims by long polls, and reports in batches. The loops that report run from the start until `close`.
 
-    Each request names the types that the worker knows, and the room of each executor that has less than all. A server
-    of an older release knows neither; then no job is asked for unless one of any type can begin.
+    Each request names the types that the worker knows, the room of each executor that has less than all, and how many
+    suspects can have a child process of their own. A server of an older release knows none of these; then no job is
+    asked for unless one of any type can begin.
 
     `wanted_wait(work, failed)` returns the seconds until the next attempt, or None to let the server decide.
     """
@@ -74,7 +77,7 @@ class HttpSource:
         """Set when a job can begin that the present request could not ask for; None if there is no such request."""
         self._claim: tuple[str, float] | None = None
         """The claim id of a request without an answer, and the time until which a repeat brings the same jobs."""
-        self._terms = _Terms(1, None, None)
+        self._terms = _Terms(1, None, None, None)
         """The jobs that this request asked for."""
         self._retries = Retrying(FIRST_PAUSE, LAST_PAUSE)
         self._unconfirmed: dict[tuple[str, str], tuple[HeldJob, Confirmed]] = {}
@@ -110,7 +113,7 @@ class HttpSource:
             self._ignore_room(f"more than {MAX_LEASE_TYPES} types")
             return Claim(more=True)
         self._terms = (
-            _Terms(max(1, min(request.free, MAX_LEASED)), None, None) if self.ignores_room else _terms(request)
+            _Terms(max(1, min(request.free, MAX_LEASED)), None, None, None) if self.ignores_room else _terms(request)
         )
         began = time.monotonic()
         try:
@@ -174,6 +177,7 @@ class HttpSource:
             worker=self._settings.name,
             types=self._terms.types,
             room=self._terms.room,
+            isolates=self._terms.isolates,
         )
         self._claim = None
         return jobs
@@ -242,8 +246,12 @@ class HttpSource:
 def _terms(request: ClaimRequest) -> _Terms:
     most = max(1, min(request.free, MAX_LEASED))
     room = [LeaseRoom(each.jobs, list(each.types)) for each in request.room if each.jobs < most]
-    return _Terms(most, [type for each in request.room for type in each.types], room or None)
+    types = [type for each in request.room for type in each.types]
+    isolates = None if request.isolates is None else min(request.isolates, MAX_ISOLATES)
+    return _Terms(most, types, room or None, isolates)
 
 
 def _is_about_types(error: Invalid) -> bool:
-    return any(fault.get("pointer", "").startswith(("/types", "/room")) for fault in error.problem.errors or ())
+    return any(
+        fault.get("pointer", "").startswith(("/types", "/room", "/isolates")) for fault in error.problem.errors or ()
+    )

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from queuey.protocol.records import DEFAULT_DEDUPE_TTL_MS, MAX_CRASHES, encode_key
+from queuey.protocol.records import DEFAULT_DEDUPE_TTL_MS, MAX_CRASHES, SUSPECT, encode_key
 from tests.faults.evidence.history import History, JobHistory
 from tests.faults.store.view import LISTS, TERMINAL, StoredJob, StoreView
 
@@ -84,7 +84,7 @@ def _wrong_end(job: JobHistory, stored: StoredJob) -> Iterator[str]:
             yield f"succeeded after {attempts} failed attempts and not after {job.deed.fails}"
         if not job.ended("ok"):
             yield "succeeded and no handler came to its end"
-    elif status == "dead_letter" and attempts < job.max_attempts and crashes < MAX_CRASHES:
+    elif status == "dead_letter" and attempts < job.max_attempts and crashes < SUSPECT:
         yield f"is dead after {attempts} of {job.max_attempts} attempts and {crashes} crashes"
     if status == "dead_letter" and job.cancel_said("cancelling") and not stored.state.get("y"):
         yield "was flagged for cancel, as a reply said, and is dead"
@@ -133,7 +133,7 @@ def one_terminal_transition(evidence: Evidence) -> Iterator[str]:
 
 
 def within_limits(evidence: Evidence) -> Iterator[str]:
-    """3. attempts <= max_attempts, crashes <= 3."""
+    """3. attempts <= max_attempts, crashes <= 10."""
     for job_id, job, stored in evidence.pairs():
         if stored.number("a") > job.max_attempts:
             yield f"{job_id} has {stored.number('a')} of {job.max_attempts} attempts"

@@ -121,3 +121,12 @@ async def test_an_offer_gets_nothing_while_a_list_is_set_aside(rig: Rig, queue: 
     assert given.claimed is None
     assert await rig.waiting() == [job.id]
     assert await rig.marked()
+
+
+async def test_a_worker_that_runs_a_suspect_alone_is_given_nothing(rig: Rig) -> None:
+    job = rig.job()
+    await rig.client.set(rig.keys.alone(offer().worker), f"{rig.new_id()} {NOW + 5_000}")
+    await enqueue(rig, offer(), job)
+    assert await rig.waiting() == [job.id]
+    await rig.client.delete(rig.keys.alone(offer().worker))
+    assert [each.id for each in (await rig.claim(9)).jobs] == [job.id]

@@ -326,14 +326,14 @@ async def test_the_gate_may_be_open_for_several_features(rig: Rig) -> None:
     assert await aside(rig, "x") == [job_id]
 
 
-async def test_a_suspect_of_a_list_is_delayed_as_in_a_lane(rig: Rig) -> None:
+async def test_a_suspect_of_a_list_goes_to_the_suspects_as_one_of_a_lane(rig: Rig) -> None:
     job_id = await rig.crashed(crashes=2, body='{"type":"x"}')
     await rig.open_gate()
     await rig.claim_typed(9, room=A, others=False)
     assert await aside(rig, "x") == [job_id]
     take = {"default": [("default", "x")]}
-    assert not (await rig.claim_typed(9, take=take, suspects=0)).jobs
-    assert job_id in await rig.scores(rig.keys.scheduled("default", "default"))
+    assert not (await rig.claim_typed(9, take=take, isolates=0)).jobs
+    assert await aside(rig, "!") == [job_id]
 
 
 async def test_the_moves_of_a_claim_by_type_are_reported(rig: Rig) -> None:
@@ -371,7 +371,7 @@ async def test_an_idle_claim_reads_little_and_writes_nothing(rig: Rig) -> None:
     async with rig.unchanged():
         claimed, commands = await idle_commands(rig, **options)
     assert claimed == Claimed([], 5, False, asides=[("default", " d:x d:y"), ("mail", " d:x")])
-    assert commands == {"get": 1, "hmget": 3, "llen": 6, "exists": 3, "zrange": 3}
+    assert commands == {"mget": 1, "hmget": 3, "llen": 6, "exists": 3, "zrange": 3}
     claimed, _ = await idle_commands(rig, **options, now=NOW + 5)
     assert ids(claimed) == [due]
 

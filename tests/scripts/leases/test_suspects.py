@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from queuey.store.asides import SUSPECTS
+from queuey.store.asides import ELSEWHERE, SUSPECTS
 from queuey.store.replies import Claimed
-from tests.support.store import LEASE, NOW, SECOND, Rig
+from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig
 
 LIST = {"default": [("default", SUSPECTS)]}
 LATER = NOW + 10 * LEASE
@@ -32,7 +32,7 @@ async def suspects(rig: Rig, count: int = 1, **fields: Any) -> list[str]:
     added = await rig.add(count, now=NOW - LEASE, **fields)
     outcomes: list[tuple[str, str]] = []
     for _ in range(2):
-        await rig.claim_typed(count, now=NOW - LEASE, suspects=0)
+        await rig.claim_typed(count, now=NOW - LEASE, isolates=0)
         outcomes = await reap(rig, NOW)
         await rig.broker.maintenance.promote(rig.shard, 10, now=NOW)
     assert sorted(outcomes) == sorted((job_id, "suspect") for job_id in added)
@@ -64,7 +64,7 @@ async def test_a_job_with_one_crash_runs_beside_others_like_it(rig: Rig) -> None
     await rig.open_gate()
     held = await rig.held(2)
     await reap(rig, NOW + LEASE)
-    assert ids(await rig.claim(9, suspects=0, now=NOW + LEASE)) == [job_id for job_id, _ in held]
+    assert ids(await rig.claim(9, isolates=0, now=NOW + LEASE)) == [job_id for job_id, _ in held]
 
 
 # --- in a child process of its own ---------------------------------------------------------------------------------
@@ -73,7 +73,7 @@ async def test_a_job_with_one_crash_runs_beside_others_like_it(rig: Rig) -> None
 async def test_a_worker_with_children_gets_as_many_as_it_can_isolate_and_others_beside(rig: Rig) -> None:
     first, second, third = await suspects(rig, 3)
     (fresh,) = await rig.add(now=LATER)
-    claimed = await claim(rig, isolates=2, suspects=0)
+    claimed = await claim(rig, isolates=2)
     assert ids(claimed) == [first, second, fresh]
     assert [job.crashes for job in claimed.jobs] == [2, 2, 0]
     assert {(await rig.state(job_id))["A"] for job_id in (first, second)} == {"c"}
@@ -82,7 +82,7 @@ async def test_a_worker_with_children_gets_as_many_as_it_can_isolate_and_others_
 
 async def test_without_isolation_left_it_gets_none(rig: Rig) -> None:
     (job_id,) = await suspects(rig)
-    assert ids(await claim(rig, isolates=0, suspects=0)) == []
+    assert ids(await claim(rig, isolates=0)) == []
     assert await listed(rig) == [job_id]
 
 
@@ -156,18 +156,39 @@ async def test_its_end_gives_the_worker_free(rig: Rig, move: str) -> None:
         if move == "cancel":
             await rig.broker.jobs.cancel(rig.shard, [job_id], now=LATER)
         await leases.fail(rig.shard, [(job_id, job.token, "{}", LEASE, False)], now=LATER)
-    assert (await rig.client.hgetall(rig.keys.queue("default"))).keys().isdisjoint({b"only_w1"})
-    assert fresh in ids(await claim(rig, suspects=0))
+    assert not await rig.client.exists(rig.keys.alone("w1"))
+    assert fresh in ids(await claim(rig, isolates=0))
 
 
 async def test_when_its_time_is_over_the_worker_gets_others_and_its_end_proves_nothing(rig: Rig) -> None:
     (job_id,) = await suspects(rig)
-    assert ids(await claim(rig)) == [job_id]
+    (job,) = (await claim(rig)).jobs
     (fresh,) = await rig.add(now=LATER)
+    await rig.broker.leases.extend(rig.shard, LEASE, [(job_id, job.token)], now=LATER + 5 * SECOND)
     assert ids(await claim(rig, now=LATER + 5 * SECOND)) == [fresh]
     assert "A" not in await rig.state(job_id)
     outcomes = dict(await reap(rig, LATER + 5 * SECOND + LEASE))
     assert outcomes == {job_id: "suspect", fresh: "retry"}
+
+
+async def test_a_worker_that_started_again_waits_for_the_end_of_its_suspect(rig: Rig) -> None:
+    """It has the name of the one that died, and its lease was not extended after the time for which it is alone."""
+    (job_id,) = await suspects(rig)
+    (job,) = (await claim(rig)).jobs
+    await rig.add(now=LATER)
+    await rig.broker.leases.extend(rig.shard, LEASE, [(job_id, job.token)], now=LATER + 4 * SECOND)
+    for seconds in (5, 20, 33):
+        claimed = await claim(rig, now=LATER + seconds * SECOND)
+        assert (ids(claimed), claimed.due_in_ms) == ([], SECOND)
+    assert await reap(rig, LATER + 34 * SECOND) == [(job_id, "dead")]
+    assert len((await claim(rig, now=LATER + 34 * SECOND)).jobs) == 1
+
+
+async def test_a_lease_of_hours_is_not_waited_for(rig: Rig) -> None:
+    (job_id,) = await suspects(rig)
+    assert ids(await claim(rig, lease_ms=HOUR)) == [job_id]
+    (fresh,) = await rig.add(now=LATER)
+    assert ids(await claim(rig, now=LATER + 5 * SECOND)) == [fresh]
 
 
 async def test_a_worker_that_dies_of_it_alone_proves_it(rig: Rig) -> None:
@@ -181,11 +202,12 @@ async def test_it_is_alone_for_longer_with_each_crash(rig: Rig) -> None:
     (job_id,) = await suspects(rig)
     now = LATER
     for seconds in (5, 10, 20):
-        assert ids(await claim(rig, now=now)) == [job_id]
-        waits = await claim(rig, now=now)
-        assert waits.due_in_ms == seconds * SECOND
+        (job,) = (await claim(rig, now=now)).jobs
+        assert (await claim(rig, now=now)).due_in_ms == seconds * SECOND
         (fresh,) = await rig.add(now=now)
-        assert ids(await claim(rig, now=now + seconds * SECOND)) == [fresh]
+        over = now + seconds * SECOND
+        await rig.broker.leases.extend(rig.shard, LEASE, [(job_id, job.token)], now=over)
+        assert ids(await claim(rig, now=over)) == [fresh]
         now += 2 * LEASE
         assert dict(await reap(rig, now))[job_id] == "suspect"
         await rig.broker.jobs.cancel(rig.shard, [fresh], now=now)
@@ -206,7 +228,7 @@ async def test_one_worker_takes_nothing_more_once_a_suspect_has_waited_for_a_min
     (job_id,) = await suspects(rig)
     first, second, third = await rig.add(3, now=NOW)
     for worker, job in (("w1", first), ("w2", second)):
-        assert ids(await claim(rig, 1, worker=worker, now=NOW, suspects=0)) == [job]
+        assert ids(await claim(rig, 1, worker=worker, now=NOW, isolates=0)) == [job]
     late = NOW + 60 * SECOND
     assert ids(await claim(rig, now=late)) == [], "it drains"
     assert ids(await claim(rig, worker="w2", now=late)) == [third], "and no other one"
@@ -217,11 +239,80 @@ async def test_one_worker_takes_nothing_more_once_a_suspect_has_waited_for_a_min
 async def test_after_ten_minutes_a_suspect_runs_beside_others(rig: Rig) -> None:
     (job_id,) = await suspects(rig)
     await rig.add(2, now=NOW)
-    assert len((await claim(rig, 1, now=NOW, suspects=0)).jobs) == 1
+    assert len((await claim(rig, 1, now=NOW, isolates=0)).jobs) == 1
     claimed = await claim(rig, now=NOW + 600 * SECOND)
     assert job_id in ids(claimed)
     assert len(claimed.jobs) == 2
     assert "A" not in await rig.state(job_id)
+
+
+async def test_a_drain_goes_on_for_as_long_as_its_worker_asks(rig: Rig) -> None:
+    (job_id,) = await suspects(rig)
+    first, second, _ = await rig.add(3, now=NOW)
+    for worker, job in (("w1", first), ("w2", second)):
+        assert ids(await claim(rig, 1, worker=worker, now=NOW, isolates=0)) == [job]
+    for seconds in range(60, 200, 50):
+        assert ids(await claim(rig, now=NOW + seconds * SECOND)) == []
+    late = NOW + 200 * SECOND
+    assert ids(await claim(rig, 1, worker="w2", now=late)) != [], "the other one goes on"
+    await rig.broker.leases.complete(rig.shard, [(first, (await token(rig, first)), "")], now=late)
+    assert ids(await claim(rig, now=late)) == [job_id]
+
+
+async def test_a_worker_that_does_not_know_its_type_does_not_drain_for_it(rig: Rig) -> None:
+    (job_id,) = await suspects(rig)
+    other = await rig.add(2, body='{"type":"other"}')
+    knows: Any = {"room": [(9, ["other"])], "others": False}
+    assert ids(await claim(rig, 1, now=NOW, isolates=0, **knows)) == other[:1]
+    assert ids(await claim(rig, now=NOW + 70 * SECOND, **knows)) == other[1:]
+    assert await listed(rig) == [job_id]
+
+
+async def test_two_suspects_are_never_on_one_worker(rig: Rig) -> None:
+    first, second = await suspects(rig, 2)
+    assert ids(await claim(rig, now=LATER)) == [first]
+    assert ids(await claim(rig, now=LATER + 660 * SECOND)) == [], "it drains instead"
+    assert await listed(rig) == [second]
+
+
+# --- what one queue does not show ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asks", [{"queues": ["other"]}, {}])
+async def test_a_worker_that_is_alone_gets_no_job_of_another_queue_or_while_its_queue_is_paused(
+    rig: Rig, asks: dict[str, Any]
+) -> None:
+    (job_id,) = await suspects(rig)
+    assert ids(await claim(rig)) == [job_id]
+    await rig.add(queue="other", now=LATER)
+    if not asks:
+        await rig.broker.queues.pause(rig.shard, "default", "", now=LATER)
+        asks = {"queues": ["default", "other"]}
+    plain = await rig.claim(9, worker="w1", now=LATER + 1, **asks)
+    assert (ids(plain), plain.asides is not None) == ([], True)
+    assert ids(await claim(rig, now=LATER + 1, **asks)) == []
+    assert len((await rig.claim(9, worker="w2", now=LATER + 1, queues=["other"])).jobs) == 1
+
+
+async def test_a_worker_with_jobs_of_another_shard_is_not_alone(rig: Rig) -> None:
+    (job_id,) = await suspects(rig)
+    assert ids(await claim(rig, now=NOW, isolates=ELSEWHERE)) == []
+    assert ids(await claim(rig, now=NOW + 600 * SECOND, isolates=ELSEWHERE)) == [job_id]
+    assert "A" not in await rig.state(job_id)
+
+
+@pytest.mark.parametrize("is_typed", [False, True])
+async def test_a_suspect_that_comes_from_its_lane_waits_with_the_others(rig: Rig, is_typed: bool) -> None:
+    (job_id,) = await suspects(rig)
+    (job,) = (await claim(rig, isolates=1)).jobs
+    await rig.broker.leases.fail(rig.shard, [(job_id, job.token, "{}", 0, False)], now=LATER)
+    await rig.broker.maintenance.tidy_asides(rig.shard)
+    (fresh,) = await rig.add(now=LATER)
+    claimed = await (claim(rig, isolates=0) if is_typed else rig.claim(9, now=LATER))
+    assert ids(claimed) == [fresh]
+    assert await listed(rig) == [job_id]
+    assert await rig.scores(rig.keys.scheduled("default", "default")) == {}
+    assert ids(await claim(rig, worker="w2", now=LATER + 1)) == [job_id]
 
 
 async def token(rig: Rig, job_id: str) -> str:
@@ -233,3 +324,11 @@ async def test_a_claim_of_a_suspect_that_is_sent_again_brings_it_again(rig: Rig)
     (job_id,) = await suspects(rig)
     for _ in range(2):
         assert ids(await claim(rig, claim_id="same")) == [job_id]
+
+
+async def test_suspects_come_back_by_their_key_after_their_name_was_lost(rig: Rig) -> None:
+    (job_id,) = await suspects(rig)
+    await rig.client.hdel(rig.keys.queue("default"), "aside")
+    assert await rig.broker.maintenance.name_asides(rig.shard, [("default", "default", SUSPECTS)]) == 1
+    assert await rig.broker.maintenance.name_asides(rig.shard, [("default", "default", SUSPECTS)]) == 0
+    assert ids(await claim(rig, isolates=1)) == [job_id]

@@ -55,6 +55,7 @@ def test_without_lists_set_aside_all_queued_jobs_are_claimable() -> None:
 def test_jobs_of_types_that_nobody_takes_are_left_out() -> None:
     takes = taken_by([worker("a", "b")])
     assert claimable_jobs(row(("a", 2), ("letter", 3), ("*", 1)), takes) == 4
+    assert claimable_jobs(row(("!", 2), ("letter", 3)), takes) == 5, "suspects are of any type"
     assert claimable_jobs(row(("letter", 9)), takes) == 0, "an entry may be a cancelled job"
     head = QueueHead(True, "", 0, 90, 10, [("a", 20), ("letter", 90), ("b", 5)])
     assert claimable_ms("mail", head, takes) == 20

@@ -68,13 +68,16 @@ def test_who_holds_a_job_with_crashes_does_so_until_it_is_over_or_its_lease_is(c
     workers = PullWorkers()
     assert not workers.holds_crashed("k/a")
     workers.seen("a", "k", ["x"])
-    workers.leased("k/a", [("1", "x"), ("2", "x")], 10, {"2"})
+    workers.leased("k/a", [("1", "x"), ("2", "x")], 10, {"2": 0.0})
     workers.ended("1")
     assert workers.holds_crashed("k/a")
+    assert workers.runs_alone("k/a") is None
     workers.ended("2")
     assert not workers.holds_crashed("k/a")
-    workers.leased("k/a", [("3", "x")], 10, {"3"})
+    workers.leased("k/a", [("3", "x")], 10, {"3": 5.0})
+    assert (workers.runs_alone("k/a"), workers.held_by("k/a")) == ("3", ["3"])
     clock.now += 9
+    assert workers.runs_alone("k/a") is None
     workers.extended("3", 10)
     clock.now += 9
     assert workers.holds_crashed("k/a")

@@ -18,6 +18,7 @@ NAMES = {
     "dedupe": (("a2V5",), "dedupe:a2V5"),
     "progress": (("ID",), "progress:ID"),
     "claim": (("c1",), "claim:c1"),
+    "alone": (("w1",), "alone:w1"),
     "queue": (("mail",), "queue:mail"),
     "wake": (("mail",), "wake:mail"),
     "aside": (("mail", "low", "send"), "aside:mail:low:send"),

@@ -9,6 +9,7 @@ import pytest
 
 from queuey.services.jobs import explain as explaining
 from queuey.services.workers import Description, WorkerReport
+from queuey.store.asides import SUSPECTS, Wanted
 from tests.support.http import ApiRig, api_over, keys, problem
 from tests.support.store import Rig
 
@@ -164,6 +165,30 @@ async def test_it_changes_nothing(rig: Rig, api: ApiRig) -> None:
     async with rig.unchanged():
         await explain(api, waiting)
         await explain(api, scheduled)
+
+
+@pytest.mark.parametrize("isolates", [1, None])
+async def test_a_suspect_waits_to_be_isolated(rig: Rig, api: ApiRig, isolates: int | None) -> None:
+    job_id = await api.submit()
+    shard = rig.broker.shards.of_job(job_id)
+    await serve(rig, "default", types=("t",))
+    await rig.client.hset(rig.broker.shards.keys[shard].meta, "features", "aside")
+    for crash in (1, 2):
+        await rig.broker.leases.claim(
+            shard, claim_id=f"c{crash}", worker="w1", lease_ms=1, limit=1, queues=["default"], now=1_000 * crash
+        )
+        await rig.broker.maintenance.reap(shard, 10, [0])
+        await rig.broker.maintenance.promote(shard, 10)
+    told = await explain(api, job_id)
+    assert (told["status"], told["reason"], told["crashes"]) == ("queued", "crashed", 2)
+    assert told["detail"].startswith("It has crashed 2 times. It waits to run in a child process of its own")
+    await rig.broker.leases.claim(
+        shard, claim_id="c3", worker="w1", lease_ms=30_000, limit=1, queues=["default"], isolates=isolates,
+        wanted=Wanted(take={"default": [("default", SUSPECTS)]}),
+    )  # fmt: skip
+    told = await explain(api, job_id)
+    assert (told["status"], told["reason"]) == ("running", "running")
+    assert "It has crashed 2 times" in told["detail"]
 
 
 async def test_only_of_jobs_that_the_caller_may_see(rig: Rig) -> None:

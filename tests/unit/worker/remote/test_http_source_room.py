@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,12 +16,15 @@ from queuey.client import Client
 from queuey.lifecycle import end_tasks
 from queuey.metrics import Metrics
 from queuey.settings.settings import Settings
+from queuey.worker.execution import MAX_ISOLATED
 from queuey.worker.handlers.app import App
 from queuey.worker.remote.http_source import HttpSource
 from queuey.worker.settings import WorkerSettings
 from queuey.worker.worker import Worker
 from tests.support.executions import executing
+from tests.support.gate import Gate
 from tests.support.working import PATIENCE, Stage, ThreadStage
+from tests.unit.worker import isolated_app
 
 SETTINGS = WorkerSettings.of(Settings(concurrency=10, grace=7.0), "w", ["default"])
 
@@ -59,13 +63,13 @@ class Server:
             self.cancelled += 1
             raise
 
-    async def give(self, *types: str) -> dict[str, Any]:
+    async def give(self, *types: str, crashes: int = 0, payload: Any = None) -> dict[str, Any]:
         """Wait for a request that is not answered or broken off, and answer it. Returns its body."""
         async with asyncio.timeout(PATIENCE):
             while (answer := await self._came.get()).done():
                 pass
         body = self.asked[-1]
-        answer.set_result([self._job(type) for type in types])
+        answer.set_result([self._job(type) | {"crashes": crashes, "payload": payload} for type in types])
         return body
 
     async def until_asked(self, times: int) -> dict[str, Any]:
@@ -83,9 +87,9 @@ class Server:
 
 
 @asynccontextmanager
-async def working(server: Server, app: App, **slots: Any) -> AsyncIterator[Worker]:
+async def working(server: Server, app: App, path: str | None = None, **slots: Any) -> AsyncIterator[Worker]:
     async with (
-        executing(app, None, grace=SETTINGS.grace, **slots) as execution,
+        executing(app, path, grace=SETTINGS.grace, **slots) as execution,
         Client("http://q.test", retries=0, transport=httpx.MockTransport(server)) as client,
     ):
         source = HttpSource(client, SETTINGS, execution.wanted_wait)
@@ -156,6 +160,22 @@ async def test_an_older_server_is_asked_only_for_what_fits_in_any_executor() -> 
             await server.until_asked(4)
     told = [log for log in logs if log["event"] == "server_ignores_types"]
     assert [(log["log_level"], log["reason"]) for log in told] == [("warning", "Unknown field 'types'.")]
+
+
+async def test_a_request_says_how_many_suspects_can_have_a_child_process() -> None:
+    server = Server()
+    async with working(server, isolated_app.app, isolated_app.PATH), Gate() as gate:
+        assert (await server.give("loop", crashes=2, payload=gate.path))["isolates"] == MAX_ISOLATED
+        visitor = await gate.visitor()
+        assert visitor.pid != os.getpid(), "it runs in a child process"
+        assert (await server.until_asked(2))["isolates"] == MAX_ISOLATED - 1
+        visitor.let_go("")
+
+
+async def test_an_app_without_a_path_isolates_none() -> None:
+    server = Server()
+    async with working(server, Stage().app):
+        assert "isolates" not in await server.give()
 
 
 async def test_an_app_with_too_many_types_names_none() -> None:
