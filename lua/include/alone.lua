@@ -110,7 +110,9 @@ local function claim_from(take, queue, lane, waited_ms)
   runs_alone = holds == 'nothing'
   runs_beside = holds == 'others' and waited_ms >= BESIDE_AFTER
   local got = (runs_alone or runs_beside) and claim_suspect(take, queue, lane)
-  local is_over = got and runs_alone or (not runs_alone and not got and drains(queue, waited_ms))
+  -- A worker that holds jobs of other shards would get more of them, and never hold nothing.
+  local may_drain = not runs_alone and not got and args[12] ~= -1
+  local is_over = got and runs_alone or (may_drain and drains(queue, waited_ms))
   runs_alone, runs_beside = false, false
   return got, is_over
 end
