@@ -124,8 +124,11 @@ local function claim_alone(take)
   if has_children or limit < 1 then return false end
   for _, lane in ipairs(LANES) do
     for _, queue in ipairs(open) do
-      local waited_ms = is_named(queue, lane, SUSPECTS) and waited(aside_key(queue, lane, SUSPECTS))
-      if waited_ms then
+      local list = is_named(queue, lane, SUSPECTS) and aside_key(queue, lane, SUSPECTS)
+      local waited_ms = list and waited(list)
+      if list and not waited_ms and redis.call('LLEN', list) > MAX_TURNED then
+        claim_suspect(take, queue, lane) -- which claims none of the first, but has them go to the tail
+      elseif waited_ms then
         local got, is_over = claim_from(take, queue, lane, waited_ms)
         if got or is_over then return is_over end
       end

@@ -309,6 +309,14 @@ async def test_a_worker_with_jobs_of_another_shard_does_not_drain(rig: Rig) -> N
     assert ids(await claim(rig, 1, now=NOW + 60 * SECOND, isolates=ELSEWHERE)) == [second]
 
 
+async def test_a_suspect_behind_many_of_unknown_types_is_found(rig: Rig) -> None:
+    for _ in range(4):
+        await suspects(rig, 10, body='{"type":"unknown"}')
+    (job_id,) = await suspects(rig, body='{"type":"a"}')
+    found = [ids(await claim(rig, room=[(5, ["a"])], others=False)) for _ in range(2)]
+    assert found == [[], [job_id]]
+
+
 async def test_the_reply_says_that_the_worker_gets_nothing_for_now(rig: Rig) -> None:
     await suspects(rig)
     await rig.add(3, now=NOW)
