@@ -110,7 +110,9 @@ local function claim_from(take, queue, lane, waited_ms)
   runs_alone = holds == 'nothing'
   runs_beside = holds == 'others' and waited_ms >= BESIDE_AFTER
   local got = (runs_alone or runs_beside) and claim_suspect(take, queue, lane)
-  local is_over = got and runs_alone or (not runs_alone and not got and drains(queue, waited_ms))
+  -- A worker that holds jobs of other shards would get more of them, and never hold nothing.
+  local may_drain = not runs_alone and not got and args[12] ~= -1
+  local is_over = got and runs_alone or (may_drain and drains(queue, waited_ms))
   runs_alone, runs_beside = false, false
   return got, is_over
 end
@@ -122,8 +124,11 @@ local function claim_alone(take)
   if has_children or limit < 1 then return false end
   for _, lane in ipairs(LANES) do
     for _, queue in ipairs(open) do
-      local waited_ms = is_named(queue, lane, SUSPECTS) and waited(aside_key(queue, lane, SUSPECTS))
-      if waited_ms then
+      local list = is_named(queue, lane, SUSPECTS) and aside_key(queue, lane, SUSPECTS)
+      local waited_ms = list and waited(list)
+      if list and not waited_ms and redis.call('LLEN', list) > MAX_TURNED then
+        claim_suspect(take, queue, lane) -- which claims none of the first, but has them go to the tail
+      elseif waited_ms then
         local got, is_over = claim_from(take, queue, lane, waited_ms)
         if got or is_over then return is_over end
       end

@@ -33,6 +33,6 @@ if not before and #args[16] == 0 then
         told[#told + 1] = {queue, names}
       end
     end
-    return cmsgpack.pack({{}, next_due and next_due - now or -1, false, false, {}, {}, {}, {}, told})
+    return cmsgpack.pack({{}, next_due and next_due - now or -1, false, false, {}, {}, {}, {}, false, told})
   end
 end

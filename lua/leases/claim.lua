@@ -10,17 +10,15 @@ ARGV[1]  msgpack [now_ms | 0, claim_id, worker, lease_ms, limit, [queue, ...], m
          suspects: how many jobs with crashes this process may take now, 0 or 1; others that the claim meets are delayed
          by defer_ms and a little more each. It has no effect once jobs may be set aside on the shard
          isolates: how many suspects, jobs with two crashes or more, it can run now, each in a child process of its own;
-         nothing: it has no child processes, and runs a suspect while it holds no other job of the shard; -1: the same,
-         but it holds jobs of other shards
+         nothing: it has none, and runs a suspect while it holds no other job of the shard; -1: it holds jobs of others
          max_bytes: stop after the definition that exceeds it, those of tombstones included
          reporting: true = the reply has the ids of promoted and expired jobs too
-         room: [[n, [type, ...]], ...]: at most n jobs of these types together; others that the claim meets are set aside.
-         Empty: no such limit
+         room: [[n, [type, ...]], ...]: at most n jobs of these types together; others are set aside. Empty: no such limit
          others: beside room: whether types that no entry of room names are claimed too
          take: {queue: [[lane, type], ...]}: the lists set aside to claim from, as the last reply named them
          woken: [type, ...]: the types whose markers the caller took. They are put back where a list has jobs left
 Reply    msgpack [[[id, token, attempt, crashes, definition], ...], due_in_ms | -1, more, repeated, promoted, expired,
-         first_ids, first_definitions, asides | nothing]
+         first_ids, first_definitions, rests, asides | nothing]
          attempt counts from 1; due_in_ms: until the next scheduled job of these queues; more: stopped at a limit
          (jobs, bytes, 1,000 skips, those of expired jobs included) with jobs or tombstones left
          repeated: this claim_id has claimed jobs within the last lease. Those that still have its tokens are the reply,
@@ -29,8 +27,10 @@ Reply    msgpack [[[id, token, attempt, crashes, definition], ...], due_in_ms | 
          started them in time; only when reporting, and not in a repeated reply
          first_ids, first_definitions: instead of the jobs, if all are claimed for the first time and without crashes:
          their token is '1.<claim_id>', their attempt 1
+         rests: true = the worker gets nothing else for now, since it runs a suspect alone or has to hold nothing first
          asides: [[queue, names], ...]: the lists set aside of those queues that have any. If `claim` finds some in queues
-         that are not paused, or if the worker runs a suspect alone, it replies with them and does nothing: the same claim has to be sent to claim_typed
+         that are not paused, or if the worker runs a suspect alone, it replies with them and does nothing: the same
+         claim has to be sent to claim_typed
 Errors   only those of the store ]=]
 --@include now
 --@include keys: base LANES job_key state_key ready_key scheduled_key leases_key claim_key alone_key queue_key wake_key aside_key
@@ -62,7 +62,7 @@ end
 
 --@untyped
 -- A job of the lane may have to stand behind those of its type that were set aside.
-if asides then return cmsgpack.pack({{}, 0, true, false, {}, {}, {}, {}, asides}) end
+if asides then return cmsgpack.pack({{}, 0, true, false, {}, {}, {}, {}, false, asides}) end
 --@end
 --@typed
 --@include idle
@@ -395,6 +395,6 @@ write_names()
 --@typed
 write_alone()
 put_back_markers()
-reply = {jobs, due_in, more, false, promoted_ids or {}, expired_ids or {}, {}, {}, names_to_tell()}
+reply = {jobs, due_in, more, false, promoted_ids or {}, expired_ids or {}, {}, {}, is_alone, names_to_tell()}
 --@end
 return cmsgpack.pack(reply)

@@ -27,7 +27,8 @@ class Claimed(Struct, array_like=True):
     `repeated`: the claim id had claimed before, and these are the jobs of that claim. `promoted`, `expired`: ids of the
     jobs that came due and of those that were cancelled since they had expired, only while a subscriber listens.
     `asides`: the names of the lists set aside, of the queues that have some; None if no queue has any, or if the claim
-    was repeated. After a claim that was not `wanted`, nothing else was done: claim again with `wanted`."""
+    was repeated. After a claim that was not `wanted`, nothing else was done: claim again with `wanted`.
+    `rests`: the worker runs a suspect by itself, or has to hold nothing first, so it gets nothing else for now."""
 
     jobs: list[ClaimedJob]
     due_in_ms: int
@@ -36,6 +37,7 @@ class Claimed(Struct, array_like=True):
     promoted: list[str] = []
     expired: list[str] = []
     asides: Told | None = None
+    rests: bool = False
 
 
 class ClaimReply(Struct, array_like=True):
@@ -50,12 +52,13 @@ class ClaimReply(Struct, array_like=True):
     expired: list[str] = []
     first_ids: list[str] = []
     first_definitions: list[str] = []
+    rests: bool = False
     asides: list[tuple[str, str]] | None = None
 
     def claimed(self, claim_id: str) -> Claimed:
         """Return the reply with all jobs in `jobs`."""
         if not self.first_ids:
-            told = self.promoted, self.expired, self.asides
+            told = self.promoted, self.expired, self.asides, self.rests
             return Claimed(self.jobs, self.due_in_ms, self.more, self.repeated, *told)
         token = f"1.{claim_id}"
         pairs = zip(self.first_ids, self.first_definitions, strict=True)

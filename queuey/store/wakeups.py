@@ -17,6 +17,8 @@ from queuey.store.shards import Shards
 
 BLOCK_SECONDS: Final = 2
 """Seconds after which every shard is checked: a marker may be lost together with its replica."""
+REST_SECONDS: Final = 1.0
+"""Seconds until a worker that gets nothing for now asks again. It waits for no marker meanwhile."""
 POKE_SECONDS: Final = 60
 """Seconds after which the store deletes a poke whose replica died."""
 MAX_ASIDES: Final = 4_096

@@ -56,6 +56,8 @@ class Claim(msgspec.Struct, Generic[Job], frozen=True, kw_only=True):
     """Whether another claim may bring jobs right now."""
     due_in_ms: int = -1
     """The milliseconds until the next job is due; -1 if none is scheduled."""
+    rests: bool = False
+    """Whether the worker gets nothing else for now, whatever waits."""
     named: Sequence[tuple[str, str]] = ()
     """Queue and type of each list set aside that this claim has made known."""
 

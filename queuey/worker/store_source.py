@@ -129,7 +129,7 @@ class StoreSource:
 
     def _claim_of(self, claimed: Claimed, jobs: list[ClaimedJob], named: Named) -> Claim[ClaimedJob]:
         self._metrics.claimed.add((), len(jobs))
-        return Claim(jobs=jobs, more=claimed.more, due_in_ms=claimed.due_in_ms, named=named)
+        return Claim(jobs=jobs, more=claimed.more, due_in_ms=claimed.due_in_ms, rests=claimed.rests, named=named)
 
     async def _ask(self, shard: int, claim_id: str, request: ClaimRequest) -> tuple[Claimed, Named]:
         """Claim, and return also the lists that the reply has named first. If a plain claim must name types, do so."""
@@ -167,6 +167,7 @@ class StoreSource:
         """
         limit, rooms = _limit(request), request.room
         can_name = sum(len(room.types) for room in rooms) <= MAX_ROOM_TYPES
+        self.ignores_room = not can_name
         least = min((room.jobs for room in rooms), default=limit)
         if least >= PLAIN_ROOM or not can_name:
             limit = min(limit, least)

@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from queuey.store.wakeups import REST_SECONDS
+
 
 class Turns:
     """The shards that may hold claimable jobs. `on_change` is called when one joins them."""
+
+    rests = False
+    """Whether the last claim said that the worker gets nothing for now. It waits for no marker then."""
 
     def __init__(self, shards: int, on_change: Callable[[], None]) -> None:
         self._hot: dict[int, None] = dict.fromkeys(range(shards))
@@ -31,8 +36,11 @@ class Turns:
         self._hot.setdefault(shard)
         self._on_change()
 
-    def answered(self, shard: int, *, more: bool, due_in_ms: int) -> None:
-        """Add a shard again after a claim: now if it holds more jobs, else when its next job is due."""
+    def answered(self, shard: int, *, more: bool, due_in_ms: int, rests: bool = False) -> None:
+        """Add a shard again after a claim: now if it holds more jobs, else when a job is due, or after a rest."""
+        self.rests = rests
+        if rests:
+            due_in_ms = round(REST_SECONDS * 1000)
         if more:
             self._hot.setdefault(shard)
         old = self._timers.pop(shard, None)

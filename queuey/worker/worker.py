@@ -99,7 +99,7 @@ class Worker:
         self._was_full = self._free <= 0
         free = not self._was_full and not self._stopping and not self.quieted
         _set(self._may_claim, self._doubtful is not None or (free and bool(self._turns) and not self._claiming))
-        _set(self.may_wait, free and not self._turns and not self._claiming)
+        _set(self.may_wait, free and not (self._turns or self._turns.rests or self._claiming))
         _set(self._between_claims, not self._claiming and not self._incoming)
         if self.asides.some and self.may_wait.is_set():
             self.asides.on_change()
@@ -168,7 +168,7 @@ class Worker:
         types = map(self._source.type_of, claim.jobs) if self._slots.mixed else ()
         self._slots.take(len(claim.jobs), types)
         self._incoming += [(job, shard) for job in claim.jobs]
-        self._turns.answered(shard, more=claim.more, due_in_ms=claim.due_in_ms)
+        self._turns.answered(shard, more=claim.more, due_in_ms=claim.due_in_ms, rests=claim.rests)
         self.asides.named(shard, claim.named)
 
     # --- offers ---------------------------------------------------------------------------------------------------

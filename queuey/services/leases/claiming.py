@@ -30,6 +30,7 @@ class ClaimingRequest(Poll):
         "may_offer",
         "offered_at",
         "replaced",
+        "rests",
         "spent",
         "suspects",
         "terms",
@@ -47,7 +48,8 @@ class ClaimingRequest(Poll):
     ) -> None:
         self.terms = terms_of(asked)
         """The types that it takes, and its room for them. None: every type."""
-        super().__init__(asked.queues, self.terms.able if self.terms is not None else None)
+        able = self.terms.able if self.terms is not None else None
+        super().__init__(() if able == frozenset() else asked.queues, able)
         self.everything = self.group
         self.asked = asked
         self.worker = worker
@@ -58,6 +60,8 @@ class ClaimingRequest(Poll):
         """The time at which its last offer was made, and the same by the event loop's time."""
         self.due: dict[int, int] = {}
         """For each shard: the ms until its next job was due at the last claim."""
+        self.rests = False
+        """Whether the last claim said that its worker gets nothing for now."""
         self.suspects = 1
         self.isolates = asked.isolates if isinstance(asked.isolates, int) else None
         """The number of suspects that it can begin, each in a process of its own; None if it has no such processes."""

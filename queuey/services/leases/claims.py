@@ -45,6 +45,7 @@ class Claims:
         """
         queues = self._queues_in_turn(request.asked.queues)
         room = request.terms.room(taken) if request.terms is not None else ()
+        limit = min(limit, sum(entry.jobs for entry in room)) if room else limit
         woken = [request.marker[2]] if request.marker is not None and request.marker[2] else []
         turn, is_typed = 0, request.terms is not None or bool(woken)
         while True:

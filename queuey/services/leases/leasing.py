@@ -33,7 +33,7 @@ from queuey.store.asides import ELSEWHERE
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 from queuey.store.replies import Claimed, ClaimedJob
-from queuey.store.wakeups import SharedWaker
+from queuey.store.wakeups import REST_SECONDS, SharedWaker
 
 RECOVERY_PAUSE: Final = 1.0
 """The seconds between two repeats of a claim that got no reply."""
@@ -130,6 +130,7 @@ class Leasing:
             else:
                 request.group = request.everything
                 jobs = await self._take(request, shards)
+                request.group = () if request.rests else request.everything
                 if disconnected.done() and not request.replaced:
                     # another replica may have answered the same claim id since, which extended the leases of its jobs
                     unextended = None if request.claim_id is None else round(request.asked.lease * 1000)
@@ -151,6 +152,7 @@ class Leasing:
         """Wait, and return the shards to claim from; none when the waiting is over."""
         wakeup = self.polls.join(request)
         timer = self._loop.call_at(until, request.end)
+        rest = self._loop.call_later(REST_SECONDS, request.wake, self._shards) if request.rests else None
         disconnected.add_done_callback(request.end)
         wake: Sequence[int] = ()
         try:
@@ -163,6 +165,8 @@ class Leasing:
             return wake
         finally:
             timer.cancel()
+            if rest is not None:
+                rest.cancel()
             disconnected.remove_done_callback(request.end)
             self.polls.leave(request)
             # A marker may come at the moment that ends the wait.
@@ -263,7 +267,7 @@ class Leasing:
                 if request.claim_id is None:  # the client cannot ask for them again
                     self._give_back([(job.id, job.token) for job in jobs])
                 raise
-        request.due[shard] = claimed.due_in_ms
+        request.due[shard], request.rests = claimed.due_in_ms, claimed.rests
         if jobs:  # this request does not wait for the next job
             self.polls.due(request.everything, shard, claimed.due_in_ms)
         leased, unreadable = _read(jobs, sent_at + timedelta(seconds=request.asked.lease))

@@ -239,3 +239,21 @@ async def test_a_full_drain_takes_less_than_a_call_per_ten_jobs(rig: Rig, server
         await rig.broker.queues.resume(0, "default")
         await eventually(lambda: _all_finished(rig, 5000))
     assert len(scripts.calls) < 500
+
+
+async def test_a_worker_waits_for_no_marker_while_it_runs_a_suspect_by_itself(
+    rig: Rig, server: Server, stage: Stage
+) -> None:
+    """It would take the marker, get nothing and put the marker back, again and again."""
+    suspect = await rig.crashed(crashes=2, body=HELD)
+    await rig.open_gate()
+    async with working(server.url, stage.app, concurrency=2) as worker:
+        assert await stage.next() == suspect
+        assert not worker.may_wait.is_set()
+        (fresh,) = await rig.add(now=0, body=HELD)
+        assert await rig.marked(), "others are woken for the job"
+        assert not worker.may_wait.is_set()
+        stage.finish(suspect)
+        assert await stage.next() == fresh
+        stage.finish(fresh)
+        await eventually(lambda: _all_finished(rig, 2))

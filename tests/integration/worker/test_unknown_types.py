@@ -14,7 +14,17 @@ from queuey.worker.handlers.context import Context
 from queuey.worker.worker import Worker
 from tests.support.store import Rig, Server
 from tests.support.stores import one_of
-from tests.support.working import PATIENCE, QUICKLY, ROUND, FaultyScripts, body, eventually, until_blocked, working
+from tests.support.working import (
+    PATIENCE,
+    QUICKLY,
+    ROUND,
+    FaultyScripts,
+    ThreadStage,
+    body,
+    eventually,
+    until_blocked,
+    working,
+)
 
 WANTED = slice(-4, None)
 """The places of room, others, take and woken in the arguments of claim_typed: the last ones."""
@@ -221,6 +231,22 @@ async def test_a_worker_may_know_very_many_types(rig: Rig, server: Server, count
     room, others, *_ = scripts.arguments("claim_typed")[-1][WANTED]
     assert (len(room[0][1]), others) == ((1_000, False) if count == 1_000 else (1, True))
     assert len(scripts.arguments("release")) == 1
+
+
+async def test_a_worker_with_very_many_types_claims_nothing_while_one_executor_is_full(
+    rig: Rig, server: Server
+) -> None:
+    """It cannot name those that fit, so a claim would be for no job, again and again."""
+    knower, scripts = Knower(*(f"t{number}" for number in range(1_000))), FaultyScripts()
+    stage = ThreadStage(app=knower.app)
+    threads = await rig.add(3, now=0, body=body("thread"))
+    async with working(server.url, knower.app, scripts=scripts, concurrency=8, threads=2):
+        assert await stage.take(2) == threads[:2]
+        stage.finish(threads[0])
+        assert await stage.next() == threads[2]
+        stage.finish(*threads[1:])
+        await finished(rig, 3)
+    assert 0 not in [arguments[4] for arguments in scripts.arguments("claim")]
 
 
 async def test_a_worker_without_a_handler_gives_everything_back(rig: Rig, server: Server) -> None:

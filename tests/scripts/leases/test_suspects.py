@@ -318,6 +318,31 @@ async def test_a_worker_with_jobs_of_another_shard_is_not_alone(rig: Rig) -> Non
     assert "A" not in await rig.state(job_id)
 
 
+async def test_a_worker_with_jobs_of_another_shard_does_not_drain(rig: Rig) -> None:
+    """It would get no job of this shard for minutes, and could not become empty by that."""
+    await suspects(rig)
+    first, second = await rig.add(2, now=NOW)
+    assert ids(await claim(rig, 1, now=NOW, isolates=ELSEWHERE)) == [first]
+    assert ids(await claim(rig, 1, now=NOW + 60 * SECOND, isolates=ELSEWHERE)) == [second]
+
+
+async def test_a_suspect_behind_many_of_unknown_types_is_found(rig: Rig) -> None:
+    for _ in range(4):
+        await suspects(rig, 10, body='{"type":"unknown"}')
+    (job_id,) = await suspects(rig, body='{"type":"a"}')
+    found = [ids(await claim(rig, room=[(5, ["a"])], others=False)) for _ in range(2)]
+    assert found == [[], [job_id]]
+
+
+async def test_the_reply_says_that_the_worker_gets_nothing_for_now(rig: Rig) -> None:
+    await suspects(rig)
+    await rig.add(3, now=NOW)
+    assert not (await claim(rig, 1, now=NOW, isolates=0)).rests
+    assert (await claim(rig, now=NOW + 60 * SECOND)).rests, "it drains"
+    assert (await claim(rig, worker="w2", now=LATER)).rests, "it runs a suspect alone"
+    assert (await claim(rig, worker="w2", now=LATER + 1)).rests
+
+
 @pytest.mark.parametrize("is_typed", [False, True])
 async def test_a_suspect_that_comes_from_its_lane_waits_with_the_others(rig: Rig, is_typed: bool) -> None:
     (job_id,) = await suspects(rig)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from queuey.store.asides import Room
+from queuey.store.wakeups import REST_SECONDS
 from queuey.worker.executors.rooms import ExecutorRoom
 from queuey.worker.slots import Slots
 from queuey.worker.turns import Turns
@@ -79,6 +80,23 @@ async def test_shards_take_turns_and_come_back_with_more_or_when_a_job_is_due() 
     turns.stop()
     await asyncio.sleep(2.0)
     assert not turns
+
+
+@in_virtual_time
+async def test_a_worker_that_gets_nothing_for_now_asks_again_after_a_rest() -> None:
+    woken, loop = asyncio.Event(), asyncio.get_running_loop()
+    turns = Turns(1, woken.set)
+    for due_in_ms in (0, -1, 9_000):
+        assert turns.next() == 0
+        woken.clear()
+        began = loop.time()
+        turns.answered(0, more=False, due_in_ms=due_in_ms, rests=True)
+        assert (turns.rests, bool(turns)) == (True, False)
+        await woken.wait()
+        assert loop.time() - began == REST_SECONDS
+    turns.answered(0, more=True, due_in_ms=-1)
+    assert not turns.rests
+    turns.stop()
 
 
 @in_virtual_time
