@@ -30,6 +30,9 @@ PULL: Final = Target(at_least(20_000), at_least(80_000))
 DRAIN: Final = Target(floor=at_least(10_000))
 DRAIN_256: Final = Target(at_least(52_000), at_least(67_000), floor=at_least(52_000))
 
+MIXED_LONG: Final = Target(at_least(0.95))
+"""Jobs of 10 ms in threads and on the loop: what the threads lose by waiting for jobs."""
+
 PICK_UP_HTTP: Final = Target(at_most(1.5), at_most(1.2), floor=at_most(1.5))
 PICK_UP_HTTP_P99: Final = Target(at_most(4))
 PICK_UP_POLL: Final = Target(at_most(1.9), at_most(1.6))
