@@ -88,7 +88,7 @@ def fields(figure: Callable[[Path], Awaitable[Any]]) -> Figure:
 
 
 async def counted(folder: Path) -> Sequence[float]:
-    """Instructions a job: the three scripts, and their sum."""
+    """Instructions a job: the scripts, and the sum of those of a whole life."""
     found = await instructions.measure(folder)
     return *astuple(found), found.all
 
@@ -332,6 +332,7 @@ MEASUREMENTS: Final = [
             Line("instructions of the store, enqueue of a job", "per job", targets.ENQUEUE_INSTRUCTIONS),
             Line("claim of a job", "per job", targets.CLAIM_INSTRUCTIONS),
             Line("complete of a job", "per job", targets.COMPLETE_INSTRUCTIONS),
+            Line("claim of a job by type, 15 types", "per job"),
             Line("enqueue, claim and complete", "per job", targets.ALL_INSTRUCTIONS),
         ],
     ),
