@@ -10,7 +10,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import targets
-from bench.figures import costs, draining, enqueueing, idleness, instructions, latency, pausing, pulling, singles
+from bench.figures import (
+    costs,
+    draining,
+    enqueueing,
+    idleness,
+    instructions,
+    latency,
+    mixing,
+    pausing,
+    pulling,
+    singles,
+)
 from bench.report import Row
 from bench.targets import Target
 
@@ -77,7 +88,7 @@ def fields(figure: Callable[[Path], Awaitable[Any]]) -> Figure:
 
 
 async def counted(folder: Path) -> Sequence[float]:
-    """Instructions a job: the three scripts, and their sum."""
+    """Instructions a job: the scripts, and the sum of those of a whole life."""
     found = await instructions.measure(folder)
     return *astuple(found), found.all
 
@@ -95,6 +106,20 @@ def _cpu_lines(what: str, life: Target = NONE) -> list[Line]:
         Line(f"store CPU of a job's whole life, {what}", "µs", life),
         *(Line(f"of that, inside {script}", "µs") for script in ("enqueue", "claim", "complete")),
     ]
+
+
+def _mixed() -> Measurement:
+    """Rows for each number of slots: no-op jobs, the same without threads, and jobs that take time."""
+    costs_of = [("store CPU of a job", "µs"), ("server CPU of a job", "µs"), ("calls of scripts", "per job")]
+    lines = []
+    for threads, loop in mixing.SLOTS:
+        slots = f"{threads} + {loop} slots"
+        for kind in ("mixed", "async only"):
+            rows = [("drained", "jobs/s"), *costs_of]
+            lines += [Line(f"{what}, no-op, {kind}, {slots}", unit) for what, unit in rows]
+        lines.append(Line(f"share of the threads' most, 10 ms, mixed, {slots}", "ratio", targets.MIXED_LONG))
+        lines += [Line(f"{what}, 10 ms, mixed, {slots}", unit) for what, unit in [("drained", "jobs/s"), *costs_of]]
+    return Measurement("mixed", MIXED, mixing.all_sizes, lines, asked=True)
 
 
 def _payloads() -> list[Measurement]:
@@ -121,6 +146,7 @@ def _payloads() -> list[Measurement]:
 
 
 SPEED: Final = "Speed"
+MIXED: Final = "Handlers in threads and on the loop"
 LATENCY: Final = "Latency"
 WAITING: Final = "Many waiting jobs"
 PAYLOADS: Final = "Payloads"
@@ -134,6 +160,9 @@ NOTES: Final = {
     "is done; enqueues, with no worker beside. Over HTTP: from the first lease until the last outcome is confirmed, on "
     "a server that runs no handlers. Bare uvicorn is an ASGI app that reads the request and answers as Queuey does; it "
     "is measured right before and after the single enqueues. In process: a Producer without a server, job by job.",
+    MIXED: "15 types, half of the jobs for threads, drained with so many slots for threads and for the loop. Beside "
+    "it, the same no-op jobs with as many slots where every handler is async. Share: of the rate that the threads "
+    "could reach if none ever waited. The store syncs once a second here, since the disk would hide the rest.",
     LATENCY: "Pick-up: from before the call until the handler runs, or the worker that waits has its reply; one job at "
     "a time. Half load: requests come at random times, half as many a second as the same server has just taken at "
     "most, and each counts from when it was due to be sent. Lateness: from when a job is due until its handler runs; "
@@ -246,6 +275,7 @@ MEASUREMENTS: Final = [
             Line("1,000,000 waiting over 1,000 waiting", "ratio", targets.DEEP_QUEUE),
         ],
     ),
+    _mixed(),
     *_payloads(),
     Measurement(
         "processes-no-op",
@@ -302,6 +332,7 @@ MEASUREMENTS: Final = [
             Line("instructions of the store, enqueue of a job", "per job", targets.ENQUEUE_INSTRUCTIONS),
             Line("claim of a job", "per job", targets.CLAIM_INSTRUCTIONS),
             Line("complete of a job", "per job", targets.COMPLETE_INSTRUCTIONS),
+            Line("claim of a job by type, 15 types", "per job"),
             Line("enqueue, claim and complete", "per job", targets.ALL_INSTRUCTIONS),
         ],
     ),

@@ -21,9 +21,9 @@ async def idle(folder: Path, seconds: float = 20) -> tuple[float, float]:
     with server(folder / "data") as served:
         async with filling.broker_at(served.store_url) as broker:
             await asyncio.sleep(SETTLE_SECONDS)
-            sent, used = await _sent(broker), _cpu_seconds(served.pid)
+            sent, used = await _sent(broker), cpu_seconds(served.pid)
             await asyncio.sleep(seconds)
-            used = _cpu_seconds(served.pid) - used
+            used = cpu_seconds(served.pid) - used
             sent = await _sent(broker) - sent - 1  # one INFO is our own
     return sent / seconds, 100 * used / seconds
 
@@ -33,7 +33,7 @@ async def _sent(broker: Broker) -> int:
     return sum(stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in SENT_BY_CLIENTS)
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """User and system time of a process; NaN where there is no /proc."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

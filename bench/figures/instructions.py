@@ -14,6 +14,7 @@ from bench.against.store import Client, store
 from bench.figures import filling
 from bench.report import MissingTool
 from queuey.protocol.records import NewJob
+from queuey.store.asides import Room, Wanted
 from queuey.store.broker.broker import Broker
 from queuey.store.connections.pipelined import connect
 from queuey.store.embedded.process import find_binary
@@ -30,7 +31,10 @@ LEASE_MS: Final = 3_600_000
 """Longer than a store under callgrind takes for all calls."""
 IN_MEMORY: Final = ("--appendonly", "no")
 """The append-only file costs the same for every version of a script, and its writes fall beside the calls."""
-STEPS: Final = tuple(Step(name, CALLS, BATCH) for name in ("enqueue", "claim", "complete"))
+STEPS: Final = tuple(Step(name, CALLS, BATCH) for name in ("enqueue", "claim", "complete", "fill", "claim_typed"))
+TYPES: Final = tuple(f"bench.type.{number}" for number in range(15))
+WANTED: Final = Wanted(room=[Room(BATCH, TYPES)])
+"""A claim by type that finds room for all jobs that it meets."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +44,12 @@ class Instructions:
     enqueue: float
     claim: float
     complete: float
+    claim_typed: float
+    """With room for each of 15 types."""
 
     @property
     def all(self) -> float:
+        """Those of a job's whole life."""
         return self.enqueue + self.claim + self.complete
 
 
@@ -52,7 +59,8 @@ async def measure(folder: Path) -> Instructions:
         raise MissingTool("valgrind is missing. Install it to count instructions (apt install valgrind).")
     recording = await _recorded(folder)
     counted = _replayed(recording, folder)
-    return Instructions(*(_per_job(recording, counted, number) for number in range(len(STEPS))))
+    found = {step.name: _per_job(recording, counted, number) for number, step in enumerate(STEPS)}
+    return Instructions(**{name: found[name] for name in Instructions.__dataclass_fields__})
 
 
 async def _recorded(folder: Path) -> Recording:
@@ -80,20 +88,22 @@ class _Lives:
         self._broker = broker
         self._recorder = recorder
         self._prefix = "00" if recorder else "01"
-        self._text = filling.body()
+        self._texts = [filling.body()]
         self._made = 0
         self._held: list[list[tuple[str, str, str]]] = []
 
     async def warm_up(self) -> None:
         """The same calls, uncounted."""
-        for do in (self._enqueue, self._claim, self._complete):
+        for do in self._steps():
             for call in range(WARM):
                 await do(call)
 
+    def _steps(self) -> list[Callable[[int], Awaitable[None]]]:
+        return [self._enqueue, self._claim, self._complete, self._fill, self._claim_typed]
+
     async def run(self) -> None:
         assert self._recorder is not None
-        steps: list[Callable[[int], Awaitable[None]]] = [self._enqueue, self._claim, self._complete]
-        for step, do in zip(STEPS, steps, strict=True):
+        for step, do in zip(STEPS, self._steps(), strict=True):
             self._recorder.begin(step)
             for call in range(CALLS):
                 await do(call)
@@ -106,16 +116,26 @@ class _Lives:
 
     def _job(self) -> NewJob:
         self._made += 1
-        return NewJob(f"{self._prefix}{self._made:026}", "default", "default", "", self._text)
+        return NewJob(
+            f"{self._prefix}{self._made:026}", "default", "default", "", self._texts[self._made % len(self._texts)]
+        )
 
-    async def _claim(self, call: int) -> None:
+    async def _fill(self, call: int) -> None:
+        self._texts = [filling.body(name) for name in TYPES]
+        await self._enqueue(call)
+
+    async def _claim_typed(self, call: int) -> None:
+        await self._claim(call, "typed", WANTED)
+
+    async def _claim(self, call: int, name: str = "claim", wanted: Wanted | None = None) -> None:
         claimed = await self._broker.leases.claim(
             0,
-            claim_id=f"claim{self._prefix}{call:05}",
+            claim_id=f"{name}{self._prefix}{call:05}",
             worker="bench",
             lease_ms=LEASE_MS,
             limit=BATCH,
             queues=["default"],
+            wanted=wanted,
         )
         if len(claimed.jobs) != BATCH:
             raise RuntimeError(f"a claim brought {len(claimed.jobs)} jobs instead of {BATCH}")

@@ -2,6 +2,9 @@
 -- twice as long with each further crash, and then until the lease is extended: a worker that died and started again under
 -- its name has to wait for the end of its suspect. alone:<worker> has '<id> <queue> <until ms> <lease ms>' meanwhile. If the
 -- lease expires and the worker has got nothing else since, the suspect is proven. Needs typed and suspects.
+-- A block of its own, since a script has at most 200 local variables at a time.
+local claim_alone, write_alone
+do
 local FIRST_ALONE, DRAIN_AFTER, DRAIN_FOR, BESIDE_AFTER, MAX_LOOKED = 5000, 60000, 60000, 600000, 1000
 -- A longer lease is not waited for.
 local LONG_LEASE = 60000
@@ -119,7 +122,7 @@ end
 
 -- claim_alone(take): what a worker without child processes does with suspects, before all else. Returns whether it gets
 -- nothing else now.
-local function claim_alone(take)
+function claim_alone(take)
   if still_alone() then return true end
   if has_children or limit < 1 then return false end
   for _, lane in ipairs(LANES) do
@@ -138,7 +141,8 @@ local function claim_alone(take)
 end
 
 -- write_alone(): keeps what the worker runs alone, and which one takes nothing until it holds nothing.
-local function write_alone()
+function write_alone()
   if alone_until then redis.call('SET', alone_key(worker), jobs[1][1] .. ' ' .. alone_until) end
   for queue, text in pairs(drained) do redis.call('HSET', queue_key(queue), 'draining', text) end
+end
 end

@@ -2,7 +2,7 @@
 -- the head of claim, and naming. The jobs of one type keep their order, since a job of the lane goes behind those of its
 -- type that were set aside before.
 local MAX_REFUSED, MAX_TURNED = 100, 32
-local room, others, wanted, woken = args[13], args[14], args[15], args[16]
+local room, others, wanted = args[13], args[14], args[15]
 local refused, set_aside, turned = 0, 0, 0
 -- other_types: the entry for each type that no entry of room names. The limit bounds it in any case.
 local other_types, entry_of = {math.huge}, {}
@@ -222,15 +222,4 @@ local function names_to_tell()
     end
   end
   return told
-end
-
--- put_back_markers(): the caller took these markers, but may leave jobs of these types to others.
-local function put_back_markers()
-  for _, queue in ipairs(open) do
-    for _, type in ipairs(names_of(queue).text ~= ' ' and woken or {}) do
-      local lists = {}
-      for i, lane in ipairs(LANES) do lists[i] = aside_key(queue, lane, type) end
-      if redis.call('EXISTS', unpack(lists)) > 0 then redis.call('ZADD', wake_type_key(queue, type), 0, 'm') end
-    end
-  end
 end

@@ -65,7 +65,14 @@ end
 if asides then return cmsgpack.pack({{}, 0, true, false, {}, {}, {}, {}, false, asides}) end
 --@end
 --@typed
+--@include keys: wake_type_key
 --@include idle
+--@include asides: type_of
+do
+--@include counters
+--@include due
+--@include typed_plain
+end
 --@end
 
 --@plain
@@ -89,19 +96,7 @@ local function only_lane()
   return found or 'default'
 end
 
--- first_due(): when the first scheduled job of the open queues is due, in ms; nil if there is none.
-local function first_due()
-  local scheduled, due = {}, nil
-  for _, queue in ipairs(open) do
-    for _, lane in ipairs(LANES) do scheduled[#scheduled + 1] = scheduled_key(queue, lane) end
-  end
-  if #open == 0 or redis.call('EXISTS', unpack(scheduled)) == 0 then return nil end
-  for _, key in ipairs(scheduled) do
-    local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
-    if first[2] then due = math.min(due or math.huge, tonumber(first[2])) end
-  end
-  return due
-end
+--@include due
 
 -- read_first_claims(lane): reads jobs from the head of this lane of each queue in turn, up to the limits, and returns the
 -- plan: lists for the reply and the writes, and how many entries it takes of each queue. Returns nil if a job is not

@@ -62,7 +62,8 @@ class ClaimReply(Struct, array_like=True):
             return Claimed(self.jobs, self.due_in_ms, self.more, self.repeated, *told)
         token = f"1.{claim_id}"
         pairs = zip(self.first_ids, self.first_definitions, strict=True)
-        return Claimed([ClaimedJob(id, token, 1, 0, text) for id, text in pairs], self.due_in_ms, self.more)
+        jobs = [ClaimedJob(id, token, 1, 0, text) for id, text in pairs]
+        return Claimed(jobs, self.due_in_ms, self.more, asides=self.asides)
 
 
 class Reaped(Struct, array_like=True):

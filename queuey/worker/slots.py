@@ -64,6 +64,10 @@ class Slots:
         """Return whether there is a handler for this type."""
         return type in self._room_of
 
+    def room_of(self, type: str) -> ExecutorRoom | None:
+        """Return the room of the executor that a type needs; None for an unknown type."""
+        return self._room_of.get(type)
+
     def room_for(self, type: str) -> int:
         """Return the number of jobs of this type that can begin now; 0 for an unknown type."""
         room = self._room_of.get(type)

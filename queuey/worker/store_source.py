@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Final, cast
 
@@ -182,8 +182,9 @@ class StoreSource:
         return limit, Wanted(room=rooms, others=others, take=self._take(shard, request), woken=list(request.woken))
 
     def _take(self, shard: int, request: ClaimRequest) -> dict[str, list[tuple[str, str]]]:
-        """Return the lists to claim from. Those with jobs of any type are looked at once in ANY_SECONDS."""
+        """Return the lists to claim from: of types with room. Those with any type are looked at once in ANY_SECONDS."""
         now = time.monotonic()
+        full = {type for room in request.room if room.jobs < 1 for type in room.types}
         looks = now - self._looked_at.get(shard, -ANY_SECONDS) >= ANY_SECONDS
         taken = {}
         for queue in self._queues:
@@ -191,14 +192,14 @@ class StoreSource:
             if any(type == ANY for _, type in lists) and looks:
                 self._looked_at[shard] = now
             if lists:
-                taken[queue] = [each for each in lists if self._takes(each[1], request, looks)]
+                taken[queue] = [each for each in lists if self._takes(each[1], request, looks, full)]
         return taken
 
     @staticmethod
-    def _takes(type: str, request: ClaimRequest, looks: bool) -> bool:
+    def _takes(type: str, request: ClaimRequest, looks: bool, full: Collection[str]) -> bool:
         if type == SUSPECTS:
             return (request.isolates or 0) > 0
-        return looks if type == ANY else request.knows(type)
+        return looks if type == ANY else type not in full and request.knows(type)
 
     def _queues_in_turn(self) -> list[str]:
         self._turn = (self._turn + 1) % len(self._queues)

@@ -16,6 +16,7 @@ from queuey.protocol.records import SUSPECT, NewJob, NewJobs
 from queuey.services.jobs.offers import Offering, Settled, Types
 from queuey.store.asides import ELSEWHERE
 from queuey.worker.claims.aside_lists import AsideLists
+from queuey.worker.claims.second_slot import SecondSlot
 from queuey.worker.claims.strangers import Strangers
 from queuey.worker.execution import Execution
 from queuey.worker.handlers.attempt import Failed, Outcome, Succeeded
@@ -71,6 +72,7 @@ class Worker:
         """The context of the task that claims, in which every handler begins. None: nothing was claimed yet."""
         self._turns = Turns(source.shards, self._settle)
         self.asides = AsideLists(source.asides, source.shards, settings.queues, slots, self._turns)
+        self._second_slot = SecondSlot(slots, self._room_grew)
         self._on_confirmed = self._confirmed  # a bound method that is made only once
         self._between_claims = asyncio.Event()
         self._may_claim = asyncio.Event()
@@ -234,7 +236,7 @@ class Worker:
 
     def _gone(self, held: HeldJob) -> None:
         """Free the slot of a job that was given back."""
-        self._leave(held)
+        self._second_slot.leave(held.counted_as)
         self._let_go(held)
         self._settle_if_full()
 
@@ -262,7 +264,7 @@ class Worker:
 
     def _ended(self, held: HeldJob, outcome: Outcome | None) -> None:
         """Free the slot, and report. `outcome` is None if the job did not begin or others cancelled its task."""
-        self._leave(held)
+        self._second_slot.leave(held.counted_as)
         held.ended_at = time.monotonic()
         if outcome is not None and not (held.releasing and isinstance(outcome, Failed)):
             held.reporting = True
@@ -271,13 +273,6 @@ class Worker:
             self._let_go(held)
         # otherwise the drain gives it back together with the others, in their order
         self._settle_if_full()
-
-    def _leave(self, held: HeldJob) -> None:
-        """Free the slot of a job. The caller settles."""
-        was_full = self._slots.mixed and not self._slots.room_for(held.counted_as)
-        self._slots.leave(held.counted_as)
-        if was_full:
-            self._room_grew()
 
     def _room_grew(self) -> None:
         """Claim for an executor that had no room, and may have some now."""

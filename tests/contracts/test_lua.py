@@ -354,3 +354,16 @@ def test_a_plain_way_leaves_before_its_first_write(name: str) -> None:
         assert after.startswith(") == 0 then return false end\n")
         after = after.partition("\n")[2]
     assert "return false" not in after
+
+
+def test_the_plain_way_of_claim_typed_leaves_before_its_first_write() -> None:
+    """Its functions that write are called behind the last check, which is the first write too."""
+    text = code(INCLUDES["typed_plain"])
+    body = text[text.index("local function claim_plain_typed()") :]
+    checks, _, after = body.partition("redis.call('MSETNX', unpack(writes)) == 0 then return false end\n")
+    assert after
+    assert not commands(checks) & WRITES
+    assert not re.search(r"write_place|put_back_markers|add_count", checks)
+    assert "return false" not in after
+    before = text.partition("local function write_place(")[0]
+    assert not commands(before) & WRITES

@@ -30,6 +30,11 @@ class ExecutorRoom:
         self._slots = slots
         self._unreturned = unreturned
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether it has a number of places of its own."""
+        return self._slots is not None
+
     def free(self, most: int) -> int:
         """Return the number of jobs that can begin now, up to `most`."""
         if self._slots is None:

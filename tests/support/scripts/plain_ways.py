@@ -15,7 +15,7 @@ from queuey.store.scripts import Scripts, lua_folder
 from tests.support.scripts.contents import contents
 from tests.support.store import Rig
 
-PLAIN: Final = re.compile(r"^--@plain\n.*?^--@general\n", re.MULTILINE | re.DOTALL)
+PLAIN: Final = re.compile(r"^--@plain\n.*?^--@general\n|^--@include typed_plain\n", re.MULTILINE | re.DOTALL)
 
 
 def without_plain_ways(folder: Path) -> Path:
@@ -33,6 +33,7 @@ def without_plain_ways(folder: Path) -> Path:
 IS_PLAIN: Final[dict[str, Callable[[Any], bool]]] = {
     "enqueue": lambda reply: reply == "new",
     "claim": lambda reply: len(reply) == FIRST_CLAIMS,
+    "claim_typed": lambda reply: len(reply) >= FIRST_CLAIMS and len(reply[6]) > 0,
     "complete": lambda reply: reply == "ok",
 }
 """Whether a script's reply is that of its plain way."""

@@ -6,6 +6,7 @@ import asyncio
 
 from queuey.store.asides import Room
 from queuey.store.wakeups import REST_SECONDS
+from queuey.worker.claims.second_slot import HOLD_SECONDS, SecondSlot
 from queuey.worker.executors.rooms import ExecutorRoom
 from queuey.worker.slots import Slots
 from queuey.worker.turns import Turns
@@ -134,3 +135,51 @@ async def test_slots_without_loop_handlers_are_no_more_than_their_executors_run(
     assert slots.free == 4
     slots.take(4, ["t", "t", "t", "p"])
     assert slots.full
+
+
+def full(threads: int) -> tuple[Slots, SecondSlot, list[int]]:
+    """Slots whose threads are all in use, and the rooms that were there when a claim was due."""
+    slots = Slots(20, [ExecutorRoom("loop", ["l"]), ExecutorRoom("thread", ["t"], threads)])
+    slots.take(threads + 1, ["l"] + ["t"] * threads)
+    grew: list[int] = []
+    return slots, SecondSlot(slots, lambda: grew.append(slots.room_for("t"))), grew
+
+
+@in_virtual_time
+async def test_a_claim_for_a_full_executor_waits_for_a_second_free_slot() -> None:
+    _, second_slot, grew = full(3)
+    second_slot.leave("t")
+    second_slot.leave("l")
+    assert grew == []
+    second_slot.leave("t")
+    assert grew == [2]
+    await asyncio.sleep(2 * HOLD_SECONDS)
+    assert grew == [2]
+
+
+@in_virtual_time
+async def test_the_claim_waits_no_longer_than_a_moment() -> None:
+    _, second_slot, grew = full(2)
+    second_slot.leave("t")
+    assert grew == []
+    await asyncio.sleep(HOLD_SECONDS)
+    assert grew == [1]
+
+
+@in_virtual_time
+async def test_the_claim_does_not_wait_if_no_other_slot_can_become_free() -> None:
+    _, second_slot, grew = full(1)
+    second_slot.leave("t")
+    assert grew == [1]
+    second_slot.leave("l")
+    assert grew == [1]
+
+
+@in_virtual_time
+async def test_the_claim_does_not_wait_if_every_slot_was_in_use() -> None:
+    """The slot of the loop is free for any executor that has room."""
+    slots = Slots(2, [ExecutorRoom("loop", ["l"]), ExecutorRoom("thread", ["t"], 2)])
+    slots.take(2, ["l", "l"])
+    grew: list[int] = []
+    SecondSlot(slots, lambda: grew.append(1)).leave("l")
+    assert grew == [1]

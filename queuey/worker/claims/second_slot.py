@@ -1,0 +1,44 @@
+"""The claim for an executor that was full: it waits a moment for a second free slot."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from queuey.worker.executors.rooms import ExecutorRoom
+from queuey.worker.slots import Slots
+
+HOLD_SECONDS: Final = 0.001
+
+
+class SecondSlot:
+    """Calls `grew` when an executor that was full has room: at its second free slot, or after HOLD_SECONDS.
+
+    Short jobs end close together, and one claim for two costs little more than one for one. Nothing is held if the
+    executor runs no other job. Claims for other executors go on meanwhile.
+    """
+
+    def __init__(self, slots: Slots, grew: Callable[[], None]) -> None:
+        self._slots = slots
+        self._grew = grew
+        self._held_for: ExecutorRoom | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def leave(self, type: str) -> None:
+        """Free the slot of a job."""
+        was_full = self._slots.mixed and not self._slots.room_for(type)
+        self._slots.leave(type)
+        room = self._slots.room_of(type)
+        if was_full and room is not None and room.is_limited and room.busy and self._slots.room_for(type) == 1:
+            if self._timer is None:
+                self._held_for = room
+                self._timer = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._end)
+        elif was_full or (self._timer is not None and room is self._held_for):
+            self._end()
+
+    def _end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = self._held_for = None
+        self._grew()
