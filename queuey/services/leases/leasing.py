@@ -14,8 +14,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
-from msgspec import UNSET
-
 from queuey import log
 from queuey.errors import QueueyError, StoreUnavailable
 from queuey.protocol import ids
@@ -87,8 +85,7 @@ class Leasing:
         worker_key = worker_key_of(worker, owner)
         request = ClaimingRequest(asked, worker, worker_key, claim_id, self._may_offer)
         types = request.terms.named if request.terms else None
-        type_queues = None if asked.type_queues is UNSET else asked.type_queues
-        self.workers.seen(worker, owner, asked.queues, types, asked.app or "", type_queues)
+        self.workers.seen(worker, owner, asked.queues, types, asked.app or "", asked.type_queues)
         if claim_id is None:
             return await self._lease(request, disconnected)
         before = self._by_claim.get(claim_id)

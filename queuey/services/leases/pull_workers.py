@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from queuey.protocol.records import SUSPECT
 
@@ -116,7 +116,7 @@ class PullWorkers:
         queues: Sequence[str],
         types: frozenset[str] | None = None,
         app: str = "",
-        type_queues: Mapping[str, Sequence[str]] | None = None,
+        type_queues: Mapping[str, Sequence[str]] | UnsetType | None = None,
     ) -> str:
         """Register a request for jobs of these queues and types (None = every type). Returns the worker key."""
         now, its_key = time.time(), worker_key(name, key)
@@ -126,7 +126,7 @@ class PullWorkers:
                 self._drop(next(iter(self._workers)))
             worker = PullWorker(key, name, {}, now, now, now, {})
         worker.asked_at = worker.last_seen = now
-        worker.app, worker.type_queues = app, type_queues
+        worker.app, worker.type_queues = app, None if type_queues is UNSET else type_queues
         for queue in queues:
             worker.asked.pop(queue, None)
             worker.asked[queue] = now
