@@ -46,7 +46,7 @@ class AsideRules(SingleJobRules):
             assert again == jobs, "a claim that is sent again gets the same jobs"
             assert self.read().raw == raw, "a claim that is sent again changes nothing"
         if not is_resent:
-            check_claim(ask, [before.jobs[job_id] for job_id, *_ in jobs])
+            check_claim(ask, [before.jobs[job_id] for job_id, *_ in jobs], model.gate_is_open)
             for job_id, *_ in jobs:
                 self.history.claimed(shard, job_id, before)
         held = [(job_id, token) for job_id, token, *_ in jobs]
@@ -60,7 +60,7 @@ class AsideRules(SingleJobRules):
     )  # fmt: skip
     def claim_typed(
         self, shard: int, limits: list[int], queues: tuple[str, ...], rooms: list[Room], others: bool,
-        wanted_lists: str, worker: str, isolates: int, starve: int, wait: int, twice: bool,
+        wanted_lists: str, worker: str, isolates: int | None, starve: int, wait: int, twice: bool,
     ) -> None:  # fmt: skip
         """A worker claims what it can begin, mostly from the lists of types that it knows and has room for."""
         self.now += wait
@@ -78,8 +78,8 @@ class AsideRules(SingleJobRules):
         known=draw.type_lists, room=st.integers(0, 2), isolates=draw.isolates, takes=draw.wanted_lists,
     )  # fmt: skip
     def a_worker_meets_what_it_does_not_know(
-        self, shard: int, queue: str, lane: Priority, kinds: list[str], known: list[str], room: int, isolates: int,
-        takes: str,
+        self, shard: int, queue: str, lane: Priority, kinds: list[str], known: list[str], room: int,
+        isolates: int | None, takes: str,
     ) -> None:  # fmt: skip
         """This also sees to it that there are lists set aside in most examples."""
         bodies = dict(zip(draw.TYPES, draw.BODIES, strict=True))
@@ -210,12 +210,12 @@ class AsideRules(SingleJobRules):
 
 
 def _lists(
-    model: Model, rooms: list[Room], others: bool, wanted_lists: str, isolates: int
+    model: Model, rooms: list[Room], others: bool, wanted_lists: str, isolates: int | None
 ) -> dict[str, list[tuple[Priority, str]]]:
     """The lists from which a worker claims: those of its types, also `*` or none."""
     full = {kind for room in rooms if not room.jobs for kind in room.types}
     known = {kind for room in rooms for kind in room.types} if rooms and not others else set(draw.TYPES)
-    able = known - full | ({SUSPECTS} if isolates else set()) | ({ANY} if wanted_lists == "all" else set())
+    able = known - full | ({SUSPECTS} if (isolates or 0) > 0 else set()) | ({ANY} if wanted_lists == "all" else set())
     return {
         queue: [name for name in names if name[1] in able]
         for queue, names in model.names.items()

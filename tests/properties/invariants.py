@@ -78,12 +78,13 @@ def _check_lists(contents: Contents, reused: set[str]) -> None:
     assert not several, f"8: {several} stand in several lists"
 
 
-def check_claim(ask: Ask, jobs: Sequence[Job]) -> None:
+def check_claim(ask: Ask, jobs: Sequence[Job], gate_is_open: bool) -> None:
     """A claim brings only what its worker can begin. Suspects begin in child processes of their own, or alone."""
     wanted = ask.wanted
     assert len(jobs) <= ask.limit
     suspects = sum(job.crashes >= 2 for job in jobs)
-    assert not ask.isolates or suspects <= ask.isolates, f"10: {suspects} suspects for {ask.isolates} child processes"
+    most = 1 if ask.isolates in (None, -1) else ask.isolates
+    assert not gate_is_open or suspects <= (most or 0), f"10: {suspects} suspects, and {ask.isolates} child processes"
     if wanted is None or not wanted.room:
         return
     types = Counter(job.type for job in jobs if job.crashes < 2)
@@ -161,6 +162,7 @@ class History:
             if old.status == "dead" and new.status == "waiting":
                 assert new.replay_id != old.replay_id, f"2: {job_id} left the dead-letter queue without a replay"
                 assert (new.attempts, new.crashes) == (0, 0), f"2: {job_id} begins a run with what the last one spent"
+                self._arrival[job_id] = 0  # at the tail again, though it may not have been claimed yet
             else:
                 assert 0 <= new.attempts - old.attempts <= 1, f"3: {job_id}"
                 assert 0 <= new.crashes - old.crashes <= 1, f"3: {job_id}"

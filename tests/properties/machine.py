@@ -86,11 +86,11 @@ class BrokerMachine(AsideRules):
 
     @rule(
         shard=draw.shards, limit=st.integers(1, 4), queues=draw.queue_lists, starve=draw.starves,
-        suspects=st.integers(0, 1), isolates=st.integers(0, 1), again=draw.again, lease=draw.leases, wait=draw.waits,
+        suspects=st.integers(0, 1), isolates=draw.isolates, again=draw.again, lease=draw.leases, wait=draw.waits,
         twice=st.booleans(),
     )  # fmt: skip
     def claim(
-        self, shard: int, limit: int, queues: tuple[str, ...], starve: int, suspects: int, isolates: int,
+        self, shard: int, limit: int, queues: tuple[str, ...], starve: int, suspects: int, isolates: int | None,
         again: int | None, lease: int, wait: int, twice: bool,
     ) -> None:  # fmt: skip
         self.pass_time(wait)

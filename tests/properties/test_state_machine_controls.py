@@ -143,7 +143,7 @@ FAULTS = {
         "gate_is_open = true",
     ),
     "the marker of a type is not put back": (
-        "include/typed.lua",
+        "include/idle.lua",
         "if redis.call('EXISTS', unpack(lists)) > 0 then redis.call('ZADD'",
         "if false then redis.call('ZADD'",
     ),

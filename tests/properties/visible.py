@@ -29,6 +29,7 @@ TYPES = {
     "dead": "zset",
     "done": "zset",
     "wake": "zset",
+    "alone": "string",
     "queue": "hash",
     "meta": "hash",
     "stats": "hash",
@@ -114,6 +115,11 @@ class _Reader:
         queue, priority, kind = spot.split(":")
         self.contents.asides[queue, priority, kind] = ids  # type: ignore[index]
 
+    def _read_alone(self, worker: str, text: str) -> None:
+        job_id, queue, until, lease = text.split()
+        assert lease == "0", "the leases are too long to be waited for"
+        self.contents.alone[worker] = job_id, queue, int(until)
+
     def _read_meta(self, _: str, fields: dict[str, str]) -> None:
         assert fields.keys() == {"features"}
         self.contents.features = set(fields["features"].split())
@@ -168,9 +174,6 @@ class _Reader:
                 assert "paused" in fields, f"queue:{queue} is not paused, and tells who did it"
             elif name == "aside":
                 self.contents.names[queue] = read_names(value)
-            elif kind == "only":
-                job_id, until = value.split()
-                self.contents.only[queue, lane] = job_id, int(until)
             elif name == "draining":
                 worker, until = value.split()
                 self.contents.draining[queue] = worker, int(until)

@@ -51,11 +51,15 @@ class Asides(Steps):
             self.awake.add(f"{queue}:{kind}")
 
     def set_suspect_aside(self, job_id: str) -> None:
+        self.asides[self.spot_of_suspect(job_id)].append(job_id)
+
+    def spot_of_suspect(self, job_id: str) -> Spot:
+        """The list in which it is to wait. Names the list, and wakes a replica."""
         job = self.jobs[job_id]
         if not self.is_named((job.queue, job.lane), SUSPECTS):
             self.add_name((job.queue, job.lane), SUSPECTS, 0)
-        self.asides[job.queue, job.lane, SUSPECTS].append(job_id)
         self.awake.add(job.queue)
+        return job.queue, job.lane, SUSPECTS
 
     def tidy(self, queues: Iterable[str]) -> list[tuple[str, str, str, int]]:
         """Names of empty lists go. Returns the others with their lengths."""
@@ -158,6 +162,5 @@ class Asides(Steps):
         self.queues.discard(queue)
         self.awake -= {queue} | {f"{queue}:{kind}" for _, kind in self.names.pop(queue, ())}
         self.draining.pop(queue, None)
-        self.only = {key: value for key, value in self.only.items() if key[0] != queue}
         for lane in PRIORITIES:
             self.guards.pop((queue, lane), None)

@@ -7,7 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING, Literal
 
 from queuey.protocol.models import PRIORITIES
-from tests.properties.model.contents import Ask, Job, Lane, Spot
+from tests.properties.model.contents import Ask, Lane, Spot
 
 if TYPE_CHECKING:
     from tests.properties.model.model import Model
@@ -31,12 +31,15 @@ class Claim:
     def __init__(self, model: Model, now: int, ask: Ask) -> None:
         self.model, self.now, self.ask = model, now, ask
         self.queues = [queue for queue in ask.queues if queue not in model.paused]
-        self.limit, self.suspects, self.isolates = ask.limit, ask.suspects, ask.isolates
-        self.runs_alone = False
+        self.limit, self.suspects, self.isolating = ask.limit, ask.suspects, Room(ask.isolates or 0)
+        self.runs_alone = self.runs_beside = False
+        """How a worker without child processes claims a suspect."""
         self.deferred = 0
         self.taken: list[str] = []
         self.moved: set[str] = set()
         """Entries that are gone from where they stood, though the job waits."""
+        self.pushed: list[tuple[Spot, str]] = []
+        """What goes to the tail of a list when the claim is done."""
         self.due: list[int] = []
         """When else than at the next due job the claimer is to come again."""
 
@@ -51,6 +54,10 @@ class Claim:
         left = [queue for queue in self.queues if any(self.model.lanes[queue, lane] for lane in PRIORITIES)]
         self.model.awake.update(left)
         return left != []
+
+    def finish(self) -> None:
+        for spot, job_id in self.pushed:
+            self.model.asides[spot].append(job_id)
 
     def take_starving(self) -> None:
         """A lane that has been ready for too long, while jobs stand in lanes above, gives one job a second first."""
@@ -89,9 +96,7 @@ class Claim:
                 del ids[0]
                 if not isinstance(verdict, Room):
                     continue
-                if jobs[job_id].crashes and self._is_refused(jobs[job_id]):
-                    self._defer(job_id)
-                else:
+                if not jobs[job_id].crashes or not self._is_refused(job_id):
                     verdict.left -= 1
                     self._run(job_id)
                     taken += 1
@@ -100,22 +105,33 @@ class Claim:
     def may_begin(self, spot: Spot, job_id: str) -> Verdict:
         return Room(inf)
 
-    def _is_refused(self, job: Job) -> bool:
-        """Whether a job with crashes has to wait. A suspect runs in a child process of its own, or alone."""
+    def _is_refused(self, job_id: str) -> bool:
+        """Whether a job with crashes waits elsewhere. A suspect runs in a child process of its own, or alone."""
+        job = self.model.jobs[job_id]
         is_suspect = job.crashes >= SUSPECT
         if not is_suspect and self.model.gate_is_open:
             return False
-        if is_suspect and self.isolates:
-            self.isolates -= 1
+        if is_suspect and self.isolating.left > 0:
+            self.isolating.left -= 1
             job.mark = "c"
             return False
-        if is_suspect and self.runs_alone:
-            job.mark = "a"
-            return False
-        if self.suspects and not (is_suspect and self.ask.isolates):
+        if is_suspect and self.model.gate_is_open:
+            job.mark = "a" if self.runs_alone else ""
+            is_refused = not self.runs_alone and not self.runs_beside
+            if is_refused:
+                self._push(self.model.spot_of_suspect(job_id), job_id)
+                self.deferred += 1
+            return is_refused
+        if self.suspects:
             self.suspects -= 1
             return False
+        self._delay(job_id, self.deferred)
+        self.deferred += 1
         return True
+
+    def _push(self, spot: Spot, job_id: str) -> None:
+        self.moved.add(job_id)
+        self.pushed.append((spot, job_id))
 
     def _run(self, job_id: str) -> None:
         job = self.model.jobs[job_id]
@@ -123,10 +139,6 @@ class Claim:
         job.token = f"{job.claims}.{self.ask.claim_id}"
         self.model.leases[job_id] = self.now + self.ask.lease
         self.taken.append(job_id)
-
-    def _defer(self, job_id: str) -> None:
-        self._delay(job_id, self.deferred)
-        self.deferred += 1
 
     def _delay(self, job_id: str, number: int) -> None:
         self.model.scheduled[job_id] = self.now + self.ask.defer + number * 37 % 500

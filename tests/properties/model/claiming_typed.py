@@ -46,21 +46,18 @@ class TypedClaim(Claim):
         self.known: dict[Spot, Known] = {}
         self.sources: dict[Lane, list[Spot]] = {}
         self.room_at: dict[Spot, Room] = {}
-        self.pushed: list[tuple[Spot, str]] = []
-        """What goes to the tail of a list when the claim is done."""
         self.is_alone = False
         self._find_sources(wanted)
 
     def _find_sources(self, wanted: Wanted) -> None:
         for queue in self.queues:
             self.sources |= {(queue, priority): [(queue, priority, "")] for priority in PRIORITIES}
-        isolated = Room(self.isolates)
         for queue in self.queues:
             for lane, kind in wanted.take.get(queue, ()) if self.model.names.get(queue) else ():
                 spot: Spot = (queue, lane, kind)  # type: ignore[assignment] # a priority is a str there
                 known = self.known_of(spot[:2], kind)
                 known.taken = True
-                room = isolated if kind == SUSPECTS else known.room
+                room = self.isolating if kind == SUSPECTS else known.room
                 self.room_at[spot] = room
                 if (kind == ANY or room.left > 0) and self.model.asides[spot]:
                     known.is_source = True
@@ -73,8 +70,6 @@ class TypedClaim(Claim):
         more = super().run()
         is_full = len(self.taken) >= self.limit
         more = is_full and not self.is_alone and (more or any(map(self._has_more, self.sources.values())))
-        for spot, job_id in self.pushed:
-            self.model.asides[spot].append(job_id)
         self.model._count(self.now, "set_aside", self.set_aside)
         return more
 
@@ -129,11 +124,12 @@ class TypedClaim(Claim):
         return known.room if is_first and known.room.left > 0 else self._refuse(lane, known, job_id)
 
     def _of_suspects(self, spot: Spot, job_id: str) -> Verdict:
-        room = self.rooms.get(self.model.jobs[job_id].type)
+        kind = self.model.jobs[job_id].type
         if self.room_at[spot].left <= 0:
             return "stays"
-        if room or self.others.left > 0:
-            return self.room_at[spot]
+        if self._knows(kind):
+            # A child process of its own needs no room.
+            return Room(1) if self.isolating.left > 0 or self.known_of(spot[:2], kind).room.left > 0 else "stays"
         if self.turned >= MAX_TURNED:
             return "stays"
         self.turned += 1
@@ -173,63 +169,73 @@ class TypedClaim(Claim):
         self._push(known.target, job_id)
         return True
 
-    def _push(self, spot: Spot, job_id: str) -> None:
-        self.moved.add(job_id)
-        self.pushed.append((spot, job_id))
+    def _knows(self, kind: str) -> bool:
+        return kind in self.rooms or self.others.left > 0
 
     # --- suspects of a worker without child processes --------------------------------------------------------------
 
     def claim_alone(self) -> bool:
         """A suspect, while the worker holds nothing else. Returns whether it gets nothing more."""
-        stays = [self._still_alone(queue) for queue in self.queues]
-        if any(stays) or self.isolates or not self.suspects or self.limit < 1:
-            return any(stays)
-        holds_nothing = all(self.model.jobs[job_id].worker != self.ask.worker for job_id in self.model.leases)
+        if self._still_alone():
+            return True
+        if self.ask.isolates not in (None, -1) or self.limit < 1:
+            return False
         for lane in PRIORITIES:
             for queue in self.queues:
                 waited = self._waited((queue, lane, SUSPECTS))
-                if waited is None:
-                    continue
-                if (holds_nothing or waited >= BESIDE_AFTER) and self._claim_suspect((queue, lane), holds_nothing):
-                    return holds_nothing
-                if not holds_nothing and self._drains(queue, waited):
-                    return True
+                if waited is not None:
+                    got, is_over = self._claim_from((queue, lane), waited)
+                    if got or is_over:
+                        return is_over
         return False
 
-    def _still_alone(self, queue: str) -> bool:
-        job_id, until = self.model.only.get((queue, self.ask.worker), ("", 0))
+    def _still_alone(self) -> bool:
+        job_id, _, until = self.model.alone.get(self.ask.worker, ("", "", 0))
         if self.now < until:
             self.due.append(until)
         elif job_id:
-            del self.model.only[queue, self.ask.worker]
+            del self.model.alone[self.ask.worker]
             job = self.model.jobs.get(job_id)
             if job and job.status == "running" and job.worker == self.ask.worker:
                 job.mark = ""
         return self.now < until
 
     def _waited(self, spot: Spot) -> int | None:
+        """For how long the first suspect has waited whose type the worker knows."""
         ids = self.model.asides[spot] if self.model.is_named(spot[:2], SUSPECTS) else []
-        if not ids:
-            return None
-        return self.now - self.model.jobs[ids[0]].ready_at if ids[0] in self.model.jobs else 0
+        jobs = [self.model.jobs[job_id] for job_id in ids[:MAX_TURNED] if job_id in self.model.jobs]
+        return next(
+            (self.now - job.ready_at for job in jobs if job.status == "waiting" and self._knows(job.type)), None
+        )
 
-    def _claim_suspect(self, lane: Lane, holds_nothing: bool) -> bool:
+    def _claim_from(self, lane: Lane, waited: int) -> tuple[bool, bool]:
+        """Returns whether a suspect was claimed, and whether the worker gets nothing else."""
+        held = [job for job in map(self.model.jobs.__getitem__, self.model.leases) if job.worker == self.ask.worker]
+        has_others = bool(held) or self.ask.isolates == -1
+        self.runs_alone = not has_others
+        self.runs_beside = has_others and waited >= BESIDE_AFTER and not any(job.crashes >= SUSPECT for job in held)
+        got = (self.runs_alone or self.runs_beside) and self._claim_suspect(lane)
+        may_drain = has_others and not got and self.ask.isolates != -1
+        is_over = (got and self.runs_alone) or (may_drain and self._drains(lane[0], waited))
+        self.runs_alone = self.runs_beside = False
+        return got, is_over
+
+    def _claim_suspect(self, lane: Lane) -> bool:
         spot = (*lane, SUSPECTS)
-        self.room_at[spot], self.runs_alone = Room(1), holds_nothing
+        self.room_at[spot] = Room(1)
         got, _ = self.take_from(spot, 1)
-        self.room_at[spot], self.runs_alone = Room(0), False
-        if got and holds_nothing:
+        self.room_at[spot] = self.isolating
+        if got and self.runs_alone:
             crashes = self.model.jobs[self.taken[0]].crashes
             until = self.now + FIRST_ALONE * 2 ** max(0, crashes - SUSPECT)
-            self.model.only[lane[0], self.ask.worker] = self.taken[0], until
+            self.model.alone[self.ask.worker] = self.taken[0], lane[0], until
         return got > 0
 
     def _drains(self, queue: str, waited: int) -> bool:
         worker, until = self.model.draining.get(queue, ("", 0))
-        is_over = self.now >= until
-        if (waited < DRAIN_AFTER) if is_over else (worker != self.ask.worker):
+        is_of_another = worker != self.ask.worker and self.now < until
+        if is_of_another or waited < DRAIN_AFTER:
             return False
-        if is_over:
-            self.model.draining[queue] = self.ask.worker, self.now + DRAIN_FOR
+        self.model.draining[queue] = self.ask.worker, self.now + DRAIN_FOR
         self.due.append(self.now + self.ask.defer)
         return True

@@ -48,7 +48,8 @@ class Ask:
     max_starve: int
     suspects: int
     defer: int
-    isolates: int = 0
+    isolates: int | None = None
+    """For how many suspects it has a child process free. None: it has no children; -1: and holds jobs elsewhere."""
     wanted: Wanted | None = None
 
     def typed(self, told: Told) -> Ask:
@@ -126,8 +127,8 @@ class Contents:
     """When the guard against starvation last took a job from this lane."""
     awake: set[str] = field(default_factory=set)
     """Queues with a marker that wakes a replica, and `<queue>:<type>` for lists set aside."""
-    only: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
-    """By queue and worker: the suspect that runs alone there, and until when."""
+    alone: dict[str, tuple[str, str, int]] = field(default_factory=dict)
+    """By worker: the suspect that it runs alone, the queue of that, and until when."""
     draining: dict[str, tuple[str, int]] = field(default_factory=dict)
     """By queue: the worker that takes nothing until it holds nothing, and until when it is the one."""
     counters: Counter[str] = field(default_factory=Counter)

@@ -79,26 +79,28 @@ class Model(Asides):
             given = [job_id for job_id in self.claims[ask.claim_id] if job_id in self.jobs]
             return Claimed([job_id for job_id in given if self.jobs[job_id].token.endswith(f".{ask.claim_id}")], 0)
         queues = [queue for queue in ask.queues if queue not in self.paused]
-        named = [queue for queue in queues if self.names.get(queue) or (queue, ask.worker) in self.only]
+        named = [queue for queue in queues if self.names.get(queue) or ask.worker in self.alone]
         if ask.wanted is None and named:
             return Claimed([], 0, repeated=False, told=[(queue, self.told(queue)) for queue in named])
+        named = [queue for queue in queues if self.names.get(queue)]
         for queue in queues:
             self._promote(now, queue, max(ask.limit, 100))
         claim = TypedClaim(self, now, ask, ask.wanted) if ask.wanted else Claim(self, now, ask)
         more = claim.run()
+        claim.finish()
         if claim.taken:
             self.claims[ask.claim_id] = claim.taken
         self._count(now, "claimed", len(claim.taken))
         due = [self.scheduled[job_id] for queue in queues for job_id in self.of_queue(queue, self.scheduled)]
         due_in = max(0, min(due + claim.due) - now) if due + claim.due else -1
         told = [(queue, self.told(queue)) for queue in ask.queues if self.names.get(queue)] if ask.wanted else []
-        self._put_back(queues, ask)
+        self._put_back(named, ask)
         return Claimed(claim.taken, due_in, more, repeated=False, told=told or None)
 
     def _put_back(self, queues: Sequence[str], ask: Ask) -> None:
         """The markers that the claimer took, where jobs of their types are left."""
         for queue in queues:
-            for kind in ask.wanted.woken if ask.wanted and self.names.get(queue) else ():
+            for kind in ask.wanted.woken if ask.wanted else ():
                 if any(self.asides[queue, lane, kind] for lane in PRIORITIES):
                     self.awake.add(f"{queue}:{kind}")
 

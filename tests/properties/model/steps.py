@@ -24,7 +24,7 @@ class Steps(Contents):
         job = self.jobs[job_id]
         del self.leases[job_id]
         if job.mark == "a":
-            self.only.pop((job.queue, job.worker), None)
+            self.alone.pop(job.worker, None)
         job.previous, job.outcome, job.token, job.mark = job.token, outcome, "", ""
 
     def _finish(self, now: int, job_id: str, status: Literal["succeeded", "cancelled"]) -> None:
