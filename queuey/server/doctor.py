@@ -34,7 +34,6 @@ from queuey.store.deadline import Deadline
 from queuey.store.embedded.process import find_binary
 from queuey.store.replies import About
 from queuey.store.selfcheck import StoreReport, check_store
-from queuey.worker.handlers import builtin
 from queuey.worker.handlers.app import load_app
 
 CLOCK_TOLERANCE: Final = 1.0
@@ -256,11 +255,11 @@ async def _features(broker: Broker) -> Finding:
 
 
 def _other_apps(settings: Settings, workers: list[WorkerInfo]) -> Iterator[Finding]:
-    """Warn of each other App on the queues of this one. An App that cannot be loaded was reported before."""
-    if "worker" not in settings.roles:
+    """Warn of each other App on the queues of that of --app. That this cannot be loaded was reported before."""
+    if "worker" not in settings.roles or not settings.app:
         return
     try:
-        app = load_app(settings.app) if settings.app else builtin.app
+        app = load_app(settings.app)
     except StartupError:
         return
     for clash in clashes(OwnApp(app.name, settings.queues or app.queues, app.handlers), workers):

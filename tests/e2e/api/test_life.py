@@ -88,13 +88,12 @@ def test_a_handler_may_say_when_it_wants_to_be_tried_again(server: Serving) -> N
         ({"type": "fail", "payload": 99, "max_attempts": 2}, "error", 2, "ValueError: attempt 2"),
         ({"type": "dead", "payload": "never"}, "dead", 1, "never"),
         ({"type": "sum", "payload": {"a": 1, "b": "x"}}, "payload", 1, "$.b"),
-        ({"type": "no.such.type", "max_attempts": 2}, "unknown_type", 2, "no.such.type"),
         ({"type": "text", "payload": 256_001, "max_attempts": 1}, "result_too_large", 1, "256,003 bytes"),
         ({"type": "slow", "max_attempts": 1}, "timeout", 1, "0.1 s"),
         ({"type": "die", "payload": "exit", "max_attempts": 2}, "worker_died", 2, "exit code 7"),
         ({"type": "die", "payload": "kill", "max_attempts": 2}, "worker_died", 2, "SIGKILL"),
     ],
-    ids=["failures", "dead", "payload", "unknown-type", "large-result", "timeout", "exit", "kill"],
+    ids=["failures", "dead", "payload", "large-result", "timeout", "exit", "kill"],
 )
 def test_a_job_that_cannot_succeed_is_dead_lettered_and_says_why(
     server: Serving, fields: dict[str, object], kind: str, attempts: int, message: str
