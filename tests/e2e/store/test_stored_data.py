@@ -18,8 +18,10 @@ from tests.support.serving import Serving, queuey
 
 FIXTURE: Final = Path(__file__).parents[2] / "fixtures" / "b7eee1c"
 EXPECTED: Final[dict[str, Any]] = json.loads((FIXTURE / "expected.json").read_text())
-JOBS: Final[dict[str, dict[str, Any]]] = EXPECTED["jobs"]
+JOBS: Final[dict[str, dict[str, Any]]] = {name: job | {"released": 0} for name, job in EXPECTED["jobs"].items()}
+"""What the version that wrote the data said of its jobs, with the field that is new since."""
 IDS: Final = {name: str(job["id"]) for name, job in JOBS.items()}
+NEW_FIELDS: Final = ("claimable", "claimable_age", "waiting_for_handler")
 STATUSES: Final = {"dead": "dead_letter"}
 """The first word of a job's name is its status, but for these."""
 API: Final = (*FLAGS, "--roles", "api")
@@ -73,8 +75,17 @@ def test_everything_is_read(serve: Serve, stored: Path) -> None:
     for name, job in JOBS.items():
         assert found["jobs"][name] == job, name
     for part in found.keys() - {"jobs"}:
-        assert found[part] == EXPECTED[part], part
+        assert as_before(found[part]) == EXPECTED[part], part
     assert server.stop() == 0
+
+
+def as_before(value: Any) -> Any:
+    """The value without the fields that queues have got since."""
+    if isinstance(value, list):
+        return [as_before(each) for each in value]
+    if isinstance(value, dict):
+        return {name: as_before(each) for name, each in value.items() if name not in NEW_FIELDS}
+    return value
 
 
 def test_its_export_is_the_one_that_was_kept(stored: Path, folder: Path) -> None:
@@ -125,7 +136,8 @@ def test_its_jobs_run(serve: Serve, stored: Path) -> None:
     given_back = server.until(IDS["running-second"], "scheduled", "queued", "dead_letter")
     assert given_back["crashes"] == 1  # and it waits: jobs that crashed run one at a time, and one of them sleeps
     assert server.until(IDS["running-flagged"])["status"] == "cancelled"
-    assert server.until(IDS["queued-released"])["status"] == "dead_letter"  # nobody has a handler of its type
+    unknown = server.until(IDS["queued-released"], "scheduled", "queued")  # nobody has a handler of its type
+    assert (unknown["attempts"], unknown["errors"]) == (0, [])
     assert server.job(IDS["queued-paused"])["status"] == "queued"
     assert server.stop() == 0
 
