@@ -120,7 +120,6 @@ class LoseOffers(ConnectionFault):
     def __init__(self, rng: Random) -> None:
         super().__init__(rng)
         self.hold = rng.uniform(0.6, 1.2)
-        self._lost = 0
 
     async def inject(self, rig: Rig, caller: Caller) -> str:
         rig.proxy.drop_replies(0.5, self.rng, only=OFFER)
@@ -132,10 +131,8 @@ class LoseOffers(ConnectionFault):
 
     async def heal(self, rig: Rig) -> None:
         rig.proxy.drop_replies(0, self.rng)
-        self._lost = rig.proxy.dropped[OFFER]
         rig.note("healing", f"replies dropped: {dict(rig.proxy.dropped)}")
 
     def expect(self, evidence: Evidence) -> Iterator[str]:
-        if not self._lost:
-            yield "no offer was lost"
+        # There are no offers while a list is set aside, so in some rounds none is lost. The note says how many were.
         yield from no_crashes(evidence)
