@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from queuey.store.scripts import Scripts, lua_folder
+from queuey.store.scripts import Scripts
 from tests.properties.running import run_machine
+from tests.support.scripts.faulty import scripts_with_fault
 from tests.support.store import Server
 
 FAULTS = {
@@ -157,15 +157,9 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_state_machine_sees(server: Server, tmp_path: Path, fault: str) -> None:
-    file, right, wrong = FAULTS[fault]
-    scripts = tmp_path / "lua"
-    shutil.copytree(lua_folder(), scripts)
-    (place,) = scripts.rglob(file)
-    source = place.read_text(encoding="utf-8")
-    assert source.count(right) == 1, f"{file} has changed: put this fault into it in another way"
-    place.write_text(source.replace(right, wrong), encoding="utf-8")
+    scripts = scripts_with_fault(tmp_path, *FAULTS[fault])
     with pytest.raises(AssertionError):
-        run_seeds(server.url, Scripts(scripts))
+        run_seeds(server.url, scripts)
 
 
 def run_seeds(url: str, scripts: Scripts) -> None:

@@ -32,32 +32,34 @@ _check_syntax = msgspec.json.Decoder(msgspec.Raw).decode
 
 def call(handler: Handler, work: Work, state: object, result_limit: int) -> Outcome:
     """Run a plain handler in the calling thread."""
-    try:
-        payload = handler.decode(work.payload)
-    except PAYLOAD_ERRORS as error:
-        return bad_payload(error)
-    except BaseException as error:
-        return failure(error)
-    try:
-        result = handler.call(payload, work, state)
-    except BaseException as error:
-        return failure(error)
-    return success(result, result_limit)
+    returned, failed = _call(handler, work, state)
+    return failed or success(returned, result_limit)
 
 
 async def call_async(handler: Handler, work: Work, state: object, result_limit: int) -> Outcome:
     """Run an async handler in the calling task, which nothing else cancels."""
+    coroutine, failed = _call(handler, work, state)
+    if failed is not None:
+        return failed
     try:
-        payload = handler.decode(work.payload)
-    except PAYLOAD_ERRORS as error:
-        return bad_payload(error)
-    except BaseException as error:
-        return failure(error)
-    try:
-        result = await handler.call(payload, work, state)
+        result = await coroutine
     except BaseException as error:
         return failure(error)
     return success(result, result_limit)
+
+
+def _call(handler: Handler, work: Work, state: object) -> tuple[Any, Failed | None]:
+    """Return what the handler returned, a coroutine if it is async; or the failure of the payload or of the call."""
+    try:
+        payload = handler.decode(work.payload)
+    except PAYLOAD_ERRORS as error:
+        return None, bad_payload(error)
+    except BaseException as error:
+        return None, failure(error)
+    try:
+        return handler.call(payload, work, state), None
+    except BaseException as error:
+        return None, failure(error)
 
 
 def success(result: Any, limit: int) -> Outcome:

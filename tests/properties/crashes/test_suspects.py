@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from queuey.store.scripts import Scripts, lua_folder
+from queuey.store.scripts import Scripts
 from tests.properties.crashes.world import CHILDREN, START, Worker, World
+from tests.support.scripts.faulty import scripts_with_fault
 from tests.support.store import Server, client_for
 
 SECOND, MINUTE = 1_000, 60_000
@@ -91,13 +91,9 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_the_walk_sees(server: Server, tmp_path: Path, fault: str) -> None:
     kind, name, text, other = FAULTS[fault]
-    folder = tmp_path / "lua"
-    shutil.copytree(lua_folder(), folder)
-    source = (folder / name).read_text(encoding="utf-8")
-    assert text in source
-    (folder / name).write_text(source.replace(text, other), encoding="utf-8")
+    scripts = scripts_with_fault(tmp_path, name, text, other)
     with pytest.raises(AssertionError):
-        await live_well(server, Scripts(folder), kind)
+        await live_well(server, scripts, kind)
 
 
 async def live_well(server: Server, scripts: Scripts, kind: str) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from queuey.store.scripts import Scripts, lua_folder
+from queuey.store.scripts import Scripts
 from tests.properties.walk.walk import TYPES, Walk
+from tests.support.scripts.faulty import scripts_with_fault
 from tests.support.store import Server, client_for
 
 STEPS = 60
@@ -68,15 +68,9 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_the_walk_sees(server: Server, tmp_path: Path, fault: str) -> None:
-    file, right, wrong = FAULTS[fault]
-    folder = tmp_path / "lua"
-    shutil.copytree(lua_folder(), folder)
-    (place,) = folder.rglob(file)
-    source = place.read_text(encoding="utf-8")
-    assert source.count(right) == 1, f"{file} has changed: put this fault into it in another way"
-    place.write_text(source.replace(right, wrong), encoding="utf-8")
+    scripts = scripts_with_fault(tmp_path, *FAULTS[fault])
     with pytest.raises(AssertionError):
-        await walk_some(server, Scripts(folder))
+        await walk_some(server, scripts)
 
 
 async def walk_some(server: Server, scripts: Scripts) -> None:
