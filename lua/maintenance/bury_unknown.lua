@@ -5,8 +5,8 @@ KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever cr
 ARGV[1]  msgpack [now_ms | 0, limit, [[queue, lane, type, ttl_ms], ...], [type, ...]]
          limit: entries looked at in one call, tombstones included
          ttl_ms: jobs that have been ready for longer are dead letters; 0 = none, only expired jobs go
-         the types that a live worker knows: their jobs in a list '*' stay. Since such a list has no order, what stays
-         goes to its tail; another list is left at its first job that stays
+         the types that a live worker knows: their jobs in the lists '*' and '!' stay. Since these have jobs of any type,
+         what stays goes to their tail; another list is left at its first job that stays
 Reply    msgpack [[id, ...], [id, ...], more]: the dead letters, the expired; more: stopped at the limit
          safe to resend: a repeat goes on with the next jobs
 Errors   only those of the store ]=]
@@ -30,10 +30,12 @@ local function bury(id, state, ttl)
   dead[#dead + 1] = id
 end
 
+local function has_any_type(list) return list[3] == '*' or list[3] == '!' end
+
 -- is_of(list, definition): whether the list may have the job. Its id may be the tombstone of a job that was cancelled here,
 -- and enqueued again with another type.
 local function is_of(list, definition)
-  return list[3] == '*' or list[3] == '!' or list[3] == type_of(definition)
+  return has_any_type(list) or list[3] == type_of(definition)
 end
 
 -- stays(list, id): handles the entry at the head of the list, and returns whether it is a job that stays there.
@@ -69,7 +71,7 @@ for _, list in ipairs(lists) do
     for _, id in ipairs(ids) do
       left = left - 1
       if stays(list, id) then
-        ended = list[3] ~= '*'
+        ended = not has_any_type(list)
         if ended then break end
         rpush(key, id)
       end

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from typing import Final
 
 from queuey import log
@@ -11,12 +11,15 @@ from queuey.protocol.models import WorkerInfo
 from queuey.services.maintenance.loops import BATCH, CALLS
 from queuey.services.unknown_types import LATE_MS, NOTED_EVERY, Knowledge, knowledge_of, takes_all
 from queuey.services.workers import list_workers
-from queuey.store.asides import ANY
+from queuey.store.asides import ANY, SUSPECTS
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 
 LOOK_SECONDS: Final = 5.0
 WORKERS_SECONDS: Final = 1.5
+
+OF_ANY_TYPE: Final = (ANY, SUSPECTS)
+"""The lists whose jobs may have any type. They are noted as long as a worker of the queue takes only some types."""
 
 List = tuple[str, str]
 """A list set aside of one queue: its lane and its type."""
@@ -75,16 +78,14 @@ class UnknownTypes:
             }
             await self._bury(shard, queue, lists.get(queue, ()), late, known[queue])
 
-    async def _bury(
-        self, shard: int, queue: str, lists: Iterable[List], late: Collection[str], known: Knowledge
-    ) -> None:
+    async def _bury(self, shard: int, queue: str, lists: Iterable[List], late: Set[str], known: Knowledge) -> None:
         """Bury the late jobs of the types in `late`, and cancel the expired jobs at the heads of all lists."""
         places = [
             (queue, lane, name, self._ttl_ms if name in late else 0)
             for lane, name in lists
-            if name != ANY or name in late  # to look at the list without an order is to turn it
+            if name not in OF_ANY_TYPE or name in late  # to look at a list of any type is to turn it
         ]
-        spared = sorted(known.types) if ANY in late else ()
+        spared = sorted(known.types) if not late.isdisjoint(OF_ANY_TYPE) else ()
         for _ in range(self._calls if places else 0):
             buried = await self._broker.maintenance.bury_unknown(shard, self._batch, places, spared)
             if buried.dead:
@@ -94,5 +95,5 @@ class UnknownTypes:
 
 
 def _unknown(lists: Iterable[List], known: Knowledge) -> list[str]:
-    """Return the types of these lists that no worker takes."""
-    return sorted({name for _, name in lists if known.lacks(name)})
+    """Return the types of these lists that no worker takes, and the lists that may have jobs of such types."""
+    return sorted({name for _, name in lists if known.lacks(ANY if name == SUSPECTS else name)})

@@ -10,7 +10,7 @@ import pytest
 
 from queuey.services.maintenance.unknown_types import UnknownTypes
 from queuey.services.workers import Description, WorkerReport
-from queuey.store.asides import ANY, Room
+from queuey.store.asides import ANY, SUSPECTS, Room
 from queuey.store.broker.broker import Broker
 from queuey.store.broker.calls import FEATURES
 from queuey.store.replies import Asides
@@ -152,6 +152,22 @@ async def test_a_job_is_buried_once_nobody_has_known_its_type_for_the_ttl(rig: R
     replayed = await api.http.post(f"/v1/jobs/{x1}/retry", headers={"x-api-key": "dev"})
     assert replayed.status_code == 200, replayed.text
     assert (await api.job(x1))["status"] == "queued"
+
+
+async def test_a_suspect_is_buried_once_nobody_has_known_its_type_for_the_ttl(rig: Rig, api: ApiRig) -> None:
+    """As after a deploy without a type whose jobs had crashed twice. It is not shown by type, and explain says why."""
+    await serve(rig, "r1", "k")
+    gone, known = await add_types(rig, "gk", now=0)
+    await rig.set_aside([gone, known], SUSPECTS)
+    await look(rig)
+    assert (await api.http.get(f"/v1/jobs/{gone}/explain")).json()["reason"] == "no_worker"
+    await pass_time(rig, HALF)
+    await look(rig)
+    assert await status(rig, gone) == "w"
+    await pass_time(rig, 2 * HALF)
+    await look(rig)
+    assert [await status(rig, job_id) for job_id in (gone, known)] == ["d", "w"]
+    assert await aside(rig, SUSPECTS) == [known]
 
 
 async def test_an_old_job_is_not_buried_when_its_type_was_known_until_now(rig: Rig) -> None:

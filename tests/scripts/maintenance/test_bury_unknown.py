@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from queuey.store.asides import ANY
+from queuey.store.asides import ANY, SUSPECTS
 from queuey.store.replies import Buried
 from tests.support.scripts.asides import add_types, aside, set_aside, type_marked
 from tests.support.store import HOUR, NOW, SECOND, Rig
@@ -118,6 +118,16 @@ async def test_the_rest_is_turned_and_what_a_worker_knows_stays(rig: Rig) -> Non
     assert await aside(rig, ANY) == [added[2], added[1]]
     assert await bury(rig, rest, known="y") == Buried([added[2]], [], False)
     assert await aside(rig, ANY) == [added[1]]
+
+
+async def test_suspects_are_turned_like_the_rest(rig: Rig) -> None:
+    added = await add_types(rig, "xyx")
+    await rig.set_aside(added, SUSPECTS)
+    suspects = ("default", "default", SUSPECTS, HOUR)
+    assert await bury(rig, suspects, known="y", limit=2) == Buried(added[:1], [], True)
+    assert await aside(rig, SUSPECTS) == [added[2], added[1]]
+    assert await bury(rig, suspects, known="y") == Buried([added[2]], [], False)
+    assert await aside(rig, SUSPECTS) == [added[1]]
 
 
 async def test_a_list_that_is_missing_has_nothing(rig: Rig) -> None:
