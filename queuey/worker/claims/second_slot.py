@@ -27,7 +27,10 @@ class SecondSlot:
 
     def leave(self, type: str) -> None:
         """Free the slot of a job."""
-        was_full = self._slots.mixed and not self._slots.room_for(type)
+        if not self._slots.mixed:  # as for most Apps: nothing else is looked at
+            self._slots.leave(type)
+            return
+        was_full = not self._slots.room_for(type)
         self._slots.leave(type)
         room = self._slots.room_of(type)
         if was_full and room is not None and room.is_limited and room.busy and self._slots.room_for(type) == 1:
