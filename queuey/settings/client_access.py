@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -31,12 +32,21 @@ def read_access(url: str | None, environ: Mapping[str, str]) -> Access:
     Raises SettingsError if the URL or the key is not valid.
     """
     origin, chosen = ("--url", url) if url is not None else (URL_VARIABLE, environ.get(URL_VARIABLE) or LOCAL_URL)
-    if re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", chosen) is None:
+    if re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", chosen) is None or not _has_host_and_port(chosen):
         raise SettingsError(
-            f"{origin}: must be http:// or https:// with a host, for example {LOCAL_URL}, without a user name or "
-            f"a password."
+            f"{origin}: must be http:// or https:// with a host, and a port from 1 to 65535 if any, for example "
+            f"{LOCAL_URL}, without a user name or a password."
         )
     key = environ.get(KEY_VARIABLE) or None
     if key is not None and re.fullmatch(r"[!-~]{1,200}", key) is None:
         raise SettingsError(f"{KEY_VARIABLE}: must be 1 to 200 printable ASCII characters without spaces.")
     return Access(chosen.rstrip("/"), key)
+
+
+def _has_host_and_port(url: str) -> bool:
+    """Return whether a host stands in the URL, and a port that exists or none."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port above 65535 or not of digits, or '[' without ']'
+        return False

@@ -17,7 +17,7 @@ from queuey.settings.client_access import Access, read_access
 from queuey.settings.data_dir import default_dir
 from queuey.settings.kinds import Setting
 from queuey.settings.sections import Sections, cores
-from queuey.settings.sources import CONFIG_VARIABLE, Sources
+from queuey.settings.sources import CONFIG_VARIABLE, Sources, is_text, not_text
 
 _ORDERED: Final = (
     ("payload_limit", "body_limit"),
@@ -114,5 +114,7 @@ def _check_together(settings: Settings) -> None:
     ]
     if settings.redis is None and not settings.data_dir.is_absolute():
         faults.append("data_dir: The home directory is unknown. Set the data directory.")
+    if settings.redis is None and not is_text(path := str(settings.data_dir)):
+        faults.append(f"data_dir: The path {path!a} {not_text()}")
     if faults:
         raise SettingsError("\n".join(faults))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 import tomllib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -112,3 +113,19 @@ def _read_toml(path: str) -> dict[str, Any]:
         raise SettingsError(f"{path}: is not UTF-8 text. Save it as UTF-8.") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingsError(f"{path}: is not valid TOML: {error}.") from None
+
+
+def is_text(value: str) -> bool:
+    """Return whether all bytes of an argument, a variable or a path could be decoded.
+
+    Python keeps the other bytes as lone surrogates.
+    """
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def not_text() -> str:
+    """Return the end of a message about a value that is not text."""
+    encoding = sys.getfilesystemencoding()
+    if encoding == "utf-8":
+        return "is not valid UTF-8. Use UTF-8."
+    return f"is not valid in the encoding of the locale, {encoding}. Set LC_ALL=C.UTF-8 or PYTHONUTF8=1."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -29,7 +30,6 @@ LONGEST_HELP = 12
 
 @pytest.fixture(autouse=True)
 def no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
 
     for name in list(os.environ):
         if name.startswith("QUEUEY_"):
@@ -327,3 +327,65 @@ def test_it_runs_as_a_module() -> None:
     wrong = run("serve", "--lease", "soon")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr.startswith("queuey: --lease: 'soon'")
+
+
+NOT_TEXT = os.fsdecode(b"\xff")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["job", "enqueue", "relay", f'"{NOT_TEXT}"'],
+        ["job", "enqueue", NOT_TEXT],
+        ["job", "enqueue", "relay", "1", "--dedupe-key", NOT_TEXT],
+        ["job", "get", NOT_TEXT],
+        ["job", "list", f"--queue={NOT_TEXT}"],
+        ["queue", "pause", "mail", "--reason", NOT_TEXT],
+        ["serve", "--data-dir", NOT_TEXT],
+        ["export", "-o", NOT_TEXT],
+        [NOT_TEXT],
+    ],
+)
+def test_an_argument_that_is_not_utf_8_is_a_usage_error(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "\\udcff' is not valid UTF-8" in failure(capsys, arguments).replace('"', "")
+
+
+def test_a_long_argument_that_is_not_utf_8_is_cut_in_the_message(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(failure(capsys, ["job", "enqueue", "relay", "1" * 10_000 + NOT_TEXT])) < 300
+
+
+def test_a_variable_that_is_not_utf_8_is_a_usage_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUEUEY_URL", f"http://{NOT_TEXT}")
+    assert "The variable 'QUEUEY_URL' is not valid UTF-8" in failure(capsys, ["queue", "list"])
+
+
+def test_a_default_data_directory_that_is_not_utf_8_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    project = tmp_path / NOT_TEXT
+    project.mkdir()
+    (project / "pyproject.toml").touch()
+    monkeypatch.chdir(project)
+    message = failure(capsys, ["serve"])
+    assert message.startswith("queuey: data_dir: The path '")
+    assert "is not valid UTF-8" in message
+
+
+def test_the_message_names_the_encoding_of_another_locale() -> None:
+    """Python decodes arguments as ASCII there, so an umlaut in UTF-8 is not text."""
+    variables = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "queuey", "serve", "--data-dir", "spä"],
+        cwd=ROOT,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "is not valid in the encoding of the locale, ascii. Set LC_ALL=C.UTF-8" in ended.stderr
+    assert "Traceback" not in ended.stderr

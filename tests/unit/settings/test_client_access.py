@@ -22,7 +22,22 @@ def test_empty_variables_count_as_unset() -> None:
     assert (access.url, access.api_key) == (LOCAL_URL, None)
 
 
-@pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://host", "http://", "http://me:pw@host", "http://h/?a=b"])
+NO_URLS = (
+    "",
+    "localhost:8000",
+    "ftp://host",
+    "http://",
+    "http://me:pw@host",
+    "http://h/?a=b",
+    "http://h:65536",
+    "http://h:0",
+    "http://h:x",
+    "http://:80",
+    "http://[::1",
+)
+
+
+@pytest.mark.parametrize("url", NO_URLS)
 def test_what_is_no_url_is_refused_by_name(url: str) -> None:
     with pytest.raises(SettingsError, match=r"^--url: must be http"):
         read_access(url, {})
