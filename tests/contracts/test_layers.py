@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "queuey"
 
 LAYERS = (
-    "version errors metrics lifecycle",
+    "version errors metrics lifecycle forks",
     "protocol",
     "log",
     "client models",

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 import msgspec
 import uvicorn
 
-from queuey import log
+from queuey import forks, log
 from queuey.server.http.connections import Connection, Guard, Limits
 from queuey.server.http.direct import Direct, DirectConnection
 
@@ -71,6 +71,7 @@ class Listener(uvicorn.Server):
             )
         )
         self._socket = bound
+        forks.keep(bound)
         self._task: asyncio.Task[None] | None = None
         self._listening = asyncio.Event()
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from queuey import forks
 from queuey.worker.handlers.attempt import Failed, Outcome, Succeeded, Work
 from queuey.worker.handlers.context import Dead, Retry
 from queuey.worker.handlers.handler import Handler
@@ -41,10 +42,14 @@ async def call_async(handler: Handler, work: Work, state: object, result_limit: 
     coroutine, failed = _call(handler, work, state)
     if failed is not None:
         return failed
+    here = forks.count()
     try:
         result = await coroutine
     except BaseException as error:
         return failure(error)
+    finally:
+        if forks.count() != here:
+            forks.end_copy(work.type)
     return success(result, result_limit)
 
 
@@ -56,10 +61,14 @@ def _call(handler: Handler, work: Work, state: object) -> tuple[Any, Failed | No
         return None, bad_payload(error)
     except BaseException as error:
         return None, failure(error)
+    here = forks.count()
     try:
         return handler.call(payload, work, state), None
     except BaseException as error:
         return None, failure(error)
+    finally:
+        if forks.count() != here:
+            forks.end_copy(work.type)
 
 
 def success(result: Any, limit: int) -> Outcome:

@@ -1,8 +1,9 @@
 """The child process of executors/processes.py. It runs one handler at a time: a plain one, or if isolating any.
 
-A message over the socket is a length (4 bytes, big-endian) and a MessagePack body. The parent sends an Init first. The
-child answers None when the App is loaded, or else the reason why it is not. Then the parent sends Orders. The child
-answers each with an Outcome, and may send any number of ProgressMessages before it.
+A message over the socket is a length and a number (4 bytes each, big-endian), and a MessagePack body. The parent sends
+an Init first, as number 0. The child answers None when the App is loaded, or else the reason why it is not. Then the
+parent sends Orders and counts them. The child answers each with an Outcome, and may send any number of
+ProgressMessages before it, all with the number of the Order. The parent kills a child that sends another number.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Final
 
 import msgspec
 
-from queuey import log
+from queuey import forks, log
 from queuey.errors import StartupError
 from queuey.lifecycle import freeze
 from queuey.protocol.models import ProgressReport
@@ -32,11 +33,14 @@ from queuey.worker.handlers.attempt import Failed, Outcome, ProgressMessage, Wor
 from queuey.worker.handlers.handler import Handler
 from queuey.worker.handlers.tracing import enter, send_spans
 
-HEADER_BYTES: Final = 4
+HEADER_BYTES: Final = 8
+LENGTH_BYTES: Final = 4
 REPORT_SECONDS: Final = 0.5
 """The time between two messages about a handler's progress."""
 EXIT_SECONDS: Final = 1.0
 """The time for which a child may still run after its parent has ended."""
+
+_Numbered = tuple[int, bytes]
 
 
 class Init(msgspec.Struct, array_like=True):
@@ -76,9 +80,15 @@ class Order(msgspec.Struct, array_like=True):
         return cls(**(fields | {"payload": payload}))
 
 
-def pack(message: object) -> bytes:
+def pack(message: object, number: int) -> bytes:
+    """Return a message with the number of the order that it is, or that it answers."""
     body = msgspec.msgpack.encode(message)
-    return len(body).to_bytes(HEADER_BYTES) + body
+    return b"".join((len(body).to_bytes(LENGTH_BYTES), number.to_bytes(HEADER_BYTES - LENGTH_BYTES), body))
+
+
+def unpack_header(header: bytes) -> tuple[int, int]:
+    """Return the length of the body and the number of the order."""
+    return int.from_bytes(header[:LENGTH_BYTES]), int.from_bytes(header[LENGTH_BYTES:])
 
 
 def main(descriptor: int) -> None:
@@ -92,29 +102,31 @@ def _serve(descriptor: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = socket.socket(fileno=descriptor)
     parent.set_inheritable(False)
-    received: SimpleQueue[bytes | None] = SimpleQueue()
+    forks.keep(parent)
+    received: SimpleQueue[_Numbered | None] = SimpleQueue()
     Thread(target=_receive, args=(parent, received), daemon=True, name="queuey-parent").start()
     first = received.get()
     if first is None:
         return
-    init = msgspec.msgpack.decode(first, type=Init)
+    init = msgspec.msgpack.decode(first[1], type=Init)
     sys.path[:] = init.path
     log.configure(init.log_level, init.log_format)
     try:
         app = load_app(init.app)
     except BaseException as error:
-        parent.sendall(pack(describe(error)))
+        parent.sendall(pack(describe(error), 0))
         return
     if init.sends_spans:
         send_spans()  # not before the App, which may set up an SDK
     freeze()
-    parent.sendall(pack(None))
+    parent.sendall(pack(None, 0))
     orders = msgspec.msgpack.Decoder(Order)
-    while (body := received.get()) is not None:
-        reporter = _Reporter(parent)
+    while (order := received.get()) is not None:
+        number, body = order
+        reporter = _Reporter(parent, number)
         outcome = _run(app, orders.decode(body), init, reporter)
         reporter.end()
-        parent.sendall(pack(outcome))
+        parent.sendall(pack(outcome, number))
 
 
 class _Reporter:
@@ -124,8 +136,9 @@ class _Reporter:
     report.
     """
 
-    def __init__(self, parent: socket.socket) -> None:
+    def __init__(self, parent: socket.socket, number: int) -> None:
         self._parent = parent
+        self._number = number
         self._lock = Lock()
         self._latest: ProgressReport | None = None
         self._timer: Timer | None = None
@@ -141,7 +154,7 @@ class _Reporter:
         if self._ended or self._latest is None:
             return
         report, self._latest = self._latest, None
-        self._parent.sendall(pack(ProgressMessage(report)))
+        self._parent.sendall(pack(ProgressMessage(report), self._number))
         self._timer = Timer(REPORT_SECONDS, self._later)
         self._timer.daemon = True
         self._timer.start()
@@ -190,11 +203,12 @@ def _warn(event: str, /, **fields: object) -> None:
     log.get(__name__).warning(event, **fields)
 
 
-def _receive(parent: socket.socket, received: SimpleQueue[bytes | None]) -> None:
+def _receive(parent: socket.socket, received: SimpleQueue[_Numbered | None]) -> None:
     """Put each message into the queue. When the parent has ended, kill this process and those that it has started."""
     with contextlib.suppress(OSError), parent.makefile("rb") as stream:
         while len(header := stream.read(HEADER_BYTES)) == HEADER_BYTES:
-            received.put(stream.read(int.from_bytes(header)))
+            length, number = unpack_header(header)
+            received.put((number, stream.read(length)))
     received.put(None)
     time.sleep(EXIT_SECONDS)
     os.killpg(os.getpid(), signal.SIGKILL)

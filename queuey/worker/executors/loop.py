@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import copy_context
 from typing import Any
 
+from queuey import forks
 from queuey.worker.executors.calling import PAYLOAD_ERRORS, bad_payload, failure, success
 from queuey.worker.executors.stopping import Stopper
 from queuey.worker.handlers.attempt import Outcome, Work
@@ -46,6 +47,7 @@ class LoopExecutor:
             return failure(error)
         work.started_at = time.monotonic()
         step = copy_context().run
+        here = forks.count()
         try:
             coroutine: Coroutine[Any, Any, Any] = handler.call(payload, work, self.state)
             waits_for = step(coroutine.send, None)
@@ -53,6 +55,9 @@ class LoopExecutor:
             return success(end.value, self._result_limit)
         except BaseException as error:
             return failure(error)
+        finally:
+            if forks.count() != here:
+                forks.end_copy(work.type)
         return self._go_on(_drive(coroutine, step, waits_for, work, timeout, self._stopper), work)
 
     async def _go_on(self, driven: Awaitable[Any], work: Work) -> Outcome:
@@ -77,8 +82,11 @@ def _drive(
     """Do what `await coroutine` does once it waits, in the context of `step`, until the work is abandoned."""
     stopper.enter(work)
     stopper.start_timer(work, timeout)
+    here = forks.count()
     try:
         while True:
+            if forks.count() != here:  # before the copy gets to the loop, which it shares with the worker
+                forks.end_copy(work.type)
             thrown: BaseException | None = None
             try:
                 yield waits_for
@@ -93,6 +101,9 @@ def _drive(
                 waits_for = step(coroutine.throw, thrown)
     except StopIteration as end:
         return end.value
+    finally:
+        if forks.count() != here:
+            forks.end_copy(work.type)
 
 
 def _close(coroutine: Coroutine[Any, Any, Any], step: Callable[..., Any]) -> None:

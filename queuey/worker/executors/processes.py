@@ -13,16 +13,17 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Thread
 from time import monotonic
-from typing import Final
+from typing import Final, SupportsIndex
 
 import msgspec
 
 import queuey.version
-from queuey.worker.executors.child import EXIT_SECONDS, HEADER_BYTES, Init, Order, pack
+from queuey import forks
+from queuey.worker.executors.child import EXIT_SECONDS, HEADER_BYTES, Init, Order, pack, unpack_header
 from queuey.worker.executors.stopping import OnEvent, Stopper
 from queuey.worker.handlers.attempt import Failed, Outcome, ProgressMessage, Work
 from queuey.worker.handlers.handler import Handler
@@ -30,6 +31,11 @@ from queuey.worker.handlers.handler import Handler
 START_SECONDS: Final = 60.0
 """The time that a child may take to import the App."""
 MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
+MAX_NUMBER: Final = 2**32 - 1
+OTHER_ANSWER: Final = (
+    "the child process sent an answer that belongs to another job. Look for a handler that forks, or that writes to "
+    "descriptors that are not its own"
+)
 IMPORT_FROM: Final = str(Path(queuey.version.__file__).parent.parent)
 
 _decode_message: Callable[[bytes], Outcome | ProgressMessage] = msgspec.msgpack.Decoder(
@@ -42,6 +48,22 @@ class ChildDied(Exception):
     """Raised when a child process ended or could not start. The text has the reason."""
 
 
+class _Reader(asyncio.StreamReader):
+    """A stream that counts the bytes that nobody has read."""
+
+    unread = 0
+
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+        fed = bytes(data)
+        self.unread += len(fed)
+        super().feed_data(fed)
+
+    async def readexactly(self, n: int) -> bytes:
+        data = await super().readexactly(n)
+        self.unread -= n
+        return data
+
+
 class Child:
     """A child process, which leads its own process group, and the socket to it."""
 
@@ -50,7 +72,9 @@ class Child:
         self.exited: asyncio.Future[int] = loop.create_future()
         """The exit code, which is negative for a signal."""
         self._process = process
-        self._reader: asyncio.StreamReader | None = None
+        self._number = 0
+        """The number of the last order; the Init has 0."""
+        self._reader: _Reader | None = None
         self._writer: asyncio.StreamWriter | None = None
         Thread(target=self._wait, args=(loop,), daemon=True, name="queuey-child").start()
 
@@ -66,7 +90,7 @@ class Child:
         finally:
             theirs.close()
         try:
-            child._reader, child._writer = await asyncio.open_unix_connection(sock=ours)
+            await child._connect(ours)
             async with asyncio.timeout(START_SECONDS):
                 refusal = _decode_start(await child.ask(init))
         except TimeoutError as error:
@@ -80,11 +104,29 @@ class Child:
             raise ChildDied(f"the child process could not load the App: {refusal}")
         return child
 
+    async def _connect(self, ours: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        forks.keep(ours)
+        self._reader = reader = _Reader(loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport, _ = await loop.create_unix_connection(lambda: protocol, sock=ours)
+        self._writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether it has sent more than was asked for, so that its next answer cannot be trusted."""
+        return self._reader is not None and self._reader.unread > 0
+
+    async def order(self, order: Order) -> bytes:
+        """Send an order and wait for the body of the first reply. Raises ChildDied."""
+        self._number = self._number % MAX_NUMBER + 1
+        return await self.ask(order)
+
     async def ask(self, message: object) -> bytes:
         """Send a message and wait for the body of the reply. Raises ChildDied."""
         assert self._writer is not None
         try:
-            self._writer.write(pack(message))
+            self._writer.write(pack(message, self._number))
             await self._writer.drain()
         except OSError as error:
             raise ChildDied(await self._cause_of_death()) from error
@@ -94,7 +136,9 @@ class Child:
         """Wait for the body of the next message. Raises ChildDied."""
         assert self._reader is not None
         try:
-            size = int.from_bytes(await self._reader.readexactly(HEADER_BYTES))
+            size, number = unpack_header(await self._reader.readexactly(HEADER_BYTES))
+            if number != self._number:
+                raise ChildDied(OTHER_ANSWER)
             if size > MAX_REPLY_BYTES:
                 raise ChildDied("the child process sent a message that is not a reply")
             return await self._reader.readexactly(size)
@@ -179,7 +223,7 @@ class ProcessExecutor:
                 try:
                     work.started_at = monotonic()
                     self._stopper.start_timer(work, timeout)
-                    message = _decode_message(await child.ask(Order.of(work)))
+                    message = _decode_message(await child.order(Order.of(work)))
                     while isinstance(message, ProgressMessage):
                         if work.report is not None:
                             work.report(work, message.report)
@@ -197,8 +241,12 @@ class ProcessExecutor:
             return message
 
     async def _child(self) -> Child:
-        if self._idle:
-            return self._idle.pop()
+        while self._idle:
+            child = self._idle.pop()
+            if not child.has_unread:
+                return child
+            child.kill()
+            self._on_event("child_died", reason=OTHER_ANSWER)
         child = await Child.start(self._init)
         self._children.add(child)
         child.exited.add_done_callback(lambda _: self._forget(child))

@@ -13,7 +13,7 @@ def test_a_child_whose_parent_is_gone_ends_without_a_word() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.shutdown(socket.SHUT_RD)  # what the child sends now finds nobody, as when the parent was killed
-        ours.sendall(pack(Init("queuey.worker.handlers.builtin:app", sys.path, 1000, "info", "json", False)))
+        ours.sendall(pack(Init("queuey.worker.handlers.builtin:app", sys.path, 1000, "info", "json", False), 0))
         code = f"from queuey.worker.executors.child import main; main({theirs.fileno()})"
         child = subprocess.run(
             [sys.executable, "-c", code],
