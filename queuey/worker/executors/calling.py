@@ -97,8 +97,12 @@ def _to_json(result: Any) -> bytes:
         text = msgspec.json.format(text, indent=-1)
     if b"null" in text:
         # msgspec writes null for NaN and infinities; the standard library refuses them.
-        json.dumps(msgspec.to_builtins(result, str_keys=True), allow_nan=False)
+        json.dumps(msgspec.to_builtins(result, str_keys=True, enc_hook=_opaque), allow_nan=False)
     return text
+
+
+def _opaque(_: object) -> None:
+    """Stand for a value that is JSON text already (msgspec.Raw), which cannot contain NaN."""
 
 
 def bad_payload(error: BaseException) -> Failed:

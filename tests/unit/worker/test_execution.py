@@ -49,6 +49,7 @@ class TestResults:
         [
             ("struct", '{"name":"struct","value":1}'),
             ("lines", '{"a":[1,2]}'),
+            ("raw_nulls", '[{"a":null},{"b":"null island"},null]'),
             ("nulls", '{"a":null,"b":[null,{"c":"null"}]}'),
         ],
     )
@@ -59,6 +60,8 @@ class TestResults:
         ("name", "message"),
         [
             ("nan", "ValueError: Out of range float values are not JSON compliant"),
+            ("raw_and_nan", "ValueError: Out of range float values are not JSON compliant"),
+            ("raw_nan", "DecodeError: JSON is malformed: invalid character (byte 7)"),
             ("infinity", "ValueError: Out of range float values are not JSON compliant"),
             ("object", "TypeError: Encoding objects of type object is unsupported"),
             ("circular", "RecursionError: "),
