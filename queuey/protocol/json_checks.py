@@ -22,14 +22,17 @@ _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in _BRACKETS
 _decode_any = msgspec.json.Decoder().decode
 
 
-def check_text(text: bytes, depth: int) -> None:
-    """Check that the text is UTF-8, and nested at most `depth` levels deep. Raises Malformed."""
+def check_text(text: bytes, depth: int, around: int = 0) -> None:
+    """Check that the text is UTF-8, and nested at most `depth` levels deep. Raises Malformed.
+
+    `around` is the number of levels that a request may have around a payload or result, and that no message counts.
+    """
     if not text.isascii():
         try:
             text.decode()
         except UnicodeDecodeError as error:
             raise Malformed(f"The body is not UTF-8: byte {error.start} does not begin a character.") from None
-    if is_deeper(text, depth):
+    if is_deeper(text, depth + around):
         raise Malformed(f"The JSON is nested too deep: {depth} levels are allowed.")
 
 

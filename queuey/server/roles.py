@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from msgspec.structs import replace
+
 from queuey import log
 from queuey.errors import QueueyError
 from queuey.lifecycle import Part, Tasks
@@ -96,7 +98,8 @@ class WorkerRole(Part):
         self._queues = settings.queues or app.queues
         self.capacity = Capacity(settings.concurrency, self._queues, app.handlers, app.name, app.queue_of)
         self.own_app = OwnApp(app.name, self._queues, app.handlers)
-        self.execution = Execution(app, settings.app or BUILTIN_APP, ExecutionSettings.of(settings))
+        execution = replace(ExecutionSettings.of(settings), json_depth=settings.json_depth)
+        self.execution = Execution(app, settings.app or BUILTIN_APP, execution)
         own = WorkerSettings.of(settings, common.replica, self._queues)
         progress = ProgressRecorder(common.broker, common.publisher.progress)
         acks = Acks(common.broker, ACK_SECONDS, answer_after=ANSWER_AFTER)

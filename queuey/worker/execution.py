@@ -13,6 +13,7 @@ import msgspec
 from queuey import log
 from queuey.errors import StartupError
 from queuey.protocol import backoff as retry
+from queuey.protocol.json_checks import is_deeper
 from queuey.worker.executors.child import Init
 from queuey.worker.executors.lifespan import LifespanRunner
 from queuey.worker.executors.loop import LoopExecutor
@@ -127,7 +128,7 @@ class Execution:
             return self._attempt(self._processes.run(handler, work, timeout), work)
         begun = self._loop.begin(handler, work, timeout)
         if isinstance(begun, Succeeded):
-            return begun
+            return begun if self._is_flat(begun) else self._rated(begun, work)
         return self._rated(begun, work) if isinstance(begun, Failed) else self._attempt(begun, work)
 
     async def run(self, work: Work) -> Outcome:
@@ -152,10 +153,20 @@ class Execution:
         return self._rated(outcome, work)
 
     def _rated(self, outcome: Outcome, work: Work) -> Outcome:
-        """Set the wait before the next attempt, if there may be one."""
+        """Refuse a result that is nested too deep. Set the wait before the next attempt, if there may be one."""
+        if isinstance(outcome, Succeeded) and not self._is_flat(outcome):
+            depth = self._settings.json_depth
+            outcome = Failed("result_not_json", f"the result is nested deeper than {depth} levels (json_depth)")
         if isinstance(outcome, Failed) and not outcome.dead:
             outcome.retry_after_ms = self._retry_after_ms(outcome, work)
         return outcome
+
+    def _is_flat(self, succeeded: Succeeded) -> bool:
+        """Return whether the result is nested no deeper than the setting allows."""
+        text, depth = succeeded.result_json, self._settings.json_depth
+        if depth is None or text.count("[") + text.count("{") <= depth:
+            return True
+        return not is_deeper(text.encode(), depth)
 
     def _stopped(self, work: Work) -> Failed:
         if work.stopping == "timeout":

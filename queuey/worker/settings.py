@@ -29,6 +29,8 @@ class ExecutionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The seconds that a handler has to stop."""
     result_limit: int
     """The maximum size of a result, in bytes of JSON."""
+    json_depth: int | None = None
+    """The maximum nesting depth of a result; None leaves the check to the server that takes the results."""
     default_backoff: Backoff = backoff.DEFAULT
     log_level: str = "info"
     log_format: str = "auto"

@@ -107,6 +107,7 @@ DEEDS: dict[str, Callable[[Any], Any]] = {
     "raw_nan": lambda _: msgspec.Raw(b"[null, NaN]"),
     "struct": lambda _: Deed("struct", 1),
     "inherited": lambda _: [fd for fd in range(3, 256) if is_inheritable(fd)],
+    "nested": lambda depth: msgspec.Raw(b"[" * depth + b"]" * depth),
     "text": lambda size: "x" * size,
     "span": lambda _: traceparent.current(),
 }

@@ -114,7 +114,7 @@ class PlainJobs:
     def job(self, text: bytes) -> tuple[str, NewJob] | None:
         """Return the type and the job of a plain request, or None. Raises an error for some requests that are wrong."""
         if not text.isascii() or text.count(b"[") + text.count(b"{") > self._depth:
-            check_text(text, self._depth)
+            check_text(text, self._depth, around=1)
         try:
             item = _decode(text)
         except msgspec.DecodeError:

@@ -95,7 +95,7 @@ class Submission:
         self._dedupe_ttl_ms = to_ms(settings.dedupe_ttl)
         self._frames = Frames(self._new_frame)
         self.plain = PlainJobs(
-            depth=self._depth + 1,
+            depth=self._depth,
             payload_limit=self._payload_limit,
             dedupe_ttl_ms=self._dedupe_ttl_ms,
             frames=self._frames,
@@ -108,7 +108,7 @@ class Submission:
         """Read one job from JSON. Raises Malformed, Invalid, or TooLarge because of the payload."""
         if not text or text.isspace():
             raise Malformed("The body is empty. Send a job as a JSON object.")
-        check_text(text, self._depth + 1)
+        check_text(text, self._depth, around=1)
         try:
             request = _decode_request(text)
         except msgspec.ValidationError as error:

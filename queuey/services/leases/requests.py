@@ -91,7 +91,7 @@ class LeaseRequests:
         """Raise Malformed if a body is empty or nested too deeply."""
         if not text or text.isspace():
             raise Malformed("The body is empty. Send a JSON object.")
-        check_text(text, self._depth + AROUND)
+        check_text(text, self._depth, AROUND)
 
     def _check_result(self, item: CompleteItem) -> None:
         """Check a result and put it on one line. Raises TooLarge, Malformed or Invalid."""

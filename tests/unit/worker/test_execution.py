@@ -74,6 +74,13 @@ class TestResults:
         assert not outcome.dead
         assert 1000 <= outcome.retry_after_ms <= 2000
 
+    async def test_a_result_is_nested_no_deeper_than_a_payload(self, mode: str) -> None:
+        async with executing(json_depth=64) as execution:
+            assert isinstance(await act(execution, mode, "nested", 64), Succeeded)
+            outcome = failed(await act(execution, mode, "nested", 65), "result_not_json")
+            assert outcome.message == "the result is nested deeper than 64 levels (json_depth)"
+            assert outcome.retry_after_ms >= 1000
+
     async def test_the_limit_counts_bytes_of_json(self, execution: Execution, mode: str) -> None:
         assert isinstance(await act(execution, mode, "text", RESULT_LIMIT - 2), Succeeded)
         outcome = failed(await act(execution, mode, "text", RESULT_LIMIT - 1), "result_too_large")
