@@ -30,7 +30,7 @@ def freeze() -> None:
 
 
 class StopSignals:
-    """SIGTERM and SIGINT: the first asks for a drain, the second for an end at once."""
+    """SIGTERM and SIGINT: the first asks for a drain, the second for an end at once. SIGHUP asks for a drain only."""
 
     def __init__(self) -> None:
         self.first = asyncio.Event()
@@ -44,6 +44,7 @@ class StopSignals:
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, self._on_signal)
+        drain_on_hangup(self.first)
 
     def _on_signal(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -52,6 +53,16 @@ class StopSignals:
             self.first.set()
         elif now > self._first_at + ECHO:
             self.second.set()
+
+
+def drain_on_hangup(first: asyncio.Event) -> None:
+    """Set the event on SIGHUP, unless the signal is ignored, as under nohup.
+
+    It never asks for more than a drain: a terminal that closes may send it several times, its shell once more, and
+    systemd with SendSIGHUP= just after SIGTERM.
+    """
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, first.set)
 
 
 class Retrying:

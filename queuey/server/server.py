@@ -46,7 +46,7 @@ class ReplicaContext(NamedTuple):
 
 
 def serve(settings: Settings, context: ReplicaContext | None = None) -> int:
-    """Run a server until SIGTERM or SIGINT. Returns the exit code. Raises StartupError."""
+    """Run a server until SIGTERM, SIGINT or SIGHUP. Returns the exit code. Raises StartupError."""
     replica = process_name()
     log.configure(settings.log_level, settings.log_format, fields={"replica": replica} if context else None)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

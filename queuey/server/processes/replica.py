@@ -21,7 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from queuey.errors import StartupError
-from queuey.lifecycle import StopSignals
+from queuey.lifecycle import StopSignals, drain_on_hangup
 from queuey.services.peers import Place
 from queuey.settings.settings import Settings
 
@@ -69,8 +69,8 @@ class Orders(StopSignals):
     """The orders of the parent, in place of signals. The end of the parent counts as an order to drain.
 
     SIGINT is not heeded, since a terminal sends it to the parent too, which passes it on; nor is it ignored, which
-    what handlers start would inherit. SIGTERM drains, and never more than that: a service manager may send it to every
-    process, and it comes again from the parent.
+    what handlers start would inherit. SIGTERM and SIGHUP drain, and never more than that: a service manager or a
+    terminal may send them to every process, and the order comes again from the parent.
     """
 
     def __init__(self, parent: socket.socket, early: bytes, orphan_seconds: float) -> None:
@@ -84,6 +84,7 @@ class Orders(StopSignals):
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, lambda: None)
         loop.add_signal_handler(signal.SIGTERM, self.first.set)
+        drain_on_hangup(self.first)
         if self._early:
             self._follow(self._early)
         Thread(target=self._listen, args=(loop,), daemon=True, name="queuey-parent").start()

@@ -47,7 +47,7 @@ _decode_report: Final[Callable[[bytes], Started | Refused]] = msgspec.json.Decod
 
 
 def supervise(settings: Settings) -> int:
-    """Run `settings.processes` replicas until SIGTERM or SIGINT. Returns the exit code. Raises StartupError."""
+    """Run `settings.processes` replicas until SIGTERM, SIGINT or SIGHUP. Returns the exit code. Raises StartupError."""
     log.configure(settings.log_level, settings.log_format)
     return asyncio.run(Supervisor(settings).run())
 

@@ -22,7 +22,7 @@ logger = log.get(__name__)
 
 
 def work(settings: RemoteSettings) -> int:
-    """Run the handlers of `settings.app` for the server, until SIGTERM or SIGINT. Returns the exit code.
+    """Run the handlers of `settings.app` for the server, until SIGTERM, SIGINT or SIGHUP. Returns the exit code.
 
     Raises StartupError.
     """

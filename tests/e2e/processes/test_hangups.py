@@ -1,0 +1,67 @@
+"""SIGHUP, as from a terminal that closes: it drains like SIGTERM, unless it is ignored."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Serve
+from tests.support import jobs
+from tests.support.gate import Gate
+from tests.support.serving import PATIENCE, ROOT, environment, eventually
+
+ONE = ("--processes", "1")
+TWO = ("--processes", "2")
+
+
+@pytest.mark.parametrize("flags", [ONE, TWO])
+async def test_a_hangup_of_every_process_drains(serve: Serve, gate: Gate, flags: tuple[str, ...]) -> None:
+    server = serve(*flags, own_group=True)
+    job_id = server.submit("gate.loop", gate.path, max_attempts=1)
+    visitor = await gate.visitor()
+    os.killpg(server.process.pid, signal.SIGHUP)
+    server.event("draining", running=1)
+    os.killpg(server.process.pid, signal.SIGHUP)
+    visitor.let_go("finished")
+    assert server.wait() == 0
+    assert not server.events("forced_exit")
+    job = serve("--roles", "api").job(job_id)
+    assert (job["status"], job["result"], job["attempts"], job["crashes"]) == ("succeeded", "finished", 0, 0)
+
+
+@pytest.mark.parametrize("flags", [ONE, TWO])
+async def test_it_is_ignored_under_nohup(serve: Serve, flags: tuple[str, ...]) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does: the server inherits it
+    try:
+        server = serve(*flags, own_group=True)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    os.killpg(server.process.pid, signal.SIGHUP)
+    assert server.until(server.submit("echo", 1))["result"] == 1
+    assert server.stop() == 0
+    assert len(server.events("draining")) == int(flags[1])
+
+
+async def test_a_worker_over_http_drains(serve: Serve, gate: Gate, folder: Path) -> None:
+    server = serve("--roles", "api,reaper")
+    log = folder / "worker.log"
+    command = [sys.executable, "-m", "queuey", "work", "--url", str(server.url), "--app", jobs.PATH]
+    with log.open("w") as file:
+        worker = subprocess.Popen(command, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, stderr=file)
+    try:
+        job_id = server.submit("gate.loop", gate.path, max_attempts=1)
+        visitor = await gate.visitor()
+        worker.send_signal(signal.SIGHUP)
+        eventually(lambda: "draining" in log.read_text(), log.read_text)
+        visitor.let_go("finished")
+        assert worker.wait(PATIENCE) == 0
+    finally:
+        worker.kill()
+        worker.wait(PATIENCE)
+    job = server.job(job_id)
+    assert (job["status"], job["result"], job["crashes"]) == ("succeeded", "finished", 0)
