@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 from contextvars import copy_context
+from functools import partial
 from queue import SimpleQueue
 from threading import Lock, Thread, Timer
 from typing import Final
@@ -37,6 +38,8 @@ HEADER_BYTES: Final = 8
 LENGTH_BYTES: Final = 4
 REPORT_SECONDS: Final = 0.5
 """The time between two messages about a handler's progress."""
+LEFT_TO_PARENT: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that a service manager or a terminal sends to every process. Only the parent decides when this one ends."""
 EXIT_SECONDS: Final = 1.0
 """The time for which a child may still run after its parent has ended."""
 
@@ -98,8 +101,7 @@ def main(descriptor: int) -> None:
 
 
 def _serve(descriptor: int) -> None:
-    # Ctrl-C reaches every process of a terminal, but only the parent decides when this one ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _leave_signals_to_parent()
     parent = socket.socket(fileno=descriptor)
     parent.set_inheritable(False)
     forks.keep(parent)
@@ -127,6 +129,18 @@ def _serve(descriptor: int) -> None:
         outcome = _run(app, orders.decode(body), init, reporter)
         reporter.end()
         parent.sendall(pack(outcome, number))
+
+
+def _leave_signals_to_parent() -> None:
+    """Drop the signals, also those that came while this process started, when the parent had blocked them.
+
+    They are not ignored, because a program that a handler starts would inherit that, and could not be terminated.
+    """
+    for number in LEFT_TO_PARENT:
+        signal.signal(number, lambda *_: None)
+        signal.siginterrupt(number, False)
+        os.register_at_fork(after_in_child=partial(signal.signal, number, signal.SIG_DFL))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, LEFT_TO_PARENT)
 
 
 class _Reporter:

@@ -23,7 +23,15 @@ import msgspec
 
 import queuey.version
 from queuey import forks
-from queuey.worker.executors.child import EXIT_SECONDS, HEADER_BYTES, Init, Order, pack, unpack_header
+from queuey.worker.executors.child import (
+    EXIT_SECONDS,
+    HEADER_BYTES,
+    LEFT_TO_PARENT,
+    Init,
+    Order,
+    pack,
+    unpack_header,
+)
 from queuey.worker.executors.stopping import OnEvent, Stopper
 from queuey.worker.handlers.attempt import Failed, Outcome, ProgressMessage, Work
 from queuey.worker.handlers.handler import Handler
@@ -187,9 +195,14 @@ class Child:
 def _spawn(descriptor: int) -> subprocess.Popen[bytes]:
     path = f"import sys; sys.path.insert(0, {IMPORT_FROM!r})"
     code = f"{path}; from queuey.worker.executors.child import main; main({descriptor})"
-    return subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.DEVNULL, pass_fds=(descriptor,), process_group=0
-    )
+    # It inherits the blocked signals, and unblocks them once it drops them: none can end it while it starts.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, LEFT_TO_PARENT)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.DEVNULL, pass_fds=(descriptor,), process_group=0
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _signal_name(number: int) -> str:

@@ -1,4 +1,4 @@
-"""SIGHUP, as from a terminal that closes: it drains like SIGTERM, unless it is ignored."""
+"""Signals to every process: SIGHUP drains like SIGTERM unless it is ignored, and children leave both to the server."""
 
 from __future__ import annotations
 
@@ -45,6 +45,24 @@ async def test_it_is_ignored_under_nohup(serve: Serve, flags: tuple[str, ...]) -
     assert server.until(server.submit("echo", 1))["result"] == 1
     assert server.stop() == 0
     assert len(server.events("draining")) == int(flags[1])
+
+
+@pytest.mark.parametrize("flags", [ONE, TWO])
+async def test_sigterm_to_server_and_children_costs_no_attempt(
+    serve: Serve, gate: Gate, flags: tuple[str, ...]
+) -> None:
+    """As systemd's default KillMode= and supervisord's stopasgroup do it."""
+    server = serve(*flags, own_group=True)
+    job_id = server.submit("gate.process", gate.path, max_attempts=1)
+    visitor = await gate.visitor()
+    os.kill(visitor.pid, signal.SIGTERM)
+    os.killpg(server.process.pid, signal.SIGTERM)
+    server.event("draining", running=1)
+    visitor.let_go("finished")
+    assert server.wait() == 0
+    await visitor.gone()
+    job = serve("--roles", "api").job(job_id)
+    assert (job["status"], job["result"], job["attempts"], job["errors"]) == ("succeeded", "finished", 0, [])
 
 
 async def test_a_worker_over_http_drains(serve: Serve, gate: Gate, folder: Path) -> None:

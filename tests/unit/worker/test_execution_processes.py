@@ -166,15 +166,28 @@ async def test_a_child_that_leaves_a_copy_of_itself_behind_is_dead_all_the_same(
         await copy.gone()
 
 
-async def test_sigint_is_ignored_and_sigterm_is_not() -> None:
+async def test_signals_to_a_group_are_left_to_the_parent() -> None:
     async with executing() as execution, Gate() as gate:
         task, visitor = await enter(execution, gate)
-        os.kill(visitor.pid, signal.SIGINT)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(visitor.pid, number)
         visitor.let_go("still here")
         assert await task == Succeeded('"still here"')
         task, visitor = await enter(execution, gate)
-        os.kill(visitor.pid, signal.SIGTERM)
-        assert failed(await task, "worker_died").message == "the child process was killed by signal 15 (SIGTERM)"
+        os.kill(visitor.pid, signal.SIGKILL)
+        assert failed(await task, "worker_died").message == "the child process was killed by signal 9 (SIGKILL)"
+
+
+async def test_a_signal_while_a_child_starts_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def spawn(descriptor: int) -> subprocess.Popen[bytes]:
+        process = _spawn(descriptor)
+        process.send_signal(signal.SIGTERM)
+        return process
+
+    monkeypatch.setattr("queuey.worker.executors.processes._spawn", spawn)
+    async with executing() as execution:
+        assert await execution.run(make_work("process", Deed("echo", 1))) == Succeeded("1")
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ()), "the parent takes it again"
 
 
 async def test_a_child_is_the_leader_of_its_own_process_group() -> None:
