@@ -270,7 +270,21 @@ class StartupError(QueueyError):
     exit_code: ClassVar[int] = 3
 
 
-class TooOld(StartupError):
+class CannotRunHere(StartupError):
+    """This replica must not run on this store. No later attempt would succeed."""
+
+    code = "cannot-run-here"
+    title = "This replica cannot run on the store"
+
+
+class OtherShards(CannotRunHere):
+    """The store holds its jobs in another number of shards."""
+
+    code = "other-shards"
+    title = "The store has another number of shards"
+
+
+class TooOld(CannotRunHere):
     """The store holds data that this version does not know. It must not run on it."""
 
     code = "too-old"

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from typing import NamedTuple
 
 from queuey import log
-from queuey.errors import StartupError, TooOld
+from queuey.errors import CannotRunHere, StartupError, TooOld
 from queuey.lifecycle import Part, StopSignals, Tasks, done_before, freeze
 from queuey.metrics import Metrics
 from queuey.protocol.credentials import Credentials, redact_urls
@@ -178,8 +178,8 @@ class Server:
         failed = await self._tasks.ended_before(stop)
         for task in failed:
             error = task.exception()
-            if isinstance(error, TooOld):  # the jobs that run may finish
-                logger.error("too_old", error=error.message)
+            if isinstance(error, CannotRunHere):  # the jobs that run may finish
+                logger.error("too_old" if isinstance(error, TooOld) else "other_shards", error=error.message)
                 continue
             if isinstance(error, StartupError):
                 raise error

@@ -227,13 +227,15 @@ class Beat(Struct, array_like=True):
     """The reply to a heartbeat: how many replicas are known, and the workers that must be quiet.
 
     `features`: those in use. `unknown`: those of them that this replica does not know; it was not registered then.
-    `strangers`: up to 10 other replicas that do not know all of them."""
+    `strangers`: up to 10 other replicas that do not know all of them. `shards`: those of the store; 0 if it was emptied
+    since the last replica registered."""
 
     known: int
     quiet: list[str]
     features: list[str] = []
     unknown: list[str] = []
     strangers: list[str] = []
+    shards: int = 0
 
 
 class Opening(Struct, array_like=True):

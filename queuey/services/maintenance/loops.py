@@ -10,7 +10,7 @@ import random
 from typing import Final, Protocol
 
 from queuey import log
-from queuey.errors import QueueyError, TooOld
+from queuey.errors import CannotRunHere, QueueyError
 from queuey.lifecycle import Retrying
 
 BATCH: Final = 500
@@ -34,13 +34,13 @@ class Chore(Protocol):
 async def run_forever(chore: Chore) -> None:
     """Repeat a chore until cancelled. A run that fails is retried, at first sooner than the chore would run again.
 
-    Raises TooOld: no later run would succeed."""
+    Raises CannotRunHere: no later run would succeed."""
     retries = Retrying(RETRY_FIRST, RETRY_CAP)
     while True:
         try:
             pause = await chore.run_once()
             retries.reset()
-        except TooOld:
+        except CannotRunHere:
             raise
         except QueueyError as error:
             logger.warning("chore_failed", chore=type(chore).__name__, error=error.message)

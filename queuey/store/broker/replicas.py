@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from queuey.errors import StartupError, TooOld
+from queuey.errors import OtherShards, TooOld
 from queuey.protocol import ids
 from queuey.store.broker.calls import FEATURE_FORMAT, FEATURES, SETTLE_MS, STALE_MS, Group, word
 from queuey.store.replies import About, Beat, Opening, Registered, Replicas, TypeReports
@@ -32,6 +32,19 @@ def refuse_unknown(features: Sequence[str]) -> None:
         )
 
 
+def refuse_misfit(beat: Beat, shards: int) -> None:
+    """Raise CannotRunHere if the reply to a heartbeat says that a replica with so many shards must stop."""
+    refuse_unknown(beat.unknown)
+    if beat.shards not in (0, shards):
+        raise _other_shards(beat.shards, shards)
+
+
+def _other_shards(found: int, asked: int) -> OtherShards:
+    return OtherShards(
+        f"The store holds its jobs in {found} shards and this process asks for {asked}: start it with --shards {found}."
+    )
+
+
 def check_data(about: About) -> None:
     """Check that this version reads the data of a store. Raises StartupError."""
     if about.data_format > FEATURE_FORMAT:
@@ -54,10 +67,7 @@ class ReplicaCalls(Group):
         for shard in range(count):
             found = _registered(await self._call(shard, "register", FEATURE_FORMAT, count, store_id, FEATURES, to_open))
             if found.shards != count:
-                raise StartupError(
-                    f"The store holds its jobs in {found.shards} shards and this process asks for {count}: "
-                    f"start it with --shards {found.shards}."
-                )
+                raise _other_shards(found.shards, count)
             check_data(About(found.data_format, count, 0, "", 0, features=found.features))
             if shard == 0:
                 to_open = found.features
@@ -77,7 +87,8 @@ class ReplicaCalls(Group):
         now: int = 0,
     ) -> Beat:
         """Send a heartbeat. The description '' means that the replica leaves. `quiet_here`: its quiet workers."""
-        return _beat(await self._call(shard, "heartbeat", now, replica, description, stale_ms, quiet_here))
+        count = self._shards.count
+        return _beat(await self._call(shard, "heartbeat", now, replica, description, stale_ms, quiet_here, count))
 
     async def open_feature(
         self, shard: int, feature: str, settle_ms: int = SETTLE_MS, *, may_open: bool, now: int = 0
