@@ -59,7 +59,9 @@ class DeadCalls:
         **filters: Unpack[DeadFilters],
     ) -> DeadReply:
         """Replay up to `limit` dead jobs, longest dead first, at most `rate` a second."""
-        body: dict[str, Any] = {**filters, "limit": limit, "rate": rate, "dry_run": dry_run}
+        body: dict[str, Any] = {**filters, "limit": limit, "dry_run": dry_run}
+        if rate is not None:
+            body["rate"] = rate
         return await self._http.call("POST", "/v1/dlq/replay", DeadReply, body=body, repeatable=dry_run, wait=SLOW)
 
     async def dlq_delete(

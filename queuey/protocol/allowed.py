@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
@@ -20,20 +21,23 @@ class Form(NamedTuple):
     """The form of a request's body.
 
     `allowed` has the allowed values by pointer, to be read after "must be"; `*` stands for any index of an array.
-    `fields` has the fields of each object. `name` is the body's name in errors.
+    `fields` has the fields of each object, `optional` the pointers of fields that may be left out. `name` is the body's
+    name in errors.
     """
 
     allowed: Mapping[str, str]
     fields: Mapping[str, Sequence[str]]
     name: str
+    optional: AbstractSet[str] = frozenset()
 
 
 def form_of(struct: type[Struct], name: str, words: Mapping[str, str] | None = None) -> Form:
     """Return the form of a body. `words`: the allowed values of fields whose types do not say enough."""
     allowed: dict[str, str] = {"": "a JSON object"}
     fields: dict[str, Sequence[str]] = {"": struct.__struct_fields__}
-    _add_fields(struct, "", words or {}, allowed, fields)
-    return Form(allowed, fields, name)
+    optional: set[str] = set()
+    _add_fields(struct, "", words or {}, allowed, fields, optional)
+    return Form(allowed, fields, name, optional)
 
 
 def in_words(annotation: Any, what: str = "") -> str:
@@ -47,19 +51,22 @@ def _add_fields(
     words: Mapping[str, str],
     allowed: dict[str, str],
     fields: dict[str, Sequence[str]],
+    optional: set[str],
 ) -> None:
     info = types.type_info(struct)
     assert isinstance(info, types.StructType)
     for field in info.fields:
         pointer, kind = f"{at}/{field.encode_name}", _without_none(field.type)
         allowed[pointer] = words.get(pointer) or _in_words(kind, "seconds")
+        if not field.required:
+            optional.add(pointer)
         if isinstance(kind, types.ListType):
             pointer, kind = f"{pointer}/*", kind.item_type
             allowed[pointer] = words.get(pointer) or _in_words(kind, "seconds")
         for inner in kind.types if isinstance(kind, types.UnionType) else (kind,):
             if isinstance(inner, types.StructType):
                 fields[pointer] = inner.cls.__struct_fields__
-                _add_fields(inner.cls, pointer, words, allowed, fields)
+                _add_fields(inner.cls, pointer, words, allowed, fields, optional)
 
 
 def _without_none(info: types.Type) -> types.Type:

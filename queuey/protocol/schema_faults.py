@@ -77,11 +77,10 @@ def explain(error: msgspec.ValidationError, form: Form = JOB) -> Invalid:
         return invalid(pointer, f"is missing. It must be {form.allowed[_INDEX.sub('/*', pointer)]}")
     got = _GOT.match(message)
     instead = f", not {_KINDS[got[1]]}" if got and got[1] in _KINDS else ""
-    return invalid(
-        parent,
-        f"must be {form.allowed.get(_INDEX.sub('/*', parent), 'as the documentation says')}{instead}",
-        form.name,
-    )
+    field = _INDEX.sub("/*", parent)
+    if got and got[1] == "null" and field in form.optional:
+        instead += "; leave it out instead"
+    return invalid(parent, f"must be {form.allowed.get(field, 'as the documentation says')}{instead}", form.name)
 
 
 def _unknown_field(parent: str, name: str, form: Form) -> Invalid:

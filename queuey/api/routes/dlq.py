@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 import msgspec
-from msgspec import Meta, Raw
+from msgspec import UNSET, Meta, Raw
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -177,7 +177,7 @@ class DeadLetterRoutes:
             lambda queue: caller.allows("admin", queue),
             limit=asked.limit,
             dry_run=asked.dry_run,
-            rate=asked.rate,
+            rate=None if asked.rate is UNSET else asked.rate,
             request_deadline=self._request_deadline,
             metrics=self._metrics,
         )
@@ -233,12 +233,13 @@ class DeadLetterRoutes:
 
 
 def _check_scope(asked: DeleteDead, caller: Principal) -> None:
-    if asked.queue is not None:
+    if asked.queue is not UNSET:
         require(caller, "admin", asked.queue)
 
 
 def _asked_filter(asked: DeleteDead) -> Filter:
-    return Filter(asked.queue, asked.type, asked.fingerprint, asked.older_than, asked.younger_than)
+    given = {name: value for name in Filter.__struct_fields__ if (value := getattr(asked, name)) is not UNSET}
+    return Filter(**given)
 
 
 def _filter(parameters: Parameters) -> Filter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from queuey.protocol.models.jobs import Job, Name, Seconds
 
@@ -53,21 +53,24 @@ class DeadGroups(Struct):
 
 
 class DeleteDead(Struct, forbid_unknown_fields=True):
-    """The body of `POST /v1/dlq/delete`: filters for dead jobs. A missing filter matches all. Ages are in seconds."""
+    """The body of `POST /v1/dlq/delete`: filters for dead jobs.
 
-    queue: Name | None = None
-    type: Name | None = None
-    fingerprint: Fingerprint | None = None
-    older_than: Seconds | None = None
-    younger_than: Seconds | None = None
+    A missing filter matches all. null is refused, so that a value that got lost cannot match all. Ages are in seconds.
+    """
+
+    queue: Name | UnsetType = UNSET
+    type: Name | UnsetType = UNSET
+    fingerprint: Fingerprint | UnsetType = UNSET
+    older_than: Seconds | UnsetType = UNSET
+    younger_than: Seconds | UnsetType = UNSET
     limit: DeadLimit = 1000
     dry_run: bool = False
 
 
 class ReplayDead(DeleteDead, forbid_unknown_fields=True):
-    """The body of `POST /v1/dlq/replay`. `rate` is the number of jobs a second; null replays all at once."""
+    """The body of `POST /v1/dlq/replay`. `rate` is the number of jobs a second. Without it all become due at once."""
 
-    rate: Rate | None = None
+    rate: Rate | UnsetType = UNSET
 
 
 class DeadReply(Struct):

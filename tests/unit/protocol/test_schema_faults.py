@@ -34,7 +34,7 @@ def test_every_field_says_what_it_takes() -> None:
         ("type", '"a\\n"', ""),
         ("type", f'"{"a" * 65}"', ""),
         ("id", "5", ", not a number"),
-        ("priority", "null", ", not null"),
+        ("priority", "null", ", not null; leave it out instead"),
         ("queue", '"a:b"', ""),
         ("priority", '"urgent"', ""),
         ("priority", "3", ", not a number"),
