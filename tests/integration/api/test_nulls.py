@@ -1,4 +1,4 @@
-"""What null and an empty text mean in the fields of every JSON body. The cases are made from the API's description."""
+"""What null means in the fields of every JSON body. The cases are made from the API's description."""
 
 from __future__ import annotations
 
