@@ -17,6 +17,7 @@ from cyclopts import App, CycloptsError
 from queuey.cli.arguments import check_text
 from queuey.cli.exits import INTERRUPTED, OK, READER_GONE, USAGE, explain, leave_stdout
 from queuey.cli.failures import exit_code
+from queuey.cli.streams import open_standard_streams
 from queuey.errors import StartupError
 from queuey.version import __version__
 
@@ -97,6 +98,7 @@ for _name, _path, _help in COMMANDS:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the process's exit code. Only a bug causes a traceback."""
+    open_standard_streams()
     try:
         check_text(sys.argv[1:] if arguments is None else arguments, os.environ)
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
