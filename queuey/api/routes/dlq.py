@@ -177,7 +177,7 @@ class DeadLetterRoutes:
             lambda queue: caller.allows("admin", queue),
             limit=asked.limit,
             dry_run=asked.dry_run,
-            rate=None if asked.rate is UNSET else asked.rate,
+            rate=asked.rate,
             request_deadline=self._request_deadline,
             metrics=self._metrics,
         )

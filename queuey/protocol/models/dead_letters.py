@@ -68,9 +68,12 @@ class DeleteDead(Struct, forbid_unknown_fields=True):
 
 
 class ReplayDead(DeleteDead, forbid_unknown_fields=True):
-    """The body of `POST /v1/dlq/replay`. `rate` is the number of jobs a second. Without it all become due at once."""
+    """The body of `POST /v1/dlq/replay`. `rate` is the number of jobs a second. Without it all become due at once.
 
-    rate: Rate | UnsetType = UNSET
+    `rate` does not filter, and null counts as missing: clients of older releases send it.
+    """
+
+    rate: Rate | None = None
 
 
 class DeadReply(Struct):
