@@ -7,7 +7,6 @@ Exit codes: see `exits`.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -100,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the process's exit code. Only a bug causes a traceback."""
     open_standard_streams()
     try:
-        check_text(sys.argv[1:] if arguments is None else arguments, os.environ)
+        check_text(sys.argv[1:] if arguments is None else arguments)
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()  # at exit, a closed pipe would cause a traceback
     except CycloptsError as error:

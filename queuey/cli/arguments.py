@@ -1,19 +1,19 @@
-"""Arguments and variables that are not text."""
+"""Arguments that are not text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from queuey.errors import SettingsError
-from queuey.settings.sources import PREFIX, is_text, not_text
+from queuey.settings.sources import is_text, not_text
 
 SHOWN: Final = 100
 """The most characters of an argument in a message."""
 
 
-def check_text(arguments: Iterable[str], environ: Mapping[str, str]) -> None:
-    """Check that each argument and each QUEUEY_* variable is text in the encoding of the locale.
+def check_text(arguments: Iterable[str]) -> None:
+    """Check that each argument is text in the encoding of the locale.
 
     Raises SettingsError with the first that is not. JSON, URLs and the store take only text, so a file name in Latin-1,
     for example, can be no part of a payload.
@@ -21,9 +21,6 @@ def check_text(arguments: Iterable[str], environ: Mapping[str, str]) -> None:
     for argument in arguments:
         if not is_text(argument):
             raise SettingsError(f"The argument {_shown(argument)} {not_text()}")
-    for name, value in environ.items():
-        if name.startswith(PREFIX) and not (is_text(name) and is_text(value)):
-            raise SettingsError(f"The variable {_shown(name)} {not_text()}")
 
 
 def _shown(argument: str) -> str:

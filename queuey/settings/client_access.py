@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from queuey.errors import SettingsError
-from queuey.settings.sources import URL_VARIABLE
+from queuey.settings.sources import URL_VARIABLE, is_text, not_text
 
 LOCAL_URL: Final = "http://127.0.0.1:8000"
 KEY_VARIABLE: Final = "QUEUEY_API_KEY"
@@ -32,6 +32,8 @@ def read_access(url: str | None, environ: Mapping[str, str]) -> Access:
     Raises SettingsError if the URL or the key is not valid.
     """
     origin, chosen = ("--url", url) if url is not None else (URL_VARIABLE, environ.get(URL_VARIABLE) or LOCAL_URL)
+    if not is_text(chosen):
+        raise SettingsError(f"{origin}: The value {not_text()}")
     if re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", chosen) is None or not _has_host_and_port(chosen):
         raise SettingsError(
             f"{origin}: must be http:// or https:// with a host, and a port from 1 to 65535 if any, for example "

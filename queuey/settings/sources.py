@@ -60,6 +60,8 @@ class Sources:
                 continue
             if name not in known:
                 self._add_unknown(name, "variable", name.removeprefix(PREFIX).lower(), variable)
+            elif not is_text(raw):
+                self._faults.append(f"{name}: The value {not_text()}")
             elif raw.strip():
                 self._given[known[name]] = (raw, name)
 

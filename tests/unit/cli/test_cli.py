@@ -356,11 +356,19 @@ def test_a_long_argument_that_is_not_utf_8_is_cut_in_the_message(capsys: pytest.
     assert len(failure(capsys, ["job", "enqueue", "relay", "1" * 10_000 + NOT_TEXT])) < 300
 
 
+@pytest.mark.parametrize("variable", ["QUEUEY_DATA_DIR", "QUEUEY_QUEUES", "QUEUEY_REDIS"])
 def test_a_variable_that_is_not_utf_8_is_a_usage_error(
+    variable: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, NOT_TEXT)
+    assert f"{variable}: The value is not valid UTF-8" in failure(capsys, ["serve"])
+
+
+def test_a_url_that_is_not_utf_8_is_a_usage_error(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QUEUEY_URL", f"http://{NOT_TEXT}")
-    assert "The variable 'QUEUEY_URL' is not valid UTF-8" in failure(capsys, ["queue", "list"])
+    assert "QUEUEY_URL: The value is not valid UTF-8" in failure(capsys, ["queue", "list"])
 
 
 def test_a_default_data_directory_that_is_not_utf_8_is_refused(
