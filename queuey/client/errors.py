@@ -17,6 +17,7 @@ ClientError                 `message` is for people; `status` is that of the ans
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -34,6 +35,16 @@ class ClientError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+    def __reduce__(self) -> tuple[Callable[..., ClientError], tuple[object, ...]]:
+        """Let every error of the tree be pickled, whatever its constructor takes: a process pool ends if one cannot."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[ClientError], args: tuple[object, ...], fields: Mapping[str, object]) -> ClientError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(fields)
+    return error
 
 
 class Unreachable(ClientError):

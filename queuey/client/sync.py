@@ -50,8 +50,8 @@ def _stepping(
 
 
 class _Closed(RuntimeError):
-    def __init__(self) -> None:
-        super().__init__("This client is closed. Create another one.")
+    def __init__(self, message: str = "This client is closed. Create another one.") -> None:
+        super().__init__(message)
 
 
 _END = object()

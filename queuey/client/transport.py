@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
@@ -30,6 +31,7 @@ _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _NO_SERVER: Final = (502, 503, 504)
 """The statuses of a load balancer that has no server for the request, or lost it."""
 _OUTCOME_UNKNOWN: Final = "outcome-unknown"
+_API_KEY: Final = re.compile(r"[!-~]{1,200}")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -53,6 +55,11 @@ class Http:
         self._random = random.Random()
         headers = {"accept": "application/json", "user-agent": "queuey-python"}
         if api_key is not None:
+            if _API_KEY.fullmatch(api_key) is None:  # the message does not show the key
+                raise ValueError(
+                    "api_key must be 1 to 200 printable ASCII characters without spaces. A key that is read from a "
+                    "file often has the end of its line: use .strip()."
+                )
             headers["x-api-key"] = api_key
         # The proxies and passwords in the environment and ~/.netrc are meant for the web.
         self._client = httpx.AsyncClient(
