@@ -13,7 +13,7 @@ from typing import Final
 
 from cyclopts import App, CycloptsError
 
-from queuey.cli.arguments import check_text
+from queuey.cli.arguments import check_arguments
 from queuey.cli.exits import INTERRUPTED, OK, READER_GONE, USAGE, explain, leave_stdout
 from queuey.cli.failures import exit_code
 from queuey.cli.streams import open_standard_streams
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the process's exit code. Only a bug causes a traceback."""
     open_standard_streams()
     try:
-        check_text(sys.argv[1:] if arguments is None else arguments)
+        check_arguments(sys.argv[1:] if arguments is None else arguments)
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()  # at exit, a closed pipe would cause a traceback
     except CycloptsError as error:

@@ -12,7 +12,7 @@ SHOWN: Final = 100
 """The most characters of an argument in a message."""
 
 
-def check_text(arguments: Iterable[str]) -> None:
+def check_arguments(arguments: Iterable[str]) -> None:
     """Check that each argument is text in the encoding of the locale.
 
     Raises SettingsError with the first that is not. JSON, URLs and the store take only text, so a file name in Latin-1,

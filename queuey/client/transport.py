@@ -14,6 +14,7 @@ import msgspec
 
 from queuey.client.errors import BadAnswer, ClientError, Refused, Unavailable, Unreachable, read_problem, refusal
 from queuey.protocol import traceparent
+from queuey.protocol.credentials import KEY_PATTERN, KEY_RULE
 
 T = TypeVar("T")
 Query = Mapping[str, str | int | float | None]
@@ -31,7 +32,6 @@ _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _NO_SERVER: Final = (502, 503, 504)
 """The statuses of a load balancer that has no server for the request, or lost it."""
 _OUTCOME_UNKNOWN: Final = "outcome-unknown"
-_API_KEY: Final = re.compile(r"[!-~]{1,200}")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -55,10 +55,10 @@ class Http:
         self._random = random.Random()
         headers = {"accept": "application/json", "user-agent": "queuey-python"}
         if api_key is not None:
-            if _API_KEY.fullmatch(api_key) is None:  # the message does not show the key
+            if re.fullmatch(KEY_PATTERN, api_key) is None:  # the message does not show the key
                 raise ValueError(
-                    "api_key must be 1 to 200 printable ASCII characters without spaces. A key that is read from a "
-                    "file often has the end of its line: use .strip()."
+                    f"api_key must be {KEY_RULE}. A key that is read from a file often has the end of its line: use "
+                    f".strip()."
                 )
             headers["x-api-key"] = api_key
         # The proxies and passwords in the environment and ~/.netrc are meant for the web.

@@ -32,6 +32,9 @@ SCOPES: Final = ("submit", "read", "work", "admin")
 DEV_KEY: Final = "dev"
 """The admin key if no key is set. It works only on loopback."""
 
+KEY_PATTERN: Final = r"[!-~]{1,200}"
+KEY_RULE: Final = "1 to 200 printable ASCII characters without spaces"
+
 MAX_KEYS: Final = 256
 _ADMIN_NAME: Final = "admin"
 _ANONYMOUS_NAME: Final = "anonymous"

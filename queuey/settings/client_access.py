@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from queuey.errors import SettingsError
+from queuey.protocol.credentials import KEY_PATTERN, KEY_RULE
 from queuey.settings.sources import URL_VARIABLE, is_text, not_text
 
 LOCAL_URL: Final = "http://127.0.0.1:8000"
@@ -40,8 +41,8 @@ def read_access(url: str | None, environ: Mapping[str, str]) -> Access:
             f"{LOCAL_URL}, without a user name or a password."
         )
     key = environ.get(KEY_VARIABLE) or None
-    if key is not None and re.fullmatch(r"[!-~]{1,200}", key) is None:
-        raise SettingsError(f"{KEY_VARIABLE}: must be 1 to 200 printable ASCII characters without spaces.")
+    if key is not None and re.fullmatch(KEY_PATTERN, key) is None:
+        raise SettingsError(f"{KEY_VARIABLE}: must be {KEY_RULE}.")
     return Access(chosen.rstrip("/"), key)
 
 

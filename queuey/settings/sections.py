@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from queuey.protocol.credentials import ApiKey, Grant
+from queuey.protocol.credentials import KEY_PATTERN, KEY_RULE, ApiKey, Grant
 from queuey.settings.data_dir import data_dir
 from queuey.settings.kinds import (
     api_keys,
@@ -97,8 +97,8 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
             ACCESS,
             "API key with every scope. Without keys, only loopback is allowed.",
             "KEY",
-            r"[!-~]{1,200}",
-            "1 to 200 printable ASCII characters without spaces",
+            KEY_PATTERN,
+            KEY_RULE,
             secret=True,
         ),
     ] = None

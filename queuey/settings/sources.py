@@ -120,9 +120,13 @@ def _read_toml(path: str) -> dict[str, Any]:
 def is_text(value: str) -> bool:
     """Return whether all bytes of an argument, a variable or a path could be decoded.
 
-    Python keeps the other bytes as lone surrogates.
+    Python keeps the other bytes as lone surrogates, which cannot be encoded.
     """
-    return not any("\ud800" <= character <= "\udfff" for character in value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def not_text() -> str:
