@@ -81,6 +81,7 @@ def _context(ctx: Context) -> dict[str, object]:
 
 DEEDS: dict[str, Callable[[Any], Any]] = {
     "echo": lambda value: value,
+    "ended_by": lambda signal: subprocess.run(["sh", "-c", f"kill -{signal} $$; exit 0"], check=False).returncode,
     "fail": lambda value: _raise(ValueError(value)),
     "retry": lambda after: _raise(Retry("not yet", after=after)),
     "retry_class": lambda _: _raise(Retry()),

@@ -178,6 +178,13 @@ async def test_signals_to_a_group_are_left_to_the_parent() -> None:
         assert failed(await task, "worker_died").message == "the child process was killed by signal 9 (SIGKILL)"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+async def test_a_program_that_a_handler_starts_can_be_ended(number: signal.Signals) -> None:
+    """The child neither ignores the signals nor leaves them blocked: a program inherits both."""
+    async with executing() as execution:
+        assert await execution.run(make_work("process", Deed("ended_by", int(number)))) == Succeeded(str(-number))
+
+
 async def test_a_signal_while_a_child_starts_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def spawn(descriptor: int) -> subprocess.Popen[bytes]:
         process = _spawn(descriptor)
