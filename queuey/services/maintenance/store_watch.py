@@ -13,6 +13,9 @@ from queuey.store.broker.broker import Broker
 
 FULL_ABOVE: Final = 0.85
 """The share of the store's memory above which it accepts no new job, so that running jobs can still complete."""
+ROOM_BELOW: Final = 0.83
+"""The share below which a full store has room again. The memory of connections comes and goes, so one bound for both
+would open and close the store with each look."""
 
 logger = log.get(__name__)
 
@@ -54,7 +57,7 @@ class StoreWatch:
         self._run_id = vitals.run_id
         self._answered_at = now
         self._failed = False
-        self._set_full(vitals.memory_share > FULL_ABOVE, vitals.memory_share)
+        self._set_full(vitals.memory_share > (ROOM_BELOW if self._full else FULL_ABOVE), vitals.memory_share)
         return self._interval
 
     def _set_full(self, full: bool, share: float) -> None:

@@ -211,9 +211,9 @@ async def test_above_85_percent_of_its_memory_the_store_is_full() -> None:
     store = FakeStore()
     watch = StoreWatch(cast(Broker, store), 30, told.append)
     with capture_logs() as logs:
-        for store.memory_share in (0.85, 0.8501, 0.9, 0.85):
+        for store.memory_share in (0.85, 0.8501, 0.9, 0.85, 0.8301, 0.83, 0.85):
             assert await watch.run_once() == 1.0
-    assert told == [False, True, True, False]
+    assert told == [False, True, True, True, True, False, False]
     assert [log["event"] for log in logs] == ["store_full", "store_has_room"]
 
 
