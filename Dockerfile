@@ -9,7 +9,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     /build/bin/pip install --quiet --require-hashes -r requirements/build.txt && \
     /build/bin/pip --python /venv/bin/python install --quiet --no-compile --require-hashes \
         -r requirements/runtime.txt -r requirements/image.txt
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml pytest_queuey.py README.md LICENSE ./
 COPY lua lua
 COPY queuey queuey
 RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheel . && \

@@ -98,6 +98,16 @@ wheel: $(VENV)/.dev ## Build the wheel into dist/
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist/*.whl
 
+binary: $(TOOLS)/.binary-build ## Build dist/queuey, one file with Python, Queuey and Valkey inside
+	$(TOOLS)/bin/python -m scripts.binary dist/queuey
+
+binary-python: $(TOOLS)/.lock ## Install a Python that may be moved, for `make binary`, and name it in .binary-python (needs GitHub)
+	$(TOOLS)/bin/uv python install 3.13
+	$(TOOLS)/bin/uv python find --managed-python --no-project 3.13 >.binary-python
+
+binary-test: binary ## Build dist/queuey, and use it in a root file system without Python (needs root and busybox)
+	$(TOOLS)/bin/python -m scripts.binary.try_it dist/queuey
+
 publish: $(TOOLS)/.lock ## Publish dist/ on PyPI, as the release workflow does (trusted publishing)
 	$(TOOLS)/bin/uv publish --trusted-publishing always
 
@@ -117,7 +127,7 @@ clean: ## Remove everything that make has built
 	rm -rf .venv .venv-* .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist bench/*/node_modules
 	find queuey tests bench examples scripts -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
-.PHONY: help run test stress check format smoke demo bench bench-peers bench-publish bench-profile bench-limits bench-against load check-k6 faults faults-long faults-controls docker-test dashboard check-deploy check-alerts check-templates accept wheel publish lock check-workflows audit clean
+.PHONY: help run test stress check format smoke demo bench bench-peers bench-publish bench-profile bench-limits bench-against load check-k6 faults faults-long faults-controls docker-test dashboard check-deploy check-alerts check-templates accept wheel binary binary-python binary-test publish lock check-workflows audit clean
 
 # A stamp in a virtual environment records an installation. It is older than the lock file if that has changed.
 

@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -21,8 +21,9 @@ import uvloop
 
 from bench import cores
 from bench.figures import pausing
-from bench.measurements import MEASUREMENTS, NOTES, Measurement, fields
-from bench.report import MissingTool, Report, Section, number
+from bench.measurements import MEASUREMENTS, Measurement, fields
+from bench.report import MissingTool, NotBuilt, Report, Section, number
+from bench.sections import NOTES
 from bench.servers import PLAN
 from queuey import __version__
 
@@ -32,16 +33,18 @@ MOST_MINUTES: Final = 120
 
 @dataclass
 class Found:
-    """The tables, and by measurement why there are no figures of it."""
+    """The tables, and by measurement why there are no figures of it: a tool is missing, or what it is about."""
 
     sections: list[Section]
     missing: dict[str, str]
+    skipped: dict[str, str] = field(default_factory=dict)
 
 
 async def measure(measurements: Sequence[Measurement], runs: int) -> Found:
     """Every figure, each run in a folder and with servers of its own."""
     sections: dict[str, Section] = {}
     missing: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     for measurement in measurements:
         values = []
         for run in range(runs):
@@ -52,10 +55,13 @@ async def measure(measurements: Sequence[Measurement], runs: int) -> Found:
                 except MissingTool as error:
                     missing[measurement.name] = str(error)
                     break
+                except NotBuilt as error:
+                    skipped[measurement.name] = str(error)
+                    break
         else:
             name = measurement.section
             sections.setdefault(name, Section(name, note=NOTES[name])).rows.extend(measurement.rows(values))
-    return Found(list(sections.values()), missing)
+    return Found(list(sections.values()), missing, skipped)
 
 
 def chosen(names: Sequence[str] | None, minutes: float | None) -> list[Measurement]:
@@ -97,7 +103,7 @@ def main() -> int:
     print(report.markdown())
     if not arguments.only:
         print(f"saved as {report.save()}")
-    for name, reason in found.missing.items():
+    for name, reason in (found.missing | found.skipped).items():
         print(f"{name}: not measured: {reason}", file=sys.stderr)
     missed = [f"{row.name}: {number(row.median)}, floor {row.floor}" for row in report.rows if row.below_floor]
     if missed:

@@ -11,9 +11,12 @@ from typing import Any, Final
 
 from bench import targets
 from bench.figures import (
+    binary,
     costs,
     draining,
     enqueueing,
+    handler_loops,
+    hooks,
     idleness,
     instructions,
     latency,
@@ -23,6 +26,19 @@ from bench.figures import (
     singles,
 )
 from bench.report import Row
+from bench.sections import (
+    BINARY,
+    COST,
+    HANDLER_LOOPS,
+    LATENCY,
+    MIXED,
+    PAUSES,
+    PAYLOADS,
+    SPEED,
+    SPREAD,
+    STORE_CPU,
+    WAITING,
+)
 from bench.targets import Target
 
 NONE: Final = Target()
@@ -122,6 +138,18 @@ def _mixed() -> Measurement:
     return Measurement("mixed", MIXED, mixing.all_sizes, lines, asked=True)
 
 
+def _handler_loops() -> Measurement:
+    """Rows for each --handler-loop: what it costs, and what requests wait beside handlers that compute."""
+    kinds = [
+        ("drained, no-op", "jobs/s"),
+        ("pick-up when idle, over HTTP, median", "µs"),
+        ("/healthz beside handlers that compute, p99", "ms"),
+        ("single enqueue beside handlers that compute, p99", "ms"),
+    ]
+    lines = [Line(f"{what}, {loop} loop", unit) for loop in handler_loops.LOOPS for what, unit in kinds]
+    return Measurement("handler-loops", HANDLER_LOOPS, handler_loops.all_loops, lines, asked=True)
+
+
 def _payloads() -> list[Measurement]:
     sizes = (("100 B", 100, 20_000), ("10 kB", 10_000, 10_000), ("256 kB", 256_000, 1_000))
     enqueue = [
@@ -144,46 +172,6 @@ def _payloads() -> list[Measurement]:
     ]
     return enqueue + drain
 
-
-SPEED: Final = "Speed"
-MIXED: Final = "Handlers in threads and on the loop"
-LATENCY: Final = "Latency"
-WAITING: Final = "Many waiting jobs"
-PAYLOADS: Final = "Payloads"
-SPREAD: Final = "Processes and shards"
-COST: Final = "Cost"
-STORE_CPU: Final = "CPU of the store"
-PAUSES: Final = "Pauses"
-
-NOTES: Final = {
-    SPEED: "Payloads of 100 bytes. A drain is timed from the moment that a paused queue is resumed until the last job "
-    "is done; enqueues, with no worker beside. Over HTTP: from the first lease until the last outcome is confirmed, on "
-    "a server that runs no handlers. Bare uvicorn is an ASGI app that reads the request and answers as Queuey does; it "
-    "is measured right before and after the single enqueues. In process: a Producer without a server, job by job.",
-    MIXED: "15 types, half of the jobs for threads, drained with so many slots for threads and for the loop. Beside "
-    "it, the same no-op jobs with as many slots where every handler is async. Share: of the rate that the threads "
-    "could reach if none ever waited. The store syncs once a second here, since the disk would hide the rest.",
-    LATENCY: "Pick-up: from before the call until the handler runs, or the worker that waits has its reply; one job at "
-    "a time. Half load: requests come at random times, half as many a second as the same server has just taken at "
-    "most, and each counts from when it was due to be sent. Lateness: from when a job is due until its handler runs; "
-    "1,000 jobs due within 5 s.",
-    WAITING: f"{draining.HELD_JOBS:,} jobs pass through a queue that is held at its length by as many new ones: the "
-    "enqueueing, which costs some of the rate, is the same in all three. No rewrite of the append-only file falls "
-    "into it.",
-    PAYLOADS: "The size is that of the payload's JSON.",
-    SPREAD: "Two processes are `queuey serve --processes 2`. Where processes are compared, one as well as "
-    "two, nothing is pinned: they, the store and the load generator share all cores. With shards, all is pinned as "
-    "above.",
-    COST: "A finished job is weighed once the record of its claim, which is kept for as long as a lease, is gone. "
-    "Instructions: of the store's whole process by callgrind, 500 jobs a call, without an append-only file.",
-    PAUSES: "Single enqueues come at random times, half as many a second as the same server has just taken at most, "
-    "and its workers run the jobs. Each counts from when it was due to be sent. Every 30 s a handler makes the server "
-    "collect all garbage, and 15 s later the store rewrites the append-only file.",
-    STORE_CPU: "The scripts are called in batches on a store without a server; it has the server's core. Fsync always "
-    "is the default, no file is without the append-only file. A job's whole life is enqueue, claim and complete, user "
-    "and system time of the store's whole process; inside a script: by the store's own statistics.",
-}
-"""What a reader must know of each section."""
 
 MEASUREMENTS: Final = [
     Measurement(
@@ -276,6 +264,8 @@ MEASUREMENTS: Final = [
         ],
     ),
     _mixed(),
+    _handler_loops(),
+    Measurement("hooks", SPEED, hooks.costs, [Line(name, "µs") for name in hooks.NAMES]),
     *_payloads(),
     Measurement(
         "processes-no-op",
@@ -375,5 +365,16 @@ MEASUREMENTS: Final = [
             ("", costs.FSYNC_ALWAYS, "fsync always"),
             ("-no-file", costs.NO_FILE, "no file"),
         )
+    ),
+    Measurement(
+        "binary",
+        BINARY,
+        binary.starts,
+        [
+            Line("size of the binary", "MB", targets.BINARY_SIZE),
+            Line("first job, at a first start of the binary", "s", targets.FIRST_START),
+            Line("first job, at a later start of the binary", "s", targets.LATER_START),
+            Line("first job, at a start of an installation", "s"),
+        ],
     ),
 ]

@@ -29,6 +29,14 @@ async def cpu(payload: str) -> None:
         pass
 
 
+@app.job("bench.burn")
+async def burn(ms: int) -> None:
+    """Takes so many ms of this thread's CPU, and does not await anything."""
+    enough = time.thread_time() + ms / 1000
+    while time.thread_time() < enough:
+        pass
+
+
 @app.job("bench.clock")
 async def clock(payload: None) -> int:
     """When it ran, in ns of the system-wide monotonic clock."""

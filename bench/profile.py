@@ -3,7 +3,7 @@
 The server samples its own stack at each tick of its CPU time while the load lasts, and the store counts its
 commands. Printed are the CPU of each process for a job, the functions of the server by their own time and with what
 they call, and the store's commands. Time in the kernel and in compiled code counts for the Python function that called
-it; the event loop itself is `run`.
+it; the event loop itself is `run_to_end`.
 """
 
 from __future__ import annotations

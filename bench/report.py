@@ -20,6 +20,10 @@ class MissingTool(Exception):
     """A program that a figure needs is not installed: which one, and how to get it."""
 
 
+class NotBuilt(Exception):
+    """What a figure is about does not exist here: how to make it. No check fails for it."""
+
+
 @dataclass(frozen=True)
 class Bound:
     """What a figure must reach: at least, or at most."""

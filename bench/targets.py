@@ -55,6 +55,10 @@ IDLE_CPU: Final = Target(at_most(1))
 STORE_CPU_100: Final = Target(at_most(25))
 STORE_CPU_250: Final = Target(at_most(20))
 
+BINARY_SIZE: Final = Target(at_most(60))
+FIRST_START: Final = Target(at_most(1.5))
+LATER_START: Final = Target(at_most(1))
+
 DEEP_QUEUE: Final = Target(at_least(0.8))
 TWO_PROCESSES: Final = Target(at_least(1.7))
 

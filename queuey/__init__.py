@@ -2,26 +2,56 @@
 
 from typing import TYPE_CHECKING, Any
 
+from queuey.protocol.job_requests import job_metadata
+from queuey.protocol.json.codecs import Codec, seal, unseal
 from queuey.protocol.models import Backoff
 from queuey.version import __version__
 from queuey.worker.handlers.app import App
-from queuey.worker.handlers.context import Context, Dead, Retry
+from queuey.worker.handlers.attempt import CheckpointFailed
+from queuey.worker.handlers.context import Context, Dead, Retry, Snooze
+from queuey.worker.handlers.functions import Fields
+from queuey.worker.hooks.events import JobEvent
+from queuey.worker.hooks.outcome import AsyncMiddleware, HandlerOutcome, Middleware
+from queuey.worker.providers.depends import Depends
 
 if TYPE_CHECKING:
     from queuey.client import Client, SyncClient
-    from queuey.worker.testing import Testing
+    from queuey.worker.testing import SyncTesting, Testing
 
-__all__ = ["App", "Backoff", "Client", "Context", "Dead", "Retry", "SyncClient", "Testing", "__version__"]
+__all__ = [
+    "App",
+    "AsyncMiddleware",
+    "Backoff",
+    "CheckpointFailed",
+    "Client",
+    "Codec",
+    "Context",
+    "Dead",
+    "Depends",
+    "Fields",
+    "HandlerOutcome",
+    "JobEvent",
+    "Middleware",
+    "Retry",
+    "Snooze",
+    "SyncClient",
+    "SyncTesting",
+    "Testing",
+    "__version__",
+    "job_metadata",
+    "seal",
+    "unseal",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the clients and `Testing` on first use, because a server does not need them."""
+    """Import the clients and the testing kit on first use, because a server does not need them."""
     if name in ("Client", "SyncClient"):
         from queuey import client
 
         return getattr(client, name)
-    if name == "Testing":
-        from queuey.worker.testing import Testing
+    if name in ("SyncTesting", "Testing"):
+        from queuey.worker import testing
 
-        return Testing
+        return getattr(testing, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

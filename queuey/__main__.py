@@ -2,7 +2,7 @@
 
 import sys
 
-from queuey.cli import main
+from queuey.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

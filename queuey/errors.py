@@ -160,11 +160,15 @@ class TooLarge(RequestError):
 
 
 class UnsupportedMedia(RequestError):
-    """The content type of the body is not supported."""
+    """The content type or the encoding of the body is not supported. `is_encoding`: it is the encoding."""
 
     code = "unsupported-media-type"
     status = 415
     title = "Unsupported media type"
+
+    def __init__(self, message: str, *, is_encoding: bool = False) -> None:
+        super().__init__(message)
+        self.is_encoding = is_encoding
 
 
 class WrongHost(RequestError):
@@ -233,14 +237,20 @@ class StoreError(QueueyError):
 
 
 class StoreUnavailable(StoreError):
-    """The store gave no usable answer. `maybe_done` means that the call may have run, and only its reply was lost."""
+    """The store gave no usable answer. `maybe_done` means that the call may have run, and only its reply was lost.
+
+    `shard` is the one that did not answer, if the store has several.
+    """
 
     code = "store-unavailable"
     title = "The store is unavailable"
 
-    def __init__(self, message: str, retry_after: int = 1, *, maybe_done: bool = False) -> None:
+    def __init__(
+        self, message: str, retry_after: int = 1, *, maybe_done: bool = False, shard: int | None = None
+    ) -> None:
         super().__init__(message, retry_after)
         self.maybe_done = maybe_done
+        self.shard = shard
 
 
 class OutcomeUnknown(StoreError):
@@ -263,11 +273,25 @@ class ScriptFailed(StoreError):
 
 
 class StartupError(QueueyError):
-    """The process cannot start. The message says what to change; `exit_code` is the exit code of the process."""
+    """The process cannot start. The message says what to change; `exit_code` is the exit code of the process.
+
+    `trace` is the traceback of an error in the user's own code; None if there was none.
+    """
 
     code = "startup"
     title = "Queuey cannot start"
     exit_code: ClassVar[int] = 3
+
+    def __init__(self, message: str, trace: str | None = None) -> None:
+        super().__init__(message)
+        self.trace = trace
+
+
+class AppNotFound(StartupError):
+    """The setting `app` names no App. Only another value helps."""
+
+    code = "app-not-found"
+    title = "There is no such App"
 
 
 class CannotRunHere(StartupError):

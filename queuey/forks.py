@@ -1,4 +1,4 @@
-"""Forked copies of a process that runs handlers: they lose our sockets, and end when they come back from a handler.
+"""Forked copies of a process: they lose its sockets, clients begin afresh, and handlers' copies end.
 
 A handler may fork. The copy should replace itself (exec) or end (os._exit). If it goes on instead, it would act as the
 server: report results a second time, and keep the port after the server has stopped.
@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from typing import Final, NoReturn
+from collections.abc import Sequence
+from typing import Final, NoReturn, Protocol
 from weakref import WeakSet
 
 import msgspec
@@ -17,7 +18,17 @@ import msgspec
 EXIT_CODE: Final = 70
 """The exit code of a copy that came back from a handler: EX_SOFTWARE of sysexits.h."""
 
+
+class Renewed(Protocol):
+    """Something that begins afresh in a forked copy."""
+
+    def begin_afresh(self) -> None:
+        """Forget what belongs to the parent: its connections, its threads and its locks."""
+        ...
+
+
 _sockets: Final[WeakSet[socket.socket]] = WeakSet()
+_renewed: Final[WeakSet[Renewed]] = WeakSet()
 _state = {"forks": 0}
 
 
@@ -29,6 +40,22 @@ def count() -> int:
 def keep(kept: socket.socket) -> None:
     """Keep a socket for this process only: in a forked copy, its descriptor leads to /dev/null."""
     _sockets.add(kept)
+
+
+def renew(renewed: Renewed) -> None:
+    """Have `begin_afresh` called in each forked copy, as long as the object is used."""
+    _renewed.add(renewed)
+
+
+def cut(descriptors: Sequence[int]) -> None:
+    """Let descriptors lead to /dev/null, in a forked copy."""
+    if not descriptors:
+        return
+    with contextlib.suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for descriptor in descriptors:  # not closed: the number must not become that of another file
+            os.dup2(nowhere, descriptor, inheritable=False)
+        os.close(nowhere)
 
 
 def end_copy(type: str) -> NoReturn:
@@ -45,14 +72,9 @@ def end_copy(type: str) -> NoReturn:
 
 def _in_copy() -> None:
     _state["forks"] += 1
-    kept = [one.fileno() for one in _sockets if one.fileno() >= 0]
-    if not kept:
-        return
-    with contextlib.suppress(OSError):
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for descriptor in kept:  # not closed: the number must not become that of another file
-            os.dup2(nowhere, descriptor, inheritable=False)
-        os.close(nowhere)
+    cut([one.fileno() for one in _sockets if one.fileno() >= 0])
+    for one in list(_renewed):
+        one.begin_afresh()
 
 
 os.register_at_fork(after_in_child=_in_copy)

@@ -9,7 +9,8 @@ import signal
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import Context
 from functools import partial
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 ECHO: Final = 0.2
@@ -17,6 +18,12 @@ ECHO: Final = 0.2
 CANCEL_AGAIN: Final = 0.1
 """Seconds after which a task that still runs is cancelled once more."""
 CANCELS: Final = 100
+LATE: Final = 0.1
+"""Seconds by which a timer is late if something has blocked the event loop."""
+AGAIN: Final = 0.5
+"""Seconds that a reply gets after that, to be read or still to come."""
+MAX_AGAIN: Final = 10
+"""The number of times that a timer is set again because it was late."""
 
 
 def freeze() -> None:
@@ -65,6 +72,16 @@ def drain_on_hangup(first: asyncio.Event) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, first.set)
 
 
+def ignore_signals() -> None:
+    """Ignore the signals that ask for an end, in a process that has done all and only exits now.
+
+    The event loop has left their default actions. A signal that comes twice, as from a terminal, `timeout` or a service
+    manager, would kill the process then, with another exit code than 0.
+    """
+    for number in (*SIGNALS, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
 class Retrying:
     """The pauses between the attempts of something that fails: `first` seconds, then twice as long each time, up to
     `cap`. Call `reset` once an attempt succeeds."""
@@ -94,6 +111,63 @@ def call_after_passes(passes: int, callback: Callable[..., object], *args: Any, 
     if passes > 1:
         callback = partial(call_after_passes, passes - 1, callback, context=context)
     asyncio.get_running_loop().call_soon(callback, *args, context=context)
+
+
+class Alarm:
+    """Calls `ring` at `when` (the event loop's time), unless something blocked the event loop at that time.
+
+    A timer that is late may come before the replies that lie in the socket are read, and before the answers to calls
+    that the block kept back. So it says nothing about the other side: it is set again for AGAIN seconds, at most
+    MAX_AGAIN times.
+    """
+
+    __slots__ = ("_again", "_loop", "_ring", "_timer", "_when")
+
+    def __init__(self, when: float, ring: Callable[[], object]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ring = ring
+        self._again = 0
+        self._set(when)
+
+    def cancel(self) -> None:
+        """Call nothing any more."""
+        self._timer.cancel()
+
+    def _set(self, when: float) -> None:
+        self._when = when
+        self._timer = self._loop.call_at(when, self._due)
+
+    def _due(self) -> None:
+        now = self._loop.time()
+        if now - self._when > LATE and self._again < MAX_AGAIN:
+            self._again += 1
+            self._set(now + AGAIN)
+        else:
+            self._ring()
+
+
+class TimeLimit:
+    """The time limit of an `async with` block, as asyncio.timeout_at sets one, with an Alarm for its timer."""
+
+    __slots__ = ("_alarm", "_timeout", "_when")
+
+    def __init__(self, when: float) -> None:
+        self._timeout = asyncio.timeout(None)
+        self._when = when
+
+    async def __aenter__(self) -> Self:
+        await self._timeout.__aenter__()
+        self._alarm = Alarm(self._when, self._end)
+        return self
+
+    def _end(self) -> None:
+        self._timeout.reschedule(self._when)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._alarm.cancel()
+        await self._timeout.__aexit__(kind, error, trace)
 
 
 class Part:

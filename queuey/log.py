@@ -19,6 +19,7 @@ import math
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
+from datetime import datetime
 from typing import Any, Final, TextIO, cast
 
 import msgspec
@@ -50,10 +51,15 @@ MAX_NESTING: Final = 2
 MAX_NUMBER: Final = 10**40
 """The bound for plain integers. Python refuses to print integers of thousands of digits, so larger ones use `repr`."""
 
+EVENT_WIDTH: Final = 30
+"""The width of an event's name on a console, except in a terminal, so that fields stand below each other."""
+SHORT_ID: Final = 6
+"""The number of the last characters of an id that are shown in a terminal."""
+
 _HOLDERS: Final = (dict, list, tuple, set, frozenset, msgspec.Struct, msgspec.Raw, bytes, bytearray, memoryview)
 """Types that may contain a payload or a key. Only their names are shown, and those of containers nested too deep."""
 _FIRST: Final = ("timestamp", "level", "event", "logger")
-_NOISY: Final = ("uvicorn", "redis", "asyncio", "concurrent", "httpx", "httpcore")
+_NOISY: Final = ("uvicorn", "redis", "asyncio", "concurrent", "httpx", "httpcore", "watchfiles")
 """Libraries whose INFO records repeat our events, and whose DEBUG records may contain payloads and keys."""
 
 _state = {"debug": False}
@@ -94,6 +100,13 @@ def configure(
     )
     _route_standard_logging(_Sink(stream), threshold, steps)
     _state["debug"] = threshold <= logging.DEBUG
+
+
+def with_step(step: Processor) -> list[Processor]:
+    """Return the processors of structlog with one more, which sees each event as it is written: without secrets."""
+    steps: list[Processor] = structlog.get_config()["processors"]
+    at = steps.index(_clean_fields) + 1 if _clean_fields in steps else len(steps) - 1
+    return [*steps[:at], step, *steps[at:]]
 
 
 class _Sink:
@@ -141,7 +154,7 @@ def _route_standard_logging(sink: _Sink, threshold: int, steps: list[Processor])
     logging.captureWarnings(True)
 
 
-def _steps(format: str, colors: bool, fields: Mapping[str, object]) -> list[Processor]:
+def _steps(format: str, terminal: bool, fields: Mapping[str, object]) -> list[Processor]:
     """Return the processors of every event, from its fields to its line."""
     steps: list[Processor] = [
         lambda _, __, event: {**fields, **event},
@@ -153,9 +166,12 @@ def _steps(format: str, colors: bool, fields: Mapping[str, object]) -> list[Proc
     if format == "json":
         return [*steps, structlog.processors.JSONRenderer(json.dumps)]
     console = structlog.dev.ConsoleRenderer(
-        colors=colors, sort_keys=False, exception_formatter=structlog.dev.plain_traceback
+        colors=terminal,
+        sort_keys=False,
+        exception_formatter=structlog.dev.plain_traceback,
+        pad_event_to=0 if terminal else EVENT_WIDTH,
     )
-    return [*steps, _escape_fields, console]
+    return [*steps, *([_fit_terminal] if terminal else []), _escape_fields, console]
 
 
 def _add_logger_name(logger: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -210,6 +226,24 @@ def _shorten(text: str, limit: int) -> str:
         return text
     half = limit // 2
     return f"{text[:half]} ...{len(text) - 2 * half} more characters... {text[-half:]}"
+
+
+def _fit_terminal(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Make the event fit a line: the local time of day, ids without their first characters, durations with their unit.
+
+    A warning or an error keeps its job's id, which its reader may want to look up.
+    """
+    moment = datetime.fromisoformat(event.pop("timestamp")).astimezone()
+    fitted: EventDict = {"timestamp": moment.strftime("%H:%M:%S.%f")[:-3]}
+    is_calm = event.get("level") in ("debug", "info")
+    for name, value in event.items():
+        if name == "job_id" and is_calm and isinstance(value, str):
+            fitted[name] = f"…{value[-SHORT_ID:]}"
+        elif name.endswith("_ms") and isinstance(value, (int, float)):
+            fitted[name.removesuffix("_ms")] = f"{value / 1000:.3g}s" if value >= 1000 else f"{value:.3g}ms"
+        elif name != "logger" or not str(value).startswith("queuey."):
+            fitted[name] = value
+    return fitted
 
 
 def _escape_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -1,9 +1,10 @@
 """The counters and histograms of a replica, and their exposition to Prometheus.
 
 prometheus_client writes the format. Counting is done here, in plain dicts and lists: its own objects take 2.9 to 6.8 µs
-for one job, these 0.8, and the worker 5.5 for all else. A series exists from the start, with 0, where its labels are
-known. Label values come from users (queues, types), so a metric has about MAX_SERIES of them; further ones count as
-`other`. No id is ever a label.
+for one job, these 0.8, and the worker 5.5 for all else. The counters that alerts read exist from the start, with 0.
+What each type, route or script has of its own exists from its first use, since most are not used for long. Label
+values come from users (queues, types), so a metric has about MAX_SERIES of them; further ones count as `other`. No id
+is ever a label.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ OTHER: Final = "other"
 """The label value for the queues, or types, above MAX_SERIES."""
 OUTCOMES: Final = ("succeeded", "dead_letter", "cancelled")
 FAILURES: Final = ("error", "timeout", "worker_died")
-"""Kinds of errors for which each type has a series from the start; other kinds have one once they occur."""
+"""Kinds of errors for which a type has a series once a job of it has ended; other kinds have one once they occur."""
 
+SCRIPT: Final = (0.0005, 0.001, 0.0025, 0.01, 0.05, 0.25, 1.0)
+"""Buckets in seconds for scripts. They are few, since each of 40 scripts has them."""
 FAST: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-"""Buckets in seconds, for what takes milliseconds: a request, a script, a turn of the event loop."""
+"""Buckets in seconds, for what takes milliseconds: a request, a turn of the event loop."""
 SLOW: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)
 """Buckets in seconds, for what may take hours: a job's wait, its run, its whole life."""
 
@@ -73,14 +76,12 @@ class Counter:
 class Histogram:
     """A histogram of seconds for each combination of label values."""
 
-    def __init__(
-        self, name: str, help: str, bounds: Sequence[float], labels: Sequence[str] = (), known: Iterable[Labels] = ()
-    ) -> None:
+    def __init__(self, name: str, help: str, bounds: Sequence[float], labels: Sequence[str] = ()) -> None:
         self.name = name
         self.help = help
         self.labels = tuple(labels)
         self._bounds = tuple(bounds)
-        self._series: dict[Labels, Series] = {each: self._empty() for each in known}
+        self._series: dict[Labels, Series] = {}
         if not self.labels:
             self._series[()] = self._empty()
 
@@ -154,26 +155,25 @@ class Metrics(Collector):
     """The counters and histograms of this replica. The gauges, which are read when they are asked for, are in
     api/routes/metrics.py."""
 
-    def __init__(self, queues: Sequence[str] = ("default",), types: Iterable[str] = ()) -> None:
-        """`queues`, `types`: of the jobs that run here. They have series from the start."""
+    def __init__(self, queues: Sequence[str] = ("default",)) -> None:
+        """`queues`: of the jobs that run here. Their counters exist from the start."""
         self.slots = 0
         self.busy: Callable[[], int] = lambda: 0
         """Number of `slots` in use; the worker sets both, if there is one."""
         self.threads = 0
         self.threads_stuck: Callable[[], int] = lambda: 0
         """Number of `threads` whose handlers do not return; the worker sets both, if it has threads."""
-        self.reaped_at = 0.0
-        """When this replica last looked for expired leases and the store answered; seconds since the epoch."""
+        self.reaped: dict[int, float] = {}
+        """When this replica last looked for expired leases on each shard that answered; seconds since the epoch."""
         self._all: list[Counter | Histogram] = []
         self._of_queues: dict[str, QueueMetrics] = {}
         self._runs: dict[str, Series] = {}
         """The histogram `run` by type, looked up once."""
         by_queue = [(queue,) for queue in queues]
-        by_type = [(type,) for type in types]
         self._count_jobs(by_queue)
-        self._count_attempts(by_type)
+        self._count_attempts()
         self._count_calls()
-        self._time_jobs(by_queue, by_type)
+        self._time_jobs()
         self._time_process()
 
     def _count_jobs(self, by_queue: Sequence[Labels]) -> None:
@@ -190,16 +190,12 @@ class Metrics(Collector):
             "queuey_pulled_job_outcomes",
             "Outcomes that pull workers reported to this replica, by the store's answer.",
             ["outcome"],
-            [("ok",), ("retry",), ("dead_letter",), ("cancelled",), ("lost",)],
+            [("ok",), ("retry",), ("snoozed",), ("dead_letter",), ("cancelled",), ("lost",)],
         )
 
-    def _count_attempts(self, by_type: Sequence[Labels]) -> None:
-        failures = [(*type, kind) for type in by_type for kind in FAILURES]
+    def _count_attempts(self) -> None:
         self.failed_attempts = self._counter(
-            "queuey_job_attempts_failed",
-            "Attempts that failed, by job type and kind of error.",
-            ["type", "kind"],
-            failures,
+            "queuey_job_attempts_failed", "Attempts that failed, by job type and kind of error.", ["type", "kind"]
         )
         self.lost = self._counter(
             "queuey_job_results_refused", "Outcomes refused because the worker no longer held the lease."
@@ -224,19 +220,13 @@ class Metrics(Collector):
         self.requests = self._counter("queuey_http_requests", "Requests answered.", ["method", "route", "status"])
         self.direct = self._counter("queuey_http_direct_requests", "Requests to enqueue that took the direct path.")
 
-    def _time_jobs(self, by_queue: Sequence[Labels], by_type: Sequence[Labels]) -> None:
+    def _time_jobs(self) -> None:
         self.wait = self._histogram(
-            "queuey_job_wait_seconds", "From when a job was due until it was claimed.", SLOW, ["queue"], by_queue
+            "queuey_job_wait_seconds", "From when a job was due until it was claimed.", SLOW, ["queue"]
         )
-        self.run = self._histogram(
-            "queuey_job_run_seconds", "From the handler's start to its end.", SLOW, ["type"], by_type
-        )
+        self.run = self._histogram("queuey_job_run_seconds", "From the handler's start to its end.", SLOW, ["type"])
         self.end_to_end = self._histogram(
-            "queuey_job_end_to_end_seconds",
-            "From when a job was due until the store had its result.",
-            SLOW,
-            ["queue"],
-            by_queue,
+            "queuey_job_end_to_end_seconds", "From when a job was due until the store had its result.", SLOW, ["queue"]
         )
 
     def _time_process(self) -> None:
@@ -244,10 +234,16 @@ class Metrics(Collector):
             "queuey_http_request_duration_seconds", "From a request's head to its reply.", FAST, ["method", "route"]
         )
         self.script_time = self._histogram(
-            "queuey_store_script_duration_seconds", "From a script's call to its reply.", FAST, ["script"]
+            "queuey_store_script_duration_seconds", "From a script's call to its reply.", SCRIPT, ["script"]
         )
         self.loop_lag = self._histogram(
             "queuey_event_loop_lag_seconds", "How late a timer of the event loop ran.", FAST
+        )
+        self.loop_blocked = self._counter(
+            "queuey_event_loop_blocked_seconds",
+            "Time in which something blocked the event loop, each time longer than blocked_after. The log names it.",
+            ["loop"],
+            [("server",)],
         )
 
     def _counter(self, name: str, help: str, labels: Sequence[str] = (), known: Iterable[Labels] = ()) -> Counter:
@@ -255,10 +251,8 @@ class Metrics(Collector):
         self._all.append(counter)
         return counter
 
-    def _histogram(
-        self, name: str, help: str, bounds: Sequence[float], labels: Sequence[str] = (), known: Iterable[Labels] = ()
-    ) -> Histogram:
-        histogram = Histogram(name, help, bounds, labels, known)
+    def _histogram(self, name: str, help: str, bounds: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
+        histogram = Histogram(name, help, bounds, labels)
         self._all.append(histogram)
         return histogram
 
@@ -296,6 +290,8 @@ class Metrics(Collector):
     def _runs_of(self, type: str) -> Series:
         if len(self._runs) >= MAX_SERIES:
             type = OTHER
+        for kind in FAILURES:
+            self.failed_attempts.cell((type, kind))
         return self._runs.setdefault(type, self.run.series((type,)))
 
     def all(self) -> list[Counter | Histogram]:

@@ -19,6 +19,8 @@ compile runtime pyproject.toml -c requirements/build.txt "$@"
 compile dev pyproject.toml --group build --group test --group lint \
     -c requirements/runtime.txt -c requirements/build.txt "$@"
 compile demo --group demo -c requirements/dev.txt "$@"
+compile binary --group binary -c requirements/dev.txt -c requirements/runtime.txt "$@"
+compile binary-build --group build --group binary-build -c requirements/build.txt "$@"
 compile deploy --group deploy "$@"
 compile image --group image -c requirements/dev.txt "$@"
 compile workflows --group workflows "$@"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -29,9 +29,9 @@ Send = Callable[[], Awaitable[str]]
 """Enqueues one job, and returns its id once that is acknowledged."""
 
 
-async def pick_up(folder: Path, samples: int = 300) -> list[float]:
+async def pick_up(folder: Path, samples: int = 300, flags: Sequence[str] = ()) -> list[float]:
     """Seconds from before an HTTP request on an idle server until the handler runs, one job at a time."""
-    with server(folder / "data") as served:
+    with server(folder / "data", *flags) as served:
         return await _over_http(served, samples)
 
 

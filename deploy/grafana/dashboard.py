@@ -159,7 +159,18 @@ def build() -> dashboard.Dashboard:
             graph("Request duration", "s", *quantiles("queuey_http_request_duration_seconds", "route"), span=HALF)
         )
         .with_panel(graph("Script duration", "s", *quantiles("queuey_store_script_duration_seconds", "script")))
-        .with_panel(graph("Event loop lag", "s", *quantiles("queuey_event_loop_lag_seconds", "instance, process")))
+        .with_panel(
+            graph(
+                "Event loop lag",
+                "s",
+                *quantiles("queuey_event_loop_lag_seconds", "instance, process"),
+                (
+                    f"sum by (instance, process, loop) (increase(queuey_event_loop_blocked_seconds_total{rate}))",
+                    "{{instance}} {{process}} {{loop}} blocked",
+                ),
+                help="Blocked: the time in which handlers blocked it, each time longer than blocked_after.",
+            )
+        )
         .with_panel(
             graph(
                 "Slots",

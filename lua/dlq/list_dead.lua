@@ -32,10 +32,10 @@ local function rank_after(set)
   return low
 end
 
--- last_error(id): an error has at most 1 kB, and a time before it.
+-- last_error(id): an error has at most 4,096 bytes, and a time before it. Most are shorter.
 local function last_error(id)
-  local tail = redis.call('GETRANGE', state_key(id), -1100, -1)
-  return string.match(tail, '\n%d+ ([^\n]*)$') or ''
+  local function within(bytes) return string.match(redis.call('GETRANGE', state_key(id), -bytes, -1), '\n%d+ ([^\n]*)$') end
+  return within(1100) or within(4200) or ''
 end
 
 local entries, ended = {}, true

@@ -2,7 +2,8 @@
 -- complete rewrites that text, without a table of fields. Any other state goes through parse_state and format_state.
 -- Only this file makes and reads the text of such a state, which has two parts:
 --   head  's=r n=1 h=<random> '
---   tail  'b=<claimed at> w=<worker> j=<bytes>' and the fields q, l, m, t of the definition, as far as it has them
+--   tail  'b=<claimed at> w=<worker> j=<bytes>' and the fields q, l, m, t of the definition, as far as it has them, and
+--         L if the attempt has logged
 -- complete changes the head and keeps the tail. tests/properties/test_fast_path.py compares both paths on every state.
 -- The plain ways of claim and complete include what they need of it. read_tail needs parse_fields, queue_of and
 -- retention_of of state; the rest needs nothing.
@@ -59,7 +60,7 @@ end
 -- read_tail(tail): returns {bytes, queue, retention}; false for any other text, as of a job that is flagged for cancel.
 local function read_tail(tail)
   local bytes, kept = string.match(tail, '^b=%d+ w=%S+ j=(%d+)([^\n]*)$')
-  if not bytes or string.find(kept, ' [^qlmt]=') then return false end
+  if not bytes or string.find(kept, ' [^qlmtL]=') then return false end
   local fields = parse_fields(kept)
   return {bytes = tonumber(bytes), queue = queue_of(fields), retention = retention_of(fields)}
 end

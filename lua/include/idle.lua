@@ -37,13 +37,12 @@ local function lists_to_take(queue)
 end
 
 -- The idle way of claim_typed: nothing can be claimed, and nothing has to be written. It makes none of the functions of the
--- general way, which take more than the rest of such a call.
-if not before and #args[16] == 0 then
+-- general way, which take more than the rest of such a call. Suspects, and a worker that runs one alone, are left to that.
+if not before and not alone and #args[16] == 0 then
   local is_idle, next_due = true, nil
   for _, queue in ipairs(open) do
     local scheduled, lists, names = {}, lists_to_take(queue) or {}, settings[queue][7]
-    -- Suspects, and a worker that runs one alone, are looked at in any case.
-    if alone or names and string.find(names, ':!', 1, true) then is_idle = false end
+    if names and string.find(names, ':!', 1, true) then is_idle = false end
     for i, lane in ipairs(LANES) do
       if lengths[ready_key(queue, lane)] > 0 then is_idle = false end
       scheduled[i] = scheduled_key(queue, lane)

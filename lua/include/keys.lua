@@ -1,4 +1,5 @@
--- The names of keys, as in queuey/store/keys.py. The base key and the same with '!' are anchors and are never created.
+-- The names of keys, as in queuey/store/keys.py. Those of schedules are in schedules.lua: each line here takes time in each
+-- script. The base key and the same with '!' are anchors and are never created.
 local base = KEYS[1]
 local LANES = {'high', 'default', 'low'}
 local MAX_QUEUES = 256
@@ -12,6 +13,7 @@ local function dead_key(queue) return base .. 'dead:' .. queue end
 local function done_key(queue) return base .. 'done:' .. queue end
 local function dedupe_key(encoded) return base .. 'dedupe:' .. encoded end
 local function progress_key(id) return base .. 'progress:' .. id end
+local function log_key(id) return base .. 'log:' .. id end
 local function claim_key(claim_id) return base .. 'claim:' .. claim_id end
 local function alone_key(worker) return base .. 'alone:' .. worker end
 local function queue_key(queue) return base .. 'queue:' .. queue end

@@ -1,13 +1,15 @@
 -- state:<id> is a header line of `letter=value` fields, then the result on a line of its own (empty when there is
--- none), then the last 10 errors, oldest first, each `<at ms> <JSON>` on a line of its own.
+-- none), or the checkpoint of a job that has not succeeded (K), then the last 10 errors, oldest first, each `<at ms> <JSON>` on a line of its own.
 --   s status: w waiting, r running, s succeeded, d dead_letter, c cancelled
---   a attempts  n claims  x crashes (absent: 0)      j bytes of job:<id>
+--   a attempts  n claims  x crashes (absent: 0)      j bytes of job:<id> and log:<id>  L those of log:<id>, if there is one
 --   q queue  l lane  m max_attempts  t retention ms  (absent: 'default', 'default', 5, 3600000)
 --   h the random part of the token while running     p the previous token  o its outcome:
---     s succeeded, r retried, d dead, c cancelled, l released, x crashed (the lease expired)
+--     s succeeded, r retried, d dead, c cancelled, l released, x crashed (the lease expired),
+--     n snoozed
 --   w worker  b last claimed at  f finished at  r ready since or due at  z=1 flagged for cancel  y the last replay
 --   g when the runs began that the errors ended, with dots between (0: none began)
---   v=1 a client waits for its end, which is published then  R how often it was released
+--   v=1 a client waits for its end, which is published then  R how often it was released  S how often it was snoozed
+--   K when the checkpoint was kept  N while running: <claims>.<number of the last checkpoint in this lease>
 --   A while running, if the claim took it as a suspect: c in a child process of its own, a alone on its worker
 -- Scripts keep letters that they do not know.
 local ERRORS_KEPT = 10
@@ -72,6 +74,18 @@ local function load_states(ids)
     if text and not states[ids[i]] then states[ids[i]] = parse_state(text) end
   end
   return states
+end
+
+-- load_heads(ids): returns id -> the fields of its state, by one MGET, for scripts that do not write states. It makes no copy
+-- of a checkpoint of up to 64 kB.
+local function load_heads(ids)
+  local heads, keys = {}, {}
+  for i, id in ipairs(ids) do keys[i] = state_key(id) end
+  if #keys == 0 then return heads end
+  for i, text in ipairs(redis.call('MGET', unpack(keys))) do
+    if text then heads[ids[i]] = parse_fields(text) end
+  end
+  return heads
 end
 
 local function number_of(state, letter) return tonumber(state[letter] or 0) end

@@ -5,7 +5,7 @@
 local function end_lease(id, state, outcome)
   zrem(leases_key(queue_of(state)), id)
   if state.A == 'a' then del(alone_key(state.w)) end
-  state.p, state.o, state.h, state.A = token_of(state), outcome, nil, nil
+  state.p, state.o, state.h, state.A, state.N = token_of(state), outcome, nil, nil, nil
 end
 
 -- save(id, state): returns the bytes that definition and state now take.

@@ -125,13 +125,10 @@ end
 -- knows(type): whether the worker has a handler for the type, though perhaps no room now.
 local function knows(type) return entry_of[type] ~= nil or other_types[1] > 0 end
 
--- of_suspect(id, record): as may_begin, for an entry of the list '!'. A job of a type that the worker does not know goes to its
--- tail. A child process of its own needs no room.
+-- of_suspect(id, record): as may_begin, for an entry of the list '!'. What the worker does not know, or cannot begin now, goes
+-- to its tail. A child process of its own has no room of its own: a type may be limited to a number of jobs.
 local function of_suspect(id, record)
-  if knows(record.type) then
-    if isolating[1] > 0 or record.entry[1] > 0 then return {1} end
-    return nil, 'no_room'
-  end
+  if record.entry[1] > 0 then return record.entry end
   if turned >= MAX_TURNED then return nil, 'no_room' end
   turned, skipped = turned + 1, skipped + 1
   moved[id] = true

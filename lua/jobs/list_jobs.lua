@@ -1,7 +1,7 @@
 #!lua flags=no-writes
 --[=[ list_jobs: a page of jobs, place by place, from the end of the page before; looks at a limited number of entries.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
-ARGV[1]  msgpack [[[place, queue, lane], ...], [offset, score, id], type, status, count, look]
+ARGV[1]  msgpack [[[place, queue, lane], ...], [offset, score, id], type, status, count, look, tag, key, ages]
          place: 'scheduled' | 'ready' (of a queue and a lane, in the order in which they will run), 'running' (by lease
          expiry), 'dead' | 'finished' (of a queue, the latest first)
          of 'ready' the lane comes first, then the lists that were set aside from it: '*', and the others in the order of
@@ -9,6 +9,8 @@ ARGV[1]  msgpack [[[place, queue, lane], ...], [offset, score, id], type, status
          [offset, score, id]: the entry of the first place after which to begin; id '' = at its front, or at the front of
          the list with that number
          type: of a job, status: a letter of the state; '' = any
+         tag: of a job; key: the dedupe key of a job as base64url; '' or missing = any
+         ages: [now_ms | 0, older_ms, younger_ms], of the time since a job was created; -1 or missing = any
          count: jobs at most; look: entries, places and lists set aside at most
 Reply    msgpack [[[place, offset, score, id, bytes], ...], looked, [place, offset, score, id], ended]
          place: its number in the list, from 1; score: of 'ready' the number of the list, 0 = the lane; bytes: of the
@@ -16,6 +18,7 @@ Reply    msgpack [[[place, offset, score, id, bytes], ...], looked, [place, offs
          the third: the last entry that was looked at, id '' = no entry of that place; ended: nothing is left
          if an entry has gone by the next page, that page begins with the entries behind it
 Errors   only those of the store ]=]
+--@include now
 --@include keys
 --@include state
 --@include asides: LANE_OF asides_of lists_of
@@ -23,6 +26,13 @@ local CHUNK, MAX_DEPTH, MAX_RELEASED = 100, 200000, 1000
 local args = cmsgpack.unpack(ARGV[1])
 local places, start, count, look = args[1], args[2], args[5], args[6]
 local wanted_type = args[3] ~= '' and '{"type":"' .. args[3] .. '"' or ''
+local wanted_tag = (args[7] or '') ~= '' and '"' .. args[7] .. '"' or ''
+local wanted_key = (args[8] or '') ~= '' and args[8] or nil
+local ages = args[9] or {0, -1, -1}
+local by_age = ages[2] >= 0 or ages[3] >= 0
+local now = by_age and now_ms(ages[1])
+-- Tags come behind the type, at most 8 of 64 characters. So the first part of the text has them, whatever is before.
+local FIRST_PART = wanted_tag == '' and 1023 or 2047
 local FITS = {scheduled = 'w', ready = 'w', running = 'r', dead = 'd', finished = args[4] ~= '' and args[4] or '[sc]'}
 local SETS = {scheduled = scheduled_key, running = leases_key, dead = dead_key, finished = done_key}
 local LATEST_FIRST = {dead = true, finished = true}
@@ -47,12 +57,28 @@ local function lists_from(queue, lane, first)
   return found
 end
 
--- fits(place, queue, lane, id): whether the entry is a job with the wanted type and status, and not a tombstone.
+-- has_tag(definition, body): whether the job whose JSON begins at `body` has the wanted tag.
+local function has_tag(definition, body)
+  local tags = string.match(definition, '^{"type":"[^"]*","tags":(%b[])', body)
+  return tags ~= nil and string.find(tags, wanted_tag, 1, true) ~= nil
+end
+
+-- has_header(header): whether the header of a definition has the wanted dedupe key and age.
+local function has_header(header)
+  if wanted_key and string.match(header, ' k=([%w_-]+)') ~= wanted_key then return false end
+  if not by_age then return true end
+  local age = now - tonumber(string.match(header, ' c=(%d+)') or string.match(header, '^r=(%d+)'))
+  return age >= ages[2] and (ages[3] < 0 or age <= ages[3])
+end
+
+-- fits(place, queue, lane, id): whether the entry is a job that is wanted, and not a tombstone.
 local function fits(place, queue, lane, id)
-  local definition = redis.call('GETRANGE', job_key(id), 0, 1023)
+  local definition = redis.call('GETRANGE', job_key(id), 0, FIRST_PART)
   local line_end = string.find(definition, '\n', 1, true)
   if not line_end then return false end
   if string.sub(definition, line_end + 1, line_end + #wanted_type) ~= wanted_type then return false end
+  if wanted_tag ~= '' and not has_tag(definition, line_end + 1) then return false end
+  if (wanted_key or by_age) and not has_header(string.sub(definition, 1, line_end - 1)) then return false end
   local text = redis.call('GETRANGE', state_key(id), 0, 1023)
   local fields = parse_fields(text ~= '' and text or definition)
   if not string.find(fields.s or 'w', FITS[place]) then return false end

@@ -9,22 +9,14 @@ Errors   only those of the store ]=]
 --@include keys
 --@include writes
 --@include state
+--@include cancelling: unstarted_state
 local args = cmsgpack.unpack(ARGV[1])
 local now, request_id, ids = now_ms(args[1]), args[2], args[3]
 local states = load_states(ids)
 
--- waiting_state(id): returns a state for a job that was never claimed; nil when there is no such job.
-local function waiting_state(id)
-  local fields = job_fields(id)
-  if not fields then return nil end
-  local state = {s = 'w', result = '', errors = ''}
-  adopt(state, fields, redis.call('STRLEN', job_key(id)))
-  return state
-end
-
 local answers, hastened = {}, 0
 for i, id in ipairs(ids) do
-  local state = states[id] or waiting_state(id)
+  local state = states[id] or unstarted_state(id)
   if not state then
     answers[i] = 'missing'
   elseif state.y == request_id then

@@ -1,5 +1,5 @@
 #!lua
---[=[ set_payload: replaces the definition of a dead job; its header stays.
+--[=[ set_payload: replaces the definition of a dead job, and removes its checkpoint; its header stays.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [id, body]; body: the definition's JSON
 Reply    msgpack 'ok' | 'wrong_state' | 'missing'; wrong_state: not in the dead-letter queue; safe to resend
@@ -16,10 +16,11 @@ if not state or state.s ~= 'd' then return cmsgpack.pack('wrong_state') end
 
 local edited = string.match(definition, '^[^\n]*\n') .. body
 local before = number_of(state, 'j') + #text
-state.j = #edited
+state.j = #edited + number_of(state, 'L')
+if state.K then state.K, state.result = nil, '' end
 local after = format_state(state)
 put(job_key(id), edited)
 put(state_key(id), after)
-hincr(queue_key(queue_of(state)), 'dead_bytes', #edited + #after - before)
+hincr(queue_key(queue_of(state)), 'dead_bytes', state.j + #after - before)
 commit()
 return cmsgpack.pack('ok')

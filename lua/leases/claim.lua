@@ -11,13 +11,13 @@ ARGV[1]  msgpack [now_ms | 0, claim_id, worker, lease_ms, limit, [queue, ...], m
          by defer_ms and a little more each. It has no effect once jobs may be set aside on the shard
          isolates: how many suspects, jobs with two crashes or more, it can run now, each in a child process of its own;
          nothing: it has none, and runs a suspect while it holds no other job of the shard; -1: it holds jobs of others
-         max_bytes: stop after the definition that exceeds it, those of tombstones included
+         max_bytes: stop after the definition or checkpoint that exceeds it, those of tombstones included
          reporting: true = the reply has the ids of promoted and expired jobs too
          room: [[n, [type, ...]], ...]: at most n jobs of these types together; others are set aside. Empty: no such limit
          others: beside room: whether types that no entry of room names are claimed too
          take: {queue: [[lane, type], ...]}: the lists set aside to claim from, as the last reply named them
          woken: [type, ...]: the types whose markers the caller took. They are put back where a list has jobs left
-Reply    msgpack [[[id, token, attempt, crashes, definition], ...], due_in_ms | -1, more, repeated, promoted, expired,
+Reply    msgpack [[[id, token, attempt, crashes, definition, checkpoint | nothing], ...], due_in_ms | -1, more, repeated, promoted, expired,
          first_ids, first_definitions, rests, asides | nothing]
          attempt counts from 1; due_in_ms: until the next scheduled job of these queues; more: stopped at a limit
          (jobs, bytes, 1,000 skips, those of expired jobs included) with jobs or tombstones left
@@ -70,7 +70,7 @@ if asides then return cmsgpack.pack({{}, 0, true, false, {}, {}, {}, {}, false, 
 --@include asides: type_of
 do
 --@include counters
---@include due
+--@include promote: first_due
 --@include typed_plain
 end
 --@end
@@ -96,7 +96,7 @@ local function only_lane()
   return found or 'default'
 end
 
---@include due
+--@include promote: first_due
 
 -- read_first_claims(lane): reads jobs from the head of this lane of each queue in turn, up to the limits, and returns the
 -- plan: lists for the reply and the writes, and how many entries it takes of each queue. Returns nil if a job is not
@@ -189,7 +189,7 @@ if plain then return cmsgpack.pack(plain) end
 --@include transitions: save free_dedupe publish_if_watched finish make_cancelled
 --@include waiting
 --@include features: features_in_use has_word is_open
---@include promote
+--@include promote: promote_due
 --@include keys: wake_type_key asides_channel asides_message
 --@include asides: LETTER_OF type_of
 --@include naming
@@ -198,7 +198,9 @@ local jobs, bytes, promoted_ids = {}, 0, args[11] and {} or nil
 local token_of_first, start_of_first = '1.' .. claim_id, first_start(claim_id, now, worker)
 
 local function add_job(id, state, definition)
-  jobs[#jobs + 1] = {id, token_of(state), number_of(state, 'a') + 1, number_of(state, 'x'), definition}
+  local checkpoint = state.K and state.result or nil
+  jobs[#jobs + 1] = {id, token_of(state), number_of(state, 'a') + 1, number_of(state, 'x'), definition, checkpoint}
+  bytes = bytes + #(checkpoint or '')
 end
 -- A repeat: reply with the jobs of the first time that still have its tokens.
 if before then

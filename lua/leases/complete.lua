@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
---[=[ complete: running -> succeeded, by the lease holder, even if the job is flagged for cancel.
+--[=[ complete: running -> succeeded, by the lease holder, even if the job is flagged for cancel. The result replaces the
+checkpoint.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [now_ms | 0, [[token, [id, ...], [result, ...] | none], ...]]
          the jobs of each token; result: JSON on one line, '' = none. Without the list no job has a result
@@ -111,7 +112,7 @@ local function complete_any(id, key, token, result)
   local state = texts[key] and parse_state(texts[key]) or nil
   if not holds(state, token) then return answered(state, token, 's') and 'ok' or 'lost' end
   end_lease(id, state, 's')
-  state.result = result
+  state.result, state.K = result, nil
   finish(now, id, state, 's')
   texts[key] = format_state(state)
   completed = completed + 1

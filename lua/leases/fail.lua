@@ -1,10 +1,13 @@
 #!lua flags=allow-oom
---[=[ fail: running -> scheduled, dead_letter, or cancelled when flagged, by the lease holder; spends an attempt.
+--[=[ fail: running -> scheduled, dead_letter, or cancelled when flagged, by the lease holder; spends an attempt, unless
+the handler has snoozed the job.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
-ARGV[1]  msgpack [now_ms | 0, [[id, token, error, delay_ms, dead], ...]]
-         error: JSON on one line, of at most 1 kB; the last 10 are kept
+ARGV[1]  msgpack [now_ms | 0, [[id, token, error, delay_ms, dead, snooze | nothing], ...]]
+         error: JSON on one line, of at most 4 kB; the last 10 are kept
          delay_ms: until the next attempt, with its jitter; dead: true = no further attempt
-Reply    msgpack [status, ...], one per job: 'retry' | 'dead' | 'cancelled' | 'lost'
+         snooze: true = run again after the delay. The error is not kept, unless the job was snoozed 1,000 times in this
+         run: then it becomes dead
+Reply    msgpack [status, ...], one per job: 'retry' | 'snoozed' | 'dead' | 'cancelled' | 'lost'
          a repeat with the same token is answered as before: safe to resend
 Errors   only those of the store ]=]
 --@include now
@@ -18,17 +21,26 @@ local ids = {}
 for i, item in ipairs(items) do ids[i] = item[1] end
 local states = load_states(ids)
 
-local OUTCOMES = {r = 'retry', d = 'dead', c = 'cancelled'}
-local statuses, retried = {}, 0
+local MAX_SNOOZES = 1000
+local OUTCOMES = {r = 'retry', n = 'snoozed', d = 'dead', c = 'cancelled'}
+local statuses, retried, snoozed = {}, 0, 0
 for i, item in ipairs(items) do
   local id, token, state = item[1], item[2], states[item[1]]
   if holds(state, token) then
-    state.a = number_of(state, 'a') + 1
-    add_error(state, now, item[3])
+    local snoozes = item[6] and number_of(state, 'S') < MAX_SNOOZES
+    if not snoozes then
+      state.a = number_of(state, 'a') + 1
+      add_error(state, now, item[3])
+    end
     if state.z then
       end_lease(id, state, 'c')
       make_cancelled(now, id, state)
-    elseif item[5] or state.a >= max_attempts_of(state) then
+    elseif snoozes then
+      state.S = number_of(state, 'S') + 1
+      end_lease(id, state, 'n')
+      reschedule(id, state, now + item[4])
+      snoozed = snoozed + 1
+    elseif item[5] or item[6] or state.a >= max_attempts_of(state) then
       end_lease(id, state, 'd')
       dead_letter(now, id, state)
     else
@@ -38,9 +50,10 @@ for i, item in ipairs(items) do
     end
     statuses[i] = OUTCOMES[state.o]
   else
-    statuses[i] = answered(state, token, 'rdc') and OUTCOMES[state.o] or 'lost'
+    statuses[i] = answered(state, token, 'rndc') and OUTCOMES[state.o] or 'lost'
   end
 end
 count(now, 'retried', retried)
+count(now, 'snoozed', snoozed)
 commit()
 return cmsgpack.pack(statuses)

@@ -7,7 +7,7 @@ Reply    msgpack [count, due_in_ms | -1, [id, ...]]; count: of the jobs that mov
 Errors   only those of the store ]=]
 --@include now
 --@include keys
---@include promote
+--@include promote: promote_due
 local args = cmsgpack.unpack(ARGV[1])
 local now, limit, ids = now_ms(args[1]), args[2], args[3] and {} or nil
 local promoted, next_due = 0, nil

@@ -2,8 +2,10 @@
 --[=[ reap: running, its lease expired -> scheduled; from the second crash on queued, as a suspect; dead_letter if it
 was alone on its worker at its third crash or a later one; or cancelled when flagged.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
-ARGV[1]  msgpack [now_ms | 0, limit, [delay_ms, ...]]; the delays are used in turn
-Reply    msgpack [[[id, outcome], ...], more]; outcome: 'retry' | 'suspect' | 'dead' | 'cancelled' | 'orphan'
+ARGV[1]  msgpack [now_ms | 0, limit, [delay_ms, ...], by_ms | nothing]; the delays are used in turn
+         by_ms: after this time nothing is done. A store that was silent runs the call when it is back, and then leases
+         have expired that nobody could renew
+Reply    msgpack [[[id, outcome], ...], more, now_ms]; outcome: 'retry' | 'suspect' | 'dead' | 'cancelled' | 'orphan'
          suspect: it waits in the list of suspects of its lane. A run in a child process ends by itself, so an expired lease
          means that its worker died of something else: such a job is dead only at the tenth crash
          until jobs may be set aside on this shard, the third crash makes a job dead
@@ -18,7 +20,8 @@ Errors   only those of the store ]=]
 --@include features: features_in_use has_word is_open
 --@include naming
 local args = cmsgpack.unpack(ARGV[1])
-local now, limit, delays = now_ms(args[1]), args[2], args[3]
+local now, limit, delays, by_ms = now_ms(args[1]), args[2], args[3], args[4]
+if by_ms and now > by_ms then return cmsgpack.pack({{}, false, now}) end
 
 local expired, queue_by_id = {}, {}
 for _, queue in ipairs(redis.call('SMEMBERS', queues_key)) do
@@ -78,4 +81,4 @@ for i, id in ipairs(expired) do
 end
 commit()
 write_names()
-return cmsgpack.pack({outcomes, #expired >= limit})
+return cmsgpack.pack({outcomes, #expired >= limit, now})

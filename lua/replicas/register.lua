@@ -18,8 +18,8 @@ local unknown = missing_words(in_use, table.concat(known, ' '))
 local fits = tonumber(stored[1] or 0) <= format and tonumber(stored[2] or shards) == shards
 
 if #unknown == 0 and fits then
-  -- After a flush, replicas that are known may be older ones.
-  if not stored[1] and redis.call('HLEN', workers_key) == 0 then
+  -- After a flush, replicas that are known, or that have taken a job since, may be older ones.
+  if not stored[1] and redis.call('EXISTS', workers_key, queues_key) == 0 then
     redis.call('HSET', meta_key, 'format', #to_open > 0 and format or 1)
     if #to_open > 0 then redis.call('HSET', meta_key, 'features', table.concat(to_open, ' ')) end
   end

@@ -12,17 +12,18 @@ from starlette.types import Receive, Scope, Send
 from queuey.api.http.auth import Gate
 from queuey.api.http.endpoints import Endpoint, Guarded, Resource, Timed, no_route
 from queuey.api.http.waiting import Awaited
-from queuey.api.openapi.description import DESCRIPTION, Description
+from queuey.api.openapi.description import DESCRIPTION, Description, PayloadSchemas
 from queuey.api.openapi.swagger import docs_endpoints
 from queuey.api.routes import dlq, workers
 from queuey.api.routes import queues as queue_admin
 from queuey.api.routes.batch import BATCH, SubmitBatch
 from queuey.api.routes.events import EVENTS, JOB_EVENTS, EventRoutes
 from queuey.api.routes.health import HEALTHZ, READYZ, OpsRoutes
-from queuey.api.routes.jobs import CANCEL, DELETE, EXPLAIN, LIST, RETRY, SHOW, JobRoutes
-from queuey.api.routes.leases import COMPLETE, EXTEND, FAIL, LEASE, RELEASE, LeaseRoutes
+from queuey.api.routes.jobs import CANCEL, DELETE, EXPLAIN, LIST, RETRY, SHOW, SHOW_LOG, JobRoutes
+from queuey.api.routes.leases import CHECKPOINT, COMPLETE, EXTEND, FAIL, LEASE, LOG, RELEASE, LeaseRoutes
 from queuey.api.routes.metrics import SCRAPE, MetricsRoutes, ReplicaMetrics
 from queuey.api.routes.queues import METRICS, REPLAY, QueueRoutes
+from queuey.api.routes.schedules import PREVIEW, ScheduleRoutes
 from queuey.api.routes.submit import SubmitJob
 from queuey.metrics import Metrics
 from queuey.protocol.credentials import Credentials
@@ -93,7 +94,10 @@ class ApiSettings(Struct, frozen=True):
 
 @dataclass(frozen=True, kw_only=True)
 class ApiParts:
-    """The parts that the endpoints need. `own`: the metrics of this replica; `peers`: the others of its parent."""
+    """The parts that the endpoints need. `own`: the metrics of this replica; `peers`: the others of its parent.
+
+    `payload_schemas` makes the schemas of the payloads that the App of this server knows.
+    """
 
     settings: ApiSettings
     credentials: Credentials
@@ -107,14 +111,16 @@ class ApiParts:
     pulling: Pulling
     own: ReplicaMetrics
     peers: Peers
+    payload_schemas: PayloadSchemas = dict
 
 
 def create_app(parts: ApiParts) -> Api:
     """Return the API with all its routes."""
     gate = Gate(parts.credentials)
     endpoints: list[Endpoint] = []
-    description = Description(endpoints)
+    description = Description(endpoints, parts.payload_schemas)
     endpoints += _jobs(parts, gate)
+    endpoints += _schedules(parts, gate)
     endpoints += _leases(parts, gate)
     endpoints += _queues(parts, gate)
     endpoints += _dead_letters(parts, gate)
@@ -144,8 +150,14 @@ def _jobs(parts: ApiParts, gate: Gate) -> Iterator[Endpoint]:
     yield Guarded("GET", "/v1/jobs/{id}", "read", gate, jobs.show, SHOW)
     yield Guarded("POST", "/v1/jobs/{id}/cancel", "submit", gate, jobs.cancel, CANCEL)
     yield Guarded("GET", "/v1/jobs/{id}/explain", "read", gate, jobs.explain, EXPLAIN)
+    yield Guarded("GET", "/v1/jobs/{id}/log", "read", gate, jobs.log, SHOW_LOG)
     yield Guarded("POST", "/v1/jobs/{id}/retry", "submit", gate, jobs.retry, RETRY)
     yield Guarded("DELETE", "/v1/jobs/{id}", "admin", gate, jobs.delete, DELETE)
+
+
+def _schedules(parts: ApiParts, gate: Gate) -> Iterator[Endpoint]:
+    schedules = ScheduleRoutes(parts.submission, parts.settings.body_limit)
+    yield Guarded("POST", "/v1/schedules/preview", "submit", gate, schedules.preview, PREVIEW)
 
 
 def _leases(parts: ApiParts, gate: Gate) -> Iterator[Endpoint]:
@@ -160,6 +172,8 @@ def _leases(parts: ApiParts, gate: Gate) -> Iterator[Endpoint]:
     yield Guarded("POST", "/v1/leases/complete", "work", gate, leases.complete, COMPLETE)
     yield Guarded("POST", "/v1/leases/fail", "work", gate, leases.fail, FAIL)
     yield Guarded("POST", "/v1/leases/extend", "work", gate, leases.extend, EXTEND)
+    yield Guarded("POST", "/v1/leases/checkpoint", "work", gate, leases.checkpoint, CHECKPOINT)
+    yield Guarded("POST", "/v1/leases/log", "work", gate, leases.log, LOG)
     yield Guarded("POST", "/v1/leases/release", "work", gate, leases.release, RELEASE)
 
 

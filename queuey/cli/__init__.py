@@ -1,5 +1,5 @@
 """The command line, `queuey`: a root in `app`, a module for each group of commands, read when one of them runs."""
 
-from queuey.cli.app import main
+from queuey.cli.app import main, run
 
-__all__ = ["main"]
+__all__ = ["main", "run"]

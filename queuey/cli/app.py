@@ -11,13 +11,13 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnknownCommandError
 
-from queuey.cli.arguments import check_arguments
+from queuey.cli.arguments import check_arguments, usage
 from queuey.cli.exits import INTERRUPTED, OK, READER_GONE, USAGE, explain, leave_stdout
 from queuey.cli.failures import exit_code
-from queuey.cli.streams import open_standard_streams
 from queuey.errors import StartupError
+from queuey.streams import open_standard_streams, outlive_terminal
 from queuey.version import __version__
 
 SERVE_HELP: Final = (
@@ -31,7 +31,7 @@ SERVE_HELP: Final = (
     "(powers of 1,000), or 256KiB, 1MiB, 4GiB (powers of 1,024)."
 )
 TOP_HELP: Final = (
-    "Show queues and workers live. Press Ctrl-C to stop.\n\n"
+    "Show queues and workers live. Press q or Ctrl-C to stop.\n\n"
     "With -o jsonl it prints a line for each update. With -o json, or with a table that does not go to a terminal, it "
     "prints once."
 )
@@ -67,11 +67,25 @@ DOCTOR_HELP: Final = (
     "is 1 if a check fails."
 )
 
+DEV_HELP: Final = (
+    "Run the handlers of an App for development, and reload them when the code changes.\n\n"
+    "It watches the Python files of this directory, or of each --watch, and sets the variables in .env. If new code "
+    "cannot start, it shows the traceback, and the old code goes on. The store is not that of serve."
+)
+INIT_HELP: Final = (
+    "Write a small project: handlers, their tests, a Dockerfile and a compose.yaml.\n\n"
+    "The directory must be new or empty, but for .git and .venv. Without DIR it is the current one. No file is "
+    "overwritten."
+)
+
 COMMANDS: Final = (
     ("serve", "queuey.cli.commands.serve:serve", SERVE_HELP),
+    ("dev", "queuey.cli.commands.project.dev:dev", DEV_HELP),
+    ("init", "queuey.cli.commands.project.init:init", INIT_HELP),
     ("work", "queuey.cli.commands.work:work", WORK_HELP),
     ("job", "queuey.cli.commands.jobs.jobs:app", "Enqueue, show, cancel, retry and delete jobs."),
     ("queue", "queuey.cli.commands.queues:app", "Show, pause, resume and purge queues."),
+    ("schedule", "queuey.cli.commands.schedules:app", "Preview schedules."),
     ("dlq", "queuey.cli.commands.dlq:app", "Show, replay and delete dead jobs."),
     ("worker", "queuey.cli.commands.workers:app", "List workers, or stop one from claiming jobs."),
     ("top", "queuey.cli.commands.top:top", TOP_HELP),
@@ -84,6 +98,8 @@ COMMANDS: Final = (
 )
 """Each command or group of commands: its name, the import path of its function or App, and its help."""
 
+_USAGE: Final = {"init": {"usage": usage("init", "[DIR]")}}
+
 app = App(
     name="queuey",
     help="A job queue that any program can use over HTTP.",
@@ -92,23 +108,23 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 for _name, _path, _help in COMMANDS:
-    app.command(_path, name=_name, help=_help)
+    app.command(_path, name=_name, help=_help, **_USAGE.get(_name, {}))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the process's exit code. Only a bug causes a traceback."""
     open_standard_streams()
+    outlive_terminal()
     try:
         check_arguments(sys.argv[1:] if arguments is None else arguments)
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()  # at exit, a closed pipe would cause a traceback
     except CycloptsError as error:
-        explain(f"queuey: {error}")
-        if "--api-key" in str(error):
-            explain("API keys have no flag, because other users can see command lines: set QUEUEY_API_KEY instead.")
-        explain("Try 'queuey --help' or 'queuey COMMAND --help'.")
+        explain(_described(error))
         return USAGE
     except StartupError as error:
+        if error.trace:
+            explain(error.trace)
         explain(f"queuey: {error.message}")
         return error.exit_code
     except BrokenPipeError:
@@ -122,3 +138,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return code
     return result if isinstance(result, int) else OK
+
+
+def _described(error: CycloptsError) -> str:
+    """Return what is wrong with a command line, and what to try."""
+    lines = [f"queuey: {error}"]
+    if isinstance(error, UnknownCommandError) and error.unused_tokens and error.unused_tokens[0].startswith("-"):
+        name = error.unused_tokens[0].partition("=")[0]
+        lines = [f"queuey: {name}: flags are put after the command, as in: queuey job list --url URL"]
+    if "--api-key" in str(error):
+        lines.append("API keys have no flag, because other users can see command lines: set QUEUEY_API_KEY instead.")
+    lines.append(f"Try '{' '.join(('queuey', *(error.command_chain or ())))} --help'.")
+    return "\n".join(lines)
+
+
+def run() -> int:
+    """Run the command of this process, which then only exits. Returns its exit code."""
+    code = main()
+    from queuey.lifecycle import ignore_signals  # late: it imports asyncio, which most commands have by now
+
+    ignore_signals()
+    return code

@@ -1,4 +1,4 @@
-"""Arguments that are not text."""
+"""Arguments: how a usage line shows them, and those that are not text."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ def check_arguments(arguments: Iterable[str]) -> None:
     for argument in arguments:
         if not is_text(argument):
             raise SettingsError(f"The argument {_shown(argument)} {not_text()}")
+
+
+def usage(command: str, arguments: str) -> str:
+    """Return the usage line of a command. Where an argument is optional, cyclopts shows only "[ARGS]"."""
+    return f"Usage: queuey {command} [OPTIONS] {arguments}"
 
 
 def _shown(argument: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from queuey.cli.exits import REFUSED, code_of, explain
-from queuey.settings.client_access import KEY_VARIABLE
+from queuey.protocol.server_url import KEY_VARIABLE
 
 if TYPE_CHECKING:
     from queuey.client import ClientError

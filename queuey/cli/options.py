@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Group, Parameter, Token, validators
 
 from queuey.cli.output import Format
-from queuey.settings.client_access import LOCAL_URL
+from queuey.protocol.server_url import LOCAL_URL
 from queuey.settings.settings import client_access
 from queuey.settings.units import format_duration, parse_duration
 
 if TYPE_CHECKING:
     from queuey.client import Client
 
+RETRY_FOR: Final = 1.0
+"""Seconds in which a request is sent again: people and scripts learn soon that no server is there."""
 COMMON: Final = Group("Common", sort_key=100)
 
 
@@ -41,7 +43,7 @@ class Server:
         from queuey.client import Client  # late, so that help need not wait for it
 
         access = client_access(self.url)
-        return Client(access.url, access.api_key)
+        return Client(access.url, access.api_key, retry_for=RETRY_FOR)
 
 
 DEFAULT_SERVER: Final = Server()

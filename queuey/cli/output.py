@@ -136,7 +136,7 @@ def _print_table(items: Iterable[Struct], columns: Sequence[str]) -> None:
 def _print_fields(item: Struct, stream: TextIO) -> None:
     from rich.text import Text
 
-    fields = [(name, getattr(item, name)) for name in item.__struct_fields__]
+    fields = [(name, getattr(item, name)) for name in _shown_order(item.__struct_fields__)]
     present = [(name, value) for name, value in fields if not _is_empty(value)]
     width = max((len(name) for name, _ in present), default=0)
     screen = console(stream)
@@ -149,8 +149,19 @@ def _print_fields(item: Struct, stream: TextIO) -> None:
             screen.print(Text(f"{name:{width}}  ").append(shown, STYLES.get(shown, "")), soft_wrap=True)
 
 
+def _shown_order(names: Sequence[str]) -> list[str]:
+    """Return the fields as people read them: `attempt` before `attempts`, which counts the failed ones only."""
+    ordered = list(names)
+    if "attempt" in ordered and "attempts" in ordered:
+        ordered.remove("attempt")
+        ordered.insert(ordered.index("attempts"), "attempt")
+    return ordered
+
+
 def _is_empty(value: Any) -> bool:
-    return value is None or value is UNSET or value in ([], {}) or (isinstance(value, Raw) and bytes(value) == b"null")
+    if isinstance(value, Raw):
+        return bytes(value) == b"null"
+    return value is None or value is UNSET or value in ([], (), {})
 
 
 def _cut(cell: str, room: int) -> str:

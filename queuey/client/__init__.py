@@ -4,10 +4,13 @@ from queuey.client.client import Client
 from queuey.client.errors import (
     BadAnswer,
     ClientError,
+    Closed,
     Forbidden,
     Full,
     Invalid,
+    JobFailed,
     LostLease,
+    NotFinished,
     NotFound,
     Refused,
     TooLarge,
@@ -19,18 +22,21 @@ from queuey.client.errors import (
 from queuey.client.events import Event
 from queuey.client.sync import SyncClient
 from queuey.protocol.ids import new_id
-from queuey.protocol.job_requests import JobOptions
+from queuey.protocol.job_requests import JobOptions, job_metadata
 
 __all__ = [
     "BadAnswer",
     "Client",
     "ClientError",
+    "Closed",
     "Event",
     "Forbidden",
     "Full",
     "Invalid",
+    "JobFailed",
     "JobOptions",
     "LostLease",
+    "NotFinished",
     "NotFound",
     "Refused",
     "SyncClient",
@@ -39,5 +45,6 @@ __all__ = [
     "Unavailable",
     "Unreachable",
     "WrongState",
+    "job_metadata",
     "new_id",
 ]

@@ -6,17 +6,15 @@ from collections.abc import AsyncIterator
 from typing import Any, Final, TypedDict, Unpack
 from urllib.parse import quote
 
-import msgspec
 from msgspec import Raw
 
 from queuey.client.transport import Http
+from queuey.protocol.json import strict
 from queuey.protocol.models import DeadGroups, DeadLetter, DeadPage, DeadReply, EditReply
 
 PAGE: Final = 100
 SLOW: Final = 30.0
 """The seconds that the server may take to scan or move thousands of jobs."""
-
-_encode = msgspec.json.Encoder().encode
 
 
 class DeadFilters(TypedDict, total=False):
@@ -75,5 +73,5 @@ class DeadCalls:
         """Replace the payload of a dead job, and retry it if `requeue`. Raises WrongState if the job is not dead."""
         path = f"/v1/jobs/{quote(id, safe='')}/payload"
         query = {"requeue": "true" if requeue else "false"}
-        body = Raw(_encode(payload))  # an encoded null is a body; None would mean no body
+        body = Raw(strict.encode(payload, "/payload"))  # an encoded null is a body; None would mean no body
         return await self._http.call("PUT", path, EditReply, query=query, body=body, repeatable=not requeue)

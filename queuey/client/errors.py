@@ -1,8 +1,11 @@
 """The errors of the client.
 
 ClientError                 `message` is for people; `status` is that of the answer, None without one
+├── Closed                  the client was closed; also a RuntimeError
 ├── Unreachable             no answer came; `maybe_done`: the server may have done it
 ├── BadAnswer               the answer is not from Queuey: another program is at this address
+├── JobFailed               a job whose result was wanted is dead or cancelled: `job`
+├── NotFinished             such a job has not finished in time: `job`; also a TimeoutError
 └── Refused                 a problem, with its `code` (docs/errors.md), `problem` and `retry_after`
     ├── Unauthorized        401  no valid key
     ├── Forbidden           403  the key lacks the scope
@@ -22,8 +25,10 @@ from typing import Final
 
 import msgspec
 
-from queuey.protocol.models import Problem
+from queuey.protocol.models import FINAL, Job, Problem
 
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""The errors of msgspec for a text that is not the expected JSON."""
 PREFIX: Final = "urn:queuey:problem:"
 
 
@@ -43,8 +48,16 @@ class ClientError(Exception):
 
 def _restored(kind: type[ClientError], args: tuple[object, ...], fields: Mapping[str, object]) -> ClientError:
     error = kind.__new__(kind, *args)
+    error.args = args  # an OSError keeps them in its constructor only
     error.__dict__.update(fields)
     return error
+
+
+class Closed(ClientError, RuntimeError):
+    """The client was closed, maybe while a call waited."""
+
+    def __init__(self, message: str = "This client is closed. Create another one.") -> None:
+        super().__init__(message)
 
 
 class Unreachable(ClientError):
@@ -61,6 +74,35 @@ class BadAnswer(ClientError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class JobFailed(ClientError):
+    """The job is dead or was cancelled, so it has no result. Its traceback is a note of this error."""
+
+    def __init__(self, job: Job) -> None:
+        reason = f": {job.last_error}" if job.last_error else ""
+        super().__init__(f"The job {job.id} ({job.type}) has no result: it is {job.status}{reason}")
+        self.job = job
+        if job.status == "dead_letter" and job.errors and job.errors[-1].detail:
+            self.add_note(job.errors[-1].detail)
+
+
+class NotFinished(ClientError, TimeoutError):
+    """The job has not finished in time. It goes on: wait for its id again, or cancel it."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(
+            f"The job {job.id} ({job.type}) has not finished in time: it is {job.status}. It goes on: wait for it, or "
+            "cancel it"
+        )
+        self.job = job
+
+
+def result_of(job: Job) -> msgspec.Raw:
+    """Return the result of a job that was waited for. Raises JobFailed or NotFinished."""
+    if job.status == "succeeded":
+        return job.result
+    raise JobFailed(job) if job.status in FINAL else NotFinished(job)
 
 
 class Refused(ClientError):
@@ -136,6 +178,6 @@ def read_problem(body: bytes) -> Problem | None:
     """Return the body of an answer as a problem, or None if it is not one of Queuey's."""
     try:
         problem = _decode(body)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     return problem if problem.type.startswith(PREFIX) else None

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from math import isnan
+from numbers import Real
 from typing import Any, Final, Unpack
 from urllib.parse import quote
 
 from msgspec import Raw
 
 from queuey.client.batches import batches
-from queuey.client.transport import Http
-from queuey.protocol.job_requests import JobOptions, job_request, request_json, with_id
+from queuey.client.transport import MAX_WAIT, Http
+from queuey.protocol.job_requests import JobOptions, check_seconds, job_request, request_json, with_id
 from queuey.protocol.models import (
     FINAL,
     BatchItem,
@@ -20,14 +22,14 @@ from queuey.protocol.models import (
     EnqueueReply,
     Explanation,
     Job,
+    JobLog,
     JobPage,
     JobRequest,
+    LogLine,
     RetryReply,
     Status,
 )
 
-MAX_WAIT: Final = 60.0
-"""The most seconds that one request waits."""
 QUICK_PAUSE: Final = 0.5
 """The seconds before the next request if the server answered early, as it does before it stops."""
 BATCH_JOBS: Final = 1000
@@ -65,10 +67,9 @@ class JobCalls:
 
     async def run(self, type: str, payload: Any = None, *, wait: float = 60.0, **options: Unpack[JobOptions]) -> Job:
         """Enqueue a job and wait up to `wait` seconds for it to finish. See the method `wait`."""
-        until = _now() + wait
-        first = min(wait, MAX_WAIT)
-        body, query = Raw(request_json(job_request(type, payload, options))), {"wait": _seconds(first)}
-        job = await self._http.call("POST", "/v1/jobs", Job, query=query, body=body, wait=first)
+        until = _end_of(wait, "wait")
+        body = Raw(request_json(job_request(type, payload, options)))
+        job = await self._http.call("POST", "/v1/jobs", Job, body=body, until=until)
         if job.status in FINAL:
             return job
         return await self.wait(job.id, max(0.0, until - _now()))
@@ -78,24 +79,38 @@ class JobCalls:
         return await self._http.call("GET", _path(id), Job)
 
     async def wait(self, id: str, timeout: float = 60.0) -> Job:
-        """Return the job when it has finished, or after `timeout` seconds as it is then. Check its `status`."""
-        until = _now() + timeout
+        """Return the job when it has finished, or after `timeout` seconds as it is then. Check its `status`.
+
+        It goes on over a restart of the server.
+        """
+        until = _end_of(timeout, "timeout")
         while True:
             began = _now()
-            seconds = min(max(0.0, until - began), MAX_WAIT)
-            query = {"wait": _seconds(seconds)}
-            job = await self._http.call("GET", _path(id), Job, query=query, wait=seconds)
+            job = await self._http.call("GET", _path(id), Job, until=until)
             left = until - _now()
             if job.status in FINAL or left <= 0:
                 return job
-            if _now() - began < seconds / 2:
+            if _now() - began < min(until - began, MAX_WAIT) / 2:
                 await asyncio.sleep(min(QUICK_PAUSE, left))
 
     async def jobs(
-        self, *, queue: str | None = None, status: Status | None = None, type: str | None = None
+        self,
+        *,
+        queue: str | None = None,
+        status: Status | None = None,
+        type: str | None = None,
+        tag: str | None = None,
+        dedupe_key: str | None = None,
+        older_than: float | None = None,
+        younger_than: float | None = None,
     ) -> AsyncIterator[Job]:
-        """Yield the jobs of this queue, status and type. Pages are fetched as needed."""
-        query: dict[str, str | int | None] = {"queue": queue, "status": status, "type": type, "limit": PAGE}
+        """Yield the jobs of this queue, status and type, with this tag and dedupe key. Pages are fetched as needed.
+
+        `older_than` and `younger_than`: the seconds since a job was created, at least and at most.
+        """
+        words = {"queue": queue, "status": status, "type": type, "tag": tag, "dedupe_key": dedupe_key}
+        ages = {"older_than": older_than, "younger_than": younger_than}
+        query: dict[str, str | int | float | None] = {**words, **ages, "limit": PAGE}
         while True:
             page = await self._http.call("GET", "/v1/jobs", JobPage, query=query)
             for job in page.jobs:
@@ -107,6 +122,10 @@ class JobCalls:
     async def explain(self, id: str) -> Explanation:
         """Return why the job has its status: what it waits for, which worker has it, or how it ended."""
         return await self._http.call("GET", _path(id, "/explain"), Explanation)
+
+    async def log(self, id: str) -> list[LogLine]:
+        """Return the last lines that the job's attempts have logged, oldest first."""
+        return (await self._http.call("GET", _path(id, "/log"), JobLog)).lines
 
     async def cancel(self, id: str) -> CancelReply:
         """Cancel a job; a running handler is asked to stop. Raises WrongState if the job has finished."""
@@ -125,8 +144,19 @@ def _path(id: str, rest: str = "") -> str:
     return f"/v1/jobs/{quote(id, safe='')}{rest}"
 
 
-def _seconds(value: float) -> str:
-    return f"{value:.3f}"
+def _end_of(seconds: float, name: str) -> float:
+    """Return the time when a wait of so many seconds ends. Infinity never ends.
+
+    Raises TypeError for what is not a number, and ValueError for NaN.
+    """
+    given: object = seconds
+    if given is None:
+        raise TypeError(f"{name} must be a number of seconds, not None. Pass float('inf') to wait without end.")
+    if not isinstance(given, Real):  # one of another library is not sent, so it will do
+        check_seconds(name, given)
+    if isnan(seconds):
+        raise ValueError("A client cannot wait for nan seconds. Give a number of seconds.")
+    return _now() + seconds
 
 
 def _now() -> float:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
-import msgspec
 from msgspec import UNSET, Raw
 
 from queuey.client.batches import batches
 from queuey.client.transport import Http
 from queuey.protocol import ids
+from queuey.protocol.json import strict
 from queuey.protocol.models import (
     MAX_LEASED,
+    MAX_LOG_LINES,
+    CheckpointItem,
     CompleteItem,
     ExtendItem,
     FailItem,
@@ -22,14 +24,14 @@ from queuey.protocol.models import (
     LeaseReply,
     LeaseRequest,
     LeaseRoom,
+    LoggedLine,
+    LogItem,
     ProgressReport,
     ReleaseItem,
     ReportedError,
 )
 
-Item = TypeVar("Item", CompleteItem, FailItem, ExtendItem, ReleaseItem)
-
-_encode: Final = msgspec.json.Encoder().encode
+Item = TypeVar("Item", CheckpointItem, CompleteItem, FailItem, ExtendItem, LogItem, ReleaseItem)
 
 
 class LeaseCalls:
@@ -81,7 +83,7 @@ class LeaseCalls:
 
     async def complete(self, job: LeasedJob, result: Any = None) -> LeaseOutcome:
         """Report that the job succeeded. The result is anything that msgspec can encode as JSON."""
-        return await self._report("complete", CompleteItem(job.id, job.token, Raw(_encode(result))))
+        return await self._report("complete", CompleteItem(job.id, job.token, Raw(strict.encode(result, "/result"))))
 
     async def fail(
         self,
@@ -94,11 +96,33 @@ class LeaseCalls:
         """Report a failed attempt. The job is retried after its backoff or `retry_after` seconds, never if `dead`."""
         return await self._report("fail", FailItem(job.id, job.token, error, retry_after, dead))
 
+    async def snooze(self, job: LeasedJob, delay: float, reason: str = "") -> LeaseOutcome:
+        """Have the job run again in `delay` seconds. It spends no attempt, and is possible 1,000 times a run.
+
+        A server of an older release refuses it. Raises Invalid then.
+        """
+        return await self._report("fail", FailItem(job.id, job.token, reason, snooze=delay))
+
+    async def checkpoint(self, job: LeasedJob, value: Any, *, number: int | None = None) -> LeaseOutcome:
+        """Keep a value of at most 65,536 bytes of JSON for the next attempts, which have it as `checkpoint`.
+
+        None means that nothing is kept any more. A success removes it too. `number` counts the checkpoints of this
+        lease, from 1. With it, a request that arrives late does not replace a later value.
+        """
+        raw = Raw(strict.encode(value, "/checkpoint"))
+        return await self._report(
+            "checkpoint", CheckpointItem(job.id, job.token, raw, UNSET if number is None else number)
+        )
+
     async def extend(
         self, job: LeasedJob, lease: float = 30.0, *, progress: ProgressReport | None = None
     ) -> LeaseOutcome:
         """Extend the lease to `lease` seconds from now. The status `cancelled` means that the job should stop."""
         return await self._report("extend", ExtendItem(job.id, job.token, lease, progress))
+
+    async def keep_log(self, job: LeasedJob, lines: Sequence[LoggedLine]) -> LeaseOutcome:
+        """Keep the lines that this attempt has logged: all of them, or the last 100. Those sent before are replaced."""
+        return await self._report("log", LogItem(job.id, job.token, list(lines)[-MAX_LOG_LINES:], job.attempt))
 
     async def release(self, job: LeasedJob) -> LeaseOutcome:
         """Release the job to the head of its lane. No attempt is spent."""
@@ -108,6 +132,10 @@ class LeaseCalls:
         """Report that jobs succeeded."""
         return await self._report_many("complete", items)
 
+    async def checkpoint_many(self, items: Sequence[CheckpointItem]) -> list[LeaseOutcome]:
+        """Keep values for the next attempts."""
+        return await self._report_many("checkpoint", items)
+
     async def fail_many(self, items: Sequence[FailItem]) -> list[LeaseOutcome]:
         """Report failed attempts."""
         return await self._report_many("fail", items)
@@ -115,6 +143,10 @@ class LeaseCalls:
     async def extend_many(self, items: Sequence[ExtendItem]) -> list[LeaseOutcome]:
         """Extend leases."""
         return await self._report_many("extend", items)
+
+    async def keep_log_many(self, items: Sequence[LogItem]) -> list[LeaseOutcome]:
+        """Keep the lines that attempts have logged."""
+        return await self._report_many("log", items)
 
     async def release_many(self, items: Sequence[ReleaseItem]) -> list[LeaseOutcome]:
         """Release jobs."""
@@ -125,7 +157,7 @@ class LeaseCalls:
 
     async def _report_many(self, verb: str, items: Sequence[Item]) -> list[LeaseOutcome]:
         outcomes: list[LeaseOutcome] = []
-        for batch in batches(map(_encode, items), MAX_LEASED):
+        for batch in batches(map(strict.encode, items), MAX_LEASED):
             reply = await self._http.call("POST", f"/v1/leases/{verb}", LeaseOutcomes, body={"jobs": batch})
             outcomes += reply.results
         return outcomes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
@@ -13,6 +14,8 @@ from queuey.protocol.models import NAME_PATTERN, NAME_RULE, YEAR
 
 _PLAIN: Final[dict[type, str]] = {types.BoolType: "true or false", types.RawType: "any JSON value"}
 _SPANS: Final = {3600: "1 hour", 24 * 3600: "1 day", YEAR: "1 year"}
+SOON: Final = f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%d}T12:00:00Z"
+"""The time in examples, tomorrow. A fixed one would be too far away for max_delay, or long past."""
 _EXACT: Final = 10**9
 """Numbers up to this are written with all their digits."""
 
@@ -22,13 +25,14 @@ class Form(NamedTuple):
 
     `allowed` has the allowed values by pointer, to be read after "must be"; `*` stands for any index of an array.
     `fields` has the fields of each object, `optional` the pointers of fields that may be left out. `name` is the body's
-    name in errors.
+    name in errors, `struct` its type.
     """
 
     allowed: Mapping[str, str]
     fields: Mapping[str, Sequence[str]]
     name: str
     optional: AbstractSet[str] = frozenset()
+    struct: type[Struct] | None = None
 
 
 def form_of(struct: type[Struct], name: str, words: Mapping[str, str] | None = None) -> Form:
@@ -37,7 +41,12 @@ def form_of(struct: type[Struct], name: str, words: Mapping[str, str] | None = N
     fields: dict[str, Sequence[str]] = {"": struct.__struct_fields__}
     optional: set[str] = set()
     _add_fields(struct, "", words or {}, allowed, fields, optional)
-    return Form(allowed, fields, name, optional)
+    return Form(allowed, fields, name, optional, struct)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun, such as "1 job" or "1,200 jobs"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def in_words(annotation: Any, what: str = "") -> str:

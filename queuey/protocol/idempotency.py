@@ -45,12 +45,17 @@ class IdempotencyKey(Struct, frozen=True):
 
 def once(caller: str, key: bytes, body: bytes) -> IdempotencyKey:
     """Return the IdempotencyKey for a key and body of this caller. Raises Invalid."""
-    if not (0 < len(key) <= MAX_KEY_BYTES and all(0x20 <= byte <= 0x7E for byte in key)):
-        raise bad_key(f"must be 1 to {MAX_KEY_BYTES} printable ASCII characters")
+    check_key(key)
     space = caller.encode() + b"\0" + key  # neither has a zero byte
     dedupe = hashlib.sha256(space).hexdigest()
     digest = hashlib.sha256(space + b"\0" + body).digest()
     return IdempotencyKey("i:" + dedupe[:40], ids.characters(digest[:_DIGEST_LENGTH]))
+
+
+def check_key(key: bytes) -> None:
+    """Check the value of the header. Raises Invalid."""
+    if not (0 < len(key) <= MAX_KEY_BYTES and all(0x20 <= byte <= 0x7E for byte in key)):
+        raise bad_key(f"must be 1 to {MAX_KEY_BYTES} printable ASCII characters")
 
 
 def bad_key(detail: str) -> Invalid:

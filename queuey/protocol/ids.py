@@ -15,6 +15,7 @@ import time
 import zlib
 from collections.abc import Sequence
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Final
 
 BUCKETS: Final = 1024
@@ -33,9 +34,9 @@ _stock: list[str] = []
 os.register_at_fork(after_in_child=_stock.clear)  # a child must not use the same characters as its parent
 
 
-def bucket_of_key(dedupe_key: str) -> int:
-    """Return the bucket of a dedupe key, 0 to 1023."""
-    return zlib.crc32(dedupe_key.encode()) % BUCKETS
+def bucket_of_key(key: str) -> int:
+    """Return the bucket of a dedupe key or of the name of a schedule, 0 to 1023."""
+    return zlib.crc32(key.encode()) % BUCKETS
 
 
 def bucket_of(job_id: str) -> int:
@@ -47,6 +48,12 @@ def new_id(dedupe_key: str | None = None, ending: str | None = None) -> str:
     """Return a new id. With a dedupe key, it has the key's bucket. `ending` replaces the 16 random characters."""
     bucket = next(_rotation) % BUCKETS if dedupe_key is None else bucket_of_key(dedupe_key)
     return _PAIRS[bucket] + _time(time.time_ns() // 1_000_000) + (_random() if ending is None else ending)
+
+
+def of_tick(schedule: str, uid: str, tick_ms: int) -> str:
+    """Return the id of the job of a schedule's tick, which is always the same. It has the bucket of the name."""
+    digest = blake2b(f"{uid} {tick_ms}".encode(), digest_size=16).digest()
+    return _PAIRS[bucket_of_key(schedule)] + _time(tick_ms) + characters(digest)
 
 
 def new_ids(count: int) -> list[str]:

@@ -20,6 +20,7 @@ from msgspec import Raw, Struct
 from queuey.protocol.models import (
     NULL,
     Attempt,
+    Checkpoint,
     Definition,
     Job,
     JobError,
@@ -29,6 +30,7 @@ from queuey.protocol.models import (
     ProgressReport,
     Status,
 )
+from queuey.protocol.stored.job_errors import ErrorEntry
 
 DEFAULT_QUEUE: Final = "default"
 DEFAULT_MAX_ATTEMPTS: Final = 5
@@ -194,6 +196,8 @@ class JobFields(TypedDict):
     max_attempts: int
     timeout: float | None
     traceparent: str | None
+    tags: tuple[str, ...]
+    metadata: dict[str, str] | None
 
 
 def job_fields(head: Mapping[str, str], definition: Definition) -> JobFields:
@@ -205,6 +209,8 @@ def job_fields(head: Mapping[str, str], definition: Definition) -> JobFields:
         "max_attempts": int(head.get("m", DEFAULT_MAX_ATTEMPTS)),
         "timeout": definition.timeout,
         "traceparent": definition.traceparent,
+        "tags": definition.tags,
+        "metadata": definition.metadata,
     }
 
 
@@ -228,9 +234,16 @@ def queue_and_attempts(head: str) -> tuple[str, int]:
     return _queue_and_attempts(_fields(head))
 
 
-def ready_ms(head: str) -> int:
-    """Return the time of a definition's header at which its job became ready, or will be due. It is the first field."""
-    return int(head[2:].partition(" ")[0] if head[:2] == "r=" else _fields(head)["r"])
+def ready_queue_attempts(head: str) -> tuple[int, tuple[str, int]]:
+    """Return the same, behind the time at which the job became ready, or will be due. Raises KeyError without a time.
+
+    Every job that a server runs is read so, and two functions would divide its header twice.
+    """
+    time, _, others = head.partition(" ")
+    if time[:2] == "r=" and (ready_ms := time[2:]).isdigit() and len(others) <= MAX_SHARED:
+        return int(ready_ms), _of_others(others)
+    fields = _fields(head)
+    return int(fields["r"]), _queue_and_attempts(fields)
 
 
 @lru_cache(maxsize=256)
@@ -271,6 +284,7 @@ def to_job(job_id: str, stored: StoredJob) -> Job:
     state = dict(_FIELD.findall(state_head))
     result, *error_lines = rest.split("\n")
     status = _STATUSES[state.get("s", "w")]
+    checkpoint = _checkpoint(state, result)
     scheduled = status == "queued" and stored.due_ms >= 0
     created = int(head.get("c", head["r"]))
     errors = [_parse_error(line, int(state.get("f", created))) for line in error_lines]
@@ -282,6 +296,7 @@ def to_job(job_id: str, stored: StoredJob) -> Job:
         priority=cast(Priority, head.get("l", "default")),
         status="scheduled" if scheduled else status,
         dedupe_key=decode_key(dedupe) if dedupe else None,
+        attempt=_attempt(state),
         attempts=int(state.get("a", 0)),
         crashes=int(state.get("x", 0)),
         created_at=from_ms(created),
@@ -290,14 +305,32 @@ def to_job(job_id: str, stored: StoredJob) -> Job:
         finished_at=_time(state.get("f")),
         lease_expires_at=from_ms(stored.lease_expires_ms) if stored.lease_expires_ms >= 0 else None,
         last_error=errors[-1].message if errors else None,
+        last_error_attempt=errors[-1].attempt if errors else None,
         errors=errors,
-        result=Raw(result.encode()) if result else NULL,
+        result=Raw(result.encode()) if result and not checkpoint else NULL,
         progress=_parse_progress(stored.progress) if stored.progress else None,
         worker=state.get("w"),
         expires_at=from_ms(created + int(head["x"])) if "x" in head else None,
         attempts_log=_attempts_log(state, errors),
         released=int(state.get("R", 0)),
+        checkpoint=checkpoint,
+        snoozed=int(state.get("S", 0)),
     )
+
+
+def _checkpoint(state: Mapping[str, str], line: str) -> Checkpoint | None:
+    """Return the checkpoint of a job that has one in the line of its result."""
+    if "K" not in state or state.get("s") == "s":  # an older version keeps the letter when it writes the result
+        return None
+    return Checkpoint(from_ms(int(state["K"])), len(line.encode()))
+
+
+def _attempt(state: Mapping[str, str]) -> int:
+    """Return the number of the attempt that runs or ran last; 0 if none has begun."""
+    # A replay sets the crashes and the snoozes to 0, not the outcome.
+    crashed = state.get("o") == "x" and int(state.get("x", 0)) > 0
+    snoozed = state.get("o") == "n" and int(state.get("S", 0)) > 0
+    return int(state.get("a", 0)) + (state.get("s") in ("r", "s") or crashed or snoozed)
 
 
 def _attempts_log(state: dict[str, str], errors: list[JobError]) -> list[Attempt]:
@@ -340,15 +373,7 @@ MAX_UNKNOWN: Final = 1000
 """The maximum number of characters to show of an error that cannot be read."""
 
 
-class _ErrorBody(Struct):
-    attempt: int
-    kind: str
-    message: str
-    detail: str | None = None
-    worker: str | None = None
-
-
-_decode_error = msgspec.json.Decoder(_ErrorBody).decode
+_decode_error = msgspec.json.Decoder(ErrorEntry).decode
 
 
 def _parse_error(line: str, else_at: int) -> JobError:

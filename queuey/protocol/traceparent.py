@@ -39,7 +39,7 @@ def current() -> str | None:
 
 def write(context: SpanContext) -> str:
     """Return the traceparent of a span."""
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags & 0xFF:02x}"
 
 
 def read(traceparent: str | None) -> SpanContext | None:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Sequence
 
 from queuey.api.app import ApiParts, ApiSettings, create_app
+from queuey.api.openapi.description import PayloadSchemas
 from queuey.api.routes.metrics import ReplicaMetrics
 from queuey.lifecycle import Part, StopSignals
 from queuey.metrics import Metrics
@@ -24,6 +25,7 @@ from queuey.services.jobs.waiters import Waiters
 from queuey.services.leases.long_polls import LongPolls
 from queuey.services.leases.pulling import Pulling, PullSettings, pull_wakers
 from queuey.services.maintenance.loops import run_forever
+from queuey.services.maintenance.shard_watch import SilentShards
 from queuey.services.peers import ALONE, Peers, Place
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
@@ -46,6 +48,7 @@ def api_parts(
     polls: LongPolls,
     wakers: Sequence[SharedWaker] = (),
     place: Place = ALONE,
+    payload_schemas: PayloadSchemas = dict,
 ) -> ApiParts:
     """Make the parts of the API. It is called inside the running loop.
 
@@ -72,6 +75,7 @@ def api_parts(
         ),
         own=own,
         peers=Peers(place, own.text),
+        payload_schemas=payload_schemas,
     )
 
 
@@ -83,6 +87,7 @@ def server_api_parts(
     producer: Producer,
     polls: LongPolls,
     place: Place,
+    payload_schemas: PayloadSchemas,
 ) -> ApiParts:
     """Make the parts of a server's API, on connections of their own."""
     broker, store = common.api_broker, common.store
@@ -99,6 +104,7 @@ def server_api_parts(
         polls=polls,
         wakers=pull_wakers(broker, polls, store.blocking_client, common.replica, cluster=common.is_cluster),
         place=place,
+        payload_schemas=payload_schemas,
     )
 
 
@@ -122,6 +128,8 @@ class Front(Part):
         self._tasks.spawn("followers", run_forever(self._api.followers))
         for waker in self._api.pulling.wakers:
             self._tasks.spawn("pull-waker", run_forever(waker))
+        if self._api.broker.shards.count > 1:
+            self._tasks.spawn("silent-shards", run_forever(SilentShards(self._api.broker)))
 
     async def drain(self) -> None:
         """Turn /readyz red, and answer the requests that wait: with what their jobs are by now, or without a job."""

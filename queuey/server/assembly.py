@@ -12,6 +12,7 @@ from queuey.protocol.credentials import Credentials
 from queuey.server.api import http_parts, server_api_parts
 from queuey.server.presence import Capacity, Presence
 from queuey.server.roles import Common, Membership, Messages, ReaperRole, TypeKnowledge, Watches, WorkerRole
+from queuey.services.health import Health
 from queuey.services.jobs.producer import Producer
 from queuey.services.jobs.submission import Decoder, Submission, SubmissionSettings
 from queuey.services.jobs.type_queues import OwnHandlers, TypeQueues
@@ -23,6 +24,7 @@ from queuey.store.broker.broker import Broker
 from queuey.worker.execution import Execution
 from queuey.worker.handlers import builtin
 from queuey.worker.handlers.app import App
+from queuey.worker.handlers.parameters.schemas import payload_schemas
 from queuey.worker.sender import Sending
 
 
@@ -61,7 +63,10 @@ class Assembly:
         self._submission = Submission(
             SubmissionSettings.of(settings), self._max_attempts_of, self._decoder_of, self._queues
         )
-        self._watch = StoreWatch(common.broker, settings.lease, self._producer.set_full)
+        self._health: Health | None = None
+        self._watch = StoreWatch(
+            common.broker, settings.lease, self._producer.set_full, on_restart=self._check_store_again
+        )
 
     def parts(self) -> list[Part]:
         """Return the parts in the order in which they are started and drained.
@@ -71,17 +76,19 @@ class Assembly:
         """
         common, own = self._common, self._worker
         # An App is made when its module is imported, so it cannot get what takes its handlers' jobs as an argument.
-        self._app.sender = Sending(self._submission, self._producer, is_traced=self._is_traced)
+        sender = Sending(self._submission, self._producer, is_traced=self._is_traced)
+        self._app.sender = own.execution.reach(sender) if own else sender
         front, http, pulling = self._api()
         presence = Presence(
             common.replica,
             common.settings.roles,
+            common.settings.beat_interval,
             worker=own.worker if own else None,
             execution=own.execution if own else None,
             capacity=own.capacity if own else Capacity(),
             pull_workers=pulling.workers if pulling else None,
         )
-        reaper = ReaperRole(common, self._watch) if "reaper" in common.settings.roles else None
+        reaper = ReaperRole(common, self._watch, app=self._app) if "reaper" in common.settings.roles else None
         hearers = [*([own.worker.asides.hear] if own else []), *([pulling.leasing.heard] if pulling else [])]
         return [
             *front,
@@ -106,11 +113,19 @@ class Assembly:
             producer=self._producer,
             polls=self._polls,
             place=self._door.place,
+            payload_schemas=partial(payload_schemas, self._app.handlers),
         )
+        self._health = api.health
         front, http = http_parts(self._common, api, self._door.bound, self._door.signals)
         if self._worker is not None:
             api.health.note = partial(_note, self._worker.execution)
         return [front], [http], api.pulling
+
+    async def _check_store_again(self) -> None:
+        """Learn the settings of a store that was started again."""
+        durability, note = await self._common.store.check_again(self._common.broker)
+        if self._health is not None:
+            self._health.durability, self._health.store_note = durability, note
 
     def _is_traced(self) -> bool:
         return self._worker is not None and self._worker.execution.is_traced
@@ -121,7 +136,7 @@ class Assembly:
 
     def _decoder_of(self, job_type: str) -> Decoder | None:
         handler = self._app.handlers.get(job_type)
-        return handler.decode if handler else None
+        return handler.check if handler else None
 
 
 def _note(execution: Execution) -> str:

@@ -19,12 +19,14 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from queuey.errors import QueueyError, StartupError, TooOld
+from queuey.protocol.allowed import counted
 from queuey.protocol.credentials import Credentials, redact_urls
 from queuey.protocol.models import WorkerInfo
 from queuey.server.http.ports import bind
 from queuey.server.store import broker_of, opened
 from queuey.services.maintenance.store_watch import FULL_ABOVE
 from queuey.services.other_apps import ADVICE, OwnApp, clashes
+from queuey.services.transfer.exporter import shards_of_jobs
 from queuey.services.workers import known_features, list_workers
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
@@ -167,13 +169,14 @@ async def _store(settings: Settings) -> AsyncIterator[Finding]:
             report = await check_store(client, broker.shards, broker.scripts, embedded=settings.redis is None)
             asked = time.time()
             about = await broker.replicas.store_info(0)
-            if (shards := about.shards or settings.shards) > 1:
+            jobs_in = 0 if about.data_format else await shards_of_jobs(broker, settings.shards)
+            if (shards := about.shards or jobs_in or settings.shards) > 1:
                 broker = broker_of(client, settings, shards)
                 report = await check_store(client, broker.shards, broker.scripts, embedded=settings.redis is None)
             for finding in (
                 _server(settings, report),
                 *_durability(report),
-                *_data(settings, about),
+                *_data(settings, about, jobs_in),
                 _clock(about, asked),
             ):
                 yield finding
@@ -204,7 +207,16 @@ def _durability(report: StoreReport) -> Iterator[Finding]:
         yield Finding("warn", "store", warning)
 
 
-def _data(settings: Settings, about: About) -> Iterator[Finding]:
+def _data(settings: Settings, about: About, jobs_in: int) -> Iterator[Finding]:
+    """Say what the store holds. `jobs_in`: the number of shards of its jobs, if it has no record of it."""
+    if jobs_in:
+        text = (
+            f"jobs in {counted(jobs_in, 'shard')}, but no record of that: the store was emptied while servers ran. A "
+            f"server that runs writes it within {settings.beat_interval:g} s; if none runs, start one with "
+            f"--shards {jobs_in}."
+        )
+        yield Finding("warn", "data", text)
+        return
     if not about.data_format:
         yield Finding("ok", "data", f"nothing under the prefix {settings.prefix} yet")
         return
@@ -221,7 +233,7 @@ def _data(settings: Settings, about: About) -> Iterator[Finding]:
             "export and import them.",
         )
     else:
-        yield Finding("ok", "data", f"format {about.data_format}, {about.shards} shards")
+        yield Finding("ok", "data", f"format {about.data_format}, {counted(about.shards, 'shard')}")
 
 
 def _clock(about: About, now: float) -> Finding:
@@ -246,12 +258,15 @@ async def _features(broker: Broker) -> Finding:
         if not known.issuperset(closed):
             older.append(f"{name} (version {version})")
     what = f"{', '.join(closed)}: not open yet"
+    they, them = ("it opens", "it") if len(closed) == 1 else ("they open", "them")
     if older:
         shown = ", ".join(sorted(older)[:MAX_NAMED]) + (", ..." if len(older) > MAX_NAMED else "")
-        return Finding("warn", "features", f"{what}, since {shown} does not know it: replace it by this version.")
+        verb, those = ("does", "it") if len(older) == 1 else ("do", "these")
+        text = f"{what}, since {shown} {verb} not know {them}: replace {those} by this version."
+        return Finding("warn", "features", text)
     if not replicas:
-        return Finding("ok", "features", f"{what}: it opens a minute after a server of this version has started")
-    return Finding("ok", "features", f"{what}: it opens within a minute, or a minute after older replicas have left")
+        return Finding("ok", "features", f"{what}: {they} a minute after a server of this version has started")
+    return Finding("ok", "features", f"{what}: {they} within a minute, or a minute after older replicas have left")
 
 
 def _other_apps(settings: Settings, workers: list[WorkerInfo]) -> Iterator[Finding]:
@@ -262,7 +277,7 @@ def _other_apps(settings: Settings, workers: list[WorkerInfo]) -> Iterator[Findi
         app = load_app(settings.app)
     except StartupError:
         return
-    for clash in clashes(OwnApp(app.name, settings.queues or app.queues, app.handlers), workers):
+    for clash in clashes(OwnApp(app.name, settings.queue_names or app.queues, app.handlers), workers):
         yield Finding(
             "warn",
             "app",

@@ -38,12 +38,15 @@ class Capacity(Struct, frozen=True):
 
 
 class Presence:
-    """The workers of one replica: its own, if it has one, and the programs that pull jobs from it."""
+    """The workers of one replica: its own, if it has one, and the programs that pull jobs from it.
+
+    `beat_interval`: the seconds between two heartbeats."""
 
     def __init__(
         self,
         replica: str,
         roles: Sequence[str],
+        beat_interval: float,
         *,
         worker: Worker | None = None,
         execution: Execution | None = None,
@@ -52,6 +55,7 @@ class Presence:
     ) -> None:
         self._replica = replica
         self._roles = list(roles)
+        self._beat_ms = round(beat_interval * 1000)
         self._worker = worker
         self._execution = execution
         self._capacity = capacity or Capacity()
@@ -73,7 +77,9 @@ class Presence:
             workers.append(own)
         workers += [_report_of_pull_worker(row) for row in reversed(self._pull_workers.rows())]
         workers = bounded(workers)
-        return Description(__version__, os.getpid(), self._roles, workers, types_mark(workers), list(FEATURES))
+        return Description(
+            __version__, os.getpid(), self._roles, workers, types_mark(workers), self._beat_ms, list(FEATURES)
+        )
 
     def quiet_here(self) -> list[str]:
         """Return the keys of the quieted workers."""

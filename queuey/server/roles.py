@@ -19,38 +19,43 @@ from queuey.server.limits import caps, store_timeout
 from queuey.server.presence import Capacity, Presence
 from queuey.server.store import ServerStore
 from queuey.services.events.publisher import EventPublisher
-from queuey.services.jobs.progress import ProgressRecorder
 from queuey.services.jobs.type_queues import TypeQueues
 from queuey.services.leases.acks import Acks
 from queuey.services.maintenance.feature_gate import FeatureGate
 from queuey.services.maintenance.heartbeat import Heartbeat
-from queuey.services.maintenance.lag_watch import LagWatch
 from queuey.services.maintenance.loops import run_forever
 from queuey.services.maintenance.lost_names import LostNames
 from queuey.services.maintenance.promoter import Promoter
 from queuey.services.maintenance.reaper import Reaper
+from queuey.services.maintenance.shard_watch import ShardWatch
 from queuey.services.maintenance.store_watch import StoreWatch
 from queuey.services.maintenance.trimmer import Trimmer
 from queuey.services.maintenance.type_watch import TypeWatch
 from queuey.services.maintenance.unknown_types import UnknownTypes
 from queuey.services.other_apps import OtherApps, OwnApp
+from queuey.services.reports.job_logs import LogRecorder
+from queuey.services.reports.progress import ProgressRecorder
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.keys import asides_channel, cancel_channel, listening_channel
 from queuey.store.pubsub import Subscriber
 from queuey.store.selfcheck import Durability
 from queuey.store.wakeups import Covering, Waker, wake_groups
-from queuey.worker.execution import Execution
+from queuey.worker.executors.loop_watch import LoopWatch
+from queuey.worker.executors.own_loop import execution_of
 from queuey.worker.handlers.app import App
-from queuey.worker.lease_keeper import StoreRenewer
+from queuey.worker.hooks.crashes import Crashes
+from queuey.worker.lease_keeper import MAX_NAMED, StoreRenewer
 from queuey.worker.settings import ExecutionSettings, WorkerSettings
 from queuey.worker.store_source import ANSWER_AFTER, StoreSource
 from queuey.worker.worker import Worker
 
 ACK_SECONDS: Final = 120.0
 """Seconds for which a job's outcome is sent again: longer than a restart of the store takes."""
+LOG_SECONDS: Final = 2.0
 LEAVE_SECONDS: Final = 2.0
 BUILTIN_APP: Final = "queuey.worker.handlers.builtin:app"
+NOT_STORED: Final = "The store has not taken their outcomes until the end. Their leases expire, and they run again."
 
 logger = log.get(__name__)
 
@@ -80,13 +85,18 @@ class Watches(Part):
     def __init__(self, common: Common, store_watch: StoreWatch) -> None:
         self._tasks = common.tasks
         self._store_watch = store_watch
-        self._lag_watch = LagWatch(common.metrics)
+        self._loop_watch = LoopWatch(common.settings.blocked_after, common.metrics)
 
     async def start(self) -> None:
         """Look at the store once, before anything is taken into it."""
         await self._store_watch.run_once()
         self._tasks.spawn("store-watch", run_forever(self._store_watch))
-        self._tasks.spawn("lag-watch", run_forever(self._lag_watch))
+        self._loop_watch.start()
+        self._tasks.spawn("loop-watch", run_forever(self._loop_watch))
+
+    async def stop(self) -> None:
+        """Watch no more."""
+        self._loop_watch.stop()
 
 
 class WorkerRole(Part):
@@ -95,15 +105,20 @@ class WorkerRole(Part):
     def __init__(self, common: Common, app: App) -> None:
         settings = common.settings
         self._common = common
-        self._queues = settings.queues or app.queues
+        self._queues = settings.queue_names or app.queues
         self.capacity = Capacity(settings.concurrency, self._queues, app.handlers, app.name, app.queue_of)
         self.own_app = OwnApp(app.name, self._queues, app.handlers)
         execution = replace(ExecutionSettings.of(settings), json_depth=settings.json_depth)
-        self.execution = Execution(app, settings.app or BUILTIN_APP, execution)
+        watch = LoopWatch(settings.blocked_after, common.metrics, "handlers")
+        own_loop = settings.handler_loop == "own"
+        self.execution = execution_of(app, settings.app or BUILTIN_APP, execution, own_loop, watch)
         own = WorkerSettings.of(settings, common.replica, self._queues)
         progress = ProgressRecorder(common.broker, common.publisher.progress)
+        self._logs = LogRecorder(common.broker)
         acks = Acks(common.broker, ACK_SECONDS, answer_after=ANSWER_AFTER)
-        source = StoreSource(common.broker, acks, progress, own, metrics=common.metrics)
+        source = StoreSource(
+            common.broker, acks, progress, self._logs, own, metrics=common.metrics, events=app.hooks.events
+        )
         self.worker = Worker(source, self.execution, own, metrics=common.metrics)
 
     @property
@@ -151,8 +166,11 @@ class WorkerRole(Part):
         await self.worker.abandon()
 
     async def stop(self) -> None:
-        """End the lease keeper's thread, and leave the App's lifespan."""
+        """Send the last lines of jobs, end the lease keeper's thread, and leave the App's lifespan."""
+        if left := sorted(self.worker.running):
+            logger.error("outcomes_not_stored", jobs=len(left), job_ids=left[:MAX_NAMED], effect=NOT_STORED)
         try:
+            await self._logs.finish(LOG_SECONDS)
             await self.worker.keeper.stop()
         finally:
             await self.execution.stop(abandon=True)
@@ -188,24 +206,43 @@ def _call_each(functions: Sequence[Callable[[str], None]], message: str) -> None
 class ReaperRole(Part):
     """Ends expired leases, queues scheduled jobs, deletes old ones, and buries those of a type that nobody knows."""
 
-    def __init__(self, common: Common, store_watch: StoreWatch) -> None:
+    def __init__(self, common: Common, store_watch: StoreWatch, app: App) -> None:
         settings, broker = common.settings, common.broker
+        self._common = common
         self._tasks = common.tasks
-        self._reaper = Reaper(
-            broker, store_watch, settings.reap_interval, settings.reap_delay_max, metrics=common.metrics
-        )
-        self._promoter = Promoter(broker)
+        self._store_watch = store_watch
+        self._on_dead = Crashes(broker, app.handlers, app.hooks.events).report
         self._unknown_types = UnknownTypes(broker, settings.unknown_type_ttl)
-        self._trimmer = Trimmer(broker, caps(settings), settings.trim_interval)
         self.lost_names = LostNames(broker, 2 * settings.trim_interval)
 
     async def start(self) -> None:
-        """Run the chores."""
-        self._tasks.spawn("reaper", run_forever(self._reaper))
-        self._tasks.spawn("promoter", run_forever(self._promoter))
-        self._tasks.spawn("trimmer", run_forever(self._trimmer))
+        """Run the chores, those of each shard by themselves, so that one that is silent holds up no other."""
+        count = self._common.broker.shards.count
+        self._common.metrics.reaped = dict.fromkeys(range(count), 0.0)
+        for shard in range(count):
+            self._start_on(shard, is_only_one=count == 1)
         self._tasks.spawn("lost-names", run_forever(self.lost_names))
         self._tasks.spawn("unknown-types", run_forever(self._unknown_types))
+
+    def _start_on(self, shard: int, *, is_only_one: bool) -> None:
+        settings, broker, metrics = self._common.settings, self._common.broker, self._common.metrics
+        watch = None
+        if not is_only_one:  # the store watch is for the only one
+            watch = ShardWatch(broker, shard, settings.lease)
+            self._tasks.spawn("shard-watch", run_forever(watch))
+        reaper = Reaper(
+            broker,
+            self._store_watch,
+            settings.reap_interval,
+            settings.reap_delay_max,
+            metrics=metrics,
+            only=watch,
+            on_dead=self._on_dead,
+        )
+        self._tasks.spawn("reaper", run_forever(reaper))
+        self._tasks.spawn("promoter", run_forever(Promoter(broker, only=shard)))
+        trimmer = Trimmer(broker, caps(settings), settings.trim_interval, only=shard)
+        self._tasks.spawn("trimmer", run_forever(trimmer))
 
 
 class TypeKnowledge(Part):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import NamedTuple
 
-from queuey import log
+from queuey import log, loops
 from queuey.errors import CannotRunHere, StartupError, TooOld
 from queuey.lifecycle import Part, StopSignals, Tasks, done_before, freeze
 from queuey.metrics import Metrics
@@ -21,13 +21,15 @@ from queuey.server.limits import store_timeout
 from queuey.server.presence import Presence
 from queuey.server.roles import Common
 from queuey.server.store import STORE_TIMEOUT, ServerStore, StoreSettings, check_copies
+from queuey.service_manager import READY, STOPPING, notify
 from queuey.services.events.publisher import EventPublisher
 from queuey.services.peers import ALONE, Place
 from queuey.services.workers import process_name
-from queuey.settings.settings import Settings
+from queuey.settings.settings import Settings, notify_socket
 from queuey.store.broker.broker import Broker
 from queuey.store.scripts import Scripts
 from queuey.version import __version__
+from queuey.worker.executors.running import run_to_end
 from queuey.worker.handlers import builtin
 from queuey.worker.handlers.app import load_app
 
@@ -48,9 +50,13 @@ class ReplicaContext(NamedTuple):
 def serve(settings: Settings, context: ReplicaContext | None = None) -> int:
     """Run a server until SIGTERM, SIGINT or SIGHUP. Returns the exit code. Raises StartupError."""
     replica = process_name()
-    log.configure(settings.log_level, settings.log_format, fields={"replica": replica} if context else None)
+    log.configure(settings.log_level, settings.log_format, fields={"replica": replica} if _has_peers(context) else None)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(Server(settings, replica, context).run())
+        return run_to_end(runner.get_loop(), Server(settings, replica, context).run())
+
+
+def _has_peers(context: ReplicaContext | None) -> bool:
+    return context is not None and context.place.count > 1
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -70,7 +76,7 @@ class Server:
         self._context = context
         self._signals = context.signals if context else StopSignals()
         self._app = load_app(settings.app) if settings.app else builtin.app
-        self._metrics = Metrics(settings.queues or self._app.queues, self._app.handlers)
+        self._metrics = Metrics(settings.queue_names or self._app.queues)
         self._tasks = Tasks()
         self._store = ServerStore(StoreSettings.of(settings), Scripts(metrics=self._metrics), self._tasks)
         self._parts: Sequence[Part] = ()
@@ -81,6 +87,7 @@ class Server:
         signals = self._signals
         signals.install()
         async with self._stack:
+            self._stack.enter_context(loops.serving())
             try:
                 if not await done_before(self._start(), signals.first):
                     return 0
@@ -109,6 +116,7 @@ class Server:
             "version": __version__,
             "replica": self._id,
             "url": url_of(bound) if bound else None,
+            "docs": f"{url_of(bound)}/docs" if bound else None,
             "store": redact_urls(self._store.url),
             "durability": common.durability,
             "roles": list(settings.roles),
@@ -116,8 +124,10 @@ class Server:
         }
         if self._context is None:
             logger.info("started", **facts)
+            notify(notify_socket(), READY)
         else:
-            logger.info("replica_started", **facts)
+            if _has_peers(self._context):
+                logger.info("replica_started", **facts)
             self._context.on_started(facts)
 
     async def _begin(self, part: Part) -> None:
@@ -148,7 +158,9 @@ class Server:
         settings, store = self._settings, self._store
         publisher = EventPublisher(store.broker(STORE_TIMEOUT))
         broker = store.broker(store_timeout(settings.lease), publisher)
-        durability = await store.check(broker, self._id, Presence(self._id, settings.roles).describe())
+        durability = await store.check(
+            broker, self._id, Presence(self._id, settings.roles, settings.beat_interval).describe()
+        )
         return Common(
             settings=settings,
             replica=self._id,
@@ -190,6 +202,8 @@ class Server:
         """Drain the parts in order: /readyz turns red first, so that a balancer sends nothing more."""
         running = sum(part.running for part in self._parts)
         logger.info("draining", running=running, timeout=self._settings.drain_timeout)
+        if self._context is None:
+            notify(notify_socket(), STOPPING)
         for part in self._parts:
             await part.drain()
 

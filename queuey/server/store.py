@@ -14,6 +14,7 @@ from msgspec import Struct
 from queuey import log
 from queuey.errors import StartupError, StoreUnavailable
 from queuey.lifecycle import Part, Tasks
+from queuey.protocol.allowed import counted
 from queuey.protocol.credentials import redact_urls
 from queuey.services.maintenance.heartbeat import introduce
 from queuey.settings.settings import Settings
@@ -23,7 +24,7 @@ from queuey.store.connections.pipelined import StoreClient, connect
 from queuey.store.embedded.process import Fsync
 from queuey.store.embedded.store import EmbeddedStore
 from queuey.store.scripts import Scripts
-from queuey.store.selfcheck import ADVICE, Durability, check_answers, check_store
+from queuey.store.selfcheck import ADVICE, Durability, check_again, check_answers, check_store
 from queuey.store.shards import Shards
 from queuey.store.wakeups import BLOCK_SECONDS
 
@@ -31,6 +32,8 @@ STORE_TIMEOUT: Final = 5.0
 """Seconds that the store may take for a call that no HTTP request waits for."""
 STORE_SECONDS: Final = 30.0
 """Seconds that an external store may be away at start-up."""
+AWAITED_EVERY: Final = 10.0
+"""Seconds between two log lines about a store that is away at start-up."""
 REPLY_SECONDS: Final = 30.0
 """Seconds for a reply to a command: a dump of megabytes may wait behind others."""
 LEAVE_SECONDS: Final = 2.0
@@ -88,7 +91,7 @@ class ServerStore(Part):
 
         An external store may come up a little later than this process.
         """
-        give_up_at = time.monotonic() + STORE_SECONDS
+        began, log_after = time.monotonic(), 0.0
         client, embedded = broker.shards.client, self._embedded is not None
         while True:
             try:
@@ -96,14 +99,31 @@ class ServerStore(Part):
                 await broker.replicas.register()
                 await introduce(broker, replica, description)
             except StoreUnavailable as error:
-                if time.monotonic() > give_up_at:
-                    raise StartupError(redact_urls(f"{error.message} {ADVICE}")) from error
-                logger.warning("store_awaited", error=redact_urls(error.message))
+                waited = time.monotonic() - began
+                if waited > STORE_SECONDS:
+                    text = f"{error.message} It was tried for {STORE_SECONDS:g} s. {ADVICE}"
+                    raise StartupError(redact_urls(text)) from error
+                if waited >= log_after:
+                    message = redact_urls(error.message)
+                    logger.warning("store_awaited", error=message, seconds=round(waited), at_most=STORE_SECONDS)
+                    log_after = waited + AWAITED_EVERY
                 await asyncio.sleep(1)
             else:
                 for warning in report.warnings:
                     logger.warning("store_warning", warning=warning)
                 return report.durability
+
+    async def check_again(self, broker: Broker) -> tuple[Durability, str]:
+        """Return the durability of a store that was started again, and the error with which no server would start.
+
+        Raises StoreUnavailable.
+        """
+        durability, warnings, unfit = await check_again(broker.shards.client)
+        for warning in () if self._embedded is not None else warnings:
+            logger.warning("store_warning", warning=warning)
+        if unfit:
+            logger.error("store_unfit", error=unfit)
+        return durability, unfit
 
     def client(self, timeout: float) -> StoreClient:
         """Open a connection whose replies may take `timeout` seconds."""
@@ -141,7 +161,7 @@ async def check_copies(broker: Broker, copies: int) -> None:
     """Warn when fewer of the store's own replicas are up to date than `--wait-replicas` asks for."""
     there = await broker.copies()
     if there < copies:
-        text = f"{there} replicas of the store are up to date, and --wait-replicas asks for {copies}"
+        text = f"the store has {counted(there, 'replica')} up to date, and --wait-replicas asks for {copies}"
         logger.warning("store_warning", warning=f"{text}: no job is acknowledged before there are as many.")
 
 

@@ -31,7 +31,7 @@ def taken_by(workers: Iterable[WorkerInfo]) -> Takes:
     types_of: dict[str, set[str] | None] = {}
     for worker in workers:
         is_open = (worker.kind == "pull" and not worker.types) or len(worker.types) >= MAX_TYPES
-        for queue in () if worker.quiet else worker.queues:
+        for queue in worker.queues if worker.claims else ():
             known = types_of.setdefault(queue, set())
             if known is not None:
                 types_of[queue] = None if is_open else known.union(worker.types)

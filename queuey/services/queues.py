@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from typing import Final, TypeVar
 
 import msgspec
+from msgspec import UNSET
 
-from queuey.errors import NotFound, StoreUnavailable
-from queuey.protocol.models import Metrics, PurgeReply, Queue, QueueMetrics
+from queuey.errors import NotFound, OutcomeUnknown, StoreError, StoreUnavailable
+from queuey.protocol.models import Metrics, PurgeReply, Queue, QueueList, QueueMetrics, WorkerInfo
 from queuey.protocol.records import from_ms
 from queuey.protocol.schema_faults import too_many_queues
 from queuey.services.claimable import Takes, claimable_jobs, claimable_ms, taken_by, takes_everything
 from queuey.services.unknown_types import asides_of, knowledge_of
 from queuey.services.workers import list_workers, serving
 from queuey.store.broker.broker import Broker
-from queuey.store.deadline import Deadline, outcome
+from queuey.store.deadline import Deadline, outcome, unanswered
 from queuey.store.replies import QueueHead, QueueRow, Stats
+from queuey.store.shards import on_each
 
 MAX_PURGED: Final = 100_000
 """The maximum number of jobs that one request cancels."""
@@ -25,6 +27,7 @@ PURGE_SECONDS: Final = 10.0
 _PURGE_STEP: Final = 500
 MAX_WORKERS_SHOWN: Final = 1_000
 
+Result = TypeVar("Result")
 Visible = Callable[[str], bool]
 """Returns whether the caller may see the queue of this name."""
 
@@ -37,19 +40,32 @@ def unknown_queue(name: str) -> NotFound:
 async def queue_lengths(
     broker: Broker, visible: Visible, deadline: Deadline, reasons: dict[str, str] | None = None
 ) -> Metrics:
-    """Return the counts of the visible queues, by name, and their sums. Raises StoreUnavailable.
+    """Return the counts of the visible queues, by name, and their sums, on the shards that answer.
 
-    `reasons` is filled with the reason of each pause.
+    `reasons` is filled with the reason of each pause. Raises StoreUnavailable if no shard answers.
     """
-    stats = await stats_of(broker, deadline)
+    found = await stats_of(broker, deadline)
+    stats = found.values()
     has_asides = any(row.aside for of_shard in stats for row in of_shard.queues)
-    takes = taken_by(await list_workers(broker, deadline)) if has_asides else takes_everything
-    return lengths_of(stats, visible, takes, reasons)
+    takes = taken_by(await _workers_of(broker, found, deadline)) if has_asides else takes_everything
+    lengths = lengths_of(stats, visible, takes, reasons)
+    lengths.incomplete = missing_of(broker, found) or UNSET
+    return lengths
 
 
-async def stats_of(broker: Broker, deadline: Deadline) -> list[Stats]:
-    """Return the counts of each shard. Raises StoreUnavailable."""
-    return [await deadline.call(broker.queues.stats, shard) for shard in range(broker.shards.count)]
+async def stats_of(broker: Broker, deadline: Deadline) -> dict[int, Stats]:
+    """Return the counts of each shard that answers. Raises StoreUnavailable if none does."""
+    return await broker.on_answering(lambda shard: deadline.call(broker.queues.stats, shard))
+
+
+def missing_of(broker: Broker, found: Collection[int]) -> list[int]:
+    """Return the shards that are not among those found."""
+    return [shard for shard in range(broker.shards.count) if shard not in found]
+
+
+async def _workers_of(broker: Broker, found: Collection[int], deadline: Deadline) -> list[WorkerInfo]:
+    """Return the workers, unless the shard that knows them is not among those found."""
+    return await list_workers(broker, deadline) if 0 in found else []
 
 
 def lengths_of(
@@ -75,29 +91,44 @@ def lengths_of(
     )
 
 
-async def show_queues(broker: Broker, visible: Visible, deadline: Deadline, unknown_type_ttl: float) -> list[Queue]:
-    """Return the visible queues by name. `unknown_type_ttl`: the setting. Raises StoreUnavailable."""
+async def show_queues(broker: Broker, visible: Visible, deadline: Deadline, unknown_type_ttl: float) -> QueueList:
+    """Return the visible queues by name, as the shards that answer have them. `unknown_type_ttl`: the setting.
+
+    Raises StoreUnavailable if no shard answers."""
     reasons: dict[str, str] = {}
-    stats = await stats_of(broker, deadline)
-    workers = await list_workers(broker, deadline) if any(of_shard.queues for of_shard in stats) else []
+    found = await stats_of(broker, deadline)
+    stats = found.values()
+    workers = await _workers_of(broker, found, deadline) if any(of_shard.queues for of_shard in stats) else []
     takes = taken_by(workers)
     lengths = {queue.name: queue for queue in lengths_of(stats, visible, takes, reasons).queues}
-    heads = await _heads(broker, list(lengths), deadline)
+    heads = await _heads(broker, found, list(lengths), deadline)
     asides = asides_of(stats, heads)
     queues = []
     for name, counted in lengths.items():
         queue = _queue(counted, reasons.get(name), heads[name], serving(workers, name)[:MAX_WORKERS_SHOWN], takes)
         queue.waiting_for_handler = asides[name].for_handler(knowledge_of(workers, name), unknown_type_ttl)
         queues.append(queue)
-    return queues
+    return QueueList(queues, missing_of(broker, found) or UNSET)
 
 
 async def show_queue(broker: Broker, name: str, deadline: Deadline, unknown_type_ttl: float) -> Queue:
-    """Return one queue. `unknown_type_ttl`: the setting. Raises NotFound or StoreUnavailable."""
+    """Return one queue. `unknown_type_ttl`: the setting. Raises NotFound, or StoreUnavailable if a shard is silent."""
     found = await show_queues(broker, lambda queue: queue == name, deadline, unknown_type_ttl)
-    if not found:
+    if found.incomplete:
+        raise StoreUnavailable("A shard of the store does not answer.", shard=found.incomplete[0])
+    if not found.queues:
         raise unknown_queue(name)
-    return found[0]
+    return found.queues[0]
+
+
+async def check_known(broker: Broker, name: str, deadline: Deadline) -> None:
+    """Check that a queue exists. Raises NotFound, or StoreUnavailable if only a silent shard can have it."""
+    found = await stats_of(broker, deadline)
+    if any(row.name == name for of_shard in found.values() for row in of_shard.queues):
+        return
+    if missing := missing_of(broker, found):
+        raise StoreUnavailable("A shard of the store does not answer.", shard=missing[0])
+    raise unknown_queue(name)
 
 
 async def pause(broker: Broker, name: str, reason: str, by: str, deadline: Deadline) -> None:
@@ -105,22 +136,36 @@ async def pause(broker: Broker, name: str, reason: str, by: str, deadline: Deadl
 
     Raises Invalid when the store has the maximum number of queues, StoreUnavailable or OutcomeUnknown.
     """
-    for shard in range(broker.shards.count):
-        try:
-            word = await deadline.call(broker.queues.pause, shard, name, reason, by)
-        except StoreUnavailable as error:
-            raise outcome(error, []) from error
-        if word == "too_many_queues":
-            raise too_many_queues()
+    words = await _on_every(broker, lambda shard: deadline.call(broker.queues.pause, shard, name, reason, by))
+    if "too_many_queues" in words:
+        raise too_many_queues()
 
 
 async def resume(broker: Broker, name: str, deadline: Deadline) -> None:
     """Resume a queue. Raises StoreUnavailable or OutcomeUnknown."""
-    for shard in range(broker.shards.count):
-        try:
-            await deadline.call(broker.queues.resume, shard, name)
-        except StoreUnavailable as error:
-            raise outcome(error, []) from error
+    await _on_every(broker, lambda shard: deadline.call(broker.queues.resume, shard, name))
+
+
+async def _on_every(broker: Broker, work: Callable[[int], Awaitable[Result]]) -> list[Result]:
+    """Do the work on all shards at a time. Raises OutcomeUnknown if it was done, or perhaps done, on some only."""
+    done: list[int] = []
+
+    async def noted(shard: int) -> Result:
+        result = await work(shard)
+        done.append(shard)
+        return result
+
+    try:
+        return await on_each(range(broker.shards.count), noted)
+    except StoreUnavailable as error:
+        raise _partly(error, some=bool(done)) from error
+
+
+def _partly(error: StoreUnavailable, *, some: bool) -> StoreError:
+    """Return the error for work that one shard did not answer. `some`: others have done it."""
+    if some:
+        return OutcomeUnknown(f"{unanswered(error)} Other shards have done it. Send the request again.")
+    return outcome(error, [])
 
 
 async def purge(broker: Broker, name: str, status: Sequence[str], request_deadline: float) -> PurgeReply:
@@ -129,9 +174,9 @@ async def purge(broker: Broker, name: str, status: Sequence[str], request_deadli
     `request_deadline`: seconds for each step. Raises OutcomeUnknown or StoreUnavailable.
     """
     until = time.monotonic() + PURGE_SECONDS
-    cancelled = 0
+    cancelled, failed = 0, None
     queued, scheduled = "queued" in status, "scheduled" in status
-    for shard in range(broker.shards.count):
+    for shard in sorted(range(broker.shards.count), key=broker.silent.__contains__):
         more = True
         while more:
             if cancelled >= MAX_PURGED or time.monotonic() > until:
@@ -140,20 +185,24 @@ async def purge(broker: Broker, name: str, status: Sequence[str], request_deadli
                 step = await Deadline(request_deadline).call(
                     broker.queues.purge, shard, name, queued=queued, scheduled=scheduled, limit=_PURGE_STEP
                 )
-            except StoreUnavailable as error:
-                error.maybe_done = error.maybe_done or cancelled > 0
-                raise outcome(error, []) from error
+            except StoreUnavailable as error:  # the others are purged
+                failed = failed or error
+                break
             cancelled += step.cancelled
             more = step.more
+    if failed is not None:
+        raise _partly(failed, some=cancelled > 0) from failed
     return PurgeReply(cancelled, False)
 
 
-async def _heads(broker: Broker, names: Sequence[str], deadline: Deadline) -> dict[str, list[QueueHead]]:
-    """Return the status of each queue on each shard that has it."""
+async def _heads(
+    broker: Broker, shards: Iterable[int], names: Sequence[str], deadline: Deadline
+) -> dict[str, list[QueueHead]]:
+    """Return the status of each queue on each of these shards that has it."""
     found: dict[str, list[QueueHead]] = {name: [] for name in names}
     if not names:
         return found
-    for shard in range(broker.shards.count):
+    for shard in shards:
         heads = await deadline.call(broker.queues.queue_status, shard, names)
         for name, head in zip(names, heads, strict=True):
             if head.known:

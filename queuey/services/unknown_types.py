@@ -36,8 +36,8 @@ class Knowledge(Struct, frozen=True):
 
 
 def knowledge_of(workers: Iterable[WorkerInfo], queue: str, *, with_quiet: bool = False) -> Knowledge:
-    """Return the types that workers of a queue take. `with_quiet`: count those too that claim no more."""
-    serving = [worker for worker in workers if queue in worker.queues and (with_quiet or not worker.quiet)]
+    """Return the types that workers of a queue take. `with_quiet`: count those too that claim no more, or are gone."""
+    serving = [worker for worker in workers if queue in worker.queues and (with_quiet or worker.claims)]
     types = frozenset(name for worker in serving for name in worker.types)
     return Knowledge(bool(serving), any(takes_all(worker) for worker in serving), types)
 

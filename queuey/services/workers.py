@@ -32,6 +32,10 @@ MAX_REPORTED: Final = 1_000
 """The maximum number of pull workers in one heartbeat. The last ones seen are reported."""
 MAX_IDS: Final = 5_000
 """The maximum number of job ids in one heartbeat."""
+MISSED_BEATS: Final = 2
+"""A replica that sends no heartbeat for so many intervals is gone."""
+SHORTEST_MISSED_MS: Final = 1_000
+"""A replica with very short intervals is not gone before this time: a busy machine may delay a heartbeat."""
 MAX_TYPE_NAMES: Final = 20_000
 """The maximum number of types in one heartbeat. A pull worker whose types do not fit counts as one for every type."""
 
@@ -71,6 +75,8 @@ class Description(Struct):
     workers: list[WorkerReport]
     types_mark: str = ""
     """A digest of what the workers say of types. The script type_reports compares it."""
+    beat_ms: int = 0
+    """The interval between its heartbeats. 0: an earlier version sent it, and does not say."""
     features: list[str] = []
 
 
@@ -136,16 +142,33 @@ async def list_workers(broker: Broker, deadline: Deadline) -> list[WorkerInfo]:
         description = read_description(text)
         if description is None:
             continue
+        gone = _is_gone(description, seen_ms, known.now_ms)
         for worker in description.workers:
             key = worker_key(worker.name, worker.key)
-            info = _info(worker, replica, seen_ms, description.version, key in quiet)
+            info = _info(worker, replica, seen_ms, description.version, key in quiet, gone)
             found[key] = _joined(found[key], info) if key in found else info
     return sorted(found.values(), key=lambda worker: (worker.name, worker.key))
 
 
+async def live_replicas(broker: Broker) -> list[str]:
+    """Return the names of the replicas that are not gone, in order. Raises StoreUnavailable."""
+    known = await broker.replicas.workers(0)
+    return sorted(
+        replica
+        for replica, seen_ms, text in known.replicas
+        if not ((description := read_description(text)) and _is_gone(description, seen_ms, known.now_ms))
+    )
+
+
+def _is_gone(description: Description, seen_ms: int, now_ms: int) -> bool:
+    """Return whether heartbeats are missing. A replica that does not say its interval is not gone until forgotten."""
+    missed_ms = max(MISSED_BEATS * description.beat_ms, SHORTEST_MISSED_MS)
+    return bool(description.beat_ms) and now_ms - seen_ms > missed_ms
+
+
 def serving(workers: Iterable[WorkerInfo], queue: str) -> list[str]:
     """Return the names of the workers that take jobs from a queue."""
-    return list(dict.fromkeys(worker.name for worker in workers if queue in worker.queues and not worker.quiet))
+    return list(dict.fromkeys(worker.name for worker in workers if queue in worker.queues and worker.claims))
 
 
 def unknown_worker(name: str) -> NotFound:
@@ -177,7 +200,7 @@ def visible_part(worker: WorkerInfo, visible: Callable[[str], bool]) -> WorkerIn
     return msgspec.structs.replace(worker, queues=queues, jobs=[])
 
 
-def _info(worker: WorkerReport, replica: str, seen_ms: int, version: str, quiet: bool) -> WorkerInfo:
+def _info(worker: WorkerReport, replica: str, seen_ms: int, version: str, quiet: bool, gone: bool) -> WorkerInfo:
     return WorkerInfo(
         name=worker.name,
         replica=replica,
@@ -195,6 +218,7 @@ def _info(worker: WorkerReport, replica: str, seen_ms: int, version: str, quiet:
         app=worker.app,
         stuck_threads=[StuckThread(type, from_ms(since_ms)) for type, since_ms in worker.stuck],
         blocked_types=worker.blocked,
+        gone=gone,
     )
 
 
@@ -208,5 +232,6 @@ def _joined(one: WorkerInfo, other: WorkerInfo) -> WorkerInfo:
         "queues": list(dict.fromkeys([*one.queues, *other.queues])),
         "started_at": min(one.started_at, other.started_at),
         "quiet": one.quiet or other.quiet,
+        "gone": one.gone and other.gone,
     }
     return msgspec.structs.replace(latest, **changes)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
 
 from queuey.errors import SettingsError
 from queuey.protocol.credentials import KEY_PATTERN, KEY_RULE
-from queuey.settings.sources import URL_VARIABLE, is_text, not_text
-
-LOCAL_URL: Final = "http://127.0.0.1:8000"
-KEY_VARIABLE: Final = "QUEUEY_API_KEY"
+from queuey.protocol.server_url import KEY_VARIABLE, LOCAL_URL, URL_RULE, URL_VARIABLE, is_server_url
+from queuey.settings.sources import is_text, not_text
 
 
 class Access(msgspec.Struct, frozen=True):
@@ -35,21 +32,9 @@ def read_access(url: str | None, environ: Mapping[str, str]) -> Access:
     origin, chosen = ("--url", url) if url is not None else (URL_VARIABLE, environ.get(URL_VARIABLE) or LOCAL_URL)
     if not is_text(chosen):
         raise SettingsError(f"{origin}: The value {not_text()}")
-    if re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", chosen) is None or not _has_host_and_port(chosen):
-        raise SettingsError(
-            f"{origin}: must be http:// or https:// with a host, and a port from 1 to 65535 if any, for example "
-            f"{LOCAL_URL}, without a user name or a password."
-        )
+    if not is_server_url(chosen) or "@" in urlsplit(chosen).netloc:
+        raise SettingsError(f"{origin}: must be {URL_RULE}, without a user name or a password.")
     key = environ.get(KEY_VARIABLE) or None
     if key is not None and re.fullmatch(KEY_PATTERN, key) is None:
         raise SettingsError(f"{KEY_VARIABLE}: must be {KEY_RULE}.")
     return Access(chosen.rstrip("/"), key)
-
-
-def _has_host_and_port(url: str) -> bool:
-    """Return whether a host stands in the URL, and a port that exists or none."""
-    try:
-        parts = urlsplit(url)
-        return bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port above 65535 or not of digits, or '[' without ']'
-        return False

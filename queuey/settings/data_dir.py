@@ -9,6 +9,8 @@ from typing import Final, NamedTuple
 
 PROJECT_DIR: Final = ".queuey"
 """The name of the data directory of a project."""
+DEVELOPMENT_DIR: Final = ".queuey-dev"
+"""The same for `queuey dev`. It is not below the other, whose existence says that a project has begun a store there."""
 MARKERS: Final = ("pyproject.toml", ".git")
 """A directory with one of these is a project. `.git` is a file in a worktree and in a submodule."""
 
@@ -30,6 +32,12 @@ def default_dir(variables: Mapping[str, str] | None = None) -> DefaultDir:
     of_home = Path(base, "queuey")
     project = _project(home)
     return DefaultDir(of_home) if project is None else DefaultDir(project / PROJECT_DIR, of_home)
+
+
+def development_dir(variables: Mapping[str, str]) -> Path:
+    """Return the default data directory of `queuey dev`, beside that of `queuey serve`."""
+    other = default_dir(variables).path
+    return other.with_name(f"{other.name}-dev")
 
 
 def data_dir() -> Path:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from queuey.protocol.allowed import counted
 from queuey.protocol.credentials import SCOPES, ApiKey, Grant, parse_api_keys, parse_grant, redact_urls
 from queuey.protocol.models import NAME_PATTERN
 from queuey.settings import store_url
@@ -20,6 +21,8 @@ from queuey.settings.units import format_duration, format_size, parse_duration, 
 
 MAX_TEXT: Final = 1000
 MAX_ITEMS: Final = 256
+MAX_LIMIT: Final = 10_000
+"""The highest limit of a queue: that of `concurrency`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,18 +159,32 @@ def choices(group: str, help: str, *allowed: str) -> Setting:
     return Setting(group=group, help=help, metavar="WORDS", allowed=shown, parse=parse, show=",".join, is_list=True)
 
 
-def names(group: str, help: str, *, none: str) -> Setting:
-    """Define a list of queue names. An empty list is None."""
+def name_and_limit(queue: str) -> tuple[str, int | None]:
+    """Return the name and the limit of a queue such as `mail:10`; None if it has no limit. Raises ValueError."""
+    name, colon, limit = queue.partition(":")
+    if not re.match(NAME_PATTERN, name):
+        raise ValueError(f"contains {name[:70]!r}, which is not a valid queue name")
+    if not colon:
+        return name, None
+    if not re.fullmatch("[0-9]{1,5}", limit) or not 1 <= int(limit) <= MAX_LIMIT:
+        raise ValueError(f"contains {queue[:80]!r}: its limit must be a whole number from 1 to {MAX_LIMIT}")
+    return name, int(limit)
+
+
+def queue_list(group: str, help: str, *, none: str) -> Setting:
+    """Define a list of queue names, each perhaps with a limit, as `mail:10`. An empty list is None."""
 
     def parse(items: list[str]) -> tuple[str, ...] | None:
-        for item in items:
-            if not re.match(NAME_PATTERN, item):
-                raise ValueError(f"contains {item[:70]!r}, which is not a valid queue name")
-        return tuple(dict.fromkeys(items)) or None
+        given: dict[str, str] = {}
+        for name, limit in map(name_and_limit, items):
+            queue = name if limit is None else f"{name}:{limit}"
+            if given.setdefault(name, queue) != queue:
+                raise ValueError(f"has the queue {name!r} twice, with different limits")
+        return tuple(given.values()) or None
 
     allowed = (
         f"up to {MAX_ITEMS} names, separated by commas; a name is 1 to 64 letters, digits, '.', '_' and '-', "
-        "and starts with a letter or digit"
+        f"and starts with a letter or digit; `name:10` is a name with a limit, from 1 to {MAX_LIMIT}"
     )
     return Setting(
         group=group,
@@ -271,7 +288,7 @@ def api_keys(group: str, help: str) -> Setting:
             raise ValueError(f"is not valid: {error}") from None
 
     def show(value: tuple[ApiKey, ...]) -> str:
-        return f"{len(value)} keys" if value else "none"
+        return counted(len(value), "key") if value else "none"
 
     return Setting(
         group=group,

@@ -23,8 +23,8 @@ from queuey.settings.kinds import (
     duration,
     factor,
     grants,
-    names,
     optional_size,
+    queue_list,
     redis_url,
     size,
     text,
@@ -177,7 +177,11 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     queues: Annotated[
         tuple[str, ...] | None,
-        names(WORKERS, "Queues to claim jobs from.", none='those that the App names, else "default"'),
+        queue_list(
+            WORKERS,
+            "Queues to claim jobs from. mail:10 runs at most 10 jobs of mail at a time.",
+            none='those that the App names, else "default"',
+        ),
     ] = None
     concurrency: Annotated[int, count(WORKERS, "Maximum number of running jobs per process.", 1, 10_000)] = 100
     thread_slots: Annotated[
@@ -199,6 +203,13 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
     grace: Annotated[float, duration(WORKERS, "Time for a timed-out or cancelled handler to stop.", 0, 5 * MINUTE)] = (
         5.0
     )
+    handler_loop: Annotated[
+        Literal["shared", "own"],
+        choice(WORKERS, "Event loop of handlers. `shared`: the server's. `own`: in another thread.", "shared", "own"),
+    ] = "shared"
+    blocked_after: Annotated[
+        float, duration(WORKERS, "Time after which a handler that blocks the event loop is logged. 0: never.", 0, HOUR)
+    ] = 1.0
     max_starve: Annotated[
         float, duration(WORKERS, "Maximum wait of lower-priority jobs. Then one starts per second.", 1, YEAR)
     ] = 5 * MINUTE
@@ -212,8 +223,9 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
     ] = 2.0
     backoff_factor: Annotated[
         float, factor(JOBS, "Factor by which the wait grows after each further failed attempt.", 1, 100)
-    ] = 2.0
-    backoff_cap: Annotated[float, duration(JOBS, "Maximum wait before the next attempt.", 0.001, DAY)] = MINUTE
+    ] = 15.0
+    backoff_cap: Annotated[float, duration(JOBS, "Maximum wait before the next attempt.", 0.001, DAY)] = 2 * HOUR
+    # The four waits of five attempts are 2, 30, 450 and 6,750 s. Half of their sum, the least with jitter, is an hour.
     dedupe_ttl: Annotated[float, duration(JOBS, "Lifetime of a dedupe key, from the time of its enqueue.", 1, YEAR)] = (
         24 * HOUR
     )
@@ -286,12 +298,26 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
 
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
-        choice(LOGGING, "Lowest log level. Jobs that succeed are logged at `debug`.", *LEVELS),
+        choice(LOGGING, "Lowest log level.", *LEVELS),
     ] = "info"
     log_format: Annotated[
         Literal["auto", "json", "console"],
         choice(LOGGING, "Log format on stderr. `auto`: `console` on a terminal, else `json`.", *FORMATS),
     ] = "auto"
+    log_errors: Annotated[
+        Literal["full", "message", "none"],
+        choice(
+            LOGGING,
+            "Parts of a failure in the log. `full`: message and traceback. Both may quote payloads.",
+            "full",
+            "message",
+            "none",
+        ),
+    ] = "full"
+    log_jobs: Annotated[
+        Literal["failed", "all"],
+        choice(LOGGING, "The jobs that are logged above `debug`.", "failed", "all"),
+    ] = "failed"
     tracing: Annotated[
         Literal["link", "child", "off"],
         choice(

@@ -14,8 +14,9 @@ from typing import Any, Final, get_type_hints
 from queuey.errors import SettingsError
 from queuey.protocol.renewal import renewal_of
 from queuey.settings.client_access import Access, read_access
-from queuey.settings.data_dir import default_dir
-from queuey.settings.kinds import Setting
+from queuey.settings.data_dir import default_dir, development_dir
+from queuey.settings.env_file import read_env_file
+from queuey.settings.kinds import Setting, name_and_limit
 from queuey.settings.sections import Sections, cores
 from queuey.settings.sources import CONFIG_VARIABLE, Sources, is_text, not_text
 
@@ -26,6 +27,10 @@ _ORDERED: Final = (
 )
 """Pairs of settings. The first must not exceed the second."""
 
+ENV_FILE: Final = ".env"
+DEVELOPMENT: Final[Mapping[str, Any]] = {"drain_timeout": 2.0, "log_format": "console", "log_jobs": "all"}
+"""The defaults of `queuey dev` that differ from those of `queuey serve`."""
+
 
 class Settings(Sections, frozen=True, kw_only=True):
     """The settings of one process. `repr` shows no secret."""
@@ -34,6 +39,17 @@ class Settings(Sections, frozen=True, kw_only=True):
     def renewal(self) -> float:
         """The seconds between two renewals of a lease."""
         return renewal_of(self.lease)
+
+    @property
+    def queue_names(self) -> tuple[str, ...] | None:
+        """The names of the queues to claim from; None if the App names them."""
+        return None if self.queues is None else tuple(name_and_limit(queue)[0] for queue in self.queues)
+
+    @property
+    def queue_limits(self) -> dict[str, int]:
+        """The maximum number of jobs that run at a time, by queue, of the queues that have one."""
+        given = map(name_and_limit, self.queues or ())
+        return {name: limit for name, limit in given if limit is not None}
 
     def shown(self) -> dict[str, str]:
         """Return every setting as a person would write it, without secrets."""
@@ -78,20 +94,48 @@ def load_for_store(
 
     The second is None unless the private Valkey is in the default data directory of a project. Raises like `load`.
     """
+    values = _values(flags, environ, config)
+    default = default_dir(environ)
+    is_default = "data_dir" not in values
+    settings = _settings(values, default.path)
+    return settings, default.before if is_default and settings.redis is None else None
+
+
+def load_without_store(
+    flags: Mapping[str, str], environ: Mapping[str, str] = os.environ, config: str | None = None
+) -> Settings:
+    """Return the settings of a process that opens no store, and so needs no home directory. Raises like `load`."""
+    return _settings(_values(flags, environ, config), Path(os.sep))
+
+
+def load_for_development(
+    flags: Mapping[str, str], environ: Mapping[str, str] = os.environ, config: str | None = None
+) -> tuple[Settings, dict[str, str]]:
+    """Return the settings of `queuey dev`, and its server's environment: that of this process, then `.env`.
+
+    Raises like `load`.
+    """
+    variables = {**read_env_file(Path(ENV_FILE)), **environ}
+    values = {**DEVELOPMENT, **_values(flags, variables, config), "processes": 1}
+    return _settings(values, development_dir(variables)), variables
+
+
+def _values(flags: Mapping[str, str], environ: Mapping[str, str], config: str | None) -> dict[str, Any]:
     sources = Sources(SETTINGS)
     path = config or environ.get(CONFIG_VARIABLE)
     if path:
         sources.take_file(path)
     sources.take_environment(environ)
     sources.take_flags(flags)
-    values = sources.values()
-    default = default_dir(environ)
-    is_default = "data_dir" not in values
-    values.setdefault("data_dir", default.path)
+    return sources.values()
+
+
+def _settings(values: dict[str, Any], data_dir: Path) -> Settings:
+    values.setdefault("data_dir", data_dir)
     values.setdefault("process_slots", max(1, cores() // values.get("processes", 1)))
     settings = Settings(**values)
     _check_together(settings)
-    return settings, default.before if is_default and settings.redis is None else None
+    return settings
 
 
 def client_access(url: str | None = None, environ: Mapping[str, str] = os.environ) -> Access:
@@ -102,6 +146,11 @@ def client_access(url: str | None = None, environ: Mapping[str, str] = os.enviro
 def sends_spans(environ: Mapping[str, str] = os.environ) -> bool:
     """Return whether the variables of OpenTelemetry's SDK name a collector for spans."""
     return any(environ.get(f"OTEL_EXPORTER_OTLP_{which}") for which in ("ENDPOINT", "TRACES_ENDPOINT"))
+
+
+def notify_socket(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the address at which the service manager waits for reports of this process, as systemd gives it."""
+    return environ.get("NOTIFY_SOCKET") or None
 
 
 def _check_together(settings: Settings) -> None:

@@ -7,14 +7,17 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from queuey.errors import SettingsError
+from queuey.protocol.server_url import URL_VARIABLE
 from queuey.settings.kinds import Setting
 
 PREFIX: Final = "QUEUEY_"
 CONFIG_VARIABLE: Final = "QUEUEY_CONFIG"
-URL_VARIABLE: Final = "QUEUEY_URL"
+UNPACK_VARIABLE: Final = "QUEUEY_UNPACK_DIR"
+"""The folder in which the binary unpacks itself. Its launcher reads it (scripts/binary)."""
 """The URL of the server, for clients. It is not a setting of the server."""
 
 MAX_CONFIG_BYTES: Final = 1_000_000
@@ -54,7 +57,7 @@ class Sources:
         """Take the QUEUEY_* variables. An empty one counts as unset."""
         known = {variable(name): name for name in self._settings}
         for name, raw in sorted(environ.items()):
-            if not name.startswith(PREFIX) or name in (CONFIG_VARIABLE, URL_VARIABLE):
+            if not name.startswith(PREFIX) or name in (CONFIG_VARIABLE, URL_VARIABLE, UNPACK_VARIABLE):
                 continue
             if _is_set_by_kubernetes(name, raw):
                 continue
@@ -101,18 +104,24 @@ def _quoted(raw: object) -> str:
     return shown if len(shown) <= 80 else shown[:80] + "..."
 
 
-def _read_toml(path: str) -> dict[str, Any]:
+def read_text(path: str | Path, most: int) -> str:
+    """Return the text of a file of at most so many bytes. Raises SettingsError, which says what to change."""
     try:
         with open(path, "rb") as file:
-            content = file.read(MAX_CONFIG_BYTES + 1)
+            content = file.read(most + 1)
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}. Check the path and its permissions.") from None
-    if len(content) > MAX_CONFIG_BYTES:
-        raise SettingsError(f"{path}: is larger than {MAX_CONFIG_BYTES} bytes. Check that it is the right file.")
+    if len(content) > most:
+        raise SettingsError(f"{path}: is larger than {most} bytes. Check that it is the right file.")
     try:
-        return tomllib.loads(content.decode())
+        return content.decode()
     except UnicodeDecodeError:
         raise SettingsError(f"{path}: is not UTF-8 text. Save it as UTF-8.") from None
+
+
+def _read_toml(path: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(read_text(path, MAX_CONFIG_BYTES))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingsError(f"{path}: is not valid TOML: {error}.") from None
 

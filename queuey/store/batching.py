@@ -18,7 +18,7 @@ from functools import partial
 from typing import Final, Generic, TypeVar, cast
 
 from queuey.errors import Full, OutcomeUnknown, ScriptFailed, StartupError, StoreUnavailable
-from queuey.lifecycle import Retrying, call_after_passes
+from queuey.lifecycle import Alarm, Retrying, call_after_passes
 from queuey.store.broker.calls import MAX_BATCH, MAX_BYTES
 from queuey.store.taskless import Pending, Taskless
 
@@ -100,7 +100,7 @@ class Batcher(Generic[Item, Reply]):
         """Batches that have a reply, and whose items are answered in a later pass."""
         self._numbers = itertools.count()
         self._is_beginning = False
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm: Alarm | None = None
         self._corked = False
         self._uncorked: Pending | None = None
         """What the flusher waits for while it is corked."""
@@ -133,7 +133,7 @@ class Batcher(Generic[Item, Reply]):
         if not self._is_beginning:
             self._begin_if_due()
         if self._alarm is None:
-            self._alarm = self._loop.call_later(self._resend_for + OVERDUE, self._give_up_overdue)
+            self._alarm = Alarm(self._loop.time() + self._resend_for + OVERDUE, self._give_up_overdue)
 
     @contextmanager
     def corked(self) -> Iterator[None]:
@@ -204,7 +204,7 @@ class Batcher(Generic[Item, Reply]):
             self._next_waiting().settle(None, StoreUnavailable("The store did not answer in time."))
         pending = (entry for entry in (*in_flight, *self._waiting) if not entry.answered)
         oldest = next(pending, None)
-        self._alarm = self._loop.call_at(oldest.deadline + OVERDUE, self._give_up_overdue) if oldest else None
+        self._alarm = Alarm(oldest.deadline + OVERDUE, self._give_up_overdue) if oldest else None
 
     def _next_waiting(self) -> _Entry[Item, Reply]:
         entry = self._waiting.popleft()

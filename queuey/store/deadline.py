@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import ParamSpec, TypeVar
 
 from queuey.errors import OutcomeUnknown, StoreError, StoreUnavailable
-from queuey.lifecycle import Retrying
+from queuey.lifecycle import Retrying, TimeLimit
 from queuey.store.batching import OVERDUE, RESEND_CAP, RESEND_FIRST
 
 Reply = TypeVar("Reply")
@@ -31,21 +31,27 @@ class Deadline:
         Raises StoreUnavailable once the deadline has passed, and whatever else `send` raises.
         """
         retries = Retrying(RESEND_FIRST, RESEND_CAP)
-        maybe_done = False
+        maybe_done, shard = False, None
         while True:
             try:
-                async with asyncio.timeout_at(self._until + OVERDUE):
+                async with TimeLimit(self._until + OVERDUE):
                     return await send(*args, **kwargs)
             except StoreUnavailable as error:
                 maybe_done = error.maybe_done = maybe_done or error.maybe_done
+                shard = error.shard
                 left = self._until - asyncio.get_running_loop().time()
                 if left <= 0:
                     raise
             except TimeoutError:
-                raise StoreUnavailable("The store did not answer in time.", maybe_done=True) from None
+                raise StoreUnavailable("The store did not answer in time.", maybe_done=True, shard=shard) from None
             await retries.wait(at_most=left)
 
 
 def outcome(error: StoreUnavailable, job_ids: Sequence[str]) -> StoreError:
     """Return the error to raise after a call that changes jobs had no reply: it may have been done nevertheless."""
-    return OutcomeUnknown(f"{error.message} It may have been done.", job_ids) if error.maybe_done else error
+    return OutcomeUnknown(f"{unanswered(error)} It may have been done.", job_ids) if error.maybe_done else error
+
+
+def unanswered(error: StoreUnavailable) -> str:
+    """Return what a client may know of a call without a reply: not the address of the store, which the error has."""
+    return f"{'The store' if error.shard is None else f'Shard {error.shard} of the store'} did not answer in time."

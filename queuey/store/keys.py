@@ -54,6 +54,9 @@ class ShardKeys:
     def progress(self, job_id: str) -> str:
         return f"{self.base}progress:{job_id}"
 
+    def log(self, job_id: str) -> str:
+        return f"{self.base}log:{job_id}"
+
     def claim(self, claim_id: str) -> str:
         return f"{self.base}claim:{claim_id}"
 
@@ -77,6 +80,27 @@ class ShardKeys:
 
     def selftest(self, type_name: str) -> str:
         return f"{self.base}selftest:{type_name}"
+
+    def schedule(self, name: str) -> str:
+        return f"{self.base}schedule:{name}"
+
+    def runs(self, name: str) -> str:
+        """Return the key of the history of a schedule."""
+        return f"{self.base}runs:{name}"
+
+    @property
+    def schedule_names(self) -> str:
+        return self.base + "schedule_names"
+
+    @property
+    def ticks(self) -> str:
+        """The key with the next tick of each schedule that is neither paused nor ended."""
+        return self.base + "ticks"
+
+    @property
+    def waiting_ticks(self) -> str:
+        """The key with the schedules of which a tick waits for the end of the last job."""
+        return self.base + "waiting_ticks"
 
     @property
     def queues(self) -> str:

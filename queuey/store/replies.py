@@ -12,13 +12,16 @@ Place = Literal["ready", "scheduled", "running", "dead", "finished"]
 
 
 class ClaimedJob(Struct, array_like=True):
-    """A claimed job. `attempt` counts from 1; `definition` is the stored text, see records.py."""
+    """A claimed job. `attempt` counts from 1; `definition` is the stored text, see records.py.
+
+    `checkpoint`: JSON that an earlier attempt has kept, '' = none."""
 
     id: str
     token: str
     attempt: int
     crashes: int
     definition: str
+    checkpoint: str = ""
 
 
 class Claimed(Struct, array_like=True):
@@ -71,6 +74,8 @@ class Reaped(Struct, array_like=True):
 
     outcomes: list[tuple[str, str]]
     more: bool
+    now_ms: int
+    """The time by the store's clock."""
 
 
 class Promoted(Struct, array_like=True):
@@ -255,10 +260,13 @@ class Registered(Struct, array_like=True):
 
 
 class Replicas(Struct, array_like=True):
-    """The known replicas: name, time of the last heartbeat in ms, and its JSON. `quiet`: workers that must be quiet."""
+    """The known replicas: name, time of the last heartbeat in ms, and its JSON. `quiet`: workers that must be quiet.
+
+    `now_ms` is the time of the reply. All times are by the store's clock."""
 
     replicas: list[tuple[str, int, str]]
     quiet: list[str]
+    now_ms: int
 
 
 class TypeReports(Struct, array_like=True):
@@ -299,6 +307,8 @@ class DumpedJob(Struct, array_like=True):
     score: int
     definition: str
     state: str
+    log: str = ""
+    """The lines that its attempts have logged (queuey.protocol.stored.job_log)."""
 
 
 class HeldKey(Struct, array_like=True):

@@ -116,8 +116,6 @@ class Scripts:
         self._metrics = metrics or Metrics()
         self._sources = read_scripts(folder)
         self._labels = {name: (LABELS.get(name, name),) for name in self._sources}
-        for label in self._labels.values():
-            self._metrics.script_time.series(label)
         self._shas = {name: hashlib.sha1(text.encode()).hexdigest() for name, text in self._sources.items()}
 
     @property
@@ -178,6 +176,11 @@ async def _run(link: PipelinedConnection, command: tuple[bytes | str | int, ...]
         return await link.call(*command)
     # Both go over one connection, since WAIT waits only for what its own connection wrote.
     reply, copied = await link.calls(command, ("WAIT", copies, round(link.timeout * 500)))
+    if isinstance(reply, BaseException):
+        raise reply
+    if isinstance(copied, BaseException):  # the script has run, whatever this error would say of a call by itself
+        text = f"The store did not say how many of its replicas have the job: {_sentence(str(copied))}"
+        raise StoreUnavailable(text, maybe_done=True) from copied
     if copied < copies:
         text = f"The job is on {copied} of the store's replicas and must be on {copies}."
         raise StoreUnavailable(f"{text} Check that they run and do not lag.", maybe_done=True)

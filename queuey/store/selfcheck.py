@@ -7,7 +7,7 @@ missing right would otherwise appear in the middle of a job's move.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -66,6 +66,19 @@ async def check_store(client: Redis, shards: Shards, scripts: Scripts, *, embedd
     if not info.get("maxmemory"):
         warnings.append("The store has no memory limit: set maxmemory, so that it refuses jobs and is not killed.")
     return StoreReport(durability, version, server, () if embedded else tuple(warnings))
+
+
+async def check_again(client: Redis) -> tuple[Durability, Sequence[str], str]:
+    """Look at the settings of a store that was started again. Raises StoreUnavailable.
+
+    Returns its durability, the warnings, and the error with which a server would refuse to start on it, or ''.
+    """
+    info, unfit = await _read_info(client), ""
+    try:
+        _check_settings(info)
+    except StartupError as error:
+        unfit = error.message
+    return *await _durability(client, info), unfit
 
 
 async def check_answers(client: Redis) -> None:

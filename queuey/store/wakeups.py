@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, KeysView, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from itertools import islice
 from typing import Final, Protocol, cast
 
@@ -37,7 +37,11 @@ Aside = tuple[int, str, str]
 
 
 class AsideTaker(Protocol):
-    """A worker that claims from lists set aside."""
+    """A worker that claims from lists set aside, and from queues that may be full."""
+
+    @property
+    def full(self) -> Collection[str]:
+        """The queues of which no job can begin now."""
 
     def claimable(self, shard: int) -> Iterable[Aside]:
         """Return the known lists on a shard of which a job can begin now."""
@@ -71,13 +75,14 @@ class Waker:
         self._link = client.link
         self._shards = shards
         self._group = group
-        self._shard_by_key = {shards.keys[shard].wake(queue).encode(): shard for queue in queues for shard in group}
+        self._places = {shards.keys[shard].wake(queue).encode(): (shard, queue) for queue in queues for shard in group}
+        """The shard and the queue of each marker."""
         self._may_wait = may_wait
         self._on_wake = on_wake
         self._taker = taker
         self._poke = poke_key(shards.keys[group[0]], f"{replica}:worker").encode()
-        self._covered: KeysView[bytes] | None = None
-        """The markers of lists that the present wait is for; None while there is no wait."""
+        self._covered: Set[bytes] | None = None
+        """The markers that the present wait is for; None while there is no wait."""
         self._retries = Retrying(RETRY_FIRST, RETRY_CAP)
 
     async def run_once(self) -> float:
@@ -92,15 +97,15 @@ class Waker:
         else:
             self._retries.reset()
         if key != self._poke:
-            for shard in self._group if key is None else [self._shard_by_key[key]]:
+            for shard in self._group if key is None else [self._places[key][0]]:
                 self._on_wake(shard)
         return 0.0
 
     async def _pop(self) -> bytes | None:
         """Wait for a marker. Returns the key of its queue, or the poke; None if there was none in time."""
-        asides = self._asides()
-        keys = (self._poke, *self._shard_by_key, *asides) if self._taker is not None else self._shard_by_key
-        self._covered = asides.keys()
+        asides, queues = self._asides(), self._open_queues()
+        keys = (self._poke, *queues, *asides) if self._taker is not None else queues
+        self._covered = queues.keys() | asides.keys()
         try:
             popped = cast(_Popped | None, await self._link.call("BZPOPMIN", *keys, BLOCK_SECONDS))
         finally:
@@ -109,10 +114,20 @@ class Waker:
             return popped[0] if popped else None
         key, marker, score = popped
         aside = asides.get(key)
-        is_wanted = self._may_wait.is_set() and (aside is None or self._taker is None or self._taker.ate(aside))
-        if not is_wanted:
+        if not (self._may_wait.is_set() and self._takes(key, aside)):
             await self._link.call("ZADD", key, score, marker)
         return key if aside is None else self._shards.keys[aside[0]].wake(aside[1]).encode()
+
+    def _takes(self, key: bytes, aside: Aside | None) -> bool:
+        """Take the marker of a queue, or of a list. Returns False if no job of it can begin any more."""
+        if self._taker is None:
+            return True
+        return self._places[key][1] not in self._taker.full if aside is None else self._taker.ate(aside)
+
+    def _open_queues(self) -> Mapping[bytes, tuple[int, str]]:
+        """Return the markers of the queues of which a job can begin, each with its place."""
+        full = self._taker.full if self._taker is not None else ()
+        return {key: place for key, place in self._places.items() if place[1] not in full} if full else self._places
 
     def _asides(self) -> dict[bytes, Aside]:
         """Return the lists to wait for, by the keys of their markers."""
@@ -125,8 +140,8 @@ class Waker:
         }
 
     async def cover(self) -> None:
-        """Include further lists in the present wait. If the store does not answer, the wait soon ends by itself."""
-        if self._covered is None or self._covered >= self._asides().keys():
+        """Include further queues and lists in the present wait. If the store does not answer, it soon ends itself."""
+        if self._covered is None or self._covered >= self._open_queues().keys() | self._asides().keys():
             return
         self._covered = None
         calls = self._shards.client_of(self._group[0]).link
@@ -148,8 +163,7 @@ class Covering:
         """Wait for a change, and pass it on."""
         await self._changed.wait()
         self._changed.clear()
-        for waker in self._wakers:
-            await waker.cover()
+        await asyncio.gather(*(waker.cover() for waker in self._wakers))
         return 0.0
 
 
@@ -180,20 +194,18 @@ class SharedWaker:
     """Blocks on the markers of some shards for all waiting requests, on one connection, while there are any.
 
     A request for further queues or types makes the wait start again, by `cover`. A marker that no request here can use
-    goes back to the store, for other replicas. `calls` sends what must not wait behind the blocking call.
+    goes back to the store, for other replicas. What must not wait behind the blocking call goes through `shards`.
     """
 
     def __init__(
         self,
         client: StoreClient,
-        calls: StoreClient,
         shards: Shards,
         group: Sequence[int],
         pollers: Pollers,
         replica: str,
     ) -> None:
         self._link = client.link
-        self._calls = calls.link
         self._shards = shards
         self._group = group
         self._pollers = pollers
@@ -251,16 +263,17 @@ class SharedWaker:
         ):
             return
         self._covered = None
+        calls = self._shards.client_of(self._group[0]).link
         try:
-            await self._calls.call("ZADD", self._poke, 0, "m")
-            await self._calls.call("EXPIRE", self._poke, POKE_SECONDS)
+            await calls.call("ZADD", self._poke, 0, "m")
+            await calls.call("EXPIRE", self._poke, POKE_SECONDS)
         except (redis_errors.RedisError, OSError) as error:
             logger.debug("poke_failed", error=str(error))
 
     async def hand_on(self, shard: int, queue: str, type: str = "") -> None:
         """Put back a marker for other replicas. If that fails, they find the job at the end of their round."""
         try:
-            await self._calls.call("ZADD", self._marker(shard, queue, type), 0, "m")
+            await self._shards.client_of(shard).link.call("ZADD", self._marker(shard, queue, type), 0, "m")
         except (redis_errors.RedisError, OSError) as error:
             logger.debug("marker_lost", error=str(error))
 

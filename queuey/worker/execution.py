@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from random import Random
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ import msgspec
 from queuey import log
 from queuey.errors import StartupError
 from queuey.protocol import backoff as retry
-from queuey.protocol.json_checks import is_deeper
+from queuey.protocol.json.checks import is_deeper
 from queuey.worker.executors.child import Init
 from queuey.worker.executors.lifespan import LifespanRunner
 from queuey.worker.executors.loop import LoopExecutor
@@ -23,12 +23,18 @@ from queuey.worker.executors.stopping import OnEvent, Stopper
 from queuey.worker.executors.threads import StuckThread, ThreadExecutor
 from queuey.worker.handlers.app import App
 from queuey.worker.handlers.attempt import Failed, Outcome, Succeeded, Work
+from queuey.worker.handlers.functions import Sender
 from queuey.worker.handlers.signatures import Mode
 from queuey.worker.handlers.tracing import HandlerSpans, handler_spans, send_spans
+from queuey.worker.providers import running as providers
+from queuey.worker.providers.kept import Kept
+from queuey.worker.providers.reading import NO_OVERRIDES, Overrides
 from queuey.worker.settings import ExecutionSettings
 
 MAX_ISOLATED: Final = 2
 """The maximum number of attempts that run in a child process of their own at a time."""
+
+MODES: Final[tuple[Mode, ...]] = ("loop", "thread", "process")
 
 logger = log.get(__name__)
 
@@ -38,16 +44,25 @@ class Execution:
 
     `app_path` is the "module:attribute" of the App, from which child processes load it; None when no handler has
     run_in="process", and then no attempt is isolated. `on_event` is called with handler_abandoned, thread_abandoned,
-    all_threads_stuck, thread_returned, child_died and lifespan_failed. By default these events are logged as warnings.
+    all_threads_stuck, thread_returned, child_died, provider_failed and lifespan_failed. By default these events are
+    logged as warnings. `overrides`: providers to replace, in tests.
     """
 
     def __init__(
-        self, app: App, app_path: str | None, settings: ExecutionSettings, *, on_event: OnEvent | None = None
+        self,
+        app: App,
+        app_path: str | None,
+        settings: ExecutionSettings,
+        *,
+        on_event: OnEvent | None = None,
+        overrides: Overrides = NO_OVERRIDES,
     ) -> None:
-        self._handlers = dict(app.handlers)
+        on_event = _warn if on_event is None else on_event
+        self._kept = Kept(on_event)
+        self._hooks = app.hooks
+        self._handlers = self._hooks.prepared(providers.prepared(app.handlers, self._kept, overrides))
         if app_path is None and any(handler.mode == "process" for handler in self._handlers.values()):
             raise StartupError('handlers with run_in="process" need the path of their App, as module:attribute')
-        on_event = _warn if on_event is None else on_event
         self._settings = settings
         self._random = Random()
         self._closed = False
@@ -55,29 +70,36 @@ class Execution:
         self._stopper = Stopper(settings.grace, on_event)
         self._loop = LoopExecutor(self._stopper, settings.result_limit)
         self._threads = ThreadExecutor(settings.thread_slots, self._stopper, settings.result_limit, on_event)
-        init = Init(
-            app=app_path or "",
-            path=sys.path.copy(),
-            result_limit=settings.result_limit,
-            log_level=settings.log_level,
-            log_format=settings.log_format,
-            sends_spans=settings.sends_spans,
-        )
+        init = _init(app_path, settings)
         self._processes = ProcessExecutor(settings.process_slots, self._stopper, init, on_event)
+        self._run_in_process = self._processes.run
+        self._substitute: ThreadExecutor | None = None
         self.max_isolated = MAX_ISOLATED if app_path is not None else 0
         """The number of attempts that can run in a child process of their own at a time."""
         isolating = msgspec.structs.replace(init, isolating=True)
         self._isolation = ProcessExecutor(MAX_ISOLATED, self._stopper, isolating, on_event)
         self._spans: HandlerSpans | None = None
+        self._events = app.hooks.events if app.hooks.events.any_of(("on_start",)) else None
+        self._is_plain = self._events is None
+        """Whether an attempt begins without a span and without an event."""
         self.rooms = self._rooms()
         """The room of each executor that has handlers."""
 
     def _rooms(self) -> list[ExecutorRoom]:
-        settings, types = self._settings, self._types
+        settings, types, threads = self._settings, self._types, self._threads
+        limits = {type: handler.concurrency for type, handler in self._handlers.items() if handler.concurrency}
+        of = {mode: {type: limits[type] for type in types(mode) if type in limits} for mode in MODES}
         every = [
-            ExecutorRoom("loop", types("loop")),
-            ExecutorRoom("thread", types("thread"), settings.thread_slots, lambda: self._threads.unwanted),
-            ExecutorRoom("process", types("process"), settings.process_slots),
+            ExecutorRoom("loop", types("loop"), concurrency=of["loop"]),
+            ExecutorRoom(
+                "thread",
+                types("thread"),
+                settings.thread_slots,
+                lambda: threads.unwanted,
+                of["thread"],
+                threads.unwanted_of,
+            ),
+            ExecutorRoom("process", types("process"), settings.process_slots, concurrency=of["process"]),
         ]
         return [room for room in every if room.types]
 
@@ -86,15 +108,28 @@ class Execution:
 
     async def start(self) -> None:
         """Enter the App's lifespan. Raises StartupError when it fails."""
-        self._loop.state = self._threads.state = await self._lifespan.enter()
+        self._hooks.hold(self)
+        try:
+            self._loop.state = self._threads.state = await self._lifespan.enter()
+        except BaseException:
+            self._hooks.release(self)
+            raise
         if self._settings.sends_spans:
             send_spans()  # not before the App, which may set up an SDK
         self._spans = handler_spans(self._settings.tracing)
+        self._is_plain = self._spans is None and self._events is None
+
+    def run_processes_in_threads(self, state: object) -> None:
+        """Run the handlers of child processes in threads from now on, with this state. Tests do so."""
+        slots = self._settings.process_slots
+        self._substitute = ThreadExecutor(slots, self._stopper, self._settings.result_limit, _warn)
+        self._substitute.state = state
+        self._run_in_process = self._substitute.run
 
     @property
     def is_traced(self) -> bool:
         """Whether handlers run in spans."""
-        return self._spans is not None
+        return self._spans is not None or self._hooks.has_spans
 
     def begin(self, work: Work) -> Outcome | Coroutine[Any, Any, Outcome]:
         """Begin one attempt in the calling task.
@@ -104,6 +139,10 @@ class Execution:
         after the handler has ended. A handler that awaits a task which does not end keeps its slot, as a stuck thread
         does.
         """
+        if self._is_plain:
+            return self._begin(work)
+        if self._events is not None:
+            self._events.started(work)
         return self._begin(work) if self._spans is None else self._in_span(self._spans, work)
 
     async def _in_span(self, spans: HandlerSpans, work: Work) -> Outcome:
@@ -119,13 +158,13 @@ class Execution:
             return self._rated(Failed("unknown_type", f"there is no handler for the type {work.type!r} here"), work)
         if self._closed or work.stopping is not None:
             return self._rated(self._stopped(work), work)
-        timeout = work.limit = self.timeout_of(work)
+        timeout = work.limit = work.timeout or handler.timeout or self._settings.default_timeout
         if work.isolated and self.max_isolated:
             return self._attempt(self._isolation.run(handler, work, timeout), work)
         if handler.mode == "thread":
             return self._attempt(self._threads.run(handler, work, timeout), work)
         if handler.mode == "process":
-            return self._attempt(self._processes.run(handler, work, timeout), work)
+            return self._attempt(self._run_in_process(handler, work, timeout), work)
         begun = self._loop.begin(handler, work, timeout)
         if isinstance(begun, Succeeded):
             return begun if self._is_flat(begun) else self._rated(begun, work)
@@ -164,7 +203,7 @@ class Execution:
     def _is_flat(self, succeeded: Succeeded) -> bool:
         """Return whether the result is nested no deeper than the setting allows."""
         text, depth = succeeded.result_json, self._settings.json_depth
-        if depth is None or text.count("[") + text.count("{") <= depth:
+        if depth is None or len(text) <= depth or text.count("[") + text.count("{") <= depth:
             return True
         return not is_deeper(text.encode(), depth)
 
@@ -172,11 +211,6 @@ class Execution:
         if work.stopping == "timeout":
             return Failed("timeout", f"no result within {work.limit:g} s")
         return Failed("cancelled", "cancelled while it ran" if work.started_at else "cancelled before it started")
-
-    def timeout_of(self, work: Work) -> float:
-        """Return the seconds that a handler may take: the job's own, else those of its type, else the default."""
-        handler = self._handlers.get(work.type)
-        return work.timeout or (handler and handler.timeout) or self._settings.default_timeout
 
     def wanted_wait(self, work: Work, failed: Failed) -> float | None:
         """Return the seconds until the next attempt, as its Retry or its type asks for them; else None."""
@@ -206,6 +240,10 @@ class Execution:
         waited_for = sum(1 for work in self._stopper.running if work.abandoned)
         return waited_for + self._threads.unwanted
 
+    def unreturned_in(self, queue: str) -> int:
+        """Return the number of this queue's jobs that have an outcome although their handler still runs."""
+        return self._threads.unwanted_in(queue)
+
     @property
     def thread_slots(self) -> int:
         """The maximum number of handlers that run in threads at a time; 0 if none does."""
@@ -225,11 +263,23 @@ class Execution:
         """Have `call` called when a thread is free again after its job had ended without it."""
         self._threads.on_returned = call
 
+    @property
+    def is_stalled(self) -> bool:
+        """Whether a handler blocks the event loop of the handlers, if they have their own, so that nothing begins."""
+        return False
+
+    def on_stall(self, call: Callable[[Sequence[Work]], None]) -> None:
+        """Have `call` called when `is_stalled` changes, with the attempts that were withdrawn before they began."""
+
+    def reach(self, sender: Sender) -> Sender:
+        """Return a sender for handlers, which passes jobs on to this one of the caller's event loop."""
+        return sender
+
     async def stop(self, *, abandon: bool) -> int:
         """End everything and leave the lifespan. Returns the number of handlers that could not be stopped.
 
         With `abandon` the running handlers are cancelled at once; otherwise they have the grace to end first. It takes
-        at most three times the grace and 4 seconds. `run` must not be called afterwards.
+        at most four times the grace and 4 seconds. `run` must not be called afterwards.
         """
         self._closed = True
         if not abandon:
@@ -239,9 +289,25 @@ class Execution:
         await self._stopper.idle(self._settings.grace + 0.5)
         stuck = self.stuck
         self._threads.close()
+        if self._substitute is not None:
+            self._substitute.close()
         await asyncio.gather(self._processes.close(), self._isolation.close())
+        await self._kept.close(self._settings.grace)
         await self._lifespan.leave(self._settings.grace)
+        self._hooks.release(self)
         return stuck
+
+
+def _init(app_path: str | None, settings: ExecutionSettings) -> Init:
+    """Return what a child process is started with."""
+    return Init(
+        app=app_path or "",
+        path=sys.path.copy(),
+        result_limit=settings.result_limit,
+        log_level=settings.log_level,
+        log_format=settings.log_format,
+        sends_spans=settings.sends_spans,
+    )
 
 
 def _warn(event: str, /, **fields: object) -> None:

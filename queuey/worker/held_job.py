@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from msgspec import UNSET
+
 from queuey.protocol.models import Definition, LeasedJob
 from queuey.protocol.records import (
     DEFAULT_MAX_ATTEMPTS,
@@ -11,11 +13,10 @@ from queuey.protocol.records import (
     UNREADABLE,
     decode_definition,
     job_fields_of,
-    queue_and_attempts,
-    ready_ms,
+    ready_queue_attempts,
 )
 from queuey.store.replies import ClaimedJob
-from queuey.worker.handlers.attempt import Failed, Report, Work
+from queuey.worker.handlers.attempt import Failed, Keep, Report, Work
 
 
 class Leased(Protocol):
@@ -74,19 +75,19 @@ class HeldJob:
         """Whether its handler has ended, and its outcome is being reported."""
 
     def is_overdue(self, now: float) -> bool:
-        """Return whether its handler is past its timeout and grace."""
+        """Return whether its handler is past its timeout and grace, and has not ended."""
         work = self.work
-        return work.started_at is not None and now > work.started_at + work.limit + self.grace
+        started = work.started_at
+        return not self.reporting and started is not None and now > started + work.limit + self.grace
 
 
-def read(job: ClaimedJob, report: Report) -> tuple[Work, Failed | None]:
+def read(job: ClaimedJob, report: Report, keep: Keep) -> tuple[Work, Failed | None]:
     """Return the attempt for a job from the store, and if the job cannot be read the failure to report."""
     head, _, body = job.definition.partition("\n")
     failed = None
     try:
         definition = decode_definition(body)
-        queue, max_attempts = queue_and_attempts(head)
-        due_ms = ready_ms(head)
+        due_ms, (queue, max_attempts) = ready_queue_attempts(head)
     except UNREADABLE as error:
         definition, queue, max_attempts, due_ms = Definition("unreadable"), DEFAULT_QUEUE, DEFAULT_MAX_ATTEMPTS, 0
         failed = Failed("payload", f"the stored job cannot be read: {error}", dead=True)
@@ -102,13 +103,20 @@ def read(job: ClaimedJob, report: Report) -> tuple[Work, Failed | None]:
         definition.backoff,
         due_ms,
         definition.traceparent,
+        definition.tags,
+        definition.metadata,
         report,
+        keep,
+        job.checkpoint,
     )
     return work, failed
 
 
-def read_leased(job: LeasedJob, report: Report) -> Work:
+def read_leased(job: LeasedJob, report: Report, keep: Keep) -> Work:
     """Return the attempt for a job from a server. It does not keep the whole answer in memory, as the job does."""
     fields = job_fields_of(job)
     fields["payload"] = job.payload.copy()
-    return Work(id=job.id, token=job.token, attempt=job.attempt, report=report, **fields)
+    work = Work(id=job.id, token=job.token, attempt=job.attempt, report=report, keep=keep, **fields)
+    if job.checkpoint is not UNSET:
+        work.checkpoint = bytes(job.checkpoint).decode()
+    return work

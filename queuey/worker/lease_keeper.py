@@ -15,8 +15,15 @@ from queuey import log
 from queuey.protocol.renewal import renewal_of
 from queuey.store.broker.broker import Broker
 from queuey.store.broker.calls import MAX_BATCH
+from queuey.store.shards import on_each
 
 JOIN_SECONDS: Final = 5.0
+MAX_NAMED: Final = 10
+"""Jobs that a log line names."""
+ADVICE: Final = (
+    "Their handlers are past timeout and grace and could not be stopped, so other workers get these jobs once their "
+    "leases expire. Look for what blocks: event_loop_blocked and handler_abandoned in the log."
+)
 
 logger = log.get(__name__)
 
@@ -60,6 +67,8 @@ class LeaseKeeper:
         self._lease = lease
         self._on_trouble = on_trouble
         self._held: dict[str, Lease] = {}
+        self._overdue: set[Lease] = set()
+        """The leases that are held and have been reported as overdue."""
         self._main_loop = asyncio.get_running_loop()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -104,17 +113,34 @@ class LeaseKeeper:
         return renewal_of(self._lease)
 
     async def renew_once(self, renewer: Renewer, now: float) -> None:
-        """Extend the leases that are held and not overdue at `now` (time.monotonic()). Raises QueueyError."""
-        due = [lease for lease in list(self._held.values()) if not lease.is_overdue(now)]
-        for shard in sorted({lease.shard for lease in due}):
-            leases = [lease for lease in due if lease.shard == shard]
-            for first in range(0, len(leases), MAX_BATCH):
-                batch = leases[first : first + MAX_BATCH]
-                held = [(lease.job_id, lease.token) for lease in batch]
-                statuses = await renewer.extend(shard, round(self._lease * 1000), held)
-                for lease, status in zip(batch, statuses, strict=True):
-                    if status != "ok":
-                        self._main_loop.call_soon_threadsafe(self._on_trouble, lease.job_id, lease.token, status)
+        """Extend the leases that are held and not overdue at `now` (time.monotonic()), on every shard at a time.
+
+        Raises the first error after the leases of the other shards were extended."""
+        due: dict[int, list[Lease]] = {}
+        overdue: set[Lease] = set()
+        for lease in list(self._held.values()):
+            if lease.is_overdue(now):
+                overdue.add(lease)
+            else:
+                due.setdefault(lease.shard, []).append(lease)
+        self._report(overdue)
+        await on_each(sorted(due), lambda shard: self._renew_shard(renewer, shard, due[shard]))
+
+    def _report(self, overdue: set[Lease]) -> None:
+        """Log the leases that are not renewed any more, each once."""
+        new = sorted(lease.job_id for lease in overdue - self._overdue)
+        self._overdue = overdue
+        if new:
+            logger.warning("leases_not_renewed", jobs=len(new), job_ids=new[:MAX_NAMED], advice=ADVICE)
+
+    async def _renew_shard(self, renewer: Renewer, shard: int, leases: Sequence[Lease]) -> None:
+        for first in range(0, len(leases), MAX_BATCH):
+            batch = leases[first : first + MAX_BATCH]
+            held = [(lease.job_id, lease.token) for lease in batch]
+            statuses = await renewer.extend(shard, round(self._lease * 1000), held)
+            for lease, status in zip(batch, statuses, strict=True):
+                if status != "ok":
+                    self._main_loop.call_soon_threadsafe(self._on_trouble, lease.job_id, lease.token, status)
 
 
 async def _call(open_renewer: Callable[[], Renewer]) -> Renewer:

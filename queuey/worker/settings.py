@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import msgspec
@@ -12,7 +12,8 @@ from queuey.protocol import backoff
 from queuey.protocol.models import Backoff
 from queuey.services.workers import process_name
 from queuey.settings.client_access import Access
-from queuey.settings.settings import Settings, sends_spans
+from queuey.settings.settings import Settings, notify_socket, sends_spans
+from queuey.worker.handlers.attempt_log import LogErrors, LogJobs
 from queuey.worker.handlers.tracing import Tracing
 
 
@@ -65,12 +66,16 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The queues from which it claims."""
     concurrency: int
     """The maximum number of jobs that it runs at a time."""
+    queue_limits: Mapping[str, int] = {}
+    """The maximum number of jobs that it runs at a time, by queue, of some queues."""
     lease: float
     """The time for which a claim or a renewal lasts."""
     grace: float
     """The time that a handler has to stop."""
     max_starve: float
     """The time for which jobs of a higher priority may delay those of a lower one."""
+    log_errors: LogErrors = "full"
+    log_jobs: LogJobs = "failed"
     claim_seconds: float = 5.0
     """The time for which a drain waits for the answer to a claim."""
     release_seconds: float = 5.0
@@ -85,38 +90,49 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
             name=name,
             queues=tuple(queues),
             concurrency=settings.concurrency,
+            queue_limits=settings.queue_limits,
             lease=settings.lease,
             grace=settings.grace,
             max_starve=settings.max_starve,
+            log_errors=settings.log_errors,
+            log_jobs=settings.log_jobs,
         )
 
 
 class RemoteSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of `queuey work`: the path of its App, the server, and the settings of its parts.
 
-    `api_key` may be None. If `worker.queues` is empty, the App names the queues. `drain_timeout` is in seconds.
+    `api_key` may be None. If `worker.queues` is empty, the App names the queues. `drain_timeout` and `blocked_after`
+    are in seconds. `own_loop`: whether handlers have an event loop of their own. `notify_socket` is the address for
+    reports to the service manager, if there is one.
     """
 
     app: str
     url: str
     api_key: str | None
     drain_timeout: float
+    blocked_after: float
+    own_loop: bool
     worker: WorkerSettings
     execution: ExecutionSettings
+    notify_socket: str | None = None
 
     @classmethod
     def of(cls, settings: Settings, access: Access, name: str | None) -> Self:
         """Return them, taken from the settings of the process. Raises StartupError when no App is named."""
         if settings.app is None:
             raise StartupError("--app is missing. Name the handlers to run as module:name, for example thumbnails:app.")
-        worker = WorkerSettings.of(settings, name or process_name(), settings.queues or ())
+        worker = WorkerSettings.of(settings, name or process_name(), settings.queue_names or ())
         return cls(
             app=settings.app,
             url=access.url,
             api_key=access.api_key,
             drain_timeout=settings.drain_timeout,
+            blocked_after=settings.blocked_after,
+            own_loop=settings.handler_loop == "own",
             worker=msgspec.structs.replace(worker, abandon_seconds=worker.release_seconds),
             execution=ExecutionSettings.of(settings),
+            notify_socket=notify_socket(),
         )
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from queuey.store.asides import KnownAsides, Room
-from queuey.store.broker.offers import Offer
+from queuey.store.offers import Offer
 from queuey.worker.handlers.attempt import Failed, Succeeded, Work
 from queuey.worker.held_job import HeldJob, Leased
 
@@ -44,6 +44,10 @@ class ClaimRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The number of suspects that it can run now, each in a child process of its own; None if it has no children."""
     woken: Collection[str] = ()
     """The types of the lists set aside whose markers the worker has taken."""
+    queues: Sequence[str] | None = None
+    """The queues to claim from, since others are full; None: all of the worker."""
+    roomy: ClaimRequest | None = None
+    """The same request, but only for the queues that have the most room: some others limit this one to a few jobs."""
     offered: Offered | None = None
     """An offer that may have been taken, although no reply said so. The claim has its claim id and brings its jobs."""
 
@@ -106,6 +110,9 @@ class JobSource(Protocol[Job]):
 
     def type_of(self, job: Job) -> str:
         """Return the type of a claimed job, without reading the rest of it."""
+
+    def queue_of(self, job: Job) -> str:
+        """Return the queue of a claimed job."""
 
     def set_aside(self, held: Sequence[HeldJob], gone: Confirmed) -> None:
         """Give back jobs of unknown types, in the order of their claim. `gone` is called for each at its end."""

@@ -13,17 +13,23 @@ from queuey.errors import QueueyError, StoreUnavailable
 from queuey.lifecycle import Retrying
 from queuey.metrics import Metrics
 from queuey.protocol import ids
-from queuey.protocol.records import UNREADABLE, type_of
+from queuey.protocol.models import ProgressReport
+from queuey.protocol.records import UNREADABLE, names_of, type_of
 from queuey.protocol.renewal import renewal_of
-from queuey.services.jobs.progress import ProgressRecorder
 from queuey.services.leases.acks import Acks
+from queuey.services.reports.job_logs import LogRecorder
+from queuey.services.reports.progress import ProgressRecorder
 from queuey.store.asides import ANY, MAX_ROOM_TYPES, SUSPECTS, KnownAsides, Room, Wanted
 from queuey.store.broker.broker import Broker
 from queuey.store.broker.calls import MAX_BATCH
-from queuey.store.broker.offers import Offer
+from queuey.store.broker.leases import Failure
+from queuey.store.offers import Offer
 from queuey.store.replies import Claimed, ClaimedJob
-from queuey.worker.handlers.attempt import Failed, Outcome, Succeeded, Work, error_json
+from queuey.worker.handlers.attempt import LOST, Failed, Keeping, Outcome, Succeeded, Work, error_json
+from queuey.worker.handlers.job_lines import JobLines
 from queuey.worker.held_job import HeldJob, read
+from queuey.worker.hooks.event_log import attempt_log
+from queuey.worker.hooks.events import Events
 from queuey.worker.settings import WorkerSettings
 from queuey.worker.source import Claim, ClaimRequest, Confirmed, Offered
 
@@ -55,14 +61,26 @@ class StoreSource:
     sets_aside = True
 
     def __init__(
-        self, broker: Broker, acks: Acks, progress: ProgressRecorder, settings: WorkerSettings, *, metrics: Metrics
+        self,
+        broker: Broker,
+        acks: Acks,
+        progress: ProgressRecorder,
+        logs: LogRecorder,
+        settings: WorkerSettings,
+        *,
+        metrics: Metrics,
+        events: Events | None = None,
     ) -> None:
         self.lease = settings.lease
         self.shards = broker.shards.count
         self._broker = broker
         self._acks = acks
-        self._report = progress.on_progress
+        self._progress = progress
+        self._logs = logs
+        self._report = self._pass_on  # made once, since each attempt has it
+        self._loop = asyncio.get_running_loop()
         self._metrics = metrics
+        self._log = attempt_log(events, settings.log_errors, settings.log_jobs)
         self._worker = settings.name
         self._queues = list(settings.queues)
         self._lease_ms = round(settings.lease * 1000)
@@ -71,7 +89,10 @@ class StoreSource:
         self.ignores_room = False
         self._looked_at: dict[int, float] = {}
         """For each shard: the time.monotonic() of the last look at the lists with jobs of any type."""
-        self._turn = 0
+        self._was_limited: set[int] = set()
+        """The shards that have jobs of other queues, while those with little room have limited the last claim."""
+        self._turns = [0] * self.shards
+        """For each shard: the number of claims. Queues take turns in them."""
         self._stopping = False
 
     # --- claims ---------------------------------------------------------------------------------------------------
@@ -81,6 +102,7 @@ class StoreSource:
 
         A claim whose answer cannot be read is not repeated: its leases expire, and the next claim brings other jobs.
         """
+        request, is_for_all = self._in_two(shard, request)
         claim_id, asked_at = ids.short_random(), time.monotonic()
         offered = request.offered
         if offered is not None:
@@ -100,8 +122,23 @@ class StoreSource:
                 if time.monotonic() > asked_at + self.lease or not isinstance(error, StoreUnavailable):
                     claim_id, asked_at = ids.short_random(), time.monotonic()
                 continue
-            return self._claim_of(claimed, jobs, named)
+            if claimed.more and request.roomy is not None and self._any_of(request.roomy, jobs):
+                self._was_limited.add(shard)
+            return self._claim_of(claimed, jobs, named, more=claimed.more or not is_for_all)
         return Claim()
+
+    def _in_two(self, shard: int, request: ClaimRequest) -> tuple[ClaimRequest, bool]:
+        """Return the request to send, and whether it is for all queues. After a claim that queues with little room have
+        limited to a few jobs, one for the others follows, if it has brought some of theirs and more are left."""
+        if shard in self._was_limited:
+            self._was_limited.discard(shard)
+            if request.roomy is not None:
+                return request.roomy, False
+        self._turns[shard] += 1
+        return request, True
+
+    def _any_of(self, request: ClaimRequest, jobs: Sequence[ClaimedJob]) -> bool:
+        return any(self.queue_of(job) in (request.queues or self._queues) for job in jobs)
 
     def _is_late(self, asked_at: float) -> bool:
         """Return whether the next renewal of jobs that were asked for at this time may come too late."""
@@ -117,7 +154,7 @@ class StoreSource:
             worker=self._worker,
             lease_ms=self._lease_ms,
             limit=min(_limit(request), room),
-            queues=self._queues,
+            queues=request.queues or self._queues,
         )
         return Offered(offer, time.monotonic())
 
@@ -125,24 +162,25 @@ class StoreSource:
         claimed = offered.offer.claimed
         if claimed is None or self._is_late(offered.made_at):
             return None
-        return self._claim_of(claimed, claimed.jobs, ())
+        return self._claim_of(claimed, claimed.jobs, (), more=claimed.more)
 
-    def _claim_of(self, claimed: Claimed, jobs: list[ClaimedJob], named: Named) -> Claim[ClaimedJob]:
+    def _claim_of(self, claimed: Claimed, jobs: list[ClaimedJob], named: Named, *, more: bool) -> Claim[ClaimedJob]:
         self._metrics.claimed.add((), len(jobs))
-        return Claim(jobs=jobs, more=claimed.more, due_in_ms=claimed.due_in_ms, rests=claimed.rests, named=named)
+        return Claim(jobs=jobs, more=more, due_in_ms=claimed.due_in_ms, rests=claimed.rests, named=named)
 
     async def _ask(self, shard: int, claim_id: str, request: ClaimRequest) -> tuple[Claimed, Named]:
         """Claim, and return also the lists that the reply has named first. If a plain claim must name types, do so."""
+        queues = request.queues or self._queues
         limit, wanted = self._terms(shard, request)
         claimed = await self._send(shard, claim_id, request, limit, wanted)
         if wanted is None and claimed.asides:
-            self.asides.tell(shard, self._queues, claimed.asides)
+            self.asides.tell(shard, queues, claimed.asides)
             limit, wanted = self._terms(shard, request)
             wanted = wanted or Wanted()  # the names may be of queues without lists, if it runs a suspect alone
             claimed = await self._send(shard, claim_id, request, limit, wanted)
         if wanted is None or claimed.repeated:
             return claimed, ()
-        return claimed, self.asides.tell(shard, self._queues, claimed.asides)
+        return claimed, self.asides.tell(shard, queues, claimed.asides)
 
     async def _send(
         self, shard: int, claim_id: str, request: ClaimRequest, limit: int, wanted: Wanted | None
@@ -153,7 +191,7 @@ class StoreSource:
             worker=self._worker,
             lease_ms=self._lease_ms,
             limit=limit,
-            queues=self._queues_in_turn(),
+            queues=self._in_turn(shard, request.queues or self._queues),
             max_starve_ms=self._max_starve_ms,
             suspects=0 if request.holds_suspect else 1,
             isolates=request.isolates,
@@ -171,7 +209,7 @@ class StoreSource:
         least = min((room.jobs for room in rooms), default=limit)
         if least >= PLAIN_ROOM or not can_name:
             limit = min(limit, least)
-        has_lists = any(self.asides.lists(shard, queue) for queue in self._queues)
+        has_lists = any(self.asides.lists(shard, queue) for queue in request.queues or self._queues)
         if least >= limit and not (request.unknown or request.woken or has_lists):
             return limit, None
         if not can_name:
@@ -187,7 +225,7 @@ class StoreSource:
         full = {type for room in request.room if room.jobs < 1 for type in room.types}
         looks = now - self._looked_at.get(shard, -ANY_SECONDS) >= ANY_SECONDS
         taken = {}
-        for queue in self._queues:
+        for queue in request.queues or self._queues:
             lists = self.asides.lists(shard, queue)
             if any(type == ANY for _, type in lists) and looks:
                 self._looked_at[shard] = now
@@ -201,9 +239,9 @@ class StoreSource:
             return (request.isolates or 0) > 0
         return looks if type == ANY else type not in full and request.knows(type)
 
-    def _queues_in_turn(self) -> list[str]:
-        self._turn = (self._turn + 1) % len(self._queues)
-        return self._queues[self._turn :] + self._queues[: self._turn]
+    def _in_turn(self, shard: int, queues: Sequence[str]) -> list[str]:
+        first = self._turns[shard] % len(queues)
+        return [*queues[first:], *queues[:first]]
 
     async def _still_ours(self, shard: int, jobs: list[ClaimedJob]) -> list[ClaimedJob]:
         """Renew the leases of a late answer, since the next renewal would be too late. Return the jobs still leased."""
@@ -219,8 +257,38 @@ class StoreSource:
     def type_of(self, job: ClaimedJob) -> str:
         return type_of(job.definition)
 
+    def queue_of(self, job: ClaimedJob) -> str:
+        return names_of(job.definition)[1]
+
     def read(self, job: ClaimedJob) -> tuple[Work, Failed | None]:
-        return read(job, self._report)
+        return read(job, self._report, self.keep)
+
+    def keep(self, work: Work, value: str) -> Keeping:
+        """Keep a checkpoint, from any thread. It is sent until the store has answered, as outcomes are."""
+        keeping = Keeping(work, value)
+        try:
+            self._loop.call_soon_threadsafe(self._send_checkpoint, keeping)
+        except RuntimeError:  # the loop is closed: a thread was left behind
+            keeping.settle("the worker has ended")
+        return keeping
+
+    def _send_checkpoint(self, keeping: Keeping) -> None:
+        def answer(status: str | None, error: Exception | None) -> None:
+            keeping.settle(str(error) if error is not None else "" if status == "ok" else LOST)
+
+        work = keeping.work
+        work.checkpoints += 1
+        item = (work.id, work.token, keeping.value, work.checkpoints)
+        try:
+            self._acks.checkpoint(self._broker.shards.of_job(work.id), item, answer)
+        except QueueyError as error:
+            answer(None, error)
+
+    def _pass_on(self, work: Work, report: ProgressReport | JobLines) -> None:
+        if isinstance(report, JobLines):
+            self._logs.record(work, report)
+        else:
+            self._progress.on_progress(work, report)
 
     # --- outcomes -------------------------------------------------------------------------------------------------
 
@@ -233,9 +301,12 @@ class StoreSource:
 
     def fail(self, held: HeldJob, failed: Failed, confirmed: Confirmed) -> None:
         answer = partial(self._answered, held, failed, confirmed)
-        entry = error_json(failed, attempt=held.work.attempt, worker=self._worker)
+        entry = error_json(failed.as_last(), attempt=held.work.attempt, worker=self._worker)
+        failure: Failure = held.job_id, held.token, entry, failed.retry_after_ms, failed.dead
+        if failed.kind == "snooze":
+            failure = (*failure, True)
         try:
-            self._acks.fail(held.shard, held.job_id, held.token, entry, failed.retry_after_ms, failed.dead, answer)
+            self._acks.fail(held.shard, failure, answer)
         except QueueyError as error:
             answer(None, error)
 
@@ -249,15 +320,18 @@ class StoreSource:
         elif status == "lost":
             self._metrics.lost.add()
             self.lost(work)
+        elif status == "snoozed":
+            self._log.failed(work, cast(Failed, outcome), status, held.ended_at)
         elif isinstance(outcome, Failed):
+            if status == "dead":
+                outcome = outcome.as_last()
             self._metrics.failed_attempts.add((work.type, outcome.kind))
             if status != "retry":
                 self._count(held, "dead_letter" if status == "dead" else "cancelled")
-            _log_failure(work, outcome, cast(str, status))
+            self._log.failed(work, outcome, cast(str, status), held.ended_at)
         else:
             self._count(held, "succeeded")
-            if log.debug_enabled():
-                logger.debug("job_succeeded", job_id=work.id, type=work.type, attempt=work.attempt)
+            self._log.succeeded(work, held.ended_at)
 
     def _count(self, held: HeldJob, ended: str) -> None:
         """Count the end of a job, and measure how long it waited and ran.
@@ -273,7 +347,7 @@ class StoreSource:
         self._metrics.job_ended(work.queue, work.type, ended, due_ms, claimed_ms, ran, time.time() * 1000)
 
     def lost(self, work: Work) -> None:
-        logger.warning("lease_lost", job_id=work.id, type=work.type, attempt=work.attempt)
+        self._log.lost(work)
 
     def set_aside(self, held: Sequence[HeldJob], gone: Confirmed) -> None:
         for each in reversed(held):
@@ -304,13 +378,3 @@ def _set_aside(held: HeldJob, gone: Confirmed, status: str | None, error: Except
     if error is not None:
         logger.error("not_released", job_id=held.job_id, type=held.work.type, error=str(error))
     gone(held)
-
-
-def _log_failure(work: Work, failed: Failed, status: str) -> None:
-    """Log without the message of an exception, which may quote the payload. The job keeps the message."""
-    event = {"retry": "job_retried", "dead": "job_dead", "cancelled": "job_cancelled"}[status]
-    fields = {"job_id": work.id, "type": work.type, "attempt": work.attempt, "kind": failed.kind}
-    if status == "retry":
-        logger.info(event, **fields, retry_in_ms=failed.retry_after_ms)
-    else:
-        logger.info(event, **fields)

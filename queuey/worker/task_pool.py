@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -31,6 +32,10 @@ class TaskPool(Generic[Item]):
         if self._taker is None:
             self._start()
 
+    def withdraw(self) -> list[Item]:
+        """Remove the items that have not begun, and return them in order. It may be called in any thread."""
+        return emptied(self._items)
+
     def _start(self) -> None:
         self._taker = task = asyncio.get_running_loop().create_task(self._take())
         self._tasks.add(task)
@@ -38,7 +43,11 @@ class TaskPool(Generic[Item]):
 
     async def _take(self) -> None:
         while self._items:
-            rest = self._begin(self._items.popleft())
+            try:
+                item = self._items.popleft()
+            except IndexError:  # another thread has withdrawn it just now
+                return
+            rest = self._begin(item)
             if rest is not None:
                 self._hand_over()
                 await rest
@@ -53,3 +62,12 @@ class TaskPool(Generic[Item]):
         self._tasks.discard(task)
         if self._taker is task:
             self._hand_over()
+
+
+def emptied(items: deque[Item]) -> list[Item]:
+    """Remove all items, and return them in order. If another thread removes some meanwhile, nobody gets one twice."""
+    taken: deque[Item] = deque()
+    with suppress(IndexError):
+        while True:
+            taken.appendleft(items.pop())
+    return list(taken)

@@ -2,75 +2,114 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import ExitStack
+from functools import wraps
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Concatenate, Final, Literal, ParamSpec, Self, TypeVar
 
 import msgspec
 
+from queuey import log
 from queuey.protocol import ids
-from queuey.protocol.models import NULL, EnqueueReply, JobRequest
+from queuey.protocol.json import foreign, strict
+from queuey.protocol.json.codecs import Codec, unseal_json
+from queuey.protocol.models import NULL, EnqueueReply, JobRequest, LogLine
+from queuey.protocol.models.readable import readable
 from queuey.protocol.records import DEFAULT_MAX_ATTEMPTS
+from queuey.protocol.stored import job_log
 from queuey.worker.execution import Execution
+from queuey.worker.executors.lifespan import ProcessLifespan
 from queuey.worker.handlers.app import App
 from queuey.worker.handlers.attempt import Outcome, Succeeded, Work
+from queuey.worker.handlers.context import Context
 from queuey.worker.handlers.functions import JobFunction, Sender
-from queuey.worker.handlers.signatures import Mode
+from queuey.worker.providers.reading import NO_OVERRIDES, Overrides
 from queuey.worker.settings import ExecutionSettings
 
 TIMEOUT: Final = 60.0
 GRACE: Final = 1.0
+SLOTS: Final = 32
 RESULT_LIMIT: Final = 256_000
 MOST: Final = 10_000
 """The maximum number of jobs in one `run_all`, so that handlers which enqueue each other endlessly cause an error."""
+OTHER_LOOP: Final = (
+    "Testing, and with it the lifespan, was entered in another event loop: enter it in the test, or give its fixture "
+    "the loop of the test, as with loop_scope of pytest-asyncio"
+)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Status = Literal["succeeded", "retry", "snoozed", "dead_letter"]
+
+_NO_PATH: Final = ""
+"""The place of the App for child processes, of which there are none: a child cannot import an App made in a test."""
 
 
 class Ran(msgspec.Struct, frozen=True):
     """The outcome of one attempt."""
 
     type: str
-    status: Literal["succeeded", "retry", "dead_letter"]
-    """The status of the job after the attempt; `retry` means that there would be another one."""
+    status: Status
+    """The status of the job after the attempt; `retry` and `snoozed` mean that it would run again."""
     result: msgspec.Raw
     """The handler's result, as JSON text."""
     kind: str | None = None
-    """The kind of a failure: error, retry, dead, payload, timeout ... (docs/handlers.md)."""
+    """The kind of a failure: error, retry, snooze, dead, payload, timeout ... (docs/handlers.md)."""
     message: str | None = None
     """The message of a failure."""
     retry_after: float | None = None
-    """The seconds until the next attempt; None if there is none."""
+    """The seconds until it runs again; None if it does not."""
+    checkpoint: Any = None
+    """The last checkpoint, as JSON gives it. Pass it to the next `run`; None after a success."""
+    log: list[LogLine] = []
+    """The lines of `ctx.log`, as many as are kept with a job."""
+
+    def __repr__(self) -> str:
+        return readable(self)
 
     def value(self, into: Any = Any) -> Any:
         """Return the result as the type `into`. Raises AssertionError, with the reason, when there is none."""
         if self.status != "succeeded":
             raise AssertionError(f"{self.type} did not succeed: {self.kind}: {self.message}")
-        return msgspec.json.decode(self.result, type=into)
+        return foreign.decode(self.result, into)
 
 
 class Testing:
-    """Runs handlers within `async with`, which enters and leaves the App's lifespan. Process handlers run in threads.
+    """Runs handlers within `async with`, which enters and leaves the App's lifespans.
 
-    The jobs that handlers enqueue without a client are kept in `enqueued`, in order.
+    Process handlers run in threads, with the state that they have in a child process.
+
+    The jobs that handlers enqueue without a client are kept in `enqueued`, in order. `overrides` has providers, each
+    with the function that makes its value in this test.
     """
 
     __test__ = False  # so that pytest does not collect it
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, *, overrides: Overrides = NO_OVERRIDES) -> None:
         self.enqueued: deque[JobRequest] = deque()
         self._app = app
+        self._overrides = overrides
         self._execution: Execution | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._process_lifespan = ProcessLifespan(app, _warn)
         self._sender_before: Sender | None = None
 
     async def __aenter__(self) -> Self:
-        execution = Execution(
-            _without_processes(self._app),
-            None,
-            ExecutionSettings(
-                thread_slots=32, process_slots=1, default_timeout=TIMEOUT, grace=GRACE, result_limit=RESULT_LIMIT
-            ),
+        settings = ExecutionSettings(
+            thread_slots=SLOTS, process_slots=SLOTS, default_timeout=TIMEOUT, grace=GRACE, result_limit=RESULT_LIMIT
         )
+        execution = Execution(self._app, _NO_PATH, settings, overrides=self._overrides)
         await execution.start()
+        try:
+            execution.run_processes_in_threads(self._process_lifespan.enter())
+        except BaseException:
+            await execution.stop(abandon=True)
+            raise
         self._execution = execution
+        self._loop = asyncio.get_running_loop()
         self._sender_before, self._app.sender = self._app.sender, self
         return self
 
@@ -80,6 +119,7 @@ class Testing:
         self._app.sender = self._sender_before
         if self._execution is not None:
             await self._execution.stop(abandon=True)
+            self._process_lifespan.leave()
 
     async def send(self, request: JobRequest) -> EnqueueReply:
         """Keep a job that a handler enqueues. A dedupe key finds the job that was kept with it."""
@@ -90,10 +130,23 @@ class Testing:
         self.enqueued.append(request)
         return EnqueueReply(str(request.id), deduplicated=False)
 
-    async def run(self, job: str | JobFunction[Any, Any, Any], payload: Any = None, *, attempt: int = 1) -> Ran:
-        """Run one attempt. The payload goes through JSON, as on its way through the store."""
+    async def run(
+        self,
+        job: str | JobFunction[Any, Any, Any],
+        payload: Any = None,
+        *,
+        attempt: int = 1,
+        checkpoint: Any = None,
+        tags: Sequence[str] = (),
+        metadata: Mapping[str, str] | None = None,
+    ) -> Ran:
+        """Run one attempt. The payload goes through JSON, as on its way through the store.
+
+        The attempt has `checkpoint` as its last checkpoint.
+        """
         type = job if isinstance(job, str) else job.type
-        return await self._run(type, msgspec.json.encode(payload), attempt, None, None)
+        request = JobRequest(type, msgspec.Raw(strict.encode(payload, "/payload")), tags=tags, metadata=metadata)
+        return await self._run(request, attempt, checkpoint)
 
     async def run_all(self) -> list[Ran]:
         """Run the enqueued jobs in order, one attempt each, and then the jobs that they enqueue."""
@@ -102,38 +155,108 @@ class Testing:
             if len(ran) == MOST:
                 raise AssertionError(f"{MOST:,} jobs were run, and there are still more: do they enqueue one another?")
             request = self.enqueued.popleft()
-            ran.append(await self._run(request.type, bytes(request.payload), 1, request.max_attempts, request.timeout))
+            ran.append(await self._run(request, 1))
         return ran
 
-    async def _run(
-        self, type: str, payload: bytes, attempt: int, max_attempts: int | None, timeout: float | None
-    ) -> Ran:
+    async def _run(self, request: JobRequest, attempt: int, checkpoint: Any = None) -> Ran:
         if self._execution is None:
             raise RuntimeError("use it in: async with Testing(app) as testing")
-        handler = self._app.handlers.get(type)
+        handler = self._app.handlers.get(request.type)
         of_type = handler.max_attempts if handler else None
-        most = max_attempts or of_type or DEFAULT_MAX_ATTEMPTS
+        most = request.max_attempts or of_type or DEFAULT_MAX_ATTEMPTS
         queue = handler.queue if handler else "default"
         token = f"{attempt}.{ids.short_random()}"
-        work = Work(ids.new_id(), type, queue, payload, token, attempt, most, timeout)
-        return _ran(work, await self._execution.run(work))
+        payload = bytes(request.payload)
+        work = Work(ids.new_id(), request.type, queue, payload, token, attempt, most, request.timeout)
+        work.tags = tuple(request.tags or ())
+        work.metadata = dict(request.metadata) if request.metadata else None
+        context = Context(work, None)
+        context._codec = self._app.codec
+        await context.checkpoint(checkpoint)
+        ran = _ran(work, outcome := await self._execution.run(work), self._app.codec)
+        if ran.status != "succeeded":
+            ran = msgspec.structs.replace(ran, checkpoint=context.last_checkpoint)
+        if self._loop is not asyncio.get_running_loop() and "different loop" in (ran.message or ""):
+            ran = msgspec.structs.replace(ran, message=f"{ran.message}. {OTHER_LOOP}")
+        self._notify(work, outcome, ran)
+        return ran
+
+    def _notify(self, work: Work, outcome: Outcome, ran: Ran) -> None:
+        """Report the outcome to the App, as a worker does."""
+        events = self._app.hooks.events
+        if isinstance(outcome, Succeeded):
+            events.succeeded(work, None)
+        else:
+            events.failed(work, outcome, ran.status, None)
 
 
-def _ran(work: Work, outcome: Outcome) -> Ran:
+def _blocking(
+    method: Callable[Concatenate[Testing, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[SyncTesting, P], R]:
+    """Return a method that blocks until the coroutine is done."""
+
+    @wraps(method)
+    def call(self: SyncTesting, /, *arguments: P.args, **named: P.kwargs) -> R:
+        _check_no_loop()
+        return self._runner.run(method(self._testing, *arguments, **named))
+
+    return call
+
+
+class SyncTesting:
+    """Runs handlers like Testing, in tests that are not async. Use it in `with`.
+
+    Its event loop runs while a method runs.
+    """
+
+    __test__ = False
+
+    def __init__(self, app: App, *, overrides: Overrides = NO_OVERRIDES) -> None:
+        self._testing = Testing(app, overrides=overrides)
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)  # it leaves the thread's own loop alone
+
+    @property
+    def enqueued(self) -> deque[JobRequest]:
+        """The jobs that handlers enqueued without a client, in order."""
+        return self._testing.enqueued
+
+    def __enter__(self) -> Self:
+        _check_no_loop()
+        with ExitStack() as stack:
+            stack.callback(self._runner.close)
+            self._runner.run(self._testing.__aenter__())
+            stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._runner:
+            self._runner.run(self._testing.__aexit__(kind, error, trace))
+
+    run = _blocking(Testing.run)
+    run_all = _blocking(Testing.run_all)
+
+
+def _check_no_loop() -> None:
+    if asyncio._get_running_loop() is not None:
+        raise RuntimeError(
+            "SyncTesting is for tests that are not async. Use async with Testing(app), or its fixture queuey_testing"
+        )
+
+
+def _ran(work: Work, outcome: Outcome, codec: Codec | None) -> Ran:
+    lines = [] if work.lines is None else job_log.parse(work.lines.text())
     if isinstance(outcome, Succeeded):
-        return Ran(work.type, "succeeded", msgspec.Raw(outcome.result_json.encode()))
-    dead = outcome.dead or work.attempt >= work.max_attempts
+        text = outcome.result_json.encode()
+        result = msgspec.Raw(text if codec is None else unseal_json(codec, text))
+        return Ran(work.type, "succeeded", result, log=lines)
+    is_snoozed = outcome.kind == "snooze"
+    dead = not is_snoozed and (outcome.dead or work.attempt >= work.max_attempts)
     after = None if dead else outcome.retry_after_ms / 1000
-    return Ran(work.type, "dead_letter" if dead else "retry", NULL, outcome.kind, outcome.message, after)
+    status: Status = "snoozed" if is_snoozed else "dead_letter" if dead else "retry"
+    return Ran(work.type, status, NULL, outcome.kind, outcome.message, after, log=lines)
 
 
-def _without_processes(app: App) -> App:
-    """Return a copy whose process handlers run in threads, since a child cannot import an App made in a test."""
-    handlers = app.handlers
-    if all(handler.mode != "process" for handler in handlers.values()):
-        return app
-    copy = App(name=app.name or None, lifespan=app.lifespan)
-    for handler in handlers.values():
-        mode: Mode = "thread" if handler.mode == "process" else handler.mode
-        copy.add(msgspec.structs.replace(handler, mode=mode))
-    return copy
+def _warn(event: str, /, **fields: object) -> None:
+    log.get(__name__).warning(event, **fields)

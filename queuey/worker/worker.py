@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, Final
@@ -14,16 +14,19 @@ from queuey.lifecycle import call_after_passes
 from queuey.metrics import Metrics
 from queuey.protocol.records import SUSPECT, NewJob, NewJobs
 from queuey.services.jobs.offers import Offering, Settled, Types
-from queuey.store.asides import ELSEWHERE
 from queuey.worker.claims.aside_lists import AsideLists
+from queuey.worker.claims.limits import ClaimLimits
 from queuey.worker.claims.second_slot import SecondSlot
+from queuey.worker.claims.stalls import Stalls
 from queuey.worker.claims.strangers import Strangers
+from queuey.worker.claims.unconfirmed import Unconfirmed
+from queuey.worker.claims.under_way import UnderWay
 from queuey.worker.execution import Execution
 from queuey.worker.handlers.attempt import Failed, Outcome, Succeeded
 from queuey.worker.held_job import HeldJob, Leased
 from queuey.worker.lease_keeper import LeaseKeeper
 from queuey.worker.settings import WorkerSettings
-from queuey.worker.slots import Slots, within
+from queuey.worker.slots import Slots, set_to, within
 from queuey.worker.source import Claim, ClaimRequest, JobSource, Offered
 from queuey.worker.task_pool import TaskPool
 from queuey.worker.turns import Turns
@@ -38,9 +41,12 @@ logger = log.get(__name__)
 class Worker:
     """Runs up to `settings.concurrency` jobs of `source` at a time, until `drain`. `keeper` renews their leases.
 
-    Only one claim or offer is under way at a time. A slot is free again when the handler has ended, even if its outcome
-    is still being reported.
+    Only one claim or offer is under way at a time, except late ones. A slot is free again when the handler has ended,
+    even if its outcome is still being reported.
     """
+
+    _beside: asyncio.TaskGroup
+    """The tasks that claim while others wait for late answers."""
 
     def __init__(
         self, source: JobSource[Any], execution: Execution, settings: WorkerSettings, *, metrics: Metrics
@@ -48,7 +54,7 @@ class Worker:
         self._source = source
         self._execution = execution
         self._settings = settings
-        self._slots = slots = Slots(settings.concurrency, execution.rooms)
+        self._slots = slots = Slots.of(settings, execution, source.shards)
         metrics.slots, metrics.busy = slots.total, lambda: slots.busy
         metrics.threads, metrics.threads_stuck = execution.thread_slots, lambda: len(execution.stuck_threads())
         self.keeper = LeaseKeeper(source.lease, self.on_trouble)
@@ -57,28 +63,28 @@ class Worker:
         self._incoming: list[tuple[Leased, int]] = []
         """Claimed jobs that have a slot but are not in `running` yet, each with its shard."""
         self._strangers = Strangers(source)
+        self._limits = ClaimLimits(source, slots, self._strangers, self._crashes, execution.max_isolated)
         self._is_lenient = False
         """Whether the claim that is under way may bring jobs of unknown types."""
         self._runners = TaskPool(self._begin)
-        self._stopping = False
-        self.quieted = False
+        self._stopping = self.quieted = False
         """Whether it claims no more. It finishes the jobs that it has."""
         self._was_full = False
         """Whether no slot was free when the events below were set."""
-        self._claiming = False
         self._doubtful: tuple[int, Offered] | None = None
         """A shard and an offer that may have been taken there. The next claim brings its jobs."""
         self._context: Context | None = None
         """The context of the task that claims, in which every handler begins. None: nothing was claimed yet."""
         self._turns = Turns(source.shards, self._settle)
+        self._under_way, self._unconfirmed = UnderWay(self._turns), Unconfirmed(slots, self._turns)
         self.asides = AsideLists(source.asides, source.shards, settings.queues, slots, self._turns)
-        self._second_slot = SecondSlot(slots, self._room_grew)
+        self._second_slot = SecondSlot(slots, self._room_grew, self._turns.wake_all)
         self._on_confirmed = self._confirmed  # a bound method that is made only once
-        self._between_claims = asyncio.Event()
-        self._may_claim = asyncio.Event()
+        self._between_claims, self._may_claim = asyncio.Event(), asyncio.Event()
         self.may_wait = asyncio.Event()
         """Set while a slot is free and no shard is known to hold work."""
         execution.on_thread_returned(self._thread_returned)
+        execution.on_stall(Stalls(self.running, self._release, settings.release_seconds, self._settle).changed)
         self._settle()
 
     # --- shards with work -----------------------------------------------------------------------------------------
@@ -98,18 +104,14 @@ class Worker:
 
     def _settle(self) -> None:
         """Set or clear the events by the free slots and the shards that may hold work."""
-        self._was_full = self._free <= 0
-        free = not self._was_full and not self._stopping and not self.quieted
-        _set(self._may_claim, self._doubtful is not None or (free and bool(self._turns) and not self._claiming))
-        _set(self.may_wait, free and not (self._turns or self._turns.rests or self._claiming))
-        _set(self._between_claims, not self._claiming and not self._incoming)
+        self._was_full = self._limits.free <= 0
+        free = not (self._was_full or self._stopping or self.quieted or self._execution.is_stalled)
+        doubtful, awaited = self._doubtful is not None, self._under_way.is_awaited
+        set_to(self._may_claim, not awaited and (doubtful or (free and bool(self._turns))))
+        set_to(self.may_wait, free and not (self._turns or self._turns.rests or awaited or doubtful))
+        set_to(self._between_claims, not (self._under_way or self._incoming or doubtful))
         if self.asides.some and self.may_wait.is_set():
             self.asides.on_change()
-
-    @property
-    def _free(self) -> int:
-        """The number of jobs that may be claimed now."""
-        return self._slots.least if self._source.ignores_room else self._slots.free
 
     def _settle_if_full(self) -> None:
         """Set the events after a job has left. This is frequent, and matters only if no slot was free."""
@@ -125,6 +127,14 @@ class Worker:
         Raises StartupError when the source refuses this worker.
         """
         self._context = copy_context()
+        if self._source.shards == 1:
+            await self._claim_in_turn()
+        else:
+            async with asyncio.TaskGroup() as self._beside:
+                await self._claim_in_turn()
+
+    async def _claim_in_turn(self) -> None:
+        """Claim until a claim is late: others go on then, and this ends with its answer."""
         while True:
             await self._may_claim.wait()
             self._settle()
@@ -132,46 +142,43 @@ class Worker:
                 continue  # since the event was set, the slots were taken or too many outcomes became unconfirmed
             shard, offered = self._doubtful or (self._turns.next(), None)
             self._doubtful = None
-            self._claiming, self._is_lenient = True, not self._strangers.types
+            self._is_lenient = not self._strangers.types
+            self._under_way.begin(shard, self._go_on_claiming)
             self._settle()
-            try:
-                claim = await self._source.claim(shard, self._request(offered, self.asides.woken(shard)))
-                # The next claim is written before these jobs are taken in, with the outcomes that waited for the answer
-                # to this one. So the store works while the jobs are taken in and run.
-                self._accept(shard, claim)
-                call_after_passes(TAKE_IN_AFTER, self._take_in)
-            finally:
-                self._claiming = False
-                self._settle()
+            if await self._claim(shard, self._limits.request(offered, self.asides.woken(shard))):
+                return
 
-    def _request(self, offered: Offered | None = None, woken: Collection[str] = ()) -> ClaimRequest:
-        crashes = [held.crashes for held in self.running.values() if held.crashes]
-        crashes += [job.crashes for job, _ in self._incoming if job.crashes]
-        return ClaimRequest(
-            slots=self._slots.total,
-            free=self._free,
-            room=self._slots.rooms(),
-            knows=self._slots.knows,
-            unknown=self._strangers.types.keys(),
-            woken=woken,
-            holds_suspect=bool(crashes),
-            isolates=self._isolates(crashes),
-            offered=offered,
-        )
+    def _go_on_claiming(self) -> None:
+        self._beside.create_task(self._claim_in_turn(), context=self._context)
+        self._settle()
 
-    def _isolates(self, crashes: Sequence[int]) -> int | None:
-        most = self._execution.max_isolated
-        if most:
-            return max(0, most - sum(1 for count in crashes if count >= SUSPECT))
-        return ELSEWHERE if self._source.shards > 1 else None  # no store would see what runs beside a suspect
+    async def _claim(self, shard: int, request: ClaimRequest) -> bool:
+        """Claim once. Returns whether the answer was late."""
+        try:
+            claim = await self._source.claim(shard, request)
+            # The next claim is written before these jobs are taken in, with the outcomes that waited for the answer to
+            # this one. So the store works while the jobs are taken in and run.
+            surplus = self._accept(shard, claim, was_late=self._under_way.is_late(shard))
+            call_after_passes(TAKE_IN_AFTER, self._take_in)
+            if surplus:
+                await self._source.release([self._read(job, shard) for job in surplus], self._settings.release_seconds)
+            return self._under_way.is_late(shard)
+        finally:
+            self._under_way.end(shard)
+            self._settle()
 
-    def _accept(self, shard: int, claim: Claim[Leased]) -> None:
-        """Give the jobs slots. The caller has them taken in."""
-        types = map(self._source.type_of, claim.jobs) if self._slots.mixed else ()
-        self._slots.take(len(claim.jobs), types)
-        self._incoming += [(job, shard) for job in claim.jobs]
+    def _crashes(self) -> list[int]:
+        """Return the crashes of each job that this worker holds and that has crashed."""
+        crashes = [held.crashes for held in self.running.values()] + [job.crashes for job, _ in self._incoming]
+        return [count for count in crashes if count]
+
+    def _accept(self, shard: int, claim: Claim[Leased], *, was_late: bool = False) -> Sequence[Leased]:
+        """Give the jobs slots. The caller has them taken in. Returns those to give back."""
+        jobs, surplus = self._limits.give_slots(claim.jobs, was_late=was_late)
+        self._incoming += [(job, shard) for job in jobs]
         self._turns.answered(shard, more=claim.more, due_in_ms=claim.due_in_ms, rests=claim.rests)
         self.asides.named(shard, claim.named)
+        return surplus
 
     # --- offers ---------------------------------------------------------------------------------------------------
 
@@ -182,13 +189,14 @@ class Worker:
         """
         if self._context is None or not self.may_wait.is_set() or queue not in self._settings.queues:
             return None
-        room = min(map(self._slots.room_for, types()))
-        if not room or self.asides.of(shard, queue):
+        room = min(self._slots.room_in(queue), *map(self._slots.room_for, types()))
+        if not room or self._turns.leaves_out(shard) or self.asides.of(shard, queue):
             return None
-        offered = self._source.offer(self._request(), room)
+        offered = self._source.offer(self._limits.request(), room)
         if offered is None:
             return None
-        self._claiming, self._is_lenient = True, False
+        self._is_lenient = False
+        self._under_way.begin(shard, self._settle)
         self._settle()
         return Offering(offered.offer, partial(self._offer_settled, shard, offered))
 
@@ -197,16 +205,18 @@ class Worker:
 
         They start after its client has the reply, even if a handler blocks or crashes.
         """
+        if settled is not Settled.DECLINED and (self._under_way.is_late(shard) or self._limits.took_late):
+            self._beside.create_task(self._claim(shard, self._limits.request(offered)), context=self._context)
+            return  # the repeated claim brings the jobs, and gives back those that get no slot
         claim = self._source.taken(offered) if settled is Settled.TAKEN else None
+        self._under_way.end(shard)
         if settled is not Settled.DECLINED and claim is None:
             self._doubtful = shard, offered
-        else:
-            self._claiming = False
-            if claim is None:
-                self._turns.wake(shard)
-            elif self._context is not None:
-                self._accept(shard, claim)
-                call_after_passes(TAKE_IN_AFTER, self._take_in, context=self._context)
+        elif claim is None:
+            self._turns.wake(shard)
+        elif self._context is not None:
+            self._accept(shard, claim)
+            call_after_passes(TAKE_IN_AFTER, self._take_in, context=self._context)
         self._settle()
 
     # --- running --------------------------------------------------------------------------------------------------
@@ -216,27 +226,31 @@ class Worker:
         now_ms = time.time() * 1000
         for job, shard in incoming:
             self._hold(job, shard, now_ms)
-        if not (self._claiming and self._is_lenient):
+        if not (self._under_way.is_awaited and self._is_lenient):
             self._strangers.give_back(self._gone)
         self._settle()
 
     def _hold(self, job: Leased, shard: int, now_ms: float) -> None:
-        work, unreadable = self._source.read(job)
-        held = HeldJob(job, shard, work, unreadable, self._settings.grace)
+        held = self._read(job, shard)
         held.claimed_ms = now_ms
         self.running[job.id] = held
         self.keeper.hold(held)
+        work = held.work
         work.isolated = held.crashes >= SUSPECT
-        if unreadable is not None:
+        if held.unreadable is not None:
             held.counted_as = self._source.type_of(job)
         elif not self._slots.knows(work.type) and self._source.sets_aside:
             self._strangers.add(held)
             return
         self._runners.add(held)
 
+    def _read(self, job: Leased, shard: int) -> HeldJob:
+        work, unreadable = self._source.read(job)
+        return HeldJob(job, shard, work, unreadable, self._settings.grace)
+
     def _gone(self, held: HeldJob) -> None:
         """Free the slot of a job that was given back."""
-        self._second_slot.leave(held.counted_as)
+        self._second_slot.leave(held.counted_as, held)
         self._let_go(held)
         self._settle_if_full()
 
@@ -264,7 +278,7 @@ class Worker:
 
     def _ended(self, held: HeldJob, outcome: Outcome | None) -> None:
         """Free the slot, and report. `outcome` is None if the job did not begin or others cancelled its task."""
-        self._second_slot.leave(held.counted_as)
+        self._second_slot.leave(held.counted_as, held)
         held.ended_at = time.monotonic()
         if outcome is not None and not (held.releasing and isinstance(outcome, Failed)):
             held.reporting = True
@@ -280,6 +294,7 @@ class Worker:
         self._source.room_grew()
 
     def _thread_returned(self) -> None:
+        self._turns.wake_all()  # no marker is left for the jobs of a queue that was full
         self._settle_if_full()
         self._room_grew()
 
@@ -294,14 +309,14 @@ class Worker:
         if held.lost:
             self._let_go(held)
             return
-        self._slots.report()
+        self._unconfirmed.report(held.shard)
         if isinstance(outcome, Succeeded):
             self._source.complete(held, outcome, self._on_confirmed)
         else:
             self._source.fail(held, outcome, self._on_confirmed)
 
     def _confirmed(self, held: HeldJob) -> None:
-        self._slots.confirm()
+        self._unconfirmed.confirm(held.shard)
         self._let_go(held)
         self._settle_if_full()
 
@@ -383,10 +398,3 @@ class Worker:
         await self._source.release(left, seconds)
         for held in left:
             self._let_go(held)
-
-
-def _set(event: asyncio.Event, wanted: bool) -> None:
-    if wanted:
-        event.set()
-    else:
-        event.clear()

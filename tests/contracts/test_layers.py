@@ -14,14 +14,15 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "queuey"
 
 LAYERS = (
-    "version errors metrics lifecycle forks",
+    "version errors metrics lifecycle forks loops streams",
     "protocol",
     "log",
-    "client models",
+    "client models service_manager",
     "settings",
     "store",
     "services",
     "worker",
+    "integrations",
     "api",
     "__init__",
     "server",
@@ -82,10 +83,11 @@ def test_there_is_no_circle() -> None:
 
 @pytest.mark.parametrize("module", FILES)
 def test_one_module_reads_the_environment(module: str) -> None:
+    """Besides, clients read their URL and key, since they import nothing of the settings."""
     names = {"environ", "environb", "getenv", "getenvb"}
     used = {node.attr for node in ast.walk(TREES[module]) if isinstance(node, ast.Attribute)}
     used |= {name.rpartition(".")[2] for _, name in imports(module)}
-    assert bool(used & names) == (module == "queuey.settings.settings")
+    assert bool(used & names) == (module in ("queuey.settings.settings", "queuey.client.client"))
 
 
 @pytest.mark.parametrize("module", FILES)
@@ -96,9 +98,17 @@ def test_only_the_store_knows_the_redis_client(module: str) -> None:
 
 
 def test_the_client_imports_the_protocol_alone() -> None:
-    """A program that submits jobs need not load anything of the server."""
+    """A program that submits jobs need not load anything of the server. `loops` and `forks` need only Python."""
     for module in modules_of("client"):
-        assert {layer(target) for _, target in own_imports(module)} <= {"client", "protocol"}, module
+        allowed = {"client", "forks", "loops", "protocol"}
+        assert {layer(target) for _, target in own_imports(module)} <= allowed, module
+
+
+def test_the_package_does_not_import_its_pytest_plugin_or_pytest() -> None:
+    """The plugin is beside the package, so that pytest imports nothing of Queuey before a test uses it."""
+    for module in FILES:
+        roots = {name.partition(".")[0] for _, name in imports(module)}
+        assert not roots & {"pytest", "_pytest", "pytest_asyncio", "pytest_queuey"}, module
 
 
 def test_executors_know_nothing_of_the_store() -> None:

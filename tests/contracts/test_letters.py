@@ -76,3 +76,23 @@ def test_the_letters_of_later_features_have_a_row() -> None:
     """Limit key, workflow member, suspect kept apart, callback, releases, snoozes, unique-until."""
     assert set("uiACRSU") <= {letter for letter, *_ in rows()}
     assert not letters(reserved=True) & letters(reserved=False)
+
+
+SCHEDULES: Final = r"\bschedule\.([A-Za-z])\b"
+"""How a script reads or writes a letter of a schedule."""
+
+
+def letters_of_schedules() -> set[str]:
+    """The table of the letters of schedules, which are others than those of jobs."""
+    page = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+    table = page.split("| letter of a schedule |")[1].split("\n\n")[0]
+    return set(re.findall(r"^\| `([A-Za-z])` \|", table, re.MULTILINE))
+
+
+def test_scripts_and_python_use_the_letters_of_schedules_that_the_table_has() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in lua_folder().rglob("*.lua")]
+    made = set(re.findall(r"[{,] (\w) = ", next(text for text in texts if "schedule = {u = uid" in text)))
+    in_scripts = {letter for text in texts for letter in re.findall(SCHEDULES, text)} | made
+    reader = (ROOT / "queuey" / "protocol" / "stored" / "schedules.py").read_text(encoding="utf-8")
+    in_python = set(re.findall(r"(?:number\(|fields\.get\(|fields\[)\"([A-Za-z])\"", reader))
+    assert in_scripts == in_python == letters_of_schedules()

@@ -18,6 +18,7 @@ from queuey.store.broker.leases import LeaseCalls
 from queuey.store.broker.maintenance import MaintenanceCalls
 from queuey.store.broker.queues import QueueCalls
 from queuey.store.broker.replicas import ReplicaCalls
+from queuey.store.broker.schedules import ScheduleCalls
 from queuey.store.broker.transfer import TransferCalls
 from queuey.store.keys import ShardKeys
 from queuey.store.scripts import lua_folder, read_scripts, read_sources
@@ -31,6 +32,7 @@ GROUPS: dict[str, type[Group]] = {
     "maintenance": MaintenanceCalls,
     "replicas": ReplicaCalls,
     "events": EventCalls,
+    "schedules": ScheduleCalls,
     "transfer": TransferCalls,
 }
 """By noun: a folder of lua/ and a group of the Broker."""
@@ -46,21 +48,24 @@ BY_BROKER = sorted(TEXTS.keys() - {"selftest"})
 KEYS_LINE = "KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created\n"
 READ_ONLY = {
     *("store_info", "list_asides", "list_dead", "queue_status", "workers", "type_reports", "dump"),
-    *("get", "list_by_status", "list_jobs", "position", "stats"),
+    *("get", "get_log", "list_by_status", "list_jobs", "position", "stats"),
+    *("get_schedules", "list_schedules", "due_schedules"),
 }
-TAKES_MEMORY = {"set_payload", "enqueue", "replay", "restore"}
+TAKES_MEMORY = {"set_payload", "keep_log", "enqueue", "replay", "restore", "put_schedules", "fire", "restore_schedules"}
 WRITES = {
     "MSET", "MSETNX", "SET", "DEL", "EXPIRE", "RPUSH", "LPUSH", "LPOP", "SADD", "SREM", "HSET", "HSETNX", "HINCRBY",
-    "HDEL", "ZADD", "ZREM",
+    "HDEL", "ZADD", "ZREM", "LTRIM",
 }  # fmt: skip
 NO_STATUS = {
     "high", "default", "low", "paused", "paused_by", "paused_at", "guard_", "guard_default", "guard_low", "aside",
     "only_", "draining", "dead_bytes", "done_bytes", "format", "shards", "tombstones_", "tombstones_high",
     "tombstones_default", "tombstones_low", "skipped", "young", "deferred", "expired", "claimed", "moved", "no_room",
     "ready", "scheduled", "running", "dead", "finished", "import", "import_offset", "store_id", "features",
-    "settling_", "asked", "unknown", "unknown_at",
+    "settling_", "asked", "unknown", "unknown_at", "schedules", "tick", "trigger", "backfill", "move", "allow",
+    "queue_one", "cancel_previous",
 }  # fmt: skip
-"""Words in quotes that name a lane, a field of a hash, a place, or what `examine` tells `take`."""
+"""Words in quotes that name a lane, a field of a hash, a place, a feature or an argument, or that `examine` tells
+`take`."""
 
 
 def header(name: str) -> str:
@@ -113,9 +118,11 @@ def test_the_header_has_all_its_parts(name: str) -> None:
 STATUS_WORDS = {
     "enqueue": {"new", "duplicate", "full", "too_many_queues"},
     "extend": {"ok", "lost", "cancelled"},
+    "checkpoint": {"ok", "lost"},
     "complete": {"ok", "lost"},
-    "fail": {"retry", "dead", "cancelled", "lost"},
+    "fail": {"retry", "snoozed", "dead", "cancelled", "lost"},
     "release": {"ok", "lost"},
+    "keep_log": {"ok", "lost"},
     "cancel": {"cancelled", "cancelling", "finished", "missing"},
     "reap": {"retry", "suspect", "dead", "cancelled", "orphan"},
     "watch_end": {"waiting", "finished", "missing"},
@@ -123,6 +130,14 @@ STATUS_WORDS = {
     "subscribe_events": {"begun", "kept", "nobody"},
     "replay": {"ok", "duplicate", "missing"},
     "restore": {"ok", "there", "too_many_queues", "past"},
+    "put_schedules": {"new", "replaced", "same", "conflict", "too_many", "closed"},
+    "delete_schedules": {"ok", "missing", "conflict"},
+    "set_paused": {"ok", "same", "missing", "conflict"},
+    "fire": {
+        *("fired", "skipped", "pending", "missed", "moved", "there", "full", "too_many_queues"),
+        *("missing", "conflict", "paused", "taken", "early", "not_later"),
+    },
+    "restore_schedules": {"ok", "there", "too_many", "closed"},
     "run_now": {"ok", "not_scheduled", "missing"},
     "delete": {"ok", "unfinished", "missing"},
     "set_payload": {"ok", "wrong_state", "missing"},
@@ -214,9 +229,14 @@ def test_each_script_has_a_test_file(name: str) -> None:
 # --- keys --------------------------------------------------------------------------------------------------------
 
 
+KEY_HOMES = ("keys", "schedules")
+"""The includes with names of keys. Those of schedules are not in `keys`, since each line there takes time in all
+scripts."""
+
+
 def lua_names() -> dict[str, str]:
-    """What keys.lua says of each key, with an argument shown as `*`."""
-    text = INCLUDES["keys"]
+    """What keys.lua and schedules.lua say of each key, with an argument shown as `*`."""
+    text = "\n".join(INCLUDES[home] for home in KEY_HOMES)
     names = {
         name: re.sub(r"'([^']*)'|\w+", lambda match: "*" if match[1] is None else match[1], rest).replace(" .. ", "")
         for name, rest in re.findall(
@@ -244,7 +264,7 @@ def test_key_names_are_spelled_alike_in_both_languages() -> None:
     assert lua_names() == python_names()
 
 
-@pytest.mark.parametrize("name", [*TEXTS, *(f"include/{name}" for name in INCLUDES if name != "keys")])
+@pytest.mark.parametrize("name", [*TEXTS, *(f"include/{name}" for name in INCLUDES if name not in KEY_HOMES)])
 def test_no_script_spells_a_key(name: str) -> None:
     text = code(PLACES.get(name, FOLDER / f"{name}.lua").read_text())
     assert not re.search(r"\bbase\b|KEYS", text)

@@ -11,6 +11,8 @@ from queuey.store.scripts import Scripts
 from tests.faults.store.view import GONE, StoreView, read_store, take
 from tests.support.store import NOW, Rig, Server, client_for, valkey_binary
 
+LINE = '1.1 5 info "a line"\n'
+
 
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
@@ -24,6 +26,7 @@ async def rig() -> AsyncIterator[Rig]:
 async def test_every_key_is_read(rig: Rig) -> None:
     ((done, token),) = await rig.held(key="k", retention_ms=1000)
     await rig.broker.leases.complete(0, [(done, token, '{"token":"x"}')], now=NOW + 5)
+    await rig.broker.jobs.keep_log(0, [(done, token, LINE)])
     ((dead, token),) = await rig.held(queue="other", max_attempts=1)
     await rig.broker.leases.fail(0, [(dead, token, '{"kind":"exception"}', 0, False)], now=NOW)
     (waiting,) = await rig.add(priority="low")
@@ -44,6 +47,8 @@ async def test_every_key_is_read(rig: Rig) -> None:
         tombstone: "cancelled",
         **dict.fromkeys(aside, "waiting"),
     }
+    assert [job_id for job_id, job in view.jobs.items() if job.log] == [done]
+    assert view.jobs[done].log == LINE
     assert view.places == {
         (0, "done:default"): [done, tombstone],
         (0, "dead:other"): [dead],
@@ -91,5 +96,5 @@ async def test_what_should_not_be_there_is_told(rig: Rig) -> None:
 @pytest.mark.parametrize(("raw", "ttl", "kept"), [(b"id", 5, {"c1": 5}), (None, GONE, {}), (b"id", GONE, {})])
 def test_what_lapses_while_it_is_read_is_not_there(raw: bytes | None, ttl: int, kept: dict[str, int]) -> None:
     view = StoreView()
-    take(view, {}, "queuey:{0}:claim:c1", "queuey", iter([raw, ttl]))
+    take(view, {}, {}, "queuey:{0}:claim:c1", "queuey", iter([raw, ttl]))
     assert view.claims == kept

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.support.connections.silent import BlackHole
 from tests.support.http import ApiRig, api_over
-from tests.support.store import Rig
+from tests.support.store import Rig, Server
 
 
 @pytest.fixture
@@ -19,6 +20,13 @@ def kind() -> str:
 @pytest.fixture
 def shards() -> int:
     return 1
+
+
+@pytest.fixture
+async def hole(server: Server) -> AsyncIterator[BlackHole]:
+    """A way to the test's store that can fall silent, for the client of one shard."""
+    async with BlackHole(server).running() as hole:
+        yield hole
 
 
 @pytest.fixture

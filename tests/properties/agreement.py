@@ -14,8 +14,8 @@ from tests.properties.visible import Visible
 
 Held = tuple[str, str]
 """An id and a token."""
-HandedOut = tuple[str, str, int, int, str]
-"""Of one claimed job: id, token, attempt, crashes, definition."""
+HandedOut = tuple[str, str, int, int, str, str]
+"""Of one claimed job: id, token, attempt, crashes, definition, checkpoint."""
 ClaimAnswer = tuple[list[HandedOut], int, bool, bool, list[tuple[str, str]] | None]
 """The jobs, in how many ms the next one is due, whether there is more, whether it is repeated, names of lists."""
 JobSeen = tuple[str, int, int, int, int, str, str]
@@ -37,14 +37,16 @@ async def send_claim(broker: Broker, shard: int, ask: Ask, now: int) -> ClaimAns
         wanted=ask.wanted,
         now=now,
     )
-    jobs = [(job.id, job.token, job.attempt, job.crashes, job.definition) for job in claimed.jobs]
+    jobs = [(job.id, job.token, job.attempt, job.crashes, job.definition, job.checkpoint) for job in claimed.jobs]
     told = None if claimed.asides is None else [*claimed.asides]
     return jobs, claimed.due_in_ms, claimed.more, claimed.repeated, told
 
 
 def handed_out(model: Contents, job_ids: list[str], definitions: Mapping[str, str]) -> list[HandedOut]:
     jobs = [(job_id, model.jobs[job_id]) for job_id in job_ids]
-    return [(job_id, job.token, job.attempts + 1, job.crashes, definitions[job_id]) for job_id, job in jobs]
+    return [
+        (job_id, job.token, job.attempts + 1, job.crashes, definitions[job_id], job.checkpoint) for job_id, job in jobs
+    ]
 
 
 def check_contents_agree(shown: Contents, model: Contents) -> None:

@@ -33,11 +33,11 @@ UNKNOWN = "0Z0ZZZZZZZZZZZZZZZZZZZZZZZZZ"
 
 
 def without_order(raw: dict[str, Any]) -> dict[str, Any]:
-    """All values, with a state as its fields and its lines, and without what the store's own clock says."""
+    """All values, with states and schedules as their fields and lines, and without what the store's own clock says."""
     shown = dict(raw)
     for name, value in raw.items():
         kind = name.split(":")[2]
-        if kind == "state":
+        if kind in ("state", "schedule"):
             shown[name] = (parse_fields(value), value.split("\n")[1:])
         elif kind == "queue":
             shown[name] = {field: text for field, text in value.items() if field != "paused_at"}
@@ -169,7 +169,7 @@ def one_lease_each(held: list[Held]) -> bool:
 
 def _uncounted(seen: Visible) -> dict[str, Any]:
     """All but the counters: a duplicate that is refused twice is counted twice."""
-    return {name: value for name, value in seen.raw.items() if name.split(":")[2] != "stats"}
+    return {name: value for name, value in without_order(seen.raw).items() if name.split(":")[2] != "stats"}
 
 
 def _make_id(pair: str, serial: int) -> str:

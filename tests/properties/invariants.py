@@ -161,11 +161,16 @@ class History:
             assert new.claims >= old.claims, f"4: the claims of {job_id} went down"
             if old.status == "dead" and new.status == "waiting":
                 assert new.replay_id != old.replay_id, f"2: {job_id} left the dead-letter queue without a replay"
-                assert (new.attempts, new.crashes) == (0, 0), f"2: {job_id} begins a run with what the last one spent"
+                assert (new.attempts, new.crashes, new.snoozes) == (0, 0, 0), (
+                    f"2: {job_id} begins a run with what the last one spent"
+                )
                 self._arrival[job_id] = 0  # at the tail again, though it may not have been claimed yet
             else:
                 assert 0 <= new.attempts - old.attempts <= 1, f"3: {job_id}"
                 assert 0 <= new.crashes - old.crashes <= 1, f"3: {job_id}"
+                assert 0 <= new.snoozes - old.snoozes <= 1, f"3: {job_id}"
+                if new.snoozes != old.snoozes:
+                    assert (new.attempts, new.crashes) == (old.attempts, old.crashes), f"3: {job_id} paid for a snooze"
 
     def all_shards(self, contents: Sequence[Contents]) -> None:
         there = {job_id for shard in contents for job_id in shard.jobs}

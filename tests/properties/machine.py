@@ -18,6 +18,7 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 from queuey.protocol.models import Priority
 from queuey.protocol.records import encode_key
 from queuey.store.broker.calls import SetAside
+from queuey.store.broker.leases import Failure, KeptValue
 from queuey.store.replies import Caps, Place
 from tests.properties import agreement
 from tests.properties import strategies as draw
@@ -126,6 +127,19 @@ class BrokerMachine(AsideRules):
         )
 
     @precondition(_any(lambda model: model.leases))
+    @rule(shard=draw.shards, numbers=draw.numbers, value=draw.results, twice=st.booleans())
+    def checkpoint(self, shard: int, numbers: list[int], value: str, twice: bool) -> None:
+        """Its number is drawn with the lease; one in four has none."""
+        shard, model = self.on(shard, lambda model: model.leases)
+        picked = zip(self.pick_held(model, numbers), numbers, strict=True)
+        items: list[KeptValue] = [(*held, value, drawn % 4) if drawn % 4 else (*held, value) for held, drawn in picked]
+        self.hold(
+            lambda: self.broker.leases.checkpoint(shard, items, now=self.now),
+            lambda: model.checkpoint(self.now, items),
+            twice,
+        )
+
+    @precondition(_any(lambda model: model.leases))
     @rule(shard=draw.shards, numbers=draw.numbers, result=draw.results, twice=st.booleans())
     def complete(self, shard: int, numbers: list[int], result: str, twice: bool) -> None:
         shard, model = self.on(shard, lambda model: model.leases)
@@ -142,11 +156,11 @@ class BrokerMachine(AsideRules):
 
     @precondition(_any(lambda model: model.leases))
     @rule(shard=draw.shards, failures=draw.failures, twice=st.booleans())
-    def fail(self, shard: int, failures: list[tuple[int, int, bool]], twice: bool) -> None:
+    def fail(self, shard: int, failures: list[tuple[int, int, str]], twice: bool) -> None:
         shard, model = self.on(shard, lambda model: model.leases)
         held = self.pick_held(model, [number for number, _, _ in failures])
-        items = [(*item, delay, dead) for item, (_, delay, dead) in zip(held, failures, strict=True)]
-        with_errors = [(job_id, token, _error_of(model, job_id), delay, dead) for job_id, token, delay, dead in items]
+        items = [(*item, delay, end) for item, (_, delay, end) in zip(held, failures, strict=True)]
+        with_errors = [_failure(model, *item) for item in items]
         self.hold(
             lambda: self.broker.leases.fail(shard, with_errors, now=self.now),
             lambda: model.fail(self.now, items),
@@ -213,9 +227,12 @@ class BrokerMachine(AsideRules):
         order = self.order_of_queues(shard)
 
         async def call() -> tuple[list[tuple[str, str]], bool]:
-            reaped = await self.broker.maintenance.reap(shard, limit, delays, now=self.now)
+            reaped = await self.broker.maintenance.reap(shard, limit, delays, by_ms=by_ms, now=self.now)
             return reaped.outcomes, reaped.more
 
+        by_ms = self.now - 1
+        self.hold(call, lambda: ([], False))  # what comes late changes nothing, as the next call shows
+        by_ms = self.now
         self.hold(call, lambda: model.reap(self.now, limit, delays, order))
 
     @precondition(_any(lambda model: model.scheduled))
@@ -365,6 +382,11 @@ class BrokerMachine(AsideRules):
 
 def _to_release(job_id: str, token: str, unknown: str) -> Held | SetAside:
     return (job_id, token, None, unknown) if unknown else (job_id, token)
+
+
+def _failure(model: Model, job_id: str, token: str, delay: int, end: str) -> Failure:
+    failure: Failure = (job_id, token, _error_of(model, job_id), delay, end == "dead")
+    return (*failure[:5], True) if end == "snooze" else failure
 
 
 def _error_of(model: Model, job_id: str) -> str:

@@ -40,7 +40,13 @@ def _disjoint(rooms: list[Room]) -> list[Room]:
 
 
 TYPES = ("t", "text.reverse", "u", "v")
-BODIES = ('{"type":"t"}', '{"type":"text.reverse","payload":"\u00e4"}', '{"type":"u"}', '{"type":"v"}')
+LABELLED = '{"type":"u","tags":["t"],"metadata":{"k":"v"}}'
+BODIES = (
+    '{"type":"t"}',
+    '{"type":"text.reverse","payload":"\u00e4"}',
+    LABELLED,
+    '{"type":"v"}',
+)
 
 specs = st.builds(
     Spec,
@@ -87,7 +93,8 @@ rooms = st.lists(st.builds(Room, jobs=st.integers(0, 2), types=type_lists), max_
 wanted_lists = st.sampled_from(["known", "known", "all", "all", "none"])
 isolates = st.sampled_from([None, None, -1, 0, 1, 2])
 results = st.sampled_from(["", "1", '{"text":"\u00e4"}'])
-failures = st.lists(st.tuples(st.integers(0, 34), delays, sometimes), min_size=1, max_size=4)
+ends = st.sampled_from(["retry", "snooze", "dead"])
+failures = st.lists(st.tuples(st.integers(0, 34), delays, ends), min_size=1, max_size=4)
 places = st.sampled_from(["ready", "scheduled", "running", "dead", "finished"])
 caps = st.builds(
     Caps,

@@ -17,7 +17,9 @@ from queuey.store.connections.pipelined import StoreClient
 from queuey.store.scripts import Scripts
 from tests.properties.driver import Trace
 from tests.properties.groups import GroupMachine
+from tests.properties.logs import LogMachine
 from tests.properties.running import FEW_NAMES, run_machine, with_few_names
+from tests.properties.schedule_rules import ScheduleMachine
 from tests.support.scripts.plain_ways import IS_PLAIN, WatchedScripts, without_plain_ways
 from tests.support.store import Server
 
@@ -36,6 +38,23 @@ def test_the_broker_does_what_the_model_says(server: Server, shards: int, seed: 
 @pytest.mark.parametrize("seed", [FIRST_SEED + i for i in range(RUNS[3] // 2)])
 def test_it_does_so_when_few_types_have_a_list_of_their_own(server: Server, tmp_path: Path, seed: int) -> None:
     run_machine(server.url, 1, with_few_names(tmp_path / "lua"), seed, names=FEW_NAMES)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("shards", "seed"), [(shards, FIRST_SEED + 100 + i) for shards in RUNS for i in range(RUNS[3] // 3)]
+)
+def test_it_does_so_when_attempts_log(server: Server, shards: int, seed: int) -> None:
+    """No line is left behind by a job that is deleted, and the bytes of all that end are counted."""
+    run_machine(server.url, shards, Scripts(), seed, kind=LogMachine)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("shards", "seed"), [(shards, FIRST_SEED + 200 + i) for shards in RUNS for i in range(RUNS[3])]
+)
+def test_it_does_so_with_schedules(server: Server, shards: int, seed: int) -> None:
+    run_machine(server.url, shards, Scripts(), seed, kind=ScheduleMachine)
 
 
 class TwoReplicas(WatchedScripts):

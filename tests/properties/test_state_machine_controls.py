@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from queuey.store.scripts import Scripts
+from tests.properties.machine import BrokerMachine
 from tests.properties.running import run_machine
+from tests.properties.schedule_rules import ScheduleMachine
 from tests.support.scripts.faulty import scripts_with_fault
 from tests.support.store import Server
 
+SEEDS = (7, 18, 21, 17, 11, 8, 9, 10, *range(12, 17))
+"""The first one meets nearly all faults at once, which saves time."""
 FAULTS = {
     "complete does not check the token": (
         "complete.lua",
@@ -42,6 +47,41 @@ FAULTS = {
         "state.s, state.a, state.x, state.f, state.z, state.r, state.y = 'w', nil, nil, nil, nil, due, replay_id",
         "state.s, state.x, state.f, state.z, state.r, state.y = 'w', nil, nil, nil, due, replay_id",
     ),
+    "a snooze spends an attempt": (
+        "fail.lua",
+        "if not snoozes then",
+        "if true then",
+    ),
+    "replay keeps the snoozes": (
+        "replay.lua",
+        "state.S = nil",
+        "",
+    ),
+    "a stale worker overwrites a checkpoint": (
+        "checkpoint.lua",
+        "holds(state, token) and 'ok'",
+        "state and state.s == 'r' and 'ok'",
+    ),
+    "a late checkpoint replaces a newer one": (
+        "checkpoint.lua",
+        "number < tonumber(last)",
+        "false",
+    ),
+    "a lease that has ended leaves the number of its checkpoint": (
+        "include/transitions.lua",
+        "state.A, state.N = token_of(state), outcome, nil, nil, nil",
+        "state.A = token_of(state), outcome, nil, nil",
+    ),
+    "a claim brings no checkpoint": (
+        "claim.lua",
+        "state.K and state.result or nil",
+        "nil",
+    ),
+    "a success keeps the letter of the checkpoint": (
+        "complete.lua",
+        "state.result, state.K = result, nil",
+        "state.result = result",
+    ),
     "a crash is not counted": (
         "reap.lua",
         "state.x = number_of(state, 'x') + 1",
@@ -68,7 +108,7 @@ FAULTS = {
         "'LPUSH'",
     ),
     "a tombstone is not counted": (
-        "cancel.lua",
+        "include/cancelling.lua",
         "hincr(queue_key(queue_of(state)), 'tombstones_' .. lane_of(state), 1)",
         "",
     ),
@@ -154,7 +194,101 @@ FAULTS = {
     ),
 }
 
+SCHEDULE_FAULTS = {
+    "a tick is fired without compare-and-set": (
+        "fire.lua",
+        "~= expected then return 'taken' end",
+        "== -2 then return 'taken' end",
+    ),
+    "a tick is fired without compare-and-set, and twice": (
+        "fire.lua",
+        "schedule.n or -1) ~= expected then return 'taken' end",
+        "schedule.n or -1) ~= expected then schedule.t = nil end",
+    ),
+    "a schedule that was replaced since is fired": (
+        "fire.lua",
+        "if mark_of(schedule) ~= mark then",
+        "if false then",
+    ),
+    "a paused schedule is fired": (
+        "fire.lua",
+        "if schedule.pause ~= '' then return 'paused' end",
+        "",
+    ),
+    "a tick is early": (
+        "fire.lua",
+        "return tick > now and 'early' or nil\nend",
+        "return nil\nend",
+    ),
+    "the next tick goes back": (
+        "fire.lua",
+        "or next >= 0 and next <= tick then return 'not_later' end",
+        "then return 'not_later' end",
+    ),
+    "a tick that was decided is fired again": (
+        "fire.lua",
+        "tick <= tonumber(schedule.t) then return true end",
+        "false then return true end",
+    ),
+    "a backfill looks only for the job": (
+        "fire.lua",
+        " or kind ~= 'tick' and had_run(name, job[1])",
+        "",
+    ),
+    "a job between two attempts counts as ended": (
+        "fire.lua",
+        "(state.s == 'w' or state.s == 'r') and state or nil",
+        "state.s == 'r' and state or nil",
+    ),
+    "a newer tick takes the place of the one that waits": (
+        "fire.lua",
+        "if schedule.p or schedule.pause ~= '' then return nil end",
+        "if schedule.pause ~= '' then return nil end",
+    ),
+    "the last job is cancelled though nothing takes its place": (
+        "fire.lua",
+        "  if full then return note_full(item) end\n",
+        "  if last then cancel_last(schedule, last) end\n  if full then return note_full(item) end\n",
+    ),
+    "a running job is not flagged": (
+        "fire.lua",
+        "if state.s == 'r' then return flag_running(schedule.j, state) end",
+        "if state.s == 'r' then return end",
+    ),
+    "a full store is noted each time": (
+        "fire.lua",
+        "~= whole(item[4]) then record",
+        "~= '' then record",
+    ),
+    "a paused schedule keeps its tick": (
+        "include/schedules.lua",
+        "if active and schedule.n then",
+        "if schedule.n then",
+    ),
+    "a pause keeps the tick that waits": (
+        "set_paused.lua",
+        "  drop_pending(schedule)\n",
+        "",
+    ),
+    "a put ignores the mark": (
+        "put_schedules.lua",
+        "if not fits(schedule, mark) then return 'conflict' end",
+        "",
+    ),
+    "a put before the gate is open": (
+        "put_schedules.lua",
+        "local may_write = is_open('schedules')",
+        "local may_write = true",
+    ),
+    "a deleted schedule keeps its history": (
+        "delete_schedules.lua",
+        " del(runs_key(name))",
+        "",
+    ),
+}
 
+
+@pytest.mark.timeout(300)  # a seed takes 3 to 12 seconds
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_state_machine_sees(server: Server, tmp_path: Path, fault: str) -> None:
     scripts = scripts_with_fault(tmp_path, *FAULTS[fault])
@@ -162,6 +296,16 @@ def test_the_state_machine_sees(server: Server, tmp_path: Path, fault: str) -> N
         run_seeds(server.url, scripts)
 
 
-def run_seeds(url: str, scripts: Scripts) -> None:
-    for seed in (7, 11, 8, 9, 10, *range(12, 17)):  # 7 meets nearly all of them at once, which saves time
-        run_machine(url, 1, scripts, seed, shrink=False)
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("fault", SCHEDULE_FAULTS)
+def test_the_state_machine_sees_of_schedules(server: Server, tmp_path: Path, fault: str) -> None:
+    scripts = scripts_with_fault(tmp_path, *SCHEDULE_FAULTS[fault])
+    with pytest.raises(AssertionError):
+        run_seeds(server.url, scripts, ScheduleMachine, (201, 202, 7, *SEEDS))
+
+
+def run_seeds(
+    url: str, scripts: Scripts, kind: type[BrokerMachine] = BrokerMachine, seeds: Sequence[int] = SEEDS
+) -> None:
+    for seed in seeds:
+        run_machine(url, 1, scripts, seed, kind=kind, shrink=False)

@@ -13,13 +13,16 @@ from typing import Any
 import msgspec
 
 from queuey.protocol.records import DEFAULT_DEDUPE_TTL_MS, DEFAULT_RETENTION_MS, parse_fields
+from queuey.store.broker.calls import LOG_TTL_MS
 from queuey.store.keys import ShardKeys
 from tests.properties.model.contents import Contents, Job, read_names
+from tests.properties.model.timetables import read_schedules
 from tests.support.scripts.contents import READ_ALL
 
 TYPES = {
     "job": "string",
     "state": "string",
+    "log": "string",
     "dedupe": "string",
     "claim": "string",
     "ready": "list",
@@ -34,10 +37,25 @@ TYPES = {
     "meta": "hash",
     "stats": "hash",
     "queues": "set",
+    "schedule": "string",
+    "schedule_names": "zset",
+    "ticks": "zset",
+    "waiting_ticks": "zset",
+    "runs": "list",
 }
+PLAN_KINDS = ("schedule", "schedule_names", "ticks", "waiting_ticks", "runs")
+"""The keys of schedules, which tests.properties.model.timetables reads."""
 STATUSES = {"w": "waiting", "r": "running", "s": "succeeded", "d": "dead", "c": "cancelled"}
-OUTCOMES = {"s": "succeeded", "r": "retried", "d": "dead", "c": "cancelled", "l": "released", "x": "crashed"}
-KNOWN_LETTERS = frozenset("sanxjqlmthpowbfrzyvgRA")
+OUTCOMES = {
+    "s": "succeeded",
+    "r": "retried",
+    "d": "dead",
+    "c": "cancelled",
+    "l": "released",
+    "x": "crashed",
+    "n": "snoozed",
+}
+KNOWN_LETTERS = frozenset("sanxjqlmthpowbfrzyvgRSKLAN")
 SLOW_RUN_MS = 300_000
 """The longest that an example may take, by the clock that runs TTLs."""
 
@@ -91,8 +109,9 @@ class _Reader:
         self._read_jobs()
         for name, value in self.own.items():
             kind, _, rest = name.partition(":")
-            if kind not in ("job", "state"):
+            if kind not in ("job", "state", "log", *PLAN_KINDS):
                 getattr(self, f"_read_{kind}")(rest, value)
+        self.contents.schedules = read_schedules(self.own)
         self._check_queue_counts()
         return self.contents
 
@@ -101,11 +120,12 @@ class _Reader:
             kind, _, job_id = name.partition(":")
             if kind == "job":
                 state = self.own.get(f"state:{job_id}", "")
-                self.contents.jobs[job_id] = _job(definition, state)
-                self.visible.sizes[job_id] = len(definition.encode()) + len(state.encode())
+                log = self.own.get(f"log:{job_id}", "")
+                self.contents.jobs[job_id] = _job(definition, state, log)
+                self.visible.sizes[job_id] = len(definition.encode()) + len(state.encode()) + len(log.encode())
                 self.visible.definitions[job_id] = definition
-            if kind == "state":
-                assert f"job:{job_id}" in self.own, f"a state without its definition: {job_id}"
+            if kind in ("state", "log"):
+                assert f"job:{job_id}" in self.own, f"a {kind} without its definition: {job_id}"
 
     def _read_ready(self, lane: str, ids: list[str]) -> None:
         queue, priority = lane.split(":")
@@ -203,18 +223,19 @@ class _Reader:
             assert counted[counter] == found[counter], f"{counter}: counts {counted[counter]}, has {found[counter]}"
 
 
-def _job(definition: str, state_text: str) -> Job:
+def _job(definition: str, state_text: str, log: str) -> Job:
     head, state = parse_fields(definition), parse_fields(state_text)
     _, _, rest = state_text.partition("\n")
     result, *errors = rest.split("\n")
     assert state.keys() <= KNOWN_LETTERS, f"unknown letters: {state}"
+    assert int(state.get("L", 0)) == len(log.encode()), f"the log has other bytes: {state}"
     if state:
-        assert int(state["j"]) == len(definition.encode()), (
-            f"the definition's length is not what the state says: {state}"
-        )
+        assert int(state["j"]) == len(definition.encode()) + len(log.encode()), f"the bytes are others: {state}"
         assert [state.get(letter) for letter in "qlmt"] == [head.get(letter) for letter in "qlmt"], (head, state)
         assert ("p" in state) == ("o" in state), state
+        assert "K" not in state or (result and state["s"] != "s"), state
         assert ("h" in state) == (state["s"] == "r"), state
+        assert "N" not in state or state["s"] == "r", state
     return Job(
         queue=head.get("q", "default"),
         lane=head.get("l", "default"),  # type: ignore[arg-type] # compared, like a lane's
@@ -231,6 +252,7 @@ def _job(definition: str, state_text: str) -> Job:
         claims=int(state.get("n", 0)),
         crashes=int(state.get("x", 0)),
         releases=int(state.get("R", 0)),
+        snoozes=int(state.get("S", 0)),
         token=f"{state['n']}.{state['h']}" if "h" in state else "",
         previous=state.get("p", ""),
         outcome=OUTCOMES[state["o"]] if "o" in state else "",
@@ -240,8 +262,12 @@ def _job(definition: str, state_text: str) -> Job:
         finished_at=int(state.get("f", 0)),
         flagged=state.get("z") == "1",
         replay_id=state.get("y", ""),
-        result=result,
+        result="" if "K" in state else result,
+        checkpoint=result if "K" in state else "",
+        checkpoint_at=int(state.get("K", 0)),
+        checkpoint_number=int(state["N"].removeprefix(f"{state['n']}.")) if "N" in state else 0,
         errors=[_error(line) for line in errors],
+        log=log,
     )
 
 
@@ -252,7 +278,7 @@ def _error(line: str) -> tuple[int, int, str]:
 
 
 def _check_ttls(visible: Visible, shards: list[ShardKeys], ttls: dict[str, int]) -> None:
-    """A dedupe key, a claim's record and a minute's counters lapse; nothing else does."""
+    """A dedupe key, a log, a claim's record and a minute's counters lapse; nothing else does."""
     for keys, contents in zip(shards, visible.contents, strict=True):
         lapsing: dict[str, tuple[int, int]] = {}
         for key, holder in contents.dedupe.items():
@@ -261,6 +287,7 @@ def _check_ttls(visible: Visible, shards: list[ShardKeys], ttls: dict[str, int])
             asked = job.dedupe_ttl if job and job.dedupe == key else None
             lapsing[keys.dedupe(key)] = (asked, asked) if asked else (1, DEFAULT_DEDUPE_TTL_MS)
         lapsing |= {keys.claim(claim_id): (1, 3_600_000) for claim_id in contents.claims}
+        lapsing |= {keys.log(job_id): (LOG_TTL_MS, LOG_TTL_MS) for job_id, job in contents.jobs.items() if job.log}
         lapsing |= {f"{keys.stats}:{minute}": (7_200_000, 7_200_000) for minute, _ in contents.by_minute}
         for name, ttl in ttls.items():
             if name.startswith(keys.base):

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.scripts.plain_ways import Twins, without_plain_ways
-from tests.support.store import Server, client_for
+from tests.support.scripts.schedules import Timetable
+from tests.support.store import Rig, Server, client_for
 from tests.support.stores import KINDS, SHARDS, one_of
 
 kind = one_of(*KINDS)
@@ -30,3 +31,11 @@ async def twins(server: Server, shards: int, general_ways: Path) -> AsyncIterato
     client = client_for(server.url)
     yield Twins(client, shards, general_ways)
     await client.aclose()
+
+
+@pytest.fixture
+async def plan(rig: Rig) -> Timetable:
+    """A timetable on the emptied store, on which every replica knows schedules."""
+    timetable = Timetable(rig)
+    await timetable.open_gate()
+    return timetable

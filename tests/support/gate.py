@@ -6,6 +6,12 @@ import asyncio
 import tempfile
 from pathlib import Path
 from types import TracebackType
+from typing import Final
+
+from queuey.lifecycle import end_tasks
+
+ACCEPT_PASSES: Final = 3
+"""Passes of the event loop in which asyncio hands over a connection that it has accepted."""
 
 
 class Visitor:
@@ -32,19 +38,29 @@ class Gate:
         self.path = str(Path(self._directory.name, "s"))
         self._visitors: asyncio.Queue[Visitor] = asyncio.Queue()
         self._writers: list[asyncio.StreamWriter] = []
-        self._server = await asyncio.start_unix_server(self._admit, self.path)
+        self._admissions: list[asyncio.Task[None]] = []
+        self._server = await asyncio.start_unix_server(self._connected, self.path)
         return self
 
-    async def _admit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)
-        self._visitors.put_nowait(Visitor(int(await reader.readline()), reader, writer))
+        self._admissions.append(asyncio.create_task(self._admit(reader, writer)))
+
+    async def _admit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if pid := await reader.readline():
+            self._visitors.put_nowait(Visitor(int(pid), reader, writer))
 
     async def visitor(self) -> Visitor:
         return await self._visitors.get()
 
-    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    async def __aexit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
+        """End each connection before the loop may end: one left behind would be blamed on a later test."""
         self._server.close()
+        for _ in range(ACCEPT_PASSES):
+            await asyncio.sleep(0)
         for writer in self._writers:
             writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
+        await end_tasks(self._admissions)
         await self._server.wait_closed()
         self._directory.cleanup()

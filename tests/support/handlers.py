@@ -76,6 +76,8 @@ def _context(ctx: Context) -> dict[str, object]:
         "claims": ctx.claims,
         "cancelled": ctx.cancelled,
         "state": ctx.state,
+        "tags": list(ctx.tags),
+        "metadata": ctx.metadata,
     }
 
 
@@ -118,6 +120,10 @@ def act(deed: Deed, ctx: Context) -> Any:
     if deed.name == "progress":
         for report in deed.value:
             ctx.progress(*report)
+        return None
+    if deed.name == "log":
+        for text in deed.value:
+            ctx.log.info(text, page=3)
         return None
     if deed.name == "half_a_note":
         return ctx.progress(1, 10, "caf\udce9")

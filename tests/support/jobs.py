@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 import warnings
 from typing import Any
 
@@ -124,6 +125,24 @@ def gate_thread(path: str) -> str:
 @app.job("gate.process", run_in="process")
 def gate_process(path: str) -> str:
     return wait_at(path)
+
+
+def _print_after(path: str) -> str:
+    answer = wait_at(path)
+    print(answer)
+    print(answer, end="", file=sys.stderr)
+    return answer
+
+
+@app.job("print.thread")
+def print_thread(path: str) -> str:
+    """Prints what the gate answers."""
+    return _print_after(path)
+
+
+@app.job("print.process", run_in="process")
+def print_process(path: str) -> str:
+    return _print_after(path)
 
 
 @app.job("die", run_in="process")

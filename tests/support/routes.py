@@ -25,6 +25,7 @@ BODIES: Final[dict[str, object]] = {
     "/v1/dlq/replay": {"queue": "mail"},
     "/v1/dlq/delete": {"queue": "mail"},
     "/v1/jobs/{id}/payload": {"n": 1},
+    "/v1/schedules/preview": {"every": 60, "job": {"type": "t", "queue": "mail"}},
 }
 """Good bodies of the routes that take one and are about no single job."""
 OVER_ALL_QUEUES: Final = {"/v1/replay-dlq", "/metrics"}

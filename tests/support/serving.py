@@ -56,16 +56,19 @@ class Serving:
         key: str | None = None,
         own_group: bool = False,
         root: Path = ROOT,
+        port: int = 0,
+        command: str = "serve",
+        until: str = "started",
     ) -> None:
         """`key`: what `http` sends as x-api-key. `own_group`: a process group of its own, as a terminal gives one.
-        `root`: the checkout that has the code.
+        `root`: the checkout that has the code. `port`: 0 for any that is free. `until`: the event to wait for.
 
         Raises AssertionError, with the log, when it does not start."""
         self.data_dir = data_dir
-        command = [sys.executable, "-m", "queuey", "serve", "--port", "0", "--data-dir", str(data_dir)]
-        command += ["--log-format", "json", *(["--app", app] if app else []), *flags]
+        line = [sys.executable, "-m", "queuey", command, "--port", str(port), "--data-dir", str(data_dir)]
+        line += ["--log-format", "json", *(["--app", app] if app else []), *flags]
         self.process = subprocess.Popen(
-            command,
+            line,
             cwd=root,
             env=environment(**(variables or {})),
             stdin=subprocess.DEVNULL,
@@ -80,11 +83,12 @@ class Serving:
         self._reader.start()
         started.append(self)
         try:
-            self.url = self.event("started")["url"]
+            event = self.event(until)
         except BaseException:
             self.kill()
             self.close()
             raise
+        self.url: Any = event.get("url")
         self.http = httpx.Client(base_url=self.url or "http://none", headers={"x-api-key": key} if key else None)
 
     # --- the log -----------------------------------------------------------------------------------------------

@@ -26,6 +26,17 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             self._now = max(self._now, min(timers))
         super()._run_once()  # type: ignore[misc]
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Wait for the threads without a limit. Since Python 3.12 a runner sets one, at which the clock would jump."""
+        await super().shutdown_default_executor()
+
+
+def block(seconds: float) -> None:
+    """Let time pass in which the running loop does nothing, as a handler does that does not await."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    loop._now += seconds
+
 
 def in_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
     """Runs an async test on a loop of virtual time."""

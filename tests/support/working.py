@@ -17,9 +17,10 @@ from redis import exceptions as redis_errors
 from queuey.errors import StoreUnavailable
 from queuey.lifecycle import end_tasks
 from queuey.metrics import Metrics
-from queuey.services.jobs.progress import ProgressRecorder
 from queuey.services.leases.acks import Acks
 from queuey.services.maintenance.loops import run_forever
+from queuey.services.reports.job_logs import LogRecorder
+from queuey.services.reports.progress import ProgressRecorder
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.connections.pipelined import StoreClient
@@ -35,6 +36,7 @@ from queuey.worker.lease_keeper import StoreRenewer
 from queuey.worker.settings import ExecutionSettings, WorkerSettings
 from queuey.worker.store_source import ANSWER_AFTER, StoreSource
 from queuey.worker.worker import Worker
+from tests.support.connections.silent import Apart, SplitShards, shards_at
 from tests.support.store import Server, client_for
 
 PATIENCE: Final = 20.0
@@ -159,7 +161,10 @@ class FaultyScripts(Scripts):
         reply = await super().call(client, name, keys, argument, copies)
         if gate := self.gates.get(name):
             self.waiting.put_nowait(name)
+            # A test that fails leaves it closed, and then what it has built would wait for ever.
+            overdue = asyncio.get_running_loop().call_later(2 * PATIENCE, gate.set)
             await gate.wait()
+            overdue.cancel()
         if self.replies_to_drop[name]:
             self.replies_to_drop[name] -= 1
             raise StoreUnavailable("the reply was dropped by the test", maybe_done=True)
@@ -187,28 +192,31 @@ async def working(
     ends: dict[str, float] | None = None,
     threads: int = 4,
     path: str | None = None,
+    apart: Apart | None = None,
+    limits: dict[str, int] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Worker]:
     """A worker that claims. `keeper`, `waker`, `listener`: which of the parts around it run too.
 
     `ends`: the seconds of WorkerSettings in which it ends. `path`: of an App with process handlers, for one process.
+    `limits`: those of some queues.
+    `apart`: a shard that is reached through a black hole.
     """
     async with AsyncExitStack() as stack:
-        client = client_for(url)
-        stack.push_async_callback(client.aclose)
         scripts = scripts or Scripts()
-        broker = Broker(Shards(client, shards), scripts)
+        broker = Broker(await stack.enter_async_context(shards_at(url, shards, apart)), scripts)
         frozen = Settings(**{"grace": 5.0, **settings})
         execution = _execution(app, path, frozen, threads)
         await execution.start()
         stack.push_async_callback(execution.stop, abandon=True)
-        own = msgspec.structs.replace(WorkerSettings.of(frozen, worker_id, queues), **(ends or {}))
+        own = WorkerSettings.of(frozen, worker_id, queues)
+        own = msgspec.structs.replace(own, queue_limits=limits or {}, **(ends or {}))
         acks, progress = Acks(broker, ack_patience, answer_after=ANSWER_AFTER), ProgressRecorder(broker)
         metrics = Metrics()
-        source = StoreSource(broker, acks, progress, own, metrics=metrics)
+        source = StoreSource(broker, acks, progress, LogRecorder(broker), own, metrics=metrics, events=app.hooks.events)
         worker = Worker(source, execution, own, metrics=metrics)
         if keeper:
-            worker.keeper.start(lambda: StoreRenewer(Broker(Shards(client_for(url), shards), Scripts())))
+            worker.keeper.start(lambda: StoreRenewer(Broker(_foreign_shards(url, shards, apart), Scripts())))
             stack.push_async_callback(worker.keeper.stop)
         parts = [worker.run()]
         waiting = client_for(url)
@@ -216,8 +224,8 @@ async def working(
         if waker:
             wakers, changed = [], asyncio.Event()
             worker.asides.on_change = changed.set
-            for group in wake_groups(broker.shards, cluster=cluster):
-                blocking = client_for(url)
+            for group in wake_groups(broker.shards, cluster=cluster or apart is not None):
+                blocking = client_for(apart.hole.url if apart and group == [apart.shard] else url)
                 stack.push_async_callback(blocking.aclose)
                 wake = worker.may_wait, worker.wake, worker.asides, worker_id
                 wakers.append(Waker(blocking, broker.shards, group, queues, *wake))
@@ -231,6 +239,14 @@ async def working(
         finally:
             await end_tasks(tasks)
         assert [task for task in tasks if not task.cancelled()] == []
+
+
+def _foreign_shards(url: str, shards: int, apart: Apart | None) -> Shards:
+    """Shards for the event loop of another thread, which closes what reaches them."""
+    if apart is None:
+        return Shards(client_for(url), shards)
+    through = client_for(apart.hole.url, timeout=apart.timeout)
+    return SplitShards(client_for(url, timeout=apart.timeout), shards, apart.shard, through)
 
 
 def _execution(app: App, path: str | None, settings: Settings, threads: int) -> Execution:

@@ -9,7 +9,8 @@ import signal
 import pytest
 
 from queuey import lifecycle as stopping
-from queuey.lifecycle import Part, Retrying, StopSignals, Tasks, end_tasks
+from queuey.lifecycle import AGAIN, MAX_AGAIN, Alarm, Part, Retrying, StopSignals, Tasks, TimeLimit, end_tasks
+from tests.support.virtual_time import block, in_virtual_time
 
 
 async def test_a_second_signal_counts_unless_it_is_an_echo_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,3 +125,58 @@ async def test_a_part_without_steps_of_its_own_does_nothing() -> None:
     await part.abandon()
     await part.stop()
     assert part.running == 0
+
+
+# --- timers and a blocked event loop ------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_an_alarm_rings_at_its_time() -> None:
+    loop = asyncio.get_running_loop()
+    rung = loop.create_future()
+    Alarm(5.0, lambda: rung.set_result(loop.time()))
+    assert await rung == 5.0
+
+
+@in_virtual_time
+async def test_an_alarm_does_not_ring_because_the_loop_was_blocked() -> None:
+    loop = asyncio.get_running_loop()
+    rung = loop.create_future()
+    Alarm(5.0, lambda: rung.set_result(loop.time()))
+    block(9.0)
+    assert await rung == 9.0 + AGAIN
+
+
+@in_virtual_time
+async def test_an_alarm_rings_also_if_the_loop_is_blocked_again_and_again() -> None:
+    rung = asyncio.Event()
+    Alarm(5.0, rung.set)
+    blocks = 0
+    while not rung.is_set():
+        block(9.0)
+        blocks += 1
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert blocks == MAX_AGAIN + 1
+
+
+@in_virtual_time
+async def test_a_cancelled_alarm_does_not_ring() -> None:
+    rung = asyncio.Event()
+    alarm = Alarm(5.0, rung.set)
+    block(9.0)
+    await asyncio.sleep(0)
+    alarm.cancel()
+    await asyncio.sleep(60)
+    assert not rung.is_set()
+
+
+@in_virtual_time
+async def test_a_time_limit_ends_what_takes_too_long() -> None:
+    with pytest.raises(TimeoutError):
+        async with TimeLimit(5.0):
+            await asyncio.Event().wait()
+    assert asyncio.get_running_loop().time() == 5.0
+    async with TimeLimit(6.0):
+        pass
+    await asyncio.sleep(60)  # nothing is cancelled later

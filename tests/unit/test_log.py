@@ -7,9 +7,12 @@ import json
 import logging
 import re
 import threading
+import time
 import warnings
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -103,6 +106,39 @@ def test_console_without_a_terminal_has_no_colors() -> None:
     log.configure("info", "console", stream)
     log.get("x").warning("store_lost", seconds=1.5)
     assert re.fullmatch(r"\S+Z \[warning  \] store_lost +\[x\] seconds=1.5\n", stream.getvalue())
+
+
+def in_a_terminal(level: str, **fields: object) -> str:
+    terminal = Terminal()
+    log.configure("debug", "auto", terminal)
+    getattr(log.get("queuey.worker"), level)("job_ended", **fields)
+    return re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())
+
+
+def test_in_a_terminal_an_event_fits_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    before = datetime.now(ZoneInfo("Asia/Kolkata"))
+    try:
+        line = in_a_terminal("info", job_id="00" + "A" * 20 + "Z12345", type="mail.send", ran_ms=12.34, wait_ms=61_000)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    clock, rest = line.split(" ", 1)
+    assert rest == "[info     ] job_ended job_id=…Z12345 type=mail.send ran=12.3ms wait=61s\n"
+    assert clock >= before.strftime("%H:%M:%S") or before.hour == 23
+
+
+@pytest.mark.parametrize(("level", "shown"), [("debug", "…AAAAAA"), ("warning", "A" * 28), ("error", "A" * 28)])
+def test_what_went_wrong_has_the_whole_id(level: str, shown: str) -> None:
+    assert f"job_id={shown}\n" in in_a_terminal(level, job_id="A" * 28)
+
+
+def test_the_logger_of_the_user_is_shown_in_a_terminal() -> None:
+    terminal = Terminal()
+    log.configure("info", "auto", terminal)
+    log.get("shop.mail").info("sent")
+    assert "shop.mail" in terminal.getvalue()
 
 
 @pytest.mark.parametrize(

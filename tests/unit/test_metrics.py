@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from queuey.metrics import FAST, MAX_SERIES, OTHER, OUTCOMES, Counter, Histogram, Metrics
+from queuey.metrics import FAILURES, FAST, MAX_SERIES, OTHER, OUTCOMES, Counter, Histogram, Metrics
 from queuey.store.scripts import Scripts
 
 
@@ -23,22 +23,31 @@ def exposed(metrics: Metrics) -> dict[str, float]:
     return samples
 
 
-def test_what_is_known_is_there_from_the_start_as_zero() -> None:
-    metrics = Metrics(["mail"], ["send"])
-    Scripts(metrics=metrics)
-    samples = exposed(metrics)
+def test_counters_that_alerts_read_are_there_from_the_start_as_zero() -> None:
+    samples = exposed(Metrics(["mail"]))
     for name in (
         'queuey_jobs_enqueued_total{queue="mail"}',
         'queuey_jobs_finished_total{outcome="dead_letter",queue="mail"}',
         'queuey_leases_lapsed_total{outcome="retry"}',
         'queuey_store_errors_total{code="store-unavailable"}',
-        'queuey_job_attempts_failed_total{kind="error",type="send"}',
-        'queuey_job_wait_seconds_count{queue="mail"}',
-        'queuey_job_run_seconds_count{type="send"}',
-        'queuey_store_script_duration_seconds_count{script="claim"}',
         "queuey_event_loop_lag_seconds_count{}",
     ):
         assert samples[name] == 0, name
+
+
+def test_a_type_and_a_script_have_series_from_their_first_use() -> None:
+    metrics = Metrics(["mail"])
+    Scripts(metrics=metrics)
+    assert not [name for name in exposed(metrics) if "type=" in name or "script=" in name or "_wait_" in name]
+    metrics.job_ended("mail", "send", "succeeded", due_ms=1000, claimed_ms=1500, ran=0.1, now_ms=2000)
+    metrics.script_time.observe(0.002, ("claim",))
+    samples = exposed(metrics)
+    assert samples['queuey_job_run_seconds_count{type="send"}'] == 1
+    assert samples['queuey_store_script_duration_seconds_bucket{le="0.0025",script="claim"}'] == 1
+    for kind in FAILURES:
+        assert samples[f'queuey_job_attempts_failed_total{{kind="{kind}",type="send"}}'] == 0, (
+            "before the first failure"
+        )
 
 
 def test_counts_add_up_by_label() -> None:

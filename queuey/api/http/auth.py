@@ -13,10 +13,11 @@ from typing import Final
 
 from queuey.api.http.body import Headers
 from queuey.errors import Forbidden, ForeignOrigin, Unauthorized, WrongHost
-from queuey.protocol.credentials import Credentials, Principal, is_loopback
+from queuey.protocol.credentials import DEV_KEY, Credentials, Principal, is_loopback
 
 READING: Final = ("GET", "HEAD", "OPTIONS")
 _HOW: Final = "Send one as 'x-api-key: <key>' or 'Authorization: Bearer <key>'."
+_HOW_OPEN: Final = f"The key of a server without keys is {DEV_KEY}: send 'x-api-key: {DEV_KEY}'."
 
 
 class Gate:
@@ -25,6 +26,7 @@ class Gate:
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
         self._open = credentials.open
+        self._how = _HOW_OPEN if credentials.open else _HOW
         self._anonymous = credentials.anonymous
         self._wants_keys = not credentials.anonymous.grants
 
@@ -54,13 +56,13 @@ class Gate:
         else:
             known = self._credentials.identify(key)
             if known is None:
-                raise Unauthorized(f"The API key is not valid. {_HOW}")
+                raise Unauthorized(f"The API key is not valid. {self._how}")
             caller = self._with_anonymous(known)
         for grant in caller.grants:
             if grant.scope in (scope, "admin"):
                 return caller
         if key is None:
-            raise Unauthorized(f"This request needs an API key with the scope {scope}. {_HOW}")
+            raise Unauthorized(f"This request needs an API key with the scope {scope}. {self._how}")
         raise Forbidden(f"The API key lacks the scope {scope}.")
 
     def _with_anonymous(self, known: Principal) -> Principal:

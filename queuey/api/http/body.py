@@ -14,8 +14,12 @@ Headers = dict[bytes, bytes]
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
+_CODINGS: Final = (b"content-encoding", b"transfer-encoding")
 _MAX_NOTHING: Final = 1000
 """The maximum number of bytes that are read of a body where none is allowed."""
+
+_SHOWN: Final = 64
+"""The maximum number of characters of a header that an error repeats."""
 
 
 class ClientDisconnected(Exception):
@@ -29,8 +33,11 @@ def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
 def media_type(headers: Headers, *accepted: str) -> str:
     """Return the one of the accepted media types that the body has, or the first if the request names none.
 
-    `application/vnd.example+json` counts as JSON. Raises UnsupportedMedia.
+    `application/vnd.example+json` counts as JSON. Raises UnsupportedMedia, also for a compressed body.
     """
+    for name in _CODINGS:
+        if name in headers:
+            _check_coding(headers[name])
     value = headers.get(b"content-type")
     if value is None or value == b"application/json":
         return accepted[0]
@@ -38,18 +45,36 @@ def media_type(headers: Headers, *accepted: str) -> str:
     essence = essence.strip()
     if essence.startswith("application/") and essence.endswith("+json"):
         essence = JSON
-    if essence in accepted and _is_utf8(parameters):
-        return essence
-    wanted = " or ".join(accepted)
-    raise UnsupportedMedia(f"Send the body with the header 'Content-Type: {wanted}', in UTF-8.")
+    wanted = f"Send the body with the header 'Content-Type: {' or '.join(accepted)}', in UTF-8."
+    if essence not in accepted:
+        raise UnsupportedMedia(f"The content type {_shown(essence)} is not supported here. {wanted}")
+    if charset := _other_charset(parameters):
+        raise UnsupportedMedia(f"The charset {_shown(charset)} is not supported. {wanted}")
+    return essence
 
 
-def _is_utf8(parameters: str) -> bool:
+def _check_coding(value: bytes) -> None:
+    """Raise UnsupportedMedia if a body is compressed. `identity` is the name for no coding."""
+    for coding in value.decode("latin-1").lower().split(","):
+        if coding.strip() not in ("", "identity", "chunked"):
+            raise UnsupportedMedia(
+                f"The encoding {_shown(coding.strip())} of the body is not supported. Send the body uncompressed.",
+                is_encoding=True,
+            )
+
+
+def _other_charset(parameters: str) -> str | None:
+    """Return the charset that the parameters name if it is not UTF-8."""
     for parameter in parameters.split(";"):
         name, _, value = parameter.partition("=")
-        if name.strip() == "charset" and value.strip().strip('"') not in ("utf-8", "utf8", "us-ascii"):
-            return False
-    return True
+        charset = value.strip().strip('"')
+        if name.strip() == "charset" and charset not in ("utf-8", "utf8", "us-ascii"):
+            return charset
+    return None
+
+
+def _shown(value: str) -> str:
+    return repr(value[:_SHOWN])
 
 
 async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:

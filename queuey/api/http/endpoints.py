@@ -17,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from queuey.api.http.auth import Gate
 from queuey.api.http.body import ClientDisconnected, read_headers, refuse_body
-from queuey.api.http.operations import Operation, refuse_unknown
+from queuey.api.http.operations import Operation, refuse_parameters
 from queuey.api.http.problems import problem_response
 from queuey.errors import MethodNotAllowed, NotFound
 from queuey.metrics import Metrics
@@ -45,7 +45,7 @@ class Endpoint(Protocol):
 
 
 class Guarded:
-    """An endpoint that admits callers with the scope, refuses undeclared parameters, and answers with problems."""
+    """An endpoint that admits callers with the scope, refuses what it does not declare, and answers with problems."""
 
     def __init__(self, method: str, path: str, needs: str | None, gate: Gate, answer: Answer, doc: Operation) -> None:
         self.method = method
@@ -54,14 +54,15 @@ class Guarded:
         self.doc = doc
         self._gate = gate
         self._answer = answer
+        self._refuses_query = not doc.query and needs is not None  # a probe may add any parameter to /healthz
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             headers = read_headers(scope["headers"])
             self._gate.check_origin(headers, scope["method"])
             caller = NOBODY if self.needs is None else self._gate.admit(headers, self.needs)
-            if scope["query_string"] and self.needs is not None:  # a probe may add any parameter to /healthz
-                refuse_unknown(scope["query_string"], self.doc)
+            if scope["query_string"] and self._refuses_query:
+                refuse_parameters(scope["query_string"])
             if self.doc.body is None and self.method != "GET":
                 await refuse_body(headers, receive)
             response = await self._answer(Request(scope, receive), caller)

@@ -12,8 +12,8 @@ from starlette.requests import Request
 from queuey.api.http.body import JSON, media_type, read_body, read_headers
 from queuey.errors import Malformed
 from queuey.protocol.allowed import form_of
-from queuey.protocol.json_checks import check_text, why_not_json
-from queuey.protocol.schema_faults import explain
+from queuey.protocol.json.checks import check_text, decode_body
+from queuey.protocol.schema_faults import Check
 
 MAX_NESTING: Final = 10
 
@@ -21,10 +21,18 @@ Body = TypeVar("Body", bound=Struct)
 
 
 class JsonBody(Generic[Body]):
-    """Reads the bodies of one route. `words`: by JSON pointer, the allowed values if a type does not say enough."""
+    """Reads the bodies of one route.
 
-    def __init__(self, kind: type[Body], words: Mapping[str, str] | None = None) -> None:
-        self._decode = msgspec.json.Decoder(kind).decode
+    `words`: by JSON pointer, the allowed values if a type does not say enough. `checks`: of what the type cannot check.
+    `needed`: an empty body is refused; else it counts as `{}`.
+    """
+
+    def __init__(
+        self, kind: type[Body], words: Mapping[str, str] | None = None, *checks: Check, needed: bool = True
+    ) -> None:
+        self._decoder = msgspec.json.Decoder(kind)
+        self._checks = checks
+        self._needed = needed
         self._form = form_of(kind, "The body", words)
 
     async def read(self, request: Request, limit: int) -> Body:
@@ -33,11 +41,8 @@ class JsonBody(Generic[Body]):
         media_type(headers, JSON)
         text = await read_body(headers, request.receive, limit)
         if not text or text.isspace():
-            raise Malformed("The body is empty. Send a JSON object.")
+            if self._needed:
+                raise Malformed("The body is empty. Send a JSON object.")
+            text = b"{}"
         check_text(text, MAX_NESTING)
-        try:
-            return self._decode(text)
-        except msgspec.ValidationError as error:
-            raise explain(error, self._form) from None
-        except msgspec.DecodeError as error:
-            raise Malformed(f"The body is not JSON: {why_not_json(error, text)}.") from None
+        return decode_body(self._decoder, text, self._form, *self._checks)

@@ -1,6 +1,7 @@
 """Declarations of the parameters, bodies and answers of endpoints, from which api/openapi/ describes the API.
 
-An undeclared parameter is refused with 422 before the endpoint sees the request.
+An endpoint that declares parameters reads them with `parameters_of`, which refuses all others. An endpoint that
+declares none does not see a request that has some.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from msgspec import UNSET, Meta, Struct
 from queuey.api.http.query import unknown_parameter
 from queuey.errors import QueueyError
 from queuey.protocol.models import NAME_PATTERN
+from queuey.protocol.schema_faults import MAX_FAULTS, together
 
 QueueName = Annotated[str, Meta(pattern=NAME_PATTERN)]
 
@@ -77,9 +79,8 @@ class Operation(Struct, frozen=True):
     """Whether it is in the description. A page or a file of the documentation itself is not."""
 
 
-def refuse_unknown(query_string: bytes, operation: Operation) -> None:
-    """Check that the request has only declared parameters. Raises Invalid, which names the first unknown one."""
-    known = [parameter.name for parameter in operation.query]
-    for name, _ in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
-        if name not in known:
-            raise unknown_parameter(name, known)
+def refuse_parameters(query_string: bytes) -> None:
+    """Refuse a query for an endpoint that declares no parameters. Raises Invalid, which names each parameter."""
+    names = [name for name, _ in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)]
+    if names:
+        raise together([unknown_parameter(name, ()) for name in names[:MAX_FAULTS]])

@@ -20,6 +20,7 @@ from queuey.errors import (
     StoreUnavailable,
     TooManyConnections,
     Unauthorized,
+    UnsupportedMedia,
 )
 from queuey.protocol.models import Problem
 
@@ -27,6 +28,7 @@ TYPE_PREFIX: Final = "urn:queuey:problem:"
 MEDIA_TYPE: Final = "application/problem+json"
 INTERNAL: Final = "Something failed inside the server. Its log has the details."
 STORE_DOWN: Final = "The store cannot answer at the moment. Nothing was changed. Try again."
+SHARD_DOWN: Final = "Shard {} of the store cannot answer at the moment. Nothing was changed. Try again."
 OUTCOME_UNKNOWN: Final = (
     "The store did not answer in time, so the request may have been carried out. Look up the jobs in job_ids, or send "
     "the request again with the same ids, which is safe."
@@ -58,7 +60,7 @@ def _detail(error: QueueyError) -> str:
     if isinstance(error, OutcomeUnknown):
         return OUTCOME_UNKNOWN if error.job_ids else error.message
     if isinstance(error, StoreUnavailable):
-        return STORE_DOWN
+        return STORE_DOWN if error.shard is None else SHARD_DOWN.format(error.shard)
     return error.message
 
 
@@ -78,4 +80,6 @@ def _headers(error: Exception) -> dict[str, str]:
         headers["WWW-Authenticate"] = 'Bearer realm="queuey"'
     elif isinstance(error, MethodNotAllowed):
         headers["Allow"] = ", ".join(error.allowed)
+    elif isinstance(error, UnsupportedMedia) and error.is_encoding:
+        headers["Accept-Encoding"] = "identity"
     return headers

@@ -3,36 +3,60 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from starlette.requests import Request
 
-from queuey.errors import Invalid, ParameterFault
+from queuey.errors import Invalid, ParameterFault, RequestError
 from queuey.protocol.models import NAME_PATTERN, NAME_RULE
+from queuey.protocol.schema_faults import MAX_FAULTS, together
 
 Word = TypeVar("Word", bound=str)
 
 MAX_TEXT: Final = 1024
 _SHOWN: Final = 64
 """The maximum number of characters of an unknown name that an error repeats."""
-_NAME = re.compile(NAME_PATTERN)
+_NAME: Final = re.compile(NAME_PATTERN)
+_NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
+
+
+@contextmanager
+def parameters_of(request: Request, *known: str) -> Iterator[Parameters]:
+    """Yield the query parameters of a request: only known ones, and each at most once.
+
+    Raises Invalid at the end of the block if the block has raised one, or asked for values that are not valid. It names
+    every fault.
+    """
+    parameters = Parameters(request, known)
+    try:
+        yield parameters
+    except Invalid as error:
+        parameters.found.append(error)
+    if parameters.found:
+        raise together(parameters.found) from None
 
 
 class Parameters:
-    """The query parameters of one request: only known ones, and each at most once.
+    """The query parameters of one request. A missing one is None, or has the default.
 
-    Every method raises Invalid, which names the wrong parameter. A missing parameter is None, or has the default.
+    A value that is not valid counts as missing until `parameters_of` raises. So do not use the values before.
     """
 
-    def __init__(self, request: Request, *known: str) -> None:
+    def __init__(self, request: Request, known: Sequence[str]) -> None:
+        self.found: list[RequestError] = []
+        """The faults."""
         self._given: dict[str, str] = {}
         for name, value in request.query_params.multi_items():
+            if len(self.found) >= MAX_FAULTS:
+                break
             if name not in known:
-                raise unknown_parameter(name, known)
-            if name in self._given:
-                raise invalid_parameter(name, "may be given only once")
-            self._given[name] = value
+                self.found.append(unknown_parameter(name, known))
+            elif name in self._given:
+                self.found.append(invalid_parameter(name, "may be given only once"))
+            else:
+                self._given[name] = value
 
     def raw(self, name: str) -> str | None:
         """Return the text of a parameter, which may be empty."""
@@ -40,46 +64,41 @@ class Parameters:
 
     def text(self, name: str, most: int = MAX_TEXT) -> str | None:
         """Return the text of a parameter that may not be empty."""
-        value = self._given.get(name)
-        if value is not None and not 0 < len(value) <= most:
-            raise invalid_parameter(name, f"must have 1 to {most} characters")
-        return value
+        return self._matching(name, lambda value: 0 < len(value) <= most, f"must have 1 to {most} characters")
+
+    def form(self, name: str, pattern: re.Pattern[str], words: str) -> str | None:
+        """Return a text of this pattern. `words`: the allowed values."""
+        return self._matching(name, pattern.fullmatch, f"must be {words}")
 
     def name(self, name: str) -> str | None:
         """Return the name of a queue or a type."""
-        value = self._given.get(name)
-        if value is not None and not _NAME.match(value):
-            raise invalid_parameter(name, f"must be {NAME_RULE}")
-        return value
+        return self.form(name, _NAME, NAME_RULE)
 
     def one_of(self, name: str, words: Sequence[Word]) -> Word | None:
         """Return one of the words."""
-        value = self._given.get(name)
-        if value is None:
-            return None
-        for word in words:
-            if word == value:
-                return word
-        raise invalid_parameter(name, f"must be one of {', '.join(words)}")
+        value = self._matching(name, words.__contains__, f"must be one of {', '.join(words)}")
+        return next((word for word in words if word == value), None)
+
+    def seconds(self, name: str, most: float, words: str) -> float | None:
+        """Return a number of seconds from 0."""
+        value = self._matching(name, lambda text: _NUMBER.fullmatch(text) and float(text) <= most, f"must be {words}")
+        return None if value is None else float(value)
 
     def whole_number(self, name: str, *, least: int, most: int, default: int) -> int:
         """Return a whole number within the bounds."""
-        text = self._given.get(name)
-        if text is None:
-            return default
-        if not (text.isascii() and text.isdigit() and len(text) <= 9 and least <= int(text) <= most):
-            raise invalid_parameter(name, f"must be a whole number from {least} to {most}")
-        return int(text)
 
+        def is_within(text: str) -> bool:
+            return text.isascii() and text.isdigit() and len(text) <= 9 and least <= int(text) <= most
 
-def whole_number(request: Request, name: str, *, least: int, most: int, default: int) -> int:
-    """Return the only parameter of a route, a whole number. Raises Invalid, which names the wrong parameter."""
-    return Parameters(request, name).whole_number(name, least=least, most=most, default=default)
+        text = self._matching(name, is_within, f"must be a whole number from {least} to {most}")
+        return default if text is None else int(text)
 
-
-def one_of(request: Request, name: str) -> str | None:
-    """Return the text of the only parameter of a route, or None if it is missing. Raises Invalid."""
-    return Parameters(request, name).raw(name)
+    def _matching(self, name: str, is_valid: Callable[[str], object], rule: str) -> str | None:
+        value = self._given.get(name)
+        if value is None or is_valid(value):
+            return value
+        self.found.append(invalid_parameter(name, rule))
+        return None
 
 
 def unknown_parameter(name: str, known: Sequence[str]) -> Invalid:

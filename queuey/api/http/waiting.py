@@ -16,7 +16,7 @@ from queuey.api.http.auth import require
 from queuey.api.http.body import ClientDisconnected, Headers
 from queuey.api.http.endpoints import reply
 from queuey.api.http.operations import Parameter
-from queuey.api.http.query import invalid_parameter, one_of
+from queuey.api.http.query import invalid_parameter, parameters_of
 from queuey.errors import Forbidden, Full, OutcomeUnknown, StoreUnavailable
 from queuey.protocol.allowed import in_words
 from queuey.protocol.credentials import Principal
@@ -53,16 +53,16 @@ class Wait:
         return {"Preference-Applied": self.applied} if self.applied else {}
 
 
-def wanted_wait(parameter: str | None, headers: Headers) -> Wait | None:
+def wanted_wait(scope: Scope, headers: Headers) -> Wait | None:
     """Return the wait that a request asks for, or None. The parameter overrides the header. Raises Invalid."""
-    if parameter is not None:
-        return Wait(_seconds(parameter, "wait"))
-    preferred = headers.get(b"prefer")
-    found = _PREFERENCE.search(preferred.decode("latin-1")) if preferred else None
-    if found is None:
-        return None
-    text = found[1].strip()
-    return Wait(_seconds(text, "Prefer: wait"), f"wait={text}")
+    with parameters_of(Request(scope), WAIT.name) as parameters:
+        given = parameters.raw("wait")
+        if given is not None:
+            return Wait(_seconds(given, "wait"))
+        preferred = headers.get(b"prefer")
+        found = _PREFERENCE.search(preferred.decode("latin-1")) if preferred else None
+        text = "" if found is None else found[1].strip()
+        return None if found is None else Wait(_seconds(text, "Prefer: wait"), f"wait={text}")
 
 
 def _seconds(text: str, name: str) -> float:
@@ -85,7 +85,7 @@ class Awaited:
         Raises Invalid; Forbidden if the caller may not read the job; and Full if too many requests wait already. The
         job is not enqueued then.
         """
-        wait = wanted_wait(one_of(Request(scope), "wait"), headers)
+        wait = wanted_wait(scope, headers)
         if wait is not None:
             require(caller, "read", queue)
             if wait.seconds:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +22,8 @@ from queuey.protocol.credentials import Principal
 from queuey.protocol.models import JobId, Problem
 
 Document = dict[str, Any]
+PayloadSchemas = Callable[[], dict[str, Schema]]
+"""Makes schemas by their names in the document."""
 
 PATH_PARAMETERS: Final = {
     "id": Parameter("id", JobId, "The id of a job"),
@@ -43,7 +45,7 @@ _PATH_WORD: Final = re.compile(r"{(\w+)}")
 _ABOUT: Final = (
     "A job queue over HTTP. Durations are numbers of seconds, times are RFC 3339 in UTC. Errors are "
     "`application/problem+json`; the last part of `type` is a stable code. Fields and parameters that are not listed "
-    "here are refused."
+    "here are refused. The schema `payload.<type>` is that of the payloads of a type whose handler this server has."
 )
 
 DESCRIPTION: Final = Operation(
@@ -57,15 +59,21 @@ DESCRIPTION: Final = Operation(
 
 
 class Description:
-    """Makes the document when a client first asks for it. `endpoints` may grow until then."""
+    """Makes the document when a client first asks for it. `endpoints` may grow until then.
 
-    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+    `payloads` makes the schemas of the payloads that this server's App knows.
+    """
+
+    def __init__(self, endpoints: Sequence[Endpoint], payloads: PayloadSchemas) -> None:
         self._endpoints = endpoints
+        self._payloads = payloads
         self._made: bytes | None = None
 
     def document(self) -> Document:
         """Return the document as a dict."""
-        return describe(self._endpoints)
+        made = describe(self._endpoints)
+        made["components"]["schemas"] |= self._payloads()
+        return made
 
     async def show(self, request: Request, caller: Principal) -> Response:
         """Answer GET /v1/openapi.json."""

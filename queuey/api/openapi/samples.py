@@ -25,6 +25,8 @@ JOB: Final[dict[str, Any]] = {
     "last_error": None,
     "errors": [],
     "result": "olleh",
+    "attempt": 1,
+    "last_error_attempt": None,
     "progress": None,
     "worker": "host-5657-e21e",
     "expires_at": None,
@@ -39,6 +41,14 @@ JOB: Final[dict[str, Any]] = {
     ],
     "traceparent": None,
     "released": 0,
+    "checkpoint": None,
+    "snoozed": 0,
+    "tags": [],
+    "metadata": None,
+}
+JOB_LOG: Final = {
+    "job_id": JOB_ID,
+    "lines": [{"attempt": 1, "at": "2026-11-24T04:21:26.130000Z", "level": "info", "text": "page 3 of 12"}],
 }
 PAGE: Final = {"jobs": [JOB], "next": None}
 OUTCOMES: Final = {
@@ -120,4 +130,5 @@ WORKER: Final = {
     "app": "queuey",
     "stuck_threads": [],
     "blocked_types": [],
+    "gone": False,
 }

@@ -20,6 +20,7 @@ _PLAIN: Final[dict[type, Schema]] = {
     types.NoneType: {"type": "null"},
     types.BoolType: {"type": "boolean"},
     types.DateTimeType: {"type": "string", "format": "date-time"},
+    types.DateType: {"type": "string", "format": "date"},
 }
 _BOUNDS: Final = {
     "ge": "minimum",
@@ -29,6 +30,7 @@ _BOUNDS: Final = {
     "min_length": "minLength",
     "max_length": "maxLength",
 }
+_ENTRIES: Final = {"max_length": "maxProperties"}
 _COUNTS: Final = {"min_length": "minItems", "max_length": "maxItems"}
 
 
@@ -61,10 +63,11 @@ class Schemas:
                 return {"type": "number", **_bounds(info, _BOUNDS)}
             case types.LiteralType():
                 return {"enum": list(info.values)}
-            case types.ListType():
+            case types.ListType() | types.VarTupleType():
                 return {"type": "array", "items": self._of(info.item_type), **_bounds(info, _COUNTS)}
             case types.DictType():
-                return {"type": "object", "additionalProperties": self._of(info.value_type)}
+                values = {"additionalProperties": self._of(info.value_type)}
+                return {"type": "object", **values, **_bounds(info, _ENTRIES)}
             case types.UnionType():
                 return self._union(info)
             case types.StructType():

@@ -18,6 +18,7 @@ from queuey.api.http.auth import Gate
 from queuey.api.http.endpoints import Endpoint, Guarded
 from queuey.api.http.operations import Media, Operation
 from queuey.api.openapi.description import Description
+from queuey.api.openapi.trying import for_trying
 from queuey.api.openapi.v3_0 import downgraded
 from queuey.protocol.credentials import Principal
 
@@ -86,7 +87,7 @@ class Docs:
     async def description(self, request: Request, caller: Principal) -> Response:
         """Return the description as OpenAPI 3.0."""
         if self._made is None:
-            self._made = msgspec.json.encode(downgraded(self._description.document()))
+            self._made = msgspec.json.encode(downgraded(for_trying(self._description.document())))
         return Response(self._made, headers=_HEADERS, media_type="application/json")
 
     async def asset(self, request: Request, caller: Principal) -> Response:

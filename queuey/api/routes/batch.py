@@ -19,14 +19,14 @@ from queuey.api.http.operations import Media, Operation
 from queuey.api.http.problems import problem
 from queuey.api.openapi.samples import OUTCOMES
 from queuey.api.routes.submit import TRACEPARENT
-from queuey.errors import Full, Malformed, OutcomeUnknown, QueueyError, StoreError, TooLarge
+from queuey.errors import Full, Invalid, Malformed, OutcomeUnknown, QueueyError, StoreError, TooLarge
 from queuey.protocol import traceparent
 from queuey.protocol.credentials import Principal
 from queuey.protocol.idempotency import bad_key
-from queuey.protocol.json_checks import check_text, why_not_json
+from queuey.protocol.json.checks import check_text, why_not_json
 from queuey.protocol.models import BatchItem, BatchReply, EnqueueReply, JobRequest
 from queuey.protocol.records import NewJob
-from queuey.protocol.schema_faults import invalid
+from queuey.protocol.schema_faults import SecondLooks, invalid
 from queuey.services.jobs.plain_batch import Batch, Check, Items, PlainBatches, read
 from queuey.services.jobs.producer import Outcome, Producer
 from queuey.services.jobs.submission import Submission
@@ -44,7 +44,7 @@ BATCH: Final = Operation(
     errors=(Full,),
 )
 MAX_NESTING: Final = 400
-"""The maximum nesting of a batch. Each item is also checked against the limit in the settings."""
+"""The maximum nesting of a batch that is split. Each item is then checked against the limit in the settings."""
 
 _FIRST: Final = '{"results":[{"job_id":"'
 _BETWEEN: Final = '","deduplicated":false},{"job_id":"'
@@ -85,13 +85,14 @@ class SubmitBatch:
         if b"idempotency-key" in headers:
             raise bad_key("is for single jobs; give each job of a batch an id or a dedupe_key")
         kind = media_type(headers, JSON, NDJSON)
-        text = _Text(await read_body(headers, request.receive, self._body_limit), kind)
+        text = _Text(await read_body(headers, request.receive, self._body_limit), kind, self._submission.limits.depth)
         span = traceparent.from_headers(headers)
 
         warned: dict[int, TypeWarning] = {}
+        looks = SecondLooks()
 
         def check(place: int) -> NewJob | QueueyError:
-            return self._check(bytes(text.items[place]), caller, span, partial(warned.__setitem__, place))
+            return self._check(bytes(text.items[place]), caller, span, partial(warned.__setitem__, place), looks)
 
         if self._in_groups:
             may = partial(caller.allows, "submit")
@@ -132,8 +133,14 @@ class SubmitBatch:
                 self._submission.queues.warn(outcome, job_type, warning)
 
     def _check(
-        self, item: bytes, caller: Principal, span: str | None, warn: Callable[[TypeWarning], None]
+        self,
+        item: bytes,
+        caller: Principal,
+        span: str | None,
+        warn: Callable[[TypeWarning], None],
+        looks: SecondLooks,
     ) -> NewJob | QueueyError:
+        now_ms = time.time_ns() // 1_000_000
         try:
             request = self._submission.parse(item)
             if request.traceparent is None:
@@ -142,7 +149,9 @@ class SubmitBatch:
             require(caller, "submit", queue)
             if warning is not None:
                 warn((request.type, warning))
-            return self._submission.new_job(request, time.time_ns() // 1_000_000)
+            return self._submission.new_job(request, now_ms)
+        except Invalid as error:
+            return self._submission.with_all_faults(error, item, now_ms) if looks.take() else error
         except QueueyError as error:
             return error
 
@@ -150,14 +159,15 @@ class SubmitBatch:
 class _Text:
     """The text of a batch. It is split when its items are needed one by one."""
 
-    def __init__(self, body: bytes, kind: str) -> None:
+    def __init__(self, body: bytes, kind: str, depth: int) -> None:
         self.body = body
+        self._depth = depth
         self.lines = _lines(body) if kind == NDJSON else None
 
     @cached_property
     def items(self) -> Sequence[bytes | msgspec.Raw]:
         """The text of each item. Raises Malformed or Invalid."""
-        check_text(self.body, MAX_NESTING)
+        check_text(self.body, self._depth, around=MAX_NESTING - self._depth)
         return _elements(self.body) if self.lines is None else self.lines
 
 
@@ -169,7 +179,7 @@ def _elements(body: bytes) -> list[msgspec.Raw]:
     try:
         return _decode_items(body)
     except msgspec.ValidationError:
-        raise invalid("", "must be an array of jobs; send a single job to /v1/jobs") from None
+        raise invalid("", "must be an array of jobs; send a single job to /v1/jobs", "The body") from None
     except msgspec.DecodeError as error:
         raise Malformed(f"The body is not JSON: {why_not_json(error, body)}.") from None
 

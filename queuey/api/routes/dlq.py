@@ -17,12 +17,12 @@ from queuey.api.http.body import JSON, media_type, read_body, read_headers
 from queuey.api.http.endpoints import reply
 from queuey.api.http.json_body import JsonBody
 from queuey.api.http.operations import Operation, Parameter, QueueName
-from queuey.api.http.query import Parameters, invalid_parameter
+from queuey.api.http.query import Parameters, parameters_of
 from queuey.errors import Full, Malformed, TooLarge, WrongState
 from queuey.metrics import Metrics
 from queuey.protocol.allowed import in_words
 from queuey.protocol.credentials import Principal
-from queuey.protocol.json_checks import check_payload, check_text
+from queuey.protocol.json.checks import check_payload, check_text
 from queuey.protocol.models import (
     YEAR,
     DeadGroups,
@@ -49,7 +49,7 @@ _WORDS: Final = {"/fingerprint": _FINGERPRINT, "/rate": in_words(Rate, "jobs a s
 _REPLAY_BODY: Final = JsonBody(ReplayDead, _WORDS)
 _DELETE_BODY: Final = JsonBody(DeleteDead, _WORDS)
 _HEX: Final = re.compile(r"[0-9a-f]{16}")
-_NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
+_AGE: Final = in_words(Seconds, "seconds")
 _log = log.get(__name__)
 
 _FILTERS: Final = (
@@ -143,10 +143,10 @@ class DeadLetterRoutes:
 
     async def list(self, request: Request, caller: Principal) -> Response:
         """Answer with a page of the jobs in the queues that the caller may read."""
-        parameters = Parameters(request, *(parameter.name for parameter in LIST.query))
-        wanted = _filter(parameters)
-        limit = parameters.whole_number("limit", least=1, most=dead_jobs.MAX_PAGE, default=DEFAULT_PAGE)
-        cursor = parameters.text("cursor")
+        with parameters_of(request, *(parameter.name for parameter in LIST.query)) as given:
+            wanted = _filter(given)
+            limit = given.whole_number("limit", least=1, most=dead_jobs.MAX_PAGE, default=DEFAULT_PAGE)
+            cursor = given.text("cursor")
         page = await dead_jobs.list_dead(
             self._broker, wanted, lambda queue: caller.allows("read", queue), limit, cursor, self._request_deadline
         )
@@ -158,7 +158,8 @@ class DeadLetterRoutes:
 
     async def groups(self, request: Request, caller: Principal) -> Response:
         """Answer with the groups of dead jobs."""
-        wanted = _filter(Parameters(request, *(parameter.name for parameter in GROUPS.query)))
+        with parameters_of(request, *(parameter.name for parameter in GROUPS.query)) as given:
+            wanted = _filter(given)
         return reply(
             await dead_jobs.group_dead(
                 self._broker, wanted, lambda queue: caller.allows("read", queue), self._request_deadline
@@ -201,7 +202,8 @@ class DeadLetterRoutes:
 
     async def edit(self, request: Request, caller: Principal) -> Response:
         """Replace the payload of a dead job, and retry it if asked to."""
-        requeue = Parameters(request, "requeue").one_of("requeue", ("true", "false")) == "true"
+        with parameters_of(request, "requeue") as given:
+            requeue = given.one_of("requeue", ("true", "false")) == "true"
         payload = await self._payload(request)
         deadline = Deadline(self._request_deadline)
         job = await jobs.find(self._broker, request.path_params["id"], deadline)
@@ -242,24 +244,12 @@ def _asked_filter(asked: DeleteDead) -> Filter:
     return Filter(**given)
 
 
-def _filter(parameters: Parameters) -> Filter:
-    """Return the filters of a request. Raises Invalid, which names the wrong parameter."""
-    fingerprint = parameters.text("fingerprint")
-    if fingerprint is not None and not _HEX.fullmatch(fingerprint):
-        raise invalid_parameter("fingerprint", f"must be {_FINGERPRINT}")
+def _filter(given: Parameters) -> Filter:
+    """Return the filters of a request."""
     return Filter(
-        parameters.name("queue"),
-        parameters.name("type"),
-        fingerprint,
-        _age(parameters, "older_than"),
-        _age(parameters, "younger_than"),
+        given.name("queue"),
+        given.name("type"),
+        given.form("fingerprint", _HEX, _FINGERPRINT),
+        given.seconds("older_than", YEAR, _AGE),
+        given.seconds("younger_than", YEAR, _AGE),
     )
-
-
-def _age(parameters: Parameters, name: str) -> float | None:
-    text = parameters.raw(name)
-    if text is None:
-        return None
-    if not _NUMBER.fullmatch(text) or float(text) > YEAR:
-        raise invalid_parameter(name, f"must be {in_words(Seconds, 'seconds')}")
-    return float(text)

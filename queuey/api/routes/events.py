@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from queuey import log
 from queuey.api.http.operations import Media, Operation, Parameter, QueueName
-from queuey.api.http.query import Parameters
+from queuey.api.http.query import Parameters, parameters_of
 from queuey.api.http.waiting import until_disconnected
 from queuey.errors import Full, QueueyError
 from queuey.protocol.credentials import Principal
@@ -87,10 +87,10 @@ class EventRoutes:
 
     async def of_all(self, request: Request, caller: Principal) -> Response:
         """Stream the events of the queues that the caller may read."""
-        parameters = Parameters(request, "queue", "type", "status", "seconds")
-        queue, type = parameters.name("queue"), parameters.name("type")
-        status = parameters.one_of("status", STATUSES)
-        seconds = _seconds(parameters)
+        with parameters_of(request, "queue", "type", "status", "seconds") as given:
+            queue, type = given.name("queue"), given.name("type")
+            status = given.one_of("status", STATUSES)
+            seconds = _seconds(given)
 
         def wants(event: JobEvent) -> bool:
             return (
@@ -108,7 +108,8 @@ class EventRoutes:
     async def of_job(self, request: Request, caller: Principal) -> Response:
         """Stream the status of a job, its changes and its progress until it has finished."""
         job_id = request.path_params["id"]
-        seconds = _seconds(Parameters(request, "seconds"))
+        with parameters_of(request, "seconds") as given:
+            seconds = _seconds(given)
         await self._find(job_id, caller)
         if request.method == "HEAD":
             return Response(headers=HEADERS, media_type=MEDIA_TYPE)
@@ -218,8 +219,7 @@ def _message(numbered: NumberedEvent) -> bytes:
 
 
 def _job_status(job: Job) -> bytes:
-    attempt = job.attempts + (1 if job.status in ("running", "succeeded") else 0)
-    return _status(StatusEvent(job.id, job.type, job.queue, job.status, attempt, datetime.now(UTC)))
+    return _status(StatusEvent(job.id, job.type, job.queue, job.status, job.attempt, datetime.now(UTC)))
 
 
 def _job_progress(job: Job, progress: Progress) -> bytes:

@@ -24,13 +24,15 @@ class Alive(Struct):
 class Ready(Struct):
     """The answer of `GET /readyz`. `durability`: what is known about the store's syncing.
 
-    `note`: what a person should look at, although requests may come here.
+    `note`: what a person should look at, although requests may come here. `silent_shards`: the numbers of the shards
+    that do not answer, while others do.
     """
 
     status: Literal["ready", "draining", "store down"]
     redis: Literal["up", "down"]
     durability: Durability
     note: str | UnsetType = UNSET
+    silent_shards: list[int] | UnsetType = UNSET
 
 
 HEALTHZ: Final = Operation(

@@ -5,11 +5,12 @@ To a caller without a grant for its queue, a job does not exist.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final
 from urllib.parse import urlencode
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,13 +19,27 @@ from queuey.api.http.body import read_headers
 from queuey.api.http.endpoints import reply
 from queuey.api.http.etags import reply_unless_known
 from queuey.api.http.operations import Operation, Parameter, QueueName
-from queuey.api.http.query import Parameters, one_of
+from queuey.api.http.query import Parameters, parameters_of
 from queuey.api.http.waiting import APPLIED, PREFER, WAIT, wait_for_end, wanted_wait
-from queuey.api.openapi.samples import JOB, JOB_ID, PAGE
+from queuey.api.openapi.samples import JOB, JOB_ID, JOB_LOG, PAGE
 from queuey.errors import Full, WrongState
 from queuey.metrics import Metrics
+from queuey.protocol.allowed import in_words
 from queuey.protocol.credentials import Principal
-from queuey.protocol.models import FINAL, STATUSES, CancelReply, Explanation, Job, JobPage, RetryReply, Status
+from queuey.protocol.models import (
+    FINAL,
+    STATUSES,
+    YEAR,
+    CancelReply,
+    Explanation,
+    Job,
+    JobLog,
+    JobPage,
+    RetryReply,
+    Seconds,
+    Status,
+)
+from queuey.protocol.models.labels import TAG_PATTERN, TAG_RULE, Tag
 from queuey.services.jobs import actions as jobs
 from queuey.services.jobs.explain import explain
 from queuey.services.jobs.listing import MAX_PAGE, Wanted, list_jobs
@@ -34,11 +49,15 @@ from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 
 DEFAULT_PAGE: Final = 50
+MAX_KEY: Final = 256
 
 _log = log.get(__name__)
 
+_TAG: Final = re.compile(TAG_PATTERN)
 _Limit = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
 _Cursor = Annotated[str, Meta(min_length=1, max_length=1024)]
+_DedupeKey = Annotated[str, Meta(min_length=1, max_length=MAX_KEY)]
+_AGE: Final = in_words(Seconds, "seconds")
 
 LIST: Final = Operation(
     "list_jobs",
@@ -49,6 +68,10 @@ LIST: Final = Operation(
         Parameter("queue", QueueName, "Only jobs of this queue", example="mail"),
         Parameter("status", Status, "Only jobs with this status", example="dead_letter"),
         Parameter("type", QueueName, "Only jobs of this type", example="text.reverse"),
+        Parameter("tag", Tag, "Only jobs with this tag", example="customer:42"),
+        Parameter("dedupe_key", _DedupeKey, "Only jobs with this dedupe key", example="greeting:1"),
+        Parameter("older_than", Seconds, "Only jobs that were created at least this many seconds ago", example=60),
+        Parameter("younger_than", Seconds, "Only jobs that were created at most this many seconds ago", example=3600),
         Parameter("limit", _Limit, "Maximum number of jobs", DEFAULT_PAGE),
         Parameter("cursor", _Cursor, "`next` of the page before, sent with the same filters"),
     ),
@@ -96,7 +119,19 @@ EXPLAIN: Final = Operation(
         "workers": ["host-5657-e21e"],
     },
 )
+SHOW_LOG: Final = Operation(
+    "get_job_log",
+    "Get the lines that a job's handler has logged",
+    {200: JobLog},
+    description="The last 100 lines of all attempts, oldest first, with 4 kB of text. They are kept with the job.",
+    sample=JOB_LOG,
+)
 DELETE: Final = Operation("delete_job", "Delete a finished job", {204: None}, errors=(WrongState,))
+
+
+def _age(given: Parameters, name: str) -> float | UnsetType:
+    seconds = given.seconds(name, YEAR, _AGE)
+    return UNSET if seconds is None else seconds
 
 
 class JobRoutes:
@@ -124,7 +159,7 @@ class JobRoutes:
 
     async def show(self, request: Request, caller: Principal) -> Response:
         """Answer with a job, at once or when it has finished."""
-        wait = wanted_wait(one_of(request, "wait"), read_headers(request.scope["headers"]))
+        wait = wanted_wait(request.scope, read_headers(request.scope["headers"]))
         job_id = request.path_params["id"]
         job = await self._find(job_id, caller, "read", Deadline(self._request_deadline))
         if wait is None:
@@ -136,19 +171,28 @@ class JobRoutes:
 
     async def list(self, request: Request, caller: Principal) -> Response:
         """Answer with a page of the jobs in the queues that the caller may read."""
-        parameters = Parameters(request, "queue", "status", "type", "limit", "cursor")
-        wanted = Wanted(parameters.name("queue"), parameters.one_of("status", STATUSES), parameters.name("type"))
-        limit = parameters.whole_number("limit", least=1, most=MAX_PAGE, default=DEFAULT_PAGE)
+        with parameters_of(request, *(parameter.name for parameter in LIST.query)) as given:
+            wanted = Wanted(
+                given.name("queue"),
+                given.one_of("status", STATUSES),
+                given.name("type"),
+                given.form("tag", _TAG, TAG_RULE) or UNSET,
+                given.text("dedupe_key", MAX_KEY) or UNSET,
+                _age(given, "older_than"),
+                _age(given, "younger_than"),
+            )
+            limit = given.whole_number("limit", least=1, most=MAX_PAGE, default=DEFAULT_PAGE)
+            cursor = given.text("cursor")
 
         def visible(queue: str) -> bool:
             return caller.allows("read", queue)
 
-        cursor, deadline = parameters.text("cursor"), Deadline(self._request_deadline)
+        deadline = Deadline(self._request_deadline)
         page = await list_jobs(self._broker, wanted, visible, limit, cursor, deadline)
         if page.next is None:
             return reply(page)
         query = {**msgspec.structs.asdict(wanted), "limit": limit, "cursor": page.next}
-        link = urlencode({name: value for name, value in query.items() if value is not None})
+        link = urlencode({name: value for name, value in query.items() if value not in (None, UNSET)})
         return reply(page, headers={"Link": f'<{request.url.path}?{link}>; rel="next"'})
 
     async def cancel(self, request: Request, caller: Principal) -> Response:
@@ -176,6 +220,12 @@ class JobRoutes:
         deadline = Deadline(self._request_deadline)
         job = await self._find(request.path_params["id"], caller, "read", deadline)
         return reply(await explain(self._broker, job, deadline, self._unknown_type_ttl))
+
+    async def log(self, request: Request, caller: Principal) -> Response:
+        """Answer with the lines that the job's attempts have logged."""
+        deadline = Deadline(self._request_deadline)
+        job = await self._find(request.path_params["id"], caller, "read", deadline)
+        return reply(await jobs.log(self._broker, job, deadline))
 
     async def delete(self, request: Request, caller: Principal) -> Response:
         """Delete a finished job."""

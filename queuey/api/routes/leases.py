@@ -21,6 +21,8 @@ from queuey.api.openapi.samples import JOB_ID, LEASED
 from queuey.errors import Full, LostLease, NotFound, QueueyError
 from queuey.protocol.credentials import Principal
 from queuey.protocol.models import (
+    CheckpointBatch,
+    CheckpointItem,
     CompleteBatch,
     CompleteItem,
     ExtendBatch,
@@ -31,6 +33,8 @@ from queuey.protocol.models import (
     LeaseOutcomes,
     LeaseReply,
     LeaseRequest,
+    LogBatch,
+    LogItem,
     ReleaseBatch,
     ReleaseItem,
 )
@@ -44,7 +48,7 @@ _DRAINING: Final = {"Connection": "close", "Retry-After": "1"}
 """The headers of an answer without jobs while this replica stops. They make the client ask another replica."""
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9._-]")
 
-Item = TypeVar("Item", bound=CompleteItem | FailItem | ExtendItem | ReleaseItem)
+Item = TypeVar("Item", bound=CheckpointItem | CompleteItem | FailItem | ExtendItem | LogItem | ReleaseItem)
 
 _GROUP: Final = "Pull workers"
 _LEASED_JOB: Final = {"id": JOB_ID, "token": "1.J9TQ2M7RXKD4"}
@@ -85,6 +89,12 @@ COMPLETE: Final = _outcome(
 )
 FAIL: Final = _outcome("fail_leases", "Report that attempts have failed", FailItem, FailBatch, error="no connection")
 EXTEND: Final = _outcome("extend_leases", "Extend leases", ExtendItem, ExtendBatch, lease=30)
+CHECKPOINT: Final = _outcome(
+    "checkpoint_leases", "Keep values for the next attempts", CheckpointItem, CheckpointBatch, checkpoint={"line": 1000}
+)
+LOG: Final = _outcome(
+    "log_leases", "Keep the lines that attempts have logged", LogItem, LogBatch, lines=[{"text": "page 3 of 12"}]
+)
 RELEASE: Final = _outcome("release_leases", "Release jobs without spending an attempt", ReleaseItem, ReleaseBatch)
 
 
@@ -135,6 +145,16 @@ class LeaseRoutes:
         """Extend leases, and record the progress of their jobs."""
         text = await self._body(request)
         return await self._report(self._requests.extend, self._pulling.outcomes.extend, text, caller)
+
+    async def checkpoint(self, request: Request, caller: Principal) -> Response:
+        """Keep values for the next attempts of jobs."""
+        text = await self._body(request)
+        return await self._report(self._requests.checkpoint, self._pulling.outcomes.checkpoint, text, caller)
+
+    async def log(self, request: Request, caller: Principal) -> Response:
+        """Keep the lines that attempts have logged."""
+        text = await self._body(request)
+        return await self._report(self._requests.log, self._pulling.outcomes.log, text, caller)
 
     async def release(self, request: Request, caller: Principal) -> Response:
         """Give jobs back to the heads of their queues."""

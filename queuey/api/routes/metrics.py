@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from prometheus_client import Metric
@@ -34,7 +34,7 @@ from queuey.store.deadline import Deadline
 from queuey.store.replies import QueueHead, Stats
 from queuey.version import __version__
 
-EVENTS: Final = ("enqueued", "claimed", "succeeded", "dead", "cancelled", "replayed")
+EVENTS: Final = ("enqueued", "claimed", "succeeded", "dead", "cancelled", "replayed", "released_often", "snoozed")
 """The counters of the store that are shown from the start, even while they are 0."""
 STATES: Final = ("high", "default", "low", "scheduled", "running", "dead_letter", "finished")
 """The states that jobs are counted in. The first three are the lanes of queued jobs."""
@@ -83,8 +83,8 @@ class ReplicaMetrics:
         )
         yield _gauge(
             "queuey_reaper_last_success_timestamp_seconds",
-            "When this replica last looked for expired leases. 0: not yet.",
-            metrics.reaped_at,
+            "When this replica last looked for expired leases on every shard. 0: not yet.",
+            min(metrics.reaped.values(), default=0.0),
         )
 
 
@@ -105,6 +105,8 @@ class MetricsRoutes:
         self._peers = peers
         self._request_deadline = request_deadline
         self._unknown_type_ttl = unknown_type_ttl
+        self._counters: dict[int, Stats] = {}
+        """The last statistics of each shard. A counter that went down while one is silent would look like a restart."""
 
     async def show(self, request: Request, caller: Principal) -> Response:
         """Answer a caller that may read every queue. While the store is down, the answer has only the counters."""
@@ -122,27 +124,31 @@ class MetricsRoutes:
         try:
             return [_gauge("queuey_store_up", "Whether the store answered.", 1), *await self._read_store()]
         except StoreError:
-            return [_gauge("queuey_store_up", "Whether the store answered.", 0)]
+            shards = _shards_up(self._broker.shards.count, ())
+            return [_gauge("queuey_store_up", "Whether the store answered.", 0), shards]
 
     async def _read_store(self) -> list[Metric]:
-        """Return the metrics of the store. Raises StoreError."""
-        deadline = Deadline(self._request_deadline)
-        stats = await stats_of(self._broker, deadline)
-        workers = await list_workers(self._broker, deadline)
+        """Return the metrics of the store, as far as its shards answer. Raises StoreError if none does."""
+        deadline, count = Deadline(self._request_deadline), self._broker.shards.count
+        found = await stats_of(self._broker, deadline)
+        stats = found.values()
+        self._counters |= found
+        workers = await list_workers(self._broker, deadline) if 0 in found else []
         takes = taken_by(workers)
         queues = lengths_of(stats, lambda queue: True, takes).queues
         names = [queue.name for queue in queues]
         oldest, claimable_age = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
         heads_of: dict[str, list[QueueHead]] = {name: [] for name in names}
-        for shard in range(self._broker.shards.count):
+        for shard in found:
             heads = await deadline.call(self._broker.queues.queue_status, shard, names)
             for name, head in zip(names, heads, strict=True):
                 heads_of[name].append(head)
                 oldest[name] = max(oldest[name], head.ready_for_ms / 1000)
                 claimable_age[name] = max(claimable_age[name], claimable_ms(name, head, takes) / 1000)
         return [
+            _shards_up(count, found),
             _depths(queues),
-            _counters(stats),
+            *([_counters(self._counters.values())] if len(self._counters) == count else []),
             _by_queue("queuey_queue_paused", "1 while a queue is paused.", {q.name: q.paused for q in queues}),
             _by_queue(
                 "queuey_queue_oldest_seconds",
@@ -151,12 +157,19 @@ class MetricsRoutes:
             ),
             *_claimable(queues, claimable_age),
             _waiting_for_handler(asides_of(stats, heads_of), workers, self._unknown_type_ttl),
-            _serving(names, workers),
+            *([_serving(names, workers)] if 0 in found else []),
         ]
 
 
 def _gauge(name: str, help: str, value: float) -> Metric:
     return GaugeMetricFamily(name, help, value=value)
+
+
+def _shards_up(count: int, up: Collection[int]) -> Metric:
+    family = GaugeMetricFamily("queuey_store_shard_up", "Whether a shard of the store answered.", labels=["shard"])
+    for shard in range(count):
+        family.add_metric([str(shard)], shard in up)
+    return family
 
 
 def _by_queue(name: str, help: str, values: dict[str, float] | dict[str, int] | dict[str, bool]) -> Metric:
@@ -190,10 +203,10 @@ def _waiting_for_handler(asides: Mapping[str, Waiting], workers: Sequence[Worker
 def _serving(queues: Iterable[str], workers: Iterable[WorkerInfo]) -> Metric:
     counts = dict.fromkeys(queues, 0)
     for worker in workers:
-        for name in () if worker.quiet else worker.queues:
+        for name in worker.queues if worker.claims else ():
             if name in counts:
                 counts[name] += 1
-    return _by_queue("queuey_queue_workers", "Workers that serve a queue and are not quiet.", counts)
+    return _by_queue("queuey_queue_workers", "Workers that serve a queue, and are neither quiet nor gone.", counts)
 
 
 def _counters(stats: Iterable[Stats]) -> Metric:

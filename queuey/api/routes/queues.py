@@ -18,7 +18,7 @@ from queuey.api.http.auth import require
 from queuey.api.http.endpoints import reply
 from queuey.api.http.json_body import JsonBody
 from queuey.api.http.operations import Operation, Parameter
-from queuey.api.http.query import whole_number
+from queuey.api.http.query import parameters_of
 from queuey.api.openapi.samples import LENGTHS, PAUSED_QUEUE, QUEUE
 from queuey.errors import Full
 from queuey.protocol.credentials import Principal
@@ -32,7 +32,7 @@ from queuey.protocol.models import (
     QueueList,
     ReplayReply,
 )
-from queuey.protocol.schema_faults import invalid
+from queuey.protocol.schema_faults import Check, invalid
 from queuey.services import queues as control
 from queuey.services.dlq.actions import MAX_LOOKED_AT, replay_oldest
 from queuey.services.jobs.producer import Producer, no_room
@@ -41,7 +41,14 @@ from queuey.store.deadline import Deadline
 
 _NAME: Final = re.compile(NAME_PATTERN)
 _REASON: Final = "1 to 256 characters of printable text"
-_PAUSE_BODY: Final = JsonBody(PauseRequest, {"/reason": _REASON})
+
+
+def _check_reason(pause: PauseRequest) -> None:
+    if not pause.reason.isprintable():
+        raise invalid("/reason", f"must be {_REASON}")
+
+
+_PAUSE_BODY: Final = JsonBody(PauseRequest, {"/reason": _REASON}, Check(_check_reason, ("reason",)), needed=False)
 _PURGE_BODY: Final = JsonBody(PurgeRequest, {"/status": "an array of queued, scheduled or both"})
 _log = log.get(__name__)
 
@@ -60,6 +67,7 @@ PAUSE: Final = Operation(
     {200: Queue},
     description="Running jobs continue, and new jobs are accepted. A queue can be paused before its first job comes.",
     body=PauseRequest,
+    body_needed=False,
     example={"reason": "the mail relay is down"},
     sample=PAUSED_QUEUE,
     group="Queues",
@@ -121,7 +129,7 @@ class QueueAdminRoutes:
             return caller.allows("read", queue)
 
         deadline = Deadline(self._request_deadline)
-        return reply(QueueList(await control.show_queues(self._broker, visible, deadline, self._unknown_type_ttl)))
+        return reply(await control.show_queues(self._broker, visible, deadline, self._unknown_type_ttl))
 
     async def show(self, request: Request, caller: Principal) -> Response:
         """Answer with one queue."""
@@ -132,8 +140,6 @@ class QueueAdminRoutes:
         """Pause a queue, and answer with it."""
         name = _named(request, caller, "admin")
         reason = (await _PAUSE_BODY.read(request, self._body_limit)).reason
-        if not reason.isprintable():
-            raise invalid("/reason", f"must be {_REASON}")
         deadline = Deadline(self._request_deadline)
         await control.pause(self._broker, name, reason, caller.name, deadline)
         _log.info("queue_paused", queue=name, reason=reason, by=caller.name)
@@ -143,7 +149,7 @@ class QueueAdminRoutes:
         """Resume a queue, and answer with it."""
         name = _named(request, caller, "admin")
         deadline = Deadline(self._request_deadline)
-        await self._shown(name, deadline)
+        await control.check_known(self._broker, name, deadline)
         await control.resume(self._broker, name, deadline)
         _log.info("queue_resumed", queue=name, by=caller.name)
         return reply(await self._shown(name, deadline))
@@ -152,7 +158,7 @@ class QueueAdminRoutes:
         """Cancel the waiting jobs of a queue."""
         name = _named(request, caller, "admin")
         status = (await _PURGE_BODY.read(request, self._body_limit)).status
-        await self._shown(name, Deadline(self._request_deadline))
+        await control.check_known(self._broker, name, Deadline(self._request_deadline))
         purged = await control.purge(self._broker, name, status, self._request_deadline)
         _log.info("queue_purged", queue=name, cancelled=purged.cancelled, more=purged.more, by=caller.name)
         return reply(purged)
@@ -181,7 +187,8 @@ class QueueRoutes:
     async def replay(self, request: Request, caller: Principal) -> Response:
         """Replay the oldest dead jobs."""
         require(caller, "admin", None)
-        limit = whole_number(request, "limit", least=1, most=MAX_LOOKED_AT, default=100)
+        with parameters_of(request, "limit") as given:
+            limit = given.whole_number("limit", least=1, most=MAX_LOOKED_AT, default=100)
         if self._producer.full:
             raise no_room()
         requeued = await replay_oldest(self._broker, limit, Deadline(self._request_deadline), self._metrics)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Annotated, Final
 
 import msgspec
@@ -14,12 +15,13 @@ from queuey.api.http.auth import Gate, require
 from queuey.api.http.body import JSON, ClientDisconnected, Headers, media_type, read_body
 from queuey.api.http.operations import Operation, Parameter
 from queuey.api.http.problems import problem_response
-from queuey.api.http.waiting import APPLIED, PREFER, WAIT, Awaited
-from queuey.errors import Full, IdempotencyMismatch
+from queuey.api.http.waiting import APPLIED, PREFER, WAIT, Awaited, wanted_wait
+from queuey.errors import Full, IdempotencyMismatch, Invalid
 from queuey.protocol import idempotency, traceparent
 from queuey.protocol.credentials import Principal
 from queuey.protocol.models import EnqueueReply, Job, JobRequest
 from queuey.protocol.records import NewJob
+from queuey.protocol.schema_faults import failures, together
 from queuey.services.jobs.producer import Producer, Words
 from queuey.services.jobs.submission import Submission
 from queuey.store.batching import Answer
@@ -117,8 +119,8 @@ class SubmitJob:
         return submitted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers, body = dict(scope["headers"]), b""
         try:
-            headers = dict(scope["headers"])
             caller = self.admit(headers)
             body = await read_body(headers, receive, self.body_limit)
             request = self._submission.parse(body)
@@ -139,6 +141,9 @@ class SubmitJob:
             whole = None if wait is None else await self._awaited.reply(outcome, wait, caller, receive)
         except ClientDisconnected:
             return
+        except Invalid as error:
+            await problem_response(self._with_all_faults(error, scope, headers, body), scope)(scope, receive, send)
+            return
         except Exception as error:
             await problem_response(error, scope)(scope, receive, send)
             return
@@ -150,6 +155,15 @@ class SubmitJob:
             if is_replayed:
                 whole.headers[REPLAYED.name] = "true"
             await whole(scope, receive, send)
+
+    def _with_all_faults(self, first: Invalid, scope: Scope, headers: Headers, body: bytes) -> Invalid:
+        """Return the error of a request with the other faults of its body, its headers and its query."""
+        key, now_ms = headers.get(b"idempotency-key"), time.time_ns() // 1_000_000
+        of_body = self._submission.with_all_faults(first, body, now_ms, is_once=key is not None)
+        of_head = failures(partial(wanted_wait, scope, headers))
+        if key is not None:
+            of_head += failures(partial(idempotency.check_key, key))
+        return together([of_body, *of_head])
 
 
 def log_enqueued(job_type: str, queue: str, outcome: EnqueueReply) -> None:

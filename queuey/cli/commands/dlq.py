@@ -15,7 +15,7 @@ from queuey.cli.progress import progress
 from queuey.client.dead import DeadFilters
 from queuey.protocol.models import YEAR, DeadReply
 
-COLUMNS: Final = ("id", "type", "queue", "fingerprint", "finished_at", "attempts", "last_error")
+COLUMNS: Final = ("id", "type", "queue", "fingerprint", "finished_at", "attempt", "attempts", "last_error")
 GROUP_COLUMNS: Final = ("fingerprint", "count", "type", "kind", "oldest", "newest", "example", "message")
 JOBS_PER_CALL: Final = 1000
 """The number of jobs in one request. It is small, so that the bar moves and an interrupt stops the command."""

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from queuey.cli.arguments import usage
 from queuey.cli.exits import OK, explain
 from queuey.errors import SettingsError
 from queuey.protocol.credentials import new_key, parse_grant
@@ -15,7 +16,7 @@ from queuey.protocol.credentials import new_key, parse_grant
 app = App(name="key")
 
 
-@app.command
+@app.command(usage=usage("key new", "[NAME]"))
 def new(
     name: Annotated[
         str | None, Parameter(help="Name of the key in logs, for example its program. Default: random.")

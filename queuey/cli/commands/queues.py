@@ -10,6 +10,7 @@ from queuey.cli.exits import OK, USAGE, explain
 from queuey.cli.options import DEFAULT_SERVER, Output, Server, Yes
 from queuey.cli.output import show, show_all
 from queuey.cli.progress import progress
+from queuey.protocol.allowed import counted
 from queuey.protocol.models import PurgeReply
 
 COLUMNS: Final = ("name", "paused", "high", "default", "low", "scheduled", "running", "dead_letter", "oldest_age")
@@ -85,7 +86,7 @@ async def purge(
         counts = {"queued": found.high + found.default + found.low, "scheduled": found.scheduled}
         waiting = sum(counts[name] for name in set(chosen))
         if not yes:
-            explain(f"queuey: this would cancel {waiting} jobs of {queue}. Pass --yes to confirm.")
+            explain(f"queuey: this would cancel {counted(waiting, 'job')} of {queue}. Pass --yes to confirm.")
             return USAGE
         total, more = 0, True
         with progress("Cancelling", waiting) as advance:

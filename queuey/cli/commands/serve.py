@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated
 
 from cyclopts import Group, Parameter
 
 from queuey.settings.sections import SERVER
-from queuey.settings.settings import SETTINGS, Settings, default, load
+from queuey.settings.settings import SETTINGS, Settings, default, load_without_store
 from queuey.settings.sources import flag
 
 
@@ -29,9 +30,9 @@ def serve(**flags: str | None) -> int:
 
 
 def settings_of(flags: Mapping[str, str | None]) -> Settings:
-    """Return the settings from these flags and the other sources. Raises SettingsError."""
+    """Return the settings of a command that opens no store. Raises SettingsError."""
     given, config = split(flags)
-    return load(given, config=config)
+    return load_without_store(given, config=config)
 
 
 def split(flags: Mapping[str, str | None]) -> tuple[dict[str, str], str | None]:
@@ -41,8 +42,10 @@ def split(flags: Mapping[str, str | None]) -> tuple[dict[str, str], str | None]:
     return given, config
 
 
-def settings_signature() -> inspect.Signature:
-    """Return a signature with a text parameter for each setting that has a flag; `load` parses the values."""
+def settings_signature(defaults: Mapping[str, str] = MappingProxyType({})) -> inspect.Signature:
+    """Return a signature with a text parameter for each setting that has a flag; `load` parses the values.
+
+    `defaults`: those that differ from the usual ones, as the help shows them."""
     groups = {setting.group: None for setting in SETTINGS.values()}
     panels = {name: Group(name, sort_key=number) for number, name in enumerate(groups)}
     config = Parameter(name="--config", metavar="FILE", help="TOML file with settings.", group=panels[SERVER])
@@ -54,7 +57,7 @@ def settings_signature() -> inspect.Signature:
                 metavar=setting.metavar,
                 help=setting.help,
                 group=panels[setting.group],
-                show_default=default(name),
+                show_default=defaults.get(name, default(name)),
             )
             parameters.append(_flag_parameter(name, shown))
     return inspect.Signature(parameters)

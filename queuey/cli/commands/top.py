@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -16,11 +18,14 @@ from queuey.cli.exits import OK
 from queuey.cli.options import DEFAULT_SERVER, Output, Server, duration, switch
 from queuey.cli.output import console, table, write
 from queuey.client import Client, ClientError
+from queuey.protocol.allowed import counted
 from queuey.protocol.models import Queue, WorkerInfo
 
 MOST_QUEUES: Final = 40
 MOST_WORKERS: Final = 40
 LEAST_PAUSE: Final = 0.2
+KEYS: Final = 64
+"""The most bytes of input that are read at once."""
 
 
 class Frame(Struct):
@@ -47,7 +52,7 @@ async def top(
         try:
             await _watch(client, max(every, LEAST_PAUSE), output)
         except asyncio.CancelledError:
-            return OK  # Ctrl-C is the way to stop it
+            return OK  # by Ctrl-C or q
     return OK
 
 
@@ -66,7 +71,9 @@ async def _watch(client: Client, pause: float, form: str) -> None:
 
     screen = console(sys.stdout)
     before: Frame | None = None
-    with Live(console=screen, screen=True, auto_refresh=False) as live:
+    task = asyncio.current_task()
+    assert task is not None
+    with _key_to_quit(task.cancel), Live(console=screen, screen=True, auto_refresh=False) as live:
         while True:
             try:
                 frame = await _frame(client)
@@ -78,6 +85,33 @@ async def _watch(client: Client, pause: float, form: str) -> None:
                 live.update(drawn(frame, before, screen.width), refresh=True)
                 before = frame
             await asyncio.sleep(pause)
+
+
+@contextmanager
+def _key_to_quit(quit: Callable[[], object]) -> Iterator[None]:
+    """Call `quit` when the key q is pressed, if stdin is a terminal."""
+    if sys.platform == "win32" or not sys.stdin.isatty():
+        yield
+        return
+    import termios  # late: only this screen reads keys
+    import tty
+
+    loop, keyboard = asyncio.get_running_loop(), sys.stdin.fileno()
+    before = termios.tcgetattr(keyboard)
+
+    def read() -> None:
+        keys = os.read(keyboard, KEYS)
+        if not keys or b"q" in keys.lower():
+            loop.remove_reader(keyboard)  # an end of the input would be reported again and again
+            quit()
+
+    tty.setcbreak(keyboard)
+    loop.add_reader(keyboard, read)
+    try:
+        yield
+    finally:
+        loop.remove_reader(keyboard)
+        termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
 
 
 def _print(frame: Frame, form: str) -> None:
@@ -99,17 +133,18 @@ def drawn(frame: Frame, before: Frame | None, width: int, trouble: str = "") -> 
         Text(_headline(frame, before), style="bold"),
         Text(trouble, style="red"),
         table(busiest[:MOST_QUEUES], queues.COLUMNS, width),
-        *_more(len(busiest) - MOST_QUEUES, "queues"),
+        *_more(len(busiest) - MOST_QUEUES, "queue"),
         Text(""),
         table(frame.workers[:MOST_WORKERS], workers.COLUMNS, width),
-        *_more(len(frame.workers) - MOST_WORKERS, "workers"),
+        *_more(len(frame.workers) - MOST_WORKERS, "worker"),
     ]
     return Group(*parts)
 
 
 def _headline(frame: Frame, before: Frame | None) -> str:
     total = {place: sum(getattr(queue, place) for queue in frame.queues) for place in ("scheduled", "running")}
-    busy, slots = (sum(getattr(worker, name) for worker in frame.workers) for name in ("busy", "slots"))
+    live = [worker for worker in frame.workers if not worker.gone]
+    busy, slots = (sum(getattr(worker, name) for worker in live) for name in ("busy", "slots"))
     rate = "" if before is None else f", {finished_rate(before, frame):.0f} finished a second"
     return (
         f"{frame.at:%H:%M:%S}Z  {sum(map(_waiting, frame.queues)):,} waiting, {total['scheduled']:,} scheduled, "
@@ -132,4 +167,4 @@ def _waiting(queue: Queue) -> int:
 def _more(count: int, what: str) -> Sequence[Any]:
     from rich.text import Text
 
-    return [Text(f"and {count} more {what}")] if count > 0 else []
+    return [Text(f"and {counted(count, f'more {what}')}")] if count > 0 else []

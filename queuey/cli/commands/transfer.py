@@ -17,11 +17,13 @@ from queuey.cli.default_store import settings_for_store
 from queuey.cli.exits import OK, explain
 from queuey.cli.options import switch
 from queuey.errors import Full, SettingsError, StartupError, StoreError
+from queuey.protocol.allowed import counted
 from queuey.server.store import broker_of, opened
 from queuey.services.transfer.exporter import Exporter, shards_of
 from queuey.services.transfer.exporter import Progress as Advance
 from queuey.services.transfer.file_format import Whole, read_whole
 from queuey.services.transfer.importer import Importer, shards_to_use
+from queuey.services.workers import live_replicas
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.embedded import moving
@@ -56,7 +58,9 @@ def export(
     if settings.redis is None and not settings.data_dir.is_dir():
         raise StartupError(f"There is no data directory {settings.data_dir}. Pass --data-dir or --redis.")
     counts = asyncio.run(_export(settings, output, resume))
-    explain(f"{output} has {counts['job']} jobs, {counts['key']} dedupe keys and {counts['queue']} queues.")
+    jobs, keys, queues = counts["job"], counts["key"], counts["queue"]
+    also = f", {counted(schedules, 'schedule')}" if (schedules := counts.get("schedule", 0)) else ""
+    explain(f"{output} has {counted(jobs, 'job')}{also}, {counted(keys, 'dedupe key')} and {counted(queues, 'queue')}.")
     return OK
 
 
@@ -80,7 +84,7 @@ def import_(
     whole = read_whole(file)
     wanted = settings.shards if shards is not None or settings.shards > 1 else None
     result = asyncio.run(_import(settings, file, whole, wanted, merge))
-    explain(f"{result['restored']} jobs restored, {result['there']} already existed.")
+    explain(f"{counted(result['restored'], 'job')} restored, {result['there']:,} already existed.")
     return OK
 
 
@@ -107,7 +111,7 @@ def _settings(config: str | None, redis: str | None, data_dir: str | None, **oth
 async def _export(settings: Settings, path: Path, resume: bool) -> dict[str, int]:
     try:
         async with opened(settings) as client:
-            shards = await shards_of(broker_of(client, settings, 1))
+            shards = await shards_of(broker_of(client, settings, 1), settings.shards)
             broker = broker_of(client, settings, shards)
             await _warn_of_servers(broker, "new jobs may be missing from the file.")
             with _bar("exported", await _jobs_in(broker)) as advance:
@@ -117,7 +121,7 @@ async def _export(settings: Settings, path: Path, resume: bool) -> dict[str, int
 
 
 async def _warn_of_servers(broker: Broker, consequence: str) -> None:
-    names = sorted(name for name, _, _ in (await broker.replicas.workers(0)).replicas)
+    names = await live_replicas(broker)
     if names:
         shown = ", ".join(names[:3]) + (", ..." if names[3:] else "")
         explain(f"queuey: servers are using this store ({shown}): {consequence}")

@@ -9,12 +9,13 @@ from cyclopts import Parameter
 
 from queuey.cli.commands.serve import settings_of, settings_signature
 from queuey.errors import SettingsError
-from queuey.settings.client_access import LOCAL_URL
+from queuey.protocol.server_url import LOCAL_URL
 from queuey.settings.settings import client_access
 
 FLAGS: Final = (
     *("config", "app", "queues", "concurrency", "thread_slots", "process_slots", "lease", "grace", "job_timeout"),
-    *("drain_timeout", "result_limit", "log_level", "log_format", "tracing"),
+    *("handler_loop", "blocked_after", "drain_timeout", "result_limit"),
+    *("log_level", "log_format", "log_errors", "log_jobs", "tracing"),
 )
 """The flags of serve that define how handlers run."""
 

@@ -10,7 +10,7 @@ from queuey.cli.exits import OK
 from queuey.cli.options import DEFAULT_SERVER, Output, Server
 from queuey.cli.output import show, show_all
 
-COLUMNS: Final = ("name", "app", "kind", "busy", "slots", "quiet", "version", "last_seen", "queues", "types")
+COLUMNS: Final = ("name", "app", "kind", "busy", "slots", "quiet", "gone", "version", "last_seen", "queues", "types")
 
 app = App(name="worker")
 

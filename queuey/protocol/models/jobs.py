@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import builtins
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from queuey.protocol import traceparent
+from queuey.protocol.json import foreign
+from queuey.protocol.models.labels import MAX_METADATA, MetadataText, Tags
+from queuey.protocol.models.readable import readable
 
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
-NAME_RULE: Final = "1 to 64 letters, digits, '.', '_' and '-', starting with a letter or digit"
+NAME_RULE: Final = "1 to 64 letters, digits, '.', '_' and '-' (the first is a letter or digit)"
 """NAME_PATTERN in words, to be read after "must be"."""
 YEAR: Final = 365 * 24 * 3600
 NULL: Final = Raw(b"null")
 
+T = TypeVar("T")
 Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
+Metadata = Annotated[Mapping[Name, MetadataText], Meta(max_length=MAX_METADATA)]
 Priority = Literal["high", "default", "low"]
 Status = Literal["queued", "scheduled", "running", "succeeded", "dead_letter", "cancelled"]
 Seconds = Annotated[float, Meta(ge=0, le=YEAR)]
@@ -29,6 +36,10 @@ JobId = Annotated[str, Meta(pattern=r"^[0-9A-HJKMNP-TV-Z]{2}[0-7][0-9A-HJKMNP-TV
 Token = Annotated[str, Meta(pattern=r"^[0-9]{1,16}\.[A-Za-z0-9_-]{1,64}\Z")]
 LeaseSeconds = Annotated[float, Meta(ge=1, le=3600)]
 
+MAX_SNOOZES: Final = 1000
+"""The maximum number of times that a job is snoozed in one run. As in lua/leases/fail.lua."""
+MAX_CHECKPOINT: Final = 65_536
+"""The maximum number of bytes of a checkpoint, as JSON."""
 MAX_NOTE: Final = 200
 Amount = Annotated[int, Meta(ge=0, le=10**15)] | Annotated[float, Meta(ge=0, le=1e15)]
 
@@ -68,6 +79,11 @@ class JobRequest(Struct, forbid_unknown_fields=True):
     """The seconds after which the job is cancelled if no worker has started it."""
     traceparent: Annotated[str, Meta(pattern=traceparent.PATTERN)] | None = None
     """The span in which the job is submitted. Default: the request's header."""
+    tags: Tags | None = None
+    """Words by which jobs are found, all different."""
+    metadata: Metadata | None = None
+    """Texts for the handler and its log lines, such as the id of the request. Keys and values have 1,000 bytes at most.
+    """
 
 
 class EnqueueReply(Struct):
@@ -120,6 +136,13 @@ class Attempt(Struct):
     error: str | None
 
 
+class Checkpoint(Struct):
+    """A value that a handler has kept for the next attempts. Only these get the value itself."""
+
+    at: datetime
+    bytes: int
+
+
 class ServerSentEvent(Struct, omit_defaults=True):
     """One event of a stream. `data` is JSON: a StatusEvent, a ProgressEvent, or `{}` for `reset`."""
 
@@ -149,10 +172,12 @@ class ProgressEvent(Struct):
     at: datetime
 
 
-class Job(Struct):
+class Job(Struct, kw_only=True):
     """The answer to `GET /v1/jobs/{id}`.
 
-    `attempts` counts failed attempts, and `crashes` expired leases. `started_at` is the time of the last claim.
+    `attempt` is the number of the attempt that runs, or ran last: 0 if none has begun since the job was enqueued or
+    replayed. `attempts` counts failed attempts, and `crashes` expired leases. `started_at` is the time of the last
+    claim.
     """
 
     id: str
@@ -175,6 +200,9 @@ class Job(Struct):
     errors: list[JobError]
     result: Raw
     """The handler's result, or `null`."""
+    attempt: int = 0
+    last_error_attempt: int | None = None
+    """The attempt whose error is `last_error`. A job that succeeded may have one of an earlier attempt."""
     progress: Progress | None = None
     worker: str | None = None
     expires_at: datetime | None = None
@@ -185,8 +213,26 @@ class Job(Struct):
     """The span in which the job was submitted, in the format of W3C's Trace Context."""
     released: int = 0
     """The number of times that a worker gave it back before it had ended, as in a deploy. That spends no attempt."""
+    checkpoint: Checkpoint | None = None
+    """The last checkpoint of its handler; null after a success."""
+    snoozed: int = 0
+    """The number of times that its handler has snoozed it in this run, at most 1,000. That spends no attempt."""
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, str] | None = None
     warnings: list[str] | UnsetType = UNSET
     """The warnings of the answer to `POST /v1/jobs`. They are not stored with the job."""
+
+    def __repr__(self) -> str:
+        return readable(self)
+
+    def value(self, into: builtins.type[T]) -> T:
+        """Return the result as the type `into`. Raises ValueError, with the reason, if the job has not succeeded.
+
+        Raises msgspec.ValidationError if the result is not of that type."""
+        if self.status != "succeeded":
+            reason = f": {self.last_error}" if self.last_error else ""
+            raise ValueError(f"The job {self.id} ({self.type}) has no result: it is {self.status}{reason}")
+        return foreign.decode(self.result, into)
 
 
 class JobPage(Struct):
@@ -201,6 +247,7 @@ Reason = Literal[
     "finished",
     "due_later",
     "retry_later",
+    "snoozed",
     "crashed",
     "expired",
     "paused",
@@ -289,10 +336,15 @@ class BatchReply(Struct):
 
 
 class Definition(Struct, omit_defaults=True, gc=False):  # it is in no cycle
-    """The JSON part of a stored job. Fields equal to their default are not stored."""
+    """The JSON part of a stored job. Fields equal to their default are not stored.
+
+    Scripts read the type and the tags, which are before the payload.
+    """
 
     type: str
+    tags: tuple[str, ...] = ()
     payload: msgspec.Raw = NULL
     timeout: float | None = None
     backoff: Backoff | None = None
     traceparent: str | None = None
+    metadata: dict[str, str] | None = None

@@ -19,11 +19,14 @@ from queuey.protocol.models.jobs import (
     Seconds,
     Token,
 )
+from queuey.protocol.models.readable import readable
 
 MAX_LEASE_TYPES: Final = 1_000
 """The most types that a request for leases names."""
 MAX_ISOLATES: Final = 16
 """The most jobs with two crashes or more that a request for leases asks for."""
+MAX_NUMBER: Final = 2**53 - 1
+"""The highest number of a checkpoint. The store's numbers are exact up to here."""
 TypeNames = Annotated[list[Name], Meta(min_length=1, max_length=MAX_LEASE_TYPES)]
 
 
@@ -65,7 +68,7 @@ class LeasedJob(Struct, omit_defaults=True, gc=False):  # it is in no cycle
     """A job as a pull worker receives it. Fields equal to their defaults are left out.
 
     `attempt` counts from 1. `timeout` is in seconds, and the worker must enforce it. `traceparent` is the span in which
-    the job was submitted.
+    the job was submitted. `tags` and `metadata` are those of the job.
     """
 
     id: str
@@ -79,6 +82,13 @@ class LeasedJob(Struct, omit_defaults=True, gc=False):  # it is in no cycle
     timeout: float | None = None
     crashes: int = 0
     traceparent: str | None = None
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, str] | None = None
+    checkpoint: Raw | UnsetType = UNSET
+    """The value that an earlier attempt has kept, if there is one."""
+
+    def __repr__(self) -> str:
+        return readable(self)
 
 
 class LeaseReply(Struct):
@@ -96,7 +106,10 @@ class CompleteItem(Struct, forbid_unknown_fields=True):
 
 
 class ReportedError(Struct, forbid_unknown_fields=True):
-    """The reason why an attempt failed. `kind` is a short word. `message` is cut to 400 bytes."""
+    """The reason why an attempt failed. `kind` is a short word.
+
+    `message` is cut to 1,000 bytes, and `detail` to what is left of 4,096.
+    """
 
     message: str
     kind: Name = "error"
@@ -107,6 +120,8 @@ class FailItem(Struct, forbid_unknown_fields=True):
     """An attempt that failed: the body of `POST /v1/leases/fail`, or one of its `jobs`.
 
     `retry_after` is the seconds until the next attempt, instead of the job's backoff. `dead` means no further attempt.
+    `snooze` means to run the job again in so many seconds. That spends no attempt, at most 1,000 times a run. The error
+    is kept only if it was snoozed that often: then the job is dead.
     """
 
     id: JobId
@@ -114,6 +129,7 @@ class FailItem(Struct, forbid_unknown_fields=True):
     error: str | ReportedError
     retry_after: Seconds | None = None
     dead: bool = False
+    snooze: Seconds | UnsetType | None = UNSET
 
 
 class ExtendItem(Struct, forbid_unknown_fields=True):
@@ -126,6 +142,19 @@ class ExtendItem(Struct, forbid_unknown_fields=True):
     token: Token
     lease: LeaseSeconds = 30.0
     progress: ProgressReport | None = None
+
+
+class CheckpointItem(Struct, forbid_unknown_fields=True):
+    """A value to keep for the next attempts: the body of `POST /v1/leases/checkpoint`, or one of its `jobs`.
+
+    `checkpoint` is any JSON value of at most 65,536 bytes. `null` means that nothing is kept any more. `number` counts
+    the checkpoints of this lease from 1: one that comes after one with a higher number changes nothing, and is `ok`.
+    """
+
+    id: JobId
+    token: Token
+    checkpoint: Raw
+    number: Annotated[int, Meta(ge=1, le=MAX_NUMBER)] | UnsetType | None = UNSET
 
 
 class ReleaseItem(Struct, forbid_unknown_fields=True):
@@ -153,6 +182,12 @@ class ExtendBatch(Struct, forbid_unknown_fields=True):
     jobs: Annotated[list[ExtendItem], Meta(min_length=1, max_length=MAX_LEASED)]
 
 
+class CheckpointBatch(Struct, forbid_unknown_fields=True):
+    """The body of `POST /v1/leases/checkpoint` for several jobs. Each has its own outcome."""
+
+    jobs: Annotated[list[CheckpointItem], Meta(min_length=1, max_length=MAX_LEASED)]
+
+
 class ReleaseBatch(Struct, forbid_unknown_fields=True):
     """The body of `POST /v1/leases/release` for several jobs. Each has its own outcome."""
 
@@ -162,12 +197,13 @@ class ReleaseBatch(Struct, forbid_unknown_fields=True):
 class LeaseOutcome(Struct, omit_defaults=True):
     """The outcome of one job of a request: a `status`, or in a batch an `error`.
 
-    The status is `ok`; after a failure `retry`, `dead_letter` or `cancelled`. For an extend, `cancelled` means that the
-    lease is extended, but the job should stop. In a batch, `lost` means that the lease is no longer this worker's.
+    The status is `ok`; after a failure `retry`, `snoozed`, `dead_letter` or `cancelled`. For an extend, `cancelled`
+    means that the lease is extended, but the job should stop. In a batch, `lost` means that the lease is no longer this
+    worker's.
     """
 
     id: str | UnsetType = UNSET
-    status: Literal["ok", "retry", "dead_letter", "cancelled", "lost"] | UnsetType = UNSET
+    status: Literal["ok", "retry", "snoozed", "dead_letter", "cancelled", "lost"] | UnsetType = UNSET
     lease_expires_at: datetime | UnsetType = UNSET
     error: Problem | UnsetType = UNSET
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 
 class QueueMetrics(Struct):
@@ -29,13 +29,17 @@ class QueueMetrics(Struct):
 
 
 class Metrics(Struct):
-    """The answer to `GET /v1/queues/metrics`: queued jobs by priority over all queues, and each queue in detail."""
+    """The answer to `GET /v1/queues/metrics`: queued jobs by priority over all queues, and each queue in detail.
+
+    `incomplete`: the shards that do not answer, whose jobs are not counted.
+    """
 
     queue_high_length: int
     queue_default_length: int
     queue_low_length: int
     queue_dlq_length: int
     queues: list[QueueMetrics]
+    incomplete: list[int] | UnsetType = UNSET
 
 
 class Queue(QueueMetrics, kw_only=True):
@@ -57,9 +61,10 @@ class Queue(QueueMetrics, kw_only=True):
 
 
 class QueueList(Struct):
-    """The answer to `GET /v1/queues`, by name."""
+    """The answer to `GET /v1/queues`, by name. `incomplete`: the shards that do not answer, whose jobs are left out."""
 
     queues: list[Queue]
+    incomplete: list[int] | UnsetType = UNSET
 
 
 class PauseRequest(Struct, forbid_unknown_fields=True):
@@ -98,7 +103,8 @@ class WorkerInfo(Struct):
     is the number of jobs that it holds, and `jobs` lists up to 100 of them. A quiet worker claims no more. `key` is the
     name of the API key of a pull worker. `app` is the name of the App whose handlers it runs, or empty if unknown.
     `stuck_threads` lists up to 10 threads whose handlers do not return after the
-    job's timeout and the grace; the jobs of `blocked_types` cannot begin there, since all threads are such.
+    job's timeout and the grace; the jobs of `blocked_types` cannot begin there, since all threads are such. A worker is
+    `gone` if its replica has sent no heartbeat for two intervals: it is dead, or cannot reach the store.
     """
 
     name: str
@@ -117,6 +123,12 @@ class WorkerInfo(Struct):
     app: str = ""
     stuck_threads: list[StuckThread] = []
     blocked_types: list[str] = []
+    gone: bool = False
+
+    @property
+    def claims(self) -> bool:
+        """Return whether it claims jobs, as far as is known: it is neither quiet nor gone."""
+        return not (self.quiet or self.gone)
 
 
 class WorkerList(Struct):

@@ -8,6 +8,7 @@ its sending side.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Collection, Iterable
 from http import HTTPStatus
@@ -30,6 +31,8 @@ EVICTED_SHARE: Final = 64
 """One connection in so many is closed at a time, since finding them takes a look at every connection."""
 
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
+_HOST: Final = re.compile(rb"(\[[0-9A-Za-z:.%_~-]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(:[0-9]*)?")
+"""A host name or address, and perhaps a port (RFC 9112, 3.2). It may be empty."""
 
 Waiting = Literal["idle", "head", "body", "reply", "us"]
 """A connection's wait: for its next request, a whole head, a whole body, its client to read the reply, or us."""
@@ -117,6 +120,7 @@ class Connection(HttpToolsProtocol):
             raise _too_much_head()
         if len(self.pipeline) >= MAX_AHEAD:
             raise Malformed(f"More than {MAX_AHEAD} requests were sent ahead of their replies.")
+        self._check_host()
         before = self.cycle
         _on_headers_complete(self)
         if self.pipeline:
@@ -145,6 +149,18 @@ class Connection(HttpToolsProtocol):
 
     def _head_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _check_host(self) -> None:
+        """Check that there is one valid Host header, which HTTP/1.0 may leave out. Raises Malformed."""
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) > 1:
+            raise Malformed("The request has more than one Host header. Send one.")
+        if not hosts and self.parser.get_http_version() != "1.0":
+            raise Malformed("The request has no Host header. Send one, such as 'Host: localhost'.")
+        if hosts and not _HOST.fullmatch(hosts[0]):
+            raise Malformed(
+                "The Host header is not valid. Send a host name or address, such as 'Host: localhost:8000'."
+            )
 
     def _ignore_upgrade(self, data: bytes) -> None:
         """Go on with HTTP/1.1, which Java's HttpClient for one expects: it asks for HTTP/2 this way by itself.

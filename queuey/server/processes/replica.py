@@ -21,9 +21,10 @@ from typing import Any, Final
 import msgspec
 
 from queuey.errors import StartupError
-from queuey.lifecycle import StopSignals, drain_on_hangup
+from queuey.lifecycle import StopSignals, drain_on_hangup, ignore_signals
 from queuey.services.peers import Place
 from queuey.settings.settings import Settings
+from queuey.streams import outlive_terminal
 
 DRAIN: Final = b"d"
 LEAVE: Final = b"l"
@@ -55,6 +56,9 @@ class Refused(msgspec.Struct, tag=True):
 
     message: str
     exit_code: int
+    trace: str | None = None
+    code: str = StartupError.code
+    """The code of the error's class."""
 
 
 def pack(message: object) -> bytes:
@@ -114,7 +118,14 @@ def main(descriptor: int, peers: int) -> int:
 
     Both arguments are descriptors: of the socket for orders, and of the one to the peers."""
     signal.signal(signal.SIGINT, lambda *_: None)
+    outlive_terminal()
     parent = _inherited(descriptor)
+
+    from queuey.server.server import (
+        ReplicaContext,
+        serve,
+    )  # before the wait: `queuey dev` keeps a process that is ready
+
     received = b""
     while b"\n" not in received:
         chunk = parent.recv(65_536)
@@ -125,9 +136,6 @@ def main(descriptor: int, peers: int) -> int:
     line, _, early = received.partition(b"\n")
     init = unpack_init(line)
     sys.path[:] = init.path
-
-    from queuey.server.server import ReplicaContext, serve
-
     context = ReplicaContext(
         signals=Orders(parent, early, init.settings.drain_timeout + ORPHAN_SECONDS),
         bound=None if init.listening is None else _inherited(init.listening),
@@ -135,9 +143,11 @@ def main(descriptor: int, peers: int) -> int:
         on_started=lambda facts: _tell(parent, Started(facts)),
     )
     try:
-        return serve(init.settings, context)
+        code = serve(init.settings, context)
+        ignore_signals()
+        return code
     except StartupError as error:
-        _tell(parent, Refused(error.message, error.exit_code))
+        _tell(parent, Refused(error.message, error.exit_code, error.trace, error.code))
         return error.exit_code
 
 

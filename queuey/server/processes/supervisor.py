@@ -13,7 +13,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -30,8 +30,9 @@ from queuey.protocol.credentials import Credentials
 from queuey.protocol.models import Backoff
 from queuey.server.http.ports import SharedPort
 from queuey.server.processes.replica import DRAIN, LEAVE, Init, Refused, Started, pack
+from queuey.service_manager import READY, STOPPING, notify
 from queuey.services.peers import PEER_SECONDS, Channel, Respond
-from queuey.settings.settings import Settings
+from queuey.settings.settings import Settings, notify_socket
 
 BACKOFF: Final = Backoff(0.2, 2.0, 5.0)
 """Seconds between the starts of a replica that keeps dying."""
@@ -52,6 +53,14 @@ def supervise(settings: Settings) -> int:
     return asyncio.run(Supervisor(settings).run())
 
 
+def open_port(settings: Settings) -> SharedPort:
+    """Return the port of these settings, bound. Raises StartupError."""
+    warning = Credentials(settings.api_key, settings.api_keys, settings.anonymous).check_bind(settings.host)
+    if warning:
+        logger.warning("weak_access", warning=warning)
+    return SharedPort(settings.host, settings.port)
+
+
 class Replica:
     """The process of a replica, and the sockets to it."""
 
@@ -66,11 +75,15 @@ class Replica:
         self._writer: asyncio.StreamWriter | None = None
 
     @classmethod
-    async def start(cls, listening: socket.socket | None, respond: Respond) -> Replica:
-        """Start the process, which then waits for `begin`. `respond` answers what it asks. Raises OSError."""
+    async def start(
+        cls, listening: socket.socket | None, respond: Respond, variables: Mapping[str, str] | None = None
+    ) -> Replica:
+        """Start the process, which then waits for `begin`. `respond` answers what it asks. Raises OSError.
+
+        `variables`: its environment, unless it is that of this process."""
         ours, theirs = socket.socketpair()
         our_end, their_end = socket.socketpair()
-        path = f"import sys; sys.path.insert(0, {IMPORT_FROM!r})"
+        path = f"import sys; sys.path[:] = [{IMPORT_FROM!r}, *filter(None, sys.path)]"  # not the working directory
         handed = [theirs.fileno(), their_end.fileno()]
         code = f"{path}; from queuey.server.processes.replica import main; sys.exit(main(*{handed}))"
         try:
@@ -78,6 +91,7 @@ class Replica:
                 *(sys.executable, "-c", code),
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=[*handed, *([listening.fileno()] if listening else [])],
+                env=variables,
             )
         except BaseException:
             ours.close()
@@ -150,7 +164,7 @@ class Supervisor:
         signals = StopSignals()
         signals.install()
         if "api" in self._settings.roles:
-            self._port = self._open_port()
+            self._port = open_port(self._settings)
         try:
             if await done_before(self._start(), signals.first):
                 await self._wait(signals.first)
@@ -158,13 +172,6 @@ class Supervisor:
             code = await self._stop(signals.second)
         logger.info("stopped", processes=self._settings.processes)
         return code
-
-    def _open_port(self) -> SharedPort:
-        settings = self._settings
-        warning = Credentials(settings.api_key, settings.api_keys, settings.anonymous).check_bind(settings.host)
-        if warning:
-            logger.warning("weak_access", warning=warning)
-        return SharedPort(settings.host, settings.port)
 
     # --- start ----------------------------------------------------------------------------------------------------
 
@@ -178,6 +185,7 @@ class Supervisor:
         del facts["replica"]
         pids = [replica.pid for _, replica in sorted(self._replicas.items())]
         logger.info("started", **facts, processes=len(pids), pids=pids)
+        notify(notify_socket(), READY)
 
     async def _start_one(self, number: int) -> dict[str, Any]:
         """Start a replica. Returns its report. Raises StartupError when it cannot start."""
@@ -189,7 +197,7 @@ class Supervisor:
             code = await self._replicas[number].ended()
             raise StartupError(f"A process of this server ended with exit code {code} before it had started.")
         kind = SettingsError if report.exit_code == SettingsError.exit_code else StartupError
-        raise kind(report.message)
+        raise kind(report.message, report.trace)
 
     async def _launch(self, number: int) -> Started | Refused | None:
         """Start the process of a replica. Raises StartupError when the system refuses it."""
@@ -226,7 +234,7 @@ class Supervisor:
                 report = await self._launch(number)
             except StartupError as error:
                 failures += 1
-                logger.warning("process_start_failed", process=number + 1, error=error.message)
+                logger.warning("process_start_failed", process=number + 1, error=error.message, exception=error.trace)
                 continue
             if isinstance(report, Started):
                 logger.info("process_started", process=number + 1, pid=self._replicas[number].pid)
@@ -250,6 +258,7 @@ class Supervisor:
 
     async def _stop(self, at_once: asyncio.Event) -> int:
         """Drain the replicas. Returns 1 if one of them failed. Ends all of them at once when `at_once` is set."""
+        notify(notify_socket(), STOPPING)
         await end_tasks(self._keepers)
         if self._port is not None:
             self._port.close()

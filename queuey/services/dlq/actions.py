@@ -13,6 +13,7 @@ from msgspec import Raw
 from queuey.errors import Full, OutcomeUnknown, StoreUnavailable, WrongState
 from queuey.metrics import Metrics
 from queuey.protocol import ids
+from queuey.protocol.allowed import counted
 from queuey.protocol.models import NULL, DeadReply, EditReply, Job
 from queuey.protocol.records import parse_definition
 from queuey.services.dlq.merge import Position, ShardMerge
@@ -20,7 +21,7 @@ from queuey.services.dlq.scan import DeadWalk, Filter
 from queuey.services.jobs import actions as jobs
 from queuey.store.broker.broker import Broker
 from queuey.store.broker.calls import MAX_BATCH
-from queuey.store.deadline import Deadline, outcome
+from queuey.store.deadline import Deadline, outcome, unanswered
 from queuey.store.replies import Listed
 
 MAX_LOOKED_AT: Final = 1000
@@ -81,7 +82,7 @@ class Batches:
     def unless_untouched(self, error: StoreUnavailable, job_ids: Sequence[str]) -> StoreUnavailable | OutcomeUnknown:
         """Return the error itself if no job was changed, or else OutcomeUnknown."""
         if self.done or error.maybe_done:
-            return OutcomeUnknown(f"{error.message} {self.done} jobs were done before.", job_ids)
+            return OutcomeUnknown(f"{unanswered(error)} {counted(self.done, 'job')} done before.", job_ids)
         return error
 
 

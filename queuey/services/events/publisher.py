@@ -206,5 +206,5 @@ def _event_of(job_id: str, status: Status | None, stored: StoredJob) -> JobEvent
     except UNREADABLE:
         return None
     status = status or job.status
-    attempt = job.attempts + (1 if status in ("running", "succeeded") else 0)
+    attempt = job.attempt if status == job.status else job.attempts + (status in ("running", "succeeded"))
     return JobEvent("status", job_id, job.type, job.queue, status, attempt)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from queuey.errors import NotFound, StoreUnavailable, WrongState
 from queuey.metrics import Metrics
 from queuey.protocol import ids
-from queuey.protocol.models import CancelReply, Job, RetryReply
+from queuey.protocol.models import CancelReply, Job, JobLog, RetryReply
 from queuey.protocol.records import to_job
+from queuey.protocol.stored import job_log
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline, outcome
 
@@ -73,6 +74,12 @@ async def retry(broker: Broker, job: Job, deadline: Deadline, metrics: Metrics) 
 
 def _no_retry(status: str) -> WrongState:
     return WrongState(f"The job is {status}. Only a dead_letter or scheduled job can be retried.")
+
+
+async def log(broker: Broker, job: Job, deadline: Deadline) -> JobLog:
+    """Return the lines that the job's attempts have logged. Raises StoreUnavailable."""
+    text = await deadline.call(broker.jobs.get_log, broker.shards.of_job(job.id), job.id)
+    return JobLog(job.id, job_log.parse(text))
 
 
 async def delete(broker: Broker, job: Job, deadline: Deadline) -> None:

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 from msgspec import UNSET, UnsetType
 
+from queuey.protocol.allowed import counted
 from queuey.protocol.models import PRIORITIES, Ahead, Explanation, Job, WorkerInfo
 from queuey.protocol.records import SUSPECT, from_ms
 from queuey.services.unknown_types import asides_in, takes_all
@@ -81,6 +82,10 @@ def _scheduled(job: Job) -> Explanation:
     if job.crashes and crashed:
         answer.reason = "crashed"
         answer.detail = f"Its worker was lost (crash {job.crashes}). It is due again at {_shown(due)}."
+    elif _was_snoozed(job):
+        answer.reason = "snoozed"
+        times = "once" if job.snoozed == 1 else f"{job.snoozed} times"
+        answer.detail = f"Its handler has snoozed it ({times}). It is due again at {_shown(due)}."
     elif job.attempts:
         answer.reason = "retry_later"
         answer.detail = f"Attempt {job.attempts} of {job.max_attempts} failed. The next is due at {_shown(due)}."
@@ -89,10 +94,17 @@ def _scheduled(job: Job) -> Explanation:
     return answer
 
 
+def _was_snoozed(job: Job) -> bool:
+    """Return whether the last run ended with a snooze, since no error came after its start."""
+    if not job.snoozed or job.started_at is None:
+        return False
+    return not job.errors or job.errors[-1].at < job.started_at
+
+
 async def _queued(broker: Broker, job: Job, placed: Placed, deadline: Deadline, ttl: float) -> Explanation:
     answer = Explanation(job.id, job.status, "ready", "A worker may take it at any moment.")
     _add_position(answer, job, placed)
-    workers = await list_workers(broker, deadline)
+    workers = [worker for worker in await list_workers(broker, deadline) if not worker.gone]
     asides = await asides_in(broker, job.queue, deadline)
     set_aside = asides.counts.get(job.type, 0)
     able = _able(workers, job)
@@ -172,8 +184,9 @@ def _crashed(job: Job, placed: Placed) -> str:
 def _how_many(answer: Explanation, job: Job) -> str:
     if answer.ahead is UNSET:
         return "It is moving right now. Ask again."
-    least = "at least " if answer.position_is_at_least is True else ""
-    return f"{least}{_total(answer.ahead)} jobs of the queue {job.queue} run before it.".capitalize()
+    ahead = _total(answer.ahead)
+    least = "At least " if answer.position_is_at_least is True else ""
+    return f"{least}{counted(ahead, 'job')} of the queue {job.queue} {'runs' if ahead == 1 else 'run'} before it."
 
 
 def _total(ahead: Ahead | UnsetType) -> int:

@@ -12,12 +12,13 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from queuey.protocol import ids
 from queuey.protocol.models import NAME_PATTERN, PRIORITIES, Job, JobPage, Status
-from queuey.protocol.records import to_job
+from queuey.protocol.records import encode_key, to_job
 from queuey.services import cursors
+from queuey.services.jobs.submission import to_ms
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 from queuey.store.replies import Page, Paged, Place
@@ -48,11 +49,20 @@ _KIND: Final[dict[Status, tuple[Place, str]]] = {
 
 
 class Wanted(Struct, frozen=True):
-    """The jobs that a list contains. None allows any."""
+    """The jobs that a list contains. None and UNSET allow any.
+
+    UNSET is not encoded, so the digest of a list without such a filter is that of older versions.
+    """
 
     queue: str | None = None
     status: Status | None = None
     type: str | None = None
+    tag: str | UnsetType = UNSET
+    dedupe_key: str | UnsetType = UNSET
+    older_than: float | UnsetType = UNSET
+    """Seconds since a job was created, at least."""
+    younger_than: float | UnsetType = UNSET
+    """Seconds since a job was created, at most."""
 
 
 class Cursor(cursors.Cursor, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -105,13 +115,15 @@ class _Walk:
         self._deadline = deadline
         place, self._letter = _KIND[wanted.status] if wanted.status else (None, "")
         self._ways = [way for way, (kind, _) in enumerate(_WAYS) if place in (None, kind)]
+        self._key = encode_key(wanted.dedupe_key) if wanted.dedupe_key else ""
+        self._ages = (_ms(wanted.older_than), _ms(wanted.younger_than))
         self._looked = 0
         self._bytes = 0
 
     async def page(self, at: Cursor, limit: int) -> JobPage:
         """Return the page that begins at a cursor."""
         jobs: list[Job] = []
-        for shard in range(at.shard, self._broker.shards.count):
+        for shard in self._shards(at.shard):
             start = at if shard == at.shard else Cursor(at.wanted, shard, "", 0)
             places = await self._places(start)
             while places:
@@ -132,6 +144,14 @@ class _Walk:
                     places = places[place - 1 :]
         return JobPage(jobs, None)
 
+    def _shards(self, first: int) -> Sequence[int]:
+        """Return the shards that are left. All jobs of a dedupe key are on one."""
+        count = self._broker.shards.count
+        if not self._wanted.dedupe_key:
+            return range(first, count)
+        shard = ids.bucket_of_key(self._wanted.dedupe_key) % count
+        return range(max(first, shard), shard + 1)
+
     async def _places(self, start: Cursor) -> list[tuple[str, int]]:
         """Return all places of a shard from the cursor on. A place is a queue and an index of `_WAYS`."""
         if self._wanted.queue is not None:
@@ -150,6 +170,9 @@ class _Walk:
             [(_WAYS[way][0], queue, _WAYS[way][1]) for queue, way in places],
             after=(start.offset, start.score, start.id) if begins_there else (0, 0, ""),
             type=self._wanted.type or "",
+            tag=self._wanted.tag or "",
+            key=self._key,
+            ages=self._ages,
             status=self._letter,
             count=count,
             look=min(_LOOK, MAX_LOOKED_AT - self._looked),
@@ -172,6 +195,10 @@ class _Walk:
         stored = await self._deadline.call(self._broker.jobs.get, shard, job_ids)
         jobs = [to_job(job_id, one) for job_id, one in zip(job_ids, stored, strict=True) if one.definition]
         return [job for job in jobs if self._wanted.status in (None, job.status)]
+
+
+def _ms(age: float | UnsetType) -> int:
+    return -1 if age is UNSET else to_ms(age)
 
 
 def _place_of(job: Paged) -> tuple[int, int, int, str]:

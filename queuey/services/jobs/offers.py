@@ -15,7 +15,7 @@ from queuey.errors import StoreUnavailable
 from queuey.protocol.records import NewJob, NewJobs, count_of, types_of
 from queuey.protocol.renewal import renewal_of
 from queuey.store.batching import OVERDUE, RESEND_CAP
-from queuey.store.broker.offers import Offer
+from queuey.store.offers import Offer
 
 PATIENCE: Final = RESEND_CAP + OVERDUE
 """Seconds after an enqueue without a reply in which it is sent again, if it ever is."""

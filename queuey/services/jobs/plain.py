@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from queuey.protocol import ids
-from queuey.protocol.json_checks import check_payload, check_text
+from queuey.protocol.json.checks import check_payload, check_text
 from queuey.protocol.models import NAME_PATTERN, Priority
 from queuey.protocol.records import NewJob
 

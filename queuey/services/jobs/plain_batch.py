@@ -20,11 +20,11 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
-from msgspec import Raw, ValidationError
+from msgspec import Raw
 
 from queuey.errors import QueueyError
 from queuey.protocol import ids
-from queuey.protocol.json_checks import are_payloads, is_deeper
+from queuey.protocol.json.checks import are_payloads, is_deeper
 from queuey.protocol.models import Name, Priority
 from queuey.protocol.records import NewJob, NewJobs
 from queuey.services.jobs.plain import Frame, Lane, PlainItem
@@ -281,6 +281,6 @@ def _ids_of(items: Items) -> list[str]:
 def _fits(decode: Decoder, text: str) -> bool:
     try:
         decode(text.encode())
-    except ValidationError:
+    except Exception:  # also an error of a validator of the handler's own, which `check_fit` knows how to take
         return False
     return True

@@ -79,7 +79,7 @@ class Producer(Part):
 
     async def _enqueue(self, shard: int, items: Sequence[NewJob | NewJobs]) -> Sequence[str]:
         offers = self._offers[shard]
-        offer = offers.next(items, new=not self.full and not self._copies)
+        offer = offers.next(items, new=not (self.full or self._copies or shard in self._broker.silent))
         try:
             words = await self._broker.jobs.enqueue(shard, items, full=self.full, copies=self._copies, offer=offer)
         except Exception as error:

@@ -13,10 +13,12 @@ from msgspec import Struct
 from queuey.errors import Fault, Invalid, Malformed, TooLarge
 from queuey.protocol import ids
 from queuey.protocol.idempotency import TTL_MS, IdempotencyKey
-from queuey.protocol.json_checks import check_payload, check_text, why_not_json
+from queuey.protocol.json.checks import check_payload, check_text, decode
+from queuey.protocol.json.payload_faults import PayloadFault, faults_of
 from queuey.protocol.models import NULL, Definition, JobRequest, Priority
 from queuey.protocol.records import DEFAULT_QUEUE, NewJob, encode_key, job_head
-from queuey.protocol.schema_faults import ALLOWED, explain, invalid, to_pointer
+from queuey.protocol.schema_faults import ALLOWED, JOB, Check, invalid, together, with_all_faults
+from queuey.services.jobs.labels import check_metadata, check_tags
 from queuey.services.jobs.plain import Frame, Frames, Lane, PlainJobs, are_names
 from queuey.services.jobs.type_queues import TypeQueues
 from queuey.settings.settings import Settings
@@ -28,7 +30,7 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 
 Decoder = Callable[[bytes], object]
 
-_decode_request = msgspec.json.Decoder(JobRequest).decode
+_requests: Final = msgspec.json.Decoder(JobRequest)
 _encode = msgspec.json.Encoder().encode
 
 _MARKED: Final = "\n"
@@ -109,20 +111,19 @@ class Submission:
         if not text or text.isspace():
             raise Malformed("The body is empty. Send a job as a JSON object.")
         check_text(text, self._depth, around=1)
-        try:
-            request = _decode_request(text)
-        except msgspec.ValidationError as error:
-            raise explain(error) from None
-        except msgspec.DecodeError as error:
-            raise Malformed(f"The body is not JSON: {why_not_json(error, text)}.") from None
+        request = decode(_requests, text, JOB)
         payload = bytes(request.payload)
+        self.check_size(payload)
+        check_payload(payload)
+        self.check_fit(request.type, payload, "/payload")
+        return request
+
+    def check_size(self, payload: bytes) -> None:
+        """Check the size of a payload. Raises TooLarge."""
         if len(payload) > self._payload_limit:
             detail = f"has {len(payload)} bytes; send at most {self._payload_limit}"
             message = f"The payload has {len(payload)} bytes. Send at most {self._payload_limit}."
             raise TooLarge(message, [Fault("/payload", detail)])
-        check_payload(payload)
-        self.check_fit(request.type, payload, "/payload")
-        return request
 
     def check_fit(self, job_type: str, payload: bytes, pointer: str = "") -> None:
         """Check that a payload fits its type, if the settings ask for it. `pointer`: the payload's place in the body.
@@ -134,17 +135,44 @@ class Submission:
         try:
             decode(payload)
         except msgspec.ValidationError as error:
-            message = str(error)
-            reason, _, _ = message.partition(" - at `")
-            detail = f"does not fit jobs of the type {job_type}: {reason[:1].lower()}{reason[1:]}"
-            raise invalid(pointer + to_pointer(message), detail, "The payload") from None
+            raise together([_misfit(job_type, pointer, fault) for fault in faults_of(error)]) from None
+        except Exception:
+            # A validator of the handler's own failed. The job fails with its traceback, as without this check.
+            return
+
+    def with_all_faults(self, first: Invalid, text: bytes, now_ms: int, *, is_once: bool = False) -> Invalid:
+        """Return the error of a request with its other faults too. `is_once`: it has an Idempotency-Key."""
+        return with_all_faults(first, text, JOB, *self.checks(now_ms, is_once=is_once))
+
+    def checks(self, now_ms: int, *, is_once: bool = False) -> tuple[Check, ...]:
+        """Return the checks of a job that the schema cannot make, but for the size of its payload."""
+
+        def check_times(request: JobRequest) -> None:
+            delay_ms, run_at_ms = self._due(request, now_ms)
+            _expires(request, max(delay_ms, run_at_ms - now_ms))
+
+        return (
+            Check(lambda request: self._due(request, now_ms), ("delay", "run_at")),
+            Check(check_times, ("delay", "run_at", "expires_in")),
+            Check(_check_key, ("dedupe_key",)),
+            Check(check_tags, ("tags",)),
+            Check(check_metadata, ("metadata",)),
+            Check(_check_id, ("id",)),
+            Check(_refuse_ids if is_once else _job_id, ("id", "dedupe_key")),
+            Check(lambda request: check_payload(bytes(request.payload)), ("payload",)),
+            Check(
+                lambda request: self.check_fit(request.type, bytes(request.payload), "/payload"), ("type", "payload")
+            ),
+        )
 
     def address(self, request: JobRequest) -> tuple[str, str | None]:
         """Give a request that names no queue the queue of its type. Return its queue, and a warning or None."""
-        warning = None
-        if request.queue is None:
-            request.queue, warning = self.queues.of(request.type)
+        request.queue, warning = self.queue_of(request)
         return request.queue, warning
+
+    def queue_of(self, request: JobRequest) -> tuple[str, str | None]:
+        """Return the queue of a request, or else that of its type now, and a warning or None."""
+        return (request.queue, None) if request.queue is not None else self.queues.of(request.type)
 
     def new_job(self, request: JobRequest, now_ms: int, once: IdempotencyKey | None = None) -> NewJob:
         """Return the job to enqueue. `now_ms`: the time from which `run_at` is counted. Raises Invalid."""
@@ -168,6 +196,8 @@ class Submission:
             timeout=request.timeout,
             backoff=request.backoff,
             traceparent=request.traceparent,
+            tags=check_tags(request),
+            metadata=check_metadata(request),
         )
         body = _encode(definition).decode()
         if once is not None:
@@ -196,7 +226,7 @@ class Submission:
     def _new_frame(self, job_type: str, queue: str, priority: Priority, traceparent: str | None = None) -> Frame:
         bare = JobRequest(job_type, queue=queue, priority=priority, traceparent=traceparent)
         made = self.new_job(bare, 0)
-        definition = Definition(job_type, _MARK, traceparent=traceparent)
+        definition = Definition(job_type, payload=_MARK, traceparent=traceparent)
         before, _, after = _encode(definition).decode().partition(_MARKED)
         return Frame(Lane(queue, priority, made.head), before, after, made.body)
 
@@ -223,7 +253,7 @@ class Submission:
             detail = "cannot be given together; leave one out"
             raise Invalid(f"delay and run_at {detail}.", [Fault("/delay", detail), Fault("/run_at", detail)])
         if request.run_at is not None:
-            run_at_ms = _since_epoch(request.run_at)
+            run_at_ms = since_epoch_ms(request.run_at)
             if run_at_ms - now_ms > self._max_delay_ms:
                 raise invalid("/run_at", f"must be within {self._max_delay} from now (max_delay)")
             return 0, max(run_at_ms, 0)
@@ -238,6 +268,11 @@ def to_ms(seconds: float) -> int:
     return math.ceil(round(seconds * 1000, 6))
 
 
+def _misfit(job_type: str, pointer: str, fault: PayloadFault) -> Invalid:
+    reason = f"{fault.reason[:1].lower()}{fault.reason[1:]}"
+    return invalid(pointer + fault.pointer, f"does not fit jobs of the type {job_type}: {reason}", "The payload")
+
+
 def _expires(request: JobRequest, due_in_ms: int) -> int:
     """Return the ms within which the job must be started; 0 = at any time."""
     if request.expires_in is None:
@@ -248,7 +283,8 @@ def _expires(request: JobRequest, due_in_ms: int) -> int:
     return expires_ms
 
 
-def _since_epoch(time: datetime) -> int:
+def since_epoch_ms(time: datetime) -> int:
+    """Return the milliseconds from 1970 to a time, rounded up."""
     return -((_EPOCH - time) // _MILLISECOND)
 
 
@@ -259,24 +295,33 @@ def _kept(payload: msgspec.Raw) -> msgspec.Raw:
 
 def _job_id(request: JobRequest) -> str:
     key = request.dedupe_key
-    if key is not None:
-        _check_key(key)
+    _check_key(request)
     if request.id is None:
         return ids.new_id(key)
-    if not ids.is_id(request.id):
-        raise invalid("/id", f"must be {ALLOWED['/id']}")
+    _check_id(request)
     if key is not None and ids.bucket_of(request.id) != ids.bucket_of_key(key):
         raise invalid("/id", "must begin with the bucket of its dedupe_key, crc32(key) % 1024; or leave the id out")
     return request.id
 
 
 def _id_of_once(request: JobRequest, once: IdempotencyKey) -> str:
-    for field in ("dedupe_key", "id"):
-        if getattr(request, field) is not None:
-            raise invalid(f"/{field}", "cannot be given together with the header Idempotency-Key; leave one out")
+    _refuse_ids(request)
     return once.new_id()
 
 
-def _check_key(key: str) -> None:
-    if not (key and len(key.encode()) <= MAX_KEY_BYTES and key.isprintable()):
+def _refuse_ids(request: JobRequest) -> None:
+    given = [field for field in ("dedupe_key", "id") if getattr(request, field) is not None]
+    if given:
+        detail = "cannot be given together with the header Idempotency-Key; leave one out"
+        raise Invalid(f"{given[0]} {detail}.", [Fault(f"/{field}", detail) for field in given])
+
+
+def _check_id(request: JobRequest) -> None:
+    if request.id is not None and not ids.is_id(request.id):
+        raise invalid("/id", f"must be {ALLOWED['/id']}")
+
+
+def _check_key(request: JobRequest) -> None:
+    key = request.dedupe_key
+    if key is not None and not (key and len(key.encode()) <= MAX_KEY_BYTES and key.isprintable()):
         raise invalid("/dedupe_key", f"must be {ALLOWED['/dedupe_key']}")

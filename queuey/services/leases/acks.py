@@ -11,7 +11,7 @@ from typing import TypeVar
 from queuey.store.batching import Answer, Batcher
 from queuey.store.broker.broker import Broker
 from queuey.store.broker.calls import Held, SetAside, Unextended, divide
-from queuey.store.broker.leases import Results
+from queuey.store.broker.leases import Failure, KeptValue, Results
 
 Item = TypeVar("Item")
 Word = TypeVar("Word", str, Sequence[str])
@@ -35,8 +35,9 @@ class Acks:
             ]
 
         self._complete: list[Batcher[tuple[str, str, str], str]] = batchers(broker.leases.complete)
+        self._checkpoint: list[Batcher[KeptValue, str]] = batchers(broker.leases.checkpoint)
         self._complete_group: list[Batcher[Results, Sequence[str]]] = batchers(partial(_complete_groups, broker))
-        self._fail: list[Batcher[tuple[str, str, str, int, bool], str]] = batchers(broker.leases.fail)
+        self._fail: list[Batcher[Failure, str]] = batchers(broker.leases.fail)
         self._release: list[Batcher[Held | Unextended | SetAside, str]] = batchers(partial(_release_last_first, broker))
 
     @contextmanager
@@ -49,11 +50,17 @@ class Acks:
         """Report a success. `result` is JSON on one line, or '' if there is none. The answer is `ok` or `lost`."""
         self._complete[shard].tell((job_id, token, result), 80 + len(result), answer)
 
-    def fail(
-        self, shard: int, job_id: str, token: str, error: str, delay_ms: int, dead: bool, answer: Answer[str]
-    ) -> None:
-        """Report a failure. `error` is JSON on one line. The answer is `retry`, `dead`, `cancelled` or `lost`."""
-        self._fail[shard].tell((job_id, token, error, delay_ms, dead), 100 + len(error), answer)
+    def fail(self, shard: int, failure: Failure, answer: Answer[str]) -> None:
+        """Report a failure. The answer is `retry`, `snoozed`, `dead`, `cancelled` or `lost`."""
+        self._fail[shard].tell(failure, 100 + len(failure[2]), answer)
+
+    def checkpoint(self, shard: int, item: KeptValue, answer: Answer[str]) -> None:
+        """Keep a value for the next attempts: JSON on one line, or '' for none any more. The answer: `ok` or `lost`."""
+        self._checkpoint[shard].tell(item, 80 + len(item[2]), answer)
+
+    def submit_checkpoint(self, shard: int, item: KeptValue) -> asyncio.Future[str]:
+        """Keep a value as `checkpoint` does, and return a future of the status word."""
+        return self._checkpoint[shard].submit(item, 80 + len(item[2]))
 
     def submit_complete(self, shard: int, job_id: str, token: str, result: str) -> asyncio.Future[str]:
         """Complete a job as `complete` does, and return a future of the status word."""
@@ -64,11 +71,9 @@ class Acks:
         count = len(group.ids)
         return self._complete_group[shard].submit(group, 80 * count + sum(map(len, group.results)), count)
 
-    def submit_fail(
-        self, shard: int, job_id: str, token: str, error: str, delay_ms: int, dead: bool
-    ) -> asyncio.Future[str]:
+    def submit_fail(self, shard: int, failure: Failure) -> asyncio.Future[str]:
         """Fail a job as `fail` does, and return a future of the status word."""
-        return self._fail[shard].submit((job_id, token, error, delay_ms, dead), 100 + len(error))
+        return self._fail[shard].submit(failure, 100 + len(failure[2]))
 
     def release(self, shard: int, job_id: str, token: str, unextended: int | None = None) -> asyncio.Future[str]:
         """Give a job back. The answer is `ok` or `lost`. In each lane the job that was given back last is the first.

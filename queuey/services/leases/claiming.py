@@ -10,7 +10,7 @@ from queuey.protocol import ids
 from queuey.protocol.models import LeaseRequest
 from queuey.services.leases.long_polls import Poll
 from queuey.services.leases.terms import terms_of
-from queuey.store.broker.offers import Offer
+from queuey.store.offers import Offer
 
 
 class ClaimingRequest(Poll):

@@ -26,7 +26,8 @@ class Claims:
         self._known = polls.known
         self._max_starve_ms = max_starve_ms
         self._on_new = on_new
-        self._turn = 0
+        self._turns = [0] * broker.shards.count
+        """For each shard: the number of claims. Queues take turns in them."""
 
     async def send(
         self,
@@ -43,7 +44,7 @@ class Claims:
 
         `taken`: the types of the jobs that the request has claimed before, on other shards.
         """
-        queues = self._queues_in_turn(request.asked.queues)
+        queues = self._in_turn(shard, request.asked.queues) if limit else request.asked.queues
         room = request.terms.room(taken) if request.terms is not None else ()
         limit = min(limit, sum(entry.jobs for entry in room)) if room else limit
         woken = [request.marker[2]] if request.marker is not None and request.marker[2] else []
@@ -70,11 +71,11 @@ class Claims:
             if claimed.jobs or turn >= MAX_TURNS or not self._is_left(request, shard, wanted, claimed):
                 return claimed
 
-    def _queues_in_turn(self, queues: Sequence[str]) -> Sequence[str]:
+    def _in_turn(self, shard: int, queues: Sequence[str]) -> Sequence[str]:
         if len(queues) == 1:
             return queues
-        self._turn += 1
-        first = self._turn % len(queues)
+        self._turns[shard] += 1
+        first = self._turns[shard] % len(queues)
         return [*queues[first:], *queues[:first]]
 
     def _has_lists(self, request: ClaimingRequest, shard: int) -> bool:

@@ -12,12 +12,13 @@ from base64 import b32encode
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any
+
+from msgspec import UNSET, Raw
 
 from queuey import log
 from queuey.errors import QueueyError, StoreUnavailable
 from queuey.protocol import ids
-from queuey.protocol.job_errors import error_entry
 from queuey.protocol.models import LeasedJob, LeaseRequest
 from queuey.protocol.records import SUSPECT, UNREADABLE, decode_definition, queue_and_attempts
 from queuey.protocol.renewal import renewal_of
@@ -27,16 +28,12 @@ from queuey.services.leases.claims import Claims
 from queuey.services.leases.long_polls import LongPolls
 from queuey.services.leases.pull_workers import PullWorkers, alone_seconds
 from queuey.services.leases.pull_workers import worker_key as worker_key_of
+from queuey.services.leases.returns import Returns
 from queuey.store.asides import ELSEWHERE
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 from queuey.store.replies import Claimed, ClaimedJob
 from queuey.store.wakeups import REST_SECONDS, SharedWaker
-
-RECOVERY_PAUSE: Final = 1.0
-"""The seconds between two repeats of a claim that got no reply."""
-CLOSE_SECONDS: Final = 2.0
-MAX_RECOVERIES: Final = 1_000
 
 Disconnected = asyncio.Future[None]
 """Done once the client has disconnected."""
@@ -65,13 +62,12 @@ class Leasing:
         self._wakers = wakers
         self.workers = workers
         self._broker = broker
-        self._returns = returns
+        self._returns = Returns(returns, broker.shards.of_job)
         self._request_deadline = request_deadline
         self._claims = Claims(broker, polls, max_starve_ms=round(max_starve * 1000), on_new=self._learn)
         self._shards = list(range(broker.shards.count))
         self._turn = 0
         self._by_claim: dict[str, ClaimingRequest] = {}
-        self._background: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
 
     async def lease(
@@ -108,11 +104,11 @@ class Leasing:
     def drain(self) -> None:
         """End all waiting. Requests that wait, and later ones, get no job."""
         self.polls.close()
+        self._returns.close()
 
     async def close(self) -> None:
-        """Wait until the jobs of disconnected clients are released, for CLOSE_SECONDS at most."""
-        if self._background:
-            await asyncio.wait(self._background, timeout=CLOSE_SECONDS)
+        """Wait a moment until the jobs of disconnected clients are released."""
+        await self._returns.settle()
 
     # --- waiting --------------------------------------------------------------------------------------------------
 
@@ -129,9 +125,7 @@ class Leasing:
                 jobs = await self._take(request, shards)
                 request.group = () if request.rests else request.everything
                 if disconnected.done() and not request.replaced:
-                    # another replica may have answered the same claim id since, which extended the leases of its jobs
-                    unextended = None if request.claim_id is None else round(request.asked.lease * 1000)
-                    self._give_back([(job.id, job.token) for job in jobs], unextended)
+                    self._returns.give_back([(job.id, job.token) for job in jobs], request)
                     return []
             if jobs or request.spent or request.replaced or self._loop.time() >= until:
                 is_alone = request.isolates is None
@@ -156,8 +150,11 @@ class Leasing:
             for shard, in_ms in request.due.items():
                 self.polls.due(request.group, shard, in_ms)
             asides = self.polls.asides_of(request, self._shards)
-            for waker in self._wakers:
-                await waker.cover(request.group, asides)
+            if len(self._wakers) == 1:
+                await self._wakers[0].cover(request.group, asides)
+            else:  # one of them may be for a shard that does not answer
+                for waker in self._wakers:
+                    self._returns.spawn(waker.cover(request.group, asides))
             wake = await wakeup
             return wake
         finally:
@@ -183,7 +180,7 @@ class Leasing:
     def _pass_on(self, request: ClaimingRequest) -> None:
         """Give the marker that woke this request to another request, since this one does not claim."""
         if request.marker is not None:
-            self._spawn(self._hand_on(*request.marker))
+            self._returns.spawn(self._hand_on(*request.marker))
             request.marker = None
 
     async def _hand_on(self, shard: int, queue: str, type: str) -> None:
@@ -200,12 +197,12 @@ class Leasing:
 
     def _learn(self, shard: int, new: Sequence[tuple[str, str]]) -> None:
         """Have requests claim from new lists set aside, and wait for the markers of these."""
-        if new and self.polls.learned(shard, new) and len(self._background) < MAX_RECOVERIES:
-            self._spawn(self._cover(new, shard))
+        if new and self.polls.learned(shard, new) and self._returns.has_room:
+            self._returns.spawn(self._cover(new, shard))
 
     async def _cover(self, new: Sequence[tuple[str, str]], shard: int) -> None:
-        for waker in self._wakers:
-            await waker.cover((), [(shard, queue, name) for queue, name in new])
+        places = [(shard, queue, name) for queue, name in new]
+        await asyncio.gather(*(waker.cover((), places) for waker in self._wakers))
 
     # --- claiming -------------------------------------------------------------------------------------------------
 
@@ -217,26 +214,42 @@ class Leasing:
         return self._shards[first:] + self._shards[:first]
 
     async def _take(self, request: ClaimingRequest, shards: Sequence[int]) -> list[LeasedJob]:
-        """Claim from these shards until there are enough jobs. Raises the error of a claim only if there is no job."""
+        """Claim from these shards until there are enough jobs.
+
+        Raises the error of a claim only if there is no job, and if no other shard can have one.
+        """
         jobs: list[LeasedJob] = []
         if request.claim_id is not None and len(self._shards) > 1:
             jobs = await self._claimed_before(request)
-        for shard in () if jobs else self._beside_alone(request, shards):
+        for shard in () if jobs else self._beside_alone(request, self._answering(request, shards)):
             try:
                 jobs += await self._claim(request, shard, request.asked.max - len(jobs), [job.type for job in jobs])
             except QueueyError as error:
-                if not jobs:
+                if not jobs and (not isinstance(error, StoreUnavailable) or self._is_silent()):
                     raise
                 logger.warning("claim_failed", error=str(error), shard=shard)
-                break
+                if jobs:
+                    break
+                continue
             if len(jobs) >= request.asked.max or (request.isolates is None and any(map(_is_suspect, jobs))):
                 break
         return jobs
 
     async def _claimed_before(self, request: ClaimingRequest) -> list[LeasedJob]:
         """Return the jobs that a claim id has claimed before on any shard. The limit 0 claims no new ones."""
-        answers = await asyncio.gather(*(self._claim(request, shard, 0) for shard in self._shards))
-        return [job for jobs in answers for job in jobs]
+        answers = await self._broker.on_answering(lambda shard: self._claim(request, shard, 0))
+        return [job for jobs in answers.values() for job in jobs]
+
+    def _is_silent(self) -> bool:
+        """Return whether no shard answers."""
+        return len(self._broker.silent) == len(self._shards)
+
+    def _answering(self, request: ClaimingRequest, shards: Sequence[int]) -> Sequence[int]:
+        """Return the shards to claim from, without those that were silent, while there are others."""
+        silent = self._broker.silent
+        if request.offered is not None or not silent or self._is_silent():
+            return shards  # the offer may have been taken, so the claim must be made
+        return [shard for shard in shards if shard not in silent]
 
     async def _claim(
         self, request: ClaimingRequest, shard: int, limit: int, taken: Sequence[str] = ()
@@ -249,7 +262,7 @@ class Leasing:
         send = partial(
             self._claims.send, request, shard, claim_id, limit, suspects=suspects, isolates=isolates, taken=taken
         )
-        claimed = (offer and offer.claimed) or await self._ask(request, send, doubtful=offer is not None)
+        claimed = (offer and offer.claimed) or await self._ask(request, send, limit, doubtful=offer is not None)
         jobs = claimed.jobs
         if request.claim_id is not None and claimed.repeated and limit and not jobs:
             request.spent = True
@@ -262,14 +275,14 @@ class Leasing:
                 jobs = await self._still_held(shard, jobs, request.asked.lease)
             except QueueyError:
                 if request.claim_id is None:  # the client cannot ask for them again
-                    self._give_back([(job.id, job.token) for job in jobs])
+                    self._returns.give_back([(job.id, job.token) for job in jobs])
                 raise
         request.due[shard], request.rests = claimed.due_in_ms, claimed.rests
         if jobs:  # this request does not wait for the next job
             self.polls.due(request.everything, shard, claimed.due_in_ms)
         leased, unreadable = _read(jobs, sent_at + timedelta(seconds=request.asked.lease))
         for job, why in unreadable:
-            self._dead_letter(shard, job, why)
+            self._returns.dead_letter(shard, job, why)
         if any(job.crashes for job in jobs):
             request.suspects = 0
         if request.isolates is not None:
@@ -290,14 +303,17 @@ class Leasing:
         return shards if job_id is None else [shard for shard in shards if shard == self._broker.shards.of_job(job_id)]
 
     async def _ask(
-        self, request: ClaimingRequest, send: Callable[[], Coroutine[Any, Any, Claimed]], *, doubtful: bool
+        self, request: ClaimingRequest, send: Callable[[], Coroutine[Any, Any, Claimed]], limit: int, *, doubtful: bool
     ) -> Claimed:
-        """Send a claim. `doubtful`: it may have been made already, by an enqueue without a reply."""
+        """Send a claim. `doubtful`: it may have been made already, by an enqueue without a reply.
+
+        A client with a claim id asks again after an error. With other shards it may get an answer without these jobs.
+        """
         try:
             return await Deadline(self._request_deadline).call(send)
         except StoreUnavailable as error:
-            if (error.maybe_done or doubtful) and request.claim_id is None:
-                self._recover(send, request.asked.lease)
+            if (error.maybe_done or doubtful) and (request.claim_id is None or (limit and len(self._shards) > 1)):
+                self._returns.recover(send, request)
             raise
 
     def _may_offer(self, request: ClaimingRequest) -> bool:
@@ -311,57 +327,9 @@ class Leasing:
         statuses = await Deadline(self._request_deadline).call(send)
         return [job for job, status in zip(jobs, statuses, strict=True) if status != "lost"]
 
-    # --- releasing ------------------------------------------------------------------------------------------------
-
-    def _recover(self, send: Callable[[], Coroutine[Any, Any, Claimed]], lease: float) -> None:
-        """Repeat a claim that got no reply, and release its jobs, since the client will not ask for them again."""
-        if len(self._background) < MAX_RECOVERIES:
-            self._spawn(self._ask_again(send, self._loop.time() + lease))
-
-    async def _ask_again(self, send: Callable[[], Coroutine[Any, Any, Claimed]], until: float) -> None:
-        while self._loop.time() < until and not self.polls.closed:
-            try:
-                claimed = await send()
-            except QueueyError:
-                await asyncio.sleep(RECOVERY_PAUSE)
-            else:
-                await self._release([(job.id, job.token) for job in claimed.jobs])
-                return
-
-    def _give_back(self, held: Sequence[tuple[str, str]], unextended: int | None = None) -> None:
-        if held:
-            self._spawn(self._release(held, unextended))
-
-    async def _release(self, held: Sequence[tuple[str, str]], unextended: int | None = None) -> None:
-        """Release jobs, the last first, so that their order in the lanes is as before."""
-        shard_of = self._broker.shards.of_job
-        try:
-            answers = [
-                self._returns.release(shard_of(job_id), job_id, token, unextended) for job_id, token in reversed(held)
-            ]
-            await asyncio.gather(*answers)
-        except QueueyError as error:
-            logger.error("not_released", jobs=len(held), error=str(error))
-
-    def _dead_letter(self, shard: int, job: ClaimedJob, why: str) -> None:
-        entry = error_entry("payload", why, None, attempt=job.attempt, worker=None)
-        self._returns.fail(shard, job.id, job.token, entry, 0, True, partial(_dead_lettered, job.id))
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(coroutine)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
 
 def _is_suspect(job: ClaimedJob | LeasedJob) -> bool:
     return job.crashes >= SUSPECT
-
-
-def _dead_lettered(job_id: str, status: str | None, error: Exception | None) -> None:
-    if error is not None:
-        logger.error("outcome_not_stored", job_id=job_id, error=str(error))
-    else:
-        logger.warning("job_unreadable", job_id=job_id, status=status)
 
 
 def _claim_id(owner: str, given: str) -> str:
@@ -393,6 +361,9 @@ def _read(jobs: Iterable[ClaimedJob], expires_at: datetime) -> tuple[list[Leased
                 definition.timeout,
                 job.crashes,
                 definition.traceparent,
+                definition.tags,
+                definition.metadata,
+                Raw(job.checkpoint.encode()) if job.checkpoint else UNSET,
             )
         )
     return leased, unreadable

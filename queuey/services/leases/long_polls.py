@@ -13,7 +13,7 @@ from queuey.protocol.records import NewJob, NewJobs, count_of, type_of_each
 from queuey.services.jobs.offers import Offering, Settled
 from queuey.services.jobs.offers import Types as ReadTypes
 from queuey.store.asides import KnownAsides
-from queuey.store.broker.offers import Offer
+from queuey.store.offers import Offer
 from queuey.store.wakeups import Aside
 
 MAX_PLACES: Final = 200_000

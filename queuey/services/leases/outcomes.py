@@ -11,26 +11,39 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from random import Random
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal, TypeVar, cast
+
+from msgspec import Raw
 
 from queuey import log
 from queuey.errors import Full, LostLease, OutcomeUnknown, QueueyError, StartupError, StoreUnavailable
 from queuey.metrics import Metrics
 from queuey.protocol import backoff as retry
-from queuey.protocol.job_errors import error_entry
-from queuey.protocol.models import Backoff, CompleteItem, ExtendItem, FailItem, LeaseOutcome, ReleaseItem
+from queuey.protocol.models import (
+    Backoff,
+    CheckpointItem,
+    CompleteItem,
+    ExtendItem,
+    FailItem,
+    LeaseOutcome,
+    LogItem,
+    ReleaseItem,
+)
 from queuey.protocol.records import DEFAULT_QUEUE, UNREADABLE, StoredJob, parse_definition, parse_fields
+from queuey.protocol.stored.job_errors import error_entry, snoozed_too_often
 from queuey.services.jobs.actions import unknown_job
-from queuey.services.jobs.progress import ProgressRecorder
 from queuey.services.jobs.submission import to_ms
 from queuey.services.leases.acks import Acks
 from queuey.services.leases.plain_results import WORTH_A_GROUP, GivenResults
 from queuey.services.leases.pull_workers import PullWorkers
+from queuey.services.reports.job_logs import AT_ONCE, logged
+from queuey.services.reports.progress import ProgressRecorder
 from queuey.store.broker.broker import Broker
-from queuey.store.broker.leases import Results
+from queuey.store.broker.leases import Failure, Results
 from queuey.store.deadline import Deadline
+from queuey.store.shards import on_each
 
-Status = Literal["ok", "retry", "dead_letter", "cancelled", "lost"]
+Status = Literal["ok", "retry", "snoozed", "dead_letter", "cancelled", "lost"]
 Outcome = LeaseOutcome | QueueyError
 Visible = Callable[[str], bool] | None
 """Returns whether the caller may work on a queue. None: it may work on all."""
@@ -39,12 +52,15 @@ LOST: Final = "The lease is lost: it expired and another worker has the job, or 
 _STATUSES: Final[dict[str, Status]] = {
     "ok": "ok",
     "retry": "retry",
+    "snoozed": "snoozed",
     "dead": "dead_letter",
     "cancelled": "cancelled",
     "lost": "lost",
 }
+_FAILED: Final = ("retry", "dead_letter", "cancelled")
+"""The statuses that are logged as failures."""
 
-Item = TypeVar("Item", bound=CompleteItem | FailItem | ExtendItem | ReleaseItem)
+Item = TypeVar("Item", bound=CheckpointItem | CompleteItem | FailItem | ExtendItem | LogItem | ReleaseItem)
 Send = Callable[[int, Item], asyncio.Future[str]]
 """Sends an item to a shard. The future has the script's status word."""
 
@@ -84,8 +100,7 @@ class LeaseOutcomes:
         return await self._send_all(await self._without_hidden(items, visible), self._send_result)
 
     def _send_result(self, shard: int, item: CompleteItem) -> asyncio.Future[str]:
-        result = bytes(item.result)
-        return self._acks.submit_complete(shard, item.id, item.token, "" if result == b"null" else result.decode())
+        return self._acks.submit_complete(shard, item.id, item.token, _text_of(item.result))
 
     async def complete_plain(self, given: GivenResults) -> list[Outcome] | None:
         """Complete jobs as `complete` does, in groups. Returns their outcomes, or None if each is `ok`.
@@ -135,19 +150,32 @@ class LeaseOutcomes:
         return [LeaseOutcome(job_id, _STATUSES[word]) for job_id, word in zip(group.ids, words, strict=True)]
 
     async def fail(self, items: Sequence[FailItem | QueueyError], visible: Visible) -> list[Outcome]:
-        """Fail attempts. Each outcome is `retry`, `dead_letter`, `cancelled` or `lost`."""
+        """Fail attempts. Each outcome is `retry`, `snoozed`, `dead_letter`, `cancelled` or `lost`."""
         stored = await self._stored(items)
         checked = [_if_visible(item, stored, visible) for item in items]
 
         def send(shard: int, item: FailItem) -> asyncio.Future[str]:
-            entry, delay_ms = self._failure(item, stored[item.id])
-            return self._acks.submit_fail(shard, item.id, item.token, entry, delay_ms, item.dead)
+            return self._acks.submit_fail(shard, self._failure(item, cast(StoredJob, stored[item.id])))
 
         outcomes = await self._send_all(checked, send)
         for item, outcome in zip(items, outcomes, strict=True):
-            if isinstance(outcome, LeaseOutcome) and isinstance(item, FailItem) and outcome.status != "lost":
-                logger.info("pulled_job_failed", job_id=item.id, outcome=outcome.status, kind=_kind(item))
+            if isinstance(item, FailItem) and isinstance(outcome, LeaseOutcome) and outcome.status in _FAILED:
+                self._log(item, outcome.status)
         return outcomes
+
+    def _log(self, item: FailItem, status: object) -> None:
+        """Log a failure without its message, which the worker may log, and the job keeps."""
+        write = logger.error if status == "dead_letter" else logger.warning
+        write("pulled_job_failed", job_id=item.id, outcome=status, kind=_kind(item))
+
+    async def checkpoint(self, items: Sequence[CheckpointItem | QueueyError], visible: Visible) -> list[Outcome]:
+        """Keep values for the next attempts. Each outcome is `ok` or `lost`."""
+
+        def send(shard: int, item: CheckpointItem) -> asyncio.Future[str]:
+            kept = item.id, item.token, _text_of(item.checkpoint)
+            return self._acks.submit_checkpoint(shard, (*kept, item.number) if item.number else kept)
+
+        return await self._send_all(await self._without_hidden(items, visible), send, ends=False)
 
     async def release(self, items: Sequence[ReleaseItem | QueueyError], visible: Visible) -> list[Outcome]:
         """Release jobs to the heads of their lanes, in the order of the items. Each outcome is `ok` or `lost`."""
@@ -162,12 +190,17 @@ class LeaseOutcomes:
         """Extend leases. Each outcome is `ok`, `cancelled` (extended, but the worker must stop the job) or `lost`."""
         outcomes: list[Outcome | ExtendItem] = list(await self._without_hidden(items, visible))
         deadline = Deadline(self._request_deadline)
-        by_shard: dict[int, list[int]] = {}
-        for at, item in enumerate(outcomes):
-            if isinstance(item, ExtendItem):
-                by_shard.setdefault(self._broker.shards.of_job(item.id), []).append(at)
+        by_shard = self._places(outcomes)
         await asyncio.gather(*(self._extend(shard, places, outcomes, deadline) for shard, places in by_shard.items()))
         return [item for item in outcomes if not isinstance(item, ExtendItem)]
+
+    def _places(self, items: Sequence[Outcome | ExtendItem | LogItem]) -> dict[int, list[int]]:
+        """Return the places of the items of each shard."""
+        by_shard: dict[int, list[int]] = {}
+        for at, item in enumerate(items):
+            if isinstance(item, (ExtendItem, LogItem)):
+                by_shard.setdefault(self._broker.shards.of_job(item.id), []).append(at)
+        return by_shard
 
     async def _extend(
         self, shard: int, places: Sequence[int], outcomes: list[Outcome | ExtendItem], deadline: Deadline
@@ -192,6 +225,30 @@ class LeaseOutcomes:
                     self._progress.record(item.id, item.token, item.progress)
                 outcomes[at] = LeaseOutcome(item.id, _STATUSES[word], now + timedelta(seconds=item.lease))
 
+    async def log(self, items: Sequence[LogItem | QueueyError], visible: Visible) -> list[Outcome]:
+        """Keep the lines of attempts. Each outcome is `ok` or `lost`."""
+        outcomes: list[Outcome | LogItem] = list(await self._without_hidden(items, visible))
+        deadline = Deadline(self._request_deadline)
+        for shard, places in self._places(outcomes).items():
+            for first in range(0, len(places), AT_ONCE):
+                await self._log_some(shard, places[first : first + AT_ONCE], outcomes, deadline)
+        return [item for item in outcomes if not isinstance(item, LogItem)]
+
+    async def _log_some(
+        self, shard: int, places: Sequence[int], outcomes: list[Outcome | LogItem], deadline: Deadline
+    ) -> None:
+        """Keep the lines of some attempts of one shard. Each outcome replaces its item."""
+        items = [item for item in (outcomes[at] for at in places) if isinstance(item, LogItem)]
+        texts = [(item.id, item.token, logged(item)) for item in items]
+        try:
+            words = await deadline.call(lambda: self._broker.jobs.keep_log(shard, texts))
+        except QueueyError as error:
+            for at in places:
+                outcomes[at] = error
+            return
+        for at, item, word in zip(places, items, words, strict=True):
+            outcomes[at] = LeaseOutcome(item.id, _STATUSES[word])
+
     # --- the jobs of the items ---------------------------------------------------------------------------------
 
     async def _without_hidden(self, items: Sequence[Item | QueueyError], visible: Visible) -> list[Item | QueueyError]:
@@ -201,40 +258,56 @@ class LeaseOutcomes:
         stored = await self._stored(items)
         return [_if_visible(item, stored, visible) for item in items]
 
-    async def _stored(self, items: Sequence[Item | QueueyError]) -> dict[str, StoredJob]:
-        """Read each job. Raises StoreUnavailable."""
+    async def _stored(self, items: Sequence[Item | QueueyError]) -> dict[str, StoredJob | QueueyError]:
+        """Read each job. The jobs of a shard that does not answer have its error."""
         deadline = Deadline(self._request_deadline)
         by_shard: dict[int, dict[str, None]] = {}
         for item in items:
             if not isinstance(item, QueueyError):
                 by_shard.setdefault(self._broker.shards.of_job(item.id), {})[item.id] = None
-        stored: dict[str, StoredJob] = {}
-        for shard, asked in by_shard.items():
-            job_ids = list(asked)
-            for first in range(0, len(job_ids), READ_BATCH):
-                some = job_ids[first : first + READ_BATCH]
-                found = await deadline.call(partial(self._broker.jobs.get, shard, some))
-                stored.update(zip(some, found, strict=True))
+        stored: dict[str, StoredJob | QueueyError] = {}
+
+        async def read(shard: int) -> None:
+            job_ids = list(by_shard[shard])
+            try:
+                for first in range(0, len(job_ids), READ_BATCH):
+                    some = job_ids[first : first + READ_BATCH]
+                    found = await deadline.call(partial(self._broker.jobs.get, shard, some))
+                    stored.update(zip(some, found, strict=True))
+            except StoreUnavailable as error:
+                stored.update(dict.fromkeys(job_ids, error))
+
+        await on_each(by_shard, read)
         return stored
 
-    def _failure(self, item: FailItem, stored: StoredJob) -> tuple[str, int]:
-        """Return the error as it is stored, and the milliseconds until the next attempt."""
+    def _failure(self, item: FailItem, stored: StoredJob) -> Failure:
+        """Return the item as it is stored, with its error and the milliseconds until the job runs again."""
         state = parse_fields(stored.state)
         attempt = int(state.get("a", 0)) + 1
         error = item.error
         kind, message, detail = (
             ("error", error, None) if isinstance(error, str) else (error.kind, error.message, error.detail)
         )
+        if isinstance(item.snooze, float | int):
+            entry = error_entry("snooze", snoozed_too_often(message), detail, attempt=attempt, worker=state.get("w"))
+            return item.id, item.token, entry, to_ms(item.snooze), False, True
         entry = error_entry(kind, message, detail, attempt=attempt, worker=state.get("w"))
         if item.retry_after is not None:
-            return entry, to_ms(item.retry_after)
-        return entry, retry.delay_ms(_backoff_of(stored) or self._backoff, attempt, self._random)
+            delay_ms = to_ms(item.retry_after)
+        else:
+            delay_ms = retry.delay_ms(_backoff_of(stored) or self._backoff, attempt, self._random)
+        return item.id, item.token, entry, delay_ms, item.dead
 
     # --- sending --------------------------------------------------------------------------------------------------
 
-    async def _send_all(self, items: Sequence[Item | QueueyError], send: Send[Item]) -> list[Outcome]:
-        """Send the items through the batchers, where they join those of other requests, and await all outcomes."""
-        answers = [item if isinstance(item, QueueyError) else self._sent(item, send) for item in items]
+    async def _send_all(
+        self, items: Sequence[Item | QueueyError], send: Send[Item], *, ends: bool = True
+    ) -> list[Outcome]:
+        """Send the items through the batchers, where they join those of other requests, and await all outcomes.
+
+        `ends`: whether they end the leases.
+        """
+        answers = [item if isinstance(item, QueueyError) else self._sent(item, send, ends) for item in items]
         if sent := [answer for answer in answers if isinstance(answer, asyncio.Future)]:
             await asyncio.wait(sent)  # if the request is cancelled, the outcomes are still stored and counted
         return [
@@ -242,12 +315,13 @@ class LeaseOutcomes:
             for item, answer in zip(items, answers, strict=True)
         ]
 
-    def _sent(self, item: Item, send: Send[Item]) -> asyncio.Future[str] | QueueyError:
+    def _sent(self, item: Item, send: Send[Item], ends: bool) -> asyncio.Future[str] | QueueyError:
         try:
             answer = send(self._broker.shards.of_job(item.id), item)
         except QueueyError as error:  # too many items wait for the store
             return error
-        answer.add_done_callback(partial(self._count, item.id))
+        if ends:
+            answer.add_done_callback(partial(self._count, item.id))
         return answer
 
     def _count(self, job_id: str, answer: asyncio.Future[str]) -> None:
@@ -289,13 +363,26 @@ def raise_if_store_failed(outcomes: Sequence[Outcome]) -> None:
     raise OutcomeUnknown("The store did not answer in time.", unknown) if unknown else errors[0]
 
 
-def _if_visible(item: Item | QueueyError, stored: dict[str, StoredJob], visible: Visible) -> Item | QueueyError:
-    if isinstance(item, QueueyError) or visible is None:
+def _if_visible(
+    item: Item | QueueyError, stored: dict[str, StoredJob | QueueyError], visible: Visible
+) -> Item | QueueyError:
+    if isinstance(item, QueueyError):
         return item
-    head = parse_fields(stored[item.id].definition)
+    found = stored[item.id]
+    if isinstance(found, QueueyError):
+        return found
+    if visible is None:
+        return item
+    head = parse_fields(found.definition)
     if not head or not visible(head.get("q", DEFAULT_QUEUE)):
         return unknown_job(item.id)
     return item
+
+
+def _text_of(value: Raw) -> str:
+    """Return JSON as it is stored: '' for null."""
+    text = bytes(value)
+    return "" if text == b"null" else text.decode()
 
 
 def _backoff_of(stored: StoredJob) -> Backoff | None:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from queuey.protocol import ids
-from queuey.protocol.json_checks import is_deeper
+from queuey.protocol.json.checks import is_deeper
 from queuey.protocol.models import MAX_LEASED, NULL, CompleteItem, Token
 from queuey.store.broker.calls import MAX_BYTES
 

@@ -30,8 +30,8 @@ class PullWorker(Struct):
 
     `asked`: queues with the time of the last request for them. `held`: ids of jobs with the end of the lease and the
     queue. `crashed`: the held jobs that have crashes, each with the time until which it runs by itself. `kinds`: the
-    sets of types that it named recently, each with the time of its last request; None = every type. `app` and
-    `type_queues` are those of its last request.
+    sets of types that it named recently, each with the time of its last request; None = every type. `app` is that of
+    its last request. So is `type_queues`, beside what it said of queues that it does not ask for now: they are full.
     """
 
     key: str
@@ -83,6 +83,22 @@ class PullWorkerRow(Struct):
         return worker_key(self.name, self.key)
 
 
+def _merged(
+    worker: PullWorker, queues: Sequence[str], type_queues: Mapping[str, Sequence[str]] | UnsetType | None
+) -> Mapping[str, Sequence[str]] | None:
+    """Return the types by queue that a request names, and those of queues that it does not ask for.
+
+    `worker` is as it was before. A queue is forgotten when it counts no more as one of the worker's.
+    """
+    if type_queues is UNSET or type_queues is None or not worker.type_queues:
+        return None if type_queues is UNSET else type_queues
+    left_out = worker.type_queues.keys() - set(queues)
+    if not left_out:
+        return type_queues
+    kept = left_out.intersection(worker.queues())
+    return {**{queue: worker.type_queues[queue] for queue in kept}, **type_queues}
+
+
 def alone_seconds(crashes: int) -> float:
     """Return for how long a worker without child processes runs a job with so many crashes by itself."""
     return FIRST_ALONE * 2.0 ** (crashes - SUSPECT) if crashes >= SUSPECT else 0.0
@@ -126,7 +142,7 @@ class PullWorkers:
                 self._drop(next(iter(self._workers)))
             worker = PullWorker(key, name, {}, now, now, now, {})
         worker.asked_at = worker.last_seen = now
-        worker.app, worker.type_queues = app, None if type_queues is UNSET else type_queues
+        worker.app, worker.type_queues = app, _merged(worker, queues, type_queues)
         for queue in queues:
             worker.asked.pop(queue, None)
             worker.asked[queue] = now

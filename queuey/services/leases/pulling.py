@@ -9,12 +9,12 @@ from msgspec import Struct
 
 from queuey.metrics import Metrics
 from queuey.protocol.models import Backoff, ProgressReport
-from queuey.services.jobs.progress import ProgressRecorder
 from queuey.services.leases.acks import Acks
 from queuey.services.leases.leasing import Leasing
 from queuey.services.leases.long_polls import LongPolls
 from queuey.services.leases.outcomes import LeaseOutcomes
 from queuey.services.leases.pull_workers import PullWorkers
+from queuey.services.reports.progress import ProgressRecorder
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.connections.pipelined import StoreClient
@@ -82,7 +82,4 @@ def pull_wakers(
 ) -> list[SharedWaker]:
     """Return the chores that wake `polls`. `open_client` opens a connection that may be blocked."""
     shards = broker.shards
-    return [
-        SharedWaker(open_client(), shards.client, shards, group, polls, replica)
-        for group in wake_groups(shards, cluster=cluster)
-    ]
+    return [SharedWaker(open_client(), shards, group, polls, replica) for group in wake_groups(shards, cluster=cluster)]

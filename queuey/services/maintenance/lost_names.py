@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from queuey import log
 from queuey.store.broker.broker import Broker
+from queuey.store.shards import on_each
 
 PAUSE_SECONDS: Final = 0.05
 """The seconds between two pages of keys, so that the search takes less than 1 % of the store."""
@@ -48,12 +49,14 @@ class LostNames:
         for shard, name in found:
             queue, priority, type_name = name.split(":")
             lists.setdefault(shard, []).append((queue, priority, type_name))
-        for shard, names in lists.items():
-            if shard < self._broker.shards.count:
-                count = await self._broker.maintenance.name_asides(shard, names)
-                if count:
-                    logger.warning("names_found", shard=shard, count=count)
+        shards = range(self._broker.shards.count)
+        await on_each([shard for shard in lists if shard in shards], lambda shard: self._name(shard, lists[shard]))
         return PAUSE_SECONDS if self._cursor else LOOK_SECONDS
+
+    async def _name(self, shard: int, lists: Sequence[tuple[str, str, str]]) -> None:
+        count = await self._broker.maintenance.name_asides(shard, lists)
+        if count:
+            logger.warning("names_found", shard=shard, count=count)
 
     def _may_begin(self) -> bool:
         now = self._clock()

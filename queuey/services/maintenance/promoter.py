@@ -11,16 +11,22 @@ PROMOTE_SECONDS: Final = 5.0
 
 
 class Promoter:
-    """Queues the scheduled jobs that are due. A claim does the same, but perhaps no worker claims from their queue."""
+    """Queues the scheduled jobs that are due. A claim does the same, but perhaps no worker claims from their queue.
 
-    def __init__(self, broker: Broker, interval: float = PROMOTE_SECONDS, *, batch: int = BATCH) -> None:
+    `only`: the shard that it looks at. None: all of them.
+    """
+
+    def __init__(
+        self, broker: Broker, interval: float = PROMOTE_SECONDS, *, batch: int = BATCH, only: int | None = None
+    ) -> None:
         self._broker = broker
+        self._shards = range(broker.shards.count) if only is None else [only]
         self._interval = interval
         self._batch = batch
 
     async def run_once(self) -> float:
-        """Promote the due jobs of every shard."""
-        for shard in range(self._broker.shards.count):
+        """Promote the due jobs of its shards."""
+        for shard in self._shards:
             for _ in range(CALLS):
                 promoted = await self._broker.maintenance.promote(shard, self._batch)
                 if promoted.due_in_ms != 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Sequence, Set
 from typing import Final
 
 from queuey import log
@@ -14,6 +14,7 @@ from queuey.services.workers import list_workers
 from queuey.store.asides import ANY, SUSPECTS
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
+from queuey.store.shards import on_each
 
 LOOK_SECONDS: Final = 5.0
 WORKERS_SECONDS: Final = 1.5
@@ -52,18 +53,15 @@ class UnknownTypes:
         asked = {queue for worker in workers if takes_all(worker) for queue in worker.queues}
         since = time.monotonic() - NOTED_EVERY
         self._noted = {queue: at for queue, at in self._noted.items() if at > since}
-        for shard in range(self._broker.shards.count):
-            lists: dict[str, list[List]] = {}
-            for queue, lane, name, _ in await self._broker.maintenance.tidy_asides(shard):
-                lists.setdefault(queue, []).append((lane, name))
-            await self._look(shard, lists, workers, asked)
+        await on_each(range(self._broker.shards.count), lambda shard: self._look(shard, workers, asked))
         self._noted |= dict.fromkeys(asked - self._noted.keys(), time.monotonic())
         return self._interval
 
-    async def _look(
-        self, shard: int, lists: Mapping[str, Sequence[List]], workers: Sequence[WorkerInfo], asked: Collection[str]
-    ) -> None:
+    async def _look(self, shard: int, workers: Sequence[WorkerInfo], asked: Collection[str]) -> None:
         """Note the types of one shard that nobody knows, and bury their jobs if it is time."""
+        lists: dict[str, list[List]] = {}
+        for queue, lane, name, _ in await self._broker.maintenance.tidy_asides(shard):
+            lists.setdefault(queue, []).append((lane, name))
         queues = sorted(lists.keys() | (set(asked) - self._noted.keys()))
         known = {queue: knowledge_of(workers, queue, with_quiet=True) for queue in queues}
         unknown = {queue: _unknown(lists.get(queue, ()), known[queue]) for queue in queues}

@@ -18,10 +18,13 @@ from msgspec import Struct
 
 from queuey.errors import FileRefused, SettingsError, StartupError
 from queuey.protocol import ids
+from queuey.protocol.allowed import counted
 from queuey.protocol.models import PRIORITIES, Priority
+from queuey.protocol.stored.schedules import RUNS_KEPT
 from queuey.services.transfer.file_format import (
     COUNTED,
     PHASES,
+    SCHEDULE_FORMAT,
     Checkpoint,
     End,
     Header,
@@ -29,6 +32,8 @@ from queuey.services.transfer.file_format import (
     Line,
     Phase,
     Queue,
+    ScheduleLine,
+    counts_of,
     encode_line,
     from_job,
     from_key,
@@ -40,10 +45,12 @@ from queuey.services.transfer.lane_order import last_to_first
 from queuey.store.broker.broker import Broker
 from queuey.store.broker.calls import DATA_FORMAT
 from queuey.store.broker.replicas import check_data
+from queuey.store.shards import MAX_SHARDS
 from queuey.version import __version__
 
 DUMP_BATCH: Final = 256
 LANE_PAGE: Final = 1000
+SCHEDULE_PAGE: Final = 100
 
 Progress = Callable[[str, int], None]
 """Called with a kind of line, and the number of such lines that were just written or read."""
@@ -86,6 +93,7 @@ class Exporter:
         self._file: BinaryIO
         self._run_id = ""
         self._at: Checkpoint | None = None
+        self._format = DATA_FORMAT
 
     async def run(self, *, resume: bool) -> dict[str, int]:
         """Write the file, or the rest of it. Returns the number of its lines by kind.
@@ -107,13 +115,14 @@ class Exporter:
         return self._counted()
 
     def _counted(self) -> dict[str, int]:
-        return {kind: self._counts[kind] for kind in COUNTED}
+        return counts_of(self._counts)
 
     async def _new_header(self) -> Header:
         about = await self._broker.replicas.store_info(0)
         shards = self._broker.shards
         export_id = ids.short_random()
-        return Header(DATA_FORMAT, export_id, shards.count, shards.prefix, __version__, about.now_ms, about.store_id)
+        self._format = SCHEDULE_FORMAT if await has_schedules(self._broker) else DATA_FORMAT
+        return Header(self._format, export_id, shards.count, shards.prefix, __version__, about.now_ms, about.store_id)
 
     def _open(self, resume: bool, header: Header) -> bool:
         """Open the file for its next line. Returns True when it is complete already."""
@@ -138,15 +147,16 @@ class Exporter:
         before = found.header
         if (before.shards, before.prefix) != (header.shards, header.prefix):
             raise SettingsError(
-                f"{self._path} is an export of a store with {before.shards} shards and the prefix {before.prefix}, and "
-                f"this store has {header.shards} and {header.prefix}. Give the store of that export, or another -o."
+                f"{self._path} is an export of a store with {counted(before.shards, 'shard')} and the prefix "
+                f"{before.prefix}, and this store has {header.shards} and {header.prefix}. Give the store of that "
+                "export, or another -o."
             )
         if before.store_id and before.store_id != header.store_id:
             raise SettingsError(
                 f"{self._path} is an export of another store, with the same number of shards and the same prefix. Give "
                 "the store of that export, or another -o."
             )
-        self._counts = found.counts
+        self._counts, self._format = found.counts, before.format
         for kind, count in found.counts.items():
             self._progress(kind, count)
         if not found.whole:
@@ -183,6 +193,8 @@ class Exporter:
             if phase == "lanes":
                 await self._write_lanes()
                 self._checkpoint(phase, 0)
+            elif phase == "schedules":
+                await self._write_schedules()
             else:
                 await self._write_scanned(phase, cursor)
 
@@ -243,10 +255,38 @@ class Exporter:
         if page:
             self._write([Lane(queue, priority, -written - len(page), page[::-1])])
 
+    async def _write_schedules(self) -> None:
+        """Write all schedules, if the header says that there are some."""
+        if self._format < SCHEDULE_FORMAT:
+            return
+        for shard in range(self._broker.shards.count):
+            after, ended = "", False
+            while not ended:
+                page, ended = await self._broker.schedules.list_schedules(shard, after, SCHEDULE_PAGE)
+                names = [schedule.name for schedule in page]
+                after = names[-1] if names else after
+                while names:  # each call reads at least one
+                    found = await self._broker.schedules.get_schedules(shard, names, RUNS_KEPT)
+                    pairs = zip(names, found, strict=False)
+                    self._write(ScheduleLine(name, record, runs) for name, (record, runs) in pairs if record)
+                    names = names[len(found) :]
+        self._checkpoint("schedules", 0)
 
-async def shards_of(broker: Broker) -> int:
-    """Return the number of shards. Raises StartupError when the store has no data of Queuey, or newer data."""
+
+async def has_schedules(broker: Broker) -> bool:
+    """Return whether the store has any schedule."""
+    shards = range(broker.shards.count)
+    return any([(await broker.schedules.list_schedules(shard, count=1))[0] for shard in shards])
+
+
+async def shards_of(broker: Broker, asked: int) -> int:
+    """Return the number of shards. Raises StartupError when the store has no data of Queuey, or newer data.
+
+    `asked`: the number that the settings say, for a store that was emptied and has no record of it yet.
+    """
     about = await broker.replicas.store_info(0)
+    if not about.data_format and (found := await shards_of_jobs(broker, asked)):
+        return found
     if not about.data_format:
         raise StartupError(
             f"The store has no data of Queuey under the prefix {broker.shards.prefix}. Give the right --prefix, or "
@@ -254,3 +294,23 @@ async def shards_of(broker: Broker) -> int:
         )
     check_data(about)
     return about.shards
+
+
+async def shards_of_jobs(broker: Broker, asked: int) -> int:
+    """Return a number of shards that fits all jobs of a store without a record of it: `asked` if that fits, or else
+    the least one. It is 0 if there is no job.
+
+    The store was emptied while servers ran, and the next heartbeat writes the record again."""
+    places: set[tuple[int, int]] = set()
+    cursor = 0
+    while True:
+        cursor, names = await broker.scan("job", cursor)
+        places.update((shard, ids.bucket_of(job_id)) for shard, job_id in names if ids.is_id(job_id))
+        if not cursor:
+            break
+    if not places:
+        return 0
+    fitting = [
+        count for count in (asked, *range(1, MAX_SHARDS + 1)) if all(bucket % count == at for at, bucket in places)
+    ]
+    return fitting[0] if fitting else 1 + max(at for at, _ in places)  # servers with different numbers have written

@@ -1,6 +1,7 @@
 """An export file: NDJSON, with a line for each thing that a store holds.
 
-It begins with a `header` and the queues. The phases keys, jobs and lanes follow, with a `checkpoint` after each page.
+It begins with a `header` and the queues. The phases keys, jobs, lanes and schedules follow, with a `checkpoint` after
+each page. A file with schedules has format 2, so that an older version refuses it and does not lose them.
 The last line is an `end` with the counts of the lines before it. A file without an end is incomplete;
 `queuey export --resume` continues at the last checkpoint. Times are integer milliseconds since 1970 by the store's
 clock. A reader ignores fields that it does not know, and refuses a `format` above its own.
@@ -21,21 +22,25 @@ from queuey.errors import FileRefused, QueueyError
 from queuey.protocol import ids
 from queuey.protocol.models import NAME_PATTERN, PRIORITIES, Name, Priority
 from queuey.protocol.records import parse_definition, parse_fields
-from queuey.store.broker.calls import DATA_FORMAT
+from queuey.protocol.stored import job_log
+from queuey.protocol.stored.schedules import RUNS_KEPT, is_record, is_run
 from queuey.store.replies import DumpedJob, HeldKey, Place
 
 LINE_LIMIT: Final = 8_000_000
 """The bytes of the longest possible line: a payload and a result of 900 kB each, with their quotes escaped."""
-COUNTED: Final = ("queue", "key", "job", "lane")
+SCHEDULE_FORMAT: Final = 2
+"""The format of an export with schedules. It is the newest format that this version reads."""
+COUNTED: Final = ("queue", "key", "job", "lane", "schedule")
 
-Phase = Literal["keys", "jobs", "lanes"]
-PHASES: Final[tuple[Phase, ...]] = ("keys", "jobs", "lanes")
+Phase = Literal["keys", "jobs", "lanes", "schedules"]
+PHASES: Final[tuple[Phase, ...]] = ("keys", "jobs", "lanes", "schedules")
+"""The phases. Schedules come last: before its last job is there, a schedule would take it for one that has ended."""
 Time = Annotated[int, Meta(ge=0, le=2**53)]
 
 _KEY = re.compile(r"(i:)?[A-Za-z0-9_-]{1,400}")
 _HEAD = re.compile(r"r=\d{1,16}( [A-Za-z]=[\w.:-]+)*", re.ASCII)
 _STATE_HEAD = re.compile(r"[A-Za-z]=[\w.:-]+( [A-Za-z]=[\w.:-]+)*", re.ASCII)
-_NUMBERS: Final = frozenset("acefjmnrtx") | {"b"}
+_NUMBERS: Final = frozenset("acefjmnrtxKLRS") | {"b"}
 _NUMBER = re.compile(r"\d{1,16}")
 _PLACES: Final[Mapping[Place, str]] = {"ready": "w", "scheduled": "w", "running": "r", "dead": "d", "finished": "sc"}
 """The letters that a job's status may have in each place."""
@@ -74,8 +79,8 @@ class Key(Struct, tag_field="kind", tag="key"):
     until_ms: Time
 
 
-class JobLine(Struct, tag_field="kind", tag="job"):
-    """A job. `definition` and `state` are the texts of `job:<id>` and `state:<id>`, see docs/protocol.md.
+class JobLine(Struct, tag_field="kind", tag="job", omit_defaults=True):
+    """A job. `definition`, `state` and `log` are the texts of its keys of these names, see docs/protocol.md.
 
     `at_ms`: when it is due (scheduled), its lease ends (running), it died (dead) or its retention ends (finished); 0:
     ready.
@@ -86,6 +91,7 @@ class JobLine(Struct, tag_field="kind", tag="job"):
     at_ms: Time
     definition: str
     state: str
+    log: str = ""
 
 
 class Lane(Struct, tag_field="kind", tag="lane"):
@@ -95,6 +101,14 @@ class Lane(Struct, tag_field="kind", tag="lane"):
     priority: Priority
     first: Annotated[int, Meta(le=-1)]
     ids: list[str]
+
+
+class ScheduleLine(Struct, tag_field="kind", tag="schedule"):
+    """A schedule: the text of its key, and the lines of its history, the newest first. See docs/protocol.md."""
+
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,128}\Z")]
+    record: str
+    runs: Annotated[list[str], Meta(max_length=RUNS_KEPT)]
 
 
 class Checkpoint(Struct, tag_field="kind", tag="checkpoint"):
@@ -115,7 +129,7 @@ class End(Struct, tag_field="kind", tag="end"):
     ended_ms: Time
 
 
-Line = Header | Queue | Key | JobLine | Lane | Checkpoint | End
+Line = Header | Queue | Key | JobLine | Lane | ScheduleLine | Checkpoint | End
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Line).decode
@@ -134,12 +148,12 @@ def kind_of(line: Line) -> str:
 
 def to_job(line: JobLine) -> DumpedJob:
     """Return the job of a line, for the script `restore`."""
-    return DumpedJob(line.id, line.place, line.at_ms, line.definition, line.state)
+    return DumpedJob(line.id, line.place, line.at_ms, line.definition, line.state, line.log)
 
 
 def from_job(job: DumpedJob) -> JobLine:
     """Return the line of a job of the script `dump`."""
-    return JobLine(job.id, job.place, job.score, job.definition, job.state)
+    return JobLine(job.id, job.place, job.score, job.definition, job.state, job.log)
 
 
 def from_key(held: HeldKey) -> Key:
@@ -193,7 +207,14 @@ def _check(line: Line) -> Line:
             raise ValueError("a key needs its base64url and a job's id")
     elif isinstance(line, Lane) and (not all(map(ids.is_id, line.ids)) or line.first + len(line.ids) > 0):
         raise ValueError("a lane needs ids of jobs, and positions below 0")
+    elif isinstance(line, ScheduleLine) and not (is_record(line.record) and all(map(is_run, line.runs))):
+        raise ValueError("a schedule needs its record and the lines of its history")
     return line
+
+
+def counts_of(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the counts as the end of a file has them: without schedules if there are none, as in older versions."""
+    return {kind: counts.get(kind, 0) for kind in COUNTED if kind != "schedule" or counts.get(kind)}
 
 
 def _check_job(line: JobLine) -> None:
@@ -217,6 +238,8 @@ def _check_job(line: JobLine) -> None:
             if _NUMBER.fullmatch(texts[letter]) is None:
                 raise ValueError(f"{letter}={texts[letter]} is not a number")
     parse_definition(line.definition)
+    if not job_log.is_log(line.log):
+        raise ValueError("a log has a line for each that an attempt has logged")
     result = line.state.partition("\n")[2].partition("\n")[0]
     if result:  # answers contain the result unchanged
         msgspec.json.decode(result)
@@ -244,9 +267,9 @@ def _check_format(path: Path, text: bytes) -> None:
         found = _format_of(text).get("format")
     except msgspec.DecodeError:
         return  # the reader of the line reports it
-    if isinstance(found, int) and found > DATA_FORMAT:
+    if isinstance(found, int) and found > SCHEDULE_FORMAT:
         raise FileRefused(
-            f"{path} has format {found}, and this version of Queuey reads up to {DATA_FORMAT}. Import it with the "
+            f"{path} has format {found}, and this version of Queuey reads up to {SCHEDULE_FORMAT}. Import it with the "
             "version that wrote it, or a newer one."
         )
 
@@ -269,8 +292,8 @@ def read_whole(path: Path) -> Whole:
         else:
             counts[kind_of(line)] += 1
     if end is None:
-        raise FileRefused(f"{path} is incomplete. Finish it with `queuey export --resume -o {path}`.")
-    counted = {kind: counts[kind] for kind in COUNTED}
+        raise FileRefused(f"{path} is incomplete. Run the command that began it again, with --resume.")
+    counted = counts_of(counts)
     if end.counts != counted:
         raise FileRefused(f"{path}: lines are missing. Its end counts {end.counts}, and there are {counted}.")
     return Whole(header, counted, start, position)

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from queuey.errors import StartupError
+from queuey.protocol.allowed import counted
+from queuey.services.transfer.exporter import has_schedules
 from queuey.services.transfer.file_format import (
     Checkpoint,
     Header,
@@ -22,6 +24,7 @@ from queuey.services.transfer.file_format import (
     Lane,
     Line,
     Queue,
+    ScheduleLine,
     Whole,
     kind_of,
     lines_from,
@@ -46,7 +49,7 @@ def shards_to_use(wanted: int | None, stored: int, header: Header) -> int:
     """
     if stored and wanted and stored != wanted:
         raise StartupError(
-            f"The store has {stored} shards already. Import with --shards {stored}, or into an empty store."
+            f"The store has {counted(stored, 'shard')} already. Import with --shards {stored}, or into an empty store."
         )
     return stored or wanted or header.shards
 
@@ -92,8 +95,8 @@ class Importer:
             return max(about.import_offset, self._whole.start)
         if not merge and await self._holds_jobs():
             raise StartupError(
-                "The store has jobs already that are not from this export. Import into an empty store, give another "
-                "--prefix, or add --merge."
+                "The store has jobs or schedules already that are not from this export. Import into an empty store, "
+                "give another --prefix, or add --merge."
             )
         await self._broker.replicas.register()
         await self._save_offset(self._whole.start)
@@ -101,7 +104,8 @@ class Importer:
 
     async def _holds_jobs(self) -> bool:
         shards = range(self._broker.shards.count)
-        return any([(await self._broker.queues.stats(shard)).queues for shard in shards])
+        has_queues = any([(await self._broker.queues.stats(shard)).queues for shard in shards])
+        return has_queues or await has_schedules(self._broker)
 
     async def _save_offset(self, offset: int) -> None:
         await self._broker.transfer.save_offset(0, self._whole.header.id, offset)
@@ -128,10 +132,12 @@ class Importer:
             await self._arrange(line)
         elif isinstance(line, Queue) and line.paused:
             await self._pause(line)
+        elif isinstance(line, ScheduleLine):
+            await self._restore_schedule(line)
 
     async def _take_job(self, job: DumpedJob) -> None:
         shard = self._broker.shards.of_job(job.id)
-        size = len(job.definition.encode()) + len(job.state.encode()) + 100
+        size = len(job.definition.encode()) + len(job.state.encode()) + len(job.log.encode()) + 100
         if self._jobs[shard] and (self._bytes[shard] + size > MAX_BYTES or len(self._jobs[shard]) >= BATCH):
             await self._flush_jobs(shard)
         self._jobs[shard].append(job)
@@ -145,6 +151,17 @@ class Importer:
             )
             if answer != "ok":
                 raise _too_many_queues()
+
+    async def _restore_schedule(self, line: ScheduleLine) -> None:
+        shard = self._broker.shards.of_schedule(line.name)
+        (answer,) = await self._broker.transfer.restore_schedules(shard, [(line.name, line.record, line.runs)])
+        if answer == "too_many":
+            raise StartupError("A shard of the store would have more than 10,000 schedules. Import with more --shards.")
+        if answer == "closed":
+            raise StartupError(
+                "The store cannot hold schedules yet, since older versions of Queuey have used it. Stop them, start a "
+                "server of this version, and run the same import again after a minute."
+            )
 
     async def _arrange(self, lane: Lane) -> None:
         by_shard: defaultdict[int, list[Position]] = defaultdict(list)

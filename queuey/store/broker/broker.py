@@ -6,12 +6,14 @@ explains. `now` is for tests; 0 means the store's clock. Every method raises Sto
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import Final, cast
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, Final, TypeVar, cast
 
 from redis import exceptions as redis_errors
 
-from queuey.errors import QueueyError
+from queuey.errors import StoreUnavailable
 from queuey.store.broker.calls import Caller, Nobody, Observer
 from queuey.store.broker.dlq import DeadLetterCalls
 from queuey.store.broker.events import EventCalls
@@ -20,11 +22,14 @@ from queuey.store.broker.leases import LeaseCalls
 from queuey.store.broker.maintenance import MaintenanceCalls
 from queuey.store.broker.queues import QueueCalls
 from queuey.store.broker.replicas import ReplicaCalls
+from queuey.store.broker.schedules import ScheduleCalls
 from queuey.store.broker.transfer import TransferCalls
 from queuey.store.keys import ScanKind, scan_names
 from queuey.store.replies import Vitals
 from queuey.store.scripts import Scripts, translate
 from queuey.store.shards import Shards
+
+Result = TypeVar("Result")
 
 SCAN_COUNT: Final = 1000
 """Keys that the store reads for one reply of `scan`."""
@@ -46,17 +51,39 @@ class Broker:
         self.maintenance = MaintenanceCalls(caller)
         self.replicas = ReplicaCalls(caller)
         self.events = EventCalls(caller)
+        self.schedules = ScheduleCalls(caller)
         self.transfer = TransferCalls(caller)
 
-    async def reachable(self, max_age: float = 1.0) -> bool:
-        """Return whether a script ran on every shard within the last `max_age` seconds, or runs now."""
-        for shard, answered_at in enumerate(self._caller.answered_at):
-            if time.monotonic() - answered_at > max_age:
-                try:
-                    await self.jobs.get(shard, ())
-                except QueueyError:
-                    return False
-        return True
+    @property
+    def silent(self) -> Collection[int]:
+        """The shards whose last call got no reply."""
+        return self._caller.silent
+
+    def has_answered(self, shard: int, max_age: float) -> bool:
+        """Return whether a script ran on a shard within the last `max_age` seconds."""
+        return time.monotonic() - self._caller.answered_at[shard] <= max_age
+
+    async def ask(self, shard: int) -> None:
+        """Run a script that reads nothing, to learn whether a shard answers. Raises QueueyError."""
+        await self.jobs.get(shard, ())
+
+    async def on_answering(self, work: Callable[[int], Awaitable[Result]]) -> dict[int, Result]:
+        """Do the work on each shard that answers, all at a time, and return its results by shard.
+
+        A shard that was silent before is left out. Raises StoreUnavailable if none answers."""
+        shards = range(self.shards.count)
+        asked = [shard for shard in shards if shard not in self.silent] or list(shards)
+        results = await asyncio.gather(*map(work, asked), return_exceptions=True)
+        found: dict[int, Result] = {}
+        for shard, result in zip(asked, results, strict=True):
+            if isinstance(result, StoreUnavailable):
+                continue
+            if isinstance(result, BaseException):
+                raise result
+            found[shard] = result
+        if not found:
+            raise cast(StoreUnavailable, results[0])
+        return found
 
     async def scan(self, kind: ScanKind, cursor: int) -> tuple[int, list[tuple[int, str]]]:
         """Return the next cursor and some names of all shards, as (shard, name). A scan begins and ends with cursor 0.
@@ -71,10 +98,12 @@ class Broker:
 
     async def vitals(self) -> Vitals:
         """Return the state of the store. It asks with INFO, since managed stores block CONFIG."""
+        client = self.shards.client
         try:
-            info = await self.shards.client.info("server", "memory")
+            reply = await client.link.call("INFO", "server", "memory")
         except (redis_errors.RedisError, OSError) as error:
             raise translate("info", error) from error
+        info = cast(dict[str, Any], client.response_callbacks["INFO"](reply))
         limit = info.get("maxmemory", 0)
         share = info["used_memory"] / limit if limit else 0.0
         return Vitals(str(info["run_id"]), int(info["uptime_in_seconds"]), share)
@@ -96,4 +125,4 @@ class Broker:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self.shards.client.aclose()
+        await self.shards.close()

@@ -18,7 +18,7 @@ DATA_FORMAT: Final = 1
 """The format of a store without features, and of an export."""
 FEATURE_FORMAT: Final = 2
 """The format of a store that may hold keys of features. It is the newest format that this version reads."""
-FEATURES: Final = ("aside",)
+FEATURES: Final = ("aside", "schedules")
 """The features that this version knows. `aside`: lists of jobs that were set aside by type."""
 MAX_BATCH: Final = 512
 """Jobs in one call of a script."""
@@ -27,7 +27,10 @@ MAX_BYTES: Final = 1_000_000
 EVENTS_KEPT: Final = 10_000
 """The stream keeps about this many events."""
 CLAIM_BYTES: Final = 4_000_000
-"""A claim stops after the definition that exceeds this."""
+"""A claim stops after the definition that exceeds this, and a list of schedules after the record that does."""
+LOG_TTL_MS: Final = 400 * 24 * 3_600_000
+"""The lines of a job are deleted with it. An older version does not know them, and leaves them behind for this long:
+a job may wait for a year and be kept for a year."""
 STALE_MS: Final = 60_000
 """A replica without a heartbeat for this long is forgotten."""
 SETTLE_MS: Final = STALE_MS
@@ -90,6 +93,8 @@ class Caller:
         self.scripts = scripts
         self.answered_at = [-math.inf] * shards.count
         """The time of each shard's last reply, by time.monotonic()."""
+        self.silent: set[int] = set()
+        """The shards whose last call got no reply."""
 
     async def call(self, shard: int, name: str, *arguments: object, copies: int = 0) -> bytes:
         """Call a script and return its reply. Raises StoreUnavailable, Full or ScriptFailed."""
@@ -97,10 +102,16 @@ class Caller:
         try:
             client = self.shards.client_of(shard)
             reply = await self.scripts.call(client, name, keys, _encode(arguments), copies)
-        except StoreUnavailable:
+        except StoreUnavailable as error:
             self.answered_at[shard] = -math.inf
-            raise
+            self.silent.add(shard)
+            if self.shards.count == 1:
+                raise
+            text = f"Shard {shard} of the store: {error.message}"
+            raise StoreUnavailable(text, error.retry_after, maybe_done=error.maybe_done, shard=shard) from error
         self.answered_at[shard] = time.monotonic()
+        if self.silent:
+            self.silent.discard(shard)
         return reply
 
 

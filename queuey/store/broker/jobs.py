@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import cast
+from typing import Final, cast
 
 import msgspec
 
 from queuey.protocol.records import NewJob, NewJobs, StoredJob, names_of, singly
-from queuey.store.broker.calls import Group, word, words
+from queuey.protocol.stored.job_log import MAX_BYTES, MAX_LINES
+from queuey.store.broker.calls import LOG_TTL_MS, Group, word, words
 from queuey.store.broker.moves import MOVES
-from queuey.store.broker.offers import Offer
 from queuey.store.keys import cancel_channel
+from queuey.store.offers import Offer
 from queuey.store.replies import Claimed, ClaimedJob, Listed, Page, Place, Placed
 
 _answers = msgspec.msgpack.Decoder(str | list[str]).decode
@@ -21,6 +22,9 @@ _stored = msgspec.msgpack.Decoder(list[StoredJob]).decode
 _listed = msgspec.msgpack.Decoder(list[Listed]).decode
 _placed = msgspec.msgpack.Decoder(Placed).decode
 _page = msgspec.msgpack.Decoder(Page).decode
+
+ANY_AGE: Final = (-1, -1)
+"""The ages of `list_jobs` that every job has."""
 
 
 class JobCalls(Group):
@@ -92,6 +96,16 @@ class JobCalls(Group):
         Replies with the head of each job's definition, or '' when its lease is lost."""
         return words(await self._call(shard, "progress", now, ttl_ms, reports))
 
+    async def keep_log(self, shard: int, items: Sequence[tuple[str, str, str]]) -> list[str]:
+        """Keep the lines that attempts log: id, token, and all lines of the attempt (queuey.protocol.stored.job_log).
+
+        Replies with `ok` or `lost` for each."""
+        return words(await self._call(shard, "keep_log", LOG_TTL_MS, MAX_LINES, MAX_BYTES, items))
+
+    async def get_log(self, shard: int, job_id: str) -> str:
+        """Read the lines that the attempts of a job have logged, '' if there are none."""
+        return word(await self._call(shard, "get_log", job_id))
+
     async def watch_end(self, shard: int, job_ids: Sequence[str]) -> list[str]:
         """Ask for a message at the end of each job. Replies with `waiting`, `finished` or `missing` for each."""
         return words(await self._call(shard, "watch_end", *job_ids))
@@ -119,15 +133,21 @@ class JobCalls(Group):
         after: tuple[int, int, str] = (0, 0, ""),
         type: str = "",
         status: str = "",
+        tag: str = "",
+        key: str = "",
+        ages: tuple[int, int] = ANY_AGE,
         count: int = 50,
         look: int = 1000,
+        now: int = 0,
     ) -> Page:
         """List the jobs of the places (place, queue, lane), one place after the other.
 
         `after`: offset, score and id of the last entry of the previous page, in the first place. `status`: a letter of
-        the state. Reads at most `look` entries and places.
+        the state. `key`: a dedupe key as base64url. `ages`: the least and the greatest time since a job was created, in
+        ms, -1 for any. Reads at most `look` entries and places.
         """
-        return _page(await self._call(shard, "list_jobs", places, after, type, status, count, look))
+        arguments = (places, after, type, status, count, look, tag, key, (now, *ages))
+        return _page(await self._call(shard, "list_jobs", *arguments))
 
     async def position(self, shard: int, queue: str, lane: str, job_id: str, *, look: int) -> Placed:
         """Find the place of a job among the first `look` entries of its lane, or of a list set aside from it."""

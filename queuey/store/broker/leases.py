@@ -15,6 +15,11 @@ from queuey.store.replies import Claimed, ClaimReply
 
 Result = tuple[str, str, str]
 """A job's id, the token of its lease, and its result as JSON on one line ('' = none)."""
+KeptValue = Result | tuple[str, str, str, int]
+"""A job's id, the token of its lease, a checkpoint as a result is given, and its number among those of the lease."""
+Failure = tuple[str, str, str, int, bool] | tuple[str, str, str, int, bool, bool]
+"""A job's id, the token of its lease, the error as JSON on one line, the delay in ms, whether there is no further
+attempt, and whether the job is snoozed."""
 
 _completed = msgspec.msgpack.Decoder(str | list[str]).decode
 _claimed = msgspec.msgpack.Decoder(ClaimReply).decode
@@ -77,6 +82,12 @@ class LeaseCalls(Group):
         Replies with `ok`, `lost` or `cancelled` for each; a cancelled job is extended, but must stop."""
         return words(await self._call(shard, "extend", now, lease_ms, held))
 
+    async def checkpoint(self, shard: int, items: Sequence[KeptValue], *, now: int = 0) -> list[str]:
+        """Keep values with jobs for their next attempts; '' = none any more. Replies with `ok` or `lost` for each.
+
+        A value that comes after one with a higher number is `ok` and changes nothing."""
+        return words(await self._call(shard, "checkpoint", now, items))
+
     async def complete(self, shard: int, items: Sequence[Result | Results], *, now: int = 0) -> list[str]:
         """Complete jobs. Replies with `ok` or `lost` for each, in the order of the jobs."""
         reply = _completed(await self._call(shard, "complete", now, _by_token(items)))
@@ -88,11 +99,10 @@ class LeaseCalls(Group):
             self._moved([result[0] for item in items for result in _each(item)], answers, MOVES["complete"])
         return answers
 
-    async def fail(self, shard: int, failures: Sequence[tuple[str, str, str, int, bool]], *, now: int = 0) -> list[str]:
-        """Fail attempts: id, token, error as JSON on one line, delay in ms, whether there is no further attempt.
+    async def fail(self, shard: int, failures: Sequence[Failure], *, now: int = 0) -> list[str]:
+        """Fail attempts, or snooze their jobs. Replies with `retry`, `snoozed`, `dead`, `cancelled` or `lost` for each.
 
-        Replies with `retry`, `dead`, `cancelled` or `lost` for each.
-        """
+        A job that has been snoozed 1,000 times in this run is dead instead, with the error of the item."""
         answers = words(await self._call(shard, "fail", now, failures))
         if self._observer.on:
             self._moved([item[0] for item in failures], answers, MOVES["fail"])

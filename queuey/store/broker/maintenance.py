@@ -21,9 +21,11 @@ _buried = msgspec.msgpack.Decoder(Buried).decode
 class MaintenanceCalls(Group):
     """Reaps expired leases, promotes due jobs, and deletes jobs past their retention."""
 
-    async def reap(self, shard: int, limit: int, delays_ms: Sequence[int], *, now: int = 0) -> Reaped:
-        """End expired leases. The delays until the next attempt are used in turn."""
-        reaped = _reaped(await self._call(shard, "reap", now, limit, delays_ms))
+    async def reap(
+        self, shard: int, limit: int, delays_ms: Sequence[int], *, by_ms: int | None = None, now: int = 0
+    ) -> Reaped:
+        """End expired leases, unless it is later than `by_ms`. The delays until the next attempt are used in turn."""
+        reaped = _reaped(await self._call(shard, "reap", now, limit, delays_ms, by_ms))
         if self._observer.on:
             outcomes = reaped.outcomes
             self._moved([job_id for job_id, _ in outcomes], [outcome for _, outcome in outcomes], MOVES["reap"])

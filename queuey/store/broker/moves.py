@@ -22,9 +22,10 @@ MOVES: Final[Mapping[str, Answers]] = {
     "claim": {"jobs": "running", "promoted": "queued", "expired": "cancelled"},
     "claim_typed": {"jobs": "running", "promoted": "queued", "expired": "cancelled"},
     "complete": {"ok": "succeeded"},
-    "fail": _FAILED,
+    "fail": {**_FAILED, "snoozed": "scheduled"},
     "release": {"ok": None},
     "cancel": {"cancelled": "cancelled"},
+    "fire": {"fired": "queued"},
     "run_now": {"ok": "queued"},
     "replay": {"ok": None},
     "reap": {**_FAILED, "suspect": "queued"},
@@ -32,8 +33,8 @@ MOVES: Final[Mapping[str, Answers]] = {
     "purge": {"ids": "cancelled"},
     "bury_unknown": {"dead": "dead_letter", "expired": "cancelled"},
 }
-"""The moves by script. `enqueue` reports `scheduled` for a job that is not due yet, and `replay` reports `queued` if it
-was called without delays: then no look-up is needed."""
+"""The moves by script. `enqueue` and `fire` report `scheduled` for a job that is not due yet, and `replay` reports
+`queued` if it was called without delays: then no look-up is needed."""
 
 NO_MOVE: Final[Mapping[str, frozenset[str]]] = {
     "enqueue": frozenset({"duplicate", "full", "too_many_queues"}),
@@ -41,6 +42,10 @@ NO_MOVE: Final[Mapping[str, frozenset[str]]] = {
     "fail": frozenset({"lost"}),
     "release": frozenset({"lost"}),
     "cancel": frozenset({"cancelling", "finished", "missing"}),
+    "fire": frozenset(
+        {"skipped", "pending", "missed", "moved", "there", "full", "too_many_queues"}
+        | {"missing", "conflict", "paused", "taken", "early", "not_later"}
+    ),
     "run_now": frozenset({"not_scheduled", "missing"}),
     "replay": frozenset({"duplicate", "missing"}),
     "reap": frozenset({"orphan"}),
@@ -48,8 +53,10 @@ NO_MOVE: Final[Mapping[str, frozenset[str]]] = {
 """The other status words of the scripts in MOVES. With these, the job keeps its status."""
 
 UNREPORTED: Final[Mapping[str, str]] = {
+    "checkpoint": "the job keeps running, with a value for its next attempt",
     "delete": "the record is deleted, with the status",
     "extend": "the job keeps running",
+    "keep_log": "the job keeps its status, and has lines that it has logged",
     "progress": "the job keeps running; the publisher has events of its own for progress",
     "reorder": "the job keeps waiting, at another place of its lane",
     "restore": "an imported job has the status that it had",

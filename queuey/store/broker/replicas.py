@@ -9,6 +9,7 @@ import msgspec
 
 from queuey.errors import OtherShards, TooOld
 from queuey.protocol import ids
+from queuey.protocol.allowed import counted
 from queuey.store.broker.calls import FEATURE_FORMAT, FEATURES, SETTLE_MS, STALE_MS, Group, word
 from queuey.store.replies import About, Beat, Opening, Registered, Replicas, TypeReports
 
@@ -41,7 +42,8 @@ def refuse_misfit(beat: Beat, shards: int) -> None:
 
 def _other_shards(found: int, asked: int) -> OtherShards:
     return OtherShards(
-        f"The store holds its jobs in {found} shards and this process asks for {asked}: start it with --shards {found}."
+        f"The store holds its jobs in {counted(found, 'shard')} and this process asks for {asked}: start it with "
+        f"--shards {found}."
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from queuey.store.broker.calls import CLAIM_BYTES, Group, numbers
+from queuey.store.broker.calls import CLAIM_BYTES, LOG_TTL_MS, Group, numbers, words
 from queuey.store.replies import Dumped, DumpedJob, HeldKey
 
 _dumped = msgspec.msgpack.Decoder(Dumped).decode
@@ -26,7 +26,13 @@ class TransferCalls(Group):
         """Put jobs and keys into the store.
 
         Replies with `ok`, `there` or `too_many_queues` for each job, with `ok`, `there` or `past` for each key."""
-        return _two_lists(await self._call(shard, "restore", now, jobs, keys))
+        return _two_lists(await self._call(shard, "restore", now, jobs, keys, LOG_TTL_MS))
+
+    async def restore_schedules(self, shard: int, items: Sequence[tuple[str, str, Sequence[str]]]) -> list[str]:
+        """Put schedules into the store, each as name, record and the lines of its history.
+
+        Replies with `ok`, `there`, `too_many` or `closed` for each."""
+        return words(await self._call(shard, "restore_schedules", *items))
 
     async def reorder(self, shard: int, queue: str, lane: str, positions: Sequence[tuple[str, int]]) -> int:
         """Give restored jobs their order in a lane: ids with positions below 0. Returns how many it found."""

@@ -16,6 +16,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from queuey.lifecycle import TimeLimit
 from queuey.store.connections.session import GONE, Answer, Command, Session
 from queuey.store.taskless import Pending
 
@@ -23,7 +24,7 @@ from queuey.store.taskless import Pending
 class PipelinedConnection:
     """One connection, which is made when it is needed, and again after it was lost.
 
-    `pool` must make connections without a read timeout. `timeout` in seconds applies to connecting and to each reply.
+    `pool` must make connections without timeouts. `timeout` in seconds applies to connecting and to each reply.
     If a reply does not come in time, the connection is closed and every waiting call fails. A caller may stop waiting
     at any time; other calls go on.
     """
@@ -34,6 +35,7 @@ class PipelinedConnection:
         self._loop: asyncio.AbstractEventLoop
         self._session: Session | None = None
         self._opening: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     @property
     def timeout(self) -> float:
@@ -47,10 +49,10 @@ class PipelinedConnection:
         return await self._reply(command)
 
     async def calls(self, *commands: Command) -> list[Any]:
-        """Return the replies to commands that are sent one after the other. Raises the first error."""
+        """Return the replies to commands that are sent one after the other, each an error if the command failed."""
         if self._session is None or not self._session.is_open:
             await self._connected()
-        return await asyncio.gather(*map(self._reply, commands))
+        return await asyncio.gather(*map(self._reply, commands), return_exceptions=True)
 
     def tell(self, command: Command, answer: Answer) -> None:
         """Send one command, and pass its reply or its error to `answer`, in the pass in which it is read.
@@ -67,7 +69,8 @@ class PipelinedConnection:
         return reply
 
     async def close(self) -> None:
-        """Close the connection. Waiting calls fail."""
+        """Close the connection for good. Waiting calls fail, and so does every later one."""
+        self._is_closed = True
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait([self._opening])
@@ -77,11 +80,17 @@ class PipelinedConnection:
 
     async def _connected(self) -> None:
         """Wait for a connection. Callers that come while one is being made share that attempt, and its error."""
+        if self._is_closed:  # a call that is sent again after an error would open a connection that nobody closes
+            raise redis_errors.ConnectionError(GONE)
         if self._opening is None:
             self._loop = asyncio.get_running_loop()
             self._opening = self._loop.create_task(self._connect())
             self._opening.add_done_callback(self._opened)
-        await asyncio.shield(self._opening)
+        opening = self._opening
+        await asyncio.wait([opening])
+        if opening.cancelled():  # by `close`: nobody has cancelled the caller
+            raise redis_errors.ConnectionError(GONE)
+        opening.result()
 
     def _opened(self, opening: asyncio.Task[None]) -> None:
         self._opening = None
@@ -91,7 +100,7 @@ class PipelinedConnection:
     async def _connect(self) -> None:
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         try:
-            async with asyncio.timeout(self._timeout):
+            async with TimeLimit(self._loop.time() + self._timeout):
                 await connection.connect()  # type: ignore[no-untyped-call]
             session = Session(connection, self._timeout)
             await session.start()
@@ -122,13 +131,13 @@ def connect(url: str, *, timeout: float, max_connections: int = 2) -> StoreClien
     `max_connections` connections. While all are in use, a command waits for one, at most `timeout`.
     """
 
-    def pool(reply_timeout: float | None) -> BlockingConnectionPool:
+    def pool(seconds: float | None) -> BlockingConnectionPool:
         return BlockingConnectionPool.from_url(
             url,
             max_connections=max_connections,
             timeout=timeout,
-            socket_timeout=reply_timeout,
-            socket_connect_timeout=timeout,
+            socket_timeout=seconds,
+            socket_connect_timeout=seconds,
             retry=Retry(NoBackoff(), 0),
         )
 

@@ -17,6 +17,8 @@ from redis import exceptions as redis_errors
 from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.asyncio.connection import AbstractConnection
 
+from queuey.lifecycle import Alarm
+
 GONE: Final = "Connection to the store was lost"
 CLOSED_BY_STORE: Final = "Connection closed by server."
 
@@ -48,7 +50,7 @@ class Session(asyncio.Protocol):
         self._unsent: list[bytes] = []
         """The commands of this pass of the event loop, which go out together, as the store then syncs once for all."""
         self._paused = False
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm: Alarm | None = None
         self.is_open = True
         self.closed = asyncio.Event()
         """Set when the socket is closed."""
@@ -71,7 +73,7 @@ class Session(asyncio.Protocol):
         due = self._loop.time() + self._timeout
         self._waiting.append((due, answer))
         if self._alarm is None:
-            self._alarm = self._loop.call_at(due, self._look_at_oldest)
+            self._alarm = Alarm(due, self._look_at_oldest)
         if not self._unsent:
             self._loop.call_soon(self._send_gathered)
         self._unsent.append(packed)
@@ -159,6 +161,6 @@ class Session(asyncio.Protocol):
             return
         due, _ = self._waiting[0]
         if due > self._loop.time():
-            self._alarm = self._loop.call_at(due, self._look_at_oldest)
+            self._alarm = Alarm(due, self._look_at_oldest)
         else:
             self.end(redis_errors.TimeoutError(f"Timeout reading from the store: no reply in {self._timeout:g} s"))

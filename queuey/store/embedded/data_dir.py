@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import shlex
 import stat
 import time
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from queuey.errors import StartupError
-from queuey.settings.data_dir import PROJECT_DIR
+from queuey.settings.data_dir import DEVELOPMENT_DIR, PROJECT_DIR
 
 _POLL: Final = 0.02
 
@@ -28,7 +29,7 @@ def prepare(path: Path) -> None:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check(path)
-        if path.name == PROJECT_DIR:
+        if path.name in (PROJECT_DIR, DEVELOPMENT_DIR):
             _keep_out_of_git(path)
     except FileExistsError as error:
         raise StartupError(
@@ -43,21 +44,22 @@ def prepare(path: Path) -> None:
 def _check(path: Path) -> None:
     info = path.stat()
     mode = stat.S_IMODE(info.st_mode)
+    quoted = shlex.quote(str(path))
     if info.st_uid != os.geteuid():
         raise StartupError(
             f"The data directory {path} belongs to another user (uid {info.st_uid}; this is {os.geteuid()}). Run as "
-            f"that user; if you trust what is in it, run: chown -R {os.geteuid()} {path}; or give another --data-dir, "
-            "in a shared place a new directory inside it."
+            f"that user; if you trust what is in it, run: chown -R {os.geteuid()} {quoted}; or give another "
+            "--data-dir, in a shared place a new directory inside it."
         )
     if mode & 0o022:
         raise StartupError(
             f"Other users can write to the data directory {path} (mode {mode:04o}). If you trust what is in "
-            f"it, run: chmod 700 {path}. If not, or if the place is shared, give another --data-dir, such as a "
+            f"it, run: chmod 700 {quoted}. If not, or if the place is shared, give another --data-dir, such as a "
             "new directory inside it."
         )
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         raise StartupError(
-            f"The data directory {path} cannot be written to (mode {mode:04o}). Run: chmod 700 {path}, mount "
+            f"The data directory {path} cannot be written to (mode {mode:04o}). Run: chmod 700 {quoted}, mount "
             "its file system for writing, or give another --data-dir."
         )
     if mode & 0o077:

@@ -4,7 +4,8 @@ Three locks in the data directory coordinate the processes; the kernel releases 
 
     start.lock    held, exclusively and briefly, by a process that joins, starts or stops the server
     users.lock    held, shared, by every user; its text is the safest fsync policy that one of them asked for
-    server.lock   held by the server process itself, which inherits it: free means that no server runs
+    server.lock   held by the server process itself, which inherits it: free means that no server runs; its text is the
+                  server's process id
 
 Users join and leave while they hold start.lock. So a user that finds no other in users.lock is the last one, and none
 can join until it has stopped the server. When a user is killed, the server keeps running, and the next user joins it.
@@ -43,6 +44,8 @@ COMMAND_TIMEOUT: Final = 5.0
 ROOM: Final = 100_000
 """Free bytes below which a disk counts as full. A new store writes less."""
 POLL: Final = 0.02
+LOOK_SECONDS: Final = 1.0
+"""Seconds between two looks whether the socket is still there."""
 FIRST_DELAY: Final = 0.1
 LONGEST_DELAY: Final = 5.0
 STABLE_AFTER: Final = 10.0
@@ -59,7 +62,7 @@ class EmbeddedStore:
     `extra_args` are appended to the server's command line.
 
     `on_event` gets a name and fields: `store_started`, `store_joined`, `store_fsync_raised`, `store_mended`,
-    `store_lost`, `store_restart_failed`, `store_stopped`, `store_left_running`."""
+    `store_lost`, `store_socket_removed`, `store_restart_failed`, `store_stopped`, `store_left_running`."""
 
     def __init__(
         self,
@@ -80,6 +83,7 @@ class EmbeddedStore:
         self._server_lock = FileLock(self._data_dir / "server.lock")
         self._socket = SocketPath(self._data_dir)
         self._child: StoreProcess | None = None
+        self._former: StoreProcess | None = None
         self._pid: int | None = None
         self._retries = Retrying(FIRST_DELAY, LONGEST_DELAY)
         self._failures = 0
@@ -161,6 +165,7 @@ class EmbeddedStore:
 
     async def _bring_up(self) -> None:
         deadline = time.monotonic() + LOADING_SECONDS
+        self._former = self._child or self._former
         self._child = None  # one launch per call: a second one would only fail in the same way
         while time.monotonic() < deadline:
             async with exclusively(self._start_lock, LOCK_SECONDS):
@@ -181,6 +186,8 @@ class EmbeddedStore:
                     await self._launch()
                 finally:
                     self._server_lock.release()
+            if self._child is None and self._is_cut_off():
+                self._end_holder()
             with suppress(ReplyError, OSError):
                 # While it loads, the server reads its connections only once per 1024 commands.
                 info = await server_info(str(self._socket), ANSWER_SECONDS)
@@ -192,19 +199,38 @@ class EmbeddedStore:
         if self._child is not None:
             self._child.kill()
             self._child.reap()
+        why = f"its socket {self._socket} was removed; end" if self._is_cut_off() else "if it hangs, end"
         raise StartupError(
             f"The store in {self._data_dir} runs, but has not answered for {ANSWER_SECONDS:.0f} s. See "
-            f"{self._data_dir / LOG_NAME}; if it hangs, end it: it keeps {self._server_lock.path} open."
+            f"{self._data_dir / LOG_NAME}; {why} its process, which keeps {self._server_lock.path} open."
         )
+
+    def _is_cut_off(self) -> bool:
+        """Return whether the server has no socket, so that no new connection reaches it."""
+        return not Path(str(self._socket)).exists()
+
+    def _end_holder(self) -> None:
+        """End the process that holds server.lock, by the id that its starter has left there."""
+        pid = self._server_lock.note
+        if pid.isdigit() and not self._server_lock.try_acquire():
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGTERM)
+        self._server_lock.release()
 
     async def _launch(self) -> None:
         if self._child is not None:
             self._child.reap()
             raise await self._why_it_ended(self._child)
+        if self._former is not None:
+            self._former.reap()  # it has released the lock, and so is about to exit
+            self._former = None
         aof.remove_leftovers(self._data_dir)
         await self._repair()
         command = command_line(find_binary(), self._asked_fsync(), self._maxmemory, self._extra_args)
+        os.truncate(self._server_lock.path, 0)  # so that it never names a process that has ended
         self._child = StoreProcess(command, self._data_dir, self._server_lock)
+        with suppress(OSError):  # a full disk
+            self._server_lock.note = str(self._child.pid)
 
     async def _repair(self) -> None:
         file = aof.last_increment(self._data_dir)
@@ -258,17 +284,27 @@ class EmbeddedStore:
     # Restart
 
     async def _until_gone(self) -> None:
-        """Hold a connection open until it ends, which it does when the server dies."""
+        """Hold a connection open until it ends, which it does when the server dies, or until the socket was removed."""
         path = str(self._socket)
         with suppress(ReplyError, OSError):
             reader, writer = await asyncio.open_unix_connection(path)
             try:
                 info = await server_info(path, ANSWER_SECONDS)
                 if info["process_id"] == str(self._pid):  # else it was replaced before it was watched
-                    while await reader.read(1024):
-                        pass
+                    await self._until_cut_off(reader)
             finally:
                 writer.close()
+
+    async def _until_cut_off(self, reader: asyncio.StreamReader) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    if not await reader.read(1024):
+                        return
+            except TimeoutError:
+                if self._is_cut_off():
+                    self._tell("store_socket_removed", pid=self._pid, socket=str(self._socket))
+                    return
 
     async def _restarted(self, attempt: int) -> bool:
         try:
@@ -299,6 +335,8 @@ class EmbeddedStore:
 
     async def _ask_to_end(self) -> int | None:
         """Ask the server to end. Returns its process id if it answered."""
+        if self._is_cut_off():
+            self._end_holder()
         path = str(self._socket)
         pid: int | None = None
         with suppress(ReplyError, OSError):

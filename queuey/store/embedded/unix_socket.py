@@ -11,6 +11,7 @@ from typing import Any, Final
 import hiredis
 
 from queuey.errors import StartupError
+from queuey.lifecycle import TimeLimit
 
 SOCKET_NAME: Final = "valkey.sock"
 SOCKET_PATH_LIMIT: Final = 100
@@ -59,7 +60,7 @@ async def ask(path: str, *words: str, timeout: float) -> Any:
 
     Raises OSError when no reply comes (TimeoutError after `timeout` seconds), ReplyError when it is an error.
     A pooled client would not do: its idle connection may not know yet that the server has ended."""
-    async with asyncio.timeout(timeout):
+    async with TimeLimit(asyncio.get_running_loop().time() + timeout):
         reader, writer = await asyncio.open_unix_connection(path)
         try:
             writer.write(hiredis.pack_command(words))  # type: ignore[arg-type]

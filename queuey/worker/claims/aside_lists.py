@@ -28,8 +28,13 @@ class AsideLists:
 
     @property
     def some(self) -> bool:
-        """Whether any list is known."""
-        return bool(self._known)
+        """Whether `claimable` or `full` may change: a list is known, or a queue has a limit."""
+        return bool(self._known) or self._slots.queues is not None
+
+    @property
+    def full(self) -> Collection[str]:
+        """The queues with a limit of which no job can begin now."""
+        return () if self._slots.queues is None else self._slots.queues.full
 
     def of(self, shard: int, queue: str) -> Collection[tuple[str, str]]:
         """Return the known lists of a queue, each as (lane, type)."""
@@ -40,13 +45,13 @@ class AsideLists:
         if self._known:
             for queue in self._queues:
                 for type in self._known.types(shard, queue):
-                    if self._slots.room_for(type):
+                    if self._can_begin(queue, type):
                         yield shard, queue, type
 
     def ate(self, aside: Aside) -> bool:
         """Take the marker of a list, which the next claim puts back if jobs are left. Returns False without room."""
-        shard, _, type = aside
-        if not self._slots.room_for(type):
+        shard, queue, type = aside
+        if not self._can_begin(queue, type):
             return False
         self._woken.setdefault(shard, set()).add(type)
         return True
@@ -62,8 +67,13 @@ class AsideLists:
 
     def named(self, shard: int, lists: Sequence[tuple[str, str]]) -> None:
         """Claim if a job of these new lists, each a queue and a type, can begin."""
-        if shard < self._shards and any(queue in self._queues and self._slots.room_for(type) for queue, type in lists):
+        if shard < self._shards and any(
+            queue in self._queues and self._can_begin(queue, type) for queue, type in lists
+        ):
             self._turns.wake(shard)
+
+    def _can_begin(self, queue: str, type: str) -> bool:
+        return self._slots.room_for(type) > 0 and self._slots.room_in(queue) > 0
 
     def room_grew(self) -> None:
         """Claim for an executor that had no room and has some now. No marker wakes the worker for its lists."""

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from queuey.worker.executors.rooms import ExecutorRoom
+from queuey.worker.executors.rooms import ExecutorRoom, TypeRoom
+from queuey.worker.held_job import HeldJob
 from queuey.worker.slots import Slots
 
 HOLD_SECONDS: Final = 0.001
@@ -16,17 +17,25 @@ class SecondSlot:
     """Calls `grew` when an executor that was full has room: at its second free slot, or after HOLD_SECONDS.
 
     Short jobs end close together, and one claim for two costs little more than one for one. Nothing is held if the
-    executor runs no other job. Claims for other executors go on meanwhile.
+    executor runs no other job. Claims for other executors go on meanwhile. `queue_grew` is called at once if a queue
+    with a limit was full.
     """
 
-    def __init__(self, slots: Slots, grew: Callable[[], None]) -> None:
+    def __init__(self, slots: Slots, grew: Callable[[], None], queue_grew: Callable[[], None] = lambda: None) -> None:
         self._slots = slots
         self._grew = grew
-        self._held_for: ExecutorRoom | None = None
+        self._queue_grew = queue_grew
+        self._held_for: ExecutorRoom | TypeRoom | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def leave(self, type: str) -> None:
-        """Free the slot of a job."""
+    def leave(self, type: str, held: HeldJob | None = None) -> None:
+        """Free the slot of a job. `held`: the job, which is needed if a queue has a limit."""
+        queues = self._slots.queues
+        if queues is not None and held is not None and queues.leave(held.job_id, held.token):
+            self._slots.leave(type)
+            self._queue_grew()
+            self._end()
+            return
         if not self._slots.mixed:  # as for most Apps: nothing else is looked at
             self._slots.leave(type)
             return

@@ -6,29 +6,22 @@ Handlers may raise anything, also SystemExit and exceptions that cannot be print
 from __future__ import annotations
 
 import inspect
-import json
-import traceback
 from typing import Any, Final
 
 import msgspec
 
 from queuey import forks
+from queuey.protocol.json import strict
 from queuey.worker.handlers.attempt import Failed, Outcome, Succeeded, Work
-from queuey.worker.handlers.context import Dead, Retry
+from queuey.worker.handlers.context import Dead, Retry, Snooze
+from queuey.worker.handlers.error_text import bounded, describe, traceback_of
 from queuey.worker.handlers.handler import Handler
-
-MESSAGE_CHARACTERS: Final = 1000
-DETAIL_CHARACTERS: Final = 2000
-FRAMES: Final = 6
-MAX_NESTING: Final = 5
-OUR_FRAMES: Final = (__name__, "queuey.worker.executors.loop", "queuey.worker.handlers.handler")
+from queuey.worker.handlers.parameters.advice import advice
 
 PAYLOAD_ERRORS: Final = (msgspec.DecodeError, RecursionError)
 """The errors of decoding whose cause is the payload."""
 
-_encode = msgspec.json.Encoder().encode
 _NULL: Final = Succeeded("null")
-_check_syntax = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def call(handler: Handler, work: Work, state: object, result_limit: int) -> Outcome:
@@ -46,7 +39,7 @@ async def call_async(handler: Handler, work: Work, state: object, result_limit: 
     try:
         result = await coroutine
     except BaseException as error:
-        return failure(error)
+        return failure(error, handler, work)
     finally:
         if forks.count() != here:
             forks.end_copy(work.type)
@@ -58,14 +51,14 @@ def _call(handler: Handler, work: Work, state: object) -> tuple[Any, Failed | No
     try:
         payload = handler.decode(work.payload)
     except PAYLOAD_ERRORS as error:
-        return None, bad_payload(error)
+        return None, bad_payload(error, handler, work)
     except BaseException as error:
-        return None, failure(error)
+        return None, failure(error, handler, work)
     here = forks.count()
     try:
         return handler.call(payload, work, state), None
     except BaseException as error:
-        return None, failure(error)
+        return None, failure(error, handler, work)
     finally:
         if forks.count() != here:
             forks.end_copy(work.type)
@@ -79,7 +72,7 @@ def success(result: Any, limit: int) -> Outcome:
     if result is None:
         return _NULL
     try:
-        text = _to_json(result)
+        text = strict.encode_line(result, "/result")
     except BaseException as error:
         if inspect.iscoroutine(result):
             result.close()
@@ -89,71 +82,30 @@ def success(result: Any, limit: int) -> Outcome:
     return Succeeded(text.decode())
 
 
-def _to_json(result: Any) -> bytes:
-    """Return the result as JSON on one line, in UTF-8. Raises when that is not possible."""
-    text = _encode(result)
-    _check_syntax(text)  # A msgspec.Raw in it may contain any text.
-    if b"\n" in text:
-        text = msgspec.json.format(text, indent=-1)
-    if b"null" in text:
-        # msgspec writes null for NaN and infinities; the standard library refuses them.
-        json.dumps(msgspec.to_builtins(result, str_keys=True, enc_hook=_opaque), allow_nan=False)
-    return text
-
-
-def _opaque(_: object) -> None:
-    """Stand for a value that is JSON text already (msgspec.Raw), which cannot contain NaN."""
-
-
-def bad_payload(error: BaseException) -> Failed:
+def bad_payload(error: BaseException, handler: Handler, work: Work) -> Failed:
     """Return a final failure: no retry will make the payload fit the handler's type."""
-    return Failed("payload", _bounded(str(error)), dead=True)
+    hint = advice(handler.fields, work.payload)
+    return Failed("payload", bounded(f"{error}. {hint}" if hint else str(error)), dead=True)
 
 
-def failure(error: BaseException) -> Failed:
+def failure(error: BaseException, handler: Handler, work: Work) -> Failed:
     """Return the failure that a handler's exception means for its job."""
     try:
         if isinstance(error, Retry):
-            return Failed("retry", _bounded(error.reason), after=error.after)
+            return Failed("retry", bounded(error.reason), _why(error), after=error.after)
+        if isinstance(error, Snooze):
+            return Failed("snooze", bounded(error.reason), after=error.delay)
         if isinstance(error, Dead):
-            return Failed("dead", _bounded(error.reason), dead=True)
-        return Failed("error", describe(error), _detail(error))
+            return Failed("dead", bounded(error.reason), _why(error), dead=True)
+        failed = Failed("error", describe(error), traceback_of(error))
+        if handler.policy is not None:
+            handler.policy.apply(failed, error, work)
+        return failed
     except BaseException:
         return Failed("error", "the handler failed, and so did the attempt to describe why")
 
 
-def describe(error: BaseException) -> str:
-    """Return an exception's type and its text, shortened. It survives any `__str__`. A group shows its first member."""
-    parts = [_type_and_text(error)]
-    while isinstance(error, BaseExceptionGroup) and len(parts) < MAX_NESTING:
-        error = error.exceptions[0]
-        parts.append(_type_and_text(error))
-    return _bounded(": ".join(parts))
-
-
-def _type_and_text(error: BaseException) -> str:
-    try:
-        text = str(error)[:MESSAGE_CHARACTERS]
-    except BaseException:
-        text = "(the exception cannot be printed)"
-    name = type(error).__qualname__
-    return f"{name}: {text}" if text else name
-
-
-def _detail(error: BaseException) -> str | None:
-    """Return the last frames of the traceback, from the handler on, one on each line."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_globals.get("__name__") in OUR_FRAMES:
-        trace = trace.tb_next
-    frames = traceback.extract_tb(trace, limit=-FRAMES)
-    lines = [f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}" for frame in frames]
-    return _clean("\n".join(lines)[-DETAIL_CHARACTERS:]) or None
-
-
-def _bounded(text: object) -> str:
-    return _clean(str(text)[:MESSAGE_CHARACTERS])
-
-
-def _clean(text: str) -> str:
-    """Replace lone surrogates, which are not UTF-8."""
-    return text.encode(errors="replace").decode()
+def _why(error: Retry | Dead) -> str | None:
+    """Return the traceback if another error led to this one. Otherwise the reason says all."""
+    led = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return traceback_of(error) if led else None

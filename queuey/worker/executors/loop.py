@@ -15,7 +15,7 @@ import time
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import copy_context
-from typing import Any
+from typing import Any, Final
 
 from queuey import forks
 from queuey.worker.executors.calling import PAYLOAD_ERRORS, bad_payload, failure, success
@@ -42,9 +42,9 @@ class LoopExecutor:
         try:
             payload = handler.decode(work.payload)
         except PAYLOAD_ERRORS as error:
-            return bad_payload(error)
+            return bad_payload(error, handler, work)
         except BaseException as error:
-            return failure(error)
+            return failure(error, handler, work)
         work.started_at = time.monotonic()
         step = copy_context().run
         here = forks.count()
@@ -54,19 +54,19 @@ class LoopExecutor:
         except StopIteration as end:
             return success(end.value, self._result_limit)
         except BaseException as error:
-            return failure(error)
+            return failure(error, handler, work)
         finally:
             if forks.count() != here:
                 forks.end_copy(work.type)
-        return self._go_on(_drive(coroutine, step, waits_for, work, timeout, self._stopper), work)
+        return self._go_on(_drive(coroutine, step, waits_for, work, timeout, self._stopper), handler, work)
 
-    async def _go_on(self, driven: Awaitable[Any], work: Work) -> Outcome:
+    async def _go_on(self, driven: Awaitable[Any], handler: Handler, work: Work) -> Outcome:
         try:
             result = await driven
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and self._stopper.interrupted(work):
                 raise
-            return failure(error)
+            return failure(error, handler, work)
         return success(result, self._result_limit)
 
 
@@ -110,3 +110,7 @@ def _close(coroutine: Coroutine[Any, Any, Any], step: Callable[..., Any]) -> Non
     """Close the coroutine where it waits, and ignore what it raises."""
     with contextlib.suppress(BaseException):
         step(coroutine.close)
+
+
+CALLS_HANDLERS: Final = (LoopExecutor.begin.__code__, _drive.__code__)
+"""The code that calls handlers. Its local variable `work` is the attempt, which the loop watch looks at."""

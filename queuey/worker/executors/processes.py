@@ -23,6 +23,8 @@ import msgspec
 
 import queuey.version
 from queuey import forks
+from queuey.lifecycle import TimeLimit
+from queuey.protocol.models import ProgressReport
 from queuey.worker.executors.child import (
     EXIT_SECONDS,
     HEADER_BYTES,
@@ -33,8 +35,17 @@ from queuey.worker.executors.child import (
     unpack_header,
 )
 from queuey.worker.executors.stopping import OnEvent, Stopper
-from queuey.worker.handlers.attempt import Failed, Outcome, ProgressMessage, Work
+from queuey.worker.handlers.attempt import (
+    CheckpointFailed,
+    CheckpointMessage,
+    Failed,
+    LogMessage,
+    Outcome,
+    ProgressMessage,
+    Work,
+)
 from queuey.worker.handlers.handler import Handler
+from queuey.worker.handlers.job_lines import JobLines
 
 START_SECONDS: Final = 60.0
 """The time that a child may take to import the App."""
@@ -46,14 +57,17 @@ OTHER_ANSWER: Final = (
 )
 IMPORT_FROM: Final = str(Path(queuey.version.__file__).parent.parent)
 
-_decode_message: Callable[[bytes], Outcome | ProgressMessage] = msgspec.msgpack.Decoder(
-    Outcome | ProgressMessage
+_Message = Outcome | ProgressMessage | LogMessage | CheckpointMessage
+_decode_message: Callable[[bytes], _Message] = msgspec.msgpack.Decoder(_Message).decode
+_decode_start: Callable[[bytes], tuple[str, str | None] | None] = msgspec.msgpack.Decoder(
+    tuple[str, str | None] | None
 ).decode
-_decode_start: Callable[[bytes], str | None] = msgspec.msgpack.Decoder(str | None).decode
 
 
 class ChildDied(Exception):
-    """Raised when a child process ended or could not start. The text has the reason."""
+    """Raised when a child process ended or could not start. The text has the reason, `trace` its error's traceback."""
+
+    trace: str | None = None
 
 
 class _Reader(asyncio.StreamReader):
@@ -99,7 +113,7 @@ class Child:
             theirs.close()
         try:
             await child._connect(ours)
-            async with asyncio.timeout(START_SECONDS):
+            async with TimeLimit(asyncio.get_running_loop().time() + START_SECONDS):
                 refusal = _decode_start(await child.ask(init))
         except TimeoutError as error:
             child.kill()
@@ -109,7 +123,10 @@ class Child:
             raise
         if refusal is not None:
             child.kill()
-            raise ChildDied(f"the child process could not load the App: {refusal}")
+            reason, trace = refusal
+            died = ChildDied(f"the child process could not load the App: {reason}")
+            died.trace = trace
+            raise died
         return child
 
     async def _connect(self, ours: socket.socket) -> None:
@@ -212,6 +229,28 @@ def _signal_name(number: int) -> str:
         return str(number)
 
 
+async def _refusal(work: Work, value: str) -> str:
+    """Keep a checkpoint of a child. Return the reason why it was not kept, '' if it was."""
+    if work.keep is None:
+        return ""
+    try:
+        await asyncio.wrap_future(work.keep(work, value))
+    except CheckpointFailed as error:
+        return error.reason
+    return ""
+
+
+def _pass_on(message: ProgressMessage | LogMessage, work: Work) -> None:
+    """Pass on what a child has sent before the outcome."""
+    report: ProgressReport | JobLines
+    if isinstance(message, LogMessage):
+        report = work.lines = JobLines.of(message.text)
+    else:
+        report = message.report
+    if work.report is not None:
+        work.report(work, report)
+
+
 class ProcessExecutor:
     """Runs handlers in at most `slots` children, which are started when a job needs one and kept for the next.
 
@@ -237,16 +276,21 @@ class ProcessExecutor:
                     work.started_at = monotonic()
                     self._stopper.start_timer(work, timeout)
                     message = _decode_message(await child.order(Order.of(work)))
-                    while isinstance(message, ProgressMessage):
-                        if work.report is not None:
-                            work.report(work, message.report)
-                        message = _decode_message(await child.receive())
+                    while isinstance(message, (ProgressMessage, LogMessage, CheckpointMessage)):
+                        if isinstance(message, CheckpointMessage):
+                            body = await child.ask(await _refusal(work, message.value))
+                        else:
+                            _pass_on(message, work)
+                            body = await child.receive()
+                        message = _decode_message(body)
                 except BaseException:
                     child.kill()
                     raise
             except (ChildDied, msgspec.DecodeError) as error:
                 self._on_event("child_died", job_id=work.id, type=work.type, reason=str(error))
-                return Failed("worker_died", str(error), dead=self._init.isolating and work.started_at is not None)
+                trace = error.trace if isinstance(error, ChildDied) else None
+                dead = self._init.isolating and work.started_at is not None
+                return Failed("worker_died", str(error), trace, dead=dead)
             if self._init.isolating:
                 child.hang_up()
             elif child in self._children:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import Protocol
 
+from queuey.lifecycle import Alarm
 from queuey.worker.handlers.attempt import StopReason, Work
 
 
@@ -39,10 +41,13 @@ class Stopper:
         self._idle.clear()
 
     def start_timer(self, work: Work, timeout: float) -> None:
-        """Stop the work `timeout` seconds after its handler started."""
+        """Stop the work `timeout` seconds after its handler started.
+
+        Another handler may block the event loop then. What this one waits for may have come meanwhile.
+        """
         assert work.started_at is not None
         left = work.started_at + timeout - time.monotonic()
-        work.timer = asyncio.get_running_loop().call_later(max(0.0, left), self.stop, work, "timeout")
+        work.timer = Alarm(asyncio.get_running_loop().time() + max(0.0, left), partial(self.stop, work, "timeout"))
 
     def stop(self, work: Work, reason: StopReason) -> None:
         """Cancel the work, and give it up if it still runs after the grace. The first reason is kept."""

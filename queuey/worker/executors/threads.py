@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
@@ -13,9 +14,10 @@ from time import monotonic, time
 
 import msgspec
 
-from queuey.worker.executors.calling import call, failure
+from queuey.worker.executors.calling import call
 from queuey.worker.executors.stopping import OnEvent, Stopper
-from queuey.worker.handlers.attempt import Outcome, Work
+from queuey.worker.handlers.attempt import Failed, Outcome, Work
+from queuey.worker.handlers.error_text import describe
 from queuey.worker.handlers.handler import Handler
 
 _Job = tuple[Callable[[], Outcome], "asyncio.Future[Outcome]"]
@@ -43,8 +45,11 @@ class ThreadExecutor:
         """The threads that do not return, oldest first by the time at which the grace ended."""
         self.on_returned: Callable[[], None] = lambda: None
         """Called when a thread is free again whose result was dropped."""
-        self._unwanted: dict[asyncio.Future[Outcome], asyncio.TimerHandle] = {}
-        """The handlers whose result will be dropped, each with the timer for the end of its grace."""
+        self._unwanted: dict[asyncio.Future[Outcome], tuple[Work, asyncio.TimerHandle]] = {}
+        """The handlers whose result will be dropped, each with its job and the timer for the end of its grace."""
+        self._unwanted_types: Counter[str] = Counter()
+        self._unwanted_queues: Counter[str] = Counter()
+        """Their number by type and by queue. Unlike `_unwanted`, other threads may look something up in it."""
         self._active: set[asyncio.Future[Outcome]] = set()
         """The handlers that have not returned."""
         self._slots = slots
@@ -60,6 +65,14 @@ class ThreadExecutor:
         """The number of threads that run a handler whose result will be dropped."""
         return len(self._unwanted)
 
+    def unwanted_of(self, type: str) -> int:
+        """Return the number of these threads whose handler is that of the type."""
+        return self._unwanted_types[type]
+
+    def unwanted_in(self, queue: str) -> int:
+        """Return the number of these threads whose job is of the queue."""
+        return self._unwanted_queues[queue]
+
     async def run(self, handler: Handler, work: Work, timeout: float) -> Outcome:
         """Run the handler in a thread. Raises CancelledError when the task was cancelled; the thread then continues."""
         self._stopper.enter(work)
@@ -72,7 +85,7 @@ class ThreadExecutor:
             self._start(partial(context.run, call, handler, work, self.state, self._result_limit), result)
         except RuntimeError as error:  # The system allows no more threads.
             self._free.release()
-            return failure(error)
+            return Failed("error", describe(error))
         try:
             return await result
         except asyncio.CancelledError:
@@ -87,7 +100,12 @@ class ThreadExecutor:
         if result not in self._active:
             return
         timer = asyncio.get_running_loop().call_later(self._stopper.grace, self._is_stuck, result, work)
-        self._unwanted[result] = timer
+        self._unwanted[result] = work, timer
+        self._count_unwanted(work, 1)
+
+    def _count_unwanted(self, work: Work, change: int) -> None:
+        self._unwanted_types[work.type] += change
+        self._unwanted_queues[work.queue] += change
 
     def _is_stuck(self, result: asyncio.Future[Outcome], work: Work) -> None:
         started_at = monotonic() if work.started_at is None else work.started_at
@@ -116,8 +134,10 @@ class ThreadExecutor:
         self._free.release()
         if not result.done():
             result.set_result(outcome)
-        if (timer := self._unwanted.pop(result, None)) is not None:
+        if (dropped := self._unwanted.pop(result, None)) is not None:
+            work, timer = dropped
             timer.cancel()
+            self._count_unwanted(work, -1)
             if len(self.stuck) == self._slots:
                 self._on_event("thread_returned", threads=self._slots, stuck=self._slots - 1)
             self.stuck.pop(result, None)

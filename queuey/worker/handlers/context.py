@@ -1,11 +1,28 @@
-"""The Context that a handler gets, and the exceptions Retry and Dead that it may raise."""
+"""The Context that a handler gets, and the exceptions Retry, Snooze and Dead that it may raise."""
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Generic
 
-from queuey.protocol.models import MAX_NOTE, YEAR, ProgressReport
+import msgspec
+
+from queuey.protocol.job_requests import check_seconds
+from queuey.protocol.json import strict
+from queuey.protocol.json.codecs import Codec, seal_json, unseal_json
+from queuey.protocol.models import MAX_CHECKPOINT, MAX_NOTE, YEAR, ProgressReport
 from queuey.worker.handlers.attempt import Work
+from queuey.worker.handlers.job_lines import logger_of
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    State = TypeVar("State", default=Any)
+else:
+    from typing import TypeVar
+
+    State = TypeVar("State")
 
 
 class Retry(Exception):
@@ -16,10 +33,26 @@ class Retry(Exception):
 
     def __init__(self, reason: str = "", *, after: float | None = None) -> None:
         super().__init__(reason)
+        check_seconds("after", after)
         if after is not None and not 0 <= after <= YEAR:
             raise ValueError(f"Retry(after={after!r}): it must be between 0 and {YEAR} seconds")
         self.reason = reason
         self.after = after
+
+
+class Snooze(Exception):
+    """A handler raises this to run again in `delay` seconds. It spends no attempt.
+
+    A job that is snoozed more than 1,000 times in a run goes to the dead-letter queue. The log has `reason`.
+    """
+
+    def __init__(self, delay: float, reason: str = "") -> None:
+        super().__init__(delay, reason)
+        check_seconds("delay", delay)
+        if not 0 <= delay <= YEAR:
+            raise ValueError(f"Snooze({delay!r}): it must be between 0 and {YEAR} seconds")
+        self.delay = delay
+        self.reason = reason
 
 
 class Dead(Exception):
@@ -30,16 +63,27 @@ class Dead(Exception):
         self.reason = reason
 
 
-class Context:
-    """A handler's view of its job."""
+class _Done:
+    """An awaitable that is done."""
 
-    __slots__ = ("_log", "_work", "state")
+    def __await__(self) -> Generator[Any, Any, None]:
+        yield from ()
 
-    def __init__(self, work: Work, state: Any) -> None:
+
+_DONE: Final = _Done()
+
+
+class Context(Generic[State]):
+    """A handler's view of its job. `Context[Pool]` says that the type of its state is Pool."""
+
+    __slots__ = ("_codec", "_log", "_work", "state")
+
+    def __init__(self, work: Work, state: State) -> None:
         self._work = work
         self._log: Any = None
+        self._codec: Codec | None = None
         self.state = state
-        """The value that the App's lifespan yielded; None without a lifespan, and in processes."""
+        """The value that the App's lifespan yielded; in processes, that of `process_lifespan`. None without one."""
 
     @property
     def job_id(self) -> str:
@@ -77,6 +121,16 @@ class Context:
         return int(self._work.token.partition(".")[0])
 
     @property
+    def tags(self) -> Sequence[str]:
+        """The job's tags."""
+        return self._work.tags
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The job's metadata, such as the id of the request that enqueued it. Empty if it has none."""
+        return self._work.metadata or {}
+
+    @property
     def cancelled(self) -> bool:
         """Whether the job has timed out or was cancelled. Long loops in threads should look at it."""
         return self._work.stopping is not None
@@ -96,13 +150,63 @@ class Context:
         if self._work.report is not None:
             self._work.report(self._work, report)
 
+    def checkpoint(self, value: Any) -> Awaitable[None]:
+        """Keep a value for the next attempts, in place of the last one. None removes it, and so does a success.
+
+        The value is anything that can be a result, of at most 65,536 bytes of JSON. An async handler must await this.
+        In other handlers it returns once the value is stored. Raises ValueError for a value that is too large, and
+        CheckpointFailed if it was not stored, for example since another worker has the job.
+        """
+        text, work = self._to_stored(value), self._work
+        if work.keep is None:
+            work.checkpoint = text
+            return _DONE
+        kept = work.keep(work, text)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            kept.result()
+            return _DONE
+        return asyncio.wrap_future(kept)
+
+    def _to_stored(self, value: Any) -> str:
+        if value is None:
+            return ""
+        text = strict.encode_line(value, "/checkpoint")
+        if self._codec is not None:
+            try:
+                text = bytes(seal_json(self._codec, text))
+            except Exception as error:
+                error.add_note(f"the codec {self._codec.name!r}, for a checkpoint")
+                raise
+        if len(text) > MAX_CHECKPOINT:
+            raise ValueError(
+                f"the checkpoint takes {len(text):,} bytes; the limit is {MAX_CHECKPOINT:,}. Keep large data elsewhere "
+                "and a reference to it here"
+            )
+        return text.decode()
+
+    @property
+    def last_checkpoint(self) -> Any:
+        """The value that this job has kept last, in this attempt or an earlier one, as JSON gives it; None without one.
+
+        `msgspec.convert(ctx.last_checkpoint, T)` makes it a T.
+        """
+        text = self._work.checkpoint
+        if not text:
+            return None
+        try:
+            return msgspec.json.decode(text if self._codec is None else unseal_json(self._codec, text))
+        except msgspec.DecodeError as error:
+            error.add_note("the last checkpoint")
+            raise
+
     @property
     def log(self) -> Any:
-        """A structlog logger that adds the job's id, type and attempt."""
-        if self._log is None:
-            import structlog  # Slow to import, and few handlers in child processes log.
+        """A structlog logger that adds the job's id, type and attempt. Its last lines are kept with the job.
 
-            work = self._work
-            logger = structlog.get_logger("queuey.handler")
-            self._log = logger.bind(job_id=work.id, type=work.type, attempt=work.attempt)
+        It also adds `request_id` and `tenant` of the job's metadata, if they are there.
+        """
+        if self._log is None:
+            self._log = logger_of(self._work)
         return self._log

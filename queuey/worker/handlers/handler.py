@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import Parameter
 from typing import Any
 
 import msgspec
 
 from queuey.protocol.job_requests import JobOptions
+from queuey.protocol.json.payload_faults import PayloadFault, PayloadMismatch, faults_of
 from queuey.protocol.models import Backoff
 from queuey.worker.handlers import signatures
 from queuey.worker.handlers.attempt import Work
 from queuey.worker.handlers.context import Context
+from queuey.worker.handlers.parameters import payloads
+from queuey.worker.handlers.parameters.advice import advice
+from queuey.worker.handlers.parameters.payloads import PayloadType, Run
+from queuey.worker.handlers.parameters.reading import read
+from queuey.worker.handlers.retry_policy import Exceptions, RetryPolicy, Wait, policy_of
 from queuey.worker.handlers.signatures import Mode
+from queuey.worker.providers.reading import Needs, needs_of
 
 
 class Handler(msgspec.Struct, frozen=True, eq=False):
@@ -21,17 +29,38 @@ class Handler(msgspec.Struct, frozen=True, eq=False):
     type: str
     function: Callable[..., Any]
     mode: Mode
+    fields: tuple[Parameter, ...]
+    """The parameters that the payload fills."""
+    run: Run
+    """Runs the function with a decoded payload, and with the Context if `takes_context`."""
     takes_context: bool
+    needs: Needs
+    """The values of the other parameters if one has a provider. Then providers/running.py replaces `run`."""
+    payload: PayloadType
     decode: Callable[[str | bytes | msgspec.Raw], Any]
     """Decodes the payload from JSON. Raises msgspec.DecodeError, which names the place of the fault."""
     queue: str
     timeout: float | None
     max_attempts: int | None
     backoff: Backoff | None
+    policy: RetryPolicy | None
+    """Decides about the errors of the function. None: all are retried, by the backoff."""
+    concurrency: int | None = None
+    """The number of jobs of the type that run at a time in a process."""
 
     def call(self, payload: Any, work: Work, state: object) -> Any:
         """Call the function. An async function returns its coroutine."""
-        return self.function(payload, Context(work, state)) if self.takes_context else self.function(payload)
+        return self.run(payload, Context(work, state)) if self.takes_context else self.run(payload)
+
+    def check(self, payload: str | bytes | msgspec.Raw) -> Any:
+        """Decode the payload like `decode`, with what to send in its place in the error of one of another form."""
+        try:
+            return self.decode(payload)
+        except msgspec.ValidationError as error:
+            if hint := advice(self.fields, payload):
+                [(pointer, reason), *others] = faults_of(error)
+                raise PayloadMismatch([PayloadFault(pointer, f"{reason}. {hint}"), *others]) from None
+            raise
 
     @property
     def options(self) -> JobOptions:
@@ -49,23 +78,37 @@ def inspected(
     queue: str = "default",
     timeout: float | None = None,
     max_attempts: int | None = None,
-    backoff: Backoff | None = None,
+    backoff: Backoff | Wait | None = None,
+    retry_on: Exceptions | None = None,
+    dead_on: Exceptions | None = None,
     run_in: Mode | None = None,
+    concurrency: int | None = None,
 ) -> Handler:
     """Return the Handler of a function. Raises StartupError, which says what to change."""
     signatures.check_name("type", type)
     signatures.check_name("queue", queue)
-    signatures.check_limits(timeout, max_attempts, backoff)
+    policy = policy_of(type, retry_on, dead_on, backoff)
+    plain = backoff if isinstance(backoff, Backoff) else None
+    signatures.check_limits(timeout, max_attempts, plain)
+    signatures.check_concurrency(concurrency)
+    signatures.check_function(function)
     mode = signatures.mode(function, run_in)
-    payload, takes_context = signatures.parameters(function)
+    parameters = read(function)
+    payload = payloads.payload_type(parameters.fields)
     return Handler(
         type=type,
         function=function,
         mode=mode,
-        takes_context=takes_context,
-        decode=signatures.decoder(payload),
+        fields=parameters.fields,
+        run=payloads.runner(function, parameters),
+        takes_context=parameters.context is not None,
+        needs=needs_of(parameters.provided, parameters.context, mode),
+        payload=payload,
+        decode=payload.decode,
         queue=queue,
         timeout=timeout,
         max_attempts=max_attempts,
-        backoff=backoff,
+        backoff=plain,
+        policy=policy,
+        concurrency=concurrency,
     )

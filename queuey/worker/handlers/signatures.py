@@ -1,14 +1,11 @@
-"""Checks of a handler's function and of its parameters. Each raises StartupError."""
+"""Checks of a handler's function and of its options. Each raises StartupError."""
 
 from __future__ import annotations
 
 import inspect
 import re
-import sys
 from collections.abc import Callable
-from functools import partial
-from types import SimpleNamespace
-from typing import Any, Literal, cast, get_type_hints
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -16,6 +13,8 @@ from queuey.errors import StartupError
 from queuey.protocol.models import NAME_PATTERN, Backoff, MaxAttempts, Timeout
 
 Mode = Literal["loop", "thread", "process"]
+MAX_CONCURRENCY: Final = 10_000
+"""The most jobs that a process runs at a time, as the setting `concurrency` allows."""
 
 
 def where(function: Callable[..., Any]) -> str:
@@ -34,6 +33,21 @@ def check_name(what: str, name: str) -> None:
         )
 
 
+def check_decorated(type: object) -> None:
+    """Check that the decorator got the type of the jobs, and not the function."""
+    if callable(type):
+        raise StartupError(f'{where(type)}: write @app.job("type"), with the type of its jobs')
+    if not isinstance(type, str):
+        raise StartupError(f'app.job({type!r}): write app.job("type"), with the type of its jobs')
+
+
+def check_function(function: object) -> None:
+    """Check that it is a function, or an object that can be called."""
+    if not callable(function):
+        kind = function.__class__.__name__
+        raise StartupError(f"a handler is a function, and this is a {kind}: put @app.job on a function of a module")
+
+
 def check_limits(timeout: float | None, max_attempts: int | None, backoff: Backoff | None) -> None:
     """Check the options against the limits of the HTTP API, which apply here too."""
     _check("timeout", timeout, Timeout | None)
@@ -41,6 +55,16 @@ def check_limits(timeout: float | None, max_attempts: int | None, backoff: Backo
     _check("backoff", backoff, Backoff | None)
     if backoff is not None and backoff.cap < backoff.base:
         raise StartupError(f"backoff: its cap ({backoff.cap}) is below its base ({backoff.base})")
+
+
+def check_concurrency(concurrency: object) -> None:
+    """Check the number of jobs of a type that run at a time."""
+    if concurrency is None:
+        return
+    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or not 1 <= concurrency <= MAX_CONCURRENCY:
+        raise StartupError(
+            f"concurrency={concurrency!r}: it is a whole number from 1 to {MAX_CONCURRENCY}; leave it out for no limit"
+        )
 
 
 def _check(what: str, value: object, annotation: object) -> None:
@@ -77,62 +101,3 @@ def _check_importable(function: Callable[..., Any]) -> None:
         raise StartupError(
             'run_in="process" needs a function in a module that a child process can import by name, not in __main__'
         )
-
-
-def parameters(function: Callable[..., Any]) -> tuple[Any, bool]:
-    """Return the payload's type, and whether the function takes a Context too."""
-    signature = _signature(function)
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    names = list(signature.parameters)
-    if len(names) not in (1, 2) or any(p.kind not in positional for p in signature.parameters.values()):
-        raise StartupError(f"a handler takes (payload) or (payload, ctx), not {_shape(signature)}")
-    annotation = signature.parameters[names[0]].annotation
-    if annotation is inspect.Parameter.empty:
-        return Any, len(names) == 2
-    # Only that annotation is resolved, since the others may use names that only type checkers import.
-    probe = SimpleNamespace(__annotations__={"payload": annotation})
-    try:
-        hints = get_type_hints(probe, globalns=_scope(function), include_extras=True)
-    except Exception as error:
-        raise StartupError(
-            f"the annotation of {names[0]!r} ({annotation}) cannot be resolved ({error}): "
-            "define its type at the top of the module, and import it at run time"
-        ) from error
-    return hints["payload"], len(names) == 2
-
-
-def _scope(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the names that its annotations may use."""
-    plain: Any = inspect.unwrap(function)
-    if isinstance(plain, partial):
-        plain = plain.func
-    if not hasattr(plain, "__globals__"):
-        plain = type(plain).__call__
-    return getattr(plain, "__globals__", {})
-
-
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    if sys.version_info >= (3, 14):
-        import annotationlib
-
-        return inspect.signature(function, annotation_format=annotationlib.Format.FORWARDREF)
-    return inspect.signature(function)
-
-
-def _shape(signature: inspect.Signature) -> str:
-    return str(signature.replace(return_annotation=inspect.Signature.empty))
-
-
-def decoder(payload: Any) -> Callable[[str | bytes | msgspec.Raw], Any]:
-    """Return the function that turns JSON text into that type."""
-    try:
-        decoder = msgspec.json.Decoder(payload)
-        # Decoder accepts any class and fails at the first job; making the schema fails for undecodable types.
-        msgspec.json.schema(payload)
-    except Exception as error:
-        reason = str(error).rpartition("\n")[2]
-        raise StartupError(
-            f"the payload's type {payload!r} cannot be decoded from JSON ({reason}): use a msgspec.Struct, "
-            "a dataclass, a TypedDict or plain types"
-        ) from error
-    return cast("Callable[[str | bytes | msgspec.Raw], Any]", decoder.decode)

@@ -61,7 +61,12 @@ class HandlerSpan:
     def ended(self, outcome: Outcome) -> None:
         """Record the outcome. A failure's message is left out: it may quote the payload, and the job keeps it."""
         if isinstance(outcome, Failed):
-            self._span.set_attribute("error.type", outcome.kind)
+            self.failed(outcome.kind)
+
+    def failed(self, kind: str) -> None:
+        """Record the kind of a failure. A snooze is none."""
+        if kind != "snooze":
+            self._span.set_attribute("error.type", kind)
             self._span.set_status(trace.StatusCode.ERROR)
 
 
@@ -102,7 +107,8 @@ class HandlerSpans:
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
-            work.span = traceparent.write(span.get_span_context())
+            if span.get_span_context().is_valid:  # not without an SDK
+                work.span = traceparent.write(span.get_span_context())
             yield HandlerSpan(span)
 
 

@@ -7,9 +7,9 @@ import contextlib
 import re
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from queuey import log
 from queuey.client import Client, ClientError, Forbidden, Invalid, NotFound, Unauthorized
@@ -25,19 +25,27 @@ from queuey.protocol.models import (
     FailItem,
     LeasedJob,
     LeaseRoom,
+    ProgressReport,
     ReleaseItem,
     ReportedError,
 )
 from queuey.worker.handlers.app import App
-from queuey.worker.handlers.attempt import Failed, Succeeded, Work
+from queuey.worker.handlers.attempt import Failed, Kind, Succeeded, Work
+from queuey.worker.handlers.attempt import Outcome as Attempted
+from queuey.worker.handlers.job_lines import JobLines
 from queuey.worker.held_job import HeldJob, read_leased
-from queuey.worker.remote.reports import Outcome, ProgressReports, Reports
+from queuey.worker.hooks.event_log import attempt_log
+from queuey.worker.hooks.events import Events
+from queuey.worker.remote.log_reports import LogReports
+from queuey.worker.remote.reports import UNREPORTED, Checkpoints, Outcome, ProgressReports, Reports
 from queuey.worker.settings import WorkerSettings
 from queuey.worker.source import Claim, ClaimRequest, Confirmed, Offered
 
 POLL_SECONDS: Final = 30.0
 FIRST_PAUSE: Final = 0.2
 LAST_PAUSE: Final = 5.0
+LOG_SECONDS: Final = 2.0
+"""The seconds in which the last lines of jobs are sent when the worker ends."""
 LEAST_LEASE: Final = 1.0
 """The shortest lease that the API gives, in seconds."""
 
@@ -45,8 +53,10 @@ logger = log.get(__name__)
 
 
 class _Terms(NamedTuple):
-    """The jobs that a request asks for: how many, of which types, at most how many of some types, and of suspects."""
+    """The jobs that a request asks for: of which queues, how many, of which types, at most how many of some types, and
+    of suspects."""
 
+    queues: Sequence[str]
     most: int
     types: Sequence[str] | None
     room: Sequence[LeaseRoom] | None
@@ -99,10 +109,12 @@ class HttpSource:
         settings: WorkerSettings,
         wanted_wait: Callable[[Work, Failed], float | None],
         report: AppReport = NO_REPORT,
+        events: Events | None = None,
     ) -> None:
         self.lease = max(LEAST_LEASE, settings.lease)
         self._client = client
         self._settings = settings
+        self._log = attempt_log(events, settings.log_errors, settings.log_jobs, decides=False)
         self._wanted_wait = wanted_wait
         self._report_of_app = report
         self.ignores_room = False
@@ -110,13 +122,15 @@ class HttpSource:
         """Set when a job can begin that the present request could not ask for; None if there is no such request."""
         self._claim: tuple[str, float] | None = None
         """The claim id of a request without an answer, and the time until which a repeat brings the same jobs."""
-        self._terms = _Terms(1, None, None, None)
+        self._terms = _Terms(settings.queues, 1, None, None, None)
         """The jobs that this request asked for."""
         self._retries = Retrying(FIRST_PAUSE, LAST_PAUSE)
-        self._unconfirmed: dict[tuple[str, str], tuple[HeldJob, Confirmed]] = {}
-        """The jobs that are being reported, by id and token, each with its callback."""
+        self._unconfirmed: dict[tuple[str, str], tuple[HeldJob, Attempted, Confirmed]] = {}
+        """The jobs that are being reported, by id and token, each with its outcome and its callback."""
         self._reports = Reports(client, self._reported)
         self._progress = ProgressReports(client, self.lease)
+        self._checkpoints = Checkpoints(client)
+        self._logs = LogReports(client)
         self._reporting = asyncio.create_task(self._reports.run())
         self._loops = [self._reporting, asyncio.create_task(self._progress.run())]
 
@@ -135,8 +149,10 @@ class HttpSource:
             each.result()
 
     async def close(self) -> None:
-        """End the loops that report."""
+        """Send the last lines of jobs, and end the loops that report."""
+        await self._logs.finish(LOG_SECONDS)
         await end_tasks(self._loops)
+        await self._checkpoints.close()
 
     # --- claims ---------------------------------------------------------------------------------------------------
 
@@ -146,12 +162,12 @@ class HttpSource:
             self._ignore_room(f"more than {MAX_LEASE_TYPES} types")
             self._report_of_app = AppReport(self._report_of_app.name)
             return Claim(more=True)
-        self._terms = (
-            _Terms(max(1, min(request.free, MAX_LEASED)), None, None, None) if self.ignores_room else _terms(request)
-        )
+        queues = request.queues or self._settings.queues
+        self._terms = _terms(request, queues, ignores_room=self.ignores_room)
+        lacks_room = len(queues) < len(self._settings.queues) or any(not each.jobs for each in request.room)
         began = time.monotonic()
         try:
-            jobs = await self._poll(any(not each.jobs for each in request.room))
+            jobs = await self._poll(lacks_room)
         except (Unauthorized, Forbidden, Invalid, NotFound) as error:
             self._claim = None
             if isinstance(error, Invalid) and self._asks_less(error):
@@ -214,7 +230,7 @@ class HttpSource:
         if self._claim is None or now > self._claim[1]:
             self._claim = (ids.short_random(), now + wait + self.lease)
         jobs = await self._client.lease(
-            self._settings.queues,
+            self._terms.queues,
             max=self._terms.most,
             lease=self.lease,
             wait=wait,
@@ -223,11 +239,16 @@ class HttpSource:
             types=self._terms.types,
             room=self._terms.room,
             app=self._report_of_app.name,
-            type_queues=self._report_of_app.type_queues,
+            type_queues=self._type_queues(),
             isolates=self._terms.isolates,
         )
         self._claim = None
         return jobs
+
+    def _type_queues(self) -> Mapping[str, Sequence[str]] | None:
+        """Return the report of the queues that this request asks for. The server remembers the others."""
+        of_app = self._report_of_app.type_queues
+        return of_app and {queue: types for queue, types in of_app.items() if queue in self._terms.queues}
 
     def stop_claiming(self) -> None:
         """Do nothing, since the claims are cancelled before a drain."""
@@ -244,38 +265,58 @@ class HttpSource:
     def type_of(self, job: LeasedJob) -> str:
         return job.type
 
+    def queue_of(self, job: LeasedJob) -> str:
+        return job.queue
+
     def set_aside(self, held: Sequence[HeldJob], gone: Confirmed) -> None:
         """Do nothing: the server gives no jobs of unknown types."""
 
     def read(self, job: LeasedJob) -> tuple[Work, Failed | None]:
-        return read_leased(job, self._progress.on_progress), None
+        return read_leased(job, self._pass_on, self._checkpoints.keep), None
+
+    def _pass_on(self, work: Work, report: ProgressReport | JobLines) -> None:
+        if isinstance(report, JobLines):
+            self._logs.record(work, report)
+        else:
+            self._progress.on_progress(work, report)
 
     # --- outcomes -------------------------------------------------------------------------------------------------
 
     def complete(self, held: HeldJob, succeeded: Succeeded, confirmed: Confirmed) -> None:
-        self._report(CompleteItem(held.job_id, held.token, Raw(succeeded.result_json.encode())), held, confirmed)
+        self._report(
+            CompleteItem(held.job_id, held.token, Raw(succeeded.result_json.encode())), held, succeeded, confirmed
+        )
 
     def fail(self, held: HeldJob, failed: Failed, confirmed: Confirmed) -> None:
         error = ReportedError(failed.message, failed.kind, failed.detail)
-        after = None if failed.dead else self._wanted_wait(held.work, failed)
-        self._report(FailItem(held.job_id, held.token, error, after, failed.dead), held, confirmed)
+        item = FailItem(held.job_id, held.token, error, dead=failed.dead)
+        if failed.kind == "snooze":
+            item.snooze = failed.retry_after_ms / 1000
+        elif not failed.dead:
+            item.retry_after = self._wanted_wait(held.work, failed)
+        self._report(item, held, failed, confirmed)
 
-    def _report(self, item: Outcome, held: HeldJob, confirmed: Confirmed) -> None:
-        self._unconfirmed[item.id, item.token] = held, confirmed
+    def _report(self, item: Outcome, held: HeldJob, outcome: Attempted, confirmed: Confirmed) -> None:
+        self._unconfirmed[item.id, item.token] = held, outcome, confirmed
         self._reports.add(item)
 
     def _reported(self, item: Outcome, status: str) -> None:
-        if reported := self._unconfirmed.pop((item.id, item.token), None):
-            held, confirmed = reported
-            confirmed(held)
+        reported = self._unconfirmed.pop((item.id, item.token), None)
+        if reported is None:  # it was given back
+            return
+        held, outcome, confirmed = reported
+        confirmed(held)
         if status == "lost":
-            logger.warning("lease_lost", job_id=item.id)
-        elif isinstance(item, FailItem):
-            kind = item.error.kind if isinstance(item.error, ReportedError) else "error"
-            logger.info("job_failed", job_id=item.id, kind=kind, outcome=status)
+            self.lost(held.work)
+        elif status == UNREPORTED:
+            return
+        elif isinstance(item, CompleteItem):
+            self._log.succeeded(held.work, held.ended_at)
+        else:
+            self._log.failed(held.work, _failure(item, outcome, status), status, held.ended_at)
 
     def lost(self, work: Work) -> None:
-        logger.warning("lease_lost", job_id=work.id, type=work.type)
+        self._log.lost(work)
 
     # --- the end --------------------------------------------------------------------------------------------------
 
@@ -290,12 +331,24 @@ class HttpSource:
             logger.error("not_released", jobs=len(held), error=str(error))
 
 
-def _terms(request: ClaimRequest) -> _Terms:
+def _terms(request: ClaimRequest, queues: Sequence[str], *, ignores_room: bool) -> _Terms:
     most = max(1, min(request.free, MAX_LEASED))
+    if ignores_room:
+        return _Terms(queues, most, None, None, None)
     room = [LeaseRoom(each.jobs, list(each.types)) for each in request.room if each.jobs < most]
     types = [type for each in request.room for type in each.types]
     isolates = None if request.isolates is None else min(request.isolates, MAX_ISOLATES)
-    return _Terms(most, types, room or None, isolates)
+    return _Terms(queues, most, types, room or None, isolates)
+
+
+def _failure(item: FailItem, outcome: Attempted, status: str) -> Failed:
+    """Return the failure that was reported: the handler's own, or that of a result that the server refused."""
+    if isinstance(outcome, Failed):
+        was_last = status == "dead_letter" and item.snooze is not UNSET  # an older server got a retry
+        return outcome.as_last() if was_last else outcome
+    error = item.error
+    assert isinstance(error, ReportedError)
+    return Failed(cast(Kind, error.kind), error.message)
 
 
 def _is_about(error: Invalid, *pointers: str) -> bool:

@@ -61,6 +61,8 @@ BODIES: dict[str, Any] = {
     "/v1/leases/fail": {"jobs": [{"id": "{id}", "token": "1.c", "error": "e"}]},
     "/v1/leases/extend": {"jobs": [{"id": "{id}", "token": "1.c"}]},
     "/v1/leases/release": {"jobs": [{"id": "{id}", "token": "1.c"}]},
+    "/v1/leases/checkpoint": {"jobs": [{"id": "{id}", "token": "1.c", "checkpoint": 1}]},
+    "/v1/leases/log": {"jobs": [{"id": "{id}", "token": "1.c", "lines": [{"text": "t"}]}]},
     **routes.BODIES,
 }
 """Of the routes that take one: a good body, about the queue `mail`; `{id}` stands for a job in it."""
@@ -106,9 +108,9 @@ def keys() -> dict[str, tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def guarded(keys: dict[str, tuple[str, str]]) -> Iterator[Serving]:
-    """A server with keys, on every address of this machine, which logs all that there is to log."""
+    """A server with keys, on every address of this machine, which logs all but the messages of handlers."""
     variables = {"QUEUEY_API_KEY": ADMIN, "QUEUEY_API_KEYS": ",".join(entry for _, entry in keys.values())}
-    flags = (*QUICK, "--host", "0.0.0.0", "--log-level", "debug")
+    flags = (*QUICK, "--host", "0.0.0.0", "--log-level", "debug", "--log-errors", "none")
     with tempfile.TemporaryDirectory(prefix="queuey-") as folder:
         server = Serving(Path(folder, "data"), *flags, variables=variables, key=ADMIN)
         yield server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ from queuey.client import NotFound, Unreachable
 from queuey.protocol.models import JobRequest, StatusEvent
 from tests.e2e.conftest import Serve
 from tests.support.gate import Gate
-from tests.support.serving import ROOT, Serving
+from tests.support.serving import PATIENCE, ROOT, Serving
 
 
 @pytest.fixture
@@ -87,6 +88,25 @@ def test_a_closed_client_says_so(server: Serving) -> None:
     with pytest.raises(RuntimeError, match="closed"):
         client.metrics()
     assert "queuey-client" not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the connections of the first loop, which it left open
+@pytest.mark.parametrize("call", ["metrics", "events"])
+def test_a_client_in_a_second_event_loop_says_so(server: Serving, call: str) -> None:
+    def misuse() -> None:
+        client = Client(server.url)
+
+        async def use() -> object:
+            async with asyncio.timeout(PATIENCE):
+                return await (client.metrics() if call == "metrics" else anext(client.events()))
+
+        asyncio.run(client.metrics())
+        with pytest.raises(RuntimeError, match="has connections of another event loop"):
+            asyncio.run(use())
+        asyncio.run(client.close())
+
+    misuse()
+    gc.collect()
 
 
 async def test_a_hundred_wait_at_once(server: Serving) -> None:

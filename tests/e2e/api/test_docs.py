@@ -40,6 +40,11 @@ def test_the_page_and_its_files_may_load_nothing_from_elsewhere(server: Serving)
         assert reply.headers["x-content-type-options"] == "nosniff"
 
 
+def test_the_description_has_the_payloads_of_the_servers_handlers(server: Serving) -> None:
+    schemas = server.http.get("/v1/openapi.json").json()["components"]["schemas"]
+    assert any(name.startswith("payload.") for name in schemas), sorted(schemas)
+
+
 def test_no_other_file_is_given_away(server: Serving) -> None:
     for path in ("/docs/", "/docs/index.html", "/docs/../pyproject.toml", "/docs/%2e%2e/__init__.py", "/docs//etc"):
         assert server.http.get(path).status_code == 404

@@ -10,7 +10,10 @@ from tests.e2e.conftest import Serve
 from tests.support.gate import Gate
 from tests.support.serving import Serving, eventually
 
-NULLS = {"dedupe_key", "finished_at", "last_error", "lease_expires_at", "progress", "result", "run_at", "started_at"}
+NULLS = {
+    *("checkpoint", "dedupe_key", "finished_at", "last_error", "last_error_attempt", "lease_expires_at"),
+    *("metadata", "progress", "result", "run_at", "started_at"),
+}
 
 
 def when(text: str) -> datetime:

@@ -388,3 +388,13 @@ def test_a_reader_that_leaves_early_is_no_error(server: Serving) -> None:
     )
     assert ran.stderr == ""
     assert ran.stdout.split()[0] == "1"
+
+
+def test_the_error_of_a_job_that_succeeded_says_of_which_attempt_it_is(run: Run, server: Serving) -> None:
+    job_id = server.submit("fail", 1, max_attempts=3)
+    assert server.until(job_id)["attempt"] == 2
+    rows = run("job", "get", job_id).out.splitlines()
+    assert "last_error          attempt 1: ValueError: attempt 1" in rows
+    names = [row.split()[0] for row in rows]
+    assert names.index("attempt") == names.index("attempts") - 1
+    assert run("job", "get", job_id, "-o", "json").data["last_error"] == "ValueError: attempt 1"

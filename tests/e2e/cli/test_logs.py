@@ -32,9 +32,9 @@ def of_job(server: Serving, job_id: str, *names: str) -> list[dict[str, Any]]:
     ("job_type", "payload", "expected"),
     [
         ("echo", 1, [("job_succeeded", "debug", 1, None)]),
-        ("fail", 1, [("job_retried", "info", 1, "error"), ("job_succeeded", "debug", 2, None)]),
-        ("fail", 9, [("job_retried", "info", 1, "error"), ("job_dead", "info", 2, "error")]),
-        ("dead", "", [("job_dead", "info", 1, "dead")]),
+        ("fail", 1, [("job_failed", "warning", 1, "error"), ("job_succeeded", "debug", 2, None)]),
+        ("fail", 9, [("job_failed", "warning", 1, "error"), ("job_dead", "error", 2, "error")]),
+        ("dead", "", [("job_dead", "error", 1, "dead")]),
         ("log", "", [("said_by_handler", "info", 1, None), ("job_succeeded", "debug", 1, None)]),
     ],
 )
@@ -46,6 +46,17 @@ def test_each_event_of_a_job_is_a_line_with_its_id_type_and_attempt(
     lines = of_job(talkative, job_id, *(name for name, *_ in expected))
     assert [(line["event"], line["level"], line["attempt"], line.get("kind")) for line in lines] == expected
     assert {line["type"] for line in lines} == {job_type}
+
+
+def test_a_failure_says_why_and_where(talkative: Serving) -> None:
+    job_id = talkative.submit("fail", 9, max_attempts=1)
+    talkative.until(job_id)
+    [line] = of_job(talkative, job_id, "job_dead")
+    assert line["error"].startswith("ValueError: ")
+    assert line["exception"].startswith("Traceback (most recent call last):\n")
+    assert "/jobs.py" in line["exception"]
+    assert line["ran_ms"] >= 0
+    assert line["exception"] == talkative.job(job_id)["errors"][-1]["detail"]
 
 
 async def test_a_cancelled_job_and_a_dead_child_are_logged(talkative: Serving, gate: Gate) -> None:
@@ -62,7 +73,7 @@ async def test_a_cancelled_job_and_a_dead_child_are_logged(talkative: Serving, g
     lines = of_job(talkative, died, "job_dead")
     assert [(line["event"], line["level"], line["type"]) for line in lines] == [
         ("child_died", "warning", "die"),
-        ("job_dead", "info", "die"),
+        ("job_dead", "error", "die"),
     ]
 
 

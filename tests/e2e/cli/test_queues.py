@@ -51,6 +51,7 @@ def test_purge_is_asked_for_twice(run: Run, server: Serving) -> None:
     assert (done.code, done.data) == (exits.OK, {"cancelled": 3, "more": False})
     assert {server.job(job_id)["status"] for job_id in ids} == {"cancelled"}
     assert server.job(later)["status"] == "scheduled"
+    assert "would cancel 1 job of cli-purge" in run("queue", "purge", "cli-purge").err
     assert run("queue", "purge", "cli-purge", "--yes", "-o", "json").data["cancelled"] == 1
 
 

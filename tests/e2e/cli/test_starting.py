@@ -32,6 +32,7 @@ def test_an_app_that_is_not_there_is_named(folder: Path) -> None:
 def test_without_an_app_the_built_in_types_run(serve: Serve) -> None:
     server = serve(app=None)
     assert server.event("started")["types"] == ["math.square", "text.reverse"]
+    assert server.http.get(server.event("started")["docs"]).status_code == 200
     assert server.until(server.submit("text.reverse", {"text": "hello"}))["result"] == "olleh"
     assert server.until(server.submit("math.square", {"n": 10**20}))["result"] == 10**40
 

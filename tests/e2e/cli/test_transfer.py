@@ -23,7 +23,7 @@ async def test_a_server_moves_to_another_data_directory_and_more_shards(serve: S
     exported = queuey("export", "--data-dir", str(old.data_dir), "-o", str(file))
     assert (exported.returncode, exported.stdout) == (0, "")
     assert "servers are using this store (" in exported.stderr
-    assert f"{file} has 4 jobs, 1 dedupe keys and 1 queues." in exported.stderr
+    assert f"{file} has 4 jobs, 1 dedupe key and 1 queue." in exported.stderr
     visitor.let_go("first")
     assert old.until(running)["status"] == "succeeded"
     assert old.stop() == 0

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -83,3 +84,18 @@ async def test_a_worker_over_http_drains(serve: Serve, gate: Gate, folder: Path)
         worker.wait(PATIENCE)
     job = server.job(job_id)
     assert (job["status"], job["result"], job["crashes"]) == ("succeeded", "finished", 0)
+
+
+AT_THE_END: Final = """
+import os, signal, sys
+from queuey.cli import run
+sys.argv = ["queuey", "--version"]
+assert run() == 0
+for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+    os.kill(os.getpid(), number)
+"""
+
+
+def test_signals_while_a_process_only_exits_change_nothing() -> None:
+    """Python gives them their default actions just before its end: a server that has stopped would be killed."""
+    assert subprocess.run([sys.executable, "-c", AT_THE_END], cwd=ROOT, timeout=PATIENCE, check=False).returncode == 0

@@ -42,5 +42,5 @@ def test_what_was_acknowledged_survives_a_failover(serve: Serve, pair: Pair, fol
 def test_a_store_without_replicas_is_warned_of(serve: Serve) -> None:
     server = serve("--wait-replicas", "2", "--request-deadline", "1s")
     (warning,) = (event["warning"] for event in server.events("store_warning"))
-    assert warning.startswith("0 replicas of the store are up to date, and --wait-replicas asks for 2")
+    assert warning.startswith("the store has 0 replicas up to date, and --wait-replicas asks for 2")
     assert server.http.post("/v1/jobs", json={"type": "echo"}).status_code == 503

@@ -52,4 +52,4 @@ async def test_a_full_store_refuses_new_jobs_until_the_old_ones_have_run_and_gon
     eventually(lambda: takes_jobs(server))
     assert server.until(held)["result"] == "finished in a full store"
     assert server.event("store_has_room")
-    assert server.events("outcome_not_stored") == server.events("job_retried") == []
+    assert server.events("outcome_not_stored") == server.events("job_failed") == []

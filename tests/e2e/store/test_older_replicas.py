@@ -6,12 +6,14 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from redis import Redis
 
+from queuey.store.broker.calls import FEATURES
 from queuey.store.keys import ShardKeys
 from tests.e2e.store.older_code import OLDER, older_code
 from tests.support.serving import ROOT, Serving, eventually, queuey
@@ -64,9 +66,15 @@ class Fleet:
 
     def let_settle(self) -> None:
         """Have the minute pass in which older replicas may appear."""
-        eventually(lambda: bool(self.store.hexists(KEYS[0].meta, "settling_aside")))
-        self.store.hset(KEYS[0].meta, "settling_aside", 1)
-        eventually(lambda: self.meta("features") == ["aside"] * SHARDS, lambda: str(self.meta("features")))
+        for feature in FEATURES:
+            settling = f"settling_{feature}"
+            eventually(partial(self.store.hexists, KEYS[0].meta, settling))
+            self.store.hset(KEYS[0].meta, settling, 1)
+        eventually(lambda: self.open_features() == [set(FEATURES)] * SHARDS, lambda: str(self.meta("features")))
+
+    def open_features(self) -> list[set[str]]:
+        """Those of each shard."""
+        return [set(words.split()) for words in self.meta("features")]
 
     def replica(self, server: Serving) -> str:
         return str(server.event("started")["replica"])
@@ -97,7 +105,7 @@ def set_aside(fleet: Fleet) -> set[str]:
 
 def test_an_older_version_refuses_a_new_store_and_loses_nothing(fleet: Fleet) -> None:
     server = fleet.start()
-    assert (fleet.meta("format"), fleet.meta("features")) == (["2"] * SHARDS, ["aside"] * SHARDS)
+    assert (fleet.meta("format"), fleet.meta("features")) == (["2"] * SHARDS, [" ".join(FEATURES)] * SHARDS)
     waiting = reverse(server, delay=3600)
     keys = set(fleet.store.keys("*job:*"))
     assert fleet.refusal() == REFUSED
@@ -119,7 +127,7 @@ def test_an_older_version_starts_and_works_beside_until_it_has_left(fleet: Fleet
     assert fleet.meta("features") == [""] * SHARDS
     assert fleet.refusal() == REFUSED, "from here on no older one joins"
     fleet.let_settle()
-    assert new.event("feature_open")["feature"] == "aside"
+    assert new.event("feature_open")["feature"] in FEATURES
     assert fleet.refusal() == REFUSED
     finish(new, reverse(new))
     assert new.stop() == 0

@@ -92,7 +92,7 @@ async def test_a_profile_names_what_takes_the_time(folder: Path, monkeypatch: py
     monkeypatch.setattr(profile, "JOBS", 5_000)
     monkeypatch.setattr(profile, "BATCHES", 20)
     text = await profile.profile(profile.LOADS[load], folder)
-    for line in ("| server |", "| store |", "| load generator |", "| Runner.run ", "| evalsha |"):
+    for line in ("| server |", "| store |", "| load generator |", "| run_to_end ", "| evalsha |"):
         assert line in text
 
 

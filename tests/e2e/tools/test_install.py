@@ -69,6 +69,13 @@ def check(python: Path, folder: Path) -> None:
         job = {"type": "text.reverse", "payload": {"text": "hello"}}
         done = httpx.post(f"{url}/v1/jobs?wait=10", json=job, timeout=PATIENCE).json()
     assert (done["status"], done["result"]) == ("succeeded", "olleh")
+    subprocess.run([python.parent / "queuey", "init", folder / "shop"], check=True)
+    assert (folder / "shop" / "handlers.py").is_file()
+    find = "from importlib.metadata import entry_points as all; (one,) = all(group='pytest11', name='queuey')"
+    plugin = subprocess.run(
+        [python, "-c", f"{find}; print(one.load().__file__)"], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert Path(plugin.stdout.strip()).parent == package.parent
 
 
 def test_an_installation_from_source_runs_jobs(python: Path, folder: Path) -> None:

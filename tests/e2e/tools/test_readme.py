@@ -41,8 +41,8 @@ def test_the_first_handler_runs_the_first_job(serve: Serve, tmp_path: Path) -> N
     start, submit = re.findall(r"^```sh\n(.*?)^```", first_screen, re.MULTILINE | re.DOTALL)
     (tmp_path / "hello.py").write_text(handler)
     *serving, app = shlex.split(start)
-    assert serving == ["queuey", "serve", "--app"]
-    server = serve(app=app, variables={"PYTHONPATH": str(tmp_path)})
+    assert serving == ["queuey", "dev", "--app"]
+    server = serve(app=app, command="dev", root=tmp_path)
     answer = curl(submit, server.url)
     said = re.findall(r"`(\"(?:status|result)\":[^`]*)`", first_screen)
     assert len(said) == 2

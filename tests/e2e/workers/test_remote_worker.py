@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,10 +13,13 @@ from typing import Any
 
 import pytest
 
+from queuey.client.sync import IN_SERVER
 from tests.e2e.conftest import Serve
+from tests.e2e.workers import blocking_app
 from tests.support import jobs
 from tests.support.gate import Gate
 from tests.support.serving import PATIENCE, ROOT, Serving, environment, eventually
+from tests.unit.worker.providers import provided_app
 
 
 class Working:
@@ -80,6 +84,16 @@ def test_handlers_of_every_kind_run_over_http(boss: Serving, work: Work) -> None
     assert boss.until(forwarded)["result"] == "hello"
     assert worker.end() == 0
     assert worker.events("stopped")
+
+
+def test_handlers_of_every_kind_have_providers(boss: Serving, work: Work) -> None:
+    worker = work(boss, app=provided_app.PATH)
+    for kind in ("loop", "thread", "process"):
+        steps = boss.until(boss.submit(kind, {"number": 7}))["result"]
+        assert steps == [f"trail {kind} 1", "session", "handler 7 a session of 3", "session left", "trail left"]
+        first, second = (boss.until(boss.submit(f"pool.{kind}", None))["result"] for _ in range(2))
+        assert first == second
+    assert worker.end() == 0
 
 
 def test_its_start_is_frozen_as_a_servers(boss: Serving, work: Work) -> None:
@@ -188,3 +202,31 @@ def test_without_the_scope_it_does_not_start(serve: Serve, work: Work) -> None:
     good = work(server, QUEUEY_API_KEY="secret")
     assert server.until(server.submit("echo", 1))["status"] == "succeeded"
     assert good.end() == 0
+
+
+def test_a_handler_that_blocks_the_event_loop_is_named(serve: Serve, work: Work, folder: Path) -> None:
+    server = serve("--roles", "api")
+    working = work(server, "--blocked-after", "200ms", app=blocking_app.PATH)
+    pipe = folder / "pipe"
+    os.mkfifo(pipe)
+    job_id = server.submit("block", str(pipe))
+
+    def named(event: str) -> bool:
+        """A busy machine may stop the worker itself for a moment, which is no job's fault."""
+        return any((each["type"], each["job_id"]) == ("block", job_id) for each in working.events(event))
+
+    eventually(lambda: named("event_loop_blocked"))
+    pipe.write_text("done")
+    assert server.until(job_id)["result"] == "done"
+    eventually(lambda: named("event_loop_free"))
+    assert working.end() == 0
+
+
+def test_a_sync_client_is_refused_in_its_event_loop(serve: Serve, work: Work) -> None:
+    server = serve("--roles", "api")
+    working = work(server, app=blocking_app.PATH)
+    refused = server.until(server.submit("call.async", server.url))
+    assert refused["errors"][0]["message"] == f"RuntimeError: {IN_SERVER}"
+    enqueued = server.until(server.submit("call.thread", server.url))["result"]
+    assert server.until(enqueued)["status"] == "succeeded"
+    assert working.end() == 0

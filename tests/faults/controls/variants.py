@@ -63,5 +63,10 @@ CONTROLS: Final = (
     Control("a two-step pop", "kill-server", patched("two_step_pop"), 1, "was acknowledged and is waiting"),
     Control("dedupe without TTL", "flush-scripts", endless_dedupe, 5, "is kept for -1 ms"),
     Control("suspects run among others", "poison", patched("not_isolated"), 0, "replicas died of 1 poison jobs"),
+    Control("SIGHUP is not taken", "hang-up", patched("no_hangup"), 0, "was to drain"),
+    Control("children end at SIGTERM", "terminate-all", patched("obedient_children"), 0, "at its first attempt"),
+    Control("copies of children go on", "fork-handler", patched("living_copies"), 0, "have ended"),
+    Control("no second registration", "flush-store", patched("never_again"), 0, "has registered"),
     Control("unknown types are only released", "two-apps", patched("released_types"), 0, "was claimed"),
+    Control("one claim at a time", "silent-shard", patched("one_claim"), 0, "did not run while one was silent"),
 )

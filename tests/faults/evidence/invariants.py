@@ -261,7 +261,7 @@ def exactly_the_acknowledged(evidence: Evidence) -> Iterator[str]:
     created = Counter(view.counters)["enqueued"]
     if created != len(view.jobs):
         yield f"{created} jobs were counted and {len(view.jobs)} are there"
-    yield from (f"the state of {job_id} has no job" for job_id in sorted(view.lone_states))
+    yield from (f"the state or log of {job_id} has no job" for job_id in sorted(view.lone_states))
     yield from (f"nobody knows the key {key}" for key in view.strangers)
     for claim_id, ttl in view.claims.items():
         if not 0 <= ttl <= evidence.lease * 1000:

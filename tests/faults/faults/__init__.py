@@ -8,22 +8,32 @@ from tests.faults.faults.apps import Roll, RollTen, TwoApps
 from tests.faults.faults.base import Fault
 from tests.faults.faults.clocks import ReplicaClock, StoreClock
 from tests.faults.faults.connections import CutConnections, CutOneWay, DropReplies, Latency, LoseOffers
-from tests.faults.faults.deeds import BlockLoop, KillChild
+from tests.faults.faults.deeds import BlockLoop, BlockLoopKillStore, ForkHandler, KillChild
 from tests.faults.faults.disk import DiskFull
 from tests.faults.faults.failover import Failover
+from tests.faults.faults.forks import ForkClient
 from tests.faults.faults.poison import Poison, TwoPoisons
 from tests.faults.faults.power import PowerCut, PowerCutInRewrite, TornPowerCut, ZeroFilledPowerCut
-from tests.faults.faults.processes import KillServer, StopServer, TerminateServer
+from tests.faults.faults.processes import KillCheckpoints, KillServer, StopServer, TerminateServer
+from tests.faults.faults.shards import SilentShard
+from tests.faults.faults.signals import HangUp, HangUpProcesses, TerminateAll
 from tests.faults.faults.stale import StaleResult
-from tests.faults.faults.stores import BusyScript, FlushScripts, KillStore, KillStoreInRewrite
+from tests.faults.faults.stores import BusyScript, FlushScripts, FlushStore, KillStore, KillStoreInRewrite
 
 _TABLE: Final[tuple[type[Fault], ...]] = (
     KillServer,
+    KillCheckpoints,
     StopServer,
     StaleResult,
     TerminateServer,
+    HangUp,
+    HangUpProcesses,
+    TerminateAll,
+    ForkClient,
     BlockLoop,
+    BlockLoopKillStore,
     KillChild,
+    ForkHandler,
     Poison,
     TwoPoisons,
     Roll,
@@ -32,12 +42,14 @@ _TABLE: Final[tuple[type[Fault], ...]] = (
     KillStore,
     KillStoreInRewrite,
     FlushScripts,
+    FlushStore,
     BusyScript,
     CutConnections,
     CutOneWay,
     Latency,
     DropReplies,
     LoseOffers,
+    SilentShard,
     PowerCut,
     TornPowerCut,
     ZeroFilledPowerCut,

@@ -7,9 +7,12 @@ from collections.abc import Iterator, Sequence
 from random import Random
 from typing import TYPE_CHECKING, ClassVar
 
+from msgspec.structs import replace
+
+from tests.faults.evidence.ledger import Answered, Event, Seen, Sent
+
 if TYPE_CHECKING:
     from tests.faults.evidence.invariants import Evidence
-    from tests.faults.evidence.ledger import Event
     from tests.faults.load.calls import Caller
     from tests.faults.system.rig import Rig, Setup
 
@@ -67,6 +70,21 @@ class Fault:
         """Remove what `prepare` and `inject` have made outside of the rig, which has been stopped."""
 
 
+def forgotten(events: Sequence[Event], since: int, until: int) -> list[Event]:
+    """The ledger of a store that has lost what it did in that time: its answers say nothing.
+
+    A call that was sent before the end may have been done by then, whenever it is answered.
+    """
+    sent = {event.call: event.at for event in events if isinstance(event, Sent)}
+    revised: list[Event] = []
+    for event in events:
+        if isinstance(event, Answered) and event.outcome == "ok" and event.at >= since and sent[event.call] < until:
+            revised.append(replace(event, outcome="unknown", code="forgotten", said="", deduplicated=False))
+        elif not (isinstance(event, Seen) and event.at >= since and event.asked_at < until):
+            revised.append(event)
+    return revised
+
+
 def no_crashes(evidence: Evidence) -> Iterator[str]:
     """For faults that no running job may pay for with a crash."""
     for job_id, _, stored in evidence.pairs():
@@ -74,14 +92,19 @@ def no_crashes(evidence: Evidence) -> Iterator[str]:
             yield f"{job_id} has {stored.number('x')} crashes, and no lease should have lapsed"
 
 
-def no_crash_of_what_ran(evidence: Evidence) -> Iterator[str]:
-    """For faults that no running job may pay for; but a claim that its worker has not read is nobody's to renew."""
+def no_crash_of_what_ran(evidence: Evidence, *, renews_pulled: bool = True) -> Iterator[str]:
+    """For faults that no running job may pay for; but a claim that its worker has not read is nobody's to renew.
+
+    Without `renews_pulled`, nor are the claims of pull workers: their replica does not answer for longer than a lease.
+    """
     for job_id, job, stored in evidence.pairs():
         began = {start.claim: start.at for start in job.starts}
         unread = sum(
             claim not in began or began[claim] > began.get(claim + 1, began[claim])
             for claim in range(1, stored.number("n") + 1)
         )
+        if not renews_pulled:
+            unread += sum(start.pid == 0 for start in job.starts)
         if stored.number("x") > unread:
             yield f"{job_id} has {stored.number('x')} crashes, and {unread} of its claims had not begun"
 

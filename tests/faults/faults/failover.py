@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, Final
 
-import msgspec
 from redis.exceptions import RedisError
 
 from queuey.store.connections.pipelined import connect
 from queuey.store.embedded.unix_socket import SOCKET_NAME
 from tests.faults.evidence.invariants import Evidence
-from tests.faults.evidence.ledger import Answered, Event, Seen, Sent, now
-from tests.faults.faults.base import Fault
+from tests.faults.evidence.ledger import Event, now
+from tests.faults.faults.base import Fault, forgotten
 from tests.faults.load.calls import Caller
 from tests.faults.store.external import ExternalStore
 from tests.faults.system.rig import Rig, Setup
@@ -122,17 +121,7 @@ class Failover(Fault):
             await self._replica.promote()
 
     def revise(self, events: Sequence[Event]) -> Sequence[Event]:
-        sent = {event.call: event.at for event in events if isinstance(event, Sent)}
-        return [revised for event in events if (revised := self._as_far_as_known(event, sent)) is not None]
-
-    def _as_far_as_known(self, event: Event, sent: Mapping[int, int]) -> Event | None:
-        """A call that was sent before the promotion may have been done by the first store, whenever it is answered."""
-        if isinstance(event, Answered) and event.outcome == "ok":
-            if event.at >= self._parted_at and sent[event.call] < self._promoted_at:
-                return msgspec.structs.replace(event, outcome="unknown", code="forgotten", said="", deduplicated=False)
-        elif isinstance(event, Seen) and event.at >= self._parted_at and event.asked_at < self._promoted_at:
-            return None
-        return event
+        return forgotten(events, self._parted_at, self._promoted_at)
 
     def expect(self, evidence: Evidence) -> Iterator[str]:
         if not self._refused:

@@ -11,7 +11,7 @@ from tests.faults.evidence.invariants import Evidence
 from tests.faults.faults.base import Fault, no_crashes
 from tests.faults.faults.deeds import DeedFault, request
 from tests.faults.load.calls import Caller
-from tests.faults.load.handlers import Deed
+from tests.faults.load.handlers import TYPES, Deed
 from tests.faults.system.rig import Replica, Rig
 
 
@@ -31,6 +31,40 @@ class KillServer(Fault):
             victim.send(signal.SIGKILL)
             await asyncio.sleep(self.rng.uniform(0.0, 0.2))
         return "; ".join(killed)
+
+
+class KillCheckpoints(DeedFault):
+    """SIGKILL of a replica while it runs jobs that have kept a checkpoint and logged. Their next attempts have it."""
+
+    name = "kill-checkpoints"
+    pullers_die = True
+
+    def requests(self, rig: Rig) -> list[dict[str, Any]]:
+        deed = Deed(take=rig.timing.lease * self.rng.uniform(1.0, 1.4), keeps=True)
+        return [request(type, deed) for type in TYPES for _ in range(4)]
+
+    async def inject(self, rig: Rig, caller: Caller) -> str:
+        await super().inject(rig, caller)
+        victim = rig.busiest()
+        victim.send(signal.SIGKILL)
+        return f"replica {victim.number}, pid {victim.pid}"
+
+    def expect(self, evidence: Evidence) -> Iterator[str]:
+        """An attempt begins once its checkpoint is kept. The last one lists those of all attempts."""
+        again = logged = 0
+        for job_id, job, stored in evidence.pairs():
+            if job_id not in self.jobs:
+                continue
+            begun = sorted({start.token for start in job.starts}, key=lambda token: int(token.partition(".")[0]))
+            kept = (stored.result or {}).get("kept") or []
+            again += len(begun) > 1
+            logged += any(token in stored.log for token in begun)
+            if stored.status != "succeeded" or [token for token in kept if token in begun] != begun:
+                yield f"{job_id} is {stored.status} with the checkpoints {kept}, and {begun} had begun"
+        if not again:
+            yield "no job with a checkpoint was run again"
+        if not logged:
+            yield "no line of any attempt was kept"
 
 
 class StopServer(DeedFault):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from random import Random
+from typing import ClassVar
 
 from redis.exceptions import RedisError
 
+from queuey.store.keys import ShardKeys
 from tests.faults.evidence.invariants import Evidence
-from tests.faults.faults.base import Fault, every_call_answered, no_crash_of_what_ran, no_crashes
+from tests.faults.evidence.ledger import Event, now
+from tests.faults.faults.base import Fault, every_call_answered, forgotten, no_crash_of_what_ran, no_crashes
 from tests.faults.load.calls import Caller
-from tests.faults.system.rig import Rig
+from tests.faults.system.rig import Rig, Setup
 
 
 class KillStore(Fault):
@@ -98,3 +101,49 @@ class BusyScript(Fault):
 async def _run_endless_script(rig: Rig) -> None:
     with suppress(RedisError):  # it is killed, and says so
         await rig.store.eval("while true do end", 0)
+
+
+class FlushStore(Fault):
+    """FLUSHALL: every job is gone, and the system goes on as on a new store.
+
+    What was answered before is read as unknown, and its jobs count as forgotten and not as lost. A job that is sent
+    again after that begins with the first claim again, so 4 is waived. For a minute the gate lets no job be set aside
+    by type (docs/adr/0020-feature-gate.md): one that its worker has no room for is due later, so 6 is waived. All other
+    invariants hold for what came later.
+    """
+
+    name = "flush-store"
+    waived: ClassVar[frozenset[int]] = frozenset({4, 6})
+    patience: ClassVar[float] = 10.0
+    _flushed_at = 0
+    _registered = False
+
+    def __init__(self, rng: Random) -> None:
+        super().__init__(rng)
+        self.hold = rng.uniform(1.0, 2.0)
+
+    def prepare(self, setup: Setup) -> None:
+        setup.replica_flags += ["--beat-interval", "200ms"]
+
+    async def inject(self, rig: Rig, caller: Caller) -> str:
+        await rig.store.flushall()
+        self._flushed_at = now()
+        return "all keys"
+
+    async def heal(self, rig: Rig) -> None:
+        """Wait until heartbeats have registered the replicas again. What has not by then is found by the checks."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.patience):
+                while not all(await rig.store.hmget(ShardKeys(0).meta, "format", "shards", "store_id")):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+                self._registered = True
+
+    def revise(self, events: Sequence[Event]) -> Sequence[Event]:
+        return forgotten(events, 0, self._flushed_at)
+
+    def expect(self, evidence: Evidence) -> Iterator[str]:
+        yield from no_crash_of_what_ran(evidence)
+        if not self._registered:
+            yield "no replica has registered on the emptied store"
+        if not evidence.history.must_exist():
+            yield "no job was accepted by the emptied store"

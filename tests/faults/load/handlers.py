@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -37,12 +37,16 @@ loops, others = App(), App()
 
 class Deed(Struct, omit_defaults=True):
     """`take`: seconds, spent waiting. `fails`: the first attempts fail, so many. `block`: seconds for which the whole
-    thread is held. `kill`: instead of failing, the process that runs the handler dies."""
+    thread is held. `kill`: instead of failing, the process that runs the handler dies. `fork`: the handler forks at its
+    end, and the copy goes on: it `returns` or `raises`. `keeps`: it adds its token to a checkpoint before it
+    begins, and logs it."""
 
     take: float = 0.0
     fails: int = 0
     block: float = 0.0
     kill: bool = False
+    fork: str = ""
+    keeps: bool = False
 
 
 class Failing(Exception):
@@ -69,41 +73,65 @@ def _attempt(ctx: Context) -> Iterator[None]:
         _ledger().write(Ended(now(), ctx.job_id, ctx.token, how, pid))
 
 
-def _finish(deed: Deed, ctx: Context) -> dict[str, str]:
+def _finish(deed: Deed, ctx: Context) -> dict[str, Any]:
     """The token is a part of the result, so that the store tells whose result it took."""
     time.sleep(deed.block)
     if ctx.attempt <= deed.fails:
         if deed.kill:
             os.kill(os.getpid(), signal.SIGKILL)
         raise Failing(f"attempt {ctx.attempt} of {deed.fails} that fail")
-    return {"token": ctx.token}
+    return {"token": ctx.token} | ({"kept": ctx.last_checkpoint} if deed.keeps else {})
+
+
+def _checkpoints(ctx: Context) -> tuple[list[str], list[str]]:
+    """The tokens of the attempts before, and those with this one: if the first arrives late, this one is missing."""
+    before = list(ctx.last_checkpoint or ())
+    return before, [*before, ctx.token]
+
+
+def _fork(how: str) -> None:
+    """After the attempt's last line in the ledger, which a copy must not write again."""
+    if how and os.fork() == 0 and how == "raises":
+        os.execvp("no-such-tool", ["no-such-tool"])
 
 
 @newer.job(FRESH)
 @newer.job("loop")
 @loops.job("loop")
 @app.job("loop")
-async def in_loop(deed: Deed, ctx: Context) -> dict[str, str]:
+async def in_loop(deed: Deed, ctx: Context) -> dict[str, Any]:
+    if deed.keeps:
+        for tokens in _checkpoints(ctx):
+            await ctx.checkpoint(tokens)
+        ctx.log.info("kept", token=ctx.token)
     with _attempt(ctx):
         await asyncio.sleep(deed.take)
-        return _finish(deed, ctx)
+        result = _finish(deed, ctx)
+    _fork(deed.fork)
+    return result
 
 
-def _plain(deed: Deed, ctx: Context) -> dict[str, str]:
+def _plain(deed: Deed, ctx: Context) -> dict[str, Any]:
+    if deed.keeps:
+        for tokens in _checkpoints(ctx):
+            ctx.checkpoint(tokens)
+        ctx.log.info("kept", token=ctx.token)
     with _attempt(ctx):
         time.sleep(deed.take)
-        return _finish(deed, ctx)
+        result = _finish(deed, ctx)
+    _fork(deed.fork)
+    return result
 
 
 @newer.job("thread")
 @others.job("thread")
 @app.job("thread")
-def in_thread(deed: Deed, ctx: Context) -> dict[str, str]:
+def in_thread(deed: Deed, ctx: Context) -> dict[str, Any]:
     return _plain(deed, ctx)
 
 
 @newer.job("process", run_in="process")
 @others.job("process", run_in="process")
 @app.job("process", run_in="process")
-def in_process(deed: Deed, ctx: Context) -> dict[str, str]:
+def in_process(deed: Deed, ctx: Context) -> dict[str, Any]:
     return _plain(deed, ctx)

@@ -106,12 +106,16 @@ class Puller:
         return ""
 
     async def _post(self, path: str, body: dict[str, Any]) -> httpx.Response | None:
-        """To another server after each that fails, and soon enough that one which hangs costs no lease."""
+        """To another server after each that fails, and soon enough that one which hangs costs no lease.
+
+        Calls for several jobs fail at once: only the first one leaves the server.
+        """
+        url = self._urls[0]
         try:
-            reply = await self._http.post(self._urls[0] + path, json=body, timeout=WAIT + self._lease / 5)
+            reply = await self._http.post(url + path, json=body, timeout=WAIT + self._lease / 5)
         except httpx.HTTPError:
             reply = None
-        if reply is None or reply.status_code >= 500:
+        if (reply is None or reply.status_code >= 500) and url == self._urls[0]:
             self._urls.rotate(1)
         return reply
 

@@ -1,4 +1,4 @@
-"""The processes of an embedded store, which the replicas start and the suite does not. Linux only."""
+"""Processes that others than the suite start: an embedded store, and those of a replica. Linux only."""
 
 from __future__ import annotations
 
@@ -36,3 +36,15 @@ def kill_all(folder: Path) -> None:
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def descendants(pid: int) -> set[int]:
+    """The processes that this one has started, and those that these have."""
+    parents = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+    found, new = set[int](), {pid}
+    while new := {child for child, parent in parents.items() if parent in new}:
+        found |= new
+    return found

@@ -13,7 +13,7 @@ from queuey.protocol.records import parse_definition, parse_fields
 
 STATUSES = {"w": "waiting", "r": "running", "s": "succeeded", "d": "dead_letter", "c": "cancelled"}
 TERMINAL = frozenset({"succeeded", "dead_letter", "cancelled"})
-STRINGS = frozenset({"job", "state", "dedupe", "claim"})
+STRINGS = frozenset({"job", "state", "dedupe", "claim", "log"})
 LISTS = frozenset({"ready", "aside"})
 """The kinds of lists that have the queued jobs of a lane."""
 PLACES = LISTS | {"scheduled", "leases", "dead", "done"}
@@ -31,8 +31,10 @@ class StoredJob:
     result: Any = None
     kinds: list[str] = field(default_factory=list)
     """Of its last errors, oldest first."""
+    log: str = ""
+    """The lines that its attempts have logged."""
     bytes: int = 0
-    """Of both strings."""
+    """Of its strings."""
 
     @property
     def status(self) -> str:
@@ -63,7 +65,7 @@ class StoreView:
 
     jobs: dict[str, StoredJob] = field(default_factory=dict)
     lone_states: set[str] = field(default_factory=set)
-    """Ids that have a state and no definition."""
+    """Ids that have a state or a log, and no definition."""
     places: dict[tuple[int, str], list[str]] = field(default_factory=dict)
     """(shard, key such as `done:default`) -> ids, of lanes and what was set aside, scheduled, leases, dead and done."""
     dedupe: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -103,8 +105,15 @@ async def read_store(client: Redis, prefix: str = "queuey") -> StoreView:
     replies = iter(await pipeline.execute())
     view = StoreView()
     states: dict[str, str] = {}
+    logs: dict[str, str] = {}
     for key in keys:
-        take(view, states, key, prefix, replies)
+        take(view, states, logs, key, prefix, replies)
+    for job_id, text in logs.items():
+        if job_id in view.jobs:
+            view.jobs[job_id].log = text
+            view.jobs[job_id].bytes += len(text.encode())
+        else:
+            view.lone_states.add(job_id)
     for job_id, text in states.items():
         if job_id in view.jobs:
             _add_state(view.jobs[job_id], text)
@@ -135,7 +144,9 @@ def _ask(pipeline: Any, key: str, prefix: str) -> None:
         pipeline.hgetall(key)
 
 
-def take(view: StoreView, states: dict[str, str], key: str, prefix: str, replies: Iterator[Any]) -> None:
+def take(
+    view: StoreView, states: dict[str, str], logs: dict[str, str], key: str, prefix: str, replies: Iterator[Any]
+) -> None:
     """Put into the view what the replies to a key's commands say."""
     shard, kind, argument = _parts(key, prefix)
     if kind in STRINGS:
@@ -146,8 +157,8 @@ def take(view: StoreView, states: dict[str, str], key: str, prefix: str, replies
         if kind == "job":
             head, definition = parse_definition(text)
             view.jobs[argument] = StoredJob(shard, head, definition.type, bytes=len(raw))
-        elif kind == "state":
-            states[argument] = text
+        elif kind in ("state", "log"):
+            (states if kind == "state" else logs)[argument] = text
         elif kind == "dedupe":
             view.dedupe[argument] = (text, ttl)
         else:

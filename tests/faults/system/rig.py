@@ -21,7 +21,7 @@ from queuey.store.connections.pipelined import connect
 from queuey.store.embedded.process import Fsync
 from queuey.store.embedded.unix_socket import SOCKET_NAME
 from queuey.store.scripts import read_scripts
-from tests.faults.evidence.ledger import NO_PROCESS, Event, Ledger, Moment, Tail, now
+from tests.faults.evidence.ledger import NO_PROCESS, Event, Ledger, Moment, Started, Tail, now
 from tests.faults.load import handlers
 from tests.faults.store.external import ExternalStore
 from tests.faults.system.proxy import Proxy
@@ -74,6 +74,8 @@ class Setup:
     """More of the command line of an external store."""
     store_environment: dict[str, str] = field(default_factory=dict)
     """Of an external store; an embedded one has none."""
+    apart: int | None = None
+    """A shard of an external store that the replicas reach through a proxy of its own."""
     replica_flags: list[str] = field(default_factory=list)
     apps: dict[int, str] = field(default_factory=dict)
     """Other Apps than the usual one, by the number of the replica."""
@@ -101,6 +103,8 @@ class Replica:
         """Of each time that it was started."""
         self.unasked_ends: list[int] = []
         """Exit codes of the times that it ended though nobody had sent it a signal."""
+        self.ends: list[int] = []
+        """Exit codes of all times that it ended, but for the last."""
         self._command = [*command, "--port", str(self.port)]
         self._environment = environment
         self._log = log
@@ -137,6 +141,7 @@ class Replica:
         while True:
             assert self._process is not None
             code = await self._process.wait()
+            self.ends.append(code)
             if not self._signalled:
                 self.unasked_ends.append(code)
             await asyncio.sleep(0.05)
@@ -146,6 +151,12 @@ class Replica:
         if number in (signal.SIGKILL, signal.SIGTERM):
             self._signalled = True
         os.kill(self.pid, number)
+
+    def hang_up(self) -> None:
+        """SIGHUP to its process group, as from a terminal that closes. Child processes have groups of their own."""
+        self._signalled = True
+        with suppress(ProcessLookupError):  # it has ended since the first one
+            os.killpg(self.pid, signal.SIGHUP)
 
     async def answers(self, http: httpx.AsyncClient, path: str = "/readyz") -> bool:
         try:
@@ -195,15 +206,16 @@ class Rig:
         self.http = httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=64))
         self.external = ExternalStore(setup) if setup.external else None
         self._socket = setup.store_folder / SOCKET_NAME
-        self._proxy = self._make_proxy() if setup.external else None
+        self._proxy = self._make_proxy("proxy.sock") if setup.external else None
+        self._apart = self._make_proxy("apart.sock") if setup.apart is not None else None
         self._client: Any = None
         self._tail = Tail(self.ledger.path)
         self.replicas = [self._make_replica(number) for number in range(setup.replicas)]
 
-    def _make_proxy(self) -> Proxy:
+    def _make_proxy(self, name: str) -> Proxy:
         texts = read_scripts(self.setup.lua).items()
         names = {hashlib.sha1(text.encode()).hexdigest(): name for name, text in texts}
-        return Proxy(self.setup.folder / "proxy.sock", self._socket, names)
+        return Proxy(self.setup.folder / name, self._socket, names)
 
     def _make_replica(self, number: int) -> Replica:
         setup = self.setup
@@ -218,6 +230,9 @@ class Rig:
         if setup.lua is not None:
             environment["FAULTS_LUA"] = str(setup.lua)
         environment |= setup.replica_environment.get(number, {})
+        if setup.apart is not None:
+            environment["FAULTS_APART"] = f"{setup.folder / 'apart.sock'} {setup.apart}"
+            environment["FAULTS_PATCH"] = f"tests.faults.system.apart {environment.get('FAULTS_PATCH', '')}"
         app = setup.apps.get(number, handlers.PATH)
         return Replica(number, app, command, environment, setup.folder / f"replica{number}.log")
 
@@ -227,8 +242,8 @@ class Rig:
         try:
             if self.external is not None:
                 await self.external.start()
-            if self._proxy is not None:
-                self._proxy.start()
+            for proxy in self._proxies():
+                proxy.start()
             for replica in self.replicas:
                 await replica.start()
             await self.ready()
@@ -257,8 +272,8 @@ class Rig:
         if self._client is not None:
             await self._client.aclose()
         await self.http.aclose()
-        if self._proxy is not None:
-            self._proxy.stop()
+        for proxy in self._proxies():
+            proxy.stop()
         if self.external is not None:
             await self.external.stop()
         self.ledger.close()
@@ -291,6 +306,15 @@ class Rig:
         assert self._proxy is not None, "prepare() must ask for an external store"
         return self._proxy
 
+    @property
+    def apart(self) -> Proxy:
+        """Between the replicas and the shard that is apart."""
+        assert self._apart is not None, "prepare() must set a shard apart"
+        return self._apart
+
+    def _proxies(self) -> list[Proxy]:
+        return [proxy for proxy in (self._proxy, self._apart) if proxy is not None]
+
     async def store_answers(self) -> int:
         """Wait until the store has loaded its data. Returns its process id. Raises TimeoutError."""
         async with asyncio.timeout(START_PATIENCE):
@@ -308,6 +332,10 @@ class Rig:
     def in_flight(self) -> int:
         """How many attempts of handlers are under way, in processes that live; pull workers have none."""
         return sum(started.pid != NO_PROCESS and _lives(started.pid) for started in self._tail.in_flight())
+
+    def running(self) -> list[Started]:
+        """The attempts under way, those of killed processes included."""
+        return self._tail.in_flight()
 
     def busiest(self) -> Replica:
         """The replica with the most attempts under way, those in its child processes not counted."""

@@ -233,7 +233,7 @@ async def test_what_cannot_be_asked_for_goes_back_later(
 ) -> None:
     """The store is away when the request asks, so the request ends, and its client knows no claim id."""
     monkeypatch.setattr(offers, "PATIENCE", 0.02)
-    monkeypatch.setattr("queuey.services.leases.leasing.RECOVERY_PAUSE", 0.02)
+    monkeypatch.setattr("queuey.services.leases.returns.RECOVERY_PAUSE", 0.02)
     async with opened(rig, scripts, request_deadline=0.1, store_timeout=0.1) as api:
         poller = Poller(api)
         await waiting(rig, api, scripts, poller)
@@ -285,10 +285,10 @@ async def test_the_jobs_of_a_client_that_has_hung_up_go_back(
 async def test_a_wait_whose_time_ends_meanwhile_has_the_job_in_its_answer(
     rig: Rig, api: ApiRig, scripts: FaultyScripts
 ) -> None:
-    poller = Poller(api, wait=0.3)
+    poller = Poller(api, wait=2.0)  # enough for the next two lines on a busy machine
     await waiting(rig, api, scripts, poller)
     gate, enqueued = await held_back(api, scripts)
-    ends = asyncio.get_running_loop().time() + 0.3
+    ends = asyncio.get_running_loop().time() + 2.0
 
     async def over() -> bool:
         return asyncio.get_running_loop().time() > ends

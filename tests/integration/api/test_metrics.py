@@ -159,7 +159,8 @@ async def test_openmetrics_is_given_to_who_asks_for_it(api: ApiRig) -> None:
 async def test_the_reaper_tells_when_it_looked(rig: Rig) -> None:
     before, metrics = time.time(), Metrics()
     await Reaper(rig.broker, StoreWatch(rig.broker, 0.01, lambda full: None), 5, 0, metrics=metrics).run_once()
-    assert before <= metrics.reaped_at <= time.time()
+    assert before <= metrics.reaped[0] <= metrics.reaped[rig.shard] <= time.time()
+    assert len(metrics.reaped) == rig.broker.shards.count
 
 
 async def test_names_in_the_dashboard_and_the_alerts_exist(api: ApiRig) -> None:

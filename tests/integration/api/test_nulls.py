@@ -1,97 +1,138 @@
-"""What null means in the fields of every JSON body. The cases are made from the API's description."""
+"""What null, absent and empty mean at every place of every JSON body. The cases are made from the API's description."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import pytest
-from openapi_schema_validator import OAS31Validator
 
 from queuey.client.client import Client
-from tests.contracts.test_openapi import DOCUMENT
-from tests.e2e.api.test_access import BODIES
+from tests.integration.api.described import (
+    ABSENT,
+    ANY_JSON,
+    JSON_OF,
+    Place,
+    accepts,
+    as_sent,
+    bodies,
+    good,
+    job_with,
+    named,
+    places,
+)
 from tests.support.dead import die
 from tests.support.http import ApiRig, problem
 from tests.support.store import Rig
 
 DEV: Final = {"x-api-key": "dev"}
-ANY_JSON: Final = "/v1/jobs/{id}/payload"
-"""The route whose body is any JSON value."""
 DESTRUCTIVE: Final = ("/v1/dlq/delete", "/v1/dlq/replay", "/v1/queues/{name}/purge")
-SCHEMAS: Final[Mapping[str, Any]] = DOCUMENT["components"]["schemas"]
+PLACES: Final = [*places()]
+TOP: Final = [place for place in PLACES if place.pointer.count("/") == 1]
+FIELDS: Final = [place for place in PLACES if not place.pointer.endswith(("/0", "/mail"))]
+STRICTER: Final = (
+    *("/id", "/dedupe_key", "/run_at", "/lines/0/at", "/at", "/exclude/0"),
+    *("/job/id", "/job/dedupe_key", "/job/run_at"),
+)
+"""Fields that may not be empty, which the description says in words only."""
+
+every_place = pytest.mark.parametrize("place", PLACES, ids=str)
 
 
-def bodies() -> dict[str, Any]:
-    """The schema of each JSON object that a route takes, by path."""
-    found = {}
-    for path, item in DOCUMENT["paths"].items():
-        for operation in item.values():
-            if "requestBody" in operation:
-                found[path] = operation["requestBody"]["content"]["application/json"]["schema"]
-    return found
-
-
-def fields() -> Iterator[tuple[str, str, Any]]:
-    """(path, field, schema) of each field at the top of a body, or of one job of a batch."""
-    for path, schema in bodies().items():
-        for form in schema.get("anyOf", [schema]):
-            name = form.get("items", form).get("$ref", "").rpartition("/")[2]
-            if name.endswith("Batch"):
-                continue
-            for field, inner in SCHEMAS[name]["properties"].items() if name else ():
-                yield path, field, inner
-
-
-FIELDS: Final = [*fields()]
-
-
-def accepts(schema: Any, value: object) -> bool:
-    return bool(OAS31Validator({**schema, "components": DOCUMENT["components"]}).is_valid(value))
-
-
-def sent(path: str, field: str, value: object) -> Any:
-    body = BODIES[path]
-    one = body[0] if isinstance(body, list) else body.get("jobs", [body])[0]
-    one = {name: "0" * 28 if inner == "{id}" else inner for name, inner in one.items()}
-    changed = {**one, field: value}
-    return [changed] if isinstance(body, list) else changed
-
-
-def named(answer: Any) -> list[str]:
-    """The pointers of the faults in an answer, also of the first job of a batch or of leases."""
-    found = (
-        answer if "errors" in answer else (answer.get("results") or answer.get("jobs") or [{}])[0].get("error") or {}
-    )
-    return [fault["pointer"] for fault in found.get("errors", ())]
-
-
-def test_the_description_has_fields_of_every_route_with_a_body() -> None:
-    assert {path for path, _, _ in FIELDS} == bodies().keys() - {ANY_JSON}
-    assert bodies().keys() >= set(DESTRUCTIVE)
-
-
-@pytest.mark.parametrize(("path", "field", "schema"), FIELDS, ids=[f"{path} {field}" for path, field, _ in FIELDS])
-async def test_null_is_accepted_where_the_description_allows_it(
-    api: ApiRig, path: str, field: str, schema: Any
-) -> None:
+async def answer_to(api: ApiRig, place: Place, value: object, *, many: bool = False) -> Any:
+    """Return the answer to a good body with this value at a place."""
     await api.submit(queue="mail")
-    url = path.replace("{name}", "mail")
-    response = await api.http.post(url, json=sent(path, field, None), headers=DEV)
-    faults = [pointer for pointer in named(response.json()) if pointer.endswith(f"/{field}")]
-    if accepts(schema, None):
-        assert faults == []
-        assert response.status_code < 500
+    body = as_sent(place.path, job_with(place, value), many=many)
+    response = await api.http.post(place.path.replace("{name}", "mail"), json=body, headers=DEV)
+    assert response.status_code < 500, response.text
+    return response.json()
+
+
+def faults_at(place: Place, answer: Any) -> list[str]:
+    """The faults at the place; a map has them for the values in it."""
+    return [found for found in named(answer) if found == (place.map or place.pointer)]
+
+
+def test_the_description_has_places_of_every_route_with_a_body() -> None:
+    assert {place.path for place in PLACES} == bodies().keys() - {ANY_JSON}
+    assert bodies().keys() >= set(DESTRUCTIVE)
+    inside = [place.pointer for place in PLACES if place not in TOP]
+    assert {f"/{pointer.split('/')[1]}" for pointer in inside} == JSON_OF.keys()
+    assert {
+        "/backoff/cap",
+        "/room/0/types/0",
+        "/error/detail",
+        "/progress/total",
+        "/type_queues/mail/0",
+        "/metadata/mail",
+    } <= {*inside}
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+@every_place
+async def test_null_is_accepted_where_the_description_allows_it(api: ApiRig, place: Place, many: bool) -> None:
+    answer = await answer_to(api, place, None, many=many and place.path.startswith("/v1/leases/"))
+    if accepts(place.schema, None):
+        assert named(answer) == []
     else:
-        assert len(faults) == 1, response.text
-        assert "not null" in response.text
+        assert faults_at(place, answer)
+        assert named(answer) == faults_at(place, answer), "nothing else is blamed"
+        assert ("is null" if place.map else "not null") in str(answer)
+
+
+@pytest.mark.parametrize("value", ["", [], {}], ids=repr)
+@every_place
+async def test_an_empty_value_is_a_value(api: ApiRig, place: Place, value: object) -> None:
+    answer = await answer_to(api, place, value)
+    if accepts(place.schema, value) and not (value == "" and place.pointer in STRICTER):
+        assert faults_at(place, answer) == []
+    else:
+        assert len(named(answer)) > 0
+        assert all(found == place.pointer or found.startswith(f"{place.pointer}/") for found in named(answer)) or (
+            place.map is not None and named(answer) == [place.map]
+        )
+
+
+@pytest.mark.parametrize("place", FIELDS, ids=str)
+async def test_a_missing_field_has_its_default_unless_it_is_required(api: ApiRig, place: Place) -> None:
+    answer = await answer_to(api, place, ABSENT)
+    assert named(answer) == ([place.pointer] if place.is_required else [])
+    if place.is_required:
+        assert "is missing. It must be" in str(answer)
+
+
+@pytest.mark.parametrize("path", [path for path in bodies() if path.startswith("/v1/leases/")])
+async def test_null_in_place_of_jobs_or_of_one_is_refused(api: ApiRig, path: str) -> None:
+    response = await api.http.post(path, json={"jobs": None}, headers=DEV)
+    assert named(problem(response, 422, "invalid")) == ["/jobs"]
+    response = await api.http.post(path, json={"jobs": [good(path), None]}, headers=DEV)
+    first, second = response.json()["results"]
+    assert first.get("status") == "lost"
+    assert named(second["error"]) == [""]
+
+
+async def test_null_in_place_of_a_job_of_a_batch_is_refused(api: ApiRig) -> None:
+    response = await api.http.post("/v1/jobs/batch", json=[{"type": "t"}, None])
+    first, second = response.json()["results"]
+    assert "job_id" in first
+    assert named(second["error"]) == [""]
+    assert "not null" in second["error"]["detail"]
+
+
+@pytest.mark.parametrize("path", sorted(bodies().keys() - {ANY_JSON}))
+async def test_null_in_place_of_a_body_is_refused(api: ApiRig, path: str) -> None:
+    await api.submit(queue="mail")
+    response = await api.http.post(
+        path.replace("{name}", "mail"), content=b"null", headers={**DEV, "content-type": "application/json"}
+    )
+    assert named(problem(response, 422, "invalid")) == [""]
 
 
 @pytest.mark.parametrize(
-    ("path", "field"), [(path, field) for path, field, _ in FIELDS if path in DESTRUCTIVE and field != "rate"], ids=str
+    "place", [place for place in TOP if place.path in DESTRUCTIVE and place.pointer != "/rate"], ids=str
 )
 @pytest.mark.parametrize("value", [None, "", [], {}], ids=repr)
-async def test_a_lost_value_never_matches_all(rig: Rig, api: ApiRig, path: str, field: str, value: object) -> None:
+async def test_a_lost_value_never_matches_all(rig: Rig, api: ApiRig, place: Place, value: object) -> None:
+    path, field = place.path, place.pointer[1:]
     dead = await die(rig, queue="mail")
     waiting = await api.submit(queue="mail")
     response = await api.http.post(path.replace("{name}", "mail"), json={field: value}, headers=DEV)

@@ -125,6 +125,13 @@ async def test_a_paused_queue_gives_out_nothing_until_it_is_resumed(rig: Rig, ap
     assert [job.id for job in (await rig.claim(5, queues=["mail"])).jobs] == [job_id]
 
 
+async def test_a_pause_needs_no_body(rig: Rig, api: ApiRig) -> None:
+    for body in (None, b"", b" \n"):
+        paused = await api.http.post("/v1/queues/mail/pause", content=body, headers=DEV)
+        assert (paused.status_code, paused.json()["pause_reason"]) == (200, "no reason given")
+    problem(await api.http.post("/v1/queues/mail/purge", headers=DEV), 400, "malformed")
+
+
 async def test_a_queue_can_be_paused_before_its_first_job(rig: Rig, api: ApiRig) -> None:
     paused = await api.http.post("/v1/queues/new/pause", json={}, headers=DEV)
     assert (paused.json()["paused"], paused.json()["pause_reason"]) == (True, "no reason given")

@@ -25,9 +25,11 @@ def worker(name: str, *queues: str, kind: str = "process", **fields: Any) -> Wor
     return WorkerReport(name, kind, 4, len(jobs), jobs, list(queues), **fields)
 
 
-async def beat(rig: Rig, replica: str, *workers: WorkerReport) -> None:
-    text = msgspec.json.encode(Description("1.2", 7, ["worker"], list(workers))).decode()
-    await rig.broker.replicas.heartbeat(0, replica, text)
+async def beat(rig: Rig, replica: str, *workers: WorkerReport, ago_ms: int = 0, beat_ms: int = 5_000) -> None:
+    """A heartbeat of a replica, which came so long ago."""
+    text = msgspec.json.encode(Description("1.2", 7, ["worker"], list(workers), beat_ms=beat_ms)).decode()
+    now = (await rig.broker.replicas.workers(0)).now_ms
+    await rig.broker.replicas.heartbeat(0, replica, text, now=now - ago_ms)
 
 
 async def listed(api: ApiRig, key: str = "dev") -> list[dict[str, Any]]:
@@ -59,6 +61,7 @@ async def test_what_is_told_of_a_worker(rig: Rig, api: ApiRig) -> None:
         "app": "shop",
         "stuck_threads": [],
         "blocked_types": [],
+        "gone": False,
     }
 
 
@@ -146,7 +149,7 @@ async def test_a_quiet_worker_finishes_what_it_has_and_claims_no_more(rig: Rig, 
 
 
 async def test_a_quiet_puller_gets_no_more_jobs(rig: Rig, api: ApiRig) -> None:
-    presence = Presence("r1", ["api"], pull_workers=api.pulling.workers)
+    presence = Presence("r1", ["api"], 5.0, pull_workers=api.pulling.workers)
     heart = Heartbeat(rig.broker, "r1", presence.describe, 5.0, presence.quiet_here, presence.be_quiet)
     asked = {"queues": ["mail"], "worker": "puller"}
     first, second = await api.submit(queue="mail"), await api.submit(queue="mail")
@@ -164,7 +167,7 @@ async def test_a_quiet_puller_gets_no_more_jobs(rig: Rig, api: ApiRig) -> None:
 
 
 async def test_a_puller_says_which_app_it_runs_and_where_its_types_belong(rig: Rig, api: ApiRig) -> None:
-    presence = Presence("r1", ["api"], pull_workers=api.pulling.workers)
+    presence = Presence("r1", ["api"], 5.0, pull_workers=api.pulling.workers)
     heart = Heartbeat(rig.broker, "r1", presence.describe, 5.0)
     asked = {"queues": ["mail", "bulk"], "types": ["mail.send", "mail.copy", "odd"], "app": "post", "worker": "puller"}
     type_queues = {"mail": ["mail.send"], "bulk": ["mail.copy"]}
@@ -184,7 +187,7 @@ async def test_a_key_of_another_queue_neither_sees_nor_quiets_a_puller_by_its_na
     """Nor is that worker in the way of what its own key may see and quiet."""
     mail, web = ({"x-api-key": name} for name in ("mail", "web"))
     async with api_over(rig.broker, keys(mail="admin@mail", web="admin@web")) as api:
-        presence = Presence("r1", ["api"], pull_workers=api.pulling.workers)
+        presence = Presence("r1", ["api"], 5.0, pull_workers=api.pulling.workers)
         heart = Heartbeat(rig.broker, "r1", presence.describe, 5.0, presence.quiet_here, presence.be_quiet)
 
         async def ask(queue: str, headers: dict[str, str]) -> list[str]:
@@ -214,7 +217,7 @@ async def test_a_key_of_another_queue_neither_sees_nor_quiets_a_puller_by_its_na
 
 async def test_a_key_that_has_asked_for_another_queue_since_hides_no_queue_of_its_worker(rig: Rig) -> None:
     async with api_over(rig.broker, keys(both="admin@mail+admin@web", web="admin@web")) as api:
-        presence = Presence("r1", ["api"], pull_workers=api.pulling.workers)
+        presence = Presence("r1", ["api"], 5.0, pull_workers=api.pulling.workers)
         heart = Heartbeat(rig.broker, "r1", presence.describe, 5.0, presence.quiet_here, presence.be_quiet)
         both = {"x-api-key": "both"}
         await api.http.post("/v1/jobs", json={"type": "t", "queue": "mail"}, headers=both)

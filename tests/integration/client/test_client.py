@@ -10,9 +10,18 @@ import httpx
 import pytest
 from msgspec import UNSET, Raw
 
-from queuey.client import Client, Forbidden, Invalid, LostLease, NotFound, Refused, Unauthorized, WrongState, new_id
+from queuey.client import Client, Forbidden, Invalid, LostLease, NotFound, Unauthorized, WrongState, new_id
 from queuey.protocol.credentials import Credentials
-from queuey.protocol.models import CompleteItem, ExtendItem, FailItem, JobRequest, ProgressReport, ReleaseItem
+from queuey.protocol.models import (
+    CompleteItem,
+    ExtendItem,
+    FailItem,
+    JobRequest,
+    PreviewRequest,
+    ProgressReport,
+    ReleaseItem,
+    ScheduleRequest,
+)
 from tests.support.http import HOST, api_over, keys
 from tests.support.store import Rig
 
@@ -106,8 +115,7 @@ async def test_problems_are_errors(rig: Rig) -> None:
         with pytest.raises(Invalid) as raised:
             await client.enqueue("mail", max_attempts=0)
         assert raised.value.problem.errors != UNSET
-        with pytest.raises(Refused, match="wait"):
-            await client.run("mail", wait=-1)
+        assert (await client.run("mail", wait=-1)).status == "queued"
 
 
 async def test_jobs_are_leased_and_told_of_one_by_one(rig: Rig) -> None:
@@ -151,3 +159,14 @@ async def test_a_claim_id_brings_the_same_jobs(rig: Rig) -> None:
         first = await client.lease(claim_id="c-1")
         assert [job.token for job in await client.lease(claim_id="c-1")] == [job.token for job in first]
         assert [job.id for job in await client.lease(max=5)] != [first[0].id]
+
+
+async def test_a_schedule_is_previewed(rig: Rig) -> None:
+    async with client_of(rig) as client:
+        found = await client.preview_schedule(PreviewRequest(cron="30 2 * * *", timezone="Europe/Berlin"))
+        assert len(found.next) == 5
+        assert len(found.warnings) >= 2
+        job = JobRequest("mail", id=new_id())
+        assert len((await client.preview_schedule(ScheduleRequest(every=60, job=job))).next) == 5
+        with pytest.raises(Invalid, match="timezone is not a known time zone"):
+            await client.preview_schedule(PreviewRequest(cron="30 2 * * *", timezone="Europe"))

@@ -216,6 +216,9 @@ async def test_another_format_or_number_of_shards_fails(start_server: StartServe
     await client.aclose()
 
 
+ALL = "aside, schedules"
+
+
 async def test_features_that_are_not_open_and_why(start_server: StartServer) -> None:
     server = start_server(*DURABLE)
     client: Any = client_for(server.url)
@@ -228,20 +231,23 @@ async def test_features_that_are_not_open_and_why(start_server: StartServer) -> 
 
     for keys in broker.shards.keys:
         await client.hset(keys.meta, mapping={"format": 1, "shards": 4})
-    assert await look() == ("ok", "aside: not open yet: it opens a minute after a server of this version has started")
-    await broker.replicas.heartbeat(0, "new", '{"version":"2","pid":1,"roles":[],"workers":[],"features":["aside"]}')
+    assert await look() == ("ok", f"{ALL}: not open yet: they open a minute after a server of this version has started")
+    known = '{"version":"2","pid":1,"roles":[],"workers":[],"features":["aside","schedules"]}'
+    await broker.replicas.heartbeat(0, "new", known)
     level, text = await look()
-    assert (level, "opens within a minute" in text) == ("ok", True)
+    assert (level, "open within a minute" in text) == ("ok", True)
     await broker.replicas.heartbeat(0, "older", '{"version":"1.2","pid":2,"roles":[],"workers":[]}')
     await broker.replicas.heartbeat(0, "odd", "no json")
-    text = "aside: not open yet, since odd (version unknown), older (version 1.2) does not know it: replace it"
-    assert await look() == ("warn", f"{text} by this version.")
+    text = f"{ALL}: not open yet, since odd (version unknown), older (version 1.2) do not know them: replace"
+    assert await look() == ("warn", f"{text} these by this version.")
     for keys in broker.shards.keys[:3]:
-        await client.hset(keys.meta, mapping={"format": 2, "features": "aside"})
+        await client.hset(keys.meta, mapping={"format": 2, "features": "aside schedules"})
     assert (await look())[0] == "warn", "one shard is left"
-    await client.hset(broker.shards.keys[3].meta, mapping={"format": 2, "features": "aside"})
-    assert await look() == ("ok", "aside: open")
-    await client.hset(broker.shards.keys[0].meta, "features", "aside limits")
+    await client.hset(broker.shards.keys[3].meta, mapping={"format": 2, "features": "aside schedules"})
+    assert await look() == ("ok", f"{ALL}: open")
+    await client.hset(broker.shards.keys[3].meta, "features", "aside")
+    assert (await look())[1].startswith("schedules: not open yet, since")
+    await client.hset(broker.shards.keys[0].meta, "features", "aside schedules limits")
     texts = [finding.text async for finding in examine(on(server, shards=4)) if finding.level == "fail"]
     assert len(texts) == 1
     assert "uses limits, which this version of Queuey does not know" in texts[0]

@@ -100,3 +100,54 @@ def test_what_an_earlier_version_did_not_write_down_is_none() -> None:
     error = msgspec.json.encode({"attempt": 1, "kind": "error", "message": "no"}).decode()
     old = StoredJob(f'r={NOW}\n{{"type":"t"}}', f"s=w a=2 n=2 g=5\n\n{NOW} {error}\n{NOW} {error}", -1, -1)
     assert [run.started_at is None for run in to_job("ID", old).attempts_log] == [True, False]
+
+
+async def attempt(rig: Rig, job_id: str) -> tuple[int, int, int | None]:
+    """The current or last attempt, the failed ones, and that of the last error."""
+    job = to_job(job_id, await rig.stored(job_id))
+    return job.attempt, job.attempts, job.last_error_attempt
+
+
+async def test_the_attempt_that_runs_or_ran_last(rig: Rig) -> None:
+    (job_id,) = await rig.add()
+    assert await attempt(rig, job_id) == (0, 0, None)
+    held = await run(rig, 1, "w1")
+    assert await attempt(rig, job_id) == (1, 0, None)
+    await fail(rig, held, 5, "w1")
+    assert await attempt(rig, job_id) == (1, 1, 1)
+    await run(rig, 5 + WAIT, "w2")
+    await rig.broker.maintenance.reap(rig.shard, 10, [0], now=NOW + 5 + WAIT + LEASE)
+    assert await attempt(rig, job_id) == (2, 1, 2)
+    held = await run(rig, 6 + WAIT + LEASE, "w3")
+    await rig.broker.leases.complete(rig.shard, [(held[0], held[1], "1")], now=NOW + 7 + WAIT + LEASE)
+    assert await attempt(rig, job_id) == (2, 1, 2)
+
+
+async def test_a_replayed_job_has_had_no_attempt(rig: Rig) -> None:
+    (job_id,) = await rig.add()
+    await fail(rig, await run(rig, 1, "w1"), 2, "w1", dead=True)
+    assert await attempt(rig, job_id) == (1, 1, 1)
+    await rig.broker.dlq.replay(rig.shard, "r", [job_id], now=NOW + 3)
+    assert await attempt(rig, job_id) == (0, 0, 1)
+
+
+async def test_a_job_that_crashed_to_death_had_an_attempt_and_none_once_it_is_replayed(rig: Rig) -> None:
+    (job_id,) = await rig.add()
+    at, crashes = 1, 0
+    while to_job(job_id, await rig.stored(job_id)).status != "dead_letter":
+        await run(rig, at, "w1")
+        at += LEASE + 1
+        await rig.broker.maintenance.reap(rig.shard, 10, [0], now=NOW + at)
+        crashes += 1
+        assert crashes <= 10
+    assert (await attempt(rig, job_id))[:2] == (1, 0)
+    await rig.broker.dlq.replay(rig.shard, "r", [job_id], now=NOW + at)
+    assert (await attempt(rig, job_id))[:2] == (0, 0)
+
+
+async def test_an_attempt_that_was_cancelled_while_it_ran_began(rig: Rig) -> None:
+    ((job_id, token),) = await rig.held()
+    await rig.broker.jobs.cancel(rig.shard, [job_id], now=NOW)
+    error = error_json(Failed("cancelled", "cancelled while it ran"), attempt=1)
+    await rig.broker.leases.fail(rig.shard, [(job_id, token, error, 0, False)], now=NOW + 1)
+    assert (await attempt(rig, job_id))[:2] == (1, 1)

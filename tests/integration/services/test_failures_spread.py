@@ -60,7 +60,7 @@ async def fail(acks: AskedAcks, execution: Execution, job: ClaimedJob) -> str:
     outcome = await execution.run(work)
     assert isinstance(outcome, Failed)
     error = error_json(outcome, attempt=1, worker="w1")
-    return await acks.fail(0, job.id, job.token, error, outcome.retry_after_ms, outcome.dead)
+    return await acks.fail(0, (job.id, job.token, error, outcome.retry_after_ms, outcome.dead))
 
 
 async def test_ten_thousand_failures_at_once_come_back_evenly(rig: Rig) -> None:

@@ -28,7 +28,7 @@ def described(*features: str) -> Description:
 def heart(
     rig: Rig, name: str, *features: str, settle_ms: int = 0, on_older: Callable[[], None] = lambda: None
 ) -> Heartbeat:
-    gate = FeatureGate(rig.broker, settle_ms=settle_ms, on_older=on_older)
+    gate = FeatureGate(rig.broker, settle_ms=settle_ms, features=("aside",), on_older=on_older)
     return Heartbeat(rig.broker, name, lambda: described(*features), 5.0, gate=gate)
 
 
@@ -61,6 +61,17 @@ async def test_the_format_is_raised_everywhere_before_the_feature_opens_anywhere
         await new.run_once()
     assert await meta(rig, "features") == [b"aside"] * count
     assert [log["event"] for log in logs] == ["feature_open"]
+
+
+async def test_all_features_open_one_after_the_other(rig: Rig) -> None:
+    await older_store(rig)
+    gate = FeatureGate(rig.broker, settle_ms=0)
+    new = Heartbeat(rig.broker, "new", lambda: described(*FEATURES), 5.0, gate=gate)
+    await new.run_once()
+    await new.run_once()
+    for words in await meta(rig, "features"):
+        assert sorted((words or b"").decode().split()) == sorted(FEATURES)
+    assert gate.open == set(FEATURES)
 
 
 async def test_it_waits_for_replicas_that_may_have_started_before(rig: Rig) -> None:

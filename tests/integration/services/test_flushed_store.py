@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from queuey.errors import OtherShards, StoreUnavailable
+from queuey.protocol import ids
+from queuey.protocol.allowed import counted
+from queuey.server.doctor import examine
 from queuey.services.maintenance.feature_gate import FeatureGate
 from queuey.services.maintenance.heartbeat import Heartbeat, introduce
 from queuey.services.maintenance.loops import run_forever
-from queuey.services.transfer.exporter import shards_of
+from queuey.services.transfer.exporter import Exporter, shards_of, shards_of_jobs
 from queuey.services.workers import Description
+from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.broker.calls import FEATURES
 from queuey.store.shards import Shards
@@ -58,7 +63,7 @@ async def test_the_next_heartbeat_registers_again(rig: Rig) -> None:
     assert [fields[b"shards"] for fields in after] == [count] * rig.broker.shards.count
     assert len({fields[b"store_id"] for fields in after}) == 1
     assert after[0][b"store_id"] != before[0][b"store_id"], "another store for a file that is continued"
-    assert await shards_of(rig.broker) == rig.broker.shards.count
+    assert await shards_of(rig.broker, 1) == rig.broker.shards.count
 
 
 async def test_another_number_of_shards_is_refused_after_it(rig: Rig) -> None:
@@ -114,3 +119,44 @@ async def test_a_replica_that_leaves_writes_nothing(rig: Rig) -> None:
     await rig.client.flushall()
     await own.leave()
     assert await rig.names() == set()
+
+
+# --- before the next heartbeat -----------------------------------------------------------------------------------
+
+
+async def added(rig: Rig, count: int) -> None:
+    """Enqueue jobs on all shards, which nobody has registered."""
+    for _ in range(count):
+        job_id = ids.new_id()
+        shard = rig.broker.shards.of_job(job_id)
+        assert await rig.broker.jobs.enqueue(shard, [rig.job(id=job_id)]) == ["new"]
+
+
+async def test_an_export_sees_the_jobs_before_it(rig: Rig, tmp_path: Path) -> None:
+    await added(rig, 50)
+    one = Broker(Shards(rig.client, 1), rig.scripts)
+    count = rig.broker.shards.count
+    assert await shards_of(one, 1) == count
+    assert await shards_of_jobs(one, 2 * count) == count, "the settings do not fit the jobs"
+    exporter = Exporter(rig.broker, tmp_path / "file", lambda kind, more: None)
+    assert (await exporter.run(resume=False))["job"] == 50
+
+
+async def test_few_jobs_may_fit_several_numbers_of_shards(rig: Rig) -> None:
+    one = Broker(Shards(rig.client, 1), rig.scripts)
+    assert await shards_of_jobs(one, 8) == 0
+    await rig.broker.jobs.enqueue(0, [rig.job(id="0" + "0" + ids.new_id()[2:])])
+    assert await shards_of_jobs(one, 8) == 8
+    assert await shards_of_jobs(one, 1) == 1
+
+
+async def test_the_doctor_sees_the_jobs_before_it(rig: Rig) -> None:
+    await added(rig, 50)
+    found = [each async for each in examine(Settings(redis=rig_url(rig), app=None, roles=("worker",)))]
+    (data,) = [each for each in found if each.subject == "data"]
+    assert data.level == "warn"
+    assert f"jobs in {counted(rig.broker.shards.count, 'shard')}, " in data.text
+
+
+def rig_url(rig: Rig) -> str:
+    return f"unix://{rig.client.connection_pool.connection_kwargs['path']}"

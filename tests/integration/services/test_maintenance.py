@@ -13,7 +13,6 @@ from structlog.testing import capture_logs
 from queuey.errors import StoreUnavailable
 from queuey.lifecycle import end_tasks
 from queuey.metrics import Metrics
-from queuey.services.maintenance import reaper, store_watch
 from queuey.services.maintenance.heartbeat import Heartbeat
 from queuey.services.maintenance.loops import Chore, run_forever
 from queuey.services.maintenance.promoter import Promoter
@@ -31,14 +30,6 @@ from tests.support.working import PATIENCE, Clock
 @pytest.fixture
 def shards() -> int:
     return 2
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    for module in (reaper, store_watch):
-        monkeypatch.setattr(module, "time", clock)
-    return clock
 
 
 def ignore(_: bool) -> None:
@@ -279,7 +270,7 @@ async def test_the_reaper_waits_while_the_store_watch_asks_for_quiet(rig: Rig, c
     await lapsed(rig, 1)
     watch = watch_of(FakeStore())
     reaper = Reaper(rig.broker, watch, interval=5.0, delay_max=0.0, metrics=Metrics())
-    watch.reap_after = clock.now + 12
+    watch.settles_at = clock.now + 12
     assert await reaper.run_once() == 5.0
     clock.now += 10
     assert await reaper.run_once() == pytest.approx(2.0)

@@ -305,7 +305,7 @@ async def test_a_store_with_jobs_is_refused_unless_told(rig: Rig, file: Path) ->
     other = rig.job(queue="theirs")
     await store.jobs.enqueue(0, [other])
     async with rig.unchanged():
-        with pytest.raises(StartupError, match=r"has jobs already that are not from this export.* --merge"):
+        with pytest.raises(StartupError, match=r"has jobs or schedules already that are not from this .* --merge"):
             await imported(store, file)
     total = sum(map(len, ids.values()))
     assert await imported(store, file, merge=True) == {"restored": total, "there": 0}
@@ -339,12 +339,12 @@ async def test_another_count_than_the_stores_is_refused(rig: Rig, file: Path) ->
 
 async def test_a_store_without_queuey_or_of_a_newer_one_is_not_exported(rig: Rig) -> None:
     with pytest.raises(StartupError, match="has no data of Queuey under the prefix queuey"):
-        await shards_of(Broker(Shards(rig.client, 1), rig.scripts))
+        await shards_of(Broker(Shards(rig.client, 1), rig.scripts), 1)
     await rig.broker.replicas.register()
-    assert await shards_of(Broker(Shards(rig.client, 1), rig.scripts)) == rig.broker.shards.count
+    assert await shards_of(Broker(Shards(rig.client, 1), rig.scripts), 1) == rig.broker.shards.count
     await rig.client.hset(rig.broker.shards.keys[0].meta, "format", 99)
     with pytest.raises(StartupError, match="format 99 and this version of Queuey reads up to 2"):
-        await shards_of(rig.broker)
+        await shards_of(rig.broker, 1)
 
 
 async def test_more_queues_than_there_may_be(rig: Rig, file: Path) -> None:

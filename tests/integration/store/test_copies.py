@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from queuey.errors import OutcomeUnknown, StoreUnavailable
+from queuey.errors import OutcomeUnknown, QueueyError, StoreUnavailable
 from queuey.metrics import Metrics
 from queuey.services.jobs.producer import Producer
 from queuey.store.scripts import Scripts
 from tests.support.replicated import Pair
 from tests.support.session.tools import old_redis
-from tests.support.store import Rig, client_for, valkey_binary
+from tests.support.store import Rig, client_for, free_port, valkey_binary
 from tests.support.stores import KINDS, one_of
-from tests.support.working import eventually
+from tests.support.working import eventually, until_blocked
 
 kind = one_of(*KINDS)
 
@@ -69,6 +70,36 @@ async def test_one_that_lags_is_told_of_and_the_job_may_be_there(rig: Rig, hasty
     assert caught.value.maybe_done
     assert (await rig.stored(job.id)).definition
     assert await rig.broker.jobs.enqueue(rig.shard, [rig.job()]) == ["new"]  # who asks for no copies does not wait
+
+
+async def test_a_store_that_is_demoted_while_it_waits_may_have_the_job(rig: Rig, pair: Pair) -> None:
+    """It answers WAIT with UNBLOCKED, after which no call that was sent by itself has run. The script has."""
+    pair.halt()
+    job = rig.job()
+    sent = asyncio.ensure_future(rig.broker.jobs.enqueue(rig.shard, [job], copies=1))
+    await until_blocked(rig.client, 1)
+    await rig.client.replicaof("127.0.0.1", free_port())
+    try:
+        with pytest.raises(StoreUnavailable, match="UNBLOCKED") as caught:
+            await sent
+    finally:
+        await rig.client.replicaof("NO", "ONE")
+    assert caught.value.maybe_done
+    assert (await rig.stored(job.id)).definition
+    pair.go_on()
+    assert await rig.broker.jobs.enqueue(rig.shard, [job], copies=1) == ["new"]
+
+
+async def test_a_script_that_did_not_run_is_told_though_wait_was_answered(rig: Rig, pair: Pair) -> None:
+    """WAIT goes out with the script, and its answer says nothing of that."""
+    await rig.client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(QueueyError) as caught:
+            await rig.broker.jobs.enqueue(rig.shard, [rig.job(key="k")], copies=0)
+        with pytest.raises(type(caught.value), match=re.escape(str(caught.value))):
+            await rig.broker.jobs.enqueue(rig.shard, [rig.job(key="k")], copies=1)
+    finally:
+        await rig.client.config_set("maxmemory", 0)
 
 
 async def test_a_resend_waits_too_though_the_job_is_there(rig: Rig, hasty: Rig, pair: Pair) -> None:

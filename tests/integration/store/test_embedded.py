@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 from redis.exceptions import BusyLoadingError
@@ -251,6 +252,33 @@ async def test_restarting_goes_on_when_it_fails(make_user: MakeUser, monkeypatch
     assert failed["attempt"] == 2
     assert "/nowhere/valkey-server" in failed["error"]
     await user.events.next("store_started")
+
+
+@linux_only
+async def test_a_server_whose_socket_was_removed_is_started_again(make_user: MakeUser, tmp_path: Path) -> None:
+    """Its connections still work, and no new one does."""
+    user = make_user()
+    await user.start()
+    await user.command("SET", "k", "v")
+    first = user.pid
+    Path(user.store.url.removeprefix("unix://")).unlink()
+
+    assert await user.events.next("store_socket_removed") == {"pid": first, "socket": ANY}
+    assert (await user.events.next("store_started"))["pid"] != first
+    assert not Path("/proc", str(first)).exists(), "no zombie either"
+    assert await user.command("GET", "k") == "v"
+
+
+async def test_a_stop_ends_a_server_whose_socket_was_removed(make_user: MakeUser) -> None:
+    starter, user = make_user(), make_user()
+    await starter.store.start()  # which nobody supervises
+    await user.store.start()
+    await starter.stop()
+    pid = user.pid
+    Path(user.store.url.removeprefix("unix://")).unlink()
+    await user.stop()
+    assert "store_stopped" in user.events.names
+    assert not alive(pid)
 
 
 async def test_a_stopped_store_is_not_restarted(make_user: MakeUser) -> None:

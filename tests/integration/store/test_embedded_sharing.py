@@ -98,18 +98,47 @@ async def test_a_killed_user_leaves_the_server_to_the_next(make_user: MakeUser, 
     assert not alive(other.server_pid)
 
 
-async def test_a_server_whose_socket_was_deleted_gets_no_rival(
+async def test_a_server_whose_socket_was_removed_gets_no_rival(make_user: MakeUser) -> None:
+    """The next user ends it, and starts one in its place."""
+    user, late = make_user(), make_user()
+    await user.store.start()
+    first = user.pid
+    await user.command("SET", "k", "v")
+    Path(user.store.url.removeprefix("unix://")).unlink()
+    await late.start()
+    assert late.pid != first
+    assert not alive(first)
+    assert await user.command("GET", "k") == "v"
+
+
+async def test_a_server_without_a_socket_and_without_a_known_process_is_reported(
     make_user: MakeUser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user, late = make_user(), make_user()
     await user.store.start()
     monkeypatch.setattr(embedded, "ANSWER_SECONDS", 0.3)
+    (tmp_path / "data" / "server.lock").write_text("")  # an earlier version has started it
     (tmp_path / "data" / "valkey.sock").rename(tmp_path / "data" / "away")
 
-    with pytest.raises(StartupError, match=r"has not answered for 0 s.*server\.lock"):
+    with pytest.raises(StartupError, match=r"has not answered for 0 s.*was removed.*server\.lock"):
         await late.start()
     (tmp_path / "data" / "away").rename(tmp_path / "data" / "valkey.sock")
     assert await user.command("PING") is True
+
+
+async def test_the_next_user_starts_a_server_again_whose_socket_was_removed(
+    make_user: MakeUser, make_other: MakeOther
+) -> None:
+    other = make_other()
+    await other.start()
+    await command(other.url, "SET", "k", "v")
+    await other.kill()
+    Path(other.url.removeprefix("unix://")).unlink()
+    user = make_user()
+    await user.start()
+    assert user.pid != other.server_pid
+    assert not alive(other.server_pid)
+    assert await user.command("GET", "k") == "v"
 
 
 async def test_a_long_path_is_no_obstacle(make_user: MakeUser, make_other: MakeOther, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -105,6 +106,28 @@ async def test_a_reply_that_does_not_come_gives_the_connection_up(own_server: Se
     await client.aclose()
 
 
+def test_a_blocked_event_loop_is_no_silent_store(own_server: Server) -> None:
+    """What a call sends in the pass in which a handler blocks goes out when its time is over."""
+
+    async def block_after_a_call() -> None:
+        client = connect(own_server.url, timeout=0.2)
+        before = await stat(client.link, "total_connections_received")
+        call = asyncio.create_task(client.link.call("ECHO", "here"))
+        await asyncio.sleep(0)
+        session = client.link._session
+        assert session is not None
+        assert session._unsent
+        overdue = time.monotonic() + 0.5
+        while time.monotonic() < overdue:
+            pass
+        assert await call == b"here"
+        assert await stat(client.link, "total_connections_received") == before
+        await client.aclose()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(block_after_a_call())
+
+
 async def test_the_one_timer_spares_a_call_that_came_later(link: PipelinedConnection) -> None:
     """It was set for a call that has been answered since."""
     await link.call("PING")
@@ -137,6 +160,33 @@ async def test_closing_fails_what_waits(link: PipelinedConnection) -> None:
     await link.close()
     with pytest.raises(redis_errors.ConnectionError):
         await wait
+
+
+async def test_closing_while_it_connects_fails_what_waits(link: PipelinedConnection) -> None:
+    """As for any lost connection: the caller is not cancelled, so it may not look as if it were."""
+    for passes in range(2):  # the task that connects has not begun yet, or is at work
+        connection = connect_again(link)
+        wait = asyncio.create_task(connection.call("PING"))
+        for _ in range(1 + passes):
+            await asyncio.sleep(0)
+        assert connection._opening is not None
+        await connection.close()
+        with pytest.raises(redis_errors.ConnectionError, match="was lost"):
+            await wait
+
+
+async def test_a_closed_connection_stays_closed(link: PipelinedConnection) -> None:
+    """A call that is sent again after an error would make a connection that nobody closes."""
+    before = await stat(link, "total_connections_received")
+    closed = connect_again(link)
+    await closed.call("PING")
+    await closed.close()
+    for call in (closed.call("PING"), closed.calls(("PING",), ("PING",))):
+        with pytest.raises(redis_errors.ConnectionError, match="was lost"):
+            await call
+    with pytest.raises(redis_errors.ConnectionError, match="was lost"):
+        closed.tell(("PING",), print)
+    assert await stat(link, "total_connections_received") == before + 1
 
 
 async def test_closing_before_it_reads_closes_the_connection(

@@ -36,6 +36,7 @@ CALLS: dict[str, Call] = {
     "claim": lambda rig: rig.claim(),
     "claim_typed": lambda rig: rig.claim_typed(),
     "extend": lambda rig: rig.broker.leases.extend(rig.shard, 1, [("a", "b")], now=NOW),
+    "checkpoint": lambda rig: rig.broker.leases.checkpoint(rig.shard, [("a", "b", "1")], now=NOW),
     "complete": lambda rig: rig.broker.leases.complete(rig.shard, [("a", "b", "")], now=NOW),
     "fail": lambda rig: rig.broker.leases.fail(rig.shard, [("a", "b", "{}", 0, False)], now=NOW),
     "release": lambda rig: rig.broker.leases.release(rig.shard, [("a", "b")], now=NOW),
@@ -52,6 +53,8 @@ CALLS: dict[str, Call] = {
     "trim": lambda rig: rig.broker.maintenance.trim(rig.shard, 1, Caps(), now=NOW),
     "heartbeat": lambda rig: rig.broker.replicas.heartbeat(rig.shard, "w", "{}", now=NOW),
     "get": lambda rig: rig.broker.jobs.get(rig.shard, ["a"]),
+    "keep_log": lambda rig: rig.broker.jobs.keep_log(rig.shard, [("a", "b", "")]),
+    "get_log": lambda rig: rig.broker.jobs.get_log(rig.shard, "a"),
     "list_by_status": lambda rig: rig.broker.jobs.list_by_status(rig.shard, "dead"),
     "stats": lambda rig: rig.broker.queues.stats(rig.shard, now=NOW),
     "pause": lambda rig: rig.broker.queues.pause(rig.shard, "q", "r"),
@@ -76,13 +79,25 @@ CALLS: dict[str, Call] = {
     "quiet_worker": lambda rig: rig.broker.replicas.quiet_worker(rig.shard, "w", now=NOW),
     "publish_event": lambda rig: rig.broker.events.publish_event(["{}"]),
     "subscribe_events": lambda rig: rig.broker.events.subscribe_events(1),
+    "put_schedules": lambda rig: rig.broker.schedules.put_schedules(rig.shard, [], now=NOW),
+    "get_schedules": lambda rig: rig.broker.schedules.get_schedules(rig.shard, ["a"], 1),
+    "list_schedules": lambda rig: rig.broker.schedules.list_schedules(rig.shard),
+    "delete_schedules": lambda rig: rig.broker.schedules.delete_schedules(rig.shard, [("a", "*")]),
+    "set_paused": lambda rig: rig.broker.schedules.set_paused(rig.shard, [], now=NOW),
+    "due_schedules": lambda rig: rig.broker.schedules.due_schedules(rig.shard, now=NOW),
+    "fire": lambda rig: rig.broker.schedules.fire(rig.shard, [], now=NOW),
+    "restore_schedules": lambda rig: rig.broker.transfer.restore_schedules(rig.shard, []),
     "position": lambda rig: rig.broker.jobs.position(rig.shard, "q", "low", "a", look=1),
 }
 READS = (
     *("store_info", "list_dead", "dump", "get", "queue_status", "list_by_status", "list_jobs", "position", "stats"),
-    *("workers", "list_asides", "type_reports"),
+    *("workers", "list_asides", "type_reports", "get_log"),
+    *("get_schedules", "list_schedules", "due_schedules"),
 )
-TAKES_MEMORY = ("set_payload", "enqueue", "replay", "restore")
+TAKES_MEMORY = (
+    *("set_payload", "enqueue", "replay", "restore", "keep_log"),
+    *("put_schedules", "fire", "restore_schedules"),
+)
 
 
 @pytest.fixture
@@ -314,10 +329,16 @@ async def test_a_broken_script_fails_and_is_not_sent_again(own: Rig) -> None:
     assert "enqueue failed" in error.message
 
 
-async def test_reachable_asks_when_nothing_has_answered_lately(own: Rig, own_server: Server) -> None:
-    assert await own.broker.reachable()
+async def test_a_shard_that_has_answered_and_one_that_is_silent(own: Rig, own_server: Server) -> None:
+    assert not own.broker.has_answered(0, 60.0)
+    await own.broker.ask(0)
+    assert own.broker.has_answered(0, 60.0)
+    assert not own.broker.has_answered(0, 0.0)
     own_server.process.kill()
     own_server.process.wait()
-    assert await own.broker.reachable(max_age=60.0), "it answered just now"
-    assert not await own.broker.reachable(max_age=0.0)
-    assert not await own.broker.reachable(max_age=60.0), "a failure counts at once"
+    assert own.broker.has_answered(0, 60.0), "it answered just now"
+    assert own.broker.silent == set()
+    with pytest.raises(StoreUnavailable):
+        await own.broker.ask(0)
+    assert not own.broker.has_answered(0, 60.0), "a failure counts at once"
+    assert own.broker.silent == {0}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -12,15 +12,29 @@ from queuey.lifecycle import end_tasks
 from queuey.services.maintenance.loops import run_forever
 from queuey.store import wakeups as waking
 from queuey.store.wakeups import BLOCK_SECONDS as DEFAULT_ROUND
-from queuey.store.wakeups import Waker, wake_groups
+from queuey.store.wakeups import Aside, Waker, wake_groups
 from tests.support.store import Rig, Server, client_for
 from tests.support.working import PATIENCE, QUICKLY, ROUND, FaultyScripts, Stage, eventually, until_blocked, working
+
+
+class FullQueues:
+    """A worker without lists set aside, of which some queues are full."""
+
+    def __init__(self, *full: str) -> None:
+        self.full: Collection[str] = full
+
+    def claimable(self, shard: int) -> Iterable[Aside]:
+        return ()
+
+    def ate(self, aside: Aside) -> bool:
+        raise AssertionError("there are no lists")
 
 
 class Woken:
     """A Waker on a connection of its own; `next` gives the shards that it names."""
 
-    def __init__(self) -> None:
+    def __init__(self, taker: FullQueues | None = None) -> None:
+        self._taker = taker
         self.may_wait = asyncio.Event()
         self.may_wait.set()
         self._shards: asyncio.Queue[int] = asyncio.Queue()
@@ -33,7 +47,7 @@ class Woken:
     async def running(self, rig: Rig, url: str, group: Sequence[int], queues: Sequence[str]) -> AsyncIterator[None]:
         client = client_for(url)
         shards = rig.broker.shards
-        waker = Waker(client, shards, group, queues, self.may_wait, self._shards.put_nowait)
+        waker = Waker(client, shards, group, queues, self.may_wait, self._shards.put_nowait, self._taker)
         task = asyncio.create_task(run_forever(waker))
         yield
         await end_tasks([task])
@@ -99,6 +113,24 @@ async def test_a_process_that_may_not_wait_takes_no_marker(rig: Rig, server: Ser
         await mark(rig, 2, "a")
         woken.may_wait.set()
         assert await woken.next(within=QUICKLY) == 2
+
+
+async def test_the_marker_of_a_full_queue_is_left(rig: Rig, server: Server) -> None:
+    """Also if the queue has filled up while the process waited: then it puts the marker back."""
+    taker = FullQueues("a")
+    woken = Woken(taker)
+    async with woken.running(rig, server.url, [0, 1, 2, 3], ["a", "b"]):
+        await until_blocked(rig.client, 1)
+        await mark(rig, 0, "a")
+        await mark(rig, 1, "b")
+        assert await woken.next(within=QUICKLY) == 1
+        await until_blocked(rig.client, 1)
+        taker.full = ["a", "b"]
+        await mark(rig, 2, "b")
+        assert await woken.next(within=QUICKLY) == 2
+        keys = rig.broker.shards.keys
+        assert await rig.client.exists(keys[0].wake("a")) == await rig.client.exists(keys[2].wake("b")) == 1
+        assert not await rig.client.exists(keys[1].wake("b"))
 
 
 async def test_a_connection_that_is_lost_or_unblocked_names_every_shard_and_is_made_again(

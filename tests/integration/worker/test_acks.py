@@ -38,9 +38,12 @@ async def test_outcomes_that_come_together_share_a_call_per_kind(rig: Rig) -> No
     acks = acks_of(rig, scripts)
     answers = await asyncio.gather(
         *(acks.complete(0, job, token, "1") for job, token in jobs[:3]),
-        *(acks.fail(0, job, token, '{"attempt":1,"kind":"error","message":""}', 0, False) for job, token in jobs[3:6]),
+        *(
+            acks.fail(0, (job, token, '{"attempt":1,"kind":"error","message":""}', 0, False))
+            for job, token in jobs[3:6]
+        ),
         *(acks.release(0, job, token) for job, token in jobs[6:8]),
-        acks.fail(0, *jobs[8], '{"attempt":1,"kind":"dead","message":""}', 0, True),
+        acks.fail(0, (*jobs[8], '{"attempt":1,"kind":"dead","message":""}', 0, True)),
         acks.release(0, jobs[8][0], "9.other"),
     )
     assert answers == ["ok"] * 3 + ["retry"] * 3 + ["ok"] * 2 + ["dead", "lost"]
@@ -75,7 +78,7 @@ async def test_a_dropped_reply_is_asked_for_again_and_the_job_moves_once(rig: Ri
     acks = acks_of(rig, scripts)
     send: dict[str, Callable[[], asyncio.Future[str]]] = {
         "complete": lambda: acks.complete(0, job, token, '"x"'),
-        "fail": lambda: acks.fail(0, job, token, '{"attempt":1,"kind":"error","message":""}', 60_000, False),
+        "fail": lambda: acks.fail(0, (job, token, '{"attempt":1,"kind":"error","message":""}', 60_000, False)),
         "release": lambda: acks.release(0, job, token),
     }
     assert await send[name]() == ("retry" if name == "fail" else "ok")
@@ -102,8 +105,8 @@ async def test_one_outcome_that_a_script_cannot_take_fails_alone(rig: Rig) -> No
     good, bad = await rig.held(2)
     acks = acks_of(rig, FaultyScripts())
     answers = await asyncio.gather(
-        acks.fail(0, *good, '{"attempt":1,"kind":"error","message":""}', 0, False),
-        acks.fail(0, *bad, '{"attempt":1,"kind":"error","message":""}', "soon", False),
+        acks.fail(0, (*good, '{"attempt":1,"kind":"error","message":""}', 0, False)),
+        acks.fail(0, (*bad, '{"attempt":1,"kind":"error","message":""}', "soon", False)),
         return_exceptions=True,
     )
     assert answers[0] == "retry"

@@ -208,6 +208,23 @@ async def test_queues_take_turns(rig: Rig, server: Server, stage: Stage) -> None
     assert order in ("abcabc", "bcabca", "cabcab")
 
 
+@pytest.mark.parametrize("shards", [2])
+async def test_queues_take_turns_on_each_shard(rig: Rig, server: Server, stage: Stage) -> None:
+    """Shards take turns too. With as many queues, none may always be the first of its shard."""
+    places: dict[str, tuple[int, str]] = {}
+    for rig.shard in range(2):
+        for queue in ("a", "b"):
+            places |= dict.fromkeys(await rig.add(3, now=0, body=HELD, queue=queue), (rig.shard, queue))
+    order = ["", ""]
+    async with working(server.url, stage.app, shards=2, queues=["a", "b"], concurrency=1):
+        for _ in places:
+            job = await stage.next()
+            shard, queue = places[job]
+            order[shard] += queue
+            stage.finish(job)
+    assert set(order) <= {"ababab", "bababa"}
+
+
 @pytest.mark.parametrize("shards", [4])
 async def test_every_shard_gets_its_turn(rig: Rig, server: Server, stage: Stage) -> None:
     jobs = []

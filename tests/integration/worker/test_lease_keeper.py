@@ -110,6 +110,44 @@ async def test_a_job_past_its_timeout_and_grace_is_renewed_no_more(rig: Rig) -> 
     assert second[stuck.job_id] < time.time() * 1000 + 3_500_000 < second[fine.job_id]
 
 
+async def test_leases_that_are_not_renewed_are_named_once(rig: Rig) -> None:
+    leases = await held(rig, 12)
+    keeper, renewer = LeaseKeeper(3600, Troubles()), StoreRenewer(rig.broker)
+    for lease in leases:
+        keeper.hold(lease)
+    with capture_logs() as logs:
+        await keeper.renew_once(renewer, 100.0)
+        leases[0].overdue_at = 100.0
+        for now in (100.1, 100.2):
+            await keeper.renew_once(renewer, now)
+        for lease in leases:
+            lease.overdue_at = 100.0
+        for now in (100.3, 100.4):
+            await keeper.renew_once(renewer, now)
+    ids = [lease.job_id for lease in leases]
+    assert [(log["event"], log["jobs"], log["job_ids"]) for log in logs] == [
+        ("leases_not_renewed", 1, ids[:1]),
+        ("leases_not_renewed", 11, sorted(ids[1:])[:10]),
+    ]
+
+
+async def test_a_job_whose_outcome_is_being_reported_is_not_overdue(rig: Rig, server: Server) -> None:
+    """Its handler has ended in time. Another worker would run it again if the store took long for the outcome."""
+    app, scripts = App(), FaultyScripts()
+
+    @app.job("t", timeout=50)
+    async def handler(payload: Any) -> None: ...
+
+    reply = scripts.gates["complete"] = asyncio.Event()
+    await rig.add(now=0)
+    async with working(server.url, app, scripts=scripts, grace=7.0) as worker:
+        assert await asyncio.wait_for(scripts.waiting.get(), PATIENCE) == "complete"
+        (lease,) = worker.running.values()
+        assert lease.work.started_at is not None
+        assert not lease.is_overdue(lease.work.started_at + 57.1)
+        reply.set()
+
+
 async def test_a_job_that_waits_for_its_handler_is_not_overdue(rig: Rig, server: Server) -> None:
     """A worker's own lease: its clock runs from the handler's start, for the timeout and the grace."""
     app, running, over = App(), asyncio.Event(), asyncio.Event()
@@ -144,7 +182,7 @@ async def test_more_leases_than_one_call_takes_on_every_shard(rig: Rig) -> None:
         keeper.hold(lease)
     scripts = FaultyScripts()
     await keeper.renew_once(StoreRenewer(Broker(Shards(rig.client, 2), scripts)), 0)
-    assert [len(arguments[2]) for arguments in scripts.arguments("extend")] == [MAX_BATCH, 88, MAX_BATCH, 88]
+    assert [len(arguments[2]) for arguments in scripts.arguments("extend")] == [MAX_BATCH, MAX_BATCH, 88, 88]
     for shard in (0, 1):
         scores = await rig.scores(rig.broker.shards.keys[shard].leases("default"))
         assert min(scores.values()) > time.time() * 1000 + 3_500_000

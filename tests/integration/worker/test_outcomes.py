@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from queuey.store.broker.broker import Broker
 from queuey.worker.handlers.app import App
-from queuey.worker.handlers.context import Context
+from queuey.worker.handlers.context import Context, Snooze
 from queuey.worker.lease_keeper import StoreRenewer
 from queuey.worker.worker import Worker
 from tests.support.store import Rig, Server
@@ -70,13 +70,16 @@ async def test_an_unknown_type_is_put_off_and_costs_no_attempt_while_nothing_may
     async def put_off() -> bool:
         return (await rig.row())["scheduled"] == 2
 
+    async def holds_nothing() -> bool:
+        return worker.running == {}
+
     with capture_logs() as logs:
         async with working(server.url, stage.app) as worker:
             assert await stage.next() == known
             await eventually(put_off)
             stage.finish(known)
             await until_status(rig, known, "s")
-            assert worker.running == {}
+            await eventually(holds_nothing)  # which it does when it has read the store's answer
     for job in unknown:
         state = await rig.state(job)
         assert (state["s"], state["n"], "a" in state, "x" in state) == ("w", "1", False, False)
@@ -262,3 +265,45 @@ async def test_a_job_that_succeeds_though_it_was_cancelled_has_succeeded(rig: Ri
         worker.on_cancel(job)
         worker.on_cancel("01ARZ3NDEKTSV4RRFFQ69G5FAV00")  # another process's
         await until_status(rig, job, "s")
+
+
+# --- snoozes -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_snoozed_job_runs_again_at_the_same_attempt(rig: Rig, server: Server, stage: Stage) -> None:
+    (job_id,) = await rig.add(now=0, body=HELD, max_attempts=1)
+    with capture_logs() as logs:
+        async with working(server.url, stage.app) as worker:
+            for _ in range(3):
+                assert await stage.next() == job_id
+                stage.fail(job_id, Snooze(0.01))
+            assert await stage.next() == job_id
+            assert next(iter(worker.running.values())).work.attempt == 1
+            stage.finish(job_id)
+            state = await until_status(rig, job_id, "s")
+    assert (state["S"], state.get("a"), state["n"]) == ("3", None, "4")
+    assert await errors(rig, job_id) == []
+    assert not [line for line in logs if line["log_level"] in ("warning", "error")]
+
+
+async def test_one_snooze_too_many_makes_it_dead(rig: Rig, server: Server, stage: Stage) -> None:
+    (job_id,) = await rig.add(now=0, body=HELD)
+    async with working(server.url, stage.app):
+        assert await stage.next() == job_id
+        key = rig.keys.state(job_id)
+        await rig.client.set(key, (await rig.client.get(key)) + b" S=1000")
+        with capture_logs() as logs:
+            stage.fail(job_id, Snooze(0.01, "not ready"))
+            await until_status(rig, job_id, "d")
+            await eventually_logged(logs, "job_dead")
+    (line,) = [line for line in logs if line["event"] == "job_dead"]
+    assert (line["kind"], line["error"]) == ("snooze", "snoozed more than 1,000 times: not ready")
+    (error,) = await errors(rig, job_id)
+    assert "snoozed more than 1,000 times: not ready" in error
+
+
+async def eventually_logged(logs: Any, event: str) -> None:
+    async def logged() -> bool:
+        return any(line["event"] == event for line in logs)
+
+    await eventually(logged)

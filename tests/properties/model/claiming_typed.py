@@ -127,9 +127,9 @@ class TypedClaim(Claim):
         kind = self.model.jobs[job_id].type
         if self.room_at[spot].left <= 0:
             return "stays"
-        if self._knows(kind):
-            # A child process of its own needs no room.
-            return Room(1) if self.isolating.left > 0 or self.known_of(spot[:2], kind).room.left > 0 else "stays"
+        known = self.known_of(spot[:2], kind)
+        if known.room.left > 0:
+            return known.room
         if self.turned >= MAX_TURNED:
             return "stays"
         self.turned += 1

@@ -81,6 +81,7 @@ class Job:
     claims: int = 0
     crashes: int = 0
     releases: int = 0
+    snoozes: int = 0
     mark: str = ""
     """While it runs as a suspect: c = in a child process of its own, a = alone on its worker."""
     token: str = ""
@@ -93,13 +94,50 @@ class Job:
     flagged: bool = False
     replay_id: str = ""
     result: str = ""
+    checkpoint: str = ""
+    checkpoint_at: int = 0
+    checkpoint_number: int = 0
+    """The number of the last checkpoint of the lease, while it runs; 0 = none."""
     errors: list[tuple[int, int, str]] = field(default_factory=list)
     """Time, attempt and kind."""
+    log: str = ""
 
     @property
     def type(self) -> str:
         kind: str = msgspec.json.decode(self.body)["type"]
         return kind
+
+
+Line = tuple[int, int, str, str, str, int]
+"""A line of a schedule's history: tick, time, kind, outcome, job, count."""
+
+
+@dataclass
+class Planned:
+    """A schedule. -1 = no time."""
+
+    uid: str
+    version: int
+    spec: str
+    created: int
+    next: int = -1
+    replaced: int = -1
+    last_tick: int = -1
+    last_job: str = ""
+    pending: tuple[int, str, str] | None = None
+    """The tick that waits for the end of the last job, the id of its job, and its kind."""
+    pause: str = ""
+    paused_at: int = -1
+    runs: list[Line] = field(default_factory=list)
+    """The last 50, newest first."""
+
+    @property
+    def mark(self) -> str:
+        return f"{self.uid}.{self.version}"
+
+    @property
+    def is_active(self) -> bool:
+        return not self.pause
 
 
 @dataclass
@@ -131,6 +169,7 @@ class Contents:
     """By worker: the suspect that it runs alone, the queue of that, and until when."""
     draining: dict[str, tuple[str, int]] = field(default_factory=dict)
     """By queue: the worker that takes nothing until it holds nothing, and until when it is the one."""
+    schedules: dict[str, Planned] = field(default_factory=dict)
     counters: Counter[str] = field(default_factory=Counter)
     by_minute: Counter[tuple[int, str]] = field(default_factory=Counter)
 

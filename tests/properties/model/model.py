@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from queuey.protocol.models import PRIORITIES
 from queuey.store.asides import Told
+from queuey.store.broker.leases import KeptValue
 from queuey.store.replies import Caps
 from tests.properties.model.asides import Asides
 from tests.properties.model.claiming import SUSPECT, Claim
@@ -19,6 +20,7 @@ from tests.properties.model.claiming_typed import TypedClaim
 from tests.properties.model.contents import Ask, Job, Request
 
 MAX_CRASHES = 3
+MAX_SNOOZES = 1000
 MAX_SUSPECT_CRASHES = 10
 
 
@@ -113,6 +115,19 @@ class Model(Asides):
         self.leases[job_id] = now + lease
         return "cancelled" if job.flagged else "ok"
 
+    def checkpoint(self, now: int, items: Sequence[KeptValue]) -> list[str]:
+        return [self._checkpoint(now, *item) for item in items]
+
+    def _checkpoint(self, now: int, job_id: str, token: str, value: str, number: int | None = None) -> str:
+        if not (job := self._held(job_id, token)):
+            return "lost"
+        if number is not None:
+            if number < job.checkpoint_number:
+                return "ok"
+            job.checkpoint_number = number
+        job.checkpoint, job.checkpoint_at = value, now if value else 0
+        return "ok"
+
     def complete(self, now: int, results: Sequence[tuple[str, str, str]]) -> list[str]:
         return [self._complete(now, *item) for item in results]
 
@@ -120,23 +135,31 @@ class Model(Asides):
         if not (job := self._held(job_id, token)):
             return "ok" if self._ended(job_id, token) == "succeeded" else "lost"
         self._end_lease(job_id, "succeeded")
-        job.result = result
+        job.result, job.checkpoint, job.checkpoint_at = result, "", 0
         self._finish(now, job_id, "succeeded")
         return "ok"
 
-    def fail(self, now: int, failures: Sequence[tuple[str, str, int, bool]]) -> list[str]:
+    def fail(self, now: int, failures: Sequence[tuple[str, str, int, str]]) -> list[str]:
         return [self._fail(now, *item) for item in failures]
 
-    def _fail(self, now: int, job_id: str, token: str, delay: int, dead: bool) -> str:
-        answers = {"retried": "retry", "dead": "dead", "cancelled": "cancelled"}
+    def _fail(self, now: int, job_id: str, token: str, delay: int, end: str) -> str:
+        """`end`: retry, dead or snooze."""
+        answers = {"retried": "retry", "snoozed": "snoozed", "dead": "dead", "cancelled": "cancelled"}
         if not (job := self._held(job_id, token)):
             return answers.get(self._ended(job_id, token), "lost")
-        job.attempts += 1
-        self._add_error(job, now, job.attempts, "error")
+        snoozes = end == "snooze" and job.snoozes < MAX_SNOOZES
+        if not snoozes:
+            job.attempts += 1
+            self._add_error(job, now, job.attempts, "error")
         if job.flagged:
             self._end_lease(job_id, "cancelled")
             self._cancel(now, job_id)
-        elif dead or job.attempts >= job.max_attempts:
+        elif snoozes:
+            job.snoozes += 1
+            self._end_lease(job_id, "snoozed")
+            self._reschedule(job_id, now + delay)
+            self._count(now, "snoozed")
+        elif end != "retry" or job.attempts >= job.max_attempts:
             self._end_lease(job_id, "dead")
             self._bury(now, job_id)
         else:
@@ -216,6 +239,7 @@ class Model(Asides):
             self.dedupe[job.dedupe] = job_id
         del self.dead[job_id]
         job.status, job.attempts, job.crashes, job.finished_at = "waiting", 0, 0, 0
+        job.snoozes = 0
         job.ready_at, job.replay_id = now, replay_id
         self.lanes[job.queue, job.lane].append(job_id)
         self.awake.add(job.queue)

@@ -25,7 +25,7 @@ class Steps(Contents):
         del self.leases[job_id]
         if job.mark == "a":
             self.alone.pop(job.worker, None)
-        job.previous, job.outcome, job.token, job.mark = job.token, outcome, "", ""
+        job.previous, job.outcome, job.token, job.mark, job.checkpoint_number = job.token, outcome, "", "", 0
 
     def _finish(self, now: int, job_id: str, status: Literal["succeeded", "cancelled"]) -> None:
         job = self.jobs[job_id]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from queuey.protocol.stored.job_errors import ERROR_BYTES
 from queuey.store.replies import Dead
 from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig
 
@@ -38,13 +41,14 @@ async def test_what_is_told_of_a_job(rig: Rig) -> None:
     assert job.bytes == len(stored.definition) + len(stored.state)
 
 
-async def test_the_last_error_counts_however_long_it_is(rig: Rig) -> None:
+@pytest.mark.parametrize("size", [1024, 1100, ERROR_BYTES])
+async def test_the_last_error_counts_however_long_it_is(rig: Rig, size: int) -> None:
     (held,) = await rig.held()
     await rig.broker.leases.fail(rig.shard, [(*held, ERROR, 0, False)], now=NOW)
     await rig.broker.maintenance.promote(rig.shard, 10, now=NOW)
     (again,) = (await rig.claim()).jobs
-    long = '{"attempt":2,"kind":"error","message":"' + "x" * 983 + '"}'
-    assert len(long) == 1024
+    long = '{"attempt":2,"kind":"error","message":"' + "x" * (size - 41) + '"}'
+    assert len(long) == size
     await rig.broker.leases.fail(rig.shard, [(again.id, again.token, long, 0, True)], now=NOW)
     assert [job.error for job in (await dead(rig)).jobs] == [long]
 

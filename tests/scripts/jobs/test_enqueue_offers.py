@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from queuey.protocol.records import NewJob
-from queuey.store.broker.offers import Offer
+from queuey.store.offers import Offer
 from tests.support.scripts.asides import set_aside
 from tests.support.scripts.plain_ways import commands_of
 from tests.support.store import LEASE, NOW, Rig

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from queuey.protocol.records import encode_key
 from queuey.store.replies import Page, Place
 from tests.support.scripts.plain_ways import commands_of
 from tests.support.store import HOUR, LEASE, NOW, SECOND, SIXTY_FOUR, STARS, Rig
@@ -85,6 +87,28 @@ async def test_only_those_of_a_type_or_status(rig: Rig) -> None:
     await rig.broker.jobs.cancel(rig.shard, cancelled, now=NOW)
     assert ids_of(await page(rig, place("finished", "q"), status="s")) == [done[0][0]]
     assert ids_of(await page(rig, place("finished", "q"), status="c")) == cancelled
+
+
+async def test_only_those_with_a_tag(rig: Rig) -> None:
+    """The tag of a payload, a part of a tag and a tag of another case are other tags."""
+    long = ["a" * 64, *(f"{number}" * 64 for number in range(1, 7)), "mail/eu"]
+    bodies = [
+        '{"type":"t","tags":["mail/eu"],"payload":1}',
+        f'{{"type":"{"t" * 64}","tags":{json.dumps(long, separators=(",", ":"))}}}',
+        '{"type":"t","tags":["mail/euro","eu","mail","MAIL/EU"]}',
+        '{"type":"t","payload":{"type":"t","tags":["mail/eu"]}}',
+        '{"type":"t"}',
+    ]
+    wanted = [
+        (await rig.add(body=body, key=key, extra=f"Z={key}"))[0]
+        for body, key in zip(bodies, ("", "k" * 256, "", "", ""), strict=True)
+    ]
+    assert ids_of(await page(rig, READY, tag="mail/eu")) == wanted[:2]
+    assert ids_of(await page(rig, READY, tag="mail/eu", type="t")) == wanted[:1]
+    assert ids_of(await page(rig, READY, tag="mail")) == wanted[2:3]
+    assert ids_of(await page(rig, READY, tag="a")) == []
+    assert ids_of(await page(rig, READY, tag="[")) == []
+    assert ids_of(await page(rig, READY)) == wanted
 
 
 async def test_tombstones_are_left_out(rig: Rig) -> None:
@@ -286,3 +310,36 @@ async def test_each_name_is_looked_at_once_a_lane_and_none_costs_one_command(rig
     assert await commands_of(rig.client, call(rig.shard, lanes)) == {"hget": 1, "lrange": 3 + 64 + 3}
     assert (await page(rig, *lanes)).looked == 3 + 64 + 3
     assert await commands_of(rig.client, call(rig.shard, lanes, look=20)) == {"hget": 1, "lrange": 19}
+
+
+async def test_only_those_with_a_dedupe_key(rig: Rig) -> None:
+    """In every place. A part of a key is another key, and so is the payload of a job."""
+    keys = ("orders:1", "orders:11", "orders:", "", "k" * 256)
+    ids = [(await rig.add(key=key, body=f'{{"type":"t","payload":" k={encode_key(keys[0])} "}}'))[0] for key in keys]
+    for key, job_id in zip(keys, ids, strict=True):
+        if key:
+            assert ids_of(await page(rig, READY, key=encode_key(key))) == [job_id]
+    assert ids_of(await page(rig, READY, key=encode_key("other"))) == []
+    assert ids_of(await page(rig, READY, key=encode_key(keys[0]), type="other")) == []
+    assert await rig.claim() is not None
+    assert ids_of(await page(rig, READY, place("running"), key=encode_key(keys[0]))) == ids[:1]
+
+
+async def test_only_those_of_an_age(rig: Rig) -> None:
+    """A job with a delay is as old as its enqueue. Both bounds are part of the range."""
+    (old,) = await rig.add(now=NOW - HOUR, delay_ms=2 * HOUR)
+    (middle,) = await rig.add(now=NOW - SECOND)
+    (new,) = await rig.add(now=NOW)
+
+    async def of_age(least: int, most: int) -> list[str]:
+        return ids_of(await page(rig, SCHEDULED, READY, ages=(least, most), now=NOW))
+
+    assert await of_age(-1, -1) == [old, middle, new]
+    assert await of_age(0, -1) == [old, middle, new]
+    assert await of_age(SECOND, -1) == [old, middle]
+    assert await of_age(SECOND + 1, -1) == [old]
+    assert await of_age(-1, SECOND) == [middle, new]
+    assert await of_age(-1, 0) == [new]
+    assert await of_age(1, HOUR - 1) == [middle]
+    assert await of_age(SECOND, 1) == []
+    assert ids_of(await page(rig, SCHEDULED, READY, ages=(-1, HOUR))) == [], "by the store's clock, NOW is long ago"

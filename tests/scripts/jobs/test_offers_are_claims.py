@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from queuey.protocol.models import PRIORITIES, Priority
 from queuey.protocol.records import NewJob, NewJobs
-from queuey.store.broker import leases, offers
-from queuey.store.broker.offers import Offer
+from queuey.store import offers
+from queuey.store.broker import leases
+from queuey.store.offers import Offer
 from queuey.store.replies import Claimed
 from queuey.store.scripts import Scripts
 from tests.support.scripts.contents import contents

@@ -133,6 +133,18 @@ async def test_a_worker_leaves_a_suspect_of_a_type_that_it_does_not_know(rig: Ri
     assert sorted(await listed(rig)) == sorted([unknown, known])
 
 
+async def test_a_suspect_counts_against_the_room_of_its_type(rig: Rig) -> None:
+    """Also in a child process of its own. What has no room leaves the head of the list to the others."""
+    full = await suspects(rig)
+    definition = (await rig.stored(full[0])).definition.split("\n")[1]
+    others = await suspects(rig, 2, body=definition.replace('"t"', '"other"').replace('"test"', '"other"'))
+    room = [(0, ["t"]), (1, ["other"]), (4, ["another"])]
+    claimed = await claim(rig, 5, isolates=2, room=room, others=False)
+    assert ids(claimed) == others[:1]
+    assert sorted(await listed(rig)) == sorted([*full, others[1]])
+    assert ids(await claim(rig, 5, isolates=1, room=[(1, ["t"]), (0, ["other"])], others=False)) == full
+
+
 # --- alone on its worker -------------------------------------------------------------------------------------------
 
 
@@ -309,6 +321,14 @@ async def test_a_worker_that_is_alone_gets_no_job_of_another_queue_or_while_its_
     assert (ids(plain), plain.asides is not None) == ([], True)
     assert ids(await claim(rig, now=LATER + 1, **asks)) == []
     assert len((await rig.claim(9, worker="w2", now=LATER + 1, queues=["other"])).jobs) == 1
+
+
+async def test_a_worker_that_is_alone_rests_while_all_its_queues_are_paused(rig: Rig) -> None:
+    await suspects(rig)
+    await claim(rig)
+    await rig.broker.queues.pause(rig.shard, "default", "", now=LATER)
+    claimed = await claim(rig, now=LATER + 1)
+    assert (ids(claimed), claimed.rests, claimed.due_in_ms) == ([], True, 5 * SECOND - 1)
 
 
 async def test_a_worker_with_jobs_of_another_shard_is_not_alone(rig: Rig) -> None:

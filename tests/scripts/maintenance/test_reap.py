@@ -46,6 +46,16 @@ async def test_a_standing_lease_is_left(rig: Rig) -> None:
     assert (reaped.outcomes, reaped.more) == ([], False)
 
 
+async def test_a_call_that_comes_late_does_nothing_and_tells_the_time(rig: Rig) -> None:
+    ((job_id, _),) = await rig.held()
+    now = NOW + LEASE
+    async with rig.unchanged():
+        reaped = await rig.broker.maintenance.reap(rig.shard, 10, [0], by_ms=now - 1, now=now)
+    assert (reaped.outcomes, reaped.more, reaped.now_ms) == ([], False, now)
+    reaped = await rig.broker.maintenance.reap(rig.shard, 10, [0], by_ms=now, now=now)
+    assert (reaped.outcomes, reaped.now_ms) == ([(job_id, "retry")], now)
+
+
 async def test_the_stores_clock_decides_when_no_time_is_given(rig: Rig) -> None:
     lapsed, standing = rig.job(), rig.job(queue="b")
     await rig.broker.jobs.enqueue(rig.shard, [lapsed, standing])

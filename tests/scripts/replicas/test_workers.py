@@ -17,7 +17,7 @@ async def test_each_with_its_time_and_what_it_told(rig: Rig) -> None:
     async with rig.unchanged():
         known = await rig.broker.replicas.workers(rig.shard, now=NOW + SECOND)
     assert sorted(known.replicas) == [("a", NOW, '{"pid": 1}'), ("b", NOW + SECOND, '{"pid": 2}')]
-    assert known.quiet == ["b"]
+    assert (known.quiet, known.now_ms) == (["b"], NOW + SECOND)
 
 
 async def test_one_without_a_sign_for_too_long_is_left_out(rig: Rig) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from queuey.errors import Full
 from queuey.protocol.records import encode_key, parse_fields, to_job
+from queuey.store.broker.calls import LOG_TTL_MS
 from queuey.store.replies import DumpedJob, HeldKey
 from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig
 
@@ -223,6 +224,20 @@ async def test_an_idempotency_key_stays_when_its_job_has_died(rig: Rig) -> None:
     assert await rig.client.get(rig.keys.dedupe("i:digest")) == job_id.encode()
     await rig.client.delete(rig.keys.dedupe("i:digest"))
     assert await rig.broker.transfer.restore(rig.shard, [], [key], now=NOW) == ([], ["ok"])
+
+
+@pytest.mark.parametrize("dead", [False, True])
+async def test_the_lines_that_a_job_has_logged_come_too(rig: Rig, dead: bool) -> None:
+    ((job_id, token), (other, _)) = await rig.held(2)
+    text = f'1.1 {NOW} info "begun"\n'
+    await rig.broker.jobs.keep_log(rig.shard, [(job_id, token, text)])
+    if dead:
+        await rig.broker.leases.fail(rig.shard, [(job_id, token, "{}", 0, True)], now=NOW)
+    counted = await rig.client.hget(rig.keys.queue("default"), "dead_bytes")
+    assert [job.log for job in await move(rig, job_id, other)] == [text, ""]
+    assert await rig.broker.jobs.get_log(rig.shard, job_id) == text
+    assert 0 < await rig.client.pttl(rig.keys.log(job_id)) <= LOG_TTL_MS
+    assert await rig.client.hget(rig.keys.queue("default"), "dead_bytes") == counted
 
 
 async def test_a_full_store_takes_none(rig: Rig) -> None:

@@ -11,7 +11,9 @@ COMPLETE: Final = "/v1/leases/complete"
 FAIL: Final = "/v1/leases/fail"
 EXTEND: Final = "/v1/leases/extend"
 RELEASE: Final = "/v1/leases/release"
-ACTS: Final = (COMPLETE, FAIL, EXTEND, RELEASE)
+CHECKPOINT: Final = "/v1/leases/checkpoint"
+LOG: Final = "/v1/leases/log"
+ACTS: Final = (COMPLETE, FAIL, EXTEND, LOG, RELEASE, CHECKPOINT)
 
 
 async def lease(api: ApiRig, **asked: Any) -> list[dict[str, Any]]:
@@ -34,7 +36,12 @@ def held(job: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 def failing(path: str) -> dict[str, Any]:
     """Return the fields that `path` requires besides id and token."""
-    return {"error": "no luck"} if path == FAIL else {}
+    fields: dict[str, dict[str, Any]] = {
+        FAIL: {"error": "no luck"},
+        CHECKPOINT: {"checkpoint": 1},
+        LOG: {"lines": [{"text": "x"}]},
+    }
+    return fields.get(path, {})
 
 
 async def report(api: ApiRig, path: str, *items: dict[str, Any]) -> list[dict[str, Any]]:

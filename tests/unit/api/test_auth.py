@@ -139,3 +139,13 @@ def test_the_key_that_all_know_makes_no_page_less_foreign() -> None:
     headers = {b"host": b"127.0.0.1:8000", b"origin": b"http://evil.example", b"x-api-key": b"dev"}
     with pytest.raises(ForeignOrigin):
         OPEN.check_origin(headers, "POST")
+
+
+@pytest.mark.parametrize("headers", [{}, {b"x-api-key": b"wrong"}])
+def test_a_refusal_names_the_key_only_where_everyone_knows_it(headers: dict[bytes, bytes]) -> None:
+    with pytest.raises(Unauthorized, match="The key of a server without keys is dev: send 'x-api-key: dev'"):
+        OPEN.admit(headers, "admin")
+    with pytest.raises(Unauthorized) as caught:
+        gate(bob="read").admit(headers, "admin")
+    assert "dev" not in caught.value.message
+    assert "Authorization: Bearer <key>" in caught.value.message

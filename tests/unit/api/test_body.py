@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from queuey.api.http.body import JSON, NDJSON, ClientDisconnected, media_type, read_body
+from queuey.api.http.problems import problem_response
 from queuey.errors import TooLarge, UnsupportedMedia
 
 
@@ -82,6 +83,7 @@ def test_json_is_taken_under_its_names(value: bytes | None, found: str) -> None:
         b"text/json",
         b"multipart/form-data; boundary=json",
         b"application/json; charset=latin-1",
+        b"application/json; charset=utf-8; charset=utf-16",
         b"application/x-ndjson",
         b"",
         b"\xff",
@@ -90,3 +92,25 @@ def test_json_is_taken_under_its_names(value: bytes | None, found: str) -> None:
 def test_other_media_types_are_refused_with_what_to_send(value: bytes) -> None:
     with pytest.raises(UnsupportedMedia, match="'Content-Type: application/json'"):
         media_type({b"content-type": value}, JSON)
+
+
+@pytest.mark.parametrize("value", [b"identity", b"", b"Identity , identity"])
+def test_a_body_without_a_coding_is_taken(value: bytes) -> None:
+    assert media_type({b"content-encoding": value, b"transfer-encoding": b"Chunked"}, JSON) == JSON
+
+
+@pytest.mark.parametrize("header", [b"content-encoding", b"transfer-encoding"])
+@pytest.mark.parametrize("value", [b"gzip", b"br", b"identity, GZIP", b"zstd, chunked", b"x" * 1000])
+def test_a_compressed_body_is_refused_with_what_to_send(header: bytes, value: bytes) -> None:
+    with pytest.raises(UnsupportedMedia, match="Send the body uncompressed") as caught:
+        media_type({header: value}, JSON)
+    assert len(caught.value.message) < 200
+    response = problem_response(caught.value, {})
+    assert (response.status_code, response.headers["accept-encoding"]) == (415, "identity")
+
+
+def test_another_media_type_says_nothing_of_encodings() -> None:
+    """RFC 9110, 12.5.3: such a reply must not have the header."""
+    with pytest.raises(UnsupportedMedia) as caught:
+        media_type({b"content-type": b"text/plain"}, JSON)
+    assert "accept-encoding" not in problem_response(caught.value, {}).headers

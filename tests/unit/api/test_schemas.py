@@ -9,9 +9,7 @@ import msgspec
 import pytest
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from queuey.api.http.operations import Operation, Parameter, refuse_unknown
 from queuey.api.openapi.schemas import Schemas
-from queuey.errors import Invalid
 from queuey.protocol.models import NAME_PATTERN
 
 
@@ -99,22 +97,3 @@ def test_a_type_that_has_no_schema_and_a_name_twice_are_refused() -> None:
     schemas.of(Inner)
     with pytest.raises(ValueError, match="two Structs are named Inner"):
         schemas.of(msgspec.defstruct("Inner", [("other", int)]))
-
-
-LIMITED = Operation("o", "s", {200: None}, query=(Parameter("limit", int, "how many"),))
-
-
-@pytest.mark.parametrize("query", ["limit=1", "limit=", "limit", "limit=1&limit=2", ""])
-def test_declared_parameters_pass(query: str) -> None:
-    refuse_unknown(query.encode(), LIMITED)
-
-
-@pytest.mark.parametrize(
-    ("query", "name"), [("limt=1", "limt"), ("limit=1&x", "x"), ("%6Ci", "li"), ("a" * 99, "a" * 64), ("=", "")]
-)
-def test_others_are_named_and_shortened(query: str, name: str) -> None:
-    with pytest.raises(Invalid, match=r"Unknown parameter .*\. Allowed: limit\.") as refused:
-        refuse_unknown(query.encode(), LIMITED)
-    assert refused.value.faults[0].parameter == name  # type: ignore[union-attr]
-    with pytest.raises(Invalid, match="This route takes no parameters"):
-        refuse_unknown(query.encode(), Operation("o", "s", {200: None}))

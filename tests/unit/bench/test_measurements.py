@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import pytest
 
 from bench import targets
 from bench.__main__ import Found, chosen, main, measure
-from bench.measurements import MEASUREMENTS, NOTES, Line, Measurement, one, quantiles
+from bench.figures import binary
+from bench.measurements import MEASUREMENTS, Line, Measurement, one, quantiles
 from bench.report import Bound, MissingTool, Report, Row, Section, at_least, at_most, table
+from bench.sections import NOTES
 from bench.targets import Target
 
 LINES = {line.name: line for measurement in MEASUREMENTS for line in measurement.lines}
@@ -63,6 +66,9 @@ TARGETS = {
     "commands that an idle replica sends": at_most(3),
     "CPU of an idle replica": at_most(1),
     "two over one, 1 ms of CPU a job": at_least(1.7),
+    "size of the binary": at_most(60),
+    "first job, at a first start of the binary": at_most(1.5),
+    "first job, at a later start of the binary": at_most(1),
     **{
         f"share of the threads' most, 10 ms, mixed, {slots} slots": at_least(0.95)
         for slots in ("2 + 20", "8 + 100", "40 + 100")
@@ -118,12 +124,16 @@ def test_a_name_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 def run_with(
-    monkeypatch: pytest.MonkeyPatch, *flags: str, rows: Sequence[Row] = (), missing: dict[str, str] | None = None
+    monkeypatch: pytest.MonkeyPatch,
+    *flags: str,
+    rows: Sequence[Row] = (),
+    missing: dict[str, str] | None = None,
+    skipped: dict[str, str] | None = None,
 ) -> int:
     """The exit code of the command where these rows were found."""
 
     async def found(measurements: Sequence[Measurement], runs: int) -> Found:
-        return Found([Section("Speed", list(rows))], missing or {})
+        return Found([Section("Speed", list(rows))], missing or {}, skipped or {})
 
     monkeypatch.setattr("bench.__main__.measure", found)
     monkeypatch.setattr("bench.cores.pin", lambda pid, where: None)
@@ -202,10 +212,10 @@ def test_the_json_has_every_bound_and_the_verdict() -> None:
 # --- what is measured -------------------------------------------------------------------------------------------------
 
 
-def test_pauses_and_mixed_are_only_measured_when_they_are_named() -> None:
-    assert not {"pauses", "mixed"} & {one.name for one in chosen(None, None)}
+def test_some_are_only_measured_when_they_are_named() -> None:
+    assert not {"pauses", "mixed", "handler-loops"} & {one.name for one in chosen(None, None)}
     assert [one.name for one in chosen(["pauses"], 10)] == ["pauses"]
-    assert len(chosen(None, None)) == len(MEASUREMENTS) - 2
+    assert len(chosen(None, None)) == len(MEASUREMENTS) - 3
 
 
 async def test_what_lacks_a_tool_is_reported_and_the_others_are_measured() -> None:
@@ -221,3 +231,13 @@ async def test_what_lacks_a_tool_is_reported_and_the_others_are_measured() -> No
     )
     assert found.missing == {"a": "valgrind is missing."}
     assert [row.name for part in found.sections for row in part.rows] == ["b"]
+
+
+def test_a_binary_that_is_not_built_is_skipped_and_fails_no_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(binary, "FILE", tmp_path / "queuey")
+    found = asyncio.run(measure([one for one in MEASUREMENTS if one.name == "binary"], 2))
+    assert found == Found([], {}, {"binary": "dist/queuey is not built: make binary"})
+    assert run_with(monkeypatch, "--check", skipped=found.skipped) == 0
+    assert "binary: not measured: dist/queuey is not built: make binary" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from cyclopts import App
+from rich.console import Console
 
 from queuey import __version__
 from queuey.cli import app as root
@@ -29,13 +30,12 @@ LONGEST_HELP = 12
 
 
 @pytest.fixture(autouse=True)
-def no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-
+def no_settings_and_a_wide_console(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("QUEUEY_"):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "400")  # help in one line each
     monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.setattr(root.app, "console", Console(width=400, force_terminal=False))  # help in one line each
 
 
 def serve_with(monkeypatch: pytest.MonkeyPatch, serve: Serve) -> None:
@@ -250,6 +250,7 @@ def test_each_command_has_help_and_its_place_in_the_docs(
     text = capsys.readouterr().out
     usage, _, says, *_ = text.splitlines()
     assert usage.startswith(f"Usage: queuey {' '.join(path)}")
+    assert "ARGS" not in usage, "name each argument: usage() of cli/options.py"
     assert re.match(r"[A-Z][a-z]+ ", says), f"{says!r} tells what it does"
     documented = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     assert re.search(rf"`{' '.join(path)}[ `]", documented)

@@ -31,7 +31,7 @@ def queue(name: str, *, waiting: int = 0, running: int = 0, finished: int = 0, d
     )
 
 
-def worker(name: str, busy: int, slots: int) -> WorkerInfo:
+def worker(name: str, busy: int, slots: int, *, gone: bool = False) -> WorkerInfo:
     return WorkerInfo(
         name=name,
         replica=name,
@@ -45,6 +45,7 @@ def worker(name: str, busy: int, slots: int) -> WorkerInfo:
         quiet=False,
         started_at=NOW,
         version="1",
+        gone=gone,
     )
 
 
@@ -56,7 +57,8 @@ def shown(frame: Frame, before: Frame | None = None, trouble: str = "") -> list[
 
 
 def test_the_first_line_sums_up() -> None:
-    frame = Frame(NOW, [queue("a", waiting=1200, running=3), queue("b", waiting=34)], [worker("w", 3, 100)])
+    workers = [worker("w", 3, 100), worker("dead", 5, 100, gone=True)]
+    frame = Frame(NOW, [queue("a", waiting=1200, running=3), queue("b", waiting=34)], workers)
     assert shown(frame)[0] == "12:00:00Z  1,234 waiting, 0 scheduled, 3 running; 3 of 100 slots busy"
     before = Frame(NOW - timedelta(seconds=2), [queue("a")], [])
     later = Frame(NOW, [queue("a", finished=20, dead=4), queue("new", finished=6)], [])

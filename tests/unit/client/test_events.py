@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
@@ -90,6 +91,33 @@ async def test_it_gives_up_when_the_server_stays_away() -> None:
         with pytest.raises(Unreachable):
             await anext(client.events())
     assert len(streams.asked) == 2
+
+
+@in_virtual_time
+async def test_a_stream_is_looked_for_as_long_as_a_restart_takes() -> None:
+    """A server that takes a stream and says nothing in it has not come back."""
+    asked: list[float] = []
+
+    async def restarting(request: httpx.Request) -> httpx.Response:
+        asked.append(asyncio.get_running_loop().time())
+        if len(asked) == 1:
+            return httpx.Response(200, content=_chunks([status("queued", 5), httpx.ReadError("gone")]))
+        if asked[-1] < 30:
+            raise httpx.ConnectError("refused")
+        if asked[-1] < 55:
+            return httpx.Response(200, content=_chunks([httpx.ReadError("gone")]))
+        return httpx.Response(200, content=later(len(asked)))
+
+    async def later(number: int) -> AsyncIterator[bytes]:
+        yield status("running", number)
+        await asyncio.sleep(100)
+        raise httpx.ReadError("gone")
+
+    async with Client("http://q.test", retry_for=1, transport=httpx.MockTransport(restarting)) as client:
+        found = client.events()
+        assert [word(await anext(found)) for _ in range(3)] == ["queued", "running", "running"]
+        await found.aclose()  # type: ignore[attr-defined]
+    assert asked[-1] >= 55
 
 
 @in_virtual_time

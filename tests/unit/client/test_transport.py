@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from itertools import pairwise
+from math import nan
 from typing import Any
 
 import httpx
@@ -31,7 +33,7 @@ from queuey.protocol.models import EnqueueReply, JobRequest, Problem, RetryReply
 from tests.support.virtual_time import in_virtual_time
 
 ID = "00" + "0" * 26
-Answer = Callable[[httpx.Request], httpx.Response] | httpx.Response | Exception
+Answer = Callable[[httpx.Request], httpx.Response | Awaitable[httpx.Response]] | httpx.Response | Exception
 
 
 class Network:
@@ -48,7 +50,8 @@ class Network:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
-        return answer(request) if callable(answer) else answer
+        given = answer(request) if callable(answer) else answer
+        return given if isinstance(given, httpx.Response) else await given
 
     def client(self, **options: Any) -> Client:
         return Client("http://queuey.test/under/", transport=httpx.MockTransport(self), **options)
@@ -63,6 +66,10 @@ TAKEN = httpx.Response(200, json={"job_id": ID, "deduplicated": False})
 RETRIED = httpx.Response(200, json={"job_id": ID, "status": "queued"})
 DOWN = problem(503, "store-unavailable", **{"retry-after": "1"})
 UNKNOWN = problem(503, "outcome-unknown", **{"retry-after": "1"})
+NULLS = ("dedupe_key", "timeout", "run_at", "started_at", "finished_at", "lease_expires_at", "last_error", "result")
+SUCCEEDED = {"id": ID, "type": "mail", "queue": "default", "priority": "default", "status": "succeeded", "payload": 1}
+SUCCEEDED |= {"attempts": 0, "max_attempts": 1, "crashes": 0, "created_at": "2026-01-01T00:00:00Z", "errors": []}
+SUCCEEDED |= dict.fromkeys(NULLS)
 REFUSED_CONNECTION = httpx.ConnectError("refused")
 LOST = httpx.ReadError("gone")
 
@@ -72,7 +79,7 @@ LOST = httpx.ReadError("gone")
 
 @pytest.mark.parametrize(
     "trouble",
-    [DOWN, UNKNOWN, problem(429, "full", **{"retry-after": "5"}), httpx.Response(502), REFUSED_CONNECTION, LOST],
+    [DOWN, UNKNOWN, problem(429, "full", **{"retry-after": "2"}), httpx.Response(502), REFUSED_CONNECTION, LOST],
     ids=["down", "unknown", "full", "bad gateway", "refused", "lost"],
 )
 @in_virtual_time
@@ -115,13 +122,104 @@ async def test_what_may_have_been_done_is_not_when_twice_would_do_harm(
 
 
 @in_virtual_time
-async def test_it_gives_up_after_its_retries() -> None:
+async def test_it_gives_up_when_its_time_is_up() -> None:
     network = Network(LOST)
-    async with network.client(retries=2) as client:
+    async with network.client(retry_for=7) as client:
         with pytest.raises(Unreachable, match=r"http://queuey.test/under cannot be reached: gone") as raised:
             await client.get(ID)
     assert raised.value.maybe_done
+    assert network.times[-1] == 7
+    assert max(after - before for before, after in pairwise(network.times)) <= 2
+
+
+@in_virtual_time
+async def test_the_time_begins_with_the_first_failure() -> None:
+    async def late(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(9)
+        raise LOST
+
+    network = Network(late, LOST, TAKEN)
+    async with network.client(retry_for=1) as client:
+        await client.enqueue("mail")
+    assert network.times[1] > 9
+
+
+@in_virtual_time
+async def test_clients_do_not_come_back_all_at_once() -> None:
+    networks = [Network(LOST, TAKEN) for _ in range(5)]
+    for network in networks:
+        async with network.client() as client:
+            await client.enqueue("mail")
+    assert len({after - before for before, after in (network.times for network in networks)}) == 5
+
+
+@in_virtual_time
+async def test_nothing_is_sent_again_within_no_time() -> None:
+    network = Network(TAKEN, LOST)
+    async with network.client(retry_for=0) as client:
+        await client.enqueue("mail")
+        for call in (client.get(ID), client.wait(ID), client.run("mail"), anext(client.events())):
+            with pytest.raises(Unreachable):
+                await call
+    assert len(network.requests) == 5
+
+
+@in_virtual_time
+async def test_a_number_of_attempts_still_counts_whatever_they_take() -> None:
+    network = Network(LOST, problem(429, "full", **{"retry-after": "25"}), LOST)
+    async with network.client(retries=2) as client:
+        with pytest.raises(Unreachable):
+            await client.get(ID)
     assert len(network.requests) == 3
+    assert network.times[-1] > 25
+
+
+@in_virtual_time
+async def test_a_wait_outlasts_a_restart_and_asks_for_the_time_that_is_left() -> None:
+    down_until = 45.0
+
+    async def restarting(request: httpx.Request) -> httpx.Response:
+        if asyncio.get_running_loop().time() < down_until:
+            raise REFUSED_CONNECTION
+        return httpx.Response(200, json=SUCCEEDED)
+
+    for way in ("wait", "run"):
+        network = Network(TAKEN, LOST, restarting)
+        async with network.client(retry_for=2) as client:
+            await client.enqueue("mail")
+            began = asyncio.get_running_loop().time()
+            down_until = began + 45
+            job = await (client.wait(ID, timeout=60) if way == "wait" else client.run("mail", wait=60))
+        assert job.status == "succeeded"
+        asked = [float(request.url.params["wait"]) for request in network.requests[1:]]
+        assert asked == [pytest.approx(60 - (time - began), abs=0.001) for time in network.times[1:]]
+        assert asked[-1] < 15
+
+
+@in_virtual_time
+async def test_a_wait_ends_with_its_time_when_the_server_stays_away() -> None:
+    network = Network(TAKEN, REFUSED_CONNECTION)
+    async with network.client() as client:
+        await client.enqueue("mail")
+        with pytest.raises(Unreachable):
+            await client.wait(ID, timeout=30)
+    assert network.times[-1] == 30
+
+
+@in_virtual_time
+async def test_a_server_that_never_answered_is_not_waited_for() -> None:
+    network = Network(REFUSED_CONNECTION)
+    async with network.client() as client:
+        for call in (client.wait(ID, timeout=300), anext(client.events())):
+            with pytest.raises(Unreachable):
+                await call
+    assert network.times[-1] == 20
+
+
+@pytest.mark.parametrize("options", [{"timeout": 0}, {"timeout": nan}, {"retry_for": -1}, {"retry_for": nan}], ids=str)
+def test_a_time_that_is_none_is_refused(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must be a number of seconds"):
+        Client("http://queuey.test", **options)  # type: ignore[arg-type]
 
 
 @in_virtual_time
@@ -132,7 +230,7 @@ async def test_pauses_grow_and_are_never_shorter_than_the_server_asks() -> None:
     first, second, third = (after - before for before, after in zip(network.times, network.times[1:], strict=False))
     assert 0.05 <= first <= 0.1
     assert 0.1 <= second <= 0.2
-    assert third == pytest.approx(7)
+    assert 7.2 <= third <= 7.4
 
 
 @in_virtual_time
@@ -151,7 +249,7 @@ async def test_an_answer_that_does_not_come_is_awaited_for_the_timeout_of_each_a
         await asyncio.Event().wait()
         raise AssertionError
 
-    async with Client("http://queuey.test", timeout=3, retries=1, transport=httpx.MockTransport(never)) as client:
+    async with Client("http://queuey.test", timeout=3, retry_for=2, transport=httpx.MockTransport(never)) as client:
         with pytest.raises(Unreachable, match="did not answer within 3 s") as raised:
             await client.get(ID)
         assert asyncio.get_running_loop().time() == pytest.approx(6.1, abs=0.1)

@@ -234,8 +234,8 @@ async def test_closing_leaves_no_socket_open_and_nothing_to_collect() -> None:
 @on_both_loops
 async def test_closing_twice_or_unopened_does_nothing() -> None:
     async with scripted_store(pong) as store:
+        await link_to(store).close()
         link = link_to(store)
-        await link.close()
         await link.call("PING")
         await link.close()
         await link.close()

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from msgspec import Meta, Raw, Struct
 
-from queuey.protocol.allowed import form_of, in_words
+from queuey.protocol.allowed import counted, form_of, in_words
 from queuey.protocol.models import NAME_RULE, Amount, JobId, Name, Rate, Seconds, Timeout
 
 
@@ -62,3 +62,8 @@ def test_a_form_has_every_field_at_every_depth() -> None:
 def test_a_pattern_needs_words_of_its_own() -> None:
     with pytest.raises(TypeError, match="needs words of its own"):
         form_of(Outer, "The body")
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 jobs"), (1, "1 job"), (2, "2 jobs"), (1200, "1,200 jobs")])
+def test_a_number_has_its_noun(number: int, text: str) -> None:
+    assert counted(number, "job") == text

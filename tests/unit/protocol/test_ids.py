@@ -108,3 +108,12 @@ def test_short_random_text_fits_a_header_and_does_not_repeat() -> None:
     made = {ids.short_random() for _ in range(10_000)}
     assert len(made) == 10_000
     assert all(len(text) == 12 and text.isalnum() for text in made)
+
+
+def test_the_id_of_a_tick_is_always_the_same_and_has_the_bucket_of_its_schedule() -> None:
+    job_id = ids.of_tick("report", "UID1", 1_800_000_000_000)
+    assert ids.is_id(job_id)
+    assert job_id == ids.of_tick("report", "UID1", 1_800_000_000_000) == "W401MCC5RM0028BP6PEXWYZKQ3Q4"
+    assert ids.bucket_of(job_id) == zlib.crc32(b"report") % 1024
+    others = {ids.of_tick("report", "UID2", 1_800_000_000_000), ids.of_tick("report", "UID1", 1_800_000_000_001)}
+    assert len(others | {job_id}) == 3

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from queuey.errors import Invalid, Malformed
-from queuey.protocol.json_checks import are_payloads, check_payload, check_text, is_deeper
+from queuey.protocol.json.checks import are_payloads, check_payload, check_text, is_deeper
 
 
 def nested(levels: int) -> bytes:

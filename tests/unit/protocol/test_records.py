@@ -22,6 +22,7 @@ from queuey.protocol.records import (
     parse_definition,
     parse_fields,
     queue_and_attempts,
+    ready_queue_attempts,
     to_job,
 )
 
@@ -56,7 +57,16 @@ def test_queue_and_attempts_are_those_of_the_fields(words: list[str], first: str
     head = first + " ".join(words)
     for _ in range(2):  # the second time it may be remembered
         fields = job_fields(*parse_definition(f"{head}\n{BODY}"))
-        assert queue_and_attempts(head) == (fields["queue"], fields["max_attempts"])
+        expected = fields["queue"], fields["max_attempts"]
+        assert queue_and_attempts(head) == expected
+        if first and head.count("r=") == 1:
+            assert ready_queue_attempts(head) == (CREATED, expected)
+
+
+@pytest.mark.parametrize(("head", "error"), [("", KeyError), ("q=mail", KeyError), ("r=", ValueError)])
+def test_a_header_without_its_time_cannot_be_read(head: str, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        ready_queue_attempts(head)
 
 
 @pytest.mark.parametrize(

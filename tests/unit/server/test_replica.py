@@ -6,9 +6,11 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import pytest
@@ -140,3 +142,27 @@ def test_a_message_is_one_line() -> None:
     line = pack(Init(Settings(data_dir=Path("/a\nb")), ["c\nd"], None, 1))
     assert line.count(b"\n") == 1
     assert msgspec.json.decode(line)["listening"] is None
+
+
+ENDS_AT_ONCE: Final = """
+import os, signal, sys
+import queuey.server.server as server
+server.serve = lambda settings, context: 0
+from queuey.server.processes.replica import main
+assert main(*map(int, sys.argv[1:])) == 0
+for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+    os.kill(os.getpid(), number)
+"""
+
+
+def test_signals_while_a_replica_only_exits_change_nothing(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    our_end, their_end = socket.socketpair()
+    with ours, theirs, our_end, their_end:
+        ours.sendall(pack(Init(Settings(data_dir=tmp_path), sys.path, None, 1)))
+        descriptors = (theirs.fileno(), their_end.fileno())
+        command = [sys.executable, "-c", ENDS_AT_ONCE, *map(str, descriptors)]
+        done = subprocess.run(
+            command, cwd=Path(__file__).parents[3], pass_fds=descriptors, timeout=PATIENCE, check=False
+        )
+    assert done.returncode == 0

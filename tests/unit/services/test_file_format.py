@@ -11,6 +11,7 @@ import pytest
 from queuey.errors import FileRefused
 from queuey.services.transfer import file_format as export_file
 from queuey.services.transfer.file_format import (
+    SCHEDULE_FORMAT,
     Checkpoint,
     End,
     Header,
@@ -18,6 +19,7 @@ from queuey.services.transfer.file_format import (
     Key,
     Lane,
     Queue,
+    ScheduleLine,
     encode_line,
     lines_from,
     read_header,
@@ -29,6 +31,7 @@ ID = "FX01M86XA2P36HASQZ19JJEJT08G"
 HEADER = Header(DATA_FORMAT, "export1", 2, "queuey", "0.1.0", 1)
 JOB = JobLine(ID, "ready", 0, 'r=5 q=mail A=later\n{"type":"t","payload":[1.0]}', "")
 DONE = JobLine(ID, "finished", 9, 'r=5\n{"type":"t"}', 's=s n=1 p=1.ab o=s f=7 j=17\n"r"')
+SCHEDULE = ScheduleLine("report", "u=U1 v=1 n=5\n\n{}", [f"4 4 tick fired {ID} 1", "1 2 tick missed - 3"])
 LINES: list[Any] = [
     HEADER,
     Queue(0, "mail", ""),
@@ -67,11 +70,11 @@ def test_fields_of_a_later_version_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_a_newer_format_is_refused_before_all_else(tmp_path: Path) -> None:
-    for header in (changed(HEADER, format=DATA_FORMAT + 1), b'{"kind":"new thing","format":99}\n'):
+    for header in (changed(HEADER, format=SCHEDULE_FORMAT + 1), b'{"kind":"new thing","format":99}\n'):
         file = written(tmp_path / "f", header, b"what this version cannot read\n")
         for read in (read_header, read_whole):
             with pytest.raises(
-                FileRefused, match=rf"has format \d+, and this version of Queuey reads up to {DATA_FORMAT}"
+                FileRefused, match=rf"has format \d+, and this version of Queuey reads up to {SCHEDULE_FORMAT}"
             ):
                 read(file)
 
@@ -111,12 +114,30 @@ def test_a_newer_format_is_refused_before_all_else(tmp_path: Path) -> None:
         changed(LINES[6], first=-1, ids=[ID, ID]),
         changed(LINES[6], priority="urgent"),
         changed(LINES[1], name="a:b"),
+        changed(SCHEDULE, name="a:b"),
+        changed(SCHEDULE, name="n" * 129),
+        changed(SCHEDULE, record="u=U1 v=1"),
+        changed(SCHEDULE, record="n=1\n\n{}"),
+        changed(SCHEDULE, runs=["4 4 tick fired"]),
+        changed(SCHEDULE, runs=["1 2 tick missed - 3"] * 51),
     ],
 )
 def test_a_line_that_cannot_be_is_named(tmp_path: Path, line: bytes) -> None:
     file = written(tmp_path / "f", HEADER, line, LINES[-1])
     with pytest.raises(FileRefused, match=f"the line at byte {len(encode_line(HEADER))} is not a line of an export"):
         read_whole(file)
+
+
+def test_schedules_are_counted_only_if_there_are_some(tmp_path: Path) -> None:
+    """An older version, which does not know them, reads a file without any."""
+    header = Header(SCHEDULE_FORMAT, "export1", 2, "queuey", "0.1.0", 1)
+    counts = {"queue": 0, "key": 0, "job": 0, "lane": 0}
+    assert read_whole(written(tmp_path / "a", header, End(counts, 2))).counts == counts
+    counts |= {"schedule": 1}
+    file = written(tmp_path / "b", header, SCHEDULE, Checkpoint("schedules", 0, "run"), End(counts, 2))
+    assert read_whole(file).counts == counts
+    with pytest.raises(FileRefused, match="lines are missing"):
+        read_whole(written(tmp_path / "c", header, End(counts, 2)))
 
 
 @pytest.mark.parametrize("line", [JOB, DONE, changed(DONE, place="running", at_ms=3, state="s=r n=2 h=ab z=1")])
@@ -128,7 +149,7 @@ def test_jobs_that_can_be(tmp_path: Path, line: Any) -> None:
 @pytest.mark.parametrize(
     ("lines", "why"),
     [
-        (LINES[:-1], "is incomplete. Finish it with `queuey export --resume"),
+        (LINES[:-1], "is incomplete. Run the command that began it again, with --resume"),
         ([*LINES[:-1], encode_line(LINES[-1])[:-1]], "is incomplete"),
         ([*LINES[:4], *LINES[5:]], "lines are missing"),
         ([*LINES, JOB], "there are lines after its end"),

@@ -11,7 +11,7 @@ from queuey.errors import Full
 from queuey.protocol.records import NewJob, NewJobs
 from queuey.services.leases import long_polls as polling
 from queuey.services.leases.long_polls import LongPolls, Poll
-from queuey.store.broker.offers import Offer
+from queuey.store.offers import Offer
 
 
 def job(queue: str, *, delay_ms: int = 0) -> NewJob:

@@ -10,7 +10,7 @@ import pytest
 from queuey.errors import Full, ScriptFailed, StoreUnavailable
 from queuey.protocol.records import NewJob, NewJobs
 from queuey.services.jobs.offers import PATIENCE, Offering, Settled, ShardOffers, Types
-from queuey.store.broker.offers import Offer
+from queuey.store.offers import Offer
 from queuey.store.replies import Claimed
 from tests.support.virtual_time import in_virtual_time
 

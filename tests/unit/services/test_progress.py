@@ -12,8 +12,8 @@ import pytest
 from queuey.errors import StoreUnavailable
 from queuey.protocol.ids import new_id
 from queuey.protocol.models import ProgressReport
-from queuey.services.jobs import progress
-from queuey.services.jobs.progress import INTERVAL, ProgressRecorder
+from queuey.services.reports import progress
+from queuey.services.reports.progress import INTERVAL, ProgressRecorder
 from queuey.store.broker.broker import Broker
 from queuey.worker.handlers.context import Context
 from tests.support.executions import make_work

@@ -151,3 +151,18 @@ def test_its_app_and_the_queues_of_its_types_are_those_of_its_last_request(clock
     workers.seen("a", "k", ["x"], frozenset("tu"))
     (row,) = workers.rows()
     assert (row.app, row.type_queues) == ("", None)
+
+
+def test_a_full_queue_keeps_its_types_while_the_worker_has_jobs_of_it(clock: Clock) -> None:
+    """A worker asks for no jobs of a queue that is full. That is no sign that it does not know its types any more."""
+    workers, both = PullWorkers(), {"mail": ["m"], "images": ["i"]}
+    key = workers.seen("w", "k", ["mail", "images"], frozenset("mi"), "shop", both)
+    workers.leased(key, [("job", "images")], 3600)
+    clock.now += 600
+    workers.seen("w", "k", ["mail"], frozenset("mi"), "shop", {"mail": ["m", "n"]})
+    (row,) = workers.rows()
+    assert (row.queues, row.type_queues) == (["mail", "images"], {"mail": ["m", "n"], "images": ["i"]})
+    workers.ended("job")
+    workers.seen("w", "k", ["mail"], frozenset("mi"), "shop", {"mail": ["m"]})
+    (row,) = workers.rows()
+    assert (row.queues, row.type_queues) == (["mail"], {"mail": ["m"]})

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+import pydantic
 import pytest
 
 from queuey.errors import Invalid, Malformed, RequestError, TooLarge
@@ -13,6 +14,7 @@ from queuey.protocol.models import JobRequest
 from queuey.protocol.records import NewJob, encode_key, from_ms, parse_definition, parse_fields
 from queuey.services.jobs.submission import Decoder, Submission, SubmissionSettings, to_ms
 from queuey.settings.settings import Settings
+from queuey.worker.handlers.parameters.pydantic_types import PydanticType
 
 NOW = 1_800_000_000_000
 
@@ -206,11 +208,14 @@ def test_seconds_become_milliseconds() -> None:
         (b"", "empty"),
         (b" \n", "empty"),
         (b"{", "too early"),
+        (b'{"type":"t","payload":NaN}', "JSON has no value NaN (byte 22)"),
+        (b'{"type":"t","payload":[-Infinity]}', "JSON has no value Infinity (byte 24)"),
+        (b'{"type":"t","payload":None}', "JSON has no value None"),
+        (b'{"type":"t","payload":{"a":undefined}}', "JSON has no value undefined"),
+        (b'{"type":"t","payload":Nan}', "invalid character"),
         (b'{"type":}', "byte 8"),
         (b"{'type':'t'}", "byte 1"),
         (b'{"type":"t"} {}', "trailing characters"),
-        (b'{"type":"t","payload":NaN}', "byte 22"),
-        (b'{"type":"t","payload":-Infinity}', "byte "),
         (b'{"type":"t","payload":"\xff"}', "UTF-8: byte 23"),
         (b'{"type":"t","payload":"\\ud800"}', "surrogate"),
         (b'{"type":"t","payload":' + b"[" * 65 + b"]" * 65 + b"}", "64 levels"),
@@ -256,6 +261,9 @@ class Greeting(msgspec.Struct):
     tags: list[str] = []
 
 
+SETTINGS_THAT_CHECK = SubmissionSettings.of(Settings(data_dir=Path("/unused"), check_payloads="yes"))
+
+
 def no_attempts(job_type: str) -> int | None:
     return None
 
@@ -265,8 +273,7 @@ def known(job_type: str) -> Decoder | None:
 
 
 def checking(**fields: Any) -> JobRequest:
-    settings = Settings(data_dir=Path("/unused"), check_payloads="yes")
-    return Submission(SubmissionSettings.of(settings), no_attempts, known).parse(json.dumps(fields).encode())
+    return Submission(SETTINGS_THAT_CHECK, no_attempts, known).parse(json.dumps(fields).encode())
 
 
 @pytest.mark.parametrize(
@@ -286,6 +293,22 @@ def test_a_payload_that_its_handler_cannot_take_is_refused_with_its_place(
     assert pointers(caught.value) == [pointer]
     assert "does not fit jobs of the type greet" in caught.value.message
     assert reason in caught.value.message
+
+
+def test_pydantic_names_all_faults_of_a_payload() -> None:
+    def broken(value: int) -> int:
+        raise KeyError("no table")
+
+    late = Annotated[int, pydantic.AfterValidator(broken)]
+    model = pydantic.create_model("Order", count=(pydantic.PositiveInt, ...), name=(str, ...), late=(late, 0))
+    decode = PydanticType(model).decode
+    submission = Submission(SETTINGS_THAT_CHECK, no_attempts, {"order": decode}.get)
+    with pytest.raises(Invalid) as caught:
+        submission.check_fit("order", b'{"count":0}', "/payload")
+    assert pointers(caught.value) == ["/payload/count", "/payload/name"]
+    assert "does not fit jobs of the type order: input should be greater than 0" in caught.value.message
+    submission.check_fit("order", b'{"count":1,"name":"a"}')
+    submission.check_fit("order", b'{"count":1,"name":"a","late":1}')  # an error of the handler, when it runs
 
 
 def test_what_fits_and_what_nobody_here_knows_is_taken() -> None:

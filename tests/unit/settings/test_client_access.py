@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from queuey.errors import SettingsError
-from queuey.settings.client_access import LOCAL_URL, read_access
+from queuey.protocol.server_url import LOCAL_URL
+from queuey.settings.client_access import read_access
 from queuey.settings.settings import load
 
 
@@ -54,4 +55,4 @@ def test_a_key_that_no_header_can_carry_is_refused_and_not_shown() -> None:
 
 
 def test_the_server_does_not_mind_the_clients_variable() -> None:
-    assert load({}, {"QUEUEY_URL": "http://elsewhere:1"}).port == 8000
+    assert load({}, {"QUEUEY_URL": "http://elsewhere:1", "QUEUEY_UNPACK_DIR": "/var/cache/queuey"}).port == 8000

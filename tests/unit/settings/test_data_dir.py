@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from queuey.errors import SettingsError
 from queuey.settings.data_dir import DefaultDir, default_dir
-from queuey.settings.settings import Settings, load, load_for_store
+from queuey.settings.settings import Settings, load, load_for_store, load_without_store
 
 
 @pytest.fixture
@@ -112,3 +113,12 @@ def test_in_a_project_no_home_is_needed(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(mark(tmp_path / "shop", ".git/"))
     monkeypatch.setattr("os.path.expanduser", lambda path: path)
     assert load({}, {}).data_dir == tmp_path / "shop" / ".queuey"
+
+
+def test_without_a_home_it_must_be_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    with pytest.raises(SettingsError, match=r"^data_dir: The home directory is unknown. Set the data directory.$"):
+        load({}, {})
+    assert load({"redis": "redis://db"}, {}).redis == "redis://db"
+    assert load_without_store({"queues": "mail"}, {}).queues == ("mail",)

@@ -72,7 +72,7 @@ def test_defaults_are_those_of_the_design() -> None:
         "reap_delay_max": 5.0,
         "grace": 5.0,
         "max_starve": 300.0,
-        "backoff_cap": 60.0,
+        "backoff_cap": 7200.0,
     }
     assert {name: getattr(settings, name) for name in expected} == expected
 
@@ -138,6 +138,7 @@ def test_the_data_directory_follows_xdg() -> None:
         ("payload_limit", "256kB", 256_000),
         ("queues", "emails, images,emails", ("emails", "images")),
         ("queues", "", None),
+        ("queues", "mail:10, images:02,mail:10", ("mail:10", "images:2")),
         ("redis", "redis://user:pw@db:6379/0", "redis://user:pw@db:6379/0"),
         ("redis", "rediss://db", "rediss://db"),
         ("redis", "unix:///run/valkey.sock?db=1", "unix:///run/valkey.sock?db=1"),
@@ -179,6 +180,15 @@ def test_a_flag_is_read(name: str, text: str, value: object) -> None:
         ("roles", "api,boss", "contains 'boss', which is not one of the choices"),
         ("queues", "a,b c", "contains 'b c', which is not a valid queue name"),
         ("queues", ",".join(f"q{n}" for n in range(257)), "has more than 256 items"),
+        ("queues", "a,mail:0", "contains 'mail:0': its limit must be a whole number from 1 to 10000"),
+        ("queues", "mail:x", "contains 'mail:x': its limit must be a whole number"),
+        ("queues", "mail:", "contains 'mail:': its limit must be a whole number"),
+        ("queues", "mail:-1", "contains 'mail:-1': its limit must be a whole number"),
+        ("queues", "mail:10001", "contains 'mail:10001': its limit must be a whole number"),
+        ("queues", "mail:1:2", "contains 'mail:1:2': its limit must be a whole number"),
+        ("queues", ":5", "contains '', which is not a valid queue name"),
+        ("queues", "mail:5,mail", "has the queue 'mail' twice, with different limits"),
+        ("queues", "mail:5,mail:6", "has the queue 'mail' twice, with different limits"),
         ("anonymous", "submit,admin", "has the unknown scope 'admin'"),
         ("app", "thumbnails.py", "has the wrong form. Allowed: module:name"),
         ("prefix", "a{b}", "has the wrong form"),
@@ -272,8 +282,9 @@ def test_a_long_value_is_cut_in_the_message() -> None:
     assert len(refusal({"lease": "9" * 10_000})) < 300
 
 
-def test_variables_that_kubernetes_sets_are_no_settings() -> None:
+def test_variables_of_kubernetes_and_of_the_binary_are_no_settings() -> None:
     environ = {
+        "QUEUEY_UNPACK_DIR": "/var/cache/queuey",
         "QUEUEY_PORT": "tcp://10.0.0.1:8000",
         "QUEUEY_SERVICE_HOST": "10.0.0.1",
         "QUEUEY_SERVICE_PORT": "8000",
@@ -295,19 +306,12 @@ def test_variables_that_kubernetes_sets_are_no_settings() -> None:
             {"payload_limit": "500kB", "body_limit": "400kB"},
             "payload_limit (500kB) must not be larger than body_limit (400kB).",
         ),
-        ({"backoff_base": "2m"}, "backoff_base (2m) must not be larger than backoff_cap (1m)."),
+        ({"backoff_base": "3h"}, "backoff_base (3h) must not be larger than backoff_cap (2h)."),
         ({"store_timeout": "2s"}, "store_timeout (2s) must not be larger than request_deadline (1.5s)."),
     ],
 )
 def test_settings_that_do_not_fit_each_other_are_refused(flags: dict[str, str], reason: str) -> None:
     assert refusal(flags) == reason
-
-
-@pytest.mark.usefixtures("no_project")
-def test_without_a_home_the_data_directory_must_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.path.expanduser", lambda path: path)
-    assert refusal() == "data_dir: The home directory is unknown. Set the data directory."
-    assert load({"redis": "redis://db"}, {}).redis == "redis://db"
 
 
 @pytest.mark.parametrize(
@@ -369,6 +373,22 @@ def test_a_setting_is_described_once_and_in_full(name: str) -> None:
 def test_choices_are_those_of_the_type() -> None:
     hints = get_type_hints(Settings)
     literals = [name for name, hint in hints.items() if hint is not None and "Literal" in str(get_origin(hint))]
-    assert literals == ["direct", "fsync", "check_payloads", "log_level", "log_format", "tracing"]
+    assert literals == [
+        "direct",
+        "fsync",
+        "handler_loop",
+        "check_payloads",
+        "log_level",
+        "log_format",
+        "log_errors",
+        "log_jobs",
+        "tracing",
+    ]
     for name in literals:
         assert SETTINGS[name].allowed == ", ".join(get_args(hints[name]))
+
+
+def test_queues_have_names_and_limits() -> None:
+    settings = Settings(queues=("mail:10", "images", "fax:1"))
+    assert (settings.queue_names, settings.queue_limits) == (("mail", "images", "fax"), {"mail": 10, "fax": 1})
+    assert (Settings().queue_names, Settings().queue_limits) == (None, {})

@@ -11,8 +11,8 @@ from queuey.errors import OutcomeUnknown, StoreUnavailable
 from queuey.store import batching
 from queuey.store import deadline as patience
 from queuey.store.batching import Batcher
-from queuey.store.deadline import Deadline, outcome
-from tests.support.virtual_time import in_virtual_time
+from queuey.store.deadline import Deadline, outcome, unanswered
+from tests.support.virtual_time import block, in_virtual_time
 
 SHORT = 0.05
 
@@ -47,6 +47,22 @@ async def test_each_resend_has_the_arguments_of_the_call() -> None:
 
     assert await Deadline(5).call(send, 2, queue="mail") == "mail"
     assert given == [(2, "mail")] * 2
+
+
+async def test_a_shard_that_did_not_answer_is_named_also_by_the_last_call() -> None:
+    async def send() -> None:
+        if not sent:
+            sent.append(1)
+            raise StoreUnavailable("Shard 1 of the store: redis://user@host cannot be reached.", shard=1)
+        await asyncio.get_running_loop().create_future()
+
+    sent: list[int] = []
+    with pytest.raises(StoreUnavailable) as caught:
+        await Deadline(SHORT).call(send)
+    assert (caught.value.shard, caught.value.maybe_done) == (1, True)
+    assert unanswered(caught.value) == "Shard 1 of the store did not answer in time."
+    error = StoreUnavailable("The store cannot be reached: redis://user@host.", maybe_done=True)
+    assert str(outcome(error, [])) == "The store did not answer in time. It may have been done."
 
 
 async def test_what_was_perhaps_done_once_stays_so() -> None:
@@ -142,3 +158,46 @@ async def test_a_batcher_gives_up_again_and_again() -> None:
         proceed.set()
         await batcher.drain()
     assert await batcher.submit("b") == "b"
+
+
+# --- a handler blocks the event loop: the reply lies in the socket, and the store is not to blame ------------------
+
+
+@in_virtual_time
+async def test_a_request_gets_the_reply_that_came_while_the_loop_was_blocked() -> None:
+    loop = asyncio.get_running_loop()
+    reply: asyncio.Future[str] = loop.create_future()
+
+    async def send() -> str:
+        loop.call_soon(block, 60)
+        loop.call_soon(loop.call_soon, loop.call_soon, reply.set_result, "done")  # read after the timers
+        return await reply
+
+    assert await Deadline(1.5).call(send) == "done"
+
+
+@in_virtual_time
+async def test_a_batcher_answers_what_the_store_answered_while_the_loop_was_blocked() -> None:
+    loop = asyncio.get_running_loop()
+
+    async def send(items: Sequence[str]) -> Sequence[str]:
+        reply: asyncio.Future[Sequence[str]] = loop.create_future()
+        loop.call_soon(block, 60)
+        loop.call_soon(loop.call_soon, loop.call_soon, reply.set_result, items)
+        return await reply
+
+    batcher: Batcher[str, str] = Batcher(send, resend_for=1.5)
+    sent = batcher.submit("sent")
+    assert await sent == "sent"
+
+
+@in_virtual_time
+async def test_a_batcher_still_sends_what_the_block_kept_back() -> None:
+    async def send(items: Sequence[str]) -> Sequence[str]:
+        await asyncio.sleep(0.01)
+        return items
+
+    batcher: Batcher[str, str] = Batcher(send, resend_for=1.5)
+    waiting = batcher.submit("waiting")
+    block(60)
+    assert await waiting == "waiting"

@@ -17,6 +17,7 @@ NAMES = {
     "done": (("mail",), "done:mail"),
     "dedupe": (("a2V5",), "dedupe:a2V5"),
     "progress": (("ID",), "progress:ID"),
+    "log": (("ID",), "log:ID"),
     "claim": (("c1",), "claim:c1"),
     "alone": (("w1",), "alone:w1"),
     "queue": (("mail",), "queue:mail"),
@@ -25,6 +26,8 @@ NAMES = {
     "wake_type": (("mail", "send"), "wake:mail:send"),
     "stats_minute": (("30000000",), "stats:30000000"),
     "selftest": (("list",), "selftest:list"),
+    "schedule": (("nightly",), "schedule:nightly"),
+    "runs": (("nightly",), "runs:nightly"),
     "queues": (None, "queues"),
     "workers": (None, "workers"),
     "meta": (None, "meta"),
@@ -33,6 +36,9 @@ NAMES = {
     "copied": (None, "copied"),
     "events": (None, "events"),
     "listening": (None, "listening"),
+    "schedule_names": (None, "schedule_names"),
+    "ticks": (None, "ticks"),
+    "waiting_ticks": (None, "waiting_ticks"),
 }
 
 

@@ -17,6 +17,7 @@ from queuey.worker.execution import Execution
 from queuey.worker.handlers.app import App
 from queuey.worker.handlers.attempt import Failed, Succeeded
 from queuey.worker.handlers.context import Context
+from queuey.worker.handlers.error_text import HEAD
 from queuey.worker.settings import ExecutionSettings
 from tests.support import handlers
 from tests.support.executions import RESULT_LIMIT, TOKEN, Events, executing, failed, make_work
@@ -59,10 +60,10 @@ class TestResults:
     @pytest.mark.parametrize(
         ("name", "message"),
         [
-            ("nan", "ValueError: Out of range float values are not JSON compliant"),
-            ("raw_and_nan", "ValueError: Out of range float values are not JSON compliant"),
+            ("nan", "ValueError: /result/ratio is nan, and JSON has no such number."),
+            ("raw_and_nan", "ValueError: /result/1 is nan, and JSON has no such number."),
             ("raw_nan", "DecodeError: JSON is malformed: invalid character (byte 7)"),
-            ("infinity", "ValueError: Out of range float values are not JSON compliant"),
+            ("infinity", "ValueError: /result/0 is inf, and JSON has no such number."),
             ("object", "TypeError: Encoding objects of type object is unsupported"),
             ("circular", "RecursionError: "),
             ("bad_raw", "DecodeError: JSON is malformed"),
@@ -116,9 +117,11 @@ class TestFailures:
         outcome = failed(await act(execution, mode, name, value), "error")
         assert outcome.message == message
         assert outcome.detail is not None
-        first, *_, last = outcome.detail.splitlines()
-        assert f"handlers.py:{first_line(mode)} in in_{mode}: return act(deed, ctx)" in first
-        assert last.endswith(" in _raise: raise error")
+        *_, trace = outcome.detail.split(HEAD)
+        _, first, code, *others = trace.splitlines()
+        assert first.endswith(f'handlers.py", line {first_line(mode)}, in in_{mode}')
+        assert code == "    return act(deed, ctx)"
+        assert "    raise error" in others
         assert not outcome.dead
         assert 1000 <= outcome.retry_after_ms <= 2000
 
@@ -173,7 +176,8 @@ class TestFailures:
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_the_context(execution: Execution, mode: str) -> None:
-    outcome = await act(execution, mode, "context")
+    work = make_work(mode, Deed("context"))
+    outcome = await execution.run(work)
     assert isinstance(outcome, Succeeded)
     assert msgspec.json.decode(outcome.result_json) == {
         "job_id": "job-1",
@@ -185,7 +189,15 @@ async def test_the_context(execution: Execution, mode: str) -> None:
         "claims": 7,
         "cancelled": False,
         "state": None,
+        "tags": [],
+        "metadata": {},
     }
+    work = make_work(mode, Deed("context"))
+    work.tags, work.metadata = ("vip", "customer:42"), {"tenant": "Ácme"}
+    outcome = await execution.run(work)
+    assert isinstance(outcome, Succeeded)
+    shown = msgspec.json.decode(outcome.result_json)
+    assert (shown["tags"], shown["metadata"]) == (["vip", "customer:42"], {"tenant": "Ácme"})
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -216,9 +228,10 @@ class TestPrecedence:
         assert 50_000 <= failed(await execution.run(work), "error").retry_after_ms <= 100_000
 
     async def test_timeouts(self, execution: Execution) -> None:
-        assert execution.timeout_of(make_work("loop")) == 30
-        assert execution.timeout_of(make_work("patient")) == 77
-        assert execution.timeout_of(make_work("patient", timeout=3)) == 3
+        works = make_work("loop"), make_work("patient"), make_work("patient", timeout=3)
+        for work in works:
+            await execution.run(work)
+        assert [work.limit for work in works] == [30, 77, 3]
 
 
 class TestLifespan:
@@ -258,9 +271,11 @@ class TestLifespan:
                 raise OSError("no database")
             yield
 
-        with pytest.raises(StartupError, match="the App's lifespan failed: OSError: no database"):
+        with pytest.raises(StartupError, match="the App's lifespan failed: OSError: no database") as caught:
             async with executing(App(lifespan=lifespan), None):
                 pass
+        _, first, code, *_ = (caught.value.trace or "").splitlines()
+        assert (first.endswith(", in lifespan"), code) == (True, '    raise OSError("no database")')
 
     async def test_one_that_fails_at_the_start_is_reported_once(self) -> None:
         """By the error of the start. A server then stops all parts whose start has begun."""

@@ -14,6 +14,7 @@ from queuey.worker.handlers.app import App
 from queuey.worker.handlers.attempt import Succeeded
 from queuey.worker.handlers.context import Retry
 from tests.support.executions import Events, executing, failed, make_work
+from tests.support.virtual_time import block, in_virtual_time
 
 GRACE = 0.05
 setting: ContextVar[str] = ContextVar("setting", default="unset")
@@ -43,6 +44,20 @@ class Started:
 
 async def wait_for_ever() -> None:
     await asyncio.get_running_loop().create_future()
+
+
+@in_virtual_time
+async def test_a_handler_that_waits_is_not_stopped_because_another_one_blocks() -> None:
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[str] = loop.create_future()
+
+    async def handler(job: None) -> str:
+        loop.call_soon(block, 60)
+        loop.call_soon(loop.call_soon, loop.call_soon, answer.set_result, "here")  # read after the timers
+        return await answer
+
+    async with executing(app_with(handler), None) as execution:
+        assert await execution.run(make_work("t", timeout=5)) == Succeeded('"here"')
 
 
 async def test_a_timeout_cancels_the_handler() -> None:

@@ -261,7 +261,7 @@ class TestStart:
 
     async def test_an_app_that_is_not_there(self) -> None:
         assert await self.fail("no_such_module:app") == (
-            "the child process could not load the App: StartupError: --app 'no_such_module:app': there is no module "
+            "the child process could not load the App: AppNotFound: --app 'no_such_module:app': there is no module "
             f"'no_such_module' in {os.getcwd()} or among the installed packages"
         )
 

@@ -8,6 +8,7 @@ import pytest
 
 from queuey.protocol.models import ProgressReport
 from queuey.worker.handlers.attempt import Succeeded, Work
+from queuey.worker.handlers.job_lines import JobLines
 from tests.support.executions import executing, failed, make_work
 from tests.support.gate import Gate
 from tests.support.handlers import Deed
@@ -18,7 +19,8 @@ class Told(list[ProgressReport]):
         super().__init__()
         self.last = asyncio.Event()
 
-    def __call__(self, work: Work, report: ProgressReport) -> None:
+    def __call__(self, work: Work, report: ProgressReport | JobLines) -> None:
+        assert isinstance(report, ProgressReport)
         self.append(report)
         if report.done == 999:
             self.last.set()

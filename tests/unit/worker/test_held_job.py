@@ -7,6 +7,7 @@ import sys
 import msgspec
 
 from queuey.protocol.models import LeaseReply
+from queuey.worker.handlers.attempt import Keeping
 from queuey.worker.held_job import read_leased
 
 
@@ -15,6 +16,6 @@ def test_a_job_does_not_keep_the_answer_that_brought_it() -> None:
     job = {"id": "j", "token": "1.a", "type": "t", "payload": {"n": 1}, "attempt": 1}
     body = msgspec.json.encode({"jobs": [job | {"lease_expires_at": "2030-01-01T00:00:00Z"}]})
     before = sys.getrefcount(body)
-    work = read_leased(msgspec.json.decode(body, type=LeaseReply).jobs[0], lambda *_: None)
+    work = read_leased(msgspec.json.decode(body, type=LeaseReply).jobs[0], lambda *_: None, Keeping)
     assert sys.getrefcount(body) == before
     assert bytes(work.payload) == b'{"n":1}'  # type: ignore[arg-type]

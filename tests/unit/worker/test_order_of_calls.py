@@ -60,7 +60,7 @@ class Store:
         reply: list[str] = await self._call(["ok"] * len(jobs))
         return reply
 
-    fail = release = complete
+    fail = release = checkpoint = complete
 
     def _call(self, reply: object) -> Pending:
         if not self._unwritten:  # as the connection does it: what is called in one pass is written in the next
@@ -112,9 +112,9 @@ async def working(store: Store) -> AsyncIterator[Worker]:
             store.events.append("count")
 
     broker: Any = store
-    metrics, progress = Counting(), SimpleNamespace(on_progress=None)
+    metrics, reports = Counting(), SimpleNamespace()
     acks = Acks(broker, 60.0, answer_after=ANSWER_AFTER)
-    source = Source(broker, acks, progress, SETTINGS, metrics=metrics)  # type: ignore[arg-type]
+    source = Source(broker, acks, reports, reports, SETTINGS, metrics=metrics)  # type: ignore[arg-type]
     async with executing(app, None) as execution:
         worker = Worker(source, execution, SETTINGS, metrics=metrics)
         running = asyncio.create_task(worker.run())

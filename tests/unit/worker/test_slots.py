@@ -7,6 +7,7 @@ import asyncio
 from queuey.store.asides import Room
 from queuey.store.wakeups import REST_SECONDS
 from queuey.worker.claims.second_slot import HOLD_SECONDS, SecondSlot
+from queuey.worker.claims.unconfirmed import Unconfirmed
 from queuey.worker.executors.rooms import ExecutorRoom
 from queuey.worker.slots import Slots
 from queuey.worker.turns import Turns
@@ -33,6 +34,28 @@ async def test_no_slot_is_free_while_twice_as_many_outcomes_are_unconfirmed() ->
     assert (slots.free, slots.full) == (0, True)
     slots.confirm()
     assert (slots.free, slots.full) == (2, False)
+
+
+@in_virtual_time
+async def test_a_shard_with_too_many_unconfirmed_outcomes_is_left_out() -> None:
+    """The others are not, until all have as many."""
+    slots, turns = Slots(2, shards=2), Turns(2, lambda: None)
+    unconfirmed = Unconfirmed(slots, turns)
+    for _ in range(4):
+        unconfirmed.report(0)
+    assert (turns.leaves_out(0), turns.leaves_out(1), slots.free) == (True, False, 2)
+    turns.wake(0)
+    assert (turns.next(), bool(turns)) == (1, False)
+    turns.leave_out(0)
+    unconfirmed.confirm(0)
+    assert turns.leaves_out(0), "for another reason, too"
+    turns.include(0)
+    assert turns.next() == 0
+    for shard in (0, 1, 1, 1, 1):
+        unconfirmed.report(shard)
+    assert (slots.free, bool(turns)) == (0, False)
+    unconfirmed.confirm(1)
+    assert (slots.free, turns.next()) == (2, 1)
 
 
 @in_virtual_time
@@ -119,14 +142,14 @@ async def test_mixed_slots_count_each_executor_by_the_types_of_the_jobs() -> Non
         10, [ExecutorRoom("loop", ["l"]), ExecutorRoom("thread", ["t", "u"], 3), ExecutorRoom("process", ["p"], 1)]
     )
     slots.take(4, ["t", "u", "p", "unknown"])
-    assert slots.rooms() == [Room(6, ("l",)), Room(1, ("t", "u")), Room(0, ("p",))]
+    assert slots.rooms(slots.free) == [Room(6, ("l",)), Room(1, ("t", "u")), Room(0, ("p",))]
     assert (slots.free, slots.least) == (6, 0)
     assert [slots.room_for(type) for type in ("l", "t", "p", "unknown")] == [6, 1, 0, 0]
     slots.leave("p")
     slots.leave("unknown")
-    assert slots.rooms() == [Room(8, ("l",)), Room(1, ("t", "u")), Room(1, ("p",))]
+    assert slots.rooms(slots.free) == [Room(8, ("l",)), Room(1, ("t", "u")), Room(1, ("p",))]
     slots.take(8, ["l"] * 8)
-    assert [room.jobs for room in slots.rooms()] == [0, 0, 0]
+    assert [room.jobs for room in slots.rooms(slots.free)] == [0, 0, 0]
 
 
 @in_virtual_time

@@ -102,6 +102,18 @@ async def test_a_cancelled_item_leaves_the_others(stage: Stage) -> None:
     assert stage.ended == ["quick 1", "slow 2"]
 
 
+async def test_what_has_not_begun_can_be_withdrawn(stage: Stage) -> None:
+    for item in ("slow 1", "quick 2", "quick 3"):
+        stage.runners.add(item)
+    await stage.settle(1)
+    assert stage.runners.withdraw() == ["quick 2", "quick 3"]
+    assert stage.runners.withdraw() == []
+    stage.runners.add("quick 4")
+    await stage.settle(2)
+    assert stage.began == ["slow 1", "quick 4"]
+    stage.go.set()
+
+
 async def test_a_cancelled_task_takes_no_more(stage: Stage) -> None:
     """Cancelled before its first item began: another begins with it."""
     stage.runners.add("quick 1")

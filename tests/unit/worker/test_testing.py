@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import Any
 
 import msgspec
 import pytest
 
-from queuey import App, Backoff, Context, Dead, Retry, Testing
+from queuey import App, Backoff, Context, Dead, Retry, SyncTesting, Testing
+from queuey.errors import StartupError
 from queuey.worker.testing import MOST
 
 
@@ -122,7 +123,7 @@ async def test_what_handlers_enqueue_is_kept_and_can_be_run() -> None:
         assert [one.value().partition(" in ")[0] for one in ran] == ["order 1", "order 2"]
         assert not testing.enqueued
     with pytest.raises(RuntimeError, match="no worker"):
-        mail.enqueue("x")
+        _ = mail.enqueue("x")
 
 
 async def test_jobs_that_enqueue_one_another_for_ever_end() -> None:
@@ -135,3 +136,86 @@ async def test_jobs_that_enqueue_one_another_for_ever_end() -> None:
 async def test_outside_of_its_block_it_says_so() -> None:
     with pytest.raises(RuntimeError, match="async with"):
         await Testing(app).run(mail, "x")
+
+
+def test_without_asyncio() -> None:
+    with SyncTesting(app) as testing:
+        assert testing.run(order, Order(1)).status == "succeeded"
+        assert [job.type for job in testing.enqueued] == ["mail"]
+        assert [ran.status for ran in testing.run_all()] == ["succeeded"]
+    assert app.sender is None
+
+
+def test_without_asyncio_the_thread_keeps_its_event_loop() -> None:
+    with closing(asyncio.new_event_loop()) as loop:
+        asyncio.set_event_loop(loop)
+        try:
+            with SyncTesting(app) as testing:
+                testing.run(mail, "x")
+                assert asyncio.get_event_loop() is loop
+            assert asyncio.get_event_loop() is loop
+        finally:
+            asyncio.set_event_loop(None)
+
+
+def refuse(why: str) -> Any:
+    raise ConnectionError(why)
+
+
+def test_without_asyncio_a_lifespan_that_fails_ends_the_test() -> None:
+    @asynccontextmanager
+    async def fails(app: App) -> AsyncIterator[None]:
+        yield refuse("no database here")
+
+    failing = App(lifespan=fails)
+    with pytest.raises(StartupError, match="no database here"), SyncTesting(failing):
+        pass
+    assert failing.sender is None
+
+
+async def test_tags_and_metadata_are_given_with_a_run_and_kept_with_a_job_that_is_enqueued() -> None:
+    labels = App()
+
+    @labels.job("child")
+    async def child(job: None, ctx: Context) -> Any:
+        return [list(ctx.tags), dict(ctx.metadata)]
+
+    @labels.job("parent")
+    async def parent(job: None, ctx: Context) -> None:
+        await child.enqueue(None, tags=[*ctx.tags, "child"], metadata=ctx.metadata)
+
+    async with Testing(labels) as testing:
+        given = await testing.run(parent, tags=["vip"], metadata={"tenant": "acme"})
+        (ran,) = await testing.run_all()
+    assert given.status == "succeeded"
+    assert ran.value() == [["vip", "child"], {"tenant": "acme"}]
+
+
+def test_what_fails_in_another_event_loop_says_what_to_change() -> None:
+    @asynccontextmanager
+    async def bound(app: App) -> AsyncIterator[asyncio.Future[int]]:
+        yield asyncio.get_running_loop().create_future()
+
+    other = App(lifespan=bound)
+
+    @other.job("waits")
+    async def waits(job: None, ctx: Context) -> int:
+        return int(await ctx.state)
+
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        testing = Testing(other)
+        first.run(testing.__aenter__())
+        ran = second.run(testing.run("waits"))
+        first.run(testing.__aexit__(None, None, None))
+    assert "attached to a different loop" in str(ran.message)
+    assert str(ran.message).endswith("give its fixture the loop of the test, as with loop_scope of pytest-asyncio")
+
+
+async def test_sync_testing_in_an_async_test_says_what_to_use() -> None:
+    with pytest.raises(RuntimeError, match=r"for tests that are not async. Use async with Testing\(app\)"):
+        SyncTesting(app).__enter__()
+    testing = SyncTesting(app)
+    await asyncio.to_thread(testing.__enter__)
+    with pytest.raises(RuntimeError, match="for tests that are not async"):
+        testing.run("order")
+    await asyncio.to_thread(testing.__exit__, None, None, None)

@@ -20,7 +20,7 @@ from queuey.cli.progress import progress
 from queuey.client import Client, ClientError
 from queuey.client.batches import BYTES
 from queuey.errors import SettingsError
-from queuey.protocol.json_checks import is_deeper
+from queuey.protocol.json.checks import is_deeper
 from queuey.protocol.models import BatchItem, JobRequest
 from queuey.protocol.schema_faults import explain as schema_fault
 

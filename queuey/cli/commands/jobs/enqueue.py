@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Annotated, Final, cast
@@ -18,6 +19,7 @@ from queuey.cli.options import DEFAULT_SERVER, Output, Server, count, duration, 
 from queuey.cli.output import Format, show
 from queuey.client import Client, ClientError
 from queuey.errors import SettingsError
+from queuey.protocol.allowed import SOON
 from queuey.protocol.job_requests import JobOptions
 from queuey.protocol.models import NULL, Priority
 
@@ -41,20 +43,40 @@ class Options:
     ] = None
     dedupe_ttl: Annotated[float | None, duration("Lifetime of the dedupe key. Default: the server's.")] = None
     delay: Annotated[float | None, duration("Delay before the job may start.")] = None
-    run_at: Annotated[
-        datetime | None, Parameter(metavar="TIME", help="Earliest start, such as 2030-01-31T12:00:00Z.")
-    ] = None
+    run_at: Annotated[datetime | None, Parameter(metavar="TIME", help=f"Earliest start, such as {SOON}.")] = None
     expires_in: Annotated[float | None, duration("Cancel the job if it has not started within this time.")] = None
     max_attempts: Annotated[int | None, count("Maximum number of attempts.", 1000)] = None
     timeout: Annotated[float | None, duration("Timeout of one attempt.")] = None
     retention: Annotated[float | None, duration("How long to keep the succeeded or cancelled job.")] = None
+    tags: Annotated[
+        list[str] | None, Parameter(name="--tag", metavar="TAG", negative=(), help="Tag; give the flag up to 8 times.")
+    ] = None
+    metadata: Annotated[
+        list[str] | None, Parameter(metavar="KEY=VALUE", negative=(), help="Entry of the metadata; up to 8 times.")
+    ] = None
     id: Annotated[str | None, Parameter(metavar="ID", help="Id of the new job. Default: a generated id.")] = None
 
     def given(self) -> JobOptions:
         """Return the options that have a value. Raises SettingsError."""
         if self.run_at is not None and self.run_at.tzinfo is None:
             raise SettingsError("--run-at: has no time zone. Append Z for UTC.")
-        return cast("JobOptions", {name: value for name, value in asdict(self).items() if value is not None})
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        if self.metadata is not None:
+            given["metadata"] = _entries(self.metadata)
+        return cast("JobOptions", given)
+
+
+def _entries(given: Sequence[str]) -> dict[str, str]:
+    """Return the entries of the flag --metadata. Raises SettingsError."""
+    entries: dict[str, str] = {}
+    for entry in given:
+        key, equals, value = entry.partition("=")
+        if not equals:
+            raise SettingsError(f"--metadata: {entry!r} has no value. Write KEY=VALUE.")
+        if key in entries:
+            raise SettingsError(f"--metadata: {key!r} is given twice. Leave one out.")
+        entries[key] = value
+    return entries
 
 
 DEFAULTS: Final = Options()

@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Final
 
+import msgspec
 from cyclopts import App, Parameter
 
+from queuey.cli.arguments import usage
 from queuey.cli.commands.jobs.bulk import enqueue_many
 from queuey.cli.commands.jobs.each import each
 from queuey.cli.commands.jobs.enqueue import PayloadText, enqueue, read_payload
@@ -20,22 +22,30 @@ from queuey.client import Client, ClientError, Unreachable
 from queuey.protocol.models import Job, Status
 from queuey.settings.units import MINUTE
 
-COLUMNS: Final = ("id", "type", "queue", "status", "attempts", "created_at", "last_error")
+COLUMNS: Final = ("id", "type", "queue", "status", "attempt", "attempts", "created_at", "last_error")
+LOG_COLUMNS: Final = ("attempt", "at", "level", "text")
 MOST: Final = 1_000_000
 AT_ONCE: Final = 100
 """The number of jobs that are waited for at the same time."""
 
 app = App(name="job")
-app.command(enqueue)
-app.command(enqueue_many)
+app.command(enqueue, usage=usage("job enqueue", "TYPE [PAYLOAD]"))
+app.command(enqueue_many, usage=usage("job enqueue-many", "[FILE]"))
 
 
 @app.command
 async def get(job_id: JobId, /, *, output: Output = "table", server: Server = DEFAULT_SERVER) -> int:
     """Show a job."""
     async with server.client() as client:
-        show(await client.get(job_id), output)
+        show(_with_attempt(await client.get(job_id), output), output)
     return OK
+
+
+def _with_attempt(job: Job, output: Output) -> Job:
+    """Return a job for a table, where the error of a job that succeeded says of which attempt it is."""
+    if output != "table" or job.status != "succeeded" or job.last_error is None:
+        return job
+    return msgspec.structs.replace(job, last_error=f"attempt {job.last_error_attempt}: {job.last_error}")
 
 
 @app.command(name="list")
@@ -44,13 +54,26 @@ async def list_(
     queue: Queue = None,
     status: Annotated[Status | None, Parameter(help="Only jobs with this status.")] = None,
     type: JobType = None,
+    tag: Annotated[str | None, Parameter(help="Only jobs with this tag.")] = None,
+    dedupe_key: Annotated[str | None, Parameter(metavar="KEY", help="Only jobs with this dedupe key.")] = None,
+    older_than: Annotated[float | None, duration("Only jobs that were created longer ago than this.")] = None,
+    younger_than: Annotated[float | None, duration("Only jobs that were created within this time.")] = None,
     limit: Annotated[int, count("Maximum number of jobs. With -o jsonl, each is printed on arrival.", MOST)] = 50,
     output: Output = "table",
     server: Server = DEFAULT_SERVER,
 ) -> int:
     """List jobs."""
     async with server.client() as client:
-        await show_each(client.jobs(queue=queue, status=status, type=type), limit, COLUMNS, output)
+        jobs = client.jobs(
+            queue=queue,
+            status=status,
+            type=type,
+            tag=tag,
+            dedupe_key=dedupe_key,
+            older_than=older_than,
+            younger_than=younger_than,
+        )
+        await show_each((_with_attempt(job, output) async for job in jobs), limit, COLUMNS, output)
     return OK
 
 
@@ -91,7 +114,7 @@ async def wait(
     jobs = [outcome for outcome in outcomes if isinstance(outcome, Job)]
     faults = [(id, outcome) for id, outcome in zip(job_ids, outcomes, strict=True) if isinstance(outcome, ClientError)]
     if jobs or not faults:
-        show_all(jobs, COLUMNS, output)
+        show_all([_with_attempt(job, output) for job in jobs], COLUMNS, output)
     return _report_all(faults) or code_of_jobs(jobs)
 
 
@@ -132,6 +155,14 @@ async def edit(
     """Replace the payload of a dead job."""
     async with server.client() as client:
         show(await client.edit(job_id, read_payload(payload), requeue=requeue), output)
+    return OK
+
+
+@app.command
+async def log(job_id: JobId, /, *, output: Output = "table", server: Server = DEFAULT_SERVER) -> int:
+    """Show the lines that a job's handler has logged."""
+    async with server.client() as client:
+        show_all(await client.log(job_id), LOG_COLUMNS, output)
     return OK
 
 

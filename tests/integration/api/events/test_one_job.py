@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from queuey.protocol.models import ProgressReport
-from queuey.services.jobs.progress import ProgressRecorder
+from queuey.services.reports.progress import ProgressRecorder
 from queuey.store.broker.broker import Broker
 from tests.support.events import finish, observed
 from tests.support.http import ApiRig, api_over, keys, problem

@@ -59,7 +59,8 @@ async def test_each_item_has_its_outcome_in_order(api: ApiRig) -> None:
     assert codes(results) == [None, None, "invalid", None, "invalid", None, None, None]
     assert results[1] == {"job_id": holder, "deduplicated": True}
     assert results[2]["error"]["status"] == 422
-    assert results[2]["error"]["errors"] == [{"pointer": "/typ", "detail": "is unknown. Did you mean type?"}]
+    assert results[2]["error"]["errors"][0] == {"pointer": "/typ", "detail": "is unknown. Did you mean type?"}
+    assert [fault["pointer"] for fault in results[2]["error"]["errors"]] == ["/typ", "/type"]
     assert results[3] == {"job_id": own, "deduplicated": False}
     assert results[7] == {"job_id": results[6]["job_id"], "deduplicated": True}
     assert (await api.job(results[0]["job_id"]))["payload"] == 0
@@ -127,6 +128,19 @@ async def test_a_batch_that_is_malformed_as_a_whole_takes_nothing(
 ) -> None:
     async with rig.unchanged():
         problem(await api.http.post(BATCH, content=body, headers=headers), status, code)
+
+
+async def test_a_single_job_is_no_batch(api: ApiRig) -> None:
+    response = await api.http.post(BATCH, content=b'{"type":"t"}', headers=ARRAY)
+    detail = problem(response, 422, "invalid")["detail"]
+    assert detail == "The body must be an array of jobs; send a single job to /v1/jobs."
+
+
+async def test_a_batch_that_is_too_deep_names_the_limit_of_the_settings(api: ApiRig) -> None:
+    deep = b'{"type":"t","payload":' + b"[" * 500 + b"]" * 500 + b"}"
+    whole = problem(await api.http.post(BATCH, content=b"[" + GOOD + deep + b"]", headers=ARRAY), 400, "malformed")
+    single = problem(await api.http.post("/v1/jobs", content=deep, headers=ARRAY), 400, "malformed")
+    assert whole["detail"] == single["detail"]
 
 
 async def test_a_batch_may_be_as_large_as_the_limit(api: ApiRig) -> None:

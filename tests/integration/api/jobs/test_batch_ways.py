@@ -63,6 +63,8 @@ FIELDS: Final = {
     "run_at": ['"2001-01-01T00:00:00Z"', "7"],
     "traceparent": [f'"{SPAN}"', '"bad"'],
     "backoff": ['{"base":1}'],
+    "tags": ['["a","b"]', '["a","a"]', "[]", "null", '["\\n"]'],
+    "metadata": ['{"k":"é"}', '{"k":"\\n"}', "{}", "null", '{"k":1}'],
     **{name: ["9"] for name in ("dedupe_ttl", "max_attempts", "timeout", "retention", "expires_in")},
     **{name: ['"no name"'] for name in ("typ", "ty\\u0070e", "\\u0070ayload")},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator
 
@@ -157,6 +158,21 @@ async def test_a_bad_request_names_its_fault_and_changes_nothing(rig: Rig, api: 
 async def test_another_media_type_is_refused_with_what_to_send(api: ApiRig, content_type: str) -> None:
     response = await api.http.post("/v1/jobs", content=b'{"type":"t"}', headers={"content-type": content_type})
     assert "application/json" in problem(response, 415, "unsupported-media-type")["detail"]
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs/batch", "/v1/leases", "/v1/leases/complete", "/v1/dlq/delete"])
+async def test_a_compressed_body_is_refused_with_what_to_send(rig: Rig, api: ApiRig, path: str) -> None:
+    content, headers = gzip.compress(b'{"type":"t"}'), {**JSON, "x-api-key": "dev", "content-encoding": "gzip"}
+    async with rig.unchanged():
+        response = await api.http.post(path, content=content, headers=headers)
+    found = problem(response, 415, "unsupported-media-type")
+    assert found["detail"] == "The encoding 'gzip' of the body is not supported. Send the body uncompressed."
+    assert response.headers["accept-encoding"] == "identity"
+
+
+async def test_a_time_without_seconds_says_what_is_missing(api: ApiRig) -> None:
+    response = await api.http.post("/v1/jobs", json={"type": "t", "run_at": "2027-01-01T00:00Z"})
+    assert "a time with seconds" in problem(response, 422, "invalid")["detail"]
 
 
 async def test_a_chunked_body_is_counted(api: ApiRig) -> None:

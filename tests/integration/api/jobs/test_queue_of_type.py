@@ -49,7 +49,7 @@ class Fleet:
         capacity = Capacity(4, list(handlers.values()), handlers, queue_of=handlers.get)
         worker: Any = Idle() if handlers else None
         kind: Worker | None = worker
-        presence = Presence(replica, ["worker"], worker=kind, capacity=capacity, pull_workers=pull_workers)
+        presence = Presence(replica, ["worker"], 5.0, worker=kind, capacity=capacity, pull_workers=pull_workers)
         await self.send(replica, presence.describe())
 
     async def send(self, replica: str, description: Description) -> None:

@@ -23,7 +23,7 @@ TYPE_QUEUES = "type_queues must be an object that has, for each queue, an array 
         ),
         (
             {"types": ["a b"]},
-            "types/0 must be 1 to 64 letters, digits, '.', '_' and '-', starting with a letter or digit.",
+            "types/0 must be 1 to 64 letters, digits, '.', '_' and '-' (the first is a letter or digit).",
         ),
         ({"room": [{"jobs": -1, "types": ["a"]}]}, "room/0/jobs must be a whole number from 0 to 500."),
         ({"room": [{"jobs": 1}]}, "room/0/types is missing. It must be an array of 1 to 1000 types."),
@@ -36,10 +36,14 @@ TYPE_QUEUES = "type_queues must be an object that has, for each queue, an array 
             {"types": [f"t{i}" for i in range(1000)], "room": [{"jobs": 1, "types": ["u"]}]},
             "room and types name 1001 types; name at most 1000.",
         ),
-        ({"app": "a b"}, "app must be 1 to 64 letters, digits, '.', '_' and '-', starting with a letter or digit."),
+        ({"app": "a b"}, "app must be 1 to 64 letters, digits, '.', '_' and '-' (the first is a letter or digit)."),
         ({"types": ["a"], "type_queues": {"default": []}}, TYPE_QUEUES),
         ({"types": ["a"], "type_queues": {"a b": ["a"]}}, TYPE_QUEUES),
-        ({"types": ["a"], "type_queues": {"default": "a"}}, TYPE_QUEUES.replace(".", ", not a string.")),
+        ({"types": ["a"], "type_queues": {"default": "a"}}, TYPE_QUEUES + " One of its values is a string."),
+        (
+            {"types": ["a"], "type_queues": {"default": ["a", 5]}},
+            TYPE_QUEUES + " One of its values has an item that is a number.",
+        ),
         ({"types": ["a"], "type_queues": ["a"]}, TYPE_QUEUES.replace(".", ", not an array.")),
         (
             {"types": ["a"], "type_queues": {"mail": ["a"]}},

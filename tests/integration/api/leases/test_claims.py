@@ -43,6 +43,22 @@ async def test_as_many_as_asked_for_from_all_shards_and_queues(api: ApiRig) -> N
     assert {job["id"] for job in some + rest} == sent
 
 
+@pytest.mark.parametrize("shards", [2], ids=["2shards"])
+@pytest.mark.parametrize("with_claim_id", [False, True])
+async def test_queues_take_turns_on_each_shard(rig: Rig, api: ApiRig, with_claim_id: bool) -> None:
+    """Shards take turns too. With as many queues, none may always be the first of its shard."""
+    places: dict[str, tuple[int, str]] = {}
+    for rig.shard in range(2):
+        for queue in ("a", "b"):
+            places |= dict.fromkeys(await rig.add(3, now=0, queue=queue), (rig.shard, queue))
+    order = ["", ""]
+    for number in range(len(places)):
+        (job,) = await lease(api, queues=["a", "b"], **({"claim_id": f"claim-{number}"} if with_claim_id else {}))
+        shard, queue = places[job["id"]]
+        order[shard] += queue
+    assert set(order) <= {"ababab", "bababa"}
+
+
 async def test_the_same_claim_id_brings_the_same_jobs(api: ApiRig) -> None:
     for _ in range(12):
         await api.submit()

@@ -76,7 +76,7 @@ async def test_a_connection_without_a_request_under_way_closes_at_once(client: C
 
 
 async def test_an_answer_that_came_before_the_whole_body_was_the_last(client: Client) -> None:
-    await client.send(b"POST /early HTTP/1.1\r\nContent-Length: 100\r\n\r\n")
+    await client.send(b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
     assert not client.end()
     assert client.replies == [(200, b"early")]
 

@@ -13,12 +13,12 @@ from tests.support.wire import CHUNKED, GET, LIMITS, Client, Listening, settle
 def head(size: int, line: int = 10_000) -> bytes:
     """The head of a GET, of exactly so many bytes by our count: the path, and each header with its 4 of punctuation."""
     headers = b""
-    size -= len(b"/1")
+    size -= len(b"/1") + len(b"Host") + 4
     while size:
         taken = min(size, line) if size - line > 10 or size <= line else size - line
         headers += b"a: " + b"x" * (taken - 5) + b"\r\n"
         size -= taken
-    return b"GET /1 HTTP/1.1\r\n" + headers + b"\r\n"
+    return b"GET /1 HTTP/1.1\r\nHost:\r\n" + headers + b"\r\n"
 
 
 def pieces(data: bytes, size: int) -> list[bytes]:
@@ -55,14 +55,14 @@ async def test_a_head_beyond_the_limit_is_refused(listener: Listening, client: C
 
 
 async def test_as_many_headers_as_allowed_are_taken(client: Client) -> None:
-    await client.send(b"GET /1 HTTP/1.1\r\n" + b"a: b\r\n" * MAX_HEADERS + b"\r\n")
+    await client.send(b"GET /1 HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * (MAX_HEADERS - 1) + b"\r\n")
     assert client.replies == [(200, b"/1 %d headers, " % MAX_HEADERS)]
 
 
 async def test_a_large_body_in_one_piece_with_its_head_is_no_large_head(client: Client) -> None:
     body = b"x" * (3 * MAX_HEAD)
-    await client.send(b"POST /1 HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-    assert client.replies == [(200, b"/1 1 headers, " + body)]
+    await client.send(b"POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+    assert client.replies == [(200, b"/1 2 headers, " + body)]
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,45 @@ async def test_a_large_body_in_one_piece_with_its_head_is_no_large_head(client: 
 async def test_what_is_no_http_is_answered_with_a_problem(client: Client, data: bytes) -> None:
     await client.send(data)
     assert client.refusal == (400, "malformed")
+
+
+def with_host(*lines: bytes, version: bytes = b"1.1") -> bytes:
+    return b"GET /1 HTTP/" + version + b"\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        [b"a: b"],
+        [b"Host: x", b"Host: x"],
+        [b"Host: x", b"host: y"],
+        [b"Host: a b"],
+        [b"Host: a/b"],
+        [b"Host: user@x"],
+        [b"Host: x:port"],
+        [b"Host: [::1"],
+        [b"Host: \xc3\xa4"],
+    ],
+    ids=repr,
+)
+async def test_a_request_names_one_valid_host(listener: Listening, client: Client, lines: list[bytes]) -> None:
+    await client.send(with_host(*lines))
+    assert client.refusal == (400, "malformed")
+    assert b"Host" in client.replies[0][1], "it says what to change"
+    assert listener.app.started == 0
+
+
+@pytest.mark.parametrize("host", [b"", b"x", b"x:", b"x:80", b"127.0.0.1:8000", b"[::1]:8000", b"a_b.example.", b"*"])
+async def test_hosts_that_are_taken(client: Client, host: bytes) -> None:
+    await client.send(with_host(b"Host: " + host))
+    assert [status for status, _ in client.replies] == [200]
+
+
+@pytest.mark.parametrize(("lines", "status"), [([], 200), ([b"Host: x"], 200), ([b"Host: x", b"Host: x"], 400)])
+async def test_an_older_request_may_leave_out_its_host(client: Client, lines: list[bytes], status: int) -> None:
+    await client.send(with_host(*lines, version=b"1.0"))
+    assert [code for code, _ in client.replies] == [status]
 
 
 # --- bodies --------------------------------------------------------------------------------------------------------
@@ -125,22 +164,22 @@ UPGRADE: Final = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-
     "body", [b"Content-Length: 3\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n"]
 )
 async def test_a_body_is_read_in_spite_of_an_upgrade(client: Client, body: bytes, size: int) -> None:
-    hidden = b"POST /hidden HTTP/1.1\r\nContent-Length: 3\r\n\r\nxyz"
-    await client.send(*pieces(b"POST /1 HTTP/1.1\r\n" + UPGRADE + body + hidden, size))
-    assert client.replies == [(200, b"/1 4 headers, abc")]
+    hidden = b"POST /hidden HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nxyz"
+    await client.send(*pieces(b"POST /1 HTTP/1.1\r\nHost: x\r\n" + UPGRADE + body + hidden, size))
+    assert client.replies == [(200, b"/1 5 headers, abc")]
     assert client.wire.closed
     assert b"connection: close\r\n" in client.wire.written
 
 
 async def test_without_a_body_an_upgrade_is_passed_over(client: Client) -> None:
-    request = b"GET /1 HTTP/1.1\r\n" + UPGRADE + b"\r\n"
+    request = b"GET /1 HTTP/1.1\r\nHost: x\r\n" + UPGRADE + b"\r\n"
     await client.send(request + request, request, GET % 2)
     assert [body[:2] for _, body in client.replies] == [b"/1", b"/1", b"/1", b"/2"]
     assert not client.wire.closed
 
 
 async def test_a_body_that_is_not_there_yet_is_waited_for(listener: Listening, client: Client) -> None:
-    await client.send(b"POST /1 HTTP/1.1\r\nContent-Length: 3\r\n" + UPGRADE + b"\r\n")
+    await client.send(b"POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n" + UPGRADE + b"\r\n")
     assert client.replies == []
     listener.look(0)
     listener.look(LIMITS.body)
@@ -194,7 +233,7 @@ async def test_requests_sent_ahead_are_answered_in_order_up_to_a_number(listener
 
 async def test_no_more_is_read_while_a_request_waits_for_its_turn(listener: Listening, client: Client) -> None:
     listener.app.open.clear()
-    await client.send(GET % 1, b"GET /early HTTP/1.1\r\n\r\n")
+    await client.send(GET % 1, b"GET /early HTTP/1.1\r\nHost: x\r\n\r\n")
     assert client.wire.reads == ["paused"]
     listener.app.open.set()
     await settle()

@@ -46,7 +46,7 @@ async def test_so_has_the_next_head(listener: Listening, client: Client, start: 
 
 
 async def test_a_body_that_trickles_in_has_a_deadline(listener: Listening, client: Client) -> None:
-    await client.send(b"POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\n")
+    await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
     for second in range(50):
         await client.send(b"x")
         listener.look(second)
@@ -58,7 +58,7 @@ async def test_a_body_that_trickles_in_has_a_deadline(listener: Listening, clien
 
 
 async def test_a_body_that_nobody_wants_any_more_has_one_too(listener: Listening, client: Client) -> None:
-    await client.send(b"POST /early HTTP/1.1\r\nContent-Length: 100\r\n\r\n")
+    await client.send(b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
     for second in range(50):
         await client.send(b"x")
         listener.look(second)
@@ -70,7 +70,7 @@ async def test_a_body_that_nobody_wants_any_more_has_one_too(listener: Listening
 
 async def test_one_body_after_the_other_is_not_one_slow_body(listener: Listening, client: Client) -> None:
     for number in range(5):
-        await client.send(b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nx")
+        await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nx")
         listener.look(number * LIMITS.body)
         listener.look((number + 0.9) * LIMITS.body)
         await client.send(b"x")

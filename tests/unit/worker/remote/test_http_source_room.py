@@ -26,7 +26,7 @@ from queuey.worker.worker import Worker
 from tests.support import handlers
 from tests.support.executions import executing
 from tests.support.gate import Gate
-from tests.support.working import PATIENCE, Stage, ThreadStage
+from tests.support.working import PATIENCE, Stage, ThreadStage, eventually
 from tests.unit.worker import isolated_app
 
 SETTINGS = WorkerSettings.of(Settings(concurrency=10, grace=7.0), "w", ["default"])
@@ -69,13 +69,13 @@ class Server:
             self.cancelled += 1
             raise
 
-    async def give(self, *types: str, crashes: int = 0, payload: Any = None) -> dict[str, Any]:
+    async def give(self, *types: str, **fields: Any) -> dict[str, Any]:
         """Wait for a request that is not answered or broken off, and answer it. Returns its body."""
         async with asyncio.timeout(PATIENCE):
             while (answer := await self._came.get()).done():
                 pass
         body = self.asked[-1]
-        answer.set_result([self._job(type) | {"crashes": crashes, "payload": payload} for type in types])
+        answer.set_result([self._job(type) | fields for type in types])
         return body
 
     async def until_asked(self, times: int) -> dict[str, Any]:
@@ -254,3 +254,70 @@ async def test_an_app_with_too_many_types_names_none() -> None:
     async with working(server, app):
         body = await server.give()
         assert (body["max"], "types" in body, "room" in body, body["app"]) == (10, False, False, "wide")
+
+
+async def test_a_type_with_a_limit_is_asked_for_up_to_it() -> None:
+    """A request that could not ask for it is broken off once one of its jobs can begin."""
+    app, server, ends = App(), Server(), [asyncio.Event() for _ in range(3)]
+
+    @app.job("few", concurrency=2)
+    async def few(number: int) -> None:
+        await ends[number].wait()
+
+    @app.job("many")
+    async def many(number: int) -> None: ...
+
+    async with working(server, app):
+        asked = await server.give("few", payload=0)
+        assert (asked["room"], asked["types"]) == ([{"jobs": 2, "types": ["few"]}], ["many", "few"])
+        assert (await server.give("few", payload=1))["room"] == [{"jobs": 1, "types": ["few"]}]
+        await server.until_asked(3)
+        assert server.asked[-1]["room"] == [{"jobs": 0, "types": ["few"]}]
+        ends[0].set()
+        await server.until_asked(4)
+        assert (server.asked[-1]["room"], server.cancelled) == ([{"jobs": 1, "types": ["few"]}], 1)
+        ends[1].set()
+
+
+async def test_a_full_queue_is_left_out_until_one_of_its_jobs_has_ended() -> None:
+    """A request asks for no more jobs than each of its queues has room for. It ends when another has room again."""
+    app, server, ends = App(), Server(), [asyncio.Event() for _ in range(2)]
+    settings = Settings(concurrency=10, grace=7.0, queues=("images:2", "mail"))
+    limited = WorkerSettings.of(settings, "w", settings.queue_names or ())
+
+    @app.job("images", queue="images")
+    async def images(number: int) -> None:
+        await ends[number].wait()
+
+    @app.job("mail", queue="mail")
+    async def mail(number: int) -> None: ...
+
+    async with working(server, app, settings=limited):
+        asked = await server.give("images", payload=0, queue="images")
+        assert (asked["queues"], asked["max"]) == (["images", "mail"], 2)
+        assert (await server.give("images", payload=1, queue="images"))["max"] == 1
+        asked = await server.until_asked(3)
+        assert (asked["queues"], asked["max"], asked["type_queues"]) == (["mail"], 8, {"mail": ["mail"]})
+        ends[0].set()
+        asked = await server.until_asked(4)
+        assert (asked["queues"], asked["max"], server.cancelled) == (["images", "mail"], 1, 1)
+        assert asked["type_queues"] == {"images": ["images"], "mail": ["mail"]}
+        ends[1].set()
+
+
+async def test_a_thread_that_does_not_return_keeps_its_place_in_its_queue() -> None:
+    server, threads = Server(), ThreadStage("images", "mail")
+    settings = Settings(concurrency=10, grace=0.01, queues=("images:1", "mail"))
+    limited = WorkerSettings.of(settings, "w", settings.queue_names or ())
+    async with working(server, threads.app, settings=limited) as worker:
+        await server.give("images", queue="images", timeout=0.01)
+        stuck = await threads.next()
+        await eventually(lambda: has_stuck(worker))
+        assert [asked["queues"] for asked in server.asked] == [["images", "mail"], ["mail"]]
+        threads.finish(stuck)
+        assert (await server.until_asked(3))["queues"] == ["images", "mail"]
+        assert server.cancelled == 1
+
+
+async def has_stuck(worker: Worker) -> bool:
+    return bool(worker._execution.stuck_threads()) and not worker.running

@@ -20,6 +20,7 @@ from queuey.metrics import Metrics
 from queuey.settings.client_access import Access
 from queuey.settings.settings import Settings
 from queuey.worker.handlers.app import App
+from queuey.worker.hooks.events import JobEvent
 from queuey.worker.remote import remote_worker
 from queuey.worker.remote.http_source import POLL_SECONDS, HttpSource
 from queuey.worker.settings import RemoteSettings, WorkerSettings
@@ -31,6 +32,12 @@ SETTINGS = WorkerSettings.of(Settings(concurrency=10, grace=7.0), "w", ["default
 JOB = "00" + "0" * 25
 
 app = App()
+succeeded: list[str] = []
+
+
+@app.on_success
+def keep(event: JobEvent) -> None:
+    succeeded.append(f"{event.type} {event.job_id}")
 
 
 @app.job("quick")
@@ -78,7 +85,8 @@ class Server:
         self.told.setdefault(verb, []).extend(job["id"][-1] for job in jobs)
         if verb == "complete" and self._complete is not None:
             return self._complete
-        return httpx.Response(200, json={"results": [{"id": job["id"], "status": "ok"} for job in jobs]})
+        status = "dead_letter" if verb == "fail" else "ok"
+        return httpx.Response(200, json={"results": [{"id": job["id"], "status": status} for job in jobs]})
 
     async def _lease(self, wait: float) -> httpx.Response:
         if self._jobs:
@@ -112,7 +120,7 @@ async def working(server: Server) -> AsyncIterator[Remote]:
         executing(app, None, grace=SETTINGS.grace) as execution,
         Client("http://q.test", retries=0, transport=httpx.MockTransport(server)) as client,
     ):
-        source = HttpSource(client, SETTINGS, execution.wanted_wait)
+        source = HttpSource(client, SETTINGS, execution.wanted_wait, events=app.hooks.events)
         yield Remote(source, Worker(source, execution, SETTINGS, metrics=Metrics()))
         await source.close()
 
@@ -153,10 +161,13 @@ async def test_a_result_that_cannot_be_told_in_the_end_is_given_back() -> None:
 @in_virtual_time
 async def test_a_result_that_is_being_told_has_its_time_in_the_end() -> None:
     server = Server("quick", complete=DOWN)
+    succeeded.clear()
     async with working(server) as worker:
         assert not await done_before(worker.run(), server.came)
+        assert succeeded == []
         server._complete = None
         await worker.drain(0.0)
+    assert succeeded == [f"quick {JOB}0"], "its App learns of an outcome that the server has confirmed"
     assert server.told["complete"] == ["0", "0"]
     assert "release" not in server.told
 
@@ -230,4 +241,4 @@ async def test_a_failure_is_reported_with_its_kind_and_logged() -> None:
             assert not await done_before(worker.run(), server.came)
             await worker.drain(3.0)
     assert server.told == {"fail": ["0"]}
-    assert [(log["event"], log["job_id"], log["kind"]) for log in logs] == [("job_failed", f"{JOB}0", "unknown_type")]
+    assert [(log["event"], log["job_id"], log["kind"]) for log in logs] == [("job_dead", f"{JOB}0", "unknown_type")]

@@ -9,12 +9,14 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from queuey.client import Client, Unreachable
 from queuey.lifecycle import end_tasks
 from queuey.protocol.models import CompleteItem, FailItem
+from queuey.worker.handlers.attempt import CheckpointFailed, Work
 from queuey.worker.remote import reports as remote_reports
-from queuey.worker.remote.reports import Outcome, Renewal, Reports
+from queuey.worker.remote.reports import Checkpoints, Outcome, Renewal, Reports
 from tests.support.virtual_time import in_virtual_time
 
 Answer = Callable[[str, list[dict[str, Any]]], httpx.Response]
@@ -117,6 +119,33 @@ async def test_of_a_batch_only_what_the_store_did_not_take_is_told_again() -> No
     assert sorted(told.requests[1:]) == [("complete", ["c2"]), ("fail", ["c5"])]
 
 
+@in_virtual_time
+async def test_new_outcomes_do_not_wait_with_those_of_a_silent_shard() -> None:
+    """The server answers a request with such an outcome only when it has waited for the shard."""
+    ended: asyncio.Queue[str] = asyncio.Queue()
+    silent, requests = asyncio.Event(), list[list[str]]()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        jobs = msgspec.json.decode(request.content)["jobs"]
+        requests.append([job["id"] for job in jobs])
+        if "c1" not in requests[-1]:
+            return ok("complete", jobs)
+        if len(requests) > 1:
+            await silent.wait()
+        return DOWN
+
+    async with Client("http://q.test", retries=0, transport=httpx.MockTransport(answer)) as client:
+        reports = Reports(client, lambda outcome, status: ended.put_nowait(outcome.id))
+        task = asyncio.create_task(reports.run())
+        reports.add(done(1))
+        await asyncio.sleep(remote_reports.PAUSE + 0.5)
+        for number in (2, 3):
+            reports.add(done(number))
+            assert await ended.get() == f"c{number}"
+        await end_tasks([task])
+    assert requests == [["c1"], ["c1"], ["c2"], ["c3"]]
+
+
 def refusing(status: int, code: str, *bad: str) -> Answer:
     """Refuses every request that completes one of these."""
     body = {"type": f"urn:queuey:problem:{code}", "title": "", "status": status, "detail": "Mend it."}
@@ -199,3 +228,101 @@ async def test_a_refusal_of_all_is_not_told_again() -> None:
     told = Told(refused)
     assert await told.of(done(1), done(2)) == {"c1": "untold", "c2": "untold"}
     assert len(told.requests) == 1
+
+
+@in_virtual_time
+async def test_a_server_without_snoozes_gets_a_retry() -> None:
+    unknown = {"type": "urn:queuey:problem:invalid", "title": "", "status": 422, "detail": "Unknown field 'snooze'."}
+    sent: list[dict[str, Any]] = []
+
+    def older(verb: str, jobs: list[dict[str, Any]]) -> httpx.Response:
+        sent.extend(jobs)
+        return httpx.Response(
+            200,
+            json={
+                "results": [
+                    {"id": job["id"]} | ({"error": unknown} if "snooze" in job else {"status": "retry"}) for job in jobs
+                ]
+            },
+        )
+
+    told = Told(older)
+    with capture_logs() as logs:
+        statuses = await told.of(
+            FailItem("s1", "1.a", "not ready", snooze=60.0), failed(1), FailItem("s2", "1.a", "x", snooze=0.0)
+        )
+    assert statuses == {"s1": "retry", "f1": "retry", "s2": "retry"}
+    assert [(job["id"], job.get("snooze"), job["retry_after"], job["error"]) for job in sent] == [
+        ("s1", 60, None, "not ready"),
+        ("f1", None, None, "broken"),
+        ("s2", 0, None, "x"),
+        ("s1", None, 60, "not ready"),
+        ("s2", None, 0, "x"),
+    ]
+    assert [line["event"] for line in logs] == ["server_ignores_snooze"], "said once"
+
+
+# --- checkpoints ---------------------------------------------------------------------------------------------------
+
+
+async def kept_by(*answers: Answer | httpx.Response) -> tuple[str, Told]:
+    """Keep a checkpoint at such a server. Returns the reason why it was not kept, '' if it was."""
+    told = Told(*answers)
+    async with Client("http://q.test", retries=0, transport=httpx.MockTransport(told)) as client:
+        checkpoints = Checkpoints(client)
+        work = Work("c1", "t", "default", "1", "1.a", 1, 5)
+        kept = await asyncio.to_thread(checkpoints.keep, work, '{"line":1}')
+        try:
+            await asyncio.wait_for(asyncio.wrap_future(kept), 1000)
+        except CheckpointFailed as error:
+            return error.reason, told
+        finally:
+            await checkpoints.close()
+    return "", told
+
+
+def kept(verb: str, jobs: list[dict[str, Any]]) -> httpx.Response:
+    assert (verb, [job["checkpoint"] for job in jobs]) == ("checkpoint", [{"line": 1}])
+    return httpx.Response(200, json={"results": [{"id": job["id"], "status": "ok"} for job in jobs]})
+
+
+def lost(verb: str, jobs: list[dict[str, Any]]) -> httpx.Response:
+    return httpx.Response(200, json={"results": [{"id": job["id"], "status": "lost"} for job in jobs]})
+
+
+@in_virtual_time
+async def test_a_checkpoint_is_sent_until_it_is_answered() -> None:
+    reason, told = await kept_by(DOWN, DOWN, kept)
+    assert (reason, len(told.requests)) == ("", 3)
+
+
+@in_virtual_time
+async def test_a_checkpoint_of_a_lost_lease_is_refused() -> None:
+    assert (await kept_by(lost))[0] == "another worker has the job now, or it has finished"
+
+
+@in_virtual_time
+async def test_an_older_server_keeps_no_checkpoints() -> None:
+    older = httpx.Response(
+        404, json={"type": "urn:queuey:problem:not-found", "title": "", "status": 404, "detail": "No such route."}
+    )
+    reason, told = await kept_by(older)
+    assert reason == "No such route. Update the server: it is of a release without checkpoints."
+    assert len(told.requests) == 1
+
+
+async def test_a_checkpoint_is_given_up_when_the_worker_ends() -> None:
+    never = asyncio.Event()
+
+    async def silent(request: httpx.Request) -> httpx.Response:
+        asked.set()
+        await never.wait()
+        raise AssertionError
+
+    asked = asyncio.Event()
+    async with Client("http://q.test", retries=0, transport=httpx.MockTransport(silent)) as client:
+        checkpoints = Checkpoints(client)
+        waiting = checkpoints.keep(Work("c1", "t", "default", "1", "1.a", 1, 5), "1")
+        await asked.wait()
+        await checkpoints.close()
+    assert str(waiting.exception()) == "the checkpoint was not kept: the worker has ended"

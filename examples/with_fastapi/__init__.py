@@ -1,0 +1,1 @@
+"""A FastAPI application whose slow work runs in Queuey. docs/recipes.md explains it."""

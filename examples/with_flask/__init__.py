@@ -1,0 +1,1 @@
+"""A Flask application whose slow work runs in Queuey. docs/recipes.md explains it."""

@@ -1,0 +1,1 @@
+"""The commands for a project on the machine of a developer."""

@@ -1,0 +1,148 @@
+"""The scripts of lua/schedules/: schedules, and what they fire."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from queuey.protocol.records import NewJob, names_of
+from queuey.protocol.stored.schedules import Schedule, to_schedule
+from queuey.store.broker.calls import CLAIM_BYTES, Group, words
+from queuey.store.broker.moves import MOVES
+from queuey.store.keys import cancel_channel
+
+Overlap = Literal["skip", "queue_one", "allow", "cancel_previous"]
+"""The rule for a tick while the last job of the schedule has not finished."""
+Kind = Literal["tick", "pending", "trigger", "backfill", "move"]
+"""The kinds of a Firing: the next tick, the tick that waits for the last job, one more job, another next tick."""
+ANY: Final = "*"
+"""The mark of any schedule. The mark '' means that there is none."""
+
+
+class NewSchedule(Struct, array_like=True):
+    """A schedule to put. `uid`: for a new one. `mark`: of the one to replace. `next_ms`: -1 = no tick."""
+
+    name: str
+    uid: str
+    mark: str
+    next_ms: int
+    spec: str
+
+
+class Pausing(Struct, array_like=True):
+    """A schedule to pause, or to resume with its next tick. `pause`: JSON on one line, '' = resume."""
+
+    name: str
+    mark: str
+    pause: str
+    next_ms: int = -1
+
+
+class Firing(Struct, array_like=True):
+    """A tick to fire, as lua/schedules/fire.lua explains it. `job`: without it the tick is missed."""
+
+    name: str
+    mark: str
+    kind: Kind
+    tick_ms: int
+    expected_ms: int
+    next_ms: int
+    overlap: Overlap
+    missed: int
+    job: NewJob | None
+
+
+class Fired(Struct, array_like=True):
+    """The reply to fire. `cancelled`: ids of waiting jobs. `now_ms`: the time by the store's clock."""
+
+    answers: list[str]
+    cancelled: list[str]
+    now_ms: int
+
+
+class _Due(Struct, array_like=True):
+    now_ms: int
+    due_in_ms: int
+    more: bool
+    due: list[tuple[str, str]]
+    ended: list[tuple[str, str]]
+    after: str
+
+
+class DueSchedules(Struct):
+    """The schedules with a due tick, the oldest first, and those whose pending tick may be fired, by name.
+
+    `due_in_ms`: when the next tick is due that is not due yet, -1 = none. `more`: other ticks are due. `after`: for
+    the next call."""
+
+    now_ms: int
+    due_in_ms: int
+    more: bool
+    due: list[Schedule]
+    pending: list[Schedule]
+    after: str
+
+
+_answers = msgspec.msgpack.Decoder(list[tuple[str, str]]).decode
+_stored = msgspec.msgpack.Decoder(list[tuple[str, list[str]]]).decode
+_page = msgspec.msgpack.Decoder(tuple[list[tuple[str, str]], bool]).decode
+_due = msgspec.msgpack.Decoder(_Due).decode
+_fired = msgspec.msgpack.Decoder(Fired).decode
+
+
+class ScheduleCalls(Group):
+    """Puts, reads, pauses, deletes and fires schedules."""
+
+    async def put_schedules(self, shard: int, items: Sequence[NewSchedule], *, now: int = 0) -> list[tuple[str, str]]:
+        """Make or replace schedules, and reply for each with the mark that it has now and with a word.
+
+        `new`, `replaced`, `same` (it has this spec), `conflict` (it has another mark), `too_many`, or `closed` while
+        older replicas run."""
+        return _answers(await self._call(shard, "put_schedules", now, items))
+
+    async def get_schedules(self, shard: int, names: Sequence[str], runs: int = 0) -> list[tuple[str, list[str]]]:
+        """Read the record of each schedule, '' if it is missing, and the lines of its last runs, the newest first.
+
+        It stops after CLAIM_BYTES, so there may be fewer than names, but one at least."""
+        return _stored(await self._call(shard, "get_schedules", names, runs, CLAIM_BYTES))
+
+    async def list_schedules(self, shard: int, after: str = "", count: int = 100) -> tuple[list[Schedule], bool]:
+        """Read the schedules whose names follow `after`, by name, and whether these are the last ones."""
+        found, ended = _page(await self._call(shard, "list_schedules", after, count, CLAIM_BYTES))
+        return _all(found), ended
+
+    async def delete_schedules(self, shard: int, items: Sequence[tuple[str, str]]) -> list[str]:
+        """Delete schedules, each as name and mark. Replies with `ok`, `missing` or `conflict` for each."""
+        return words(await self._call(shard, "delete_schedules", *items))
+
+    async def set_paused(self, shard: int, items: Sequence[Pausing], *, now: int = 0) -> list[str]:
+        """Pause or resume schedules. Replies with `ok`, `same`, `missing` or `conflict` for each."""
+        return words(await self._call(shard, "set_paused", now, items))
+
+    async def due_schedules(self, shard: int, limit: int = 100, after: str = "", *, now: int = 0) -> DueSchedules:
+        """Read what may be fired now. `after`: that of the last reply, for the schedules with a pending tick."""
+        found = _due(await self._call(shard, "due_schedules", now, limit, after, CLAIM_BYTES))
+        times = found.now_ms, found.due_in_ms, found.more
+        return DueSchedules(*times, _all(found.due), _all(found.ended), found.after)
+
+    async def fire(self, shard: int, items: Sequence[Firing], *, full: bool = False, now: int = 0) -> Fired:
+        """Fire ticks, and reply with a word for each.
+
+        `fired`, `skipped`, `pending`, `missed`, `moved`, `there`, `full`, `too_many_queues`; and if nothing was done,
+        `missing`, `conflict`, `paused`, `taken`, `early` or `not_later`."""
+        fired = _fired(await self._call(shard, "fire", now, full, cancel_channel(self._shards.prefix), items))
+        if self._observer.on:
+            for item, answer in zip(items, fired.answers, strict=True):
+                if answer in MOVES["fire"] and item.job is not None:
+                    type, queue = names_of(f"{item.job.head}\n{item.job.body[:1024]}")
+                    self._observer.status(item.job.id, type, queue, "queued" if item.job.is_due else "scheduled", 0)
+            for job_id in fired.cancelled:
+                self._observer.moved(job_id, MOVES["cancel"]["cancelled"])
+        return fired
+
+
+def _all(found: Sequence[tuple[str, str]]) -> list[Schedule]:
+    return [to_schedule(name, record) for name, record in found if record]

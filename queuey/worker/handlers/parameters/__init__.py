@@ -1,0 +1,1 @@
+"""The parameters of handlers, and the payloads that fill them."""

@@ -1,0 +1,1 @@
+"""The hooks of an App, which run beside its handlers. See docs/hooks.md."""

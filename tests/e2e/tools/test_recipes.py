@@ -1,0 +1,133 @@
+"""docs/recipes.md: the examples for FastAPI, Flask and Django, each with its framework, a server and its workers."""
+
+from __future__ import annotations
+
+import atexit
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import httpx
+import pytest
+
+from examples.with_fastapi.web import web
+from examples.with_flask.web import create_app
+from tests.e2e.conftest import Serve
+from tests.support.serving import PATIENCE, ROOT, Serving, environment
+
+PAGE = ROOT / "docs" / "recipes.md"
+ORDER = {"customer": "Ada", "year": 2026}
+REPORT = {"title": "Ada, 2026", "pages": 12}
+SETTINGS = "examples.with_django.settings"
+
+
+@pytest.fixture
+def at_exit(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Closes at the end of the test what would be closed at that of the process."""
+    with ExitStack() as closing:
+        monkeypatch.setattr(atexit, "register", closing.callback)
+        yield
+
+
+def start(serve: Serve, monkeypatch: pytest.MonkeyPatch, app: str, **variables: str) -> Serving:
+    server = serve(app=app, variables=variables)
+    monkeypatch.setenv("QUEUEY_URL", server.url)
+    monkeypatch.setenv("QUEUEY_API_KEY", "dev")
+    return server
+
+
+def check_reports(http: Any, server: Serving) -> None:
+    """Order a report, and wait for it. `http` is the framework's client for tests."""
+    ordered = http.post("/reports", json=ORDER)
+    assert ordered.status_code == 202
+    ready = http.get(f"/reports/{json_of(ordered)['id']}?wait=20")
+    assert json_of(ready) == {"status": "succeeded", "report": REPORT}
+    assert http.post("/reports", json={"customer": "Ada"}).status_code == 422
+    other = server.submit("another", ORDER, id=json_of(ordered)["id"][:2] + "0" * 26, delay=60)
+    for unknown in (other, "0" * 28, "x"):
+        assert http.get(f"/reports/{unknown}").status_code == 404
+        assert http.get(f"/reports/{unknown}?wait=1").status_code == 404
+
+
+def json_of(answer: Any) -> Any:
+    return answer.json if isinstance(answer.json, dict) else answer.json()
+
+
+@pytest.mark.filterwarnings("ignore:Using `httpx` with")  # Starlette's client asks for httpx2
+def test_fastapi(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fastapi.testclient import TestClient
+
+    server = start(serve, monkeypatch, "examples.with_fastapi.handlers:app")
+    with TestClient(web) as http:
+        check_reports(http, server)
+
+
+@pytest.mark.usefixtures("at_exit")
+def test_flask(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = start(serve, monkeypatch, "examples.with_flask.handlers:app")
+    check_reports(create_app().test_client(), server)
+
+
+@pytest.fixture(scope="module")
+def django(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
+    """Django with the settings of the example and a database of its own: a process has one."""
+    import django
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("DJANGO_SETTINGS_MODULE", SETTINGS)
+        patched.setenv("SHOP_DATABASE", str(tmp_path_factory.mktemp("shop") / "shop.sqlite3"))
+        django.setup()
+        from django.core.management import call_command
+        from django.db import connections
+
+        call_command("migrate", run_syncdb=True, verbosity=0)
+        yield django
+        connections.close_all()
+
+
+@pytest.mark.usefixtures("at_exit")
+def test_django(serve: Serve, monkeypatch: pytest.MonkeyPatch, django: ModuleType) -> None:
+    from django.core.wsgi import get_wsgi_application
+    from django.db import connection
+
+    from examples.with_django.models import Order
+    from examples.with_django.queue import queue
+
+    queue.cache_clear()
+    start(serve, monkeypatch, "examples.with_django.worker:app", SHOP_DATABASE=connection.settings_dict["NAME"])
+    with httpx.Client(transport=httpx.WSGITransport(get_wsgi_application()), base_url="http://localhost") as http:
+        number = http.post("/orders", data={"customer": "Ada"}).json()["order"]
+        assert http.get(f"/orders/{number}").json() == {"status": "succeeded", "text": "Thank you, Ada!"}
+        order = Order.objects.get(pk=number)
+        assert order.confirmed
+        queue().delete(order.job_id)
+        assert http.get(f"/orders/{number}").json() == {"status": "succeeded", "text": None}
+    queue.cache_clear()
+
+
+def test_the_tests_of_the_django_example_pass() -> None:
+    command = [sys.executable, "-W", "error", "-m", "django", "test", "examples.with_django", "--settings", SETTINGS]
+    ran = subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert re.search(r"Ran [1-9]\d* tests", ran.stderr)
+
+
+def code(place: Path) -> str:
+    return "\n".join(path.read_text() for path in sorted(place.glob("*.py")))
+
+
+@pytest.mark.parametrize("framework", ["fastapi", "flask", "django"])
+def test_the_page_shows_the_code_of_the_examples(framework: str) -> None:
+    section = re.search(rf"^## {framework}$(.*?)(?=^## )", PAGE.read_text(), re.MULTILINE | re.DOTALL | re.IGNORECASE)
+    assert section
+    blocks = re.findall(r"^```python\n(.*?)^```", section[1], re.MULTILINE | re.DOTALL)
+    assert blocks
+    for block in blocks:
+        assert block in code(ROOT / f"examples/with_{framework}")
