@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,6 +41,13 @@ class Typed(msgspec.Struct):
     """The payload of jobs of the type `typed`."""
 
     to: str
+
+
+def moment(text: str) -> datetime:
+    """A time of an answer or of a log line. Compared as strings, 08.002Z is before 08Z."""
+    parsed = datetime.fromisoformat(text)
+    assert parsed.utcoffset() is not None, f"{text} has no zone"
+    return parsed
 
 
 class ApiRig:

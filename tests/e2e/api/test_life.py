@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import pytest
 
 from tests.e2e.conftest import Serve
 from tests.support.gate import Gate
+from tests.support.http import moment
 from tests.support.serving import Serving, eventually
 
 NULLS = {
     *("checkpoint", "dedupe_key", "finished_at", "last_error", "last_error_attempt", "lease_expires_at"),
     *("metadata", "progress", "result", "run_at", "started_at"),
 }
-
-
-def when(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    assert moment.utcoffset() is not None
-    return moment
 
 
 @pytest.mark.parametrize("job_type", ["echo", "echo.thread", "echo.process"])
@@ -34,7 +27,7 @@ def test_a_job_succeeds_in_the_loop_in_a_thread_and_in_a_process(server: Serving
     assert job | {"status": "succeeded", "attempts": 0, "crashes": 0, "max_attempts": 5, "timeout": 30} == job
     assert (job["payload"], job["result"]) == (payload, payload)
     assert (job["type"], job["queue"], job["priority"], job["errors"]) == (job_type, "default", "default", [])
-    assert when(job["created_at"]) <= when(job["started_at"]) <= when(job["finished_at"])
+    assert moment(job["created_at"]) <= moment(job["started_at"]) <= moment(job["finished_at"])
     assert job["lease_expires_at"] is None
 
 
@@ -59,7 +52,7 @@ async def test_a_running_job_tells_of_its_lease_and_worker(server: Serving, gate
     visitor = await gate.visitor()
     job = server.job(job_id)
     assert job["status"] == "running"
-    assert when(job["lease_expires_at"]) > when(job["started_at"])
+    assert moment(job["lease_expires_at"]) > moment(job["started_at"])
     assert job["worker"] == server.event("started")["replica"]
     assert {name for name, value in job.items() if value is None} <= NULLS | {"timeout", "expires_at", "traceparent"}
     visitor.let_go("done")
@@ -81,7 +74,7 @@ def test_a_handler_may_say_when_it_wants_to_be_tried_again(server: Serving) -> N
     job = server.until(server.submit("retry", 0.0))
     assert (job["status"], job["result"], job["attempts"], job["last_error"]) == ("succeeded", 2, 1, "not yet")
     scheduled = server.until(server.submit("retry", 3600), "scheduled")
-    due = (when(scheduled["run_at"]) - when(scheduled["errors"][0]["at"])).total_seconds()
+    due = (moment(scheduled["run_at"]) - moment(scheduled["errors"][0]["at"])).total_seconds()
     assert due == pytest.approx(3600, abs=0.01)
 
 

@@ -10,12 +10,8 @@ import pytest
 from queuey.protocol import ids
 from tests.e2e.conftest import Serve
 from tests.support.gate import Gate
+from tests.support.http import moment
 from tests.support.serving import Serving
-
-
-def moment(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
 
 # --- when --------------------------------------------------------------------------------------------------------
 
@@ -62,8 +58,8 @@ async def test_higher_priorities_go_first_and_within_one_the_older(serve: Serve,
     visitor.let_go("")
     ends = [server.until(job_id) for job_id in jobs]
     assert server.until(holder)["status"] == "succeeded"
-    order = sorted(range(6), key=lambda index: (ends[index]["started_at"], ends[index]["finished_at"]))
-    assert order == [2, 4, 1, 5, 0, 3]
+    times = [(moment(ends[each]["started_at"]), moment(ends[each]["finished_at"])) for each in (2, 4, 1, 5, 0, 3)]
+    assert times == sorted(times)
 
 
 def test_queues_that_nobody_serves_wait(server: Serving) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import QUICK
 from tests.support.gate import Gate
+from tests.support.http import moment
 from tests.support.serving import Serving
 
 
@@ -84,7 +85,7 @@ def test_every_line_is_json_in_order_of_time_with_the_fields_that_all_have(talka
         line = json.loads(text)
         assert {"timestamp", "level", "event", "logger"} <= line.keys()
         assert line["event"].replace("_", "").isalnum()
-        times.append(datetime.fromisoformat(line["timestamp"]))
+        times.append(moment(line["timestamp"]))
     assert len(times) > 5
     assert all(time.utcoffset() == timedelta() for time in times)
     assert times == sorted(times)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from queuey.settings.settings import Settings
 from tests.e2e.conftest import Serve
 from tests.support.gate import Gate
+from tests.support.http import moment
 from tests.support.serving import Serving, eventually
 from tests.support.store_users import alive
 
@@ -25,9 +26,9 @@ async def test_an_idle_server_ends_soon_and_leaves_nothing(serve: Serve, gate: G
     assert not any(alive(pid) for pid in processes)
     assert [file.name for file in folder.rglob("*.sock")] == []
     (draining,), (gone,), (stopped,) = map(server.events, ("draining", "store_stopped", "stopped"))
-    assert draining["timestamp"] < gone["timestamp"] < stopped["timestamp"]
-    seconds = datetime.fromisoformat(stopped["timestamp"]) - datetime.fromisoformat(draining["timestamp"])
-    assert seconds < timedelta(seconds=Settings().drain_timeout), "nothing was waited for"
+    began, without_store, ended = (moment(line["timestamp"]) for line in (draining, gone, stopped))
+    assert began < without_store < ended
+    assert ended - began < timedelta(seconds=Settings().drain_timeout), "nothing was waited for"
 
 
 async def test_a_running_job_may_finish_while_http_still_answers(serve: Serve, gate: Gate) -> None:

@@ -18,6 +18,7 @@ from tests.e2e.conftest import Serve
 from tests.e2e.workers import blocking_app
 from tests.support import jobs
 from tests.support.gate import Gate
+from tests.support.http import moment
 from tests.support.serving import PATIENCE, ROOT, Serving, environment, eventually
 from tests.unit.worker.providers import provided_app
 
@@ -125,10 +126,10 @@ async def test_leases_are_extended_while_a_handler_runs(boss: Serving, work: Wor
     work(boss, "--lease", "1s")
     job_id = boss.submit("gate.thread", gate.path)
     visitor = await gate.visitor()
-    first = boss.job(job_id)["lease_expires_at"]
+    first = moment(boss.job(job_id)["lease_expires_at"])
     for _ in range(3):
-        eventually(lambda before=first: boss.job(job_id)["lease_expires_at"] > before)  # type: ignore[misc]
-        first = boss.job(job_id)["lease_expires_at"]
+        eventually(lambda before=first: moment(boss.job(job_id)["lease_expires_at"]) > before)  # type: ignore[misc]
+        first = moment(boss.job(job_id)["lease_expires_at"])
     visitor.let_go("done")
     job = boss.until(job_id)
     assert (job["result"], job["crashes"]) == ("done", 0)

@@ -10,7 +10,7 @@ import pytest
 from queuey.services.jobs import explain as explaining
 from queuey.services.workers import Description, WorkerReport
 from queuey.store.asides import SUSPECTS, Wanted
-from tests.support.http import ApiRig, api_over, keys, problem
+from tests.support.http import ApiRig, api_over, keys, moment, problem
 from tests.support.store import Rig
 
 
@@ -157,7 +157,8 @@ async def test_a_place_that_is_too_deep_to_be_counted(rig: Rig, api: ApiRig, mon
 async def test_it_has_expired_and_nobody_came(rig: Rig, api: ApiRig) -> None:
     job_id = await api.submit(expires_in=0.001)
     for _ in range(1000):  # each takes a part of a millisecond, by the store's clock
-        if (await api.job(await api.submit()))["created_at"] > (await api.job(job_id))["expires_at"]:
+        later = await api.job(await api.submit())
+        if moment(later["created_at"]) > moment((await api.job(job_id))["expires_at"]):
             break
     assert (await explain(api, job_id))["reason"] == "expired"
 

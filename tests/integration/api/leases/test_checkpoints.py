@@ -14,7 +14,7 @@ from queuey.protocol.models import MAX_CHECKPOINT
 from queuey.protocol.models.leases import MAX_NUMBER
 from queuey.worker.handlers.attempt import Work
 from queuey.worker.remote.reports import Checkpoints
-from tests.support.http import HOST, ApiRig, problem
+from tests.support.http import HOST, ApiRig, moment, problem
 from tests.support.pull.leasing import CHECKPOINT, COMPLETE, FAIL, RELEASE, held, lease, one, report
 
 
@@ -25,7 +25,7 @@ async def test_the_next_lease_has_it(api: ApiRig) -> None:
     assert (response.status_code, response.json()) == (200, {"id": job["id"], "status": "ok"})
     shown = await api.job(job["id"])
     assert (shown["status"], shown["result"], shown["checkpoint"]["bytes"]) == ("running", None, len('{"line":7}'))
-    assert shown["checkpoint"]["at"] >= shown["started_at"]
+    assert moment(shown["checkpoint"]["at"]) >= moment(shown["started_at"])
     await report(api, FAIL, held(job, error="no luck", retry_after=0))
     (again,) = await lease(api, queues=["default"])
     assert (again["id"], again["checkpoint"], again["attempt"]) == (job["id"], {"line": 7}, 2)

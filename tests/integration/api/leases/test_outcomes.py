@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from queuey.lifecycle import end_tasks
 from queuey.metrics import Metrics
 from queuey.protocol import ids
 from queuey.store.broker.broker import Broker
-from tests.support.http import ApiRig, api_over, problem
+from tests.support.http import ApiRig, api_over, moment, problem
 from tests.support.pull.leasing import ACTS, COMPLETE, EXTEND, FAIL, LOG, RELEASE, failing, held, lease, one, report
 from tests.support.store import Rig
 from tests.support.working import FaultyScripts, eventually
@@ -169,7 +168,7 @@ async def test_one_stale_token_is_a_conflict(api: ApiRig, path: str) -> None:
 
 
 def _seconds(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
+    return moment(text).timestamp()
 
 
 async def test_a_job_can_be_snoozed(api: ApiRig) -> None:
