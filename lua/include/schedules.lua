@@ -1,7 +1,8 @@
 -- Schedules. Needs keys, writes. schedule:<name> is a header line of `letter=value` fields, then the pause as JSON, which
 -- is empty unless the schedule is paused, then the spec, which no script reads:
---   u uid  v version  c created at  m replaced at  n next tick (absent: it has ended)  t the last tick that was decided
---   j the id of the last job  p the tick that waits for the end of that job  i the id of its job  k its kind  P paused at
+--   u uid  v version  a anchor of its ticks  c created at  m replaced at  n next tick (absent: it has ended)  d when that
+--   tick is due (absent: at the tick)  t the last tick that was decided  j the id of the last job
+--   p the tick that waits for the end of that job  i the id of its job  k its kind  P paused at
 -- runs:<name> has a line for each of the last runs, newest first: `<tick> <at> <kind> <outcome> <job id | -> <count>`.
 -- Scripts keep letters that they do not know.
 local function schedule_key(name) return base .. 'schedule:' .. name end
@@ -37,8 +38,11 @@ local function mark_of(schedule) return schedule and schedule.u .. '.' .. schedu
 -- fits(schedule, mark): whether the caller means this one. '*' means any, '' means that there is none.
 local function fits(schedule, mark) return mark == '*' or mark == mark_of(schedule) end
 
--- set_next(schedule, next): its next tick; -1 = none.
-local function set_next(schedule, next) schedule.n = next >= 0 and whole(next) or nil end
+-- set_next(schedule, next, due): its next tick, -1 = none, and when it is due, which is not before the tick.
+local function set_next(schedule, next, due)
+  schedule.n = next >= 0 and whole(next) or nil
+  schedule.d = next >= 0 and due > next and whole(due) or nil
+end
 
 -- drop_pending(schedule): no tick waits for the end of the last job any more.
 local function drop_pending(schedule) schedule.p, schedule.i, schedule.k = nil, nil, nil end
@@ -51,7 +55,7 @@ local function save_schedule(name, schedule)
     if #letter == 1 then parts[#parts + 1] = letter .. '=' .. value end
   end
   put(schedule_key(name), table.concat(parts, ' ') .. '\n' .. schedule.pause .. '\n' .. schedule.spec)
-  if active and schedule.n then zadd(ticks_key, schedule.n, name) else zrem(ticks_key, name) end
+  if active and schedule.n then zadd(ticks_key, schedule.d or schedule.n, name) else zrem(ticks_key, name) end
   if active and schedule.p then zadd(waiting_ticks_key, 0, name) else zrem(waiting_ticks_key, name) end
 end
 

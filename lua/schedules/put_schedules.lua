@@ -1,10 +1,12 @@
 #!lua
 --[=[ put_schedules: makes schedules, or replaces them. A replaced one keeps its uid, its last job, its runs and a pause.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
-ARGV[1]  msgpack [now_ms | 0, [[name, uid, mark, next | -1, spec], ...]]
+ARGV[1]  msgpack [now_ms | 0, [[name, uid, mark, anchor, next | -1, due, spec], ...]]
          uid: for a new schedule; ids of jobs are made of it, so another one of this name has another
          mark: '*' = whatever there is; '' = there must be none; or '<uid>.<version>' of the one to replace
-         next: its next tick in ms, -1 = none; spec: JSON that no script reads
+         anchor: for a new schedule; the time in ms from which the ticks of an interval are counted. The caller must have
+         found `next` with it; next: its next tick in ms, -1 = none; due: when that tick is fired, later by its jitter
+         spec: JSON that no script reads
 Reply    msgpack [[answer, mark], ...], one per item: 'new' | 'replaced' | 'same' (the spec is there already; nothing was
          changed, whatever the mark) | 'conflict' (another mark) | 'too_many' (10,000 on this shard) | 'closed' (older
          replicas run beside this one; nothing was written), and the mark that the schedule has now, '' if there is none
@@ -20,7 +22,7 @@ local now, items = now_ms(args[1]), args[2]
 local may_write = is_open('schedules')
 local known, changed, answers, count = {}, {}, {}, redis.call('ZCARD', schedule_names_key)
 
-local function put_schedule(name, uid, mark, next, spec)
+local function put_schedule(name, uid, mark, anchor, next, due, spec)
   local schedule = known[name]
   if schedule and schedule.spec == spec then return 'same' end
   if not fits(schedule, mark) then return 'conflict' end
@@ -29,11 +31,11 @@ local function put_schedule(name, uid, mark, next, spec)
   else
     if count >= MAX_SCHEDULES then return 'too_many' end
     count = count + 1
-    schedule = {u = uid, v = '1', c = whole(now), pause = '', spec = spec}
+    schedule = {u = uid, v = '1', a = whole(anchor), c = whole(now), pause = '', spec = spec}
     known[name] = schedule
     zadd(schedule_names_key, 0, name)
   end
-  set_next(schedule, next)
+  set_next(schedule, next, due)
   changed[name] = schedule
   return schedule.v == '1' and 'new' or 'replaced'
 end

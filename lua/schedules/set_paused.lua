@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 --[=[ set_paused: pauses schedules, or resumes them. A paused one has no ticks, but it can be triggered.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
-ARGV[1]  msgpack [now_ms | 0, [[name, mark, pause, next | -1], ...]]; mark: as in put_schedules
+ARGV[1]  msgpack [now_ms | 0, [[name, mark, pause, next | -1, due], ...]]; mark: as in put_schedules
          pause: JSON on one line that no script reads, such as the reason; '' = resume
-         next: the first tick after a resume in ms, -1 = none. A pause leaves the next tick as it is
+         next, due: the first tick after a resume in ms, -1 = none, and when it is fired. A pause leaves both as they are
 Reply    msgpack [answer, ...], one per item: 'ok' | 'same' (it is paused with this text, or not paused; nothing was
          changed) | 'missing' | 'conflict' (another mark)
          a tick that waits for the end of the last job is skipped by a pause; safe to resend: then it is 'same'
@@ -22,13 +22,13 @@ local function pause_schedule(name, schedule, pause)
   drop_pending(schedule)
 end
 
-local function resume_schedule(schedule, next)
+local function resume_schedule(schedule, next, due)
   schedule.pause, schedule.P = '', nil
-  set_next(schedule, next)
+  set_next(schedule, next, due)
 end
 
 for i, item in ipairs(items) do
-  local name, mark, pause, next = unpack(item)
+  local name, mark, pause, next, due = unpack(item)
   known[name] = known[name] or load_schedule(name)
   local schedule = known[name]
   if not schedule then
@@ -38,7 +38,7 @@ for i, item in ipairs(items) do
   elseif not fits(schedule, mark) then
     answers[i] = 'conflict'
   else
-    if pause == '' then resume_schedule(schedule, next) else pause_schedule(name, schedule, pause) end
+    if pause == '' then resume_schedule(schedule, next, due) else pause_schedule(name, schedule, pause) end
     changed[name] = schedule
     answers[i] = 'ok'
   end

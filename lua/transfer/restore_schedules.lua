@@ -1,5 +1,5 @@
 #!lua
---[=[ restore_schedules: puts schedules of an export into this store, with their next tick, last job and runs.
+--[=[ restore_schedules: puts schedules of an export into this store, with their next tick and when it is due, last job and runs.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [[name, record, [run, ...]], ...]; record and runs: as get_schedules has them
 Reply    msgpack [answer, ...], one per item: 'ok' | 'there' (there is a schedule of this name; it was not changed) |

@@ -134,7 +134,7 @@ STATUS_WORDS = {
     "delete_schedules": {"ok", "missing", "conflict"},
     "set_paused": {"ok", "same", "missing", "conflict"},
     "fire": {
-        *("fired", "skipped", "pending", "missed", "moved", "there", "full", "too_many_queues"),
+        *("fired", "skipped", "pending", "missed", "refused", "moved", "there", "full", "too_many_queues"),
         *("missing", "conflict", "paused", "taken", "early", "not_later"),
     },
     "restore_schedules": {"ok", "there", "too_many", "closed"},

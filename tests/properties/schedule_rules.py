@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
 from queuey.protocol import ids
-from queuey.store.broker.schedules import ANY, Firing, Kind, NewSchedule, Overlap, Pausing
+from queuey.protocol.records import NewJob
+from queuey.store.broker.schedules import ANY, Firing, Kind, NewSchedule, Overlap, Pausing, Refused
 from tests.properties import strategies as draw
 from tests.properties.groups import GroupMachine
 from tests.properties.model import schedules as promised
@@ -34,11 +35,15 @@ class Ask:
     overlap: Overlap
     jump: int
     step: int
-    has_job: bool
+    later: int
+    """By how much the next tick is due later than it comes."""
+    job: str
+    """`made`, `refused` or `none`."""
     spec: Spec
     again: int | None
 
 
+delays = st.sampled_from([0, 0, 0, SECOND, MINUTE, -SECOND])
 asks = st.builds(
     Ask,
     view=st.sampled_from([None, None, None, 0, 1, 3]),
@@ -47,7 +52,8 @@ asks = st.builds(
     overlap=st.sampled_from(["skip", "queue_one", "queue_one", "allow", "cancel_previous"]),
     jump=st.sampled_from([0, 0, 0, MINUTE, -1]),
     step=st.sampled_from([SECOND, MINUTE, MINUTE, MINUTE, 0, -1]),
-    has_job=draw.often,
+    later=delays,
+    job=st.sampled_from([*["made"] * 6, "refused", "none"]),
     spec=draw.specs,
     again=draw.again,
 )
@@ -76,7 +82,7 @@ class ScheduleMachine(GroupMachine):
         self.run(self.client.hset(self.broker.shards.keys[shard].meta, "features", "aside schedules"))
         self.models[shard].features |= {"aside", "schedules"}
         for which in (0, 1):
-            self.put_schedule(shard=shard, which=which, spec='{"cron":"a"}', mark=ANY, next_in=SECOND, times=1)
+            self.put_schedule(shard=shard, which=which, spec='{"cron":"a"}', mark=ANY, next_in=SECOND, later=0, times=1)
 
     def names_of(self, shard: int) -> list[str]:
         """The names of the schedules of the shard."""
@@ -91,20 +97,25 @@ class ScheduleMachine(GroupMachine):
         model = self.models[shard]
         self.views += [(shard, name, promised.snapshot(plan)) for name, plan in model.schedules.items()]
 
-    @rule(shard=draw.shards, which=st.integers(0, 1), spec=specs, mark=marks, next_in=nexts, times=st.integers(1, 2))
-    def put_schedule(self, shard: int, which: int, spec: str, mark: str, next_in: int | None, times: int) -> None:
+    @rule(
+        shard=draw.shards, which=st.integers(0, 1), spec=specs, mark=marks, next_in=nexts, later=delays,
+        times=st.integers(1, 2),
+    )  # fmt: skip
+    def put_schedule(
+        self, shard: int, which: int, spec: str, mark: str, next_in: int | None, later: int, times: int
+    ) -> None:
         shard, model = self.on(shard)
         name = self.names_of(shard)[which]
         self.uids += 1
-        next = -1 if next_in is None else self.now + next_in
-        item = NewSchedule(name, f"U{self.uids}", self.mark_for(shard, name, mark), next, spec)
+        next, due = self._next(next_in, later)
+        item = NewSchedule(name, f"U{self.uids}", self.mark_for(shard, name, mark), self.now - 5, next, due, spec)
 
         async def call() -> tuple[str, str]:
             (answer,) = await self.broker.schedules.put_schedules(shard, [item], now=self.now)
             return answer
 
         for _ in range(times):
-            self.hold(call, lambda: promised.put(model, self.now, *msgspec.structs.astuple(item)))
+            self.hold(call, lambda: promised.put(model, self.now, item))
 
     @precondition(_planned)
     @rule(shard=draw.shards, which=st.integers(0, 1), mark=marks, times=st.integers(1, 2))
@@ -120,17 +131,26 @@ class ScheduleMachine(GroupMachine):
             )
 
     @precondition(_planned)
-    @rule(shard=draw.shards, which=st.integers(0, 1), pause=pauses, mark=marks, next_in=nexts, times=st.integers(1, 2))
-    def pause_schedule(self, shard: int, which: int, pause: str, mark: str, next_in: int | None, times: int) -> None:
+    @rule(
+        shard=draw.shards, which=st.integers(0, 1), pause=pauses, mark=marks, next_in=nexts, later=delays,
+        times=st.integers(1, 2),
+    )  # fmt: skip
+    def pause_schedule(
+        self, shard: int, which: int, pause: str, mark: str, next_in: int | None, later: int, times: int
+    ) -> None:
         shard, model = self.on(shard, lambda model: model.schedules)
         self.look_back(shard)
         name = self.names_of(shard)[which]
-        item = Pausing(name, self.mark_for(shard, name, mark), pause, -1 if next_in is None else self.now + next_in)
+        item = Pausing(name, self.mark_for(shard, name, mark), pause, *self._next(next_in, later))
         for _ in range(times):
             self.hold(
                 lambda: self.broker.schedules.set_paused(shard, [item], now=self.now),
-                lambda: [promised.set_paused(model, self.now, *msgspec.structs.astuple(item))],
+                lambda: [promised.set_paused(model, self.now, item)],
             )
+
+    def _next(self, next_in: int | None, later: int) -> tuple[int, int]:
+        """A next tick, and when it is due."""
+        return (-1, -1) if next_in is None else (self.now + next_in, self.now + next_in + later)
 
     @precondition(_planned)
     @rule(shard=draw.shards, limit=st.integers(1, 2), after=st.integers(0, 2), wait=draw.waits)
@@ -156,7 +176,7 @@ class ScheduleMachine(GroupMachine):
         shard, model = self.on(shard, lambda model: model.schedules)
         self.look_back(shard)
         if in_time:
-            nexts = [plan.next for plan in model.schedules.values() if plan.next <= self.now + 10 * MINUTE]
+            nexts = [plan.due for plan in model.schedules.values() if plan.due <= self.now + 10 * MINUTE]
             self.pass_time(max([0, *(next - self.now for next in nexts)]))
         items = [self._firing(shard, ask) for ask in wanted]
         standing, before = model.entries(), {name: plan.next for name, plan in model.schedules.items()}
@@ -168,7 +188,7 @@ class ScheduleMachine(GroupMachine):
         for _ in range(replicas):
             answers, _ = self.hold(call, lambda: promised.fire(model, self.now, full, items))
             for (item, _), answer in zip(items, answers, strict=True):
-                if answer == "fired" and item.job:
+                if answer == "fired" and isinstance(item.job, NewJob):
                     assert item.job.id not in self.fired, f"15: {item.job.id} of {item.name} was fired twice"
                     self.fired.add(item.job.id)
                     self.ids[shard] = [*dict.fromkeys([*self.ids[shard], item.job.id])]
@@ -191,9 +211,9 @@ class ScheduleMachine(GroupMachine):
             plan = model.schedules.get(name)
             if plan is None or plan.next < 0:
                 spec = '{"cron":"b"}' if plan and plan.spec != '{"cron":"b"}' else '{"cron":"a"}'
-                self.put_schedule(shard=shard, which=which, spec=spec, mark=ANY, next_in=0, times=1)
+                self.put_schedule(shard=shard, which=which, spec=spec, mark=ANY, next_in=0, later=0, times=1)
             if plan and plan.pause:
-                self.pause_schedule(shard=shard, which=which, pause="", mark=ANY, next_in=0, times=1)
+                self.pause_schedule(shard=shard, which=which, pause="", mark=ANY, next_in=0, later=0, times=1)
             self.the_store_shows_what_the_model_holds()
             asked = [replace(ask, which=which)]
             if model.schedules[name].pending:
@@ -230,16 +250,20 @@ class ScheduleMachine(GroupMachine):
         job, request = self.new_job(shard, replace(ask.spec, key=None, reuse=None))
         self.ids[shard].pop()  # the id is another one
         expected = view.pending[0] if ask.kind == "pending" and view.pending else view.next
+        next = -1 if ask.step < 0 else tick + ask.step
+        made = msgspec.structs.replace(job, id=job_id)
+        given: dict[str, NewJob | Refused | None] = {"made": made, "refused": "refused", "none": None}
         firing = Firing(
             name,
             view.mark,
             ask.kind,
             tick,
             expected,
-            -1 if ask.step < 0 else tick + ask.step,
+            next,
+            next + ask.later,
             ask.overlap,
-            2 if ask.jump > 0 or not ask.has_job else 0,
-            msgspec.structs.replace(job, id=job_id) if ask.has_job or ask.kind != "tick" else None,
+            2 if ask.jump > 0 or ask.job == "none" else 0,
+            given[ask.job] if ask.kind in ("tick", "pending") else made,
         )
         return firing, replace(request, id=job_id)
 

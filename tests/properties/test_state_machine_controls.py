@@ -217,8 +217,23 @@ SCHEDULE_FAULTS = {
     ),
     "a tick is early": (
         "fire.lua",
-        "return tick > now and 'early' or nil\nend",
+        "return (tick > now or tonumber(schedule.d or 0) > now) and 'early' or nil\nend",
         "return nil\nend",
+    ),
+    "a tick is fired before its jitter is over": (
+        "fire.lua",
+        "return (tick > now or tonumber(schedule.d or 0) > now) and 'early' or nil\nend",
+        "return tick > now and 'early' or nil\nend",
+    ),
+    "a schedule has its place by its tick": (
+        "include/schedules.lua",
+        "schedule.d or schedule.n, name",
+        "schedule.n, name",
+    ),
+    "a next tick keeps the due time of the one before": (
+        "include/schedules.lua",
+        "and due > next and whole(due) or nil",
+        "and due > next and whole(due) or schedule.d",
     ),
     "the next tick goes back": (
         "fire.lua",

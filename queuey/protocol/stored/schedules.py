@@ -16,7 +16,7 @@ from queuey.protocol.records import parse_fields
 RUNS_KEPT: Final = 50
 """The maximum number of lines of a history. As in lua/include/schedules.lua, which cuts it a little later."""
 _HEAD = re.compile(r"[A-Za-z]=[\w.:-]+( [A-Za-z]=[\w.:-]+)*", re.ASCII)
-_NUMBERS: Final = "vcmntpP"
+_NUMBERS: Final = "vacmndtpP"
 _NUMBER = re.compile(r"\d{1,16}")
 _RUN = re.compile(r"\d{1,16} \d{1,16} [a-z]+ [a-z_]+ (-|[0-9A-Z]{28}) \d{1,16}", re.ASCII)
 
@@ -27,10 +27,14 @@ class Schedule(Struct, frozen=True, kw_only=True):
     name: str
     uid: str
     version: int
+    anchor_ms: int
+    """The time from which the ticks of an interval are counted. It stays when the schedule is replaced."""
     created_ms: int
     replaced_ms: int
     next_ms: int
     """The next tick. A schedule without one has ended."""
+    due_ms: int
+    """The time at which the next tick is fired, which is later by its jitter."""
     last_tick_ms: int
     """The last tick that was decided, whether or not it has a job."""
     last_job: str
@@ -73,9 +77,11 @@ def to_schedule(name: str, record: str) -> Schedule:
         name=name,
         uid=fields["u"],
         version=number("v"),
+        anchor_ms=number("a"),
         created_ms=number("c"),
         replaced_ms=number("m"),
         next_ms=number("n"),
+        due_ms=number("d") if "d" in fields else number("n"),
         last_tick_ms=number("t"),
         last_job=fields.get("j", ""),
         pending_ms=number("p"),
@@ -99,7 +105,8 @@ def is_record(text: str) -> bool:
     fields = parse_fields(head)
     return (
         _HEAD.fullmatch(head) is not None
-        and {"u", "v"} <= fields.keys()
+        and {"u", "v", "a"} <= fields.keys()
+        and ("d" not in fields or "n" in fields)
         and ("p" in fields) == ("i" in fields) == ("k" in fields)
         and all(_NUMBER.fullmatch(fields[letter]) for letter in _NUMBERS if letter in fields)
         and "\n" in rest

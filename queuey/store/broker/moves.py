@@ -43,7 +43,7 @@ NO_MOVE: Final[Mapping[str, frozenset[str]]] = {
     "release": frozenset({"lost"}),
     "cancel": frozenset({"cancelling", "finished", "missing"}),
     "fire": frozenset(
-        {"skipped", "pending", "missed", "moved", "there", "full", "too_many_queues"}
+        {"skipped", "pending", "missed", "refused", "moved", "there", "full", "too_many_queues"}
         | {"missing", "conflict", "paused", "taken", "early", "not_later"}
     ),
     "run_now": frozenset({"not_scheduled", "missing"}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from queuey.protocol.records import NewJob, names_of
 from queuey.protocol.stored.schedules import Schedule, to_schedule
-from queuey.store.broker.calls import CLAIM_BYTES, Group, words
+from queuey.store.broker.calls import CLAIM_BYTES, MAX_BYTES, Group, words
 from queuey.store.broker.moves import MOVES
 from queuey.store.keys import cancel_channel
 
@@ -18,31 +18,45 @@ Overlap = Literal["skip", "queue_one", "allow", "cancel_previous"]
 """The rule for a tick while the last job of the schedule has not finished."""
 Kind = Literal["tick", "pending", "trigger", "backfill", "move"]
 """The kinds of a Firing: the next tick, the tick that waits for the last job, one more job, another next tick."""
+Refused = Literal["refused"]
+"""Stands for the job of a tick that may not be made, such as one that no longer fits its type."""
+FIRE_BATCH: Final = 100
+"""Items in one call of `fire`. Each writes a job and several keys of its schedule."""
+_BARE: Final = 500
+"""Bytes of an item without its job, about: most are the name of its schedule."""
 ANY: Final = "*"
 """The mark of any schedule. The mark '' means that there is none."""
 
 
 class NewSchedule(Struct, array_like=True):
-    """A schedule to put. `uid`: for a new one. `mark`: of the one to replace. `next_ms`: -1 = no tick."""
+    """A schedule to put. `mark`: of the one to replace. `uid` and `anchor_ms`: for a new one.
+
+    `anchor_ms`: the time from which its ticks are counted, from which the caller has computed `next_ms` too. `next_ms`:
+    -1 = no tick. `due_ms`: when that tick is fired."""
 
     name: str
     uid: str
     mark: str
+    anchor_ms: int
     next_ms: int
+    due_ms: int
     spec: str
 
 
 class Pausing(Struct, array_like=True):
-    """A schedule to pause, or to resume with its next tick. `pause`: JSON on one line, '' = resume."""
+    """A schedule to pause, or to resume with its next tick, -1 = none, and the time at which that is fired.
+
+    `pause`: JSON on one line, '' = resume."""
 
     name: str
     mark: str
     pause: str
     next_ms: int = -1
+    due_ms: int = -1
 
 
 class Firing(Struct, array_like=True):
-    """A tick to fire, as lua/schedules/fire.lua explains it. `job`: without it the tick is missed."""
+    """A tick to fire, as lua/schedules/fire.lua explains it. `job`: None = the tick is missed."""
 
     name: str
     mark: str
@@ -50,9 +64,10 @@ class Firing(Struct, array_like=True):
     tick_ms: int
     expected_ms: int
     next_ms: int
+    due_ms: int
     overlap: Overlap
     missed: int
-    job: NewJob | None
+    job: NewJob | Refused | None
 
 
 class Fired(Struct, array_like=True):
@@ -129,19 +144,34 @@ class ScheduleCalls(Group):
         return DueSchedules(*times, _all(found.due), _all(found.ended), found.after)
 
     async def fire(self, shard: int, items: Sequence[Firing], *, full: bool = False, now: int = 0) -> Fired:
-        """Fire ticks, and reply with a word for each.
+        """Fire ticks, at most FIRE_BATCH with MAX_BYTES in all (see in_calls), and reply with a word for each.
 
-        `fired`, `skipped`, `pending`, `missed`, `moved`, `there`, `full`, `too_many_queues`; and if nothing was done,
-        `missing`, `conflict`, `paused`, `taken`, `early` or `not_later`."""
+        `fired`, `skipped`, `pending`, `missed`, `refused`, `moved`, `there`, `full`, `too_many_queues`; and if nothing
+        was done, `missing`, `conflict`, `paused`, `taken`, `early` or `not_later`."""
         fired = _fired(await self._call(shard, "fire", now, full, cancel_channel(self._shards.prefix), items))
         if self._observer.on:
             for item, answer in zip(items, fired.answers, strict=True):
-                if answer in MOVES["fire"] and item.job is not None:
+                if answer in MOVES["fire"] and isinstance(item.job, NewJob):
                     type, queue = names_of(f"{item.job.head}\n{item.job.body[:1024]}")
                     self._observer.status(item.job.id, type, queue, "queued" if item.job.is_due else "scheduled", 0)
             for job_id in fired.cancelled:
                 self._observer.moved(job_id, MOVES["cancel"]["cancelled"])
         return fired
+
+
+def in_calls(items: Iterable[Firing]) -> Iterator[list[Firing]]:
+    """Divide firings among calls of `fire`. A call has one item at least, whatever its size."""
+    call: list[Firing] = []
+    left = MAX_BYTES
+    for item in items:
+        size = _BARE + (item.job.size if isinstance(item.job, NewJob) else 0)
+        if call and (size > left or len(call) == FIRE_BATCH):
+            yield call
+            call, left = [], MAX_BYTES
+        call.append(item)
+        left -= size
+    if call:
+        yield call
 
 
 def _all(found: Sequence[tuple[str, str]]) -> list[Schedule]:

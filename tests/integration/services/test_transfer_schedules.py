@@ -34,7 +34,7 @@ async def filled(rig: Rig) -> Timetable:
     """Schedules on all shards, and one that has fired, with a tick that waits."""
     await rig.broker.replicas.register()
     for name in NAMES:
-        item = NewSchedule(name, f"U{name}", "", NOW, "{}")
+        item = NewSchedule(name, f"U{name}", "", NOW, NOW + 1, NOW + 2, "{}")
         assert await rig.broker.schedules.put_schedules(rig.broker.shards.of_schedule(name), [item]) == [
             ("new", f"U{name}.1")
         ]
@@ -118,7 +118,7 @@ async def test_a_store_with_schedules_alone_is_not_empty(rig: Rig, file: Path) -
     await export(rig, file)
     other = Broker(Shards(rig.client, 1, "other"), rig.scripts)
     await other.replicas.register()
-    await other.schedules.put_schedules(0, [NewSchedule("n0", "theirs", "", NOW, "{}")])
+    await other.schedules.put_schedules(0, [NewSchedule("n0", "theirs", "", NOW, NOW, NOW, "{}")])
     with pytest.raises(StartupError, match="jobs or schedules already"):
         await imported(other, file)
     await imported(other, file, merge=True)

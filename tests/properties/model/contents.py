@@ -120,7 +120,9 @@ class Planned:
     version: int
     spec: str
     created: int
+    anchor: int = -1
     next: int = -1
+    due: int = -1
     replaced: int = -1
     last_tick: int = -1
     last_job: str = ""

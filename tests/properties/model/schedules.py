@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from queuey.store.broker.schedules import ANY, Firing
+from queuey.protocol.records import NewJob
+from queuey.store.broker.schedules import ANY, Firing, NewSchedule, Pausing
 from tests.properties.model.contents import Line, Planned, Request
 from tests.properties.model.model import Model
 
 KEPT = 50
-LOGGED = ("fired", "skipped", "too_many_queues")
+LOGGED = ("fired", "skipped", "refused", "too_many_queues")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Due:
     after: str
 
 
-def put(model: Model, now: int, name: str, uid: str, mark: str, next: int, spec: str) -> tuple[str, str]:
+def put(model: Model, now: int, item: NewSchedule) -> tuple[str, str]:
+    name, mark, spec = item.name, item.mark, item.spec
     if "schedules" not in model.features:
         return "closed", ""
     old = model.schedules.get(name)
@@ -34,10 +36,16 @@ def put(model: Model, now: int, name: str, uid: str, mark: str, next: int, spec:
     if mark not in (ANY, current):
         return "conflict", current
     if old:
-        old.version, old.spec, old.next, old.replaced = old.version + 1, spec, next, now
+        old.version, old.spec, old.replaced = old.version + 1, spec, now
+        set_next(old, item.next_ms, item.due_ms)
         return "replaced", old.mark
-    model.schedules[name] = new = Planned(uid=uid, version=1, spec=spec, created=now, next=next)
+    model.schedules[name] = new = Planned(uid=item.uid, version=1, spec=spec, created=now, anchor=item.anchor_ms)
+    set_next(new, item.next_ms, item.due_ms)
     return "new", new.mark
+
+
+def set_next(schedule: Planned, next: int, due: int) -> None:
+    schedule.next, schedule.due = next, max(next, due) if next >= 0 else -1
 
 
 def delete(model: Model, name: str, mark: str) -> str:
@@ -50,8 +58,8 @@ def delete(model: Model, name: str, mark: str) -> str:
     return "ok"
 
 
-def set_paused(model: Model, now: int, name: str, mark: str, pause: str, next: int) -> str:
-    old = model.schedules.get(name)
+def set_paused(model: Model, now: int, item: Pausing) -> str:
+    old, mark, pause = model.schedules.get(item.name), item.mark, item.pause
     if not old:
         return "missing"
     if old.pause == pause:
@@ -66,12 +74,13 @@ def set_paused(model: Model, now: int, name: str, mark: str, pause: str, next: i
             log(old, (tick, now, kind, "skipped", "", 1))
             old.pending = None
     else:
-        old.paused_at, old.next = -1, next
+        old.paused_at = -1
+        set_next(old, item.next_ms, item.due_ms)
     return "ok"
 
 
 def due(model: Model, now: int, limit: int, after: str) -> Due:
-    active = {name: found.next for name, found in model.schedules.items() if found.is_active and found.next >= 0}
+    active = {name: found.due for name, found in model.schedules.items() if found.is_active and found.next >= 0}
     ripe = sorted((tick, name) for name, tick in active.items() if tick <= now)
     later = [tick for tick in active.values() if tick > now]
     waiting = sorted(name for name, found in model.schedules.items() if found.is_active and found.pending)
@@ -112,12 +121,12 @@ class _Call:
         if why := self._refusal(schedule, item):
             return why
         if item.kind == "move":
-            schedule.next = item.next_ms
+            set_next(schedule, item.next_ms, item.due_ms)
             return "moved"
         if self._has_job(schedule, item):
             return self._end(schedule, item, "there")
-        if item.job is None:
-            return self._end(schedule, item, "missed")
+        if not isinstance(item.job, NewJob):
+            return self._end(schedule, item, item.job or "missed")
         answer = self._overlap(schedule, item) if unfinished(self.model, schedule.last_job) else "fired"
         if answer not in ("fired", "cancels"):
             return answer if answer == "taken" else self._end(schedule, item, answer)
@@ -132,7 +141,8 @@ class _Call:
             return "paused"
         if item.kind == "pending":
             tick, job_id, _ = schedule.pending or (schedule.next, "", "")
-            return "" if item.job and (tick, job_id) == (item.expected_ms, item.job.id) else "taken"
+            is_it = item.job == "refused" or (isinstance(item.job, NewJob) and item.job.id == job_id)
+            return "" if job_id and is_it and tick == item.expected_ms else "taken"
         if schedule.next != item.expected_ms:
             return "taken"
         if item.kind == "move":
@@ -141,17 +151,19 @@ class _Call:
             return "taken"
         if item.tick_ms < item.expected_ms or 0 <= item.next_ms <= item.tick_ms:
             return "not_later"
-        return "early" if item.tick_ms > self.now else ""
+        return "early" if max(item.tick_ms, schedule.due) > self.now else ""
 
     def _has_job(self, schedule: Planned, item: Firing) -> bool:
         if item.kind == "tick" and item.tick_ms <= schedule.last_tick:
             return True
-        fired = item.kind != "tick" and item.job is not None and item.job.id in {line[4] for line in schedule.runs}
-        return item.job is not None and (item.job.id in self.model.jobs or fired)
+        if not isinstance(item.job, NewJob):
+            return False
+        fired = item.kind != "tick" and item.job.id in {line[4] for line in schedule.runs}
+        return item.job.id in self.model.jobs or fired
 
     def _overlap(self, schedule: Planned, item: Firing) -> str:
         """The answer while the last job has not finished."""
-        assert item.job is not None
+        assert isinstance(item.job, NewJob)
         if item.overlap == "allow":
             return "fired"
         if item.overlap == "cancel_previous":
@@ -196,10 +208,10 @@ class _Call:
                 log(schedule, (item.expected_ms, self.now, "tick", "missed", "", item.missed))
             schedule.last_tick = item.tick_ms
         if answer == "fired" or (is_own and answer in LOGGED):
-            job_id = item.job.id if answer == "fired" and item.job else ""
+            job_id = item.job.id if answer == "fired" and isinstance(item.job, NewJob) else ""
             log(schedule, (item.tick_ms, self.now, kind, answer, job_id, 1))
         if item.kind == "tick":
-            schedule.next = item.next_ms
+            set_next(schedule, item.next_ms, item.due_ms)
         if item.kind == "pending":
             schedule.pending = None
         return answer

@@ -16,7 +16,7 @@ def read_schedules(own: dict[str, Any]) -> dict[str, Planned]:
     histories = {name[5:] for name in own if name.startswith("runs:")}
     assert histories <= found.keys(), f"{histories - found.keys()} have runs, and are gone"
     assert own.get("schedule_names", {}) == dict.fromkeys(found, 0)
-    ticks = {name: plan.next for name, plan in found.items() if not plan.pause and plan.next >= 0}
+    ticks = {name: plan.due for name, plan in found.items() if not plan.pause and plan.next >= 0}
     assert own.get("ticks", {}) == ticks, "ticks has those that are neither paused nor ended"
     waiting = {name: 0 for name, plan in found.items() if not plan.pause and plan.pending}
     assert own.get("waiting_ticks", {}) == waiting, "waiting_ticks has those with a tick that waits"
@@ -27,13 +27,17 @@ def _read(name: str, text: str, own: dict[str, Any]) -> Planned:
     assert is_record(text), f"{name} is {text}"
     stored = to_schedule(name, text)
     assert (stored.pause == "") == (stored.paused_ms == -1), text
+    assert stored.due_ms >= stored.next_ms, text
+    assert f"d={stored.next_ms}" not in text.partition("\n")[0].split(), "it is the tick itself"
     assert not stored.pause or stored.pending_ms == -1, f"{name} is paused, and a tick waits"
     return Planned(
         uid=stored.uid,
         version=stored.version,
         spec=stored.spec,
         created=stored.created_ms,
+        anchor=stored.anchor_ms,
         next=stored.next_ms,
+        due=stored.due_ms,
         replaced=stored.replaced_ms,
         last_tick=stored.last_tick_ms,
         last_job=stored.last_job,

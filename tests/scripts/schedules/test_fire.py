@@ -109,6 +109,21 @@ async def test_the_stores_clock_decides_whether_it_is_early(rig: Rig, plan: Time
         assert await plan.fire(plan.firing(tick_ms=NOW + 1)) == ["early"]
 
 
+async def test_a_tick_with_jitter_is_early_until_it_is_due(rig: Rig, plan: Timetable) -> None:
+    await plan.put(next=NOW - MINUTE, due=NOW)
+    firing = plan.firing(NOW - MINUTE, due_ms=NOW + 9, next_ms=NOW)
+    async with rig.unchanged():
+        assert await plan.fire(firing, now=NOW - 1) == ["early"]
+        assert await plan.fire(plan.firing(expected_ms=NOW - MINUTE, tick_ms=NOW - 1), now=NOW - 1) == ["early"]
+    assert await plan.fire(firing) == ["fired"]
+    schedule = await plan.get()
+    assert (schedule.next_ms, schedule.due_ms, await plan.ticks()) == (NOW, NOW + 9, {plan.name: NOW + 9})
+    assert await plan.fire(plan.firing(kind="move", job=None, next_ms=NOW + HOUR, due_ms=NOW + HOUR + 1)) == ["moved"]
+    assert await plan.ticks() == {plan.name: NOW + HOUR + 1}
+    assert await plan.fire(plan.firing(NOW + HOUR, kind="move", next_ms=-1, due_ms=-1)) == ["moved"]
+    assert ((await plan.get()).due_ms, await plan.ticks()) == (-1, {})
+
+
 async def test_the_next_tick_only_rises(rig: Rig, plan: Timetable) -> None:
     await plan.put()
     async with rig.unchanged():
@@ -134,6 +149,22 @@ async def test_all_are_missed_without_a_job(rig: Rig, plan: Timetable) -> None:
     (run,) = await plan.history()
     assert (run.tick_ms, run.outcome, run.count) == (NOW - 2 * MINUTE, "missed", 3)
     assert ((await plan.get()).next_ms, await rig.waiting()) == (NOW + MINUTE, [])
+
+
+async def test_a_job_that_is_refused_ends_its_tick(rig: Rig, plan: Timetable) -> None:
+    await plan.put(next=NOW - MINUTE)
+    assert await plan.fire_tick(expected_ms=NOW - MINUTE, missed=1, job="refused") == "refused"
+    assert await plan.outcomes() == [(NOW - MINUTE, "missed"), (NOW, "refused")]
+    assert ((await plan.get()).next_ms, (await plan.get()).last_job, await rig.waiting()) == (NOW + MINUTE, "", [])
+    assert await plan.fire_tick(NOW + MINUTE) == "fired"
+    assert await plan.fire_tick(NOW + 2 * MINUTE, overlap="queue_one") == "pending"
+    pending = plan.firing(NOW + 2 * MINUTE, kind="pending", job="refused")
+    assert await plan.fire(pending) == ["refused"]
+    assert (await plan.outcomes())[-1] == (NOW + 2 * MINUTE, "refused")
+    assert await plan.waiting_ticks() == {}
+    async with rig.unchanged():
+        assert await plan.fire(pending) == ["taken"]
+        assert await plan.fire(plan.firing(NOW + 3 * MINUTE, kind="pending", job="refused")) == ["taken"]
 
 
 async def test_one_call_may_catch_up_tick_by_tick(rig: Rig, plan: Timetable) -> None:
@@ -200,4 +231,4 @@ async def test_moves_are_reported(rig: Rig, plan: Timetable) -> None:
     moves.clear()
     item = plan.firing(NOW + 2 * MINUTE, overlap="cancel_previous")
     await rig.broker.schedules.fire(rig.shard, [item], now=NOW + 2 * MINUTE)
-    assert moves == [(item.job.id if item.job else "", "queued"), (late.id, "cancelled")]
+    assert moves == [(plan.id_of(NOW + 2 * MINUTE), "queued"), (late.id, "cancelled")]

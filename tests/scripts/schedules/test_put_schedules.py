@@ -20,7 +20,7 @@ async def test_a_new_schedule_has_its_keys_and_nothing_else(rig: Rig, plan: Time
     assert (schedule.uid, schedule.version, schedule.mark) == (UID, 1, f"{UID}.1")
     assert (schedule.created_ms, schedule.replaced_ms, schedule.next_ms) == (NOW, -1, NOW + MINUTE)
     assert (schedule.last_tick_ms, schedule.last_job, schedule.pending_ms, schedule.pause) == (-1, "", -1, "")
-    assert schedule.spec == SPEC
+    assert (schedule.spec, schedule.anchor_ms, schedule.due_ms) == (SPEC, NOW, NOW + MINUTE)
     assert await plan.ticks() == {name: NOW + MINUTE}
     assert await rig.scores(rig.keys.schedule_names) == {name: 0}
 
@@ -45,6 +45,21 @@ async def test_a_replaced_one_keeps_its_uid_its_last_job_and_its_runs(plan: Time
     assert await plan.ticks() == {plan.name: NOW + HOUR}
 
 
+async def test_a_tick_is_due_later_by_its_jitter(plan: Timetable) -> None:
+    await plan.put(next=NOW, due=NOW + 7)
+    schedule = await plan.get()
+    assert (schedule.next_ms, schedule.due_ms, await plan.ticks()) == (NOW, NOW + 7, {plan.name: NOW + 7})
+    await plan.put(spec=OTHER, next=NOW + MINUTE)
+    schedule = await plan.get()
+    assert (schedule.due_ms, await plan.ticks()) == (NOW + MINUTE, {plan.name: NOW + MINUTE})
+
+
+async def test_a_replaced_one_keeps_its_anchor(plan: Timetable) -> None:
+    await plan.put(anchor=NOW - 3, now=NOW)
+    await plan.put(spec=OTHER, anchor=NOW + HOUR, now=NOW + HOUR)
+    assert ((await plan.get()).anchor_ms, (await plan.get()).created_ms) == (NOW - 3, NOW)
+
+
 async def test_a_paused_one_stays_paused(plan: Timetable) -> None:
     await plan.put()
     await plan.pause()
@@ -67,7 +82,7 @@ async def test_a_mark_without_a_schedule_makes_none(rig: Rig, plan: Timetable) -
 
 async def test_of_two_that_replace_the_same_version_one_does(plan: Timetable) -> None:
     _, mark = await plan.put()
-    items = [NewSchedule(plan.name, UID, mark, NOW, spec) for spec in (OTHER, "{}")]
+    items = [NewSchedule(plan.name, UID, mark, NOW, NOW, NOW, spec) for spec in (OTHER, "{}")]
     answers = await plan.broker.schedules.put_schedules(plan.shard, items, now=NOW)
     assert answers == [("replaced", f"{UID}.2"), ("conflict", f"{UID}.2")]
     assert (await plan.get()).spec == OTHER

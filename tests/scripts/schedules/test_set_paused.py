@@ -23,6 +23,14 @@ async def test_a_paused_one_has_no_ticks_until_it_is_resumed(plan: Timetable) ->
     assert await plan.ticks() == {plan.name: NOW + HOUR}
 
 
+async def test_it_is_resumed_with_the_time_at_which_its_tick_is_due(plan: Timetable) -> None:
+    await plan.put(next=NOW, due=NOW + 3)
+    await plan.pause()
+    assert (await plan.get()).due_ms == NOW + 3
+    await plan.pause("", next=NOW + HOUR, due=NOW + HOUR + 5)
+    assert ((await plan.get()).due_ms, await plan.ticks()) == (NOW + HOUR + 5, {plan.name: NOW + HOUR + 5})
+
+
 async def test_again_it_is_the_same_and_nothing_changes(rig: Rig, plan: Timetable) -> None:
     await plan.put()
     async with rig.unchanged():

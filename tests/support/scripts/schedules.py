@@ -35,16 +35,26 @@ class Timetable:
     # --- what there is -----------------------------------------------------------------------------------------
 
     async def put(
-        self, name: str = "", *, spec: str = SPEC, next: int = NOW, mark: str = "*", uid: str = UID, now: int = NOW
+        self,
+        name: str = "",
+        *,
+        spec: str = SPEC,
+        next: int = NOW,
+        due: int = -1,
+        mark: str = "*",
+        uid: str = UID,
+        anchor: int = NOW,
+        now: int = NOW,
     ) -> tuple[str, str]:
-        """Put one schedule. Returns the answer and its mark."""
-        item = NewSchedule(name or self.name, uid, mark, next, spec)
+        """Put one schedule. Returns the answer and its mark. `due`: when its tick is fired; -1 = at the tick."""
+        item = NewSchedule(name or self.name, uid, mark, anchor, next, max(next, due), spec)
         ((answer, after),) = await self.broker.schedules.put_schedules(self.shard, [item], now=now)
         return answer, after
 
-    async def pause(self, pause: str = PAUSE, *, mark: str = "*", next: int = -1, now: int = NOW) -> str:
+    async def pause(self, pause: str = PAUSE, *, mark: str = "*", next: int = -1, due: int = -1, now: int = NOW) -> str:
         """Pause the schedule; '' resumes it."""
-        (answer,) = await self.broker.schedules.set_paused(self.shard, [Pausing(self.name, mark, pause, next)], now=now)
+        item = Pausing(self.name, mark, pause, next, max(next, due))
+        (answer,) = await self.broker.schedules.set_paused(self.shard, [item], now=now)
         return answer
 
     async def get(self, name: str = "") -> Schedule:
@@ -84,6 +94,7 @@ class Timetable:
             "tick_ms": tick,
             "expected_ms": tick,
             "next_ms": tick + MINUTE,
+            "due_ms": fields.get("next_ms", tick + MINUTE),
             "overlap": "skip",
             "missed": 0,
             "job": self.job(tick, name=name),
