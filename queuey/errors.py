@@ -11,6 +11,9 @@
     │   ├── RequestTimeout          408  the client took too long to send it
     │   ├── WrongState              409  the job is in a state that does not allow it
     │   ├── LostLease               409  the token is no longer valid
+    │   ├── Conflict                409  another request changed the same thing at the same time
+    │   ├── UpgradeInProgress       409  older replicas run beside this one
+    │   ├── PreconditionFailed      412  If-Match or If-None-Match does not hold
     │   ├── TooLarge                413
     │   ├── UnsupportedMedia        415
     │   ├── WrongHost               421  a host name that is not this machine's, on a server without keys
@@ -149,6 +152,30 @@ class LostLease(RequestError):
     code = "lost-lease"
     status = 409
     title = "The lease is lost"
+
+
+class Conflict(RequestError):
+    """Other requests changed the same thing at the same time, each time that this one was tried."""
+
+    code = "conflict"
+    status = 409
+    title = "Other requests change the same thing"
+
+
+class UpgradeInProgress(RequestError):
+    """Replicas of an older version, which do not know what the request would store, run beside this one."""
+
+    code = "upgrade-in-progress"
+    status = 409
+    title = "An upgrade is in progress"
+
+
+class PreconditionFailed(RequestError):
+    """The header If-Match or If-None-Match does not hold."""
+
+    code = "precondition-failed"
+    status = 412
+    title = "The precondition does not hold"
 
 
 class TooLarge(RequestError):

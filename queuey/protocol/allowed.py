@@ -38,7 +38,7 @@ class Form(NamedTuple):
 def form_of(struct: type[Struct], name: str, words: Mapping[str, str] | None = None) -> Form:
     """Return the form of a body. `words`: the allowed values of fields whose types do not say enough."""
     allowed: dict[str, str] = {"": "a JSON object"}
-    fields: dict[str, Sequence[str]] = {"": struct.__struct_fields__}
+    fields: dict[str, Sequence[str]] = {"": struct.__struct_encode_fields__}
     optional: set[str] = set()
     _add_fields(struct, "", words or {}, allowed, fields, optional)
     return Form(allowed, fields, name, optional, struct)
@@ -74,7 +74,7 @@ def _add_fields(
             allowed[pointer] = words.get(pointer) or _in_words(kind, "seconds")
         for inner in kind.types if isinstance(kind, types.UnionType) else (kind,):
             if isinstance(inner, types.StructType):
-                fields[pointer] = inner.cls.__struct_fields__
+                fields[pointer] = inner.cls.__struct_encode_fields__
                 _add_fields(inner.cls, pointer, words, allowed, fields, optional)
 
 
@@ -103,7 +103,7 @@ def _in_words(info: types.Type, what: str) -> str:
         case types.ListType():
             return f"an array of {info.min_length} to {info.max_length} items"
         case types.StructType():
-            return f"an object of {_listed(info.cls.__struct_fields__, 'and')}"
+            return f"an object of {_listed(info.cls.__struct_encode_fields__, 'and')}"
         case types.UnionType(types=(types.IntType(), types.FloatType() as number)):
             return f"a number {_bounds(number)}"
         case types.UnionType():

@@ -56,6 +56,12 @@ def of_tick(schedule: str, uid: str, tick_ms: int) -> str:
     return _PAIRS[bucket_of_key(schedule)] + _time(tick_ms) + characters(digest)
 
 
+def of_trigger(schedule: str, uid: str, at_ms: int, key: str) -> str:
+    """Return the id of the job of a trigger with a key, which is always the same. It has the bucket of the name."""
+    digest = blake2b(f"{uid} trigger {key}".encode(), digest_size=16).digest()
+    return _PAIRS[bucket_of_key(schedule)] + _time(at_ms) + characters(digest)
+
+
 def new_ids(count: int) -> list[str]:
     """Return new ids without a dedupe key, as `new_id` makes them, in less time than one by one."""
     time_part = _time(time.time_ns() // 1_000_000)

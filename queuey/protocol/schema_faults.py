@@ -141,7 +141,9 @@ def with_all_faults(first: Invalid, text: bytes | Raw, form: Form, *checks: Chec
         return first
     look = _SecondLook(form)
     try:
-        value = form.struct(**look.into_object(text, form.struct, ""))
+        names = _fields(form.struct)
+        found = look.into_object(text, form.struct, "")
+        value = form.struct(**{names[name].name: given for name, given in found.items()})
     except msgspec.DecodeError:  # it is no object, or what follows the first fault is no JSON
         return first
     if len(look.found) < MAX_FAULTS:

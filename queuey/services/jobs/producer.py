@@ -97,6 +97,11 @@ class Producer(Part):
             if duplicates:
                 self._metrics.deduplicated.add((queue,), duplicates)
 
+    def count_fired(self, jobs: Sequence[NewJob]) -> None:
+        """Count jobs that schedules have made: `enqueue` does not see them."""
+        for job in jobs:
+            self._metrics.enqueued.add((job.queue,))
+
     def _submit(self, job: NewJob) -> asyncio.Future[Words]:
         return self._batchers[self._shard_of(job.id)].submit(job, job.size)
 

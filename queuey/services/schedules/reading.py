@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -11,8 +12,8 @@ import msgspec
 from queuey.errors import Fault, Invalid, Malformed, RequestError
 from queuey.protocol.allowed import SOON, form_of
 from queuey.protocol.json.checks import check_text, decode_body
-from queuey.protocol.models import JobRequest, PreviewRequest, SchedulePreview
-from queuey.protocol.models.schedules import MAX_CRON, MAX_EXCLUDED
+from queuey.protocol.models import JobRequest, PreviewRequest, SchedulePreview, ScheduleRequest
+from queuey.protocol.models.schedules import MAX_CRON, MAX_EXCLUDED, SCHEDULE_PATTERN
 from queuey.protocol.schema_faults import JOB, Check, failures, invalid, together
 from queuey.services.jobs.submission import Submission
 from queuey.services.schedules.cron import Cron
@@ -40,7 +41,10 @@ _WORDS: Final = {
     **{f"/job{pointer}": words for pointer, words in JOB.allowed.items() if pointer},
 }
 _PREVIEW: Final = form_of(PreviewRequest, "The schedule", _WORDS)
+_SCHEDULE: Final = form_of(ScheduleRequest, "The schedule", _WORDS)
 _previews: Final = msgspec.json.Decoder(PreviewRequest)
+_NAME: Final = re.compile(SCHEDULE_PATTERN)
+_schedules: Final = msgspec.json.Decoder(ScheduleRequest)
 
 
 class ScheduleReader:
@@ -51,32 +55,59 @@ class ScheduleReader:
 
     def preview(self, text: bytes, now_ms: int) -> PreviewRequest:
         """Read the schedule of a preview. Raises Malformed, TooLarge, or Invalid, which names every fault."""
+        self._check_text(text)
+        return decode_body(_previews, text, _PREVIEW, *self._checks(now_ms), _fires(now_ms))
+
+    def schedule(self, text: bytes, now_ms: int) -> ScheduleRequest:
+        """Read a schedule to put. Raises the same, but not because it never fires: `check_fires` checks that.
+
+        A schedule that is stored already may have come to its end.
+        """
+        self._check_text(text)
+        checks = self._checks(now_ms)
+        try:
+            return decode_body(_schedules, text, _SCHEDULE, *checks)
+        except Invalid:
+            return decode_body(_schedules, text, _SCHEDULE, *checks, _fires(now_ms))  # raises it with every fault
+
+    def check(self, schedule: ScheduleRequest, now_ms: int) -> None:
+        """Check a schedule that was not read from a request. Raises the same as `schedule`."""
+        if faults := failures(*(partial(check.run, schedule) for check in self._checks(now_ms))):
+            raise faults[0] if not isinstance(faults[0], Invalid) else together(faults)
+
+    def check_job(self, job: JobRequest, now_ms: int) -> None:
+        """Check the job of a schedule as POST /v1/jobs does. Raises Malformed, TooLarge or Invalid."""
+        checks = (_check_given, *(check.run for check in self._submission.checks(now_ms)))
+        self._submission.check_size(bytes(job.payload))
+        if faults := failures(*(partial(check, job) for check in checks)):
+            raise faults[0] if not faults[0].faults else together(faults)
+
+    def _check_text(self, text: bytes) -> None:
         if not text or text.isspace():
             raise Malformed("The body is empty. Send a schedule as a JSON object.")
         check_text(text, self._submission.limits.depth, around=2)
-        return decode_body(_previews, text, _PREVIEW, *self._checks(now_ms))
 
     def _checks(self, now_ms: int) -> tuple[Check, ...]:
         return (
             Check(timing, ("cron", "every", "at")),
             Check(lambda request: Zone(request.timezone), ("timezone",)),
             Check(lambda request: request.cron is None or Cron(request.cron), ("cron",)),
-            Check(partial(_check_fires, now_ms=now_ms), ("cron", "every", "at", "timezone", "exclude")),
             Check(partial(self._check_job, now_ms=now_ms), ("job",)),
         )
 
     def _check_job(self, request: PreviewRequest, now_ms: int) -> None:
-        """Check the job as POST /v1/jobs does. Raises Malformed, TooLarge or Invalid, with pointers into the body."""
-        job = request.job
-        if job is None:
+        """Check the job of a request. The errors have pointers into the body."""
+        if request.job is None:
             return
-        checks = (_check_given, *(check.run for check in self._submission.checks(now_ms)))
         try:
-            self._submission.check_size(bytes(job.payload))
-            if faults := failures(*(partial(check, job) for check in checks)):
-                raise faults[0] if not faults[0].faults else together(faults)
+            self.check_job(request.job, now_ms)
         except RequestError as error:
             raise _inside("/job", error) from None
+
+
+def is_name(text: str) -> bool:
+    """Return whether a schedule may have this name."""
+    return _NAME.match(text) is not None
 
 
 def preview(request: PreviewRequest, now_ms: int) -> SchedulePreview:
@@ -88,8 +119,14 @@ def preview(request: PreviewRequest, now_ms: int) -> SchedulePreview:
     )
 
 
-def _check_fires(request: PreviewRequest, now_ms: int) -> None:
-    if Ticks(request, now_ms).after(now_ms) is None:
+def _fires(now_ms: int) -> Check:
+    fields = ("cron", "every", "at", "timezone", "exclude")
+    return Check(lambda request: check_fires(request, Ticks(request, now_ms).after(now_ms)), fields)
+
+
+def check_fires(request: PreviewRequest, next_ms: int | None) -> None:
+    """Check that a schedule has a next tick. Raises Invalid."""
+    if next_ms is None:
         verb, where = "be" if request.at else "fire", ", on a day that is not excluded" if request.exclude else ""
         raise invalid(f"/{timing(request)}", f"must {verb} within the next {HORIZON_YEARS} years{where}")
 
