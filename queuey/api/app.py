@@ -14,7 +14,7 @@ from queuey.api.http.endpoints import Endpoint, Guarded, Resource, Timed, no_rou
 from queuey.api.http.waiting import Awaited
 from queuey.api.openapi.description import DESCRIPTION, Description, PayloadSchemas
 from queuey.api.openapi.swagger import docs_endpoints
-from queuey.api.routes import dlq, workers
+from queuey.api.routes import dlq, schedules, workers
 from queuey.api.routes import queues as queue_admin
 from queuey.api.routes.batch import BATCH, SubmitBatch
 from queuey.api.routes.events import EVENTS, JOB_EVENTS, EventRoutes
@@ -23,7 +23,6 @@ from queuey.api.routes.jobs import CANCEL, DELETE, EXPLAIN, LIST, RETRY, SHOW, S
 from queuey.api.routes.leases import CHECKPOINT, COMPLETE, EXTEND, FAIL, LEASE, LOG, RELEASE, LeaseRoutes
 from queuey.api.routes.metrics import SCRAPE, MetricsRoutes, ReplicaMetrics
 from queuey.api.routes.queues import METRICS, REPLAY, QueueRoutes
-from queuey.api.routes.schedules import PREVIEW, ScheduleRoutes
 from queuey.api.routes.submit import SubmitJob
 from queuey.metrics import Metrics
 from queuey.protocol.credentials import Credentials
@@ -156,8 +155,23 @@ def _jobs(parts: ApiParts, gate: Gate) -> Iterator[Endpoint]:
 
 
 def _schedules(parts: ApiParts, gate: Gate) -> Iterator[Endpoint]:
-    schedules = ScheduleRoutes(parts.submission, parts.settings.body_limit)
-    yield Guarded("POST", "/v1/schedules/preview", "submit", gate, schedules.preview, PREVIEW)
+    settings = parts.settings
+    routes = schedules.ScheduleRoutes(
+        parts.broker,
+        parts.submission,
+        parts.producer,
+        body_limit=settings.body_limit,
+        request_deadline=settings.request_deadline,
+    )
+    yield Guarded("POST", "/v1/schedules/preview", "submit", gate, routes.preview, schedules.PREVIEW)
+    yield Guarded("GET", "/v1/schedules", "read", gate, routes.list, schedules.LIST)
+    yield Guarded("PUT", "/v1/schedules/{name}", "submit", gate, routes.put, schedules.PUT)
+    yield Guarded("GET", "/v1/schedules/{name}", "read", gate, routes.show, schedules.SHOW)
+    yield Guarded("DELETE", "/v1/schedules/{name}", "submit", gate, routes.delete, schedules.DELETE)
+    yield Guarded("POST", "/v1/schedules/{name}/pause", "submit", gate, routes.pause, schedules.PAUSE)
+    yield Guarded("POST", "/v1/schedules/{name}/resume", "submit", gate, routes.resume, schedules.RESUME)
+    yield Guarded("POST", "/v1/schedules/{name}/trigger", "submit", gate, routes.trigger, schedules.TRIGGER)
+    yield Guarded("POST", "/v1/schedules/{name}/backfill", "submit", gate, routes.backfill, schedules.BACKFILL)
 
 
 def _leases(parts: ApiParts, gate: Gate) -> Iterator[Endpoint]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Collection, Mapping
+from typing import Any, Final
 
 import httpx
 
@@ -19,6 +19,7 @@ DOCUMENTATION: Final = {
 }
 OPEN: Final = {"/healthz", "/readyz", *DOCUMENTATION}
 """Routes that need no key: they tell nothing of the jobs."""
+SCHEDULE: Final = {"every": 60, "overlap": "allow", "job": {"type": "t", "queue": "mail"}}
 BODIES: Final[dict[str, object]] = {
     "/v1/queues/{name}/pause": {"reason": "by hand"},
     "/v1/queues/{name}/purge": {},
@@ -26,6 +27,9 @@ BODIES: Final[dict[str, object]] = {
     "/v1/dlq/delete": {"queue": "mail"},
     "/v1/jobs/{id}/payload": {"n": 1},
     "/v1/schedules/preview": {"every": 60, "job": {"type": "t", "queue": "mail"}},
+    "/v1/schedules/{name}": SCHEDULE,
+    "/v1/schedules/{name}/pause": {"reason": "by hand"},
+    "/v1/schedules/{name}/backfill": {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"},
 }
 """Good bodies of the routes that take one and are about no single job."""
 OVER_ALL_QUEUES: Final = {"/v1/replay-dlq", "/metrics"}
@@ -36,6 +40,7 @@ FILTERED: Final = {
     ("GET", "/v1/queues"): ("queues", "name"),
     ("GET", "/v1/workers"): ("workers", "name"),
     ("GET", "/v1/jobs"): ("jobs", "queue"),
+    ("GET", "/v1/schedules"): ("schedules", "queue"),
     ("GET", "/v1/dlq"): ("jobs", "queue"),
     ("GET", "/v1/dlq/groups"): ("groups", "type"),
 }
@@ -51,14 +56,25 @@ NEEDS_WORKER: Final = {("GET", "/v1/workers"), ("POST", "/v1/workers/{name}/quie
 one."""
 
 
+NEEDS_SCHEDULE: Final = {
+    ("GET", "/v1/schedules"),
+    *((method, "/v1/schedules/{name}") for method in ("GET", "DELETE")),
+    *(("POST", f"/v1/schedules/{{name}}/{verb}") for verb in ("pause", "resume", "trigger", "backfill")),
+}
+"""Routes about a schedule of the name `mail`, whose jobs go to the queue `mail`."""
 ENDLESS: Final = {"/v1/events", "/v1/jobs/{id}/events"}
 """Routes whose answer goes on and on, unless it is asked for an end."""
 
 
 def path_for(endpoint: Endpoint, job_id: str) -> str:
-    """A path about this job, or the queue or the worker `mail`."""
+    """A path about this job, or the queue, the worker or the schedule `mail`."""
     path = endpoint.path.replace("{id}", job_id).replace("{name}", "mail")
     return path + "?seconds=0" if endpoint.path in ENDLESS else path
+
+
+def body_for(endpoint: Endpoint, bodies: Mapping[str, Any]) -> Any:
+    """The body for an endpoint; None if it takes none, although another method of its path does."""
+    return None if endpoint.doc.body is None else bodies.get(endpoint.path)
 
 
 def is_for(endpoint: Endpoint, routes: Collection[tuple[str, str]]) -> bool:

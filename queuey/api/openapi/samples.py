@@ -132,3 +132,35 @@ WORKER: Final = {
     "blocked_types": [],
     "gone": False,
 }
+SCHEDULE_REQUEST: Final[dict[str, Any]] = {
+    "cron": "30 2 * * *",
+    "timezone": "Europe/Berlin",
+    "job": {"type": "reports.nightly", "queue": "reports"},
+}
+SCHEDULE: Final[dict[str, Any]] = {
+    "name": "nightly-report",
+    "status": "active",
+    "detail": "It fires next at 2027-03-25 01:30:00Z.",
+    "every": None,
+    "at": None,
+    **SCHEDULE_REQUEST,
+    "queue": "reports",
+    "overlap": "skip",
+    "catch_up": "last",
+    "catch_up_window": 3600.0,
+    "jitter": 0.0,
+    "exclude": [],
+    "next": [f"2027-03-{day}T{time}:00Z" for day, time in ((25, "01:30"), (26, "01:30"), (27, "01:30"), (28, "01:00"))]
+    + ["2027-03-29T00:30:00Z"],
+    "due_at": "2027-03-25T01:30:00Z",
+    "last_tick": "2027-03-24T01:30:00Z",
+    "last_job_id": JOB_ID,
+    "waiting_tick": None,
+    "paused_at": None,
+    "paused_by": None,
+    "pause_reason": None,
+    "created_at": "2027-03-01T09:00:00Z",
+    "replaced_at": None,
+    "version": 1,
+    "app": None,
+}

@@ -48,7 +48,7 @@ def _check_reason(pause: PauseRequest) -> None:
         raise invalid("/reason", f"must be {_REASON}")
 
 
-_PAUSE_BODY: Final = JsonBody(PauseRequest, {"/reason": _REASON}, Check(_check_reason, ("reason",)), needed=False)
+PAUSE_BODY: Final = JsonBody(PauseRequest, {"/reason": _REASON}, Check(_check_reason, ("reason",)), needed=False)
 _PURGE_BODY: Final = JsonBody(PurgeRequest, {"/status": "an array of queued, scheduled or both"})
 _log = log.get(__name__)
 
@@ -139,7 +139,7 @@ class QueueAdminRoutes:
     async def pause(self, request: Request, caller: Principal) -> Response:
         """Pause a queue, and answer with it."""
         name = _named(request, caller, "admin")
-        reason = (await _PAUSE_BODY.read(request, self._body_limit)).reason
+        reason = (await PAUSE_BODY.read(request, self._body_limit)).reason
         deadline = Deadline(self._request_deadline)
         await control.pause(self._broker, name, reason, caller.name, deadline)
         _log.info("queue_paused", queue=name, reason=reason, by=caller.name)

@@ -115,7 +115,7 @@ class Schedule(Struct, kw_only=True):
     version: int
     app: str | None = None
     warnings: list[str] | UnsetType = UNSET
-    """Sentences about times within a year that do not exist in its time zone, or come twice. Only a PUT answers them."""
+    """Sentences about times within a year that do not exist in its zone, or come twice. Only a PUT answers them."""
     runs: list[ScheduleRun] | UnsetType = UNSET
     """The last 50 runs, newest first. Only a GET of this schedule answers them."""
 

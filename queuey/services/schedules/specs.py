@@ -14,9 +14,9 @@ from queuey.protocol.models.labels import MAX_METADATA, MAX_METADATA_BYTES
 from queuey.protocol.records import NewJob, from_ms
 from queuey.services.jobs.submission import Submission
 
-SCHEDULE: Final = "queuey.schedule"
+SCHEDULE: Final = "schedule.name"
 """The entry of a job's metadata that has the name of its schedule."""
-TICK: Final = "queuey.tick"
+TICK: Final = "schedule.tick"
 """The entry of a job's metadata that has the tick it was made for, or the time of its trigger."""
 
 

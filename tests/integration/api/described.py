@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
+import httpx
 from openapi_schema_validator import OAS31Validator
 
 from tests.contracts.test_openapi import DOCUMENT
 from tests.e2e.api.test_access import BODIES
+from tests.support import routes
+from tests.support.http import ApiRig
 
 ANY_JSON: Final = "/v1/jobs/{id}/payload"
 """The route whose body is any JSON value."""
@@ -36,7 +39,7 @@ BESIDE: Final[Mapping[str, Any]] = {
     "/type_queues": {"types": ["t"], "queues": ["mail"]},
 }
 """What else a body needs with this field, or without it."""
-ONE_OF: Final[Mapping[str, Any]] = {"/v1/schedules/preview": {"every": 60}}
+ONE_OF: Final[Mapping[str, Any]] = {"/v1/schedules/preview": {"every": 60}, "/v1/schedules/{name}": {"every": 60}}
 """A field of which the body of a route needs one of several."""
 
 
@@ -68,6 +71,27 @@ def bodies() -> dict[str, Any]:
             if "requestBody" in operation:
                 found[path] = operation["requestBody"]["content"]["application/json"]["schema"]
     return found
+
+
+def method_of(path: str) -> str:
+    """The method of a path that takes a JSON object."""
+    return next(
+        str(method).upper() for method, operation in DOCUMENT["paths"][path].items() if "requestBody" in operation
+    )
+
+
+async def prepare(api: ApiRig, path: str) -> None:
+    """Make a queue of the name `mail`, and a schedule of that name if the route is about one."""
+    if path.startswith("/v1/schedules/{name}"):
+        await api.broker.replicas.register()  # which opens the features of an empty store
+        assert (await api.http.put("/v1/schedules/mail", json=routes.SCHEDULE)).is_success
+    await api.submit(queue="mail")
+
+
+async def send(api: ApiRig, path: str, **sent: Any) -> httpx.Response:
+    """Send a body to a route, about the queue or the schedule `mail`."""
+    headers = {"x-api-key": "dev", "content-type": "application/json"}
+    return await api.http.request(method_of(path), path.replace("{name}", "mail"), headers=headers, **sent)
 
 
 def accepts(schema: Any, value: object) -> bool:

@@ -18,10 +18,12 @@ from tests.support.routes import (
     DOCUMENTATION,
     NEEDS_CANCELLED,
     NEEDS_DEAD,
+    NEEDS_SCHEDULE,
     NEEDS_SCHEDULED,
     NEEDS_WORKER,
     OPEN,
     OVER_ALL_QUEUES,
+    body_for,
     is_for,
     path_for,
     seen_queues,
@@ -47,7 +49,7 @@ BODIES: dict[str, Any] = {
 }
 WORKER = (
     '{"version":"1","pid":1,"roles":["worker"],"workers":[{"name":"mail","kind":"process","slots":1,"busy":0,"jobs":[],'
-    '"queues":["mail"]}]}'
+    '"queues":["mail"]}],"features":["aside","schedules"]}'
 )
 """The sign of life of a worker that serves the queue `mail`."""
 
@@ -60,6 +62,7 @@ async def api(rig: Rig) -> AsyncIterator[ApiRig]:
         mail="+".join(f"{scope}@mail" for scope in SCOPES),
         web="+".join(f"{scope}@web" for scope in SCOPES),
     )
+    await rig.broker.replicas.register()
     async with api_over(rig.broker, credentials) as api:
         yield api
 
@@ -89,17 +92,22 @@ async def die(api: ApiRig, job_id: str) -> None:
 
 async def call(api: ApiRig, endpoint: Endpoint, key: str | None = None) -> Any:
     """Call an endpoint, with a body that is good and the id of a job in the queue `mail`, in a state that is good."""
+    admin = "dev" if api.credentials.open else "all"
     job_id = await mail_job(
         api,
         delay_ms=60_000 * is_for(endpoint, NEEDS_SCHEDULED),
         cancelled=is_for(endpoint, NEEDS_CANCELLED),
         dead=is_for(endpoint, NEEDS_DEAD),
     )
+    if is_for(endpoint, NEEDS_SCHEDULE):
+        made = await api.http.put("/v1/schedules/mail", json=routes.SCHEDULE, headers={"x-api-key": admin})
+        assert made.is_success
     if is_for(endpoint, NEEDS_WORKER):
         await api.broker.replicas.heartbeat(0, "mail", WORKER)
     path = path_for(endpoint, job_id)
     headers = {"content-type": "application/json"} | ({"x-api-key": key} if key else {})
-    content = json.dumps(BODIES[endpoint.path]).replace("{id}", job_id) if endpoint.path in BODIES else None
+    body = body_for(endpoint, BODIES)
+    content = None if body is None else json.dumps(body).replace("{id}", job_id)
     return await api.http.request(endpoint.method, path, content=content, headers=headers)
 
 
@@ -115,6 +123,14 @@ async def test_the_table_of_routes(api: ApiRig) -> None:
         ("GET", "/v1/jobs/{id}/log"): "read",
         ("POST", "/v1/jobs/{id}/cancel"): "submit",
         ("POST", "/v1/schedules/preview"): "submit",
+        ("GET", "/v1/schedules"): "read",
+        ("PUT", "/v1/schedules/{name}"): "submit",
+        ("GET", "/v1/schedules/{name}"): "read",
+        ("DELETE", "/v1/schedules/{name}"): "submit",
+        ("POST", "/v1/schedules/{name}/pause"): "submit",
+        ("POST", "/v1/schedules/{name}/resume"): "submit",
+        ("POST", "/v1/schedules/{name}/trigger"): "submit",
+        ("POST", "/v1/schedules/{name}/backfill"): "submit",
         ("POST", "/v1/leases"): "work",
         ("POST", "/v1/leases/complete"): "work",
         ("POST", "/v1/leases/fail"): "work",
@@ -170,6 +186,7 @@ async def test_too_small_a_scope_is_refused_and_named(api: ApiRig) -> None:
 
 
 async def test_the_scope_alone_is_enough(rig: Rig) -> None:
+    await rig.broker.replicas.register()
     async with api_over(rig.broker, keys(all="admin", **{scope: scope for scope in SCOPES})) as api:
         for endpoint in api.app.endpoints:
             assert (await call(api, endpoint, endpoint.needs)).is_success, endpoint.path
@@ -196,6 +213,8 @@ async def test_a_grant_over_another_queue_is_no_good(rig: Rig, api: ApiRig) -> N
             assert seen == set()
         elif endpoint.path == "/v1/events":
             assert "data" not in response.text
+        elif endpoint.doc.name == "put_schedule":
+            problem(response, 403, "forbidden")
         elif "{" in endpoint.path:
             problem(response, 404, "not-found")
         elif endpoint.path == "/v1/jobs/batch":
@@ -245,13 +264,14 @@ async def test_a_key_is_asked_for_before_a_body_is_read(api: ApiRig) -> None:
 
 
 async def test_an_open_server_lets_all_in_but_to_what_operates_it(rig: Rig) -> None:
+    await rig.broker.replicas.register()
     async with api_over(rig.broker) as api:
         for endpoint in api.app.endpoints:
             response = await call(api, endpoint)
             if endpoint.needs == "admin":
                 problem(response, 401, "unauthorized")
             else:
-                assert response.status_code == 200, endpoint.path
+                assert response.is_success, endpoint.path
 
 
 async def test_scopes_can_be_opened_on_purpose(rig: Rig) -> None:
@@ -273,3 +293,19 @@ async def test_an_open_server_answers_every_route_as_this_machine_alone(rig: Rig
             if endpoint.method == "POST":
                 headers = {"host": HOST, "origin": "http://evil.example", "x-api-key": "dev"}
                 problem(await api.http.post(path, json={"type": "t"}, headers=headers), 403, "foreign-origin")
+
+
+async def test_a_schedule_of_another_queue_looks_like_none_and_cannot_be_replaced(rig: Rig, api: ApiRig) -> None:
+    mail = {"x-api-key": "mail"}
+    made = await api.http.put("/v1/schedules/nightly", json=routes.SCHEDULE, headers=mail)
+    assert made.status_code == 201
+    web, moved = {"x-api-key": "web"}, {"every": 60, "job": {"type": "t", "queue": "web"}}
+    foreign = await api.http.get("/v1/schedules/nightly", headers=web)
+    unknown = await api.http.get("/v1/schedules/unknown", headers=web)
+    assert foreign.text.replace("nightly", "unknown") == unknown.text
+    async with rig.unchanged():
+        problem(await api.http.put("/v1/schedules/nightly", json=moved, headers=web), 403, "forbidden")
+        problem(await api.http.put("/v1/schedules/nightly", json=moved, headers=mail), 403, "forbidden")
+    assert (await api.http.put("/v1/schedules/nightly", json=moved, headers={"x-api-key": "all"})).status_code == 200
+    problem(await api.http.get("/v1/schedules/nightly", headers=mail), 404, "not-found")
+    assert (await api.http.get("/v1/schedules/nightly", headers=web)).status_code == 200

@@ -22,6 +22,8 @@ from tests.integration.api.described import (
     job_with,
     named,
     places,
+    prepare,
+    send,
 )
 from tests.support.http import UNKNOWN_ID, ApiRig, problem
 from tests.support.store import Rig
@@ -79,11 +81,10 @@ def merge(into: Any, one: Any, steps: list[str]) -> None:
 @pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize("path", PATHS)
 async def test_every_wrong_field_of_a_body_is_named(rig: Rig, api: ApiRig, path: str, many: bool) -> None:
-    await api.submit(queue="mail")
-    url, job = path.replace("{name}", "mail"), all_wrong(path)
-    sent = as_sent(path, job, many=many and path.startswith("/v1/leases/"))
+    sent = as_sent(path, all_wrong(path), many=many and path.startswith("/v1/leases/"))
+    await prepare(api, path)
     async with rig.unchanged():
-        response = await api.http.post(url, json=sent, headers=DEV)
+        response = await send(api, path, json=sent)
     expected = {place.pointer for place in leaves(path)} | {*maps(path), "/nope"}
     found = named(response.json())
     assert set(found) == expected or (set(found) < expected and len(expected) > MAX_FAULTS)
@@ -92,12 +93,10 @@ async def test_every_wrong_field_of_a_body_is_named(rig: Rig, api: ApiRig, path:
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_every_missing_field_is_named_too(api: ApiRig, path: str) -> None:
-    await api.submit(queue="mail")
     required = [place.pointer for place in places() if place.path == path and place.is_required]
     top = [pointer for pointer in required if pointer.count("/") == 1]
-    response = await api.http.post(
-        path.replace("{name}", "mail"), json=as_sent(path, {"nope": 1, **ONE_OF.get(path, {})}), headers=DEV
-    )
+    await prepare(api, path)
+    response = await send(api, path, json=as_sent(path, {"nope": 1, **ONE_OF.get(path, {})}))
     assert named(response.json()) == ["/nope", *top]
 
 

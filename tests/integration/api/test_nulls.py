@@ -19,6 +19,8 @@ from tests.integration.api.described import (
     job_with,
     named,
     places,
+    prepare,
+    send,
 )
 from tests.support.dead import die
 from tests.support.http import ApiRig, problem
@@ -31,7 +33,7 @@ TOP: Final = [place for place in PLACES if place.pointer.count("/") == 1]
 FIELDS: Final = [place for place in PLACES if not place.pointer.endswith(("/0", "/mail"))]
 STRICTER: Final = (
     *("/id", "/dedupe_key", "/run_at", "/lines/0/at", "/at", "/exclude/0"),
-    *("/job/id", "/job/dedupe_key", "/job/run_at"),
+    *("/job/id", "/job/dedupe_key", "/job/run_at", "/from", "/to"),
 )
 """Fields that may not be empty, which the description says in words only."""
 
@@ -40,9 +42,8 @@ every_place = pytest.mark.parametrize("place", PLACES, ids=str)
 
 async def answer_to(api: ApiRig, place: Place, value: object, *, many: bool = False) -> Any:
     """Return the answer to a good body with this value at a place."""
-    await api.submit(queue="mail")
-    body = as_sent(place.path, job_with(place, value), many=many)
-    response = await api.http.post(place.path.replace("{name}", "mail"), json=body, headers=DEV)
+    await prepare(api, place.path)
+    response = await send(api, place.path, json=as_sent(place.path, job_with(place, value), many=many))
     assert response.status_code < 500, response.text
     return response.json()
 
@@ -120,10 +121,8 @@ async def test_null_in_place_of_a_job_of_a_batch_is_refused(api: ApiRig) -> None
 
 @pytest.mark.parametrize("path", sorted(bodies().keys() - {ANY_JSON}))
 async def test_null_in_place_of_a_body_is_refused(api: ApiRig, path: str) -> None:
-    await api.submit(queue="mail")
-    response = await api.http.post(
-        path.replace("{name}", "mail"), content=b"null", headers={**DEV, "content-type": "application/json"}
-    )
+    await prepare(api, path)
+    response = await send(api, path, content=b"null")
     assert named(problem(response, 422, "invalid")) == [""]
 
 

@@ -22,7 +22,7 @@ from queuey.store.scripts import Scripts
 from queuey.store.shards import Shards
 from tests.support import routes
 from tests.support.http import ApiRig, api_over, problem
-from tests.support.routes import DOCUMENTATION, path_for
+from tests.support.routes import DOCUMENTATION, body_for, path_for
 from tests.support.store import Server, client_for
 from tests.support.stores import StartServer
 
@@ -73,7 +73,7 @@ def silent(store: Server) -> Iterator[None]:
 
 async def asked(api: ApiRig, endpoint: Endpoint) -> httpx.Response:
     path = path_for(endpoint, ids.new_id())
-    return await api.http.request(endpoint.method, path, content=BODIES.get(endpoint.path), headers=DEV)
+    return await api.http.request(endpoint.method, path, content=body_for(endpoint, BODIES), headers=DEV)
 
 
 STORELESS = (*DOCUMENTATION, "/metrics", "/v1/schedules/preview")
