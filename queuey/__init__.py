@@ -13,6 +13,7 @@ from queuey.worker.handlers.functions import Fields
 from queuey.worker.hooks.events import JobEvent
 from queuey.worker.hooks.outcome import AsyncMiddleware, HandlerOutcome, Middleware
 from queuey.worker.providers.depends import Depends
+from queuey.worker.schedules.declaring import Schedule
 
 if TYPE_CHECKING:
     from queuey.client import Client, SyncClient
@@ -33,6 +34,7 @@ __all__ = [
     "JobEvent",
     "Middleware",
     "Retry",
+    "Schedule",
     "Snooze",
     "SyncClient",
     "SyncTesting",

@@ -6,7 +6,7 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import MappingProxyType, ModuleType
 from typing import Any, Final, TypeVar, cast
@@ -17,13 +17,14 @@ from queuey.protocol.models import Backoff
 from queuey.worker.handlers import signatures
 from queuey.worker.handlers.error_text import describe, traceback_of
 from queuey.worker.handlers.functions import JobFunction, Register, Sender
-from queuey.worker.handlers.handler import Handler, inspected
+from queuey.worker.handlers.handler import Handler, inspected, scheduled
 from queuey.worker.handlers.retry_policy import Exceptions, Wait
 from queuey.worker.handlers.signatures import Mode
 from queuey.worker.hooks.coding import reads_sealed
 from queuey.worker.hooks.events import EventFunction
 from queuey.worker.hooks.hooks import Hooks
 from queuey.worker.hooks.middleware import MiddlewareFunction
+from queuey.worker.schedules.declaring import Declared, Schedule, given_schedules
 
 M = TypeVar("M", bound=MiddlewareFunction)
 E = TypeVar("E", bound=EventFunction)
@@ -92,6 +93,11 @@ class App:
         """The queues that its handlers name, in their order; `default` when there are no handlers."""
         return tuple(dict.fromkeys(handler.queue for handler in self._handlers.values())) or ("default",)
 
+    @property
+    def schedules(self) -> Mapping[str, Declared]:
+        """The schedules of its handlers, by name."""
+        return {each.name: each for handler in self._handlers.values() for each in handler.schedules}
+
     def queue_of(self, type: str) -> str | None:
         """Return the queue of the type's handler, or None."""
         handler = self._handlers.get(type)
@@ -109,6 +115,10 @@ class App:
         dead_on: Exceptions | None = None,
         run_in: Mode | None = None,
         concurrency: int | None = None,
+        cron: str | None = None,
+        every: float | None = None,
+        timezone: str | None = None,
+        schedules: Sequence[Schedule] = (),
     ) -> Register:
         """Register the decorated function for jobs of this type. It is called as before, and has `enqueue`.
 
@@ -116,6 +126,9 @@ class App:
         function and "thread" for a plain one. An error of `dead_on` makes the job dead at once; with `retry_on`, so
         does every other error. `backoff` may be a function of the failed attempts and the error, which returns seconds.
         `concurrency`: the number of jobs of this type that each worker process runs at a time.
+
+        `cron`, with its `timezone`, or `every`, in seconds, is a schedule for jobs without a payload. `schedules` has
+        those that need more: several of them, a payload, or other rules.
         Raises StartupError, which says what to change.
         """
 
@@ -136,7 +149,7 @@ class App:
                     run_in=run_in,
                     concurrency=concurrency,
                 )
-                self.add(handler)
+                self.add(scheduled(handler, given_schedules(cron, every, timezone, schedules)))
             except StartupError as error:
                 raise StartupError(f"{signatures.where(function)}: {error.message}") from error.__cause__
             return JobFunction(
@@ -226,6 +239,18 @@ class App:
             if taken := app._handlers.get(handler.type):
                 by = signatures.where(taken.function)
                 raise StartupError(f"the type {handler.type!r} is already taken by {by}")
+            _check_names(handler, app._handlers.values())
+
+
+def _check_names(handler: Handler, others: Iterable[Handler]) -> None:
+    """Check that each schedule of the handler has a name of its own. Raises StartupError."""
+    taken = {each.name: other for other in others for each in other.schedules}
+    for each in handler.schedules:
+        if (other := taken.setdefault(each.name, handler)) is not handler:
+            by = signatures.where(other.function)
+            raise StartupError(f"the schedule {each.name!r} is already taken by {by}: give one of them another name")
+    if len({each.name for each in handler.schedules}) < len(handler.schedules):
+        raise StartupError("two of its schedules have the same name: give each a name, as in Schedule(name=...)")
 
 
 def load_app(path: str) -> App:

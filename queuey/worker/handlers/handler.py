@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import Parameter
 from typing import Any
 
@@ -21,6 +21,7 @@ from queuey.worker.handlers.parameters.reading import read
 from queuey.worker.handlers.retry_policy import Exceptions, RetryPolicy, Wait, policy_of
 from queuey.worker.handlers.signatures import Mode
 from queuey.worker.providers.reading import Needs, needs_of
+from queuey.worker.schedules.declaring import Declared, Schedule, declared
 
 
 class Handler(msgspec.Struct, frozen=True, eq=False):
@@ -47,6 +48,8 @@ class Handler(msgspec.Struct, frozen=True, eq=False):
     """Decides about the errors of the function. None: all are retried, by the backoff."""
     concurrency: int | None = None
     """The number of jobs of the type that run at a time in a process."""
+    schedules: tuple[Declared, ...] = ()
+    """The schedules that enqueue jobs for it."""
 
     def call(self, payload: Any, work: Work, state: object) -> Any:
         """Call the function. An async function returns its coroutine."""
@@ -112,3 +115,11 @@ def inspected(
         policy=policy,
         concurrency=concurrency,
     )
+
+
+def scheduled(handler: Handler, schedules: Sequence[Schedule]) -> Handler:
+    """Return the handler with these schedules. Raises StartupError, which says what to change."""
+    if not schedules:
+        return handler
+    found = declared(handler.type, schedules, handler.options, handler.fields, handler.check)
+    return msgspec.structs.replace(handler, schedules=found)

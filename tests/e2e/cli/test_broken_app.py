@@ -49,3 +49,24 @@ def test_the_traceback_comes_before_the_message(
     assert last.startswith("queuey: ")
     assert last.endswith(message)
     assert "queuey/worker" not in ended.stderr
+
+
+SCHEDULED: Final = """\
+from queuey import App
+
+app = App()
+
+
+@app.job("report", cron="0 25 * * *")
+async def report(job: None) -> None: ...
+"""
+
+
+@pytest.mark.parametrize("command", [("serve",), ("work",), ("doctor",)], ids=" ".join)
+def test_a_schedule_that_is_wrong_names_its_handler_and_line(folder: Path, command: tuple[str, ...]) -> None:
+    (folder / "shop.py").write_text(SCHEDULED)
+    port = () if "work" in command else ("--port", "0", "--data-dir", str(folder / "data"))
+    ended = queuey(*command, "--app", "shop:app", *port, root=folder)
+    assert ended.returncode == (1 if "doctor" in command else 3), ended.stderr
+    said = ended.stdout + ended.stderr
+    assert f"shop.report ({folder / 'shop.py'}:6): its schedule 'report': cron has the hour '25'." in said
