@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from datetime import datetime
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -62,17 +63,27 @@ def queuey_overrides() -> Mapping[Callable[..., Any], Callable[..., Any]]:
 
 
 @pytest.fixture
-def queuey_sync_testing(queuey_app: App, queuey_overrides: Mapping[Any, Any]) -> Iterator[SyncTesting]:
+def queuey_now() -> datetime | None:
+    """The time at which the clock of a test begins: the present. Define a fixture of this name for another time."""
+    return None
+
+
+@pytest.fixture
+def queuey_sync_testing(
+    queuey_app: App, queuey_overrides: Mapping[Any, Any], queuey_now: datetime | None
+) -> Iterator[SyncTesting]:
     """A `queuey.SyncTesting` of the App, for tests that are not async."""
     from queuey import SyncTesting
 
-    with SyncTesting(queuey_app, overrides=queuey_overrides) as testing:
+    with SyncTesting(queuey_app, overrides=queuey_overrides, now=queuey_now) as testing:
         yield testing
 
 
-async def _testing(queuey_app: App, queuey_overrides: Mapping[Any, Any]) -> AsyncIterator[Testing]:
+async def _testing(
+    queuey_app: App, queuey_overrides: Mapping[Any, Any], queuey_now: datetime | None
+) -> AsyncIterator[Testing]:
     """A `queuey.Testing` of the App, for async tests."""
     from queuey import Testing
 
-    async with Testing(queuey_app, overrides=queuey_overrides) as testing:
+    async with Testing(queuey_app, overrides=queuey_overrides, now=queuey_now) as testing:
         yield testing

@@ -14,6 +14,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from queuey.errors import Fault, RequestError, StartupError
 from queuey.protocol.job_requests import JobOptions, schedule_json
 from queuey.protocol.json import strict
+from queuey.protocol.json.codecs import Codec, seal_json
 from queuey.protocol.json.payload_faults import faults_of
 from queuey.protocol.models import YEAR, JobRequest, Priority, ScheduleRequest
 from queuey.protocol.models.schedules import CatchUp, Overlap
@@ -58,6 +59,13 @@ class Declared(Struct, frozen=True):
 
     name: str
     request: ScheduleRequest
+
+    def sealed(self, codec: Codec | None) -> ScheduleRequest:
+        """Return the schedule with the payload as the codec of its App seals it."""
+        if codec is None:
+            return self.request
+        job = msgspec.structs.replace(self.request.job, payload=seal_json(codec, bytes(self.request.job.payload)))
+        return msgspec.structs.replace(self.request, job=job)
 
 
 def given_schedules(

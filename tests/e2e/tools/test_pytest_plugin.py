@@ -77,6 +77,8 @@ async def test_the_lifespan_was_left():
     assert shop.left == ["lifespan"]
 """
 OWN = """
+from datetime import UTC, datetime
+
 import pytest
 import shop
 
@@ -101,6 +103,16 @@ class TestOverrides:
 
     def test_a_provider(self, queuey_sync_testing):
         assert queuey_sync_testing.run("loop", 1).value() == [1, "open", "a fake"]
+
+
+class TestClock:
+    @pytest.fixture
+    def queuey_now(self):
+        return datetime(2027, 3, 27, tzinfo=UTC)
+
+    def test_the_clock(self, queuey_sync_testing):
+        queuey_sync_testing.advance(60)
+        assert queuey_sync_testing.now == datetime(2027, 3, 27, 0, 1, tzinfo=UTC)
 """
 CONFIGURED = ("-o", "queuey_app=shop:app")
 ASYNCIO = ("-p", "pytest_asyncio.plugin", "-o", "asyncio_default_fixture_loop_scope=function")
@@ -134,7 +146,7 @@ def test_async_tests_by_anyio(pytester: pytest.Pytester, others: tuple[str, ...]
 
 
 def test_fixtures_of_the_project_replace_the_app_and_providers(pytester: pytest.Pytester) -> None:
-    run(pytester, OWN).assert_outcomes(passed=2)
+    run(pytester, OWN).assert_outcomes(passed=3)
 
 
 def test_without_an_app_it_says_what_to_do(pytester: pytest.Pytester) -> None:

@@ -1,4 +1,4 @@
-"""Tests of handlers: they run as in a worker, without a server or a store."""
+"""The testing kit: it runs handlers as a worker does, in a time that the test moves."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack
+from datetime import datetime, timedelta
 from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, Final, Literal, ParamSpec, Self, TypeVar
@@ -20,6 +21,7 @@ from queuey.protocol.models import NULL, EnqueueReply, JobRequest, LogLine
 from queuey.protocol.models.readable import readable
 from queuey.protocol.records import DEFAULT_MAX_ATTEMPTS
 from queuey.protocol.stored import job_log
+from queuey.services.jobs.submission import to_ms
 from queuey.worker.execution import Execution
 from queuey.worker.executors.lifespan import ProcessLifespan
 from queuey.worker.handlers.app import App
@@ -28,13 +30,12 @@ from queuey.worker.handlers.context import Context
 from queuey.worker.handlers.functions import JobFunction, Sender
 from queuey.worker.providers.reading import NO_OVERRIDES, Overrides
 from queuey.worker.settings import ExecutionSettings
+from queuey.worker.testing.timeline import MOST, Timeline, WaitingJob, to_epoch_ms
 
 TIMEOUT: Final = 60.0
 GRACE: Final = 1.0
 SLOTS: Final = 32
 RESULT_LIMIT: Final = 256_000
-MOST: Final = 10_000
-"""The maximum number of jobs in one `run_all`, so that handlers which enqueue each other endlessly cause an error."""
 OTHER_LOOP: Final = (
     "Testing, and with it the lifespan, was entered in another event loop: enter it in the test, or give its fixture "
     "the loop of the test, as with loop_scope of pytest-asyncio"
@@ -66,6 +67,11 @@ class Ran(msgspec.Struct, frozen=True):
     """The last checkpoint, as JSON gives it. Pass it to the next `run`; None after a success."""
     log: list[LogLine] = []
     """The lines of `ctx.log`, as many as are kept with a job."""
+    attempt: int = 1
+    at: datetime | None = None
+    """The time of the test's clock."""
+    schedule: str | None = None
+    """The name of the schedule whose tick enqueued the job."""
 
     def __repr__(self) -> str:
         return readable(self)
@@ -84,12 +90,16 @@ class Testing:
 
     The jobs that handlers enqueue without a client are kept in `enqueued`, in order. `overrides` has providers, each
     with the function that makes its value in this test.
+
+    `now` is where the clock of the test begins; without it, at the present time. It moves only by `advance` and
+    `advance_to`. The schedules of the App count as made at its beginning. Handlers see the real time.
     """
 
     __test__ = False  # so that pytest does not collect it
 
-    def __init__(self, app: App, *, overrides: Overrides = NO_OVERRIDES) -> None:
+    def __init__(self, app: App, *, overrides: Overrides = NO_OVERRIDES, now: datetime | None = None) -> None:
         self.enqueued: deque[JobRequest] = deque()
+        self._timeline = Timeline(now, self.enqueued)
         self._app = app
         self._overrides = overrides
         self._execution: Execution | None = None
@@ -108,6 +118,7 @@ class Testing:
         except BaseException:
             await execution.stop(abandon=True)
             raise
+        self._timeline.plan(self._app.schedules.values(), self._app.codec)
         self._execution = execution
         self._loop = asyncio.get_running_loop()
         self._sender_before, self._app.sender = self._app.sender, self
@@ -121,13 +132,18 @@ class Testing:
             await self._execution.stop(abandon=True)
             self._process_lifespan.leave()
 
+    @property
+    def now(self) -> datetime:
+        """The time of the test's clock, in UTC."""
+        return self._timeline.now
+
     async def send(self, request: JobRequest) -> EnqueueReply:
         """Keep a job that a handler enqueues. A dedupe key finds the job that was kept with it."""
         if request.dedupe_key is not None:
             for kept in self.enqueued:
                 if kept.dedupe_key == request.dedupe_key:
                     return EnqueueReply(str(kept.id), deduplicated=True)
-        self.enqueued.append(request)
+        self._timeline.add(request)
         return EnqueueReply(str(request.id), deduplicated=False)
 
     async def run(
@@ -146,7 +162,7 @@ class Testing:
         """
         type = job if isinstance(job, str) else job.type
         request = JobRequest(type, msgspec.Raw(strict.encode(payload, "/payload")), tags=tags, metadata=metadata)
-        return await self._run(request, attempt, checkpoint)
+        return await self._run(WaitingJob(request, attempt, checkpoint))
 
     async def run_all(self) -> list[Ran]:
         """Run the enqueued jobs in order, one attempt each, and then the jobs that they enqueue."""
@@ -155,12 +171,47 @@ class Testing:
             if len(ran) == MOST:
                 raise AssertionError(f"{MOST:,} jobs were run, and there are still more: do they enqueue one another?")
             request = self.enqueued.popleft()
-            ran.append(await self._run(request, 1))
+            ran.append(await self._run(WaitingJob(request)))
         return ran
 
-    async def _run(self, request: JobRequest, attempt: int, checkpoint: Any = None) -> Ran:
+    async def advance(self, by: float | timedelta) -> list[Ran]:
+        """Move the clock by some seconds, or by a timedelta, as `advance_to` does."""
+        seconds = by.total_seconds() if isinstance(by, timedelta) else by
+        return await self._advance(self._timeline.now_ms + to_ms(seconds))
+
+    async def advance_to(self, time: datetime) -> list[Ran]:
+        """Move the clock, and run what becomes due on the way, each at its time: a worker that never sleeps.
+
+        These are the jobs in `enqueued`, after their delay; the next attempts of jobs that have failed or were snoozed,
+        also in `run` and `run_all`; and the jobs of the App's schedules. Raises ValueError for an earlier time.
+        """
+        return await self._advance(to_epoch_ms(time))
+
+    async def _advance(self, until_ms: int) -> list[Ran]:
+        self._check_open()
+        if until_ms < self._timeline.now_ms:
+            raise ValueError(f"the clock of a test only moves forward, and it is {self.now.isoformat()}")
+        ran: list[Ran] = []
+        self._timeline.begin()
+        while (job := self._timeline.next(until_ms)) is not None:
+            ran.append(await self._run(job))
+        return ran
+
+    def _check_open(self) -> Execution:
         if self._execution is None:
             raise RuntimeError("use it in: async with Testing(app) as testing")
+        return self._execution
+
+    async def _run(self, job: WaitingJob) -> Ran:
+        ran = await self._attempt(job.request, job.attempt, job.checkpoint)
+        ran = msgspec.structs.replace(ran, attempt=job.attempt, at=self.now, schedule=job.schedule)
+        if ran.retry_after is not None:
+            attempt = job.attempt + (ran.status == "retry")
+            self._timeline.add_again(WaitingJob(job.request, attempt, ran.checkpoint, job.schedule), ran.retry_after)
+        return ran
+
+    async def _attempt(self, request: JobRequest, attempt: int, checkpoint: Any) -> Ran:
+        execution = self._check_open()
         handler = self._app.handlers.get(request.type)
         of_type = handler.max_attempts if handler else None
         most = request.max_attempts or of_type or DEFAULT_MAX_ATTEMPTS
@@ -173,7 +224,7 @@ class Testing:
         context = Context(work, None)
         context._codec = self._app.codec
         await context.checkpoint(checkpoint)
-        ran = _ran(work, outcome := await self._execution.run(work), self._app.codec)
+        ran = _ran(work, outcome := await execution.run(work), self._app.codec)
         if ran.status != "succeeded":
             ran = msgspec.structs.replace(ran, checkpoint=context.last_checkpoint)
         if self._loop is not asyncio.get_running_loop() and "different loop" in (ran.message or ""):
@@ -211,14 +262,19 @@ class SyncTesting:
 
     __test__ = False
 
-    def __init__(self, app: App, *, overrides: Overrides = NO_OVERRIDES) -> None:
-        self._testing = Testing(app, overrides=overrides)
+    def __init__(self, app: App, *, overrides: Overrides = NO_OVERRIDES, now: datetime | None = None) -> None:
+        self._testing = Testing(app, overrides=overrides, now=now)
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)  # it leaves the thread's own loop alone
 
     @property
     def enqueued(self) -> deque[JobRequest]:
         """The jobs that handlers enqueued without a client, in order."""
         return self._testing.enqueued
+
+    @property
+    def now(self) -> datetime:
+        """The time of the test's clock, in UTC."""
+        return self._testing.now
 
     def __enter__(self) -> Self:
         _check_no_loop()
@@ -236,6 +292,8 @@ class SyncTesting:
 
     run = _blocking(Testing.run)
     run_all = _blocking(Testing.run_all)
+    advance = _blocking(Testing.advance)
+    advance_to = _blocking(Testing.advance_to)
 
 
 def _check_no_loop() -> None:
