@@ -12,6 +12,7 @@ from queuey.protocol.credentials import Credentials
 from queuey.server.api import http_parts, server_api_parts
 from queuey.server.presence import Capacity, Presence
 from queuey.server.roles import Common, Membership, Messages, ReaperRole, TypeKnowledge, Watches, WorkerRole
+from queuey.server.schedules import DeclaredSchedules
 from queuey.services.health import Health
 from queuey.services.jobs.producer import Producer
 from queuey.services.jobs.submission import Decoder, Submission, SubmissionSettings
@@ -20,6 +21,7 @@ from queuey.services.leases.long_polls import LongPolls
 from queuey.services.leases.pulling import Pulling
 from queuey.services.maintenance.store_watch import StoreWatch
 from queuey.services.peers import Place
+from queuey.services.schedules.keeping import Schedules
 from queuey.store.broker.broker import Broker
 from queuey.worker.execution import Execution
 from queuey.worker.handlers import builtin
@@ -41,13 +43,15 @@ class Door:
 class Assembly:
     """Makes the parts of a server in the roles that its settings ask for.
 
-    `enqueuing` is the Broker of new jobs. Without a `door` the server has no API.
+    `enqueuing` is the Broker of new jobs. Without a `door` the server has no API. `declares`: whether it puts the
+    schedules of the App, as one replica of several of one parent does.
     """
 
-    def __init__(self, common: Common, app: App, enqueuing: Broker, door: Door | None) -> None:
+    def __init__(self, common: Common, app: App, enqueuing: Broker, door: Door | None, *, declares: bool) -> None:
         self._common = common
         self._app = app
         self._door = door
+        self._declares = declares and common.settings.app is not None
         settings, roles = common.settings, common.settings.roles
         self._polls = LongPolls()
         self._worker = WorkerRole(common, app) if "worker" in roles else None
@@ -98,10 +102,17 @@ class Assembly:
             *([reaper] if reaper else []),
             Membership(common, presence, own.own_app if own else None, reaper.lost_names if reaper else None),
             *([TypeKnowledge(common, self._queues)] if http else []),
+            *self._declared_schedules(),
             *http,
             self._producer,
             common.publisher,
         ]
+
+    def _declared_schedules(self) -> Sequence[Part]:
+        policy = self._common.settings.schedules
+        if not self._declares or policy == "off":
+            return ()
+        return [DeclaredSchedules(self._app, Schedules(self._common.broker, self._submission), policy)]
 
     def _api(self) -> tuple[Sequence[Part], Sequence[Part], Pulling | None]:
         if self._door is None:

@@ -108,7 +108,9 @@ class Server:
         await self._begin(self._store)
         common = await self._open_store()
         door = self._door(bound, credentials)
-        self._parts = Assembly(common, self._app, await self._enqueuing_broker(common), door).parts()
+        declares = self._context is None or self._context.place.number <= 1
+        enqueuing = await self._enqueuing_broker(common)
+        self._parts = Assembly(common, self._app, enqueuing, door, declares=declares).parts()
         for part in self._parts:
             await self._begin(part)
         freeze()

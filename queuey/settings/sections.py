@@ -210,6 +210,16 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
     blocked_after: Annotated[
         float, duration(WORKERS, "Time after which a handler that blocks the event loop is logged. 0: never.", 0, HOUR)
     ] = 1.0
+    schedules: Annotated[
+        Literal["report", "managed", "off"],
+        choice(
+            WORKERS,
+            "Schedules that the App no longer declares. `managed` deletes them; `off` declares none.",
+            "report",
+            "managed",
+            "off",
+        ),
+    ] = "report"
     max_starve: Annotated[
         float, duration(WORKERS, "Maximum wait of lower-priority jobs. Then one starts per second.", 1, YEAR)
     ] = 5 * MINUTE

@@ -70,6 +70,7 @@ class App:
             raise StartupError(f"decorate {signatures.where(process_lifespan)} with contextlib.contextmanager")
         self.name = name or ""
         """Empty until an App without a name is loaded by its path."""
+        self.is_named: Final = name is not None
         self.lifespan: Final = lifespan
         self.process_lifespan: Final = process_lifespan
         self.sender: Sender | None = None

@@ -25,6 +25,9 @@ from queuey.worker.worker import Worker
 
 RETRY_FOR: Final = 1.0
 """Seconds in which a request is sent again. Claims and reports have loops of their own, which go on for longer."""
+NO_SCHEDULES: Final = "A pull worker puts no schedules. A server that is started with this --app puts them."
+MAX_NAMED: Final = 20
+"""The maximum number of schedules in a line of the log."""
 
 logger = log.get(__name__)
 
@@ -64,6 +67,8 @@ async def _work(settings: RemoteSettings) -> int:
         stack.push_async_callback(tasks.end)
         freeze()
         logger.info("started", url=settings.url, worker=own.name, queues=list(own.queues), types=sorted(app.handlers))
+        if app.schedules:
+            logger.warning("schedules_not_put", schedules=sorted(app.schedules)[:MAX_NAMED], advice=NO_SCHEDULES)
         notify(settings.notify_socket, READY)
         with loops.serving():
             in_order = await _serve(worker, source, signals, settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
@@ -17,8 +18,7 @@ from queuey.protocol.json import strict
 from queuey.protocol.json.codecs import Codec, seal_json
 from queuey.protocol.json.payload_faults import faults_of
 from queuey.protocol.models import YEAR, JobRequest, Priority, ScheduleRequest
-from queuey.protocol.models.schedules import CatchUp, Overlap
-from queuey.worker.handlers import signatures
+from queuey.protocol.models.schedules import SCHEDULE_PATTERN, SCHEDULE_RULE, CatchUp, Overlap
 
 if TYPE_CHECKING:
     from queuey.services.schedules.reading import ScheduleReader
@@ -105,10 +105,9 @@ def declared(
 def _declared(
     type: str, schedule: Schedule, options: JobOptions, fields: Sequence[Parameter], check: Callable[[Raw], Any]
 ) -> Declared:
-    name = type if schedule.name is None else schedule.name
-    if not isinstance(name, str):
-        raise StartupError(f"the name {name!r} of a schedule is not a string")
-    signatures.check_name("name of a schedule", name)
+    name: Any = type if schedule.name is None else schedule.name
+    if not isinstance(name, str) or re.match(SCHEDULE_PATTERN, name) is None:
+        raise StartupError(f"{name!r:.200} is not a valid name of a schedule: it must be {SCHEDULE_RULE}")
     try:
         request = _request(type, schedule, options, {} if len(fields) > 1 else None)
         return Declared(name, _checked(request, check))

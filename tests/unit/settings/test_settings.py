@@ -377,6 +377,7 @@ def test_choices_are_those_of_the_type() -> None:
         "direct",
         "fsync",
         "handler_loop",
+        "schedules",
         "check_payloads",
         "log_level",
         "log_format",

@@ -173,7 +173,7 @@ class TestFaults:
             ),
             ({"schedules": [Schedule(every=5), Schedule(every=6)]}, "two of its schedules have the same name"),
             ({"schedules": [Schedule(every=5, name="a b")]}, "'a b' is not a valid name of a schedule"),
-            ({"schedules": [Schedule(every=5, name=3)]}, "the name 3 of a schedule is not a string"),  # type: ignore[arg-type]
+            ({"schedules": [Schedule(every=5, name=3)]}, "3 is not a valid name of a schedule: it must be"),  # type: ignore[arg-type]
             ({"schedules": [Schedule(every=5, payload={"a": 1})]}, "its schedule 'report': its payload does not fit"),
             ({"schedules": [Schedule(every=5, payload=object())]}, "its schedule 'report': Encoding objects of type"),
             (

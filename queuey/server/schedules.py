@@ -1,0 +1,59 @@
+"""The schedules that the App of a server declares: they are put into the store when it starts."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from queuey import log
+from queuey.errors import QueueyError, StartupError
+from queuey.lifecycle import Part, Retrying, end_tasks
+from queuey.services.schedules.keeping import Schedules
+from queuey.worker.handlers.app import App
+from queuey.worker.schedules.syncing import Policy, Syncing, report
+
+FIRST_PAUSE: Final = 1.0
+LAST_PAUSE: Final = 60.0
+MAX_TRIES: Final = 64
+"""The maximum number of tries: they take about an hour. Later, another version of the App may be the one in use."""
+
+logger = log.get(__name__)
+
+
+class DeclaredSchedules(Part):
+    """Puts the schedules of an App, in the background. While it fails, it is tried again, at most MAX_TRIES times."""
+
+    def __init__(self, app: App, schedules: Schedules, policy: Policy) -> None:
+        if policy == "managed" and not app.is_named:
+            raise StartupError(
+                "--schedules managed deletes schedules of this App, so it needs a name that no other App has: "
+                "App(name=...)."
+            )
+        self._app = app
+        self._syncing = Syncing(app, schedules, policy)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin the first try."""
+        self._task = asyncio.create_task(self._run(), name="declared-schedules")
+
+    async def stop(self) -> None:
+        """Try no more."""
+        if self._task is not None:
+            await end_tasks([self._task])
+
+    async def _run(self) -> None:
+        retries, error = Retrying(FIRST_PAUSE, LAST_PAUSE), ""
+        for _ in range(MAX_TRIES):
+            try:
+                report(self._app, await self._syncing.run_once())
+                return
+            except QueueyError as failure:
+                if failure.message != error:  # said once, however often it is the reason
+                    error = failure.message
+                    logger.warning("schedules_delayed", app=self._app.name, error=error)
+            except Exception:
+                logger.exception("schedules_not_put", app=self._app.name)
+                return
+            await retries.wait()
+        logger.error("schedules_not_put", app=self._app.name, error=error, advice="Restart this server to try again.")
