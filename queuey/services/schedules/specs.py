@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from queuey.errors import UpgradeInProgress
-from queuey.protocol.models import ScheduledJob, ScheduleRequest
+from queuey.protocol.models import JobRequest, ScheduledJob, ScheduleRequest
 from queuey.protocol.models.labels import MAX_METADATA, MAX_METADATA_BYTES
 from queuey.protocol.records import NewJob, from_ms
 from queuey.services.jobs.submission import Submission
@@ -71,13 +71,17 @@ def queue_of(spec: Spec, submission: Submission) -> str:
 
 def job_for(name: str, spec: Spec, job_id: str, tick_ms: int, submission: Submission) -> NewJob:
     """Return the job of a tick, which has the name of the schedule and the tick in its metadata, if there is room."""
-    queue = queue_of(spec, submission)
-    metadata = {**(spec.job.metadata or {}), SCHEDULE: name, TICK: _shown(tick_ms)}
-    size = sum(len(key) + len(value.encode()) for key, value in metadata.items())
-    if len(metadata) > MAX_METADATA or size > MAX_METADATA_BYTES:
-        metadata = dict(spec.job.metadata or {})
-    job = msgspec.structs.replace(spec.job, id=job_id, queue=queue, metadata=metadata)
+    metadata = metadata_of(name, spec.job, tick_ms)
+    job = msgspec.structs.replace(spec.job, id=job_id, queue=queue_of(spec, submission), metadata=metadata)
     return submission.new_job(job, tick_ms)
+
+
+def metadata_of(name: str, job: JobRequest, tick_ms: int) -> dict[str, str]:
+    """Return the metadata of the job of a tick: its own, with the name of the schedule and the tick if there is room."""
+    own = dict(job.metadata or {})
+    metadata = {**own, SCHEDULE: name, TICK: _shown(tick_ms)}
+    size = sum(len(key) + len(value.encode()) for key, value in metadata.items())
+    return own if len(metadata) > MAX_METADATA or size > MAX_METADATA_BYTES else metadata
 
 
 def _given(struct: Struct) -> dict[str, Any]:

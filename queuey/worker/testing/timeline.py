@@ -18,6 +18,7 @@ from queuey.protocol.json.codecs import Codec
 from queuey.protocol.models import JobRequest
 from queuey.protocol.models.schedules import Overlap
 from queuey.services.jobs.submission import since_epoch_ms, to_ms
+from queuey.services.schedules.specs import metadata_of
 from queuey.services.schedules.ticks import Ticks
 from queuey.worker.schedules.declaring import Declared
 
@@ -36,7 +37,7 @@ class WaitingJob(Struct):
 
 
 class Plan(Struct):
-    """A schedule as it goes on in a test. `pending`: a tick waits for the end of the job `last`."""
+    """A schedule as it goes on in a test. `pending_ms`: the tick that waits for the end of the job `last`."""
 
     name: str
     ticks: Ticks
@@ -45,7 +46,7 @@ class Plan(Struct):
     tick_ms: int | None
     due_ms: int
     last: str | None = None
-    pending: bool = False
+    pending_ms: int | None = None
 
 
 class _Entry(NamedTuple):
@@ -167,25 +168,25 @@ class Timeline:
 
     def _fire(self, plan: Plan) -> None:
         """Fire the tick, by the rules of fire.lua."""
+        assert plan.tick_ms is not None
         last = self._unfinished(plan)
         if last is None or plan.overlap == "allow":
-            self._start(plan)
+            self._start(plan, plan.tick_ms)
         elif plan.overlap == "cancel_previous":
             self._cancel(last)
-            self._start(plan)
-        elif plan.overlap == "queue_one":
-            plan.pending = True
-        assert plan.tick_ms is not None
+            self._start(plan, plan.tick_ms)
+        elif plan.overlap == "queue_one" and plan.pending_ms is None:
+            plan.pending_ms = plan.tick_ms
         self._go_on(plan, plan.tick_ms)
 
     def _fire_pending(self) -> None:
         for plan in self._plans:
-            if plan.pending and self._unfinished(plan) is None:
-                plan.pending = False
-                self._start(plan)
+            if plan.pending_ms is not None and self._unfinished(plan) is None:
+                tick_ms, plan.pending_ms = plan.pending_ms, None
+                self._start(plan, tick_ms)
 
-    def _start(self, plan: Plan) -> None:
-        job = replace(plan.job, id=ids.new_id())
+    def _start(self, plan: Plan, tick_ms: int) -> None:
+        job = replace(plan.job, id=ids.new_id(), metadata=metadata_of(plan.name, plan.job, tick_ms))
         plan.last = job.id
         self.add(job, plan.name)
 
