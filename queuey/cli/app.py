@@ -85,7 +85,7 @@ COMMANDS: Final = (
     ("work", "queuey.cli.commands.work:work", WORK_HELP),
     ("job", "queuey.cli.commands.jobs.jobs:app", "Enqueue, show, cancel, retry and delete jobs."),
     ("queue", "queuey.cli.commands.queues:app", "Show, pause, resume and purge queues."),
-    ("schedule", "queuey.cli.commands.schedules:app", "Preview schedules."),
+    ("schedule", "queuey.cli.commands.schedules:app", "Make, show, pause, trigger and delete schedules."),
     ("dlq", "queuey.cli.commands.dlq:app", "Show, replay and delete dead jobs."),
     ("worker", "queuey.cli.commands.workers:app", "List workers, or stop one from claiming jobs."),
     ("top", "queuey.cli.commands.top:top", TOP_HELP),

@@ -12,6 +12,7 @@ ClientError                 `message` is for people; `status` is that of the ans
     ├── NotFound            404
     ├── WrongState          409  the job's state does not allow it
     ├── LostLease           409  another worker has the job now
+    ├── Conflict            409, 412  other requests have changed the schedule
     ├── TooLarge            413
     ├── Invalid             400, 422  names each field in `problem.errors`
     ├── Full                429  no room
@@ -136,6 +137,10 @@ class LostLease(Refused):
     """Another worker has the job now, or it has finished."""
 
 
+class Conflict(Refused):
+    """Other requests have changed the schedule meanwhile, or one that should be new is there already."""
+
+
 class TooLarge(Refused):
     """The request is larger than the server allows."""
 
@@ -152,7 +157,12 @@ class Unavailable(Refused):
     """The store or the server cannot answer now."""
 
 
-_BY_CODE: Final[dict[str, type[Refused]]] = {"wrong-state": WrongState, "lost-lease": LostLease}
+_BY_CODE: Final[dict[str, type[Refused]]] = {
+    "wrong-state": WrongState,
+    "lost-lease": LostLease,
+    "conflict": Conflict,
+    "precondition-failed": Conflict,
+}
 _BY_STATUS: Final[dict[int, type[Refused]]] = {
     400: Invalid,
     401: Unauthorized,

@@ -148,6 +148,7 @@ class Http:
         *,
         query: Query | None = None,
         body: Any = None,
+        headers: Mapping[str, str] | None = None,
         repeatable: bool = True,
         wait: float = 0.0,
         until: float | None = None,
@@ -168,7 +169,7 @@ class Http:
                 wait = min(max(0.0, until - asyncio.get_running_loop().time()), MAX_WAIT)
                 query = {**query, "wait": f"{wait:.3f}"}
             try:
-                return _read(await self._send(method, path, query, content, wait), answer)
+                return _read(await self._send(method, path, query, content, wait, headers or {}), answer)
             except ClientError as error:
                 if not await patience.again(error, repeatable=repeatable):
                     raise
@@ -180,20 +181,22 @@ class Http:
         """
         return Patience(self._retry_for, self._retries, until if self._has_answered else 0.0)
 
-    async def _send(self, method: str, path: str, query: Query, content: bytes | None, wait: float) -> httpx.Response:
+    async def _send(
+        self, method: str, path: str, query: Query, content: bytes | None, wait: float, given: Mapping[str, str]
+    ) -> httpx.Response:
         seconds = self._timeout + wait
-        headers = {} if content is None else {"content-type": "application/json"}
+        headers = {**given} if content is None else {**given, "content-type": "application/json"}
         span = traceparent.current()
         if span is not None:
             headers[traceparent.HEADER] = span
-        given = {name: value for name, value in query.items() if value is not None}
+        parameters = {name: value for name, value in query.items() if value is not None}
         failure: ClientError
         try:
             async with asyncio.timeout(seconds):  # the timeout of httpx restarts with each part of the answer
                 response = await self._open().request(
                     method,
                     path,
-                    params=given,
+                    params=parameters,
                     content=content,
                     headers=headers,
                     timeout=seconds,

@@ -62,11 +62,11 @@ class Options:
             raise SettingsError("--run-at: has no time zone. Append Z for UTC.")
         given = {name: value for name, value in asdict(self).items() if value is not None}
         if self.metadata is not None:
-            given["metadata"] = _entries(self.metadata)
+            given["metadata"] = entries_of(self.metadata)
         return cast("JobOptions", given)
 
 
-def _entries(given: Sequence[str]) -> dict[str, str]:
+def entries_of(given: Sequence[str]) -> dict[str, str]:
     """Return the entries of the flag --metadata. Raises SettingsError."""
     entries: dict[str, str] = {}
     for entry in given:
