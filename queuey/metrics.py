@@ -165,6 +165,8 @@ class Metrics(Collector):
         """Number of `threads` whose handlers do not return; the worker sets both, if it has threads."""
         self.reaped: dict[int, float] = {}
         """When this replica last looked for expired leases on each shard that answered; seconds since the epoch."""
+        self.ticks_late: dict[int, Callable[[], float]] = {}
+        """The seconds for which the oldest due tick of a schedule has waited, by shard; the firing loops set them."""
         self._all: list[Counter | Histogram] = []
         self._of_queues: dict[str, QueueMetrics] = {}
         self._runs: dict[str, Series] = {}
@@ -172,6 +174,7 @@ class Metrics(Collector):
         by_queue = [(queue,) for queue in queues]
         self._count_jobs(by_queue)
         self._count_attempts()
+        self._count_ticks()
         self._count_calls()
         self._time_jobs()
         self._time_process()
@@ -208,6 +211,20 @@ class Metrics(Collector):
         )
         self.replayed = self._counter(
             "queuey_jobs_replayed", "Dead jobs that were replayed by a request to this replica."
+        )
+
+    def _count_ticks(self) -> None:
+        self.schedule_ticks = self._counter(
+            "queuey_schedule_ticks",
+            "Ticks of schedules that were decided here, by outcome. Missed ones are counted up to 100 a schedule.",
+            ["outcome"],
+            [("fired",), ("skipped",), ("pending",), ("missed",), ("refused",), ("too_many_queues",)],
+        )
+        self.schedules_unreadable = self._counter(
+            "queuey_schedules_unreadable", "Schedules that were due, and that this replica could not read."
+        )
+        self.schedule_lag = self._histogram(
+            "queuey_schedule_lag_seconds", "From when a tick was due until its job was enqueued.", SLOW
         )
 
     def _count_calls(self) -> None:

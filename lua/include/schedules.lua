@@ -15,6 +15,9 @@ local MAX_SCHEDULES = 10000
 local RUNS_KEPT = 50
 local MOST_RUNS = 60
 
+-- ticks_channel(): the channel on which it is announced that a tick comes earlier. It belongs to no shard.
+local function ticks_channel() return string.match(base, '^(.*):{%d+}:$') .. ':ticks' end
+
 -- whole(number): its digits. Lua writes numbers above 14 digits as 1e+15.
 local function whole(number) return string.format('%.0f', number) end
 
@@ -57,6 +60,20 @@ local function save_schedule(name, schedule)
   put(schedule_key(name), table.concat(parts, ' ') .. '\n' .. schedule.pause .. '\n' .. schedule.spec)
   if active and schedule.n then zadd(ticks_key, schedule.d or schedule.n, name) else zrem(ticks_key, name) end
   if active and schedule.p then zadd(waiting_ticks_key, 0, name) else zrem(waiting_ticks_key, name) end
+end
+
+-- announce_ticks(now, schedules): says on which shard the first tick of these schedules is due, and in how many ms, so
+-- that replicas that sleep until a later tick wake up earlier.
+local function announce_ticks(now, changed)
+  local first
+  for _, schedule in pairs(changed) do
+    local due = schedule.pause == '' and tonumber(schedule.d or schedule.n)
+    if due then first = math.min(first or math.huge, due) end
+  end
+  if first then
+    local shard = string.match(base, '{(%d+)}:$')
+    redis.call('PUBLISH', ticks_channel(), shard .. ' ' .. whole(math.max(0, first - now)))
+  end
 end
 
 -- add_run(...): plans a line of the history, and write_runs() writes them all.

@@ -52,4 +52,5 @@ for i, item in ipairs(items) do
 end
 for name, schedule in pairs(changed) do save_schedule(name, schedule) end
 commit()
+announce_ticks(now, changed)
 return cmsgpack.pack(answers)

@@ -46,4 +46,5 @@ end
 for name, schedule in pairs(changed) do save_schedule(name, schedule) end
 commit()
 write_runs()
+announce_ticks(now, changed)
 return cmsgpack.pack(answers)

@@ -92,13 +92,13 @@ class Assembly:
             capacity=own.capacity if own else Capacity(),
             pull_workers=pulling.workers if pulling else None,
         )
-        reaper = ReaperRole(common, self._watch, app=self._app) if "reaper" in common.settings.roles else None
+        reaper = self._reaper()
         hearers = [*([own.worker.asides.hear] if own else []), *([pulling.leasing.heard] if pulling else [])]
         return [
             *front,
             Watches(common, self._watch),
             *([own] if own else []),
-            Messages(common, own.worker if own else None, hearers),
+            Messages(common, own.worker if own else None, hearers, reaper.hear_ticks if reaper else None),
             *([reaper] if reaper else []),
             Membership(common, presence, own.own_app if own else None, reaper.lost_names if reaper else None),
             *([TypeKnowledge(common, self._queues)] if http else []),
@@ -113,6 +113,11 @@ class Assembly:
         if not self._declares or policy == "off":
             return ()
         return [DeclaredSchedules(self._app, Schedules(self._common.broker, self._submission), policy)]
+
+    def _reaper(self) -> ReaperRole | None:
+        if "reaper" not in self._common.settings.roles:
+            return None
+        return ReaperRole(self._common, self._watch, self._app, self._submission, lambda: self._producer.full)
 
     def _api(self) -> tuple[Sequence[Part], Sequence[Part], Pulling | None]:
         if self._door is None:

@@ -19,6 +19,7 @@ from queuey.server.limits import caps, store_timeout
 from queuey.server.presence import Capacity, Presence
 from queuey.server.store import ServerStore
 from queuey.services.events.publisher import EventPublisher
+from queuey.services.jobs.submission import Submission
 from queuey.services.jobs.type_queues import TypeQueues
 from queuey.services.leases.acks import Acks
 from queuey.services.maintenance.feature_gate import FeatureGate
@@ -35,10 +36,14 @@ from queuey.services.maintenance.unknown_types import UnknownTypes
 from queuey.services.other_apps import OtherApps, OwnApp
 from queuey.services.reports.job_logs import LogRecorder
 from queuey.services.reports.progress import ProgressRecorder
+from queuey.services.schedules.firing.decisions import Decider
+from queuey.services.schedules.firing.firer import Firer
+from queuey.services.schedules.firing.zone_data import ZoneData
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
-from queuey.store.keys import asides_channel, cancel_channel, listening_channel
+from queuey.store.keys import asides_channel, cancel_channel, listening_channel, ticks_channel
 from queuey.store.pubsub import Subscriber
+from queuey.store.replies import Promoted
 from queuey.store.selfcheck import Durability
 from queuey.store.wakeups import Covering, Waker, wake_groups
 from queuey.worker.executors.loop_watch import LoopWatch
@@ -180,14 +185,23 @@ class Messages(Part):
     """Listens to the store's messages: whether a client follows events, which running jobs are cancelled, and which
     lists were set aside.
 
-    `on_asides` are called with each message about lists set aside.
+    `on_asides` are called with each message about lists set aside, `on_ticks` with each one about a schedule that has
+    an earlier tick.
     """
 
-    def __init__(self, common: Common, worker: Worker | None, on_asides: Sequence[Callable[[str], None]] = ()) -> None:
+    def __init__(
+        self,
+        common: Common,
+        worker: Worker | None,
+        on_asides: Sequence[Callable[[str], None]] = (),
+        on_ticks: Callable[[str], None] | None = None,
+    ) -> None:
         prefix = common.settings.prefix
         handlers: dict[str, Callable[[str], None]] = {listening_channel(prefix): common.publisher.subscribed}
         if on_asides:
             handlers[asides_channel(prefix)] = partial(_call_each, on_asides)
+        if on_ticks is not None:
+            handlers[ticks_channel(prefix)] = on_ticks
         if worker is not None:
             handlers[cancel_channel(prefix)] = worker.on_cancel
         self._tasks = common.tasks
@@ -204,9 +218,15 @@ def _call_each(functions: Sequence[Callable[[str], None]], message: str) -> None
 
 
 class ReaperRole(Part):
-    """Ends expired leases, queues scheduled jobs, deletes old ones, and buries those of a type that nobody knows."""
+    """Ends expired leases, queues scheduled jobs, fires schedules, deletes old jobs, and buries those of a type that
+    nobody knows.
 
-    def __init__(self, common: Common, store_watch: StoreWatch, app: App) -> None:
+    `submission` makes the jobs of schedules. `is_full`: whether the store takes no new jobs.
+    """
+
+    def __init__(
+        self, common: Common, store_watch: StoreWatch, app: App, submission: Submission, is_full: Callable[[], bool]
+    ) -> None:
         settings, broker = common.settings, common.broker
         self._common = common
         self._tasks = common.tasks
@@ -214,6 +234,19 @@ class ReaperRole(Part):
         self._on_dead = Crashes(broker, app.handlers, app.hooks.events).report
         self._unknown_types = UnknownTypes(broker, settings.unknown_type_ttl)
         self.lost_names = LostNames(broker, 2 * settings.trim_interval)
+        decider, metrics = Decider(submission), common.metrics
+        self._firers = [
+            Firer(broker, decider, shard, is_full=is_full, metrics=metrics) for shard in range(broker.shards.count)
+        ]
+
+    def hear_ticks(self, message: str) -> None:
+        """Take a message that a schedule has an earlier tick: `<shard> <ms until then>`."""
+        shard, _, in_ms = message.partition(" ")
+        if shard.isdecimal() and in_ms.isdecimal() and int(shard) < len(self._firers):
+            self._firers[int(shard)].expect(int(in_ms))
+
+    def _expect_ticks(self, shard: int, promoted: Promoted) -> None:
+        self._firers[shard].expect_ticks(promoted.tick_in_ms, ticks_wait=promoted.ticks_wait)
 
     async def start(self) -> None:
         """Run the chores, those of each shard by themselves, so that one that is silent holds up no other."""
@@ -223,6 +256,7 @@ class ReaperRole(Part):
             self._start_on(shard, is_only_one=count == 1)
         self._tasks.spawn("lost-names", run_forever(self.lost_names))
         self._tasks.spawn("unknown-types", run_forever(self._unknown_types))
+        self._tasks.spawn("zone-data", run_forever(ZoneData(self._common.broker)))
 
     def _start_on(self, shard: int, *, is_only_one: bool) -> None:
         settings, broker, metrics = self._common.settings, self._common.broker, self._common.metrics
@@ -240,7 +274,10 @@ class ReaperRole(Part):
             on_dead=self._on_dead,
         )
         self._tasks.spawn("reaper", run_forever(reaper))
-        self._tasks.spawn("promoter", run_forever(Promoter(broker, only=shard)))
+        firer = self._firers[shard]
+        metrics.ticks_late[shard] = lambda: firer.late
+        self._tasks.spawn("firer", run_forever(firer))
+        self._tasks.spawn("promoter", run_forever(Promoter(broker, only=shard, on_ticks=self._expect_ticks)))
         trimmer = Trimmer(broker, caps(settings), settings.trim_interval, only=shard)
         self._tasks.spawn("trimmer", run_forever(trimmer))
 

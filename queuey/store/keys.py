@@ -171,9 +171,15 @@ def asides_channel(prefix: str = DEFAULT_PREFIX) -> str:
     return f"{prefix}:asides"
 
 
+def ticks_channel(prefix: str = DEFAULT_PREFIX) -> str:
+    """Return the channel on which it is announced that a schedule has an earlier tick."""
+    return f"{prefix}:ticks"
+
+
 def channels(prefix: str = DEFAULT_PREFIX) -> tuple[str, ...]:
     """Return every channel."""
-    return (cancel_channel(prefix), finished_channel(prefix), listening_channel(prefix), asides_channel(prefix))
+    own = cancel_channel, finished_channel, listening_channel, asides_channel, ticks_channel
+    return tuple(channel(prefix) for channel in own)
 
 
 def poke_key(shard: ShardKeys, replica: str) -> str:

@@ -81,10 +81,13 @@ class Reaped(Struct, array_like=True):
 class Promoted(Struct, array_like=True):
     """The reply of promote. `count`: how many jobs came due. `ids`: theirs, only while a subscriber listens.
 
-    `due_in_ms`: when the next job comes due, -1 = none is scheduled."""
+    `due_in_ms`: when the next job comes due, -1 = none is scheduled. `tick_in_ms`: when the next tick of a schedule is
+    due, -1 = there is none. `ticks_wait`: whether a tick waits for the end of a job."""
 
     count: int
     due_in_ms: int
+    tick_in_ms: int
+    ticks_wait: bool
     ids: list[str] = []
 
 

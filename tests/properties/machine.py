@@ -241,9 +241,9 @@ class BrokerMachine(AsideRules):
         self.pass_time(wait)
         shard, model = self.on(shard, lambda model: model.scheduled)
 
-        async def call() -> tuple[int, int]:
+        async def call() -> tuple[int, int, int, bool]:
             promoted = await self.broker.maintenance.promote(shard, limit, now=self.now)
-            return promoted.count, promoted.due_in_ms
+            return promoted.count, promoted.due_in_ms, promoted.tick_in_ms, promoted.ticks_wait
 
         self.hold(call, lambda: model.promote(self.now, limit))
 

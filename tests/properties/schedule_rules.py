@@ -153,19 +153,21 @@ class ScheduleMachine(GroupMachine):
         return (-1, -1) if next_in is None else (self.now + next_in, self.now + next_in + later)
 
     @precondition(_planned)
-    @rule(shard=draw.shards, limit=st.integers(1, 2), after=st.integers(0, 2), wait=draw.waits)
-    def a_replica_looks(self, shard: int, limit: int, after: int, wait: int) -> None:
+    @rule(
+        shard=draw.shards, skip=st.integers(0, 1), limit=st.integers(1, 2), after=st.integers(0, 2), wait=draw.waits
+    )  # fmt: skip
+    def a_replica_looks(self, shard: int, skip: int, limit: int, after: int, wait: int) -> None:
         self.pass_time(wait)
         shard, model = self.on(shard, lambda model: model.schedules)
         self.look_back(shard)
         behind = ["", *self.names_of(shard)][after]
 
         async def call() -> promised.Due:
-            found = await self.broker.schedules.due_schedules(shard, limit, behind, now=self.now)
+            found = await self.broker.schedules.due_schedules(shard, limit, behind, skip=skip, now=self.now)
             due, pending = ([plan.name for plan in plans] for plans in (found.due, found.pending))
-            return promised.Due(found.due_in_ms, found.more, due, pending, found.after)
+            return promised.Due(found.due_in_ms, found.more, due, pending, found.after, found.ticks_wait)
 
-        self.hold(call, lambda: promised.due(model, self.now, limit, behind))
+        self.hold(call, lambda: promised.due(model, self.now, skip, limit, behind))
 
     @precondition(_planned)
     @rule(
@@ -220,7 +222,7 @@ class ScheduleMachine(GroupMachine):
                 asked.insert(0, replace(asked[0], view=None, kind="pending"))
             self.replicas_fire(shard=shard, wanted=asked, full=day == full, replicas=replicas, in_time=True)
             self._end_jobs(shard, end)
-            self.a_replica_looks(shard=shard, limit=2, after=0, wait=0)
+            self.a_replica_looks(shard=shard, skip=0, limit=2, after=0, wait=0)
 
     def _end_jobs(self, shard: int, end: str) -> None:
         """A worker claims all jobs, and they end so."""

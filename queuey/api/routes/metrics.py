@@ -86,6 +86,11 @@ class ReplicaMetrics:
             "When this replica last looked for expired leases on every shard. 0: not yet.",
             min(metrics.reaped.values(), default=0.0),
         )
+        yield _gauge(
+            "queuey_schedule_late_seconds",
+            "For how long the oldest tick of a schedule has been due that this replica knows of.",
+            max((late() for late in metrics.ticks_late.values()), default=0.0),
+        )
 
 
 class MetricsRoutes:

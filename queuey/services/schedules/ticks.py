@@ -10,6 +10,7 @@ The ticks of a cron expression follow the rules of Debian's cron where a clock i
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Final, Protocol
 
 from queuey.errors import Fault, Invalid
@@ -29,6 +30,10 @@ MAX_REPEATED: Final = 24 * 60
 """The maximum number of minutes that a clock is put back."""
 MAX_STEPS: Final = 4
 """The maximum number of steps over an excluded day: to a change of the clock, and to each of two midnights."""
+MAX_WALKED: Final = 8
+"""The number of ticks that are walked to the last one, before it is searched for."""
+MAX_READ: Final = 500
+"""The number of zones and of expressions that are kept, since many schedules share them."""
 _ONLY_ONE: Final = ("cron", "every", "at")
 
 
@@ -110,7 +115,7 @@ class Ticks:
     """
 
     def __init__(self, request: PreviewRequest, anchor_ms: int) -> None:
-        self.zone = Zone(request.timezone)
+        self.zone = _zone(request.timezone)
         self.source = _source(request, self.zone, anchor_ms)
         self.excluded = frozenset(request.exclude)
         self._jitter_ms = to_ms(request.jitter)
@@ -148,6 +153,23 @@ class Ticks:
                 high = middle
         return tick
 
+    def last_from(self, after_ms: int, until_ms: int, gap_ms: int) -> int | None:
+        """Return what `last` does. It takes few steps if the last two ticks are about `gap_ms` apart."""
+        back_ms, low, tick = max(1, gap_ms), until_ms, None
+        while low > after_ms and tick is None:
+            low = max(until_ms - back_ms, after_ms)
+            found = self.after(low)
+            tick = found if found is not None and found <= until_ms else None
+            back_ms *= 2
+        if tick is None:
+            return None
+        for _ in range(MAX_WALKED):
+            following = self.after(tick)
+            if following is None or following > until_ms:
+                return tick
+            tick = following
+        return self.last(tick, until_ms) or tick
+
     def due(self, uid: str, tick_ms: int) -> int:
         """Return when a tick is fired: later by its jitter, but not later than the next tick.
 
@@ -164,6 +186,10 @@ class Ticks:
         return bool(self.excluded) and self.zone.day(tick_ms // 1000) in self.excluded
 
 
+_zone: Final = lru_cache(MAX_READ)(Zone)
+_cron: Final = lru_cache(MAX_READ)(Cron)
+
+
 def timing(request: PreviewRequest) -> str:
     """Return which of `cron`, `every` and `at` a schedule has. Raises Invalid unless it has exactly one."""
     given = [name for name in _ONLY_ONE if getattr(request, name) is not None]
@@ -178,7 +204,7 @@ def timing(request: PreviewRequest) -> str:
 def _source(request: PreviewRequest, zone: Zone, anchor_ms: int) -> Source:
     timing(request)
     if request.cron is not None:
-        return CronTicks(Cron(request.cron), zone)
+        return CronTicks(_cron(request.cron), zone)
     if request.every is not None:
         return EveryTicks(to_ms(request.every), anchor_ms)
     assert request.at is not None

@@ -85,13 +85,14 @@ class _Due(Struct, array_like=True):
     due: list[tuple[str, str]]
     ended: list[tuple[str, str]]
     after: str
+    ticks_wait: bool
 
 
 class DueSchedules(Struct):
     """The schedules with a due tick, the oldest first, and those whose pending tick may be fired, by name.
 
     `due_in_ms`: when the next tick is due that is not due yet, -1 = none. `more`: other ticks are due. `after`: for
-    the next call."""
+    the next call. `ticks_wait`: whether any tick waits for the end of a job."""
 
     now_ms: int
     due_in_ms: int
@@ -99,6 +100,7 @@ class DueSchedules(Struct):
     due: list[Schedule]
     pending: list[Schedule]
     after: str
+    ticks_wait: bool
 
 
 _answers = msgspec.msgpack.Decoder(list[tuple[str, str]]).decode
@@ -137,11 +139,15 @@ class ScheduleCalls(Group):
         """Pause or resume schedules. Replies with `ok`, `same`, `missing` or `conflict` for each."""
         return words(await self._call(shard, "set_paused", now, items))
 
-    async def due_schedules(self, shard: int, limit: int = 100, after: str = "", *, now: int = 0) -> DueSchedules:
-        """Read what may be fired now. `after`: that of the last reply, for the schedules with a pending tick."""
-        found = _due(await self._call(shard, "due_schedules", now, limit, after, CLAIM_BYTES))
+    async def due_schedules(
+        self, shard: int, limit: int = FIRE_BATCH, after: str = "", *, skip: int = 0, now: int = 0
+    ) -> DueSchedules:
+        """Read what may be fired now. `skip`: so many due ticks, the oldest ones.
+
+        `after`: that of the last reply, for the schedules with a pending tick."""
+        found = _due(await self._call(shard, "due_schedules", now, skip, limit, after, CLAIM_BYTES))
         times = found.now_ms, found.due_in_ms, found.more
-        return DueSchedules(*times, _all(found.due), _all(found.ended), found.after)
+        return DueSchedules(*times, _all(found.due), _all(found.ended), found.after, found.ticks_wait)
 
     async def fire(self, shard: int, items: Sequence[Firing], *, full: bool = False, now: int = 0) -> Fired:
         """Fire ticks, at most FIRE_BATCH with MAX_BYTES in all (see in_calls), and reply with a word for each.

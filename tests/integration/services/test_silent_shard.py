@@ -12,6 +12,7 @@ from queuey.errors import StoreUnavailable
 from queuey.lifecycle import Tasks
 from queuey.metrics import Metrics
 from queuey.server.roles import Common, ReaperRole
+from queuey.services.jobs.submission import Submission, SubmissionSettings
 from queuey.services.maintenance.reaper import Reaper
 from queuey.services.maintenance.shard_watch import ShardWatch, SilentShards
 from queuey.services.maintenance.store_watch import StoreWatch
@@ -63,7 +64,8 @@ async def test_the_chores_of_the_others_go_on(rig: Rig, broker: Broker, hole: Bl
         due += await rig.add(id=id_on(rig.broker.shards, rig.shard), now=0, delay_ms=1, queue="timed")
     settings = Settings(lease=1.0, reap_interval=0.05)
     common: Any = type("Parts", (), {"settings": settings, "broker": broker, "metrics": Metrics(), "tasks": Tasks()})
-    role = ReaperRole(cast(Common, common), store_watch_of(broker), App())
+    submission = Submission(SubmissionSettings.of(settings), lambda type: None)
+    role = ReaperRole(cast(Common, common), store_watch_of(broker), App(), submission, lambda: False)
     hole.silence()
     await role.start()
 

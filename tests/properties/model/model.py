@@ -309,15 +309,19 @@ class Model(Asides):
         self._reschedule(job_id, now + delay)
         return "retry"
 
-    def promote(self, now: int, limit: int) -> tuple[int, int]:
-        """How many were promoted, and in how many ms the next one is due (-1: none is scheduled)."""
+    def promote(self, now: int, limit: int) -> tuple[int, int, int, bool]:
+        """How many were promoted; in how many ms the next one is due, and the next tick (-1: there is none); and
+        whether a tick waits."""
         promoted = 0
         for queue in self.queues:
             moved = self._promote(now, queue, limit)
             promoted += moved
             if moved:
                 self.awake.add(queue)
-        return promoted, max(0, min(self.scheduled.values()) - now) if self.scheduled else -1
+        active = [plan for plan in self.schedules.values() if not plan.pause]
+        ticks, waits = [plan.due for plan in active if plan.next >= 0], any(plan.pending for plan in active)
+        due_in, tick_in = (max(0, min(due) - now) if due else -1 for due in (self.scheduled.values(), ticks))
+        return promoted, due_in, tick_in, waits
 
     def _promote(self, now: int, queue: str, limit: int) -> int:
         moved = 0

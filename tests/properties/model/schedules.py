@@ -23,6 +23,7 @@ class Due:
     due: list[str]
     pending: list[str]
     after: str
+    waits: bool
 
 
 def put(model: Model, now: int, item: NewSchedule) -> tuple[str, str]:
@@ -79,7 +80,7 @@ def set_paused(model: Model, now: int, item: Pausing) -> str:
     return "ok"
 
 
-def due(model: Model, now: int, limit: int, after: str) -> Due:
+def due(model: Model, now: int, skip: int, limit: int, after: str) -> Due:
     active = {name: found.due for name, found in model.schedules.items() if found.is_active and found.next >= 0}
     ripe = sorted((tick, name) for name, tick in active.items() if tick <= now)
     later = [tick for tick in active.values() if tick > now]
@@ -87,10 +88,11 @@ def due(model: Model, now: int, limit: int, after: str) -> Due:
     looked = [name for name in waiting if name > after][:limit]
     return Due(
         min(later) - now if later else -1,
-        len(ripe) > limit,
-        [name for _, name in ripe[:limit]],
+        len(ripe) > skip + limit,
+        [name for _, name in ripe[skip : skip + limit]],
         [name for name in looked if not unfinished(model, model.schedules[name].last_job)],
         looked[-1] if len(looked) == limit else "",
+        bool(waiting),
     )
 
 

@@ -74,7 +74,7 @@ def test_all_keys_of_a_shard_are_in_one_slot(shard: int) -> None:
 
 
 def test_a_channel_is_one_for_all_shards() -> None:
-    assert channels("mine") == ("mine:cancel", "mine:finished", "mine:listening", "mine:asides")
+    assert channels("mine") == ("mine:cancel", "mine:finished", "mine:listening", "mine:asides", "mine:ticks")
     assert cancel_channel() == "queuey:cancel"
     assert finished_channel() == "queuey:finished"
     assert cancel_channel("mine") == "mine:cancel"
