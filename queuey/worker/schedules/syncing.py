@@ -150,7 +150,7 @@ def report(app: App, synced: Synced) -> None:
             app=app.name,
             schedules=_some(synced.undeclared),
             count=len(synced.undeclared),
-            advice="They still fire. Delete them with `queuey schedule delete`, or start with --schedules managed.",
+            advice="They still fire. Delete them, or start with --schedules managed.",
         )
     for name, owner in list(synced.foreign.items())[:MAX_SHOWN]:
         logger.warning(

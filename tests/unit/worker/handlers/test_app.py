@@ -361,9 +361,31 @@ def test_the_examples_of_the_documentation_can_be_loaded(folder: Path) -> None:
         "rows.copy": "loop",
         "ship": "loop",
         "order": "loop",
+        "reports.nightly": "loop",
+        "reports.send": "loop",
     }
+    assert list(app.schedules) == ["reports.nightly", "reports.send.eu", "reports.send.us"]
     assert app.queues == ("default", "mail", "shipping")
     assert load_app("mymodule:app_with_state").lifespan is not None
+
+
+async def test_the_tests_of_the_documentation_pass(folder: Path) -> None:
+    page = Path(__file__).parents[4] / "docs" / "handlers.md"
+    examples = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    Path("tested.py").write_text("\n\n".join(["import queuey", *examples]), encoding="utf-8")
+    load_app("tested:app")
+    tests = {name: value for name, value in vars(sys.modules["tested"]).items() if name.startswith("test_")}
+    assert list(tests) == ["test_an_order_is_shipped", "test_the_report_comes_at_three"]
+    for test in tests.values():
+        await test()
+
+
+def test_the_schedules_of_the_documentation_can_be_loaded(folder: Path) -> None:
+    page = Path(__file__).parents[4] / "docs" / "schedules.md"
+    (example,) = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    Path("scheduled.py").write_text(example, encoding="utf-8")
+    app = load_app("scheduled:app")
+    assert list(app.schedules) == ["reports.nightly", "cache.refresh", "reports.send.eu", "reports.send.us"]
 
 
 def test_the_hooks_of_the_documentation_can_be_loaded(folder: Path) -> None:
