@@ -36,7 +36,8 @@ from queuey.store.deadline import Deadline
 from queuey.store.embedded.process import find_binary
 from queuey.store.replies import About
 from queuey.store.selfcheck import StoreReport, check_store
-from queuey.worker.handlers.app import load_app
+from queuey.worker.handlers.app import App, load_app
+from queuey.worker.schedules.syncing import unfit
 
 CLOCK_TOLERANCE: Final = 1.0
 """Seconds by which the store's clock may differ. It decides when jobs are due; this machine's clock is in their ids."""
@@ -106,6 +107,14 @@ def _app(settings: Settings) -> Iterator[Finding]:
         yield Finding("warn", "app", f"{settings.app} has no handlers: add some with @app.job.")
     else:
         yield Finding("ok", "app", f"{settings.app} runs {', '.join(sorted(app.handlers))}")
+    if app.schedules and settings.schedules != "off":
+        yield _schedules(app, settings.schedules)
+
+
+def _schedules(app: App, policy: str) -> Finding:
+    if fault := unfit(app, policy):
+        return Finding("fail", "schedules", fault)
+    return Finding("ok", "schedules", f"{app.name} declares {', '.join(sorted(app.schedules))}")
 
 
 def _port(settings: Settings) -> Finding:

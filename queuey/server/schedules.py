@@ -10,7 +10,7 @@ from queuey.errors import QueueyError, StartupError
 from queuey.lifecycle import Part, Retrying, end_tasks
 from queuey.services.schedules.keeping import Schedules
 from queuey.worker.handlers.app import App
-from queuey.worker.schedules.syncing import Policy, Syncing, report
+from queuey.worker.schedules.syncing import Policy, Syncing, report, unfit
 
 FIRST_PAUSE: Final = 1.0
 LAST_PAUSE: Final = 60.0
@@ -24,11 +24,8 @@ class DeclaredSchedules(Part):
     """Puts the schedules of an App, in the background. While it fails, it is tried again, at most MAX_TRIES times."""
 
     def __init__(self, app: App, schedules: Schedules, policy: Policy) -> None:
-        if policy == "managed" and not app.is_named:
-            raise StartupError(
-                "--schedules managed deletes schedules of this App, so it needs a name that no other App has: "
-                "App(name=...)."
-            )
+        if fault := unfit(app, policy):
+            raise StartupError(fault)
         self._app = app
         self._syncing = Syncing(app, schedules, policy)
         self._task: asyncio.Task[None] | None = None

@@ -77,7 +77,7 @@ def job_for(name: str, spec: Spec, job_id: str, tick_ms: int, submission: Submis
 
 
 def metadata_of(name: str, job: JobRequest, tick_ms: int) -> dict[str, str]:
-    """Return the metadata of the job of a tick: its own, with the name of the schedule and the tick if there is room."""
+    """Return the metadata of the job of a tick: its own, and if there is room the schedule's name and the tick."""
     own = dict(job.metadata or {})
     metadata = {**own, SCHEDULE: name, TICK: _shown(tick_ms)}
     size = sum(len(key) + len(value.encode()) for key, value in metadata.items())

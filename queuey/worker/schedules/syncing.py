@@ -25,11 +25,11 @@ from queuey.worker.handlers.app import App
 from queuey.worker.schedules.declaring import Declared
 
 Policy = Literal["report", "managed", "off"]
-"""What happens to a schedule that its App no longer declares: it is reported, or deleted. `off`: nothing is put."""
+"""The rule for a schedule that its App no longer declares: it is reported, or deleted. `off`: nothing is put."""
 CALL_SECONDS: Final = 5.0
 LIST_SECONDS: Final = 60.0
 MAX_TRIES: Final = 3
-"""How often a schedule is read again because others change it at the same time."""
+"""The number of times that a schedule is read because others change it at the same time."""
 MAX_SHOWN: Final = 20
 """The maximum number of names in a line of the log."""
 
@@ -37,17 +37,17 @@ logger = log.get(__name__)
 
 
 class Synced(Struct):
-    """What one sync did, by the names of schedules."""
+    """The outcome of one sync, by the names of schedules."""
 
     new: list[str] = []
     replaced: list[str] = []
     removed: list[str] = []
     undeclared: list[str] = []
-    """Those that this App no longer declares, and that are still there."""
+    """The schedules that this App no longer declares, and that are still there."""
     foreign: dict[str, str] = {}
-    """Those that another App declares, with its name; '' = they were put by hand."""
+    """The schedules that another App declares, with its name; '' = they were put by hand."""
     refused: dict[str, str] = {}
-    """Those that do not fit the settings of this server, with the reason."""
+    """The schedules that do not fit the settings of this server, with the reason."""
 
 
 class _Changed(Exception):
@@ -132,6 +132,13 @@ class Syncing:
         except _Changed:
             return False
         return True
+
+
+def unfit(app: App, policy: str) -> str | None:
+    """Return why the schedules of an App cannot be put by a policy, or None."""
+    if policy != "managed" or app.is_named:
+        return None
+    return "--schedules managed deletes schedules of this App, so it needs a name that no other App has: App(name=...)."
 
 
 def report(app: App, synced: Synced) -> None:

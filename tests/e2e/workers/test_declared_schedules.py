@@ -49,18 +49,38 @@ def declared(server: Serving) -> dict[str, Any]:
     return {kind: event[kind] for kind in ("new", "replaced", "removed") if event[kind]}
 
 
+def shown(server: Serving) -> dict[str, dict[str, Any]]:
+    """The schedules as the API shows them, by name."""
+    return {each["name"]: each for each in server.http.get("/v1/schedules").json()["schedules"]}
+
+
 def test_each_start_puts_what_has_changed(start: Start) -> None:
-    server = start("reports.eu", "eu")
+    server = start("reports.eu", "eu", key="dev")
     assert declared(server) == {"new": ["reports.eu", "reports.nightly"]}
+    first = shown(server)
+    assert {name: (each["app"], each["status"]) for name, each in first.items()} == {
+        "reports.eu": ("shop", "active"),
+        "reports.nightly": ("shop", "active"),
+    }
+    nightly, job = first["reports.nightly"], first["reports.eu"]["job"]
+    assert (nightly["cron"], nightly["timezone"]) == ("0 3 * * *", "Europe/Berlin")
+    assert (job["type"], job["payload"]) == ("reports.send", "eu")
+    paused = server.http.post("/v1/schedules/reports.nightly/pause", json={"reason": "holidays"})
+    assert paused.status_code == 200
     assert server.stop() == 0
     server = start("reports.us", "us")
     assert declared(server) == {"new": ["reports.us"]}
     left = server.event("schedules_not_declared")
     assert (left["app"], left["schedules"]) == ("shop", ["reports.eu"])
     assert server.stop() == 0
-    server = start("reports.us", "us/ca", "--schedules", "managed")
+    server = start("reports.us", "us/ca", "--schedules", "managed", key="dev")
     assert declared(server) == {"replaced": ["reports.us"], "removed": ["reports.eu"]}
     assert not server.events("schedules_not_declared")
+    last = shown(server)
+    assert {name: (each["status"], each["pause_reason"]) for name, each in last.items()} == {
+        "reports.nightly": ("paused", "holidays"),
+        "reports.us": ("active", None),
+    }
     assert server.stop() == 0
 
 
@@ -73,6 +93,19 @@ def test_one_of_several_processes_puts_them(start: Start) -> None:
     server.event("schedules_not_declared")
     assert server.stop() == 0
     assert len(server.events("schedules_not_declared")) == 1
+
+
+def test_one_that_was_put_by_hand_is_left_to_its_owner(start: Start) -> None:
+    server = start("reports.eu", "eu", key="dev")
+    declared(server)
+    by_hand = {"every": 60, "job": {"type": "reports.send", "payload": "by hand"}}
+    put = server.http.put("/v1/schedules/reports.eu", json=by_hand)
+    assert (put.status_code, put.json()["app"]) == (200, None)
+    assert server.stop() == 0
+    server = start("reports.eu", "eu", "--schedules", "managed", key="dev")
+    event = server.event("schedule_of_another")
+    assert (event["schedule"], event["declared_by"], event["app"]) == ("reports.eu", None, "shop")
+    assert shown(server)["reports.eu"]["job"]["payload"] == "by hand"
 
 
 def test_off_puts_none(start: Start) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,34 @@ def test_app(folder: Path, app: str | None, level: str, text: str) -> None:
     found_level, found_text = one(Settings(data_dir=folder / "none", port=0, app=app), "app")
     assert found_level == level
     assert text in found_text
+
+
+NEEDS_NAME = (
+    "--schedules managed deletes schedules of this App, so it needs a name that no other App has: App(name=...)."
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "schedules", "expected"),
+    [
+        ("'shop'", "report", [("ok", "shop declares nightly")]),
+        ("'shop'", "managed", [("ok", "shop declares nightly")]),
+        ("None", "report", [("ok", "scheduled declares nightly")]),
+        ("None", "managed", [("fail", NEEDS_NAME)]),
+        ("None", "off", []),
+    ],
+)
+def test_schedules(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, schedules: Any, expected: list[tuple[str, str]]
+) -> None:
+    (folder / "scheduled.py").write_text(
+        f"from queuey import App\napp = App(name={name})\n"
+        "@app.job('nightly', cron='0 3 * * *')\nasync def nightly(job: None) -> None: ...\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "scheduled", raising=False)
+    findings = found(Settings(data_dir=folder / "none", port=0, app="scheduled:app", schedules=schedules))
+    assert [(each.level, each.text) for each in findings.get("schedules", [])] == expected
 
 
 def test_what_the_roles_leave_out_is_not_looked_at(folder: Path) -> None:
