@@ -23,7 +23,10 @@ from queuey.protocol import ids
 from queuey.protocol.models import NAME_PATTERN, PRIORITIES, Name, Priority
 from queuey.protocol.records import parse_definition, parse_fields
 from queuey.protocol.stored import job_log
-from queuey.protocol.stored.schedules import RUNS_KEPT, is_record, is_run
+from queuey.protocol.stored.schedules import RUNS_KEPT, is_record, is_run, to_schedule
+from queuey.services.schedules.reading import is_name
+from queuey.services.schedules.specs import read_spec
+from queuey.services.schedules.ticks import Ticks
 from queuey.store.replies import DumpedJob, HeldKey, Place
 
 LINE_LIMIT: Final = 8_000_000
@@ -207,9 +210,19 @@ def _check(line: Line) -> Line:
             raise ValueError("a key needs its base64url and a job's id")
     elif isinstance(line, Lane) and (not all(map(ids.is_id, line.ids)) or line.first + len(line.ids) > 0):
         raise ValueError("a lane needs ids of jobs, and positions below 0")
-    elif isinstance(line, ScheduleLine) and not (is_record(line.record) and all(map(is_run, line.runs))):
-        raise ValueError("a schedule needs its record and the lines of its history")
+    elif isinstance(line, ScheduleLine):
+        _check_schedule(line)
     return line
+
+
+def _check_schedule(line: ScheduleLine) -> None:
+    if not (is_name(line.name) and is_record(line.record) and all(map(is_run, line.runs))):
+        raise ValueError("a schedule needs its name, its record and the lines of its history")
+    schedule = to_schedule(line.name, line.record)
+    try:
+        Ticks(read_spec(schedule.spec), schedule.anchor_ms)
+    except QueueyError as error:
+        raise ValueError(f"the schedule {line.name}: {error.message}") from None
 
 
 def counts_of(counts: Mapping[str, int]) -> dict[str, int]:

@@ -16,7 +16,7 @@ from queuey.store.broker.broker import Broker
 from queuey.store.broker.schedules import NewSchedule
 from queuey.store.shards import Shards
 from tests.support.moving import ignore
-from tests.support.scripts.schedules import MINUTE, Timetable
+from tests.support.scripts.schedules import MINUTE, SPEC, Timetable
 from tests.support.store import NOW, Rig
 from tests.support.stores import KINDS, SHARDS, one_of
 
@@ -34,7 +34,7 @@ async def filled(rig: Rig) -> Timetable:
     """Schedules on all shards, and one that has fired, with a tick that waits."""
     await rig.broker.replicas.register()
     for name in NAMES:
-        item = NewSchedule(name, f"U{name}", "", NOW, NOW + 1, NOW + 2, "{}")
+        item = NewSchedule(name, f"U{name}", "", NOW, NOW + 1, NOW + 2, SPEC)
         assert await rig.broker.schedules.put_schedules(rig.broker.shards.of_schedule(name), [item]) == [
             ("new", f"U{name}.1")
         ]
@@ -118,7 +118,7 @@ async def test_a_store_with_schedules_alone_is_not_empty(rig: Rig, file: Path) -
     await export(rig, file)
     other = Broker(Shards(rig.client, 1, "other"), rig.scripts)
     await other.replicas.register()
-    await other.schedules.put_schedules(0, [NewSchedule("n0", "theirs", "", NOW, NOW, NOW, "{}")])
+    await other.schedules.put_schedules(0, [NewSchedule("n0", "theirs", "", NOW, NOW, NOW, SPEC)])
     with pytest.raises(StartupError, match="jobs or schedules already"):
         await imported(other, file)
     await imported(other, file, merge=True)
@@ -145,3 +145,26 @@ async def test_a_shard_that_is_full_of_them_says_so(rig: Rig, file: Path) -> Non
     await rig.client.zadd(other.shards.keys[0].schedule_names, {f"x{number}": 0 for number in range(10_000)})
     with pytest.raises(StartupError, match="more than 10,000 schedules"):
         await imported(other, file, merge=True)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ('{"cron":7,"job":{"type":"t"}}', "cannot read it"),
+        ('{"cron":"* * * * *"}', "cannot read it"),
+        ('{"cron":"61 * * * *","job":{"type":"t"}}', "the minute '61'"),
+        ('{"cron":"* * * * *","timezone":"Europe","job":{"type":"t"}}', "not a known time zone"),
+    ],
+)
+async def test_one_that_cannot_be_read_is_refused_before_anything_is_written(
+    rig: Rig, file: Path, wrong: str, reason: str
+) -> None:
+    await filled(rig)
+    await export(rig, file)
+    quoted = [text.replace('"', '\\"').encode() for text in (SPEC, wrong)]
+    whole = file.read_bytes()
+    assert quoted[0] in whole
+    file.write_bytes(whole.replace(quoted[0], quoted[1], 1))
+    async with rig.unchanged():
+        with pytest.raises(StartupError, match=f"the schedule n[0-9]: .*{reason}"):
+            await imported(Broker(Shards(rig.client, 1, "target"), rig.scripts), file)

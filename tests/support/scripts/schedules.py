@@ -12,7 +12,7 @@ from tests.support.store import NOW, Rig
 
 MINUTE = 60_000
 UID = "UID0000001"
-SPEC = '{"cron":"* * * * *"}'
+SPEC = '{"cron":"* * * * *","job":{"type":"t"}}'
 PAUSE = '{"reason":"by hand"}'
 
 
