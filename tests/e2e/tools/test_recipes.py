@@ -1,4 +1,4 @@
-"""docs/recipes.md: the examples for FastAPI, Flask and Django, each with its framework, a server and its workers."""
+"""docs/recipes.md: its examples, each with its framework, a server and its workers."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
 
 from examples.with_fastapi.web import web
 from examples.with_flask.web import create_app
+from examples.with_schedules.schedules import refresh_often, report_each_night, report_no_more
+from queuey.client import Client
 from tests.e2e.conftest import Serve
 from tests.support.serving import PATIENCE, ROOT, Serving, environment
 
@@ -123,7 +127,32 @@ def code(place: Path) -> str:
     return "\n".join(path.read_text() for path in sorted(place.glob("*.py")))
 
 
-@pytest.mark.parametrize("framework", ["fastapi", "flask", "django"])
+async def test_schedules(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each customer's report is about the day before, there; and the feed is never refreshed twice at a time."""
+    server = start(serve, monkeypatch, "examples.with_schedules.handlers:app")
+    async with Client() as queue:
+        for customer, zone in (("ada", "Pacific/Auckland"), ("bob", "America/Los_Angeles")):
+            made = await report_each_night(queue, customer, zone)
+            assert {tick.astimezone(ZoneInfo(zone)).hour for tick in made.next} == {3}
+            assert (await report_each_night(queue, customer, zone)).version == 1
+            day = datetime(2026, 6, 1, tzinfo=ZoneInfo(zone))
+            assert (await queue.backfill_schedule(made.name, day, day + timedelta(hours=12))).fired == 1
+            job = await queue.wait((await queue.schedule(made.name)).last_job_id or "")
+            assert bytes(job.result).decode() == f'"Sales of {customer} on 2026-05-31"'
+        await report_no_more(queue, "ada")
+        await report_no_more(queue, "ada")
+        assert [schedule.name async for schedule in queue.schedules()] == ["sales-report.bob"]
+        await queue.pause("default")
+        feed = await refresh_often(queue, "https://example.org/feed")
+        first, second = [await queue.trigger_schedule(feed.name) for _ in range(2)]
+        assert (first.outcome, second.outcome) == ("fired", "skipped")
+        await queue.resume("default")
+        assert (await queue.wait(first.job_id or "")).status == "succeeded"
+        assert (await queue.trigger_schedule(feed.name)).outcome == "fired"
+    assert server.process.poll() is None
+
+
+@pytest.mark.parametrize("framework", ["fastapi", "flask", "django", "schedules"])
 def test_the_page_shows_the_code_of_the_examples(framework: str) -> None:
     section = re.search(rf"^## {framework}$(.*?)(?=^## )", PAGE.read_text(), re.MULTILINE | re.DOTALL | re.IGNORECASE)
     assert section
