@@ -127,6 +127,37 @@ def build() -> dashboard.Dashboard:
         .with_panel(graph("Wait for a worker", "s", *quantiles("queuey_job_wait_seconds", "queue", QUEUES)))
         .with_panel(graph("Run", "s", *quantiles("queuey_job_run_seconds", "type")))
         .with_panel(graph("End to end", "s", *quantiles("queuey_job_end_to_end_seconds", "queue", QUEUES)))
+        .with_row(dashboard.Row("Schedules"))
+        .with_panel(
+            graph(
+                "Ticks",
+                "ops",
+                (f"sum by (outcome) (rate(queuey_schedule_ticks_total{rate}))", "{{outcome}}"),
+                help="Ticks that replicas have decided, by outcome.",
+            )
+        )
+        .with_panel(
+            graph(
+                "From a tick to its job",
+                "s",
+                *(
+                    (
+                        f"histogram_quantile({share}, sum by (le) (rate(queuey_schedule_lag_seconds_bucket{rate})))",
+                        f"p{share * 100:.0f}",
+                    )
+                    for share in (0.5, 0.99)
+                ),
+            )
+        )
+        .with_panel(
+            graph(
+                "Late ticks",
+                "s",
+                ("max(queuey_schedule_late_seconds)", "oldest"),
+                (f"sum(increase(queuey_schedules_unreadable_total{rate}))", "schedules that cannot be read"),
+                help="The time for which the oldest tick has been due.",
+            )
+        )
         .with_row(dashboard.Row("Errors"))
         .with_panel(
             graph(

@@ -30,6 +30,7 @@ def test_counters_that_alerts_read_are_there_from_the_start_as_zero() -> None:
         'queuey_jobs_finished_total{outcome="dead_letter",queue="mail"}',
         'queuey_leases_lapsed_total{outcome="retry"}',
         'queuey_store_errors_total{code="store-unavailable"}',
+        'queuey_schedule_ticks_total{outcome="missed"}',
         "queuey_event_loop_lag_seconds_count{}",
     ):
         assert samples[name] == 0, name
