@@ -23,6 +23,7 @@ from bench.figures import (
     mixing,
     pausing,
     pulling,
+    scheduling,
     singles,
 )
 from bench.report import Row
@@ -34,6 +35,7 @@ from bench.sections import (
     MIXED,
     PAUSES,
     PAYLOADS,
+    SCHEDULES,
     SPEED,
     SPREAD,
     STORE_CPU,
@@ -349,6 +351,13 @@ MEASUREMENTS: Final = [
             Line("commands that an idle replica sends", "per s", targets.IDLE_COMMANDS),
             Line("CPU of an idle replica", "% of a core", targets.IDLE_CPU),
         ],
+    ),
+    Measurement(
+        "schedules",
+        SCHEDULES,
+        scheduling.measure,
+        [Line(name, unit, targets.SCHEDULES.get(name.split(",")[0], NONE)) for name, unit in scheduling.ROWS],
+        asked=True,
     ),
     Measurement(
         "trim", STORE_CPU, one(costs.trim), [Line("store CPU of trimming one finished job, batches of 500", "µs")]

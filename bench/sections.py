@@ -17,6 +17,7 @@ COST: Final = "Cost"
 STORE_CPU: Final = "CPU of the store"
 BINARY: Final = "One file"
 PAUSES: Final = "Pauses"
+SCHEDULES: Final = "Schedules"
 
 NOTES: Final = {
     SPEED: "Payloads of 100 bytes. A drain is timed from the moment that a paused queue is resumed until the last job "
@@ -45,6 +46,8 @@ NOTES: Final = {
     PAUSES: "Single enqueues come at random times, half as many a second as the same server has just taken at most, "
     "and its workers run the jobs. Each counts from when it was due to be sent. Every 30 s a handler makes the server "
     "collect all garbage, and 15 s later the store rewrites the append-only file.",
+    SCHEDULES: "10,000 schedules with cron expressions, whose jobs run on the same server. The time to the job: by the "
+    "store's clock, as the history of each schedule says. CPU: from before the first tick until 15 s after the last.",
     STORE_CPU: "The scripts are called in batches on a store without a server; it has the server's core. Fsync always "
     "is the default, no file is without the append-only file. A job's whole life is enqueue, claim and complete, user "
     "and system time of the store's whole process; inside a script: by the store's own statistics.",

@@ -21,14 +21,15 @@ async def idle(folder: Path, seconds: float = 20) -> tuple[float, float]:
     with server(folder / "data") as served:
         async with filling.broker_at(served.store_url) as broker:
             await asyncio.sleep(SETTLE_SECONDS)
-            sent, used = await _sent(broker), cpu_seconds(served.pid)
+            count, used = await sent(broker), cpu_seconds(served.pid)
             await asyncio.sleep(seconds)
             used = cpu_seconds(served.pid) - used
-            sent = await _sent(broker) - sent - 1  # one INFO is our own
-    return sent / seconds, 100 * used / seconds
+            count = await sent(broker) - count - 1  # one INFO is our own
+    return count / seconds, 100 * used / seconds
 
 
-async def _sent(broker: Broker) -> int:
+async def sent(broker: Broker) -> int:
+    """Count the commands that clients of the store have sent."""
     stats = await broker.shards.client.info("commandstats")
     return sum(stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in SENT_BY_CLIENTS)
 

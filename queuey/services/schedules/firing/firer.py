@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from time import perf_counter
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 import msgspec
 from msgspec import Struct
@@ -23,11 +23,15 @@ from queuey.protocol.stored.schedules import Schedule
 from queuey.services.schedules.firing.decisions import Decider, Decision, Unreadable
 from queuey.store.broker.broker import Broker
 from queuey.store.broker.calls import MAX_BYTES
-from queuey.store.broker.schedules import FIRE_BATCH, DueSchedules, Firing, Pausing, in_calls
+from queuey.store.broker.schedules import FIRE_BATCH, DueSchedules, Firing, Pausing
 from queuey.version import __version__
 
-PAGES: Final = 200
+PAGES: Final = 50
 """The maximum number of calls that read due ticks in one run. The next run continues."""
+PAGE: Final = 500
+"""Schedules that are read at once."""
+HELD_BYTES: Final = 8_000_000
+"""Bytes of jobs that are held for calls. With `catch_up: all` a page of schedules may have many of them."""
 SPACING: Final = 0.05
 """Seconds between two runs, so that ticks that follow one another closely are fired together."""
 BEHIND: Final = (0.1, 0.3)
@@ -176,44 +180,77 @@ class Firer:
     async def fire_due(self) -> None:
         """Fire all ticks that are due now."""
         run, ahead = _Run(), 0
+        page = await self._read(0)
         for _ in range(PAGES):
-            page = await self._broker.schedules.due_schedules(
-                self._shard, FIRE_BATCH, self._after, skip=run.staying + ahead, now=self._clock()
-            )
             sent, taken = run.sent, run.taken
-            await self._fire_page(page, run)
+            calls = await self._decide_page(page, run)
             self._after = page.after
             self.expect_ticks(page.due_in_ms, ticks_wait=page.ticks_wait)
+            following = await self._fire_page(calls, page, run, reads_on=page.more and not ahead)
+            if following is not None:
+                page = following
+                continue
             others = 2 * (run.taken - taken) > run.sent - sent
             if page.more or page.after:
-                ahead = FIRE_BATCH * random.randint(1, MAX_AHEAD) if others and page.more else 0
+                ahead = PAGE * random.randint(1, MAX_AHEAD) if others and page.more else 0
             elif ahead:
                 ahead = 0
             else:
                 break
+            page = await self._read(run.staying + ahead)
         else:
             self._look_in(0)
         self._left = run.left
         self._behind = 0.0 if run.sent > run.taken else random.uniform(*BEHIND)
         self._late_since = math.inf if run.late_ms < 0 else asyncio.get_running_loop().time() - run.late_ms / 1000
 
-    async def _fire_page(self, page: DueSchedules, run: _Run) -> None:
-        """Decide about the schedules of a page, and fire their ticks, in calls that have a bound."""
-        known = {schedule.name: schedule for schedule in (*page.due, *page.pending)}
-        decisions: list[Decision] = []
-        size, began = 0, perf_counter()
+    async def _read(self, skip: int) -> DueSchedules:
+        return await self._broker.schedules.due_schedules(self._shard, PAGE, self._after, skip=skip, now=self._clock())
+
+    async def _decide_page(self, page: DueSchedules, run: _Run) -> list[list[Decision]]:
+        """Decide about the schedules of a page. Returns the calls to make, at most HELD_BYTES of them.
+
+        What exceeds this is fired meanwhile.
+        """
+        calls: list[list[Decision]] = [[]]
+        size = held = 0
+        began = perf_counter()
         for schedule, is_tick in [*((each, True) for each in page.due), *((each, False) for each in page.pending)]:
             for decision in self._decide(schedule, page.now_ms, run, is_tick=is_tick):
-                decisions.append(decision)
-                size += decision.firing.job.size if isinstance(decision.firing.job, NewJob) else 0
-                if len(decisions) == FIRE_BATCH or size >= MAX_BYTES:
-                    await self._fire(decisions, known, run)
-                    decisions, size = [], 0
+                job_size = decision.firing.job.size if isinstance(decision.firing.job, NewJob) else 0
+                if len(calls[-1]) == FIRE_BATCH or size + job_size > MAX_BYTES:
+                    calls.append([])
+                    size = 0
+                calls[-1].append(decision)
+                size += job_size
+                held += job_size
+                if held > HELD_BYTES:
+                    await self._fire_page(calls, page, run, reads_on=False)
+                    calls, size, held = [[]], 0, 0
             if perf_counter() - began > TURN:
                 await asyncio.sleep(0)
                 began = perf_counter()
-        await self._fire(decisions, known, run)
+        return calls
+
+    async def _fire_page(
+        self, calls: Sequence[Sequence[Decision]], page: DueSchedules, run: _Run, *, reads_on: bool
+    ) -> DueSchedules | None:
+        """Fire the ticks of a page, and read the next page right behind them, which saves a way to the store and back.
+
+        Returns the next page. None: it was not read, or it is not known where it should have begun.
+        """
+        known = {schedule.name: schedule for schedule in (*page.due, *page.pending)}
+        sent, taken, staying = run.sent, run.taken, run.staying
+        work: list[Awaitable[DueSchedules | None]] = [self._fire(call, known, run) for call in calls if call]
+        if reads_on and not self._is_full():
+            work.append(self._read(staying))
+        results = await asyncio.gather(*work, return_exceptions=True)
         await self._pause(run)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        is_clear = run.staying == staying and 2 * (run.taken - taken) <= run.sent - sent
+        return cast("DueSchedules | None", results[-1]) if results and is_clear else None
 
     def _decide(self, schedule: Schedule, now_ms: int, run: _Run, *, is_tick: bool) -> Iterator[Decision]:
         """Yield the decisions about a schedule, unless its tick is left to other replicas for now."""
@@ -268,22 +305,21 @@ class Firer:
     # --- what came of it ------------------------------------------------------------------------------------------
 
     async def _fire(self, decisions: Sequence[Decision], known: Mapping[str, Schedule], run: _Run) -> None:
-        reasons = {(each.firing.name, each.firing.tick_ms): each.refused_as for each in decisions if each.refused_as}
-        for items in in_calls(each.firing for each in decisions):
-            fired = await self._broker.schedules.fire(self._shard, items, full=self._is_full(), now=self._clock())
-            for item, answer in zip(items, fired.answers, strict=True):
-                run.sent += 1
-                if answer in DONE:
-                    self._went_on(item, answer, known[item.name], fired.now_ms)
-                elif answer in STAYS:
-                    self._look_in(FULL_SECONDS if answer == "full" else RETRY_SECONDS)
-                    if item.kind == "tick":
-                        run.stays(fired.now_ms - known[item.name].due_ms)
-                else:  # another replica has fired it, or the schedule has changed
-                    run.taken += 1
-                if answer == "refused":
-                    why = reasons.get((item.name, item.tick_ms), "")
-                    logger.error("schedule_refused", schedule=item.name, tick=item.tick_ms, error=why)
+        fired = await self._broker.schedules.fire(
+            self._shard, [each.firing for each in decisions], full=self._is_full(), now=self._clock()
+        )
+        for (item, refused_as), answer in zip(decisions, fired.answers, strict=True):
+            run.sent += 1
+            if answer in DONE:
+                self._went_on(item, answer, known[item.name], fired.now_ms)
+            elif answer in STAYS:
+                self._look_in(FULL_SECONDS if answer == "full" else RETRY_SECONDS)
+                if item.kind == "tick":
+                    run.stays(fired.now_ms - known[item.name].due_ms)
+            else:  # another replica has fired it, or the schedule has changed
+                run.taken += 1
+            if answer == "refused":
+                logger.error("schedule_refused", schedule=item.name, tick=item.tick_ms, error=refused_as)
 
     def _went_on(self, item: Firing, answer: str, schedule: Schedule, now_ms: int) -> None:
         metrics = self._metrics

@@ -13,8 +13,8 @@ import pytest
 from queuey.protocol import ids
 from queuey.protocol.stored.schedules import RUNS_KEPT
 from queuey.services.schedules.firing import firer as firing
+from queuey.services.schedules.firing.firer import PAGE
 from queuey.services.schedules.specs import SCHEDULE
-from queuey.store.broker.schedules import FIRE_BATCH
 from tests.integration.services.schedules.conftest import MINUTE, Plans, Replica, uid_of
 from tests.support.store import HOUR, NOW, SECOND, Rig
 from tests.support.stores import KINDS, SHARDS, one_of
@@ -86,7 +86,7 @@ async def many(plans: Plans, count: int, **spec: Any) -> list[str]:
 
 
 async def test_two_replicas_fire_more_than_a_page_and_none_twice(rig: Rig, plans: Plans) -> None:
-    names = await many(plans, 3 * FIRE_BATCH + 7, every=60)
+    names = await many(plans, PAGE + 107, every=60)
     replicas = [Replica(rig), Replica(rig)]
     for now in (FIRST, FIRST + MINUTE):
         await asyncio.gather(*(each.look(now) for each in replicas))
@@ -113,7 +113,7 @@ async def test_one_that_finds_pages_of_others_goes_on_behind_them(
     rig: Rig, plans: Plans, replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All the same, it leaves none."""
-    monkeypatch.setattr(firing, "FIRE_BATCH", 10)
+    monkeypatch.setattr(firing, "PAGE", 10)
     names = await many(plans, 95, every=60)
     other, skips, taken = Replica(rig), list[int](), list[str]()
     read = rig.broker.schedules.due_schedules
@@ -202,7 +202,7 @@ async def test_a_tick_that_waits_is_fired_when_the_last_job_has_ended(rig: Rig, 
 
 
 async def test_more_than_a_page_of_ticks_wait(rig: Rig, plans: Plans, replica: Replica) -> None:
-    names = await many(plans, FIRE_BATCH + 5, every=60, overlap="queue_one")
+    names = await many(plans, PAGE + 5, every=60, overlap="queue_one")
     await replica.look(FIRST)
     await replica.look(FIRST + MINUTE)
     jobs = [ids.of_tick(name, uid_of(name), FIRST) for name in names]
@@ -215,7 +215,7 @@ async def test_more_than_a_page_of_ticks_wait(rig: Rig, plans: Plans, replica: R
 
 
 async def test_in_a_full_store_the_tick_waits_and_the_others_are_looked_at(plans: Plans, replica: Replica) -> None:
-    names = await many(plans, FIRE_BATCH + 3, every=60)
+    names = await many(plans, PAGE + 3, every=60)
     replica.full = True
     await replica.look(FIRST)
     assert {tuple(await plans.runs(name)) for name in names} == {((FIRST, "full", 1),)}
@@ -259,7 +259,7 @@ async def test_what_cannot_be_read_hides_nothing_and_is_paused_in_the_end(plans:
 async def test_a_page_of_what_cannot_be_read_does_not_hide_the_next_page(
     plans: Plans, replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(firing, "FIRE_BATCH", 3)
+    monkeypatch.setattr(firing, "PAGE", 3)
     for number in range(7):
         await plans.put(plans.named(f"bad{number}"), spec="{}", next=FIRST - 1)
     await plans.make(every=60)
