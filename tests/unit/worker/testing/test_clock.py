@@ -10,6 +10,7 @@ import pytest
 
 from queuey import App, Backoff, Context, Dead, Retry, Schedule, Snooze, SyncTesting, Testing
 from queuey.protocol.models import JobRequest
+from queuey.services.schedules.specs import SCHEDULE, TICK
 from queuey.worker.testing import MOST, Ran
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -134,18 +135,18 @@ class TestSchedules:
 
     async def test_a_job_knows_its_schedule_and_its_tick_also_one_that_waited(self) -> None:
         async def tick(job: None, ctx: Context) -> dict[str, str]:
-            if ctx.attempt == 1 and ctx.metadata["queuey.tick"].endswith("12:01:00Z"):
+            if ctx.attempt == 1 and ctx.metadata[TICK].endswith("12:01:00Z"):
                 raise Retry("later", after=150)
             return dict(ctx.metadata)
 
         one = Schedule(name="each.minute", every=60, overlap="queue_one", metadata={"tenant": "eu"})
         async with Testing(app_of(tick, schedules=[one]), now=START) as testing:
             ran = await testing.advance(239)
-        own = {"tenant": "eu", "queuey.schedule": "each.minute"}
+        own = {"tenant": "eu", SCHEDULE: "each.minute"}
         assert seconds(ran) == [60, 210, 210]
         assert [one.value() for one in ran[1:]] == [
-            own | {"queuey.tick": "2027-03-27T12:01:00Z"},
-            own | {"queuey.tick": "2027-03-27T12:02:00Z"},
+            own | {TICK: "2027-03-27T12:01:00Z"},
+            own | {TICK: "2027-03-27T12:02:00Z"},
         ]
 
 
