@@ -10,9 +10,10 @@ from typing import Any, Final
 
 import pytest
 
+from queuey.services.schedules.specs import SCHEDULE, TICK
 from tests.e2e.conftest import Serve
 from tests.e2e.workers.test_remote_worker import Work, work
-from tests.support.serving import Serving
+from tests.support.serving import Serving, eventually
 
 __all__ = ["work"]
 SHOP: Final = """\
@@ -27,6 +28,17 @@ async def nightly(job: None) -> None: ...
 
 @app.job("reports.send", schedules=[Schedule(name="{name}", every=900, payload="{region}")])
 async def send(region: str) -> None: ...
+"""
+
+TICKING: Final = """\
+from queuey import App, Context
+
+app = App()
+
+
+@app.job("tick", every=1)
+async def tick(job: None, ctx: Context) -> str:
+    return ctx.metadata["schedule.tick"]
 """
 
 Start = Callable[..., Serving]
@@ -106,6 +118,21 @@ def test_one_that_was_put_by_hand_is_left_to_its_owner(start: Start) -> None:
     event = server.event("schedule_of_another")
     assert (event["schedule"], event["declared_by"], event["app"]) == ("reports.eu", None, "shop")
     assert shown(server)["reports.eu"]["job"]["payload"] == "by hand"
+
+
+def test_what_is_declared_is_fired_and_runs(serve: Serve, folder: Path) -> None:
+    (folder / "shop.py").write_text(TICKING)
+    server = serve(app="shop:app", root=folder, key="dev")
+    found: list[dict[str, Any]] = []
+
+    def has_run() -> bool:
+        found[:] = server.http.get("/v1/jobs", params={"status": "succeeded", "type": "tick"}).json()["jobs"]
+        return bool(found)
+
+    eventually(has_run, lambda: str(shown(server)))
+    job = server.job(found[-1]["id"])
+    assert job["metadata"][SCHEDULE] == "tick"
+    assert job["result"] == job["metadata"][TICK]
 
 
 def test_off_puts_none(start: Start) -> None:
