@@ -12,7 +12,7 @@ import pytest
 
 from queuey.protocol.models import ScheduleRequest
 from queuey.protocol.stored.schedules import Run, to_run
-from queuey.services.schedules.specs import to_text
+from queuey.services.schedules.specs import SCHEDULE, to_text
 from queuey.services.schedules.ticks import Ticks
 from queuey.store.broker.broker import Broker
 from queuey.store.broker.schedules import NewSchedule
@@ -99,4 +99,4 @@ async def test_their_jobs_run(serve: Serve, start_server: StartServer) -> None:
         await until_each_has(broker, 1)
         (run, *_), *_ = await histories(broker)
     job = server.until(run.job_id, "succeeded")
-    assert (job["result"], job["metadata"]["queuey.schedule"]) == ("abc", NAMES[0])
+    assert (job["result"], job["metadata"][SCHEDULE]) == ("abc", NAMES[0])

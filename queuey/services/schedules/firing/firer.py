@@ -268,8 +268,8 @@ class Firer:
                     self._leave(schedule, _Left(schedule.mark, tick, until_ms), now_ms, run, is_tick=is_tick)
                     return
                 yield decision
-        except Unreadable as error:
-            self._note_unreadable(schedule, str(error))
+        except Exception as error:  # also one that no reader foresaw: it must not end the server, nor hide the others
+            self._note_unreadable(schedule, str(error) if isinstance(error, Unreadable) else repr(error))
             until_ms = due_ms + PAUSE_AFTER_MS
             if now_ms < until_ms:
                 self._leave(schedule, _Left(schedule.mark, tick, until_ms), now_ms, run, is_tick=is_tick)

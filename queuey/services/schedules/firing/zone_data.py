@@ -7,7 +7,7 @@ from typing import Final
 
 from queuey import log
 from queuey.protocol.stored.schedules import Schedule
-from queuey.services.schedules.firing.decisions import Unreadable, read
+from queuey.services.schedules.firing.decisions import read
 from queuey.store.broker.broker import Broker
 from queuey.store.broker.schedules import Firing, in_calls
 
@@ -49,7 +49,11 @@ class ZoneData:
         now_ms = (await self._broker.schedules.due_schedules(shard, 0)).now_ms
         moves = []
         for place, schedule in enumerate(page):
-            if (move := _move(schedule, now_ms)) is not None:
+            try:
+                move = _move(schedule, now_ms)
+            except Exception:  # the firing loop reports it when its tick is due
+                move = None
+            if move is not None:
                 moves.append(move)
             if place % AT_ONCE == 0:
                 await asyncio.sleep(0)
@@ -60,13 +64,10 @@ class ZoneData:
 
 
 def _move(schedule: Schedule, now_ms: int) -> Firing | None:
-    """Return the move to another next tick, if the schedule has one by the data of this process."""
+    """Return the move to another next tick, if the schedule has one by the data of this process. Raises Unreadable."""
     if schedule.pause or schedule.next_ms < now_ms + SOON_MS:
         return None
-    try:
-        spec, ticks = read(schedule)
-    except Unreadable:  # the firing loop reports it when its tick is due
-        return None
+    spec, ticks = read(schedule)
     if spec.timezone == "UTC" or (spec.cron is None and not spec.exclude):
         return None
     next_ms = ticks.after(max(now_ms, schedule.last_tick_ms))

@@ -43,6 +43,13 @@ async def test_a_tick_is_fired_when_it_is_due(rig: Rig, plans: Plans, replica: R
     assert replica.metrics.schedule_lag.series(())[:2] == [1, 0]
 
 
+async def test_it_sleeps_until_the_tick_that_it_has_set(plans: Plans, replica: Replica) -> None:
+    await plans.make(every=60)
+    await replica.look(FIRST + 1000)
+    in_seconds = replica._wake_at - asyncio.get_running_loop().time()
+    assert 50 < in_seconds <= 59
+
+
 async def test_one_that_ends_is_fired_once(plans: Plans, replica: Replica) -> None:
     await plans.make(at="2027-01-15T09:00:00Z")
     tick = (await plans.get()).next_ms
@@ -274,6 +281,25 @@ async def test_specs_that_cannot_be_read(plans: Plans, replica: Replica, spec: s
     await plans.put(spec=spec, next=FIRST)
     await replica.look(FIRST + firing.PAUSE_AFTER_MS)
     assert (await plans.get()).pause
+
+
+async def test_a_fault_that_nobody_foresaw_does_not_end_the_loop(
+    plans: Plans, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_tick, broken = replica._decider.on_tick, plans.named("broken")
+
+    def failing(schedule: Any, now_ms: int) -> Any:
+        if schedule.name == broken:
+            raise OverflowError("year 10000 is out of range")
+        return on_tick(schedule, now_ms)
+
+    monkeypatch.setattr(replica._decider, "on_tick", failing)
+    await plans.make(broken, every=60)
+    await plans.make(every=60)
+    await replica.look(FIRST)
+    assert (await plans.runs(), await plans.runs(broken)) == ([(FIRST, "fired", 1)], [])
+    await replica.look(FIRST + firing.PAUSE_AFTER_MS)
+    assert (await plans.get(broken)).pause
 
 
 def only_texts(payload: bytes) -> object:
