@@ -75,8 +75,19 @@ class ScheduleReader:
         if faults := failures(*(partial(check.run, schedule) for check in self._checks(now_ms))):
             raise faults[0] if not isinstance(faults[0], Invalid) else together(faults)
 
-    def check_job(self, job: JobRequest, now_ms: int) -> None:
-        """Check the job of a schedule as POST /v1/jobs does. Raises Malformed, TooLarge or Invalid."""
+    def check_job(self, request: PreviewRequest, now_ms: int) -> None:
+        """Check the job of a schedule as POST /v1/jobs does. Raises Malformed, TooLarge or Invalid.
+
+        The errors have pointers into the schedule.
+        """
+        if request.job is None:
+            return
+        try:
+            self._check_job(request.job, now_ms)
+        except RequestError as error:
+            raise _inside("/job", error) from None
+
+    def _check_job(self, job: JobRequest, now_ms: int) -> None:
         checks = (_check_given, *(check.run for check in self._submission.checks(now_ms)))
         self._submission.check_size(bytes(job.payload))
         if faults := failures(*(partial(check, job) for check in checks)):
@@ -92,17 +103,8 @@ class ScheduleReader:
             Check(timing, ("cron", "every", "at")),
             Check(lambda request: Zone(request.timezone), ("timezone",)),
             Check(lambda request: request.cron is None or Cron(request.cron), ("cron",)),
-            Check(partial(self._check_job, now_ms=now_ms), ("job",)),
+            Check(partial(self.check_job, now_ms=now_ms), ("job",)),
         )
-
-    def _check_job(self, request: PreviewRequest, now_ms: int) -> None:
-        """Check the job of a request. The errors have pointers into the body."""
-        if request.job is None:
-            return
-        try:
-            self.check_job(request.job, now_ms)
-        except RequestError as error:
-            raise _inside("/job", error) from None
 
 
 def is_name(text: str) -> bool:

@@ -107,7 +107,7 @@ class Triggers:
     async def _guarded(self, name: str, deadline: Deadline, guard: Guard) -> Kept:
         kept = await self._schedules.find(name, deadline, runs=0)
         guard(kept.queue)
-        self._reader.check_job(kept.spec.job, self._schedules.clock())
+        self._reader.check_job(kept.spec, self._schedules.clock())
         return kept
 
     def _firing(self, kept: Kept, kind: Kind, job_id: str, tick_ms: int, overlap: Overlap) -> Firing:

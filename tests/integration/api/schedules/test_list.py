@@ -32,7 +32,8 @@ async def walked(api: ApiRig, **query: Any) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("limit", [1, 7, 25, 26, 500])
-async def test_each_is_on_one_page(api: ApiRig, limit: int) -> None:
+async def test_each_is_on_one_page(api: ApiRig, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "_LOOK", 3)
     for name in NAMES:
         await made(api, name)
     pages = await walked(api, limit=limit)

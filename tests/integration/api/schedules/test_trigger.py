@@ -12,8 +12,8 @@ from queuey.protocol import ids
 from queuey.protocol.models import MAX_BACKFILLED
 from queuey.store.broker.schedules import Firing
 from tests.integration.api.described import named
-from tests.integration.api.schedules.conftest import JOB, get, made, put
-from tests.support.http import ApiRig, moment, problem
+from tests.integration.api.schedules.conftest import JOB, get, made
+from tests.support.http import ApiRig, api_over, moment, problem
 from tests.support.store import Rig
 
 PATH = "/v1/schedules/nightly"
@@ -313,11 +313,13 @@ async def test_a_span_without_ticks(rig: Rig, api: ApiRig) -> None:
 
 
 async def test_a_stored_job_that_the_server_would_refuse_now(rig: Rig, api: ApiRig) -> None:
-    await made(api)
-    shard = rig.broker.shards.of_schedule("nightly")
-    key = rig.broker.shards.keys[shard].schedule("nightly")
-    record = (await rig.client.get(key)).decode()
-    await rig.client.set(key, record.replace('"type":"report"', '"type":"report","tags":["a","a"]'))
-    async with rig.unchanged():
-        assert named(problem(await api.http.post(f"{PATH}/trigger"), 422, "invalid")) == ["/tags/1"]
-    assert (await put(api)).status_code == 200
+    """Its type takes another payload since, and the limit of payloads is lower."""
+    await made(api, job={"type": "typed", "payload": {"to": 5}})
+    async with api_over(rig.broker, check_payloads="yes") as strict, rig.unchanged():
+        for what, body in (("trigger", None), ("backfill", YESTERDAY)):
+            response = await strict.http.post(f"{PATH}/{what}", json=body)
+            assert named(problem(response, 422, "invalid")) == ["/job/payload/to"]
+    async with api_over(rig.broker, payload_limit=5) as small, rig.unchanged():
+        response = await small.http.post(f"{PATH}/trigger")
+        assert named(problem(response, 413, "too-large")) == ["/job/payload"]
+    assert (await post(api, "trigger"))["outcome"] == "fired"
