@@ -13,7 +13,7 @@
     │   ├── LostLease               409  the token is no longer valid
     │   ├── Conflict                409  another request changed the same thing at the same time
     │   ├── UpgradeInProgress       409  older replicas run beside this one
-    │   ├── PreconditionFailed      412  If-Match or If-None-Match does not hold
+    │   ├── PreconditionFailed      412  If-Match or If-None-Match does not hold, or an owner
     │   ├── TooLarge                413
     │   ├── UnsupportedMedia        415
     │   ├── WrongHost               421  a host name that is not this machine's, on a server without keys
@@ -171,7 +171,7 @@ class UpgradeInProgress(RequestError):
 
 
 class PreconditionFailed(RequestError):
-    """The header If-Match or If-None-Match does not hold."""
+    """The header If-Match or If-None-Match does not hold, or the parameter `app`: a schedule has another owner."""
 
     code = "precondition-failed"
     status = 412

@@ -33,14 +33,17 @@ class ScheduleCalls:
 
     _http: Http
 
-    async def put_schedule(self, name: str, schedule: ScheduleRequest, *, only_new: bool = False) -> Schedule:
+    async def put_schedule(
+        self, name: str, schedule: ScheduleRequest, *, only_new: bool = False, app: str | None = None
+    ) -> Schedule:
         """Make a schedule, or replace the one of this name. The same schedule again changes nothing.
 
-        `only_new`: raise Conflict if another one has the name. Raises Invalid.
+        `only_new`: raise Conflict if another one has the name. `app`: the App that declares it; then raise Conflict if
+        it belongs to another one, or was put without. Raises Invalid.
         """
         headers = {"if-none-match": "*"} if only_new else {}
         body = Raw(schedule_json(schedule))
-        return await self._http.call("PUT", _path(name), Schedule, body=body, headers=headers)
+        return await self._http.call("PUT", _path(name), Schedule, query={"app": app}, body=body, headers=headers)
 
     async def schedule(self, name: str) -> Schedule:
         """Return a schedule with its last runs. Raises NotFound."""
@@ -57,9 +60,12 @@ class ScheduleCalls:
                 return
             query["cursor"] = page.next
 
-    async def delete_schedule(self, name: str) -> None:
-        """Delete a schedule with its history. Its jobs stay. Raises NotFound."""
-        await self._http.call("DELETE", _path(name), type(None), repeatable=False)
+    async def delete_schedule(self, name: str, *, app: str | None = None) -> None:
+        """Delete a schedule with its history. Its jobs stay. Raises NotFound.
+
+        `app`: raise Conflict if another App declares it, or none.
+        """
+        await self._http.call("DELETE", _path(name), type(None), query={"app": app}, repeatable=False)
 
     async def pause_schedule(self, name: str, reason: str | None = None) -> Schedule:
         """Pause a schedule, so that it has no ticks. `reason` is shown with it."""

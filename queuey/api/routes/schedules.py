@@ -64,6 +64,9 @@ _IF_MATCH: Final = Parameter(
     "If-Match", str, "Only change the schedule if it has this ETag; `*`: if there is one. Else the answer is 412"
 )
 _IF_NONE_MATCH: Final = Parameter("If-None-Match", str, "`*`: only make a new schedule. Else the answer is 412")
+_APP: Final = Parameter(
+    "app", QueueName, "The App that declares it. One of another owner stays, and the answer is 412", example="shop"
+)
 _ETAG: Final = Parameter("ETag", str, "A text that changes when the schedule is replaced")
 _KEY: Final = Parameter(
     idempotency.HEADER,
@@ -93,6 +96,7 @@ PUT: Final = Operation(
     {200: Schedule, 201: Schedule},
     description="201: it is new. The same body again changes nothing. The last of several requests wins. A schedule "
     "that is replaced keeps its history and its pause. The scope must be over the queue of its jobs.",
+    query=(_APP,),
     headers=(_IF_MATCH, _IF_NONE_MATCH),
     body=ScheduleRequest,
     example=SCHEDULE_REQUEST,
@@ -141,6 +145,7 @@ DELETE: Final = Operation(
     "Delete a schedule, with its history",
     {204: None},
     description="Its jobs stay.",
+    query=(_APP,),
     headers=(_IF_MATCH,),
     errors=(*_CHANGES, PreconditionFailed),
     group="Schedules",
@@ -235,12 +240,18 @@ class ScheduleRoutes:
         """Make or replace a schedule, and answer with it."""
         name: str = request.path_params["name"]
         check_name(name)
-        condition = precondition(request)
+        app, condition = _app(request, PUT), precondition(request)
         schedule = self._reader.schedule(await self._read(request), _now_ms())
         queue, warning = self._submission.queue_of(schedule.job)
         require(caller, "submit", queue)
         put = await self._schedules.put(
-            name, schedule, self._deadline(), guard=partial(require, caller, "submit"), condition=condition
+            name,
+            schedule,
+            self._deadline(),
+            app=app,
+            guard=partial(require, caller, "submit"),
+            owner=_owner(name, app),
+            condition=condition,
         )
         if put.changed:
             _log.info("schedule_put", schedule=name, new=put.is_new, by=caller.name)
@@ -273,7 +284,9 @@ class ScheduleRoutes:
     async def delete(self, request: Request, caller: Principal) -> Response:
         """Delete a schedule."""
         name = request.path_params["name"]
-        await self._schedules.delete(name, self._deadline(), _guard(request, caller, "submit"), precondition(request))
+        owner, condition = _owner(name, _app(request, DELETE)), precondition(request)
+        guard = _guard(request, caller, "submit")
+        await self._schedules.delete(name, self._deadline(), guard, condition, owner)
         _log.info("schedule_deleted", schedule=name, by=caller.name)
         return Response(status_code=204, headers={"Cache-Control": "no-store"})
 
@@ -331,6 +344,24 @@ def _guard(request: Request, caller: Principal, scope: str) -> Callable[[str], N
     def check(queue: str) -> None:
         if not caller.allows(scope, queue):
             raise unknown_schedule(request.path_params["name"])
+
+    return check
+
+
+def _app(request: Request, operation: Operation) -> str:
+    """Return the App for which a caller changes a schedule, '' = for none."""
+    with parameters_of(request, *(parameter.name for parameter in operation.query)) as given:
+        app = given.name(_APP.name)
+    return app or ""
+
+
+def _owner(name: str, app: str) -> Callable[[str], None]:
+    """Return a function that raises PreconditionFailed if the caller acts for an App that does not declare it."""
+
+    def check(owner: str) -> None:
+        if app and owner != app:
+            whose = f"is that of the App {owner}" if owner else "was put by hand"
+            raise PreconditionFailed(f"The schedule {name} {whose}, and the App {app} leaves it as it is.")
 
     return check
 

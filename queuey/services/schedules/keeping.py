@@ -41,6 +41,8 @@ Guard = Callable[[str], None]
 """Raises if the caller may not change a schedule whose jobs go to this queue."""
 Condition = Callable[[str], None]
 """Raises if the schedule may not be changed while it has this mark; '' = there is none."""
+Owner = Callable[[str], None]
+"""Raises if a schedule that this App declares must stay as it is; '' = it was put over HTTP."""
 Result = TypeVar("Result")
 
 
@@ -54,6 +56,10 @@ class Put(Struct, frozen=True):
 
 def anyone(queue: str) -> None:
     """Allow the change, whichever queue it is about."""
+
+
+def any_owner(app: str) -> None:
+    """Allow the change, whichever App declares it."""
 
 
 def any_version(mark: str) -> None:
@@ -98,13 +104,15 @@ class Schedules:
         *,
         app: str = "",
         guard: Guard = anyone,
+        owner: Owner = any_owner,
         condition: Condition = any_version,
     ) -> Put:
         """Make a schedule, or replace the one of this name. `request` was checked by ScheduleReader.
 
         `app`: the App whose code declares it. `guard` is called with the queue of the schedule that would be replaced,
-        and `condition` with its mark. The last one of several calls wins: a schedule that changed meanwhile is read and
-        replaced again. If it is as wanted already, nothing is changed, and `condition` is not asked.
+        `owner` with the App that declares it, and `condition` with its mark. The last one of several calls wins: a
+        schedule that changed meanwhile is read and replaced again. If it is as wanted already, nothing is changed, and
+        `condition` is not asked.
 
         Raises Invalid, Conflict, UpgradeInProgress, Full, StoreUnavailable or OutcomeUnknown, and what the functions
         raise.
@@ -115,6 +123,7 @@ class Schedules:
             there = await self._load(name, deadline)
             if there is not None:
                 guard(there.queue)
+                owner(there.spec.app)
                 if there.stored.spec == text:
                     return Put(there, is_new=False, changed=False)
             condition(there.stored.mark if there else "")
@@ -124,12 +133,19 @@ class Schedules:
         raise _busy(name)
 
     async def delete(
-        self, name: str, deadline: Deadline, guard: Guard = anyone, condition: Condition = any_version
+        self,
+        name: str,
+        deadline: Deadline,
+        guard: Guard = anyone,
+        condition: Condition = any_version,
+        owner: Owner = any_owner,
     ) -> None:
         """Delete a schedule with its history. Its jobs stay. Raises NotFound, Conflict, and the same as `put`."""
         shard = self.broker.shards.of_schedule(name)
         for _ in range(MAX_TRIES):
-            mark = (await self._guarded(name, deadline, guard, condition)).stored.mark
+            there = await self._guarded(name, deadline, guard, condition)
+            owner(there.spec.app)
+            mark = there.stored.mark
             (word,) = await changing(deadline.call(self.broker.schedules.delete_schedules, shard, [(name, mark)]))
             if word != "conflict":  # or it is missing by now, maybe since an answer was lost
                 return

@@ -270,3 +270,33 @@ async def test_one_that_only_a_newer_version_can_read(rig: Rig, api: ApiRig) -> 
     assert [schedule["name"] for schedule in listed["schedules"]] == ["other"]
     await rig.client.set(key, record.replace('"job":{', '"new":1,"job":{"new":2,'))
     assert (await get(api))["job"] == JOB, "a field that is not known is ignored"
+
+
+async def test_an_app_changes_only_its_own(rig: Rig, api: ApiRig) -> None:
+    by_shop = await api.http.put("/v1/schedules/nightly?app=shop", json=CRON)
+    assert (by_shop.status_code, by_shop.json()["app"]) == (201, "shop")
+    await made(api, "by-hand")
+    changed = {"every": 60, "job": JOB}
+    async with rig.unchanged():
+        same = await api.http.put("/v1/schedules/nightly?app=shop", json=CRON)
+        assert (same.status_code, same.json()["version"]) == (200, 1)
+        for name, app, said in (
+            ("nightly", "blog", "The schedule nightly is that of the App shop, and the App blog leaves it as it is."),
+            ("by-hand", "shop", "The schedule by-hand was put by hand, and the App shop leaves it as it is."),
+        ):
+            for method, sent in (("PUT", changed), ("DELETE", None)):
+                refused = await api.http.request(method, f"/v1/schedules/{name}?app={app}", json=sent)
+                assert problem(refused, 412, "precondition-failed")["detail"] == said
+    replaced = await api.http.put("/v1/schedules/nightly?app=shop", json=changed)
+    assert (replaced.status_code, replaced.json()["version"]) == (200, 2)
+    assert (await api.http.delete("/v1/schedules/nightly?app=shop")).status_code == 204
+
+
+async def test_a_put_by_hand_takes_a_schedule_away_from_its_app(api: ApiRig) -> None:
+    assert (await api.http.put("/v1/schedules/nightly?app=shop", json=CRON)).json()["app"] == "shop"
+    assert (await put(api)).json()["app"] is None
+
+
+async def test_the_name_of_an_app_is_a_name(api: ApiRig) -> None:
+    refused = await api.http.put("/v1/schedules/nightly?app=a%20b", json=CRON)
+    assert problem(refused, 422, "invalid")["errors"][0]["parameter"] == "app"
