@@ -12,7 +12,6 @@ from queuey.protocol.credentials import Credentials
 from queuey.server.api import http_parts, server_api_parts
 from queuey.server.presence import Capacity, Presence
 from queuey.server.roles import Common, Membership, Messages, ReaperRole, TypeKnowledge, Watches, WorkerRole
-from queuey.server.schedules import DeclaredSchedules
 from queuey.services.health import Health
 from queuey.services.jobs.producer import Producer
 from queuey.services.jobs.submission import Decoder, Submission, SubmissionSettings
@@ -27,6 +26,8 @@ from queuey.worker.execution import Execution
 from queuey.worker.handlers import builtin
 from queuey.worker.handlers.app import App
 from queuey.worker.handlers.parameters.schemas import payload_schemas
+from queuey.worker.schedules.starting import DeclaredSchedules
+from queuey.worker.schedules.syncing import Syncing
 from queuey.worker.sender import Sending
 
 
@@ -112,7 +113,8 @@ class Assembly:
         policy = self._common.settings.schedules
         if not self._declares or policy == "off":
             return ()
-        return [DeclaredSchedules(self._app, Schedules(self._common.broker, self._submission), policy)]
+        syncing = Syncing(self._app, Schedules(self._common.broker, self._submission), policy)
+        return [DeclaredSchedules(self._app, syncing.run_once, policy)]
 
     def _reaper(self) -> ReaperRole | None:
         if "reaper" not in self._common.settings.roles:

@@ -37,7 +37,7 @@ from queuey.store.embedded.process import find_binary
 from queuey.store.replies import About
 from queuey.store.selfcheck import StoreReport, check_store
 from queuey.worker.handlers.app import App, load_app
-from queuey.worker.schedules.syncing import unfit
+from queuey.worker.schedules.outcome import unfit
 
 CLOCK_TOLERANCE: Final = 1.0
 """Seconds by which the store's clock may differ. It decides when jobs are due; this machine's clock is in their ids."""

@@ -15,6 +15,7 @@ from queuey.settings.client_access import Access
 from queuey.settings.settings import Settings, notify_socket, sends_spans
 from queuey.worker.handlers.attempt_log import LogErrors, LogJobs
 from queuey.worker.handlers.tracing import Tracing
+from queuey.worker.schedules.outcome import Policy
 
 
 class ExecutionSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +116,7 @@ class RemoteSettings(msgspec.Struct, frozen=True, kw_only=True):
     own_loop: bool
     worker: WorkerSettings
     execution: ExecutionSettings
+    schedules: Policy = "off"
     notify_socket: str | None = None
 
     @classmethod
@@ -132,6 +134,7 @@ class RemoteSettings(msgspec.Struct, frozen=True, kw_only=True):
             own_loop=settings.handler_loop == "own",
             worker=msgspec.structs.replace(worker, abandon_seconds=worker.release_seconds),
             execution=ExecutionSettings.of(settings),
+            schedules=settings.schedules,
             notify_socket=notify_socket(),
         )
 

@@ -14,7 +14,7 @@ from queuey.settings.settings import client_access
 
 FLAGS: Final = (
     *("config", "app", "queues", "concurrency", "thread_slots", "process_slots", "lease", "grace", "job_timeout"),
-    *("handler_loop", "blocked_after", "drain_timeout", "result_limit"),
+    *("handler_loop", "blocked_after", "drain_timeout", "result_limit", "schedules"),
     *("log_level", "log_format", "log_errors", "log_jobs", "tracing"),
 )
 """The flags of serve that define how handlers run."""

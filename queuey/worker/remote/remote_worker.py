@@ -20,14 +20,13 @@ from queuey.worker.executors.running import run_to_end
 from queuey.worker.handlers.app import load_app
 from queuey.worker.remote.http_source import AppReport, HttpSource
 from queuey.worker.remote.reports import Renewal
+from queuey.worker.remote.schedules import HttpSyncing
+from queuey.worker.schedules.starting import DeclaredSchedules
 from queuey.worker.settings import RemoteSettings
 from queuey.worker.worker import Worker
 
 RETRY_FOR: Final = 1.0
 """Seconds in which a request is sent again. Claims and reports have loops of their own, which go on for longer."""
-NO_SCHEDULES: Final = "A pull worker puts no schedules. A server that is started with this --app puts them."
-MAX_NAMED: Final = 20
-"""The maximum number of schedules in a line of the log."""
 
 logger = log.get(__name__)
 
@@ -65,10 +64,12 @@ async def _work(settings: RemoteSettings) -> int:
         stack.callback(watch.stop)
         tasks.spawn("loop-watch", run_forever(watch))
         stack.push_async_callback(tasks.end)
+        if settings.schedules != "off":
+            declared = DeclaredSchedules(app, HttpSyncing(app, client, settings.schedules).run_once, settings.schedules)
+            stack.push_async_callback(declared.stop)
+            await declared.start()
         freeze()
         logger.info("started", url=settings.url, worker=own.name, queues=list(own.queues), types=sorted(app.handlers))
-        if app.schedules:
-            logger.warning("schedules_not_put", schedules=sorted(app.schedules)[:MAX_NAMED], advice=NO_SCHEDULES)
         notify(settings.notify_socket, READY)
         with loops.serving():
             in_order = await _serve(worker, source, signals, settings)

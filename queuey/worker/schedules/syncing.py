@@ -7,15 +7,9 @@ different schedules: the last start wins, since none looks again later.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, Literal
+from typing import Final
 
-import msgspec
-from msgspec import Struct
-
-from queuey import log
 from queuey.errors import Invalid, Malformed, NotFound, TooLarge
-from queuey.protocol.json.codecs import Codec, unseal_json
-from queuey.protocol.models import ScheduleRequest
 from queuey.services.schedules.keeping import Schedules
 from queuey.services.schedules.listing import every_schedule
 from queuey.services.schedules.reading import ScheduleReader
@@ -23,35 +17,18 @@ from queuey.services.schedules.views import Kept
 from queuey.store.deadline import Deadline
 from queuey.worker.handlers.app import App
 from queuey.worker.schedules.declaring import Declared
+from queuey.worker.schedules.outcome import Policy, Synced, as_stored
 
-Policy = Literal["report", "managed", "off"]
-"""The rule for a schedule that its App no longer declares: it is reported, or deleted. `off`: nothing is put."""
 CALL_SECONDS: Final = 5.0
 LIST_SECONDS: Final = 60.0
-MAX_TRIES: Final = 3
-"""The number of times that a schedule is read because others change it at the same time."""
-MAX_SHOWN: Final = 20
-"""The maximum number of names in a line of the log."""
-
-logger = log.get(__name__)
 
 
-class Synced(Struct):
-    """The outcome of one sync, by the names of schedules."""
+class _Foreign(Exception):
+    """Another owner has the schedule: an App, or '' if it was put by hand."""
 
-    new: list[str] = []
-    replaced: list[str] = []
-    removed: list[str] = []
-    undeclared: list[str] = []
-    """The schedules that this App no longer declares, and that are still there."""
-    foreign: dict[str, str] = {}
-    """The schedules that another App declares, with its name; '' = they were put by hand."""
-    refused: dict[str, str] = {}
-    """The schedules that do not fit the settings of this server, with the reason."""
-
-
-class _Changed(Exception):
-    """Another request has changed the schedule since it was read."""
+    def __init__(self, owner: str) -> None:
+        super().__init__(owner)
+        self.owner = owner
 
 
 class Syncing:
@@ -72,128 +49,55 @@ class Syncing:
         there, own = await self._look(declared)
         for each in declared.values():
             await self._put(each, there.get(each.name), synced)
-        for kept in own:
-            if kept.stored.name in declared:
+        for name in own:
+            if name in declared:
                 continue
-            if self._policy == "managed" and await self._delete(kept):
-                synced.removed.append(kept.stored.name)
+            if self._policy == "managed":
+                await self._delete(name, synced)
             else:
-                synced.undeclared.append(kept.stored.name)
+                synced.undeclared.append(name)
         return synced
 
-    async def _look(self, declared: Mapping[str, Declared]) -> tuple[dict[str, Kept], list[Kept]]:
-        """Return the schedules that are there of those declared, by name, and all of this App."""
+    async def _look(self, declared: Mapping[str, Declared]) -> tuple[dict[str, Kept], list[str]]:
+        """Return the schedules that are there of those declared, by name, and the names of all of this App."""
         there: dict[str, Kept] = {}
-        own: list[Kept] = []
+        own: list[str] = []
         async for kept in every_schedule(self._schedules, Deadline(LIST_SECONDS)):
             if kept.stored.name in declared:
                 there[kept.stored.name] = kept
             if kept.spec.app == self._app.name:
-                own.append(kept)
+                own.append(kept.stored.name)
         return there, own
 
     async def _put(self, declared: Declared, there: Kept | None, synced: Synced) -> None:
-        name = declared.name
-        for _ in range(MAX_TRIES):
-            if there is not None and there.spec.app != self._app.name:
-                synced.foreign[name] = there.spec.app
-                return
-            request = _as_stored(declared.sealed(self._app.codec), there, self._app.codec)
-            mark = there.stored.mark if there else ""
-            try:
-                self._reader.check(request, self._schedules.clock())
-                put = await self._schedules.put(
-                    name, request, Deadline(CALL_SECONDS), app=self._app.name, condition=_unless(mark)
-                )
-            except _Changed:
-                there = await self._find(name)
-                continue
-            except (Invalid, Malformed, TooLarge) as error:
-                synced.refused[name] = error.message
-                return
+        name, own, codec = declared.name, self._app.name, self._app.codec
+        stored = None if there is None else there.spec.job.payload
+        request = as_stored(declared.sealed(codec), stored, codec)
+        try:
+            self._reader.check(request, self._schedules.clock())
+            put = await self._schedules.put(name, request, Deadline(CALL_SECONDS), app=own, owner=_only(own))
+        except _Foreign as error:
+            synced.foreign[name] = error.owner
+        except (Invalid, Malformed, TooLarge) as error:
+            synced.refused[name] = error.message
+        else:
             if put.changed:
                 (synced.new if put.is_new else synced.replaced).append(name)
+
+    async def _delete(self, name: str, synced: Synced) -> None:
+        """Delete a schedule unless it has got another owner since it was read."""
+        try:
+            await self._schedules.delete(name, Deadline(CALL_SECONDS), owner=_only(self._app.name))
+        except (_Foreign, NotFound):
             return
-        synced.refused[name] = "Other requests changed it each time that it was read."
-
-    async def _find(self, name: str) -> Kept | None:
-        try:
-            return await self._schedules.find(name, Deadline(CALL_SECONDS), runs=0)
-        except NotFound:
-            return None
-
-    async def _delete(self, kept: Kept) -> bool:
-        """Delete a schedule unless it was changed since it was read, maybe by another owner."""
-        try:
-            condition = _unless(kept.stored.mark)
-            await self._schedules.delete(kept.stored.name, Deadline(CALL_SECONDS), condition=condition)
-        except NotFound:
-            return True
-        except _Changed:
-            return False
-        return True
+        synced.removed.append(name)
 
 
-def unfit(app: App, policy: str) -> str | None:
-    """Return why the schedules of an App cannot be put by a policy, or None."""
-    if policy != "managed" or app.is_named:
-        return None
-    return "--schedules managed deletes schedules of this App, so it needs a name that no other App has: App(name=...)."
+def _only(app: str) -> Callable[[str], None]:
+    """Return a function that raises _Foreign if a schedule has another owner."""
 
-
-def report(app: App, synced: Synced) -> None:
-    """Log what a sync did, and what somebody should look at. A sync that found all as declared logs nothing."""
-    if synced.new or synced.replaced or synced.removed:
-        logger.info(
-            "schedules_declared",
-            app=app.name,
-            new=_some(synced.new),
-            replaced=_some(synced.replaced),
-            removed=_some(synced.removed),
-        )
-    if synced.undeclared:
-        logger.warning(
-            "schedules_not_declared",
-            app=app.name,
-            schedules=_some(synced.undeclared),
-            count=len(synced.undeclared),
-            advice="They still fire. Delete them, or start with --schedules managed.",
-        )
-    for name, owner in list(synced.foreign.items())[:MAX_SHOWN]:
-        logger.warning(
-            "schedule_of_another",
-            app=app.name,
-            schedule=name,
-            declared_by=owner or None,
-            advice="It was left as it is. Give one of them another name, or delete it and start again.",
-        )
-    for name, reason in list(synced.refused.items())[:MAX_SHOWN]:
-        logger.error("schedule_refused", app=app.name, schedule=name, error=reason)
-
-
-def _unless(mark: str) -> Callable[[str], None]:
-    """Return the condition that the schedule has this mark; '' = that there is none."""
-
-    def check(current: str) -> None:
-        if current != mark:
-            raise _Changed
+    def check(owner: str) -> None:
+        if owner != app:
+            raise _Foreign(owner)
 
     return check
-
-
-def _as_stored(request: ScheduleRequest, there: Kept | None, codec: Codec | None) -> ScheduleRequest:
-    """Return the schedule with the stored payload if both mean the same: a codec may seal each time differently."""
-    if codec is None or there is None:
-        return request
-    stored = there.spec.job.payload
-    try:
-        is_same = unseal_json(codec, stored) == unseal_json(codec, request.job.payload)
-    except msgspec.DecodeError:
-        return request
-    if not is_same:
-        return request
-    return msgspec.structs.replace(request, job=msgspec.structs.replace(request.job, payload=stored))
-
-
-def _some(names: list[str]) -> list[str]:
-    return sorted(names)[:MAX_SHOWN]

@@ -142,10 +142,19 @@ def test_off_puts_none(start: Start) -> None:
     assert declared(server) == {"new": ["reports.eu", "reports.nightly"]}
 
 
-def test_a_pull_worker_says_that_it_puts_none(start: Start, work: Work, folder: Path) -> None:
-    server = start("reports.eu", "eu", "--schedules", "off")
-    worker = work(server, app="shop:app", PYTHONPATH=os.pathsep.join([str(folder), *sys.path]))
-    said = worker.until("schedules_not_put")
-    assert said["schedules"] == ["reports.eu", "reports.nightly"]
-    assert "A server that is started with this --app puts them" in said["advice"]
+def test_a_pull_worker_puts_them_by_the_api(serve: Serve, work: Work, folder: Path) -> None:
+    server = serve("--roles", "api,reaper", key="dev")
+    path = os.pathsep.join([str(folder), *sys.path])
+    (folder / "shop.py").write_text(SHOP.format(name="reports.eu", region="eu"))
+    worker = work(server, app="shop:app", PYTHONPATH=path, QUEUEY_API_KEY="dev")
+    assert worker.until("schedules_declared")["new"] == ["reports.eu", "reports.nightly"]
+    assert {name: each["app"] for name, each in shown(server).items()} == {
+        "reports.eu": "shop",
+        "reports.nightly": "shop",
+    }
+    assert worker.end() == 0
+    (folder / "shop.py").write_text(SHOP.format(name="reports.us", region="us"))
+    worker = work(server, "--schedules", "managed", app="shop:app", PYTHONPATH=path, QUEUEY_API_KEY="dev")
+    assert worker.until("schedules_declared")["removed"] == ["reports.eu"]
+    assert list(shown(server)) == ["reports.nightly", "reports.us"]
     assert worker.end() == 0

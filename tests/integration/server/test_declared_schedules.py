@@ -15,7 +15,6 @@ from queuey import App, Schedule
 from queuey.errors import StartupError, StoreUnavailable
 from queuey.lifecycle import Retrying
 from queuey.protocol.models import JobRequest, ScheduleRequest
-from queuey.server.schedules import MAX_TRIES, DeclaredSchedules
 from queuey.services.jobs.submission import Submission, SubmissionSettings
 from queuey.services.jobs.type_queues import TypeQueues
 from queuey.services.schedules.keeping import Put, Schedules
@@ -23,7 +22,9 @@ from queuey.services.schedules.listing import every_schedule
 from queuey.services.schedules.views import Kept, Pause
 from queuey.settings.settings import Settings
 from queuey.store.deadline import Deadline
-from queuey.worker.schedules.syncing import MAX_SHOWN, Policy, Synced, Syncing, report
+from queuey.worker.schedules.outcome import MAX_SHOWN, Policy, Synced, report
+from queuey.worker.schedules.starting import MAX_TRIES, DeclaredSchedules
+from queuey.worker.schedules.syncing import Syncing
 from tests.support.store import Rig
 from tests.support.stores import SHARDS, one_of
 
@@ -149,14 +150,14 @@ class TestOwners:
         await sync(schedules, app_of(hourly="0 * * * *", gone="0 * * * *"))
         racing = Racing(schedules)
         done = await sync(racing, app_of(hourly="5 * * * *"), "managed")
-        assert done == {"foreign": {"hourly": ""}, "undeclared": ["gone"]}
+        assert done == {"foreign": {"hourly": ""}}
         assert await crons(schedules) == {"hourly": (None, ""), "gone": (None, "")}
 
-    async def test_one_that_changes_all_the_time_is_given_up(self, schedules: Schedules) -> None:
+    async def test_what_another_replica_puts_at_the_same_time_is_replaced(self, schedules: Schedules) -> None:
         await sync(schedules, app_of(hourly="0 * * * *"))
         racing = Racing(schedules, app="shop")
-        done = await sync(racing, app_of(hourly="5 * * * *"))
-        assert done == {"refused": {"hourly": "Other requests changed it each time that it was read."}}
+        assert await sync(racing, app_of(hourly="5 * * * *")) == {"replaced": ["hourly"]}
+        assert await crons(schedules) == {"hourly": ("5 * * * *", "shop")}
 
 
 class Racing(Schedules):
@@ -215,6 +216,10 @@ class TestCodec:
         assert await sync(schedules, app) == {"replaced": ["hourly"]}
 
 
+def part_of(app: App, schedules: Schedules, policy: Policy) -> DeclaredSchedules:
+    return DeclaredSchedules(app, Syncing(app, schedules, policy).run_once, policy)
+
+
 class TestStarting:
     async def test_it_is_tried_again_until_older_replicas_have_left(
         self, rig: Rig, monkeypatch: pytest.MonkeyPatch
@@ -226,7 +231,7 @@ class TestStarting:
                 await leave()
 
         monkeypatch.setattr(Retrying, "wait", wait)
-        lines = await started(DeclaredSchedules(app_of(hourly="0 * * * *"), service(rig), "report"))
+        lines = await started(part_of(app_of(hourly="0 * * * *"), service(rig), "report"))
         assert [line["event"] for line in lines] == ["schedules_delayed", "schedules_declared"]
         assert "Servers of an older version" in lines[0]["error"]
         assert list(await stored(service(rig))) == ["hourly"]
@@ -239,7 +244,7 @@ class TestStarting:
 
         monkeypatch.setattr(Retrying, "wait", wait)
         monkeypatch.setattr("queuey.worker.schedules.syncing.LIST_SECONDS", -1.0)  # so that no call is sent again
-        lines = await started(DeclaredSchedules(app_of(hourly="0 * * * *"), Silent(service(rig)), "report"))
+        lines = await started(part_of(app_of(hourly="0 * * * *"), Silent(service(rig)), "report"))
         assert [(line["event"], line["log_level"]) for line in lines] == [
             ("schedules_delayed", "warning"),
             ("schedules_not_put", "error"),
@@ -248,7 +253,7 @@ class TestStarting:
         assert 3000 < sum(waited) < 3600 + 60
 
     async def test_stopping_ends_it(self, rig: Rig) -> None:
-        part = DeclaredSchedules(app_of(hourly="0 * * * *"), Silent(service(rig)), "report")
+        part = part_of(app_of(hourly="0 * * * *"), Silent(service(rig)), "report")
         await part.start()
         await part.stop()
         assert part._task is not None
@@ -258,8 +263,8 @@ class TestStarting:
         app = App()
         app.name = "shop"  # as load_app names it
         with pytest.raises(StartupError, match=r"--schedules managed .* needs a name that no other App has: App\(name"):
-            DeclaredSchedules(app, service(rig), "managed")
-        DeclaredSchedules(app, service(rig), "report")
+            part_of(app, service(rig), "managed")
+        part_of(app, service(rig), "report")
 
 
 class Silent(Schedules):
