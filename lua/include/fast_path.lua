@@ -2,8 +2,8 @@
 -- complete rewrites that text, without a table of fields. Any other state goes through parse_state and format_state.
 -- Only this file makes and reads the text of such a state, which has two parts:
 --   head  's=r n=1 h=<random> '
---   tail  'b=<claimed at> w=<worker> j=<bytes>' and the fields q, l, m, t of the definition, as far as it has them, and
---         L if the attempt has logged
+--   tail  'b=<claimed at> w=<worker> j=<bytes>' and the fields q, l, m, t, U of the definition, as far as it has them,
+--         and L if the attempt has logged. One with U is left to the general way
 -- complete changes the head and keeps the tail. tests/properties/test_fast_path.py compares both paths on every state.
 -- The plain ways of claim and complete include what they need of it. read_tail needs parse_fields, queue_of and
 -- retention_of of state; the rest needs nothing.
@@ -30,7 +30,7 @@ local kept_of = {[''] = ''}
 local function kept_fields(fields)
   local kept = kept_of[fields]
   if not kept then
-    kept = string.gsub(fields, ' [^qlmt]=%S+', '')
+    kept = string.gsub(fields, ' [^qlmtU]=%S+', '')
     kept_of[fields] = kept
   end
   return kept
@@ -57,7 +57,8 @@ local function first_head(token)
   return string.sub(token, 1, 2) == '1.' and FIRST .. string.sub(token, 3) .. ' ' or nil
 end
 
--- read_tail(tail): returns {bytes, queue, retention}; false for any other text, as of a job that is flagged for cancel.
+-- read_tail(tail): returns {bytes, queue, retention}; false for any other text, as of a job that is flagged for cancel,
+-- and of a unique one, whose key may have to be freed.
 local function read_tail(tail)
   local bytes, kept = string.match(tail, '^b=%d+ w=%S+ j=(%d+)([^\n]*)$')
   if not bytes or string.find(kept, ' [^qlmtL]=') then return false end

@@ -10,6 +10,7 @@
 --   g when the runs began that the errors ended, with dots between (0: none began)
 --   v=1 a client waits for its end, which is published then  R how often it was released  S how often it was snoozed
 --   K when the checkpoint was kept  N while running: <claims>.<number of the last checkpoint in this lease>
+--   U a unique job: s its key is free once it has started, f once it has finished (docs/unique.md)
 --   A while running, if the claim took it as a suspect: c in a child process of its own, a alone on its worker
 -- Scripts keep letters that they do not know.
 local ERRORS_KEPT = 10
@@ -115,5 +116,5 @@ end
 
 -- adopt(state, fields, bytes): copies into the state what later moves need from the definition.
 local function adopt(state, fields, bytes)
-  state.q, state.l, state.m, state.t, state.j = fields.q, fields.l, fields.m, fields.t, bytes
+  state.q, state.l, state.m, state.t, state.U, state.j = fields.q, fields.l, fields.m, fields.t, fields.U, bytes
 end

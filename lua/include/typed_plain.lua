@@ -85,7 +85,7 @@ local function entry_for(plan, place, source, id, definition)
   local fields = fields_after_r(definition)
   local texts = plan.texts[fields]
   if not texts then
-    if string.find(fields, ' x=', 1, true) then return nil end
+    if string.find(fields, ' [xU]=') then return nil end
     texts = {}
     plan.texts[fields] = texts
   end

@@ -1,5 +1,6 @@
 -- writes: a script collects its writes while it reads and checks, and commit() does them at its end.
 -- An abort rolls nothing back, so a script writes nothing before it has checked everything.
+-- writes.expiring: key -> {value, ttl in ms}, if a script sets it; written after what is deleted.
 -- A command with a list of arguments gets at most 4,000, and is left out when there is nothing to write.
 local writes = {set = {}, zrem = {}, zadd = {}, rpush = {}, lpush = {}, hincr = {}, del = {}, wake = {}, ended = {}}
 
@@ -77,6 +78,9 @@ local function commit()
   end
   for first = 1, #writes.del, 4000 do
     redis.call('DEL', unpack(writes.del, first, math.min(first + 3999, #writes.del)))
+  end
+  if writes.expiring then
+    for key, entry in pairs(writes.expiring) do redis.call('SET', key, entry[1], 'PX', entry[2]) end
   end
   for queue in pairs(writes.wake) do redis.call('ZADD', wake_key(queue), 0, 'm') end
   for _, id in ipairs(writes.ended) do redis.call('PUBLISH', finished_channel(), id) end

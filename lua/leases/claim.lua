@@ -100,7 +100,7 @@ end
 
 -- read_first_claims(lane): reads jobs from the head of this lane of each queue in turn, up to the limits, and returns the
 -- plan: lists for the reply and the writes, and how many entries it takes of each queue. Returns nil if a job is not
--- there, is there twice, or may expire.
+-- there, is there twice, may expire, or is unique.
 local function read_first_claims(lane)
   local plan = {ids = {}, definitions = {}, states = {}, leases = {}, taken = {}, stopped = false}
   local ids, definitions, states, seen, texts, total, bytes = plan.ids, plan.definitions, plan.states, {}, {}, 0, 0
@@ -123,7 +123,7 @@ local function read_first_claims(lane)
         local size, fields = #definition, fields_after_r(definition)
         local of_fields = texts[fields]
         if not of_fields then
-          if string.find(fields, ' x=', 1, true) then return nil end
+          if string.find(fields, ' [xU]=') then return nil end
           of_fields = {}
           texts[fields] = of_fields
         end
@@ -241,6 +241,7 @@ local expired, expired_ids = 0, promoted_ids and {}
 --@include alone
 --@end
 
+-- claim_job(...): a unique job that holds its key until it has started frees it now. A retry does not take it again.
 local function claim_job(queue, id, state, definition)
   if state then
     state.s, state.n, state.h, state.w, state.b = 'r', number_of(state, 'n') + 1, claim_id, worker, now
@@ -250,6 +251,7 @@ local function claim_job(queue, id, state, definition)
     put(state_key(id), first_state(start_of_first, definition))
     jobs[#jobs + 1] = {id, token_of_first, 1, 0, definition}
   end
+  if string.find(fields_after_r(definition), ' U=s', 1, true) then free_dedupe(now, id, parse_fields(definition)) end
   zadd(leases_key(queue), lease_expires, id)
 end
 

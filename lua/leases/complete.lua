@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 --[=[ complete: running -> succeeded, by the lease holder, even if the job is flagged for cancel. The result replaces the
-checkpoint.
+checkpoint. Frees the key of a job that is unique until it has finished.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
 ARGV[1]  msgpack [now_ms | 0, [[token, [id, ...], [result, ...] | none], ...]]
          the jobs of each token; result: JSON on one line, '' = none. Without the list no job has a result
@@ -80,10 +80,10 @@ end
 if complete_plain() then return cmsgpack.pack('ok') end
 
 --@general
---@include keys: alone_key wake_key finished_channel
---@include writes: writes writes_list put zrem zadd hincr del publish_end count in_chunks commit
---@include state: parse_state format_state number_of token_of holds answered
---@include transitions: end_lease save publish_if_watched finish
+--@include keys: job_key ready_key scheduled_key dedupe_key alone_key wake_key finished_channel
+--@include writes: writes writes_list put zrem zadd rpush hincr del wake publish_end count in_chunks commit
+--@include state: parse_state format_state number_of lane_of token_of holds answered job_fields
+--@include transitions: end_lease save free_dedupe publish_if_watched finish
 --@include fast_path: last_token last_head tails first_attempt
 -- An id that is in the call twice has the second time the state that the first left.
 local texts = {}
@@ -114,6 +114,7 @@ local function complete_any(id, key, token, result)
   end_lease(id, state, 's')
   state.result, state.K = result, nil
   finish(now, id, state, 's')
+  if state.U == 'f' then free_dedupe(now, id, job_fields(id)) end
   texts[key] = format_state(state)
   completed = completed + 1
   return 'ok'

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
+from types import NoneType
 from typing import Any, Final, TypedDict
 
 import msgspec
@@ -13,10 +14,12 @@ from msgspec import Raw, Struct
 
 from queuey.protocol import ids
 from queuey.protocol.json import strict
-from queuey.protocol.models import Backoff, JobRequest, PreviewRequest, Priority
+from queuey.protocol.models import Backoff, Debounce, JobRequest, PreviewRequest, Priority, Throttle, Unique
 
 SECONDS: Final = ("dedupe_ttl", "timeout", "delay", "expires_in", "retention")
 """The options that are durations."""
+KEYS: Final = {"unique": Unique, "debounce": Debounce, "throttle": Throttle}
+"""The options that make a job unique."""
 SCHEDULE_SECONDS: Final = ("every", "catch_up_window", "jitter")
 """The fields of a schedule that are durations."""
 
@@ -42,6 +45,9 @@ class JobOptions(TypedDict, total=False):
     traceparent: str
     tags: Sequence[str]
     metadata: Mapping[str, str]
+    unique: Unique
+    debounce: Debounce
+    throttle: Throttle
 
 
 def job_request(type: str, payload: Any, options: JobOptions) -> JobRequest:
@@ -79,6 +85,9 @@ def _check(request: object) -> None:
         )
     if request.dedupe_key is not None and not isinstance(request.dedupe_key, str):
         raise TypeError(f"dedupe_key must be a string, not {request.dedupe_key!r}.")
+    for name, kind in KEYS.items():
+        if not isinstance(getattr(request, name), (kind, NoneType)):
+            raise TypeError(f"{name} must be a queuey.{kind.__name__}, not {getattr(request, name)!r:.100}.")
     for name in SECONDS:
         check_seconds(name, getattr(request, name))
     if isinstance(request.tags, str):  # it is a sequence too, of its characters
@@ -96,7 +105,7 @@ def with_id(request: JobRequest) -> JobRequest:
     if carried := _carried.get(None):
         request.metadata = {**carried, **(request.metadata or {})}
     if request.id is None:
-        request.id = ids.new_id(request.dedupe_key)
+        request.id = ids.new_id(request.bucket_key)
     return request
 
 

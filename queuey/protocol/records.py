@@ -11,8 +11,7 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from typing import Final, TypedDict, cast
+from typing import Final, Literal, TypedDict, cast
 
 import msgspec
 from msgspec import Raw, Struct
@@ -29,6 +28,8 @@ from queuey.protocol.models import (
     Progress,
     ProgressReport,
     Status,
+    UniqueKey,
+    Until,
 )
 from queuey.protocol.stored.job_errors import ErrorEntry
 
@@ -37,11 +38,14 @@ DEFAULT_MAX_ATTEMPTS: Final = 5
 DEFAULT_RETENTION_MS: Final = 3_600_000
 DEFAULT_DEDUPE_TTL_MS: Final = 86_400_000
 MAX_CRASHES: Final = 10
+UNIQUE: Final = "u:"
+"""The text before the key of a unique job in the store. A dedupe key as base64url has no colon."""
+UNTIL: Final[Mapping[str, Until]] = {"": "ttl", "s": "started", "f": "finished"}
 SUSPECT: Final = 2
 """A job with this many crashes is a suspect: it may be the cause of them. As in lua/include/state.lua."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_FIELD = re.compile(r"([A-Za-z])=([\w.:-]+)", re.ASCII)
+FIELD = re.compile(r"([A-Za-z])=([\w.:-]+)", re.ASCII)
 _NOT_BEGUN: Final = ("expired", "unknown_type")
 """The kinds of errors of jobs that end before an attempt has begun."""
 _STATUSES: Final[dict[str, Status]] = {
@@ -57,6 +61,14 @@ _TYPE_FIRST: Final = '{"type":"'
 """The first characters of the JSON part of a definition. A name of a type follows, in which nothing is escaped."""
 
 
+class OnConflict(Struct, array_like=True, frozen=True):
+    """The way of a unique job if another one holds its key. With a wait, a job that waits is due again after it."""
+
+    do: Literal["return", "reject", "replace"] = "return"
+    wait_ms: int = 0
+    max_wait_ms: int = 0
+
+
 class NewJob(Struct, array_like=True):
     """A job as the enqueue script takes it. Durations and times are integer milliseconds; 0 means none."""
 
@@ -68,7 +80,9 @@ class NewJob(Struct, array_like=True):
     delay_ms: int = 0
     run_at_ms: int = 0
     dedupe: str = ""
+    """The key as base64url, behind UNIQUE if the job is unique; '' = none."""
     dedupe_ttl_ms: int = DEFAULT_DEDUPE_TTL_MS
+    unique: OnConflict | None = None
 
     @property
     def is_due(self) -> bool:
@@ -152,8 +166,9 @@ def job_head(
     dedupe: str = "",
     dedupe_ttl_ms: int = DEFAULT_DEDUPE_TTL_MS,
     expires_ms: int = 0,
+    until: str = "",
 ) -> str:
-    """Return the fields of a definition's header without its times, which the script adds."""
+    """Return the fields of a definition's header without its times, which the script adds. `until`: a key of UNTIL."""
     fields = []
     if queue != DEFAULT_QUEUE:
         fields.append(f"q={queue}")
@@ -169,12 +184,14 @@ def job_head(
         fields.append(f"k={dedupe}")
         if dedupe_ttl_ms != DEFAULT_DEDUPE_TTL_MS:
             fields.append(f"e={dedupe_ttl_ms}")
+    if until:
+        fields.append(f"U={until}")
     return " ".join(fields)
 
 
 def parse_fields(text: str) -> dict[str, str]:
     """Return the fields of a header line, including unknown letters."""
-    return dict(_FIELD.findall(text.partition("\n")[0]))
+    return dict(FIELD.findall(text.partition("\n")[0]))
 
 
 decode_definition = msgspec.json.Decoder(Definition).decode
@@ -184,7 +201,7 @@ decode_definition = msgspec.json.Decoder(Definition).decode
 def parse_definition(text: str) -> tuple[dict[str, str], Definition]:
     """Return the header's fields of a stored definition, and its JSON part."""
     head, _, body = text.partition("\n")
-    return _fields(head), decode_definition(body)
+    return header_fields(head), decode_definition(body)
 
 
 class JobFields(TypedDict):
@@ -219,42 +236,6 @@ def job_fields_of(job: Job | LeasedJob) -> JobFields:
     return cast(JobFields, {name: getattr(job, name) for name in JobFields.__annotations__})
 
 
-MAX_SHARED: Final = 100
-"""The maximum number of characters of a header that is remembered. A longer one has a dedupe key, so it is unique."""
-
-
-def queue_and_attempts(head: str) -> tuple[str, int]:
-    """Return the queue and max_attempts of a definition's header, the same as `job_fields` returns.
-
-    Most headers differ only in their time, which comes first, so the rest is parsed once for many jobs.
-    """
-    time, _, others = head.partition(" ")
-    if time[:2] == "r=" and time[2:].isdigit() and len(others) <= MAX_SHARED:
-        return _of_others(others)
-    return _queue_and_attempts(_fields(head))
-
-
-def ready_queue_attempts(head: str) -> tuple[int, tuple[str, int]]:
-    """Return the same, behind the time at which the job became ready, or will be due. Raises KeyError without a time.
-
-    Every job that a server runs is read so, and two functions would divide its header twice.
-    """
-    time, _, others = head.partition(" ")
-    if time[:2] == "r=" and (ready_ms := time[2:]).isdigit() and len(others) <= MAX_SHARED:
-        return int(ready_ms), _of_others(others)
-    fields = _fields(head)
-    return int(fields["r"]), _queue_and_attempts(fields)
-
-
-@lru_cache(maxsize=256)
-def _of_others(fields: str) -> tuple[str, int]:
-    return _queue_and_attempts(dict(_FIELD.findall(fields)))
-
-
-def _queue_and_attempts(fields: Mapping[str, str]) -> tuple[str, int]:
-    return fields.get("q", DEFAULT_QUEUE), int(fields.get("m", DEFAULT_MAX_ATTEMPTS))
-
-
 _TYPE = re.compile(r'\n\{"type":"([^"\\]*)"')
 
 
@@ -271,17 +252,18 @@ def names_of(definition: str) -> tuple[str, str]:
     return found[1] if found else "", parse_fields(definition).get("q", DEFAULT_QUEUE)
 
 
-def _fields(head: str) -> dict[str, str]:
+def header_fields(head: str) -> dict[str, str]:
+    """Return the fields of a header line that is nothing but a header."""
     if " " not in head and head.startswith("r="):
         return {"r": head[2:]}  # most headers have only this field
-    return dict(_FIELD.findall(head))
+    return dict(FIELD.findall(head))
 
 
 def to_job(job_id: str, stored: StoredJob) -> Job:
     """Return a stored job as the answer to `GET /v1/jobs/{id}`."""
     head, definition = parse_definition(stored.definition)
     state_head, _, rest = stored.state.partition("\n")
-    state = dict(_FIELD.findall(state_head))
+    state = dict(FIELD.findall(state_head))
     result, *error_lines = rest.split("\n")
     status = _STATUSES[state.get("s", "w")]
     checkpoint = _checkpoint(state, result)
@@ -289,13 +271,14 @@ def to_job(job_id: str, stored: StoredJob) -> Job:
     created = int(head.get("c", head["r"]))
     errors = [_parse_error(line, int(state.get("f", created))) for line in error_lines]
     due = stored.due_ms if scheduled else int(head["r"])
-    dedupe = head.get("k")
+    key = head.get("k", "")
     return Job(
         **job_fields(head, definition),
         id=job_id,
         priority=cast(Priority, head.get("l", "default")),
         status="scheduled" if scheduled else status,
-        dedupe_key=decode_key(dedupe) if dedupe else None,
+        dedupe_key=decode_key(key) if key and not key.startswith(UNIQUE) else None,
+        unique=_unique(key, head) if key.startswith(UNIQUE) else None,
         attempt=_attempt(state),
         attempts=int(state.get("a", 0)),
         crashes=int(state.get("x", 0)),
@@ -316,6 +299,11 @@ def to_job(job_id: str, stored: StoredJob) -> Job:
         checkpoint=checkpoint,
         snoozed=int(state.get("S", 0)),
     )
+
+
+def _unique(key: str, head: Mapping[str, str]) -> UniqueKey:
+    ttl = int(head.get("e", DEFAULT_DEDUPE_TTL_MS)) / 1000
+    return UniqueKey(decode_key(key.removeprefix(UNIQUE)), UNTIL[head.get("U", "")], ttl)
 
 
 def _checkpoint(state: Mapping[str, str], line: str) -> Checkpoint | None:

@@ -29,6 +29,7 @@ JOB: Final = form_of(
         "/id": "a Queuey id of 28 characters: 2 for its bucket, then a ULID",
         "/priority": "high, default or low",
         "/dedupe_key": "1 to 256 bytes of printable text",
+        **{f"/{kind}/key": "1 to 256 bytes of printable text" for kind in ("unique", "debounce", "throttle")},
         "/run_at": f"a date, a time with seconds, and a time zone, such as {SOON}",
         "/backoff/factor": in_words(Factor),
         "/tags": f"an array of at most {MAX_TAGS} different texts",

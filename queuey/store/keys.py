@@ -146,7 +146,7 @@ def scan_names(prefix: str, kind: ScanKind) -> tuple[str, Callable[[bytes], tupl
 
     The parser returns (shard, job id or encoded dedupe key or `queue:priority:type`), or None for another name that
     fits the pattern."""
-    name = r"[\w.-]+:[a-z]+:(?:[\w.-]+|[*!])" if kind == "aside" else "(?:i:)?[A-Za-z0-9_-]+"
+    name = r"[\w.-]+:[a-z]+:(?:[\w.-]+|[*!])" if kind == "aside" else "(?:[iu]:)?[A-Za-z0-9_-]+"
     exact = re.compile(rf"{re.escape(prefix)}:\{{(\d+)\}}:{kind}:({name})".encode())
 
     def parse(name: bytes) -> tuple[int, str] | None:

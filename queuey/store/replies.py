@@ -312,6 +312,8 @@ class DumpedJob(Struct, array_like=True):
     state: str
     log: str = ""
     """The lines that its attempts have logged (queuey.protocol.stored.job_log)."""
+    again: str = ""
+    """The job that is to follow this one, as `dedupe:a:<id>` has it."""
 
 
 class HeldKey(Struct, array_like=True):

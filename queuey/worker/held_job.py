@@ -13,8 +13,8 @@ from queuey.protocol.records import (
     UNREADABLE,
     decode_definition,
     job_fields_of,
-    ready_queue_attempts,
 )
+from queuey.protocol.stored.heads import ready_queue_attempts
 from queuey.store.replies import ClaimedJob
 from queuey.worker.handlers.attempt import Failed, Keep, Report, Work
 

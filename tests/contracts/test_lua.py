@@ -62,7 +62,7 @@ NO_STATUS = {
     "tombstones_default", "tombstones_low", "skipped", "young", "deferred", "expired", "claimed", "moved", "no_room",
     "ready", "scheduled", "running", "dead", "finished", "import", "import_offset", "store_id", "features",
     "settling_", "asked", "unknown", "unknown_at", "schedules", "tick", "trigger", "backfill", "move", "allow",
-    "queue_one", "cancel_previous",
+    "queue_one", "cancel_previous", "unique", "reject", "replace",
 }  # fmt: skip
 """Words in quotes that name a lane, a field of a hash, a place, a feature or an argument, or that `examine` tells
 `take`."""
@@ -116,7 +116,10 @@ def test_the_header_has_all_its_parts(name: str) -> None:
 
 
 STATUS_WORDS = {
-    "enqueue": {"new", "duplicate", "full", "too_many_queues"},
+    "enqueue": {
+        *("new", "duplicate", "full", "too_many_queues"),
+        *("rejected", "replaced", "follows", "differs", "closed"),
+    },
     "extend": {"ok", "lost", "cancelled"},
     "checkpoint": {"ok", "lost"},
     "complete": {"ok", "lost"},

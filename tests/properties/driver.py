@@ -10,7 +10,15 @@ from typing import Any, TypeVar
 from hypothesis.stateful import RuleBasedStateMachine
 
 from queuey.protocol import ids
-from queuey.protocol.records import DEFAULT_DEDUPE_TTL_MS, NewJob, encode_key, job_head, parse_fields
+from queuey.protocol.records import (
+    DEFAULT_DEDUPE_TTL_MS,
+    UNIQUE,
+    NewJob,
+    OnConflict,
+    encode_key,
+    job_head,
+    parse_fields,
+)
 from queuey.store.asides import SUSPECTS
 from queuey.store.broker.broker import Broker
 from queuey.store.scripts import Scripts
@@ -114,6 +122,11 @@ class Driver(RuleBasedStateMachine):
             if key and ids.bucket_of(job_id) != ids.bucket_of_key(key):
                 key = ""  # the API refuses an id that does not fit the key
         dedupe, dedupe_ttl = (encode_key(key), spec.dedupe_ttl) if key else ("", DEFAULT_DEDUPE_TTL_MS)
+        is_unique = bool(spec.do and key)
+        if is_unique:
+            dedupe = UNIQUE + dedupe
+        until = spec.until if is_unique else ""
+        on_conflict = OnConflict(spec.do or "return", spec.wait, 3 * spec.wait) if is_unique else None
         run_at = 0 if spec.run_in is None else self.now + spec.run_in
         head = job_head(
             queue=spec.queue,
@@ -123,6 +136,7 @@ class Driver(RuleBasedStateMachine):
             dedupe=dedupe,
             dedupe_ttl_ms=dedupe_ttl,
             expires_ms=spec.expires,
+            until=until,
         )
         request = Request(
             id=job_id,
@@ -136,8 +150,12 @@ class Driver(RuleBasedStateMachine):
             run_at=run_at,
             body=spec.body,
             expires=spec.expires,
+            until=until,
+            unique=on_conflict,
         )
-        return NewJob(job_id, spec.queue, spec.lane, head, spec.body, spec.delay, run_at, dedupe, dedupe_ttl), request
+        times = spec.delay, run_at, dedupe, dedupe_ttl
+        new = NewJob(job_id, spec.queue, spec.lane, head, spec.body, *times, on_conflict)
+        return new, request
 
     def pick_held(self, model: Model, numbers: list[int]) -> list[Held]:
         """Mostly leases that stand, else one of a running job that ended, a forged one, or any that was ever given."""

@@ -47,14 +47,22 @@ def check_contents(contents: Contents, lapsed: set[str], reused: set[str]) -> No
     for job_id, job in contents.jobs.items():
         _check_limits(job_id, job, 10 if "aside" in contents.features else 3)
         assert job.queue in contents.queues, f"{job_id}: its queue is not known"
-        if job.dedupe and job.status in ("waiting", "running") and job.dedupe not in lapsed:
+        had_started = job.until == "s" and job.claims > 0
+        if job.dedupe and job.status in ("waiting", "running") and job.dedupe not in lapsed and not had_started:
             live[job.dedupe] += 1
             assert contents.dedupe.get(job.dedupe) == job_id, f"5: {job_id} lives and does not hold its key"
     assert not live or max(live.values()) == 1, "5: one live job a dedupe key"
     for key, holder in contents.dedupe.items():
         held_by = contents.jobs.get(holder)
         if held_by and held_by.dedupe == key:
-            assert held_by.status not in ("dead", "cancelled"), f"5: {holder} is {held_by.status}, and keeps its key"
+            freed = {"f": "succeeded", "s": "succeeded running"}.get(held_by.until, "")
+            assert held_by.status not in ("dead", "cancelled", *freed.split()), (
+                f"5: {holder} is {held_by.status}, and keeps its key"
+            )
+    for holder, following in contents.again.items():
+        before = contents.jobs[holder]
+        assert before.status in ("waiting", "running"), f"{holder} has ended, and {following.id} does not follow"
+        assert (following.until, following.dedupe) == ("f", before.dedupe), f"{following.id} has another key"
 
 
 def _check_lists(contents: Contents, reused: set[str]) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from queuey.protocol.models import Priority
-from queuey.protocol.records import encode_key
+from queuey.protocol.records import UNIQUE, encode_key
 from queuey.store.broker.calls import SetAside
 from queuey.store.broker.leases import Failure, KeptValue
 from queuey.store.replies import Caps, Place
@@ -81,8 +81,11 @@ class BrokerMachine(AsideRules):
         self.enqueue(shard=shard, specs=[replace(spec, reuse=reuse)], full=False, twice=False)
 
     def enqueue_with_key(self, shard: int, spec: Spec, key: str) -> None:
-        which = [encode_key(name) for name in self.keys_of(shard)].index(key)
-        self.enqueue(shard=shard, specs=[replace(spec, key=which, reuse=None)], full=False, twice=False)
+        which = [encode_key(name) for name in self.keys_of(shard)].index(key.removeprefix(UNIQUE))
+        spec = replace(spec, key=which, reuse=None)
+        if key.startswith(UNIQUE) and not spec.do:
+            spec = replace(spec, do="return", until="f")
+        self.enqueue(shard=shard, specs=[spec], full=False, twice=False)
         self.the_store_shows_what_the_model_holds()
 
     @rule(
@@ -339,6 +342,9 @@ class BrokerMachine(AsideRules):
             self.trace.append(without_order(self.seen.raw))
         for shard, model in enumerate(self.models):
             shown = self.seen.contents[shard]
+            for job_id in model.followed:
+                self.history.acknowledged(job_id, at_the_tail=False)
+            model.followed.clear()
             agreement.check_contents_agree(shown, model)
             check_contents(shown, self.history.lapsed, self.history.reused)
             self.history.step(shard, before.contents[shard], shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from hypothesis import strategies as st
 
@@ -29,6 +30,10 @@ class Spec:
     run_in: int | None
     body: str
     expires: int = 0
+    until: str = ""
+    do: Literal["", "return", "reject", "replace"] = ""
+    """What it does on a conflict, if it is a unique job, with a key of its own kind."""
+    wait: int = 0
 
 
 def _disjoint(rooms: list[Room]) -> list[Room]:
@@ -63,6 +68,25 @@ specs = st.builds(
     expires=st.sampled_from([0, 0, 0, 0, SECOND, MINUTE]),
 )
 
+unique_specs = st.builds(
+    Spec,
+    reuse=st.sampled_from([None, None, None, None, None, 0, 1]),
+    key=st.sampled_from([0, 0, 1]),
+    queue=st.sampled_from(["default"] * 7 + ["mail"]),
+    lane=st.sampled_from(["default", "default", "default", "default", "high"]),
+    max_attempts=st.sampled_from([1, 2, 5]),
+    retention=st.sampled_from([0, MINUTE, HOUR]),
+    dedupe_ttl=st.sampled_from([HOUR, 24 * HOUR]),
+    delay=st.sampled_from([0, 0, 0, SECOND]),
+    run_in=st.sampled_from([None, None, None, SECOND]),
+    body=st.sampled_from(
+        ['{"type":"t"}', '{"type":"t","payload":1}', '{"type":"t","payload":"\u00e4"}', '{"type":"u"}']
+    ),
+    expires=st.sampled_from([0, 0, 0, 0, SECOND, MINUTE]),
+    until=st.sampled_from(["f", "f", "f", "s", "s", ""]),
+    do=st.sampled_from(["return", "reject", "replace", "replace", "replace"]),
+    wait=st.sampled_from([0, 0, SECOND, MINUTE]),
+)
 spec_lists = st.lists(specs, min_size=1, max_size=4)
 shards = st.integers(0, 2)
 numbers = st.lists(st.integers(0, 34), min_size=1, max_size=4)

@@ -20,6 +20,7 @@ from tests.properties.groups import GroupMachine
 from tests.properties.logs import LogMachine
 from tests.properties.running import FEW_NAMES, run_machine, with_few_names
 from tests.properties.schedule_rules import ScheduleMachine
+from tests.properties.unique.rules import UniqueMachine
 from tests.support.scripts.plain_ways import IS_PLAIN, WatchedScripts, without_plain_ways
 from tests.support.store import Server
 
@@ -55,6 +56,14 @@ def test_it_does_so_when_attempts_log(server: Server, shards: int, seed: int) ->
 )
 def test_it_does_so_with_schedules(server: Server, shards: int, seed: int) -> None:
     run_machine(server.url, shards, Scripts(), seed, kind=ScheduleMachine)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("shards", "seed"), [(shards, FIRST_SEED + 300 + i) for shards in RUNS for i in range(RUNS[3])]
+)
+def test_it_does_so_with_unique_jobs(server: Server, shards: int, seed: int) -> None:
+    run_machine(server.url, shards, Scripts(), seed, kind=UniqueMachine)
 
 
 class TwoReplicas(WatchedScripts):

@@ -49,6 +49,8 @@ PATHS: Final = {
 
 HEADERS: Final = {
     "default": "",
+    "unique until it has started": "k=u:a2V5 U=s",
+    "unique until it has finished": "q=mail k=u:a2V5 e=1000 U=f",
     "queue": "q=mail",
     "lane": "l=high",
     "max_attempts": "m=1",

@@ -34,8 +34,8 @@ FAULTS = {
     ),
     "a dedupe key is freed whichever job holds it": (
         "include/transitions.lua",
-        "fields.k and redis.call('GET', dedupe_key(fields.k)) == id then",
-        "fields.k then",
+        "    if holder == id then del(key) end\n",
+        "    del(key)\n",
     ),
     "replay takes a dedupe key from another job": (
         "replay.lua",
@@ -129,7 +129,7 @@ FAULTS = {
     ),
     "a deleted job keeps its dedupe key": (
         "delete.lua",
-        "  free_dedupe(id, fields)\n",
+        "  free_dedupe(now, id, fields)\n",
         "",
     ),
     "a job that is hastened stays scheduled": (

@@ -15,7 +15,7 @@ import msgspec
 from queuey.protocol.records import DEFAULT_DEDUPE_TTL_MS, DEFAULT_RETENTION_MS, parse_fields
 from queuey.store.broker.calls import LOG_TTL_MS
 from queuey.store.keys import ShardKeys
-from tests.properties.model.contents import Contents, Job, read_names
+from tests.properties.model.contents import Contents, Following, Job, read_names
 from tests.properties.model.timetables import read_schedules
 from tests.support.scripts.contents import READ_ALL
 
@@ -55,7 +55,8 @@ OUTCOMES = {
     "x": "crashed",
     "n": "snoozed",
 }
-KNOWN_LETTERS = frozenset("sanxjqlmthpowbfrzyvgRSKLAN")
+KNOWN_LETTERS = frozenset("sanxjqlmthpowbfrzyvgRSKLANU")
+REPLACED_MS = 300_000
 SLOW_RUN_MS = 300_000
 """The longest that an example may take, by the clock that runs TTLs."""
 
@@ -166,7 +167,13 @@ class _Reader:
         place.update(entries)
 
     def _read_dedupe(self, key: str, holder: str) -> None:
-        self.contents.dedupe[key] = holder
+        kind, colon, job_id = key.partition(":")
+        if colon and kind == "a":
+            self.contents.again[job_id] = _following(holder, self.contents.jobs[job_id])
+        elif colon and kind == "r":
+            self.contents.replaced[job_id] = holder
+        else:
+            self.contents.dedupe[key] = holder
 
     def _read_claim(self, claim_id: str, ids: str) -> None:
         self.contents.claims[claim_id] = ids.split()
@@ -231,7 +238,7 @@ def _job(definition: str, state_text: str, log: str) -> Job:
     assert int(state.get("L", 0)) == len(log.encode()), f"the log has other bytes: {state}"
     if state:
         assert int(state["j"]) == len(definition.encode()) + len(log.encode()), f"the bytes are others: {state}"
-        assert [state.get(letter) for letter in "qlmt"] == [head.get(letter) for letter in "qlmt"], (head, state)
+        assert [state.get(letter) for letter in "qlmtU"] == [head.get(letter) for letter in "qlmtU"], (head, state)
         assert ("p" in state) == ("o" in state), state
         assert "K" not in state or (result and state["s"] != "s"), state
         assert ("h" in state) == (state["s"] == "r"), state
@@ -247,6 +254,7 @@ def _job(definition: str, state_text: str, log: str) -> Job:
         created_at=int(head.get("c", head["r"])),
         ready_at=int(state.get("r", head["r"])),
         expires=int(head.get("x", 0)),
+        until=head.get("U", ""),
         status=STATUSES[state.get("s", "w")],  # type: ignore[arg-type]
         attempts=int(state.get("a", 0)),
         claims=int(state.get("n", 0)),
@@ -271,6 +279,25 @@ def _job(definition: str, state_text: str, log: str) -> Job:
     )
 
 
+def _following(text: str, holder: Job) -> Following:
+    times, head_text, body = text.split("\n", 2)
+    job_id, delay, run_at = times.split()
+    head = parse_fields(head_text)
+    assert (head.get("q", "default"), head.get("l", "default")) == (holder.queue, holder.lane), f"{text} is elsewhere"
+    return Following(
+        id=job_id,
+        delay=int(delay),
+        run_at=int(run_at),
+        max_attempts=int(head.get("m", 5)),
+        retention=int(head.get("t", DEFAULT_RETENTION_MS)),
+        dedupe=head["k"],
+        dedupe_ttl=int(head.get("e", DEFAULT_DEDUPE_TTL_MS)),
+        expires=int(head.get("x", 0)),
+        until=head["U"],
+        body=body,
+    )
+
+
 def _error(line: str) -> tuple[int, int, str]:
     at, _, body = line.partition(" ")
     error = msgspec.json.decode(body)
@@ -286,6 +313,7 @@ def _check_ttls(visible: Visible, shards: list[ShardKeys], ttls: dict[str, int])
             # A trimmed job leaves its key behind, and another may have come under its id since.
             asked = job.dedupe_ttl if job and job.dedupe == key else None
             lapsing[keys.dedupe(key)] = (asked, asked) if asked else (1, DEFAULT_DEDUPE_TTL_MS)
+        lapsing |= {keys.dedupe(f"r:{job_id}"): (REPLACED_MS, REPLACED_MS) for job_id in contents.replaced}
         lapsing |= {keys.claim(claim_id): (1, 3_600_000) for claim_id in contents.claims}
         lapsing |= {keys.log(job_id): (LOG_TTL_MS, LOG_TTL_MS) for job_id, job in contents.jobs.items() if job.log}
         lapsing |= {f"{keys.stats}:{minute}": (7_200_000, 7_200_000) for minute, _ in contents.by_minute}

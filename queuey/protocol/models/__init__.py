@@ -119,6 +119,7 @@ from queuey.protocol.models.schedules import (
     ScheduleRun,
     TriggerReply,
 )
+from queuey.protocol.models.unique import Debounce, Throttle, Unique, UniqueKey, Until
 
 __all__ = [
     "FINAL",
@@ -161,6 +162,7 @@ __all__ = [
     "DeadLimit",
     "DeadPage",
     "DeadReply",
+    "Debounce",
     "Definition",
     "DeleteDead",
     "EditReply",
@@ -227,9 +229,13 @@ __all__ = [
     "Status",
     "StatusEvent",
     "StuckThread",
+    "Throttle",
     "Timeout",
     "Token",
     "TriggerReply",
+    "Unique",
+    "UniqueKey",
+    "Until",
     "WorkerInfo",
     "WorkerList",
 ]

@@ -14,6 +14,7 @@ from queuey.protocol import traceparent
 from queuey.protocol.json import foreign
 from queuey.protocol.models.labels import MAX_METADATA, MetadataText, Tags
 from queuey.protocol.models.readable import readable
+from queuey.protocol.models.unique import Debounce, Throttle, Unique, UniqueKey
 
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
 NAME_RULE: Final = "1 to 64 letters, digits, '.', '_' and '-' (the first is a letter or digit)"
@@ -84,15 +85,26 @@ class JobRequest(Struct, forbid_unknown_fields=True):
     metadata: Metadata | None = None
     """Texts for the handler and its log lines, such as the id of the request. Keys and values have 1,000 bytes at most.
     """
+    unique: Unique | None = None
+    debounce: Debounce | None = None
+    throttle: Throttle | None = None
+
+    @property
+    def bucket_key(self) -> str | None:
+        """The key that chooses the bucket of the job's id: its dedupe_key, or that of `unique` and the like."""
+        one = self.unique or self.debounce or self.throttle
+        return self.dedupe_key if one is None else one.key
 
 
 class EnqueueReply(Struct):
-    """The answer to `POST /v1/jobs`. `deduplicated` means that the job already existed, by its dedupe key."""
+    """The answer to `POST /v1/jobs`. `deduplicated` means that the job already existed, by its key."""
 
     job_id: str
     deduplicated: bool
     warnings: list[str] | UnsetType = UNSET
     """Sentences about what the sender should change, although the job was enqueued."""
+    replaced: Literal["payload", "follows"] | UnsetType = UNSET
+    """`payload`: the waiting job has this payload now. `follows`: it runs, and one with the last payload follows it."""
 
 
 class JobError(Struct):
@@ -219,6 +231,7 @@ class Job(Struct, kw_only=True):
     """The number of times that its handler has snoozed it in this run, at most 1,000. That spends no attempt."""
     tags: tuple[str, ...] = ()
     metadata: dict[str, str] | None = None
+    unique: UniqueKey | None = None
     warnings: list[str] | UnsetType = UNSET
     """The warnings of the answer to `POST /v1/jobs`. They are not stored with the job."""
 
@@ -270,7 +283,8 @@ class Explanation(Struct, omit_defaults=True):
     """The answer to `GET /v1/jobs/{id}/explain`: why the job has its status. `detail` is for people.
 
     Fields that do not apply are left out. A job that is due later has times, attempts, crashes and its last error. A
-    paused queue has the name of its pauser. A queued job has its `position` in its lane, from 1 (a lower bound if
+    paused queue has the name of its pauser. A unique job has its key, the job that holds it, and the job that is to
+    follow. A queued job has its `position` in its lane, from 1 (a lower bound if
     `position_is_at_least`), the jobs ahead of it, and the workers that serve its queue and type.
     """
 
@@ -292,6 +306,9 @@ class Explanation(Struct, omit_defaults=True):
     position_is_at_least: bool | UnsetType = UNSET
     ahead: Ahead | UnsetType = UNSET
     workers: list[str] | UnsetType = UNSET
+    unique_key: str | UnsetType = UNSET
+    unique_key_holder: str | UnsetType = UNSET
+    followed_by: str | UnsetType = UNSET
 
 
 class CancelReply(Struct):
@@ -321,11 +338,12 @@ class Problem(Struct, omit_defaults=True):
 
 
 class BatchItem(Struct, omit_defaults=True):
-    """The outcome of one item of a batch: either `job_id`, `deduplicated` and perhaps `warnings`, or `error`."""
+    """The outcome of one item of a batch: `error`, or the fields of the answer to `POST /v1/jobs`."""
 
     job_id: str | UnsetType = UNSET
     deduplicated: bool | UnsetType = UNSET
     warnings: list[str] | UnsetType = UNSET
+    replaced: Literal["payload", "follows"] | UnsetType = UNSET
     error: Problem | UnsetType = UNSET
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
@@ -21,10 +20,10 @@ from queuey.protocol.schema_faults import ALLOWED, JOB, Check, invalid, together
 from queuey.services.jobs.labels import check_metadata, check_tags
 from queuey.services.jobs.plain import Frame, Frames, Lane, PlainJobs, are_names
 from queuey.services.jobs.type_queues import TypeQueues
+from queuey.services.jobs.unique import KINDS, check_times_of_unique, check_unique, is_key, terms_of
 from queuey.settings.settings import Settings
-from queuey.settings.units import format_duration
+from queuey.settings.units import format_duration, to_ms
 
-MAX_KEY_BYTES: Final = 256
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
@@ -151,14 +150,20 @@ class Submission:
             delay_ms, run_at_ms = self._due(request, now_ms)
             _expires(request, max(delay_ms, run_at_ms - now_ms))
 
+        def check_times_of_key(request: JobRequest) -> None:
+            delay_ms, run_at_ms = self._due(request, now_ms)
+            check_times_of_unique(request, max(delay_ms, run_at_ms - now_ms))
+
         return (
             Check(lambda request: self._due(request, now_ms), ("delay", "run_at")),
             Check(check_times, ("delay", "run_at", "expires_in")),
             Check(_check_key, ("dedupe_key",)),
+            Check(check_unique, ("dedupe_key", *KINDS)),
+            Check(check_times_of_key, ("delay", "run_at", "expires_in", *KINDS)),
             Check(check_tags, ("tags",)),
             Check(check_metadata, ("metadata",)),
             Check(_check_id, ("id",)),
-            Check(_refuse_ids if is_once else _job_id, ("id", "dedupe_key")),
+            Check(_refuse_ids if is_once else _job_id, ("id", "dedupe_key", *KINDS)),
             Check(lambda request: check_payload(bytes(request.payload)), ("payload",)),
             Check(
                 lambda request: self.check_fit(request.type, bytes(request.payload), "/payload"), ("type", "payload")
@@ -177,10 +182,14 @@ class Submission:
     def new_job(self, request: JobRequest, now_ms: int, once: IdempotencyKey | None = None) -> NewJob:
         """Return the job to enqueue. `now_ms`: the time from which `run_at` is counted. Raises Invalid."""
         delay_ms, run_at_ms = self._due(request, now_ms)
+        unique = terms_of(request, max(delay_ms, run_at_ms - now_ms), self._dedupe_ttl_ms)
         job_id = _job_id(request) if once is None else _id_of_once(request, once)
         queue, priority = request.queue or DEFAULT_QUEUE, request.priority
         dedupe = encode_key(request.dedupe_key) if request.dedupe_key is not None else ""
         dedupe_ttl_ms = self._dedupe_ttl_ms if request.dedupe_ttl is None else to_ms(request.dedupe_ttl)
+        if unique is not None:
+            dedupe, dedupe_ttl_ms = unique.key, unique.ttl_ms
+            delay_ms = unique.on_conflict.wait_ms or delay_ms
         head = job_head(
             queue=queue,
             priority=priority,
@@ -189,17 +198,9 @@ class Submission:
             dedupe=dedupe,
             dedupe_ttl_ms=dedupe_ttl_ms,
             expires_ms=_expires(request, max(delay_ms, run_at_ms - now_ms)),
+            until=unique.until if unique is not None else "",
         )
-        definition = Definition(
-            type=request.type,
-            payload=_kept(request.payload),
-            timeout=request.timeout,
-            backoff=request.backoff,
-            traceparent=request.traceparent,
-            tags=check_tags(request),
-            metadata=check_metadata(request),
-        )
-        body = _encode(definition).decode()
+        body = _encode(_definition(request)).decode()
         if once is not None:
             dedupe, dedupe_ttl_ms = once.key, TTL_MS
         return NewJob(
@@ -212,6 +213,7 @@ class Submission:
             run_at_ms=run_at_ms,
             dedupe=dedupe,
             dedupe_ttl_ms=dedupe_ttl_ms,
+            unique=unique.on_conflict if unique is not None else None,
         )
 
     def frame(self, job_type: str, queue: str, priority: Priority, traceparent: str | None) -> Frame | None:
@@ -263,11 +265,6 @@ class Submission:
         return delay_ms, 0
 
 
-def to_ms(seconds: float) -> int:
-    """Return whole milliseconds, rounded up so that nothing happens early. Less than a nanosecond is a float error."""
-    return math.ceil(round(seconds * 1000, 6))
-
-
 def _misfit(job_type: str, pointer: str, fault: PayloadFault) -> Invalid:
     reason = f"{fault.reason[:1].lower()}{fault.reason[1:]}"
     return invalid(pointer + fault.pointer, f"does not fit jobs of the type {job_type}: {reason}", "The payload")
@@ -288,19 +285,35 @@ def since_epoch_ms(time: datetime) -> int:
     return -((_EPOCH - time) // _MILLISECOND)
 
 
+def _definition(request: JobRequest) -> Definition:
+    """Return the JSON part of the job that is stored. Raises Invalid."""
+    return Definition(
+        type=request.type,
+        payload=_kept(request.payload),
+        timeout=request.timeout,
+        backoff=request.backoff,
+        traceparent=request.traceparent,
+        tags=check_tags(request),
+        metadata=check_metadata(request),
+    )
+
+
 def _kept(payload: msgspec.Raw) -> msgspec.Raw:
     """Return the payload to store. `null` is the default, which the encoder leaves out if it is the object NULL."""
     return NULL if bytes(payload) == b"null" else payload
 
 
 def _job_id(request: JobRequest) -> str:
-    key = request.dedupe_key
+    key = request.bucket_key
     _check_key(request)
+    check_unique(request)
     if request.id is None:
         return ids.new_id(key)
     _check_id(request)
     if key is not None and ids.bucket_of(request.id) != ids.bucket_of_key(key):
-        raise invalid("/id", "must begin with the bucket of its dedupe_key, crc32(key) % 1024; or leave the id out")
+        raise invalid(
+            "/id", "must begin with the bucket of its dedupe_key or unique key, crc32(key) % 1024; or leave the id out"
+        )
     return request.id
 
 
@@ -310,7 +323,7 @@ def _id_of_once(request: JobRequest, once: IdempotencyKey) -> str:
 
 
 def _refuse_ids(request: JobRequest) -> None:
-    given = [field for field in ("dedupe_key", "id") if getattr(request, field) is not None]
+    given = [field for field in ("dedupe_key", "id", *KINDS) if getattr(request, field) is not None]
     if given:
         detail = "cannot be given together with the header Idempotency-Key; leave one out"
         raise Invalid(f"{given[0]} {detail}.", [Fault(f"/{field}", detail) for field in given])
@@ -322,6 +335,5 @@ def _check_id(request: JobRequest) -> None:
 
 
 def _check_key(request: JobRequest) -> None:
-    key = request.dedupe_key
-    if key is not None and not (key and len(key.encode()) <= MAX_KEY_BYTES and key.isprintable()):
+    if request.dedupe_key is not None and not is_key(request.dedupe_key):
         raise invalid("/dedupe_key", f"must be {ALLOWED['/dedupe_key']}")

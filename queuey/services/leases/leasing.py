@@ -20,8 +20,9 @@ from queuey import log
 from queuey.errors import QueueyError, StoreUnavailable
 from queuey.protocol import ids
 from queuey.protocol.models import LeasedJob, LeaseRequest
-from queuey.protocol.records import SUSPECT, UNREADABLE, decode_definition, queue_and_attempts
+from queuey.protocol.records import SUSPECT, UNREADABLE, decode_definition
 from queuey.protocol.renewal import renewal_of
+from queuey.protocol.stored.heads import queue_and_attempts
 from queuey.services.leases.acks import Acks
 from queuey.services.leases.claiming import ClaimingRequest
 from queuey.services.leases.claims import Claims

@@ -32,12 +32,12 @@ from queuey.protocol.models import (
 from queuey.protocol.records import DEFAULT_QUEUE, UNREADABLE, StoredJob, parse_definition, parse_fields
 from queuey.protocol.stored.job_errors import error_entry, snoozed_too_often
 from queuey.services.jobs.actions import unknown_job
-from queuey.services.jobs.submission import to_ms
 from queuey.services.leases.acks import Acks
 from queuey.services.leases.plain_results import WORTH_A_GROUP, GivenResults
 from queuey.services.leases.pull_workers import PullWorkers
 from queuey.services.reports.job_logs import AT_ONCE, logged
 from queuey.services.reports.progress import ProgressRecorder
+from queuey.settings.units import to_ms
 from queuey.store.broker.broker import Broker
 from queuey.store.broker.leases import Failure, Results
 from queuey.store.deadline import Deadline

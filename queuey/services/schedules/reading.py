@@ -27,6 +27,10 @@ _REFUSED: Final = {
     "id": "is made for each tick; leave it out",
     "dedupe_key": "is not for the job of a schedule, which fires each tick once; `overlap` keeps two of its jobs apart",
     "dedupe_ttl": "is not for the job of a schedule, which has no dedupe_key; leave it out",
+    **dict.fromkeys(
+        ("unique", "debounce", "throttle"),
+        "is not for the job of a schedule, which is fired once a tick; `overlap` keeps two of its jobs apart",
+    ),
     "delay": "is not for the job of a schedule, which is enqueued at the tick; change `cron`, `every` or `at`",
     "run_at": "is not for the job of a schedule, which is enqueued at the tick; change `cron`, `every` or `at`",
 }

@@ -40,8 +40,9 @@ PHASES: Final[tuple[Phase, ...]] = ("keys", "jobs", "lanes", "schedules")
 """The phases. Schedules come last: before its last job is there, a schedule would take it for one that has ended."""
 Time = Annotated[int, Meta(ge=0, le=2**53)]
 
-_KEY = re.compile(r"(i:)?[A-Za-z0-9_-]{1,400}")
+_KEY = re.compile(r"([iu]:)?[A-Za-z0-9_-]{1,400}")
 _HEAD = re.compile(r"r=\d{1,16}( [A-Za-z]=[\w.:-]+)*", re.ASCII)
+_AGAIN = re.compile(r"(\S+) \d{1,16} \d{1,16}\n([A-Za-z]=[\w.:-]+( [A-Za-z]=[\w.:-]+)*)\n", re.ASCII)
 _STATE_HEAD = re.compile(r"[A-Za-z]=[\w.:-]+( [A-Za-z]=[\w.:-]+)*", re.ASCII)
 _NUMBERS: Final = frozenset("acefjmnrtxKLRS") | {"b"}
 _NUMBER = re.compile(r"\d{1,16}")
@@ -75,7 +76,7 @@ class Queue(Struct, tag_field="kind", tag="queue"):
 
 
 class Key(Struct, tag_field="kind", tag="key"):
-    """A dedupe key as base64url, or `i:` and an idempotency key's digest, with the job that holds it and its end."""
+    """A dedupe key as base64url, `u:` and a unique key, or `i:` and an idempotency key's digest; and its holder."""
 
     key: str
     job_id: str
@@ -83,7 +84,7 @@ class Key(Struct, tag_field="kind", tag="key"):
 
 
 class JobLine(Struct, tag_field="kind", tag="job", omit_defaults=True):
-    """A job. `definition`, `state` and `log` are the texts of its keys of these names, see docs/protocol.md.
+    """A job. `definition`, `state`, `log` and `again` are the texts of its keys of these names, see docs/protocol.md.
 
     `at_ms`: when it is due (scheduled), its lease ends (running), it died (dead) or its retention ends (finished); 0:
     ready.
@@ -95,6 +96,7 @@ class JobLine(Struct, tag_field="kind", tag="job", omit_defaults=True):
     definition: str
     state: str
     log: str = ""
+    again: str = ""
 
 
 class Lane(Struct, tag_field="kind", tag="lane"):
@@ -151,12 +153,12 @@ def kind_of(line: Line) -> str:
 
 def to_job(line: JobLine) -> DumpedJob:
     """Return the job of a line, for the script `restore`."""
-    return DumpedJob(line.id, line.place, line.at_ms, line.definition, line.state, line.log)
+    return DumpedJob(line.id, line.place, line.at_ms, line.definition, line.state, line.log, line.again)
 
 
 def from_job(job: DumpedJob) -> JobLine:
     """Return the line of a job of the script `dump`."""
-    return JobLine(job.id, job.place, job.score, job.definition, job.state, job.log)
+    return JobLine(job.id, job.place, job.score, job.definition, job.state, job.log, job.again)
 
 
 def from_key(held: HeldKey) -> Key:
@@ -205,6 +207,7 @@ def _check(line: Line) -> Line:
     """Check the rules that the Structs cannot express. Raises ValueError."""
     if isinstance(line, JobLine):
         _check_job(line)
+        _check_again(line)
     elif isinstance(line, Key):
         if not ids.is_id(line.job_id) or _KEY.fullmatch(line.key) is None:
             raise ValueError("a key needs its base64url and a job's id")
@@ -256,6 +259,18 @@ def _check_job(line: JobLine) -> None:
     result = line.state.partition("\n")[2].partition("\n")[0]
     if result:  # answers contain the result unchanged
         msgspec.json.decode(result)
+
+
+def _check_again(line: JobLine) -> None:
+    """Check the job that is to follow, which the script makes by itself when this one ends."""
+    if not line.again:
+        return
+    found = _AGAIN.match(line.again)
+    fields, own = parse_fields(found[2] if found else ""), parse_fields(line.definition)
+    same = all(fields.get(letter) == own.get(letter) for letter in "qlkU")
+    if found is None or not ids.is_id(found[1]) or own.get("U") != "f" or not same:
+        raise ValueError("a job that is to follow needs an id, and queue, lane and key of the one before it")
+    parse_definition(f"r=0 {line.again[found.start(2) :]}")
 
 
 def read_header(path: Path) -> Header:

@@ -137,7 +137,7 @@ class Importer:
 
     async def _take_job(self, job: DumpedJob) -> None:
         shard = self._broker.shards.of_job(job.id)
-        size = len(job.definition.encode()) + len(job.state.encode()) + len(job.log.encode()) + 100
+        size = 100 + sum(len(text.encode()) for text in (job.definition, job.state, job.log, job.again))
         if self._jobs[shard] and (self._bytes[shard] + size > MAX_BYTES or len(self._jobs[shard]) >= BATCH):
             await self._flush_jobs(shard)
         self._jobs[shard].append(job)

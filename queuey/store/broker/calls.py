@@ -18,8 +18,8 @@ DATA_FORMAT: Final = 1
 """The format of a store without features, and of an export."""
 FEATURE_FORMAT: Final = 2
 """The format of a store that may hold keys of features. It is the newest format that this version reads."""
-FEATURES: Final = ("aside", "schedules")
-"""The features that this version knows. `aside`: lists of jobs that were set aside by type."""
+FEATURES: Final = ("aside", "schedules", "unique")
+"""The features that this version knows. `aside`: lists of jobs that were set aside by type. `unique`: unique jobs."""
 MAX_BATCH: Final = 512
 """Jobs in one call of a script."""
 MAX_BYTES: Final = 1_000_000

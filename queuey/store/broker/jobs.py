@@ -42,6 +42,8 @@ class JobCalls(Group):
     ) -> list[str]:
         """Enqueue jobs, and reply with `new`, `duplicate <holder id>`, `full` or `too_many_queues` for each.
 
+        A unique job may also get `closed`, or `rejected`, `replaced`, `follows` or `differs` with the holder's id.
+
         The replies are in the order of the jobs, those of a NewJobs in the order of its ids.
 
         `full`: accept no new job. `copies`: how many replicas of the store must have the jobs; with fewer it raises

@@ -37,7 +37,9 @@ MOVES: Final[Mapping[str, Answers]] = {
 `queued` if it was called without delays: then no look-up is needed."""
 
 NO_MOVE: Final[Mapping[str, frozenset[str]]] = {
-    "enqueue": frozenset({"duplicate", "full", "too_many_queues"}),
+    "enqueue": frozenset(
+        {"duplicate", "full", "too_many_queues", "rejected", "replaced", "follows", "differs", "closed"}
+    ),
     "complete": frozenset({"lost"}),
     "fail": frozenset({"lost"}),
     "release": frozenset({"lost"}),

@@ -17,9 +17,10 @@ from queuey.protocol import ids
 from queuey.protocol.json.codecs import Codec
 from queuey.protocol.models import JobRequest
 from queuey.protocol.models.schedules import Overlap
-from queuey.services.jobs.submission import since_epoch_ms, to_ms
+from queuey.services.jobs.submission import since_epoch_ms
 from queuey.services.schedules.specs import metadata_of
 from queuey.services.schedules.ticks import Ticks
+from queuey.settings.units import to_ms
 from queuey.worker.schedules.declaring import Declared
 
 MOST: Final = 10_000

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from queuey.protocol.models import PRIORITIES, Priority
 from queuey.store.asides import ANY, SUSPECTS
 from tests.properties.model.contents import Lane, Spot
-from tests.properties.model.steps import Steps
+from tests.properties.model.unique import Keys
 
 MAX_NAMES = (64, 32)
 
 
-class Asides(Steps):
+class Asides(Keys):
     most_names: tuple[int, int] = MAX_NAMES
     """How many types of a queue get a list, and how many if the worker that meets them does not know them."""
 

@@ -137,6 +137,8 @@ class Claim:
         job = self.model.jobs[job_id]
         job.status, job.claims, job.worker, job.started_at = "running", job.claims + 1, self.ask.worker, self.now
         job.token = f"{job.claims}.{self.ask.claim_id}"
+        if job.until == "s":
+            self.model._free_dedupe(self.now, job_id)
         self.model.leases[job_id] = self.now + self.ask.lease
         self.taken.append(job_id)
 

@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from queuey.protocol.models import PRIORITIES, Priority
+from queuey.protocol.records import OnConflict
 from queuey.store.asides import ANY, SUSPECTS, Told, Wanted
 
 Status = Literal["waiting", "running", "succeeded", "dead", "cancelled"]
@@ -34,6 +35,25 @@ class Request:
     run_at: int
     body: str
     expires: int = 0
+    until: str = ""
+    unique: OnConflict | None = None
+    """What to do on a conflict, if it is a unique job."""
+
+
+@dataclass(frozen=True)
+class Following:
+    """A job that is to follow a unique one, in its queue and lane."""
+
+    id: str
+    delay: int
+    run_at: int
+    max_attempts: int
+    retention: int
+    dedupe: str
+    dedupe_ttl: int
+    expires: int
+    until: str
+    body: str
 
 
 @dataclass(frozen=True)
@@ -76,6 +96,8 @@ class Job:
     ready_at: int
     expires: int = 0
     """In how many ms after it was created it must have been claimed; 0 = whenever."""
+    until: str = ""
+    """s = its key is free once it has started, f = once it has finished."""
     status: Status = "waiting"
     attempts: int = 0
     claims: int = 0
@@ -160,6 +182,10 @@ class Contents:
     dead: dict[str, int] = field(default_factory=dict)
     done: dict[str, int] = field(default_factory=dict)
     dedupe: dict[str, str] = field(default_factory=dict)
+    again: dict[str, Following] = field(default_factory=dict)
+    """By running unique job: the one that is to follow it."""
+    replaced: dict[str, str] = field(default_factory=dict)
+    """By the id of a request that has replaced another: the answer to it."""
     claims: dict[str, list[str]] = field(default_factory=dict)
     queues: set[str] = field(default_factory=set)
     paused: dict[str, str] = field(default_factory=dict)

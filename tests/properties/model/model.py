@@ -17,7 +17,7 @@ from queuey.store.replies import Caps
 from tests.properties.model.asides import Asides
 from tests.properties.model.claiming import SUSPECT, Claim
 from tests.properties.model.claiming_typed import TypedClaim
-from tests.properties.model.contents import Ask, Job, Request
+from tests.properties.model.contents import Ask, Request
 
 MAX_CRASHES = 3
 MAX_SNOOZES = 1000
@@ -47,33 +47,14 @@ class Model(Asides):
         holder = self.dedupe.get(new.dedupe) if new.dedupe else None
         if new.id in self.jobs:
             return "new"
-        if holder is not None and holder != new.id:
-            self._count(now, "deduplicated")
-            return f"duplicate {holder}"
+        if conflict := self.conflict(now, full, new, holder):
+            self._count(now, "deduplicated", " " in conflict)
+            return conflict
         if full:
             return "full"
-        due = max(now, new.run_at or now + new.delay)
-        self.jobs[new.id] = Job(
-            queue=new.queue,
-            lane=new.lane,
-            max_attempts=new.max_attempts,
-            retention=new.retention,
-            dedupe=new.dedupe,
-            dedupe_ttl=new.dedupe_ttl,
-            body=new.body,
-            created_at=now,
-            ready_at=due,
-            expires=new.expires,
-        )
-        if due > now:
-            self.scheduled[new.id] = due
-        else:
-            self.lanes[new.queue, new.lane].append(new.id)
+        self._add_job(now, new)
         if new.dedupe:
             self.dedupe[new.dedupe] = new.id
-        self.queues.add(new.queue)
-        self.awake.add(new.queue)
-        self._count(now, "enqueued")
         return "new"
 
     def claim(self, now: int, ask: Ask) -> Claimed:
@@ -137,6 +118,8 @@ class Model(Asides):
         self._end_lease(job_id, "succeeded")
         job.result, job.checkpoint, job.checkpoint_at = result, "", 0
         self._finish(now, job_id, "succeeded")
+        if job.until == "f":
+            self._free_dedupe(now, job_id)
         return "ok"
 
     def fail(self, now: int, failures: Sequence[tuple[str, str, int, str]]) -> list[str]:
@@ -271,7 +254,7 @@ class Model(Asides):
             return "missing"
         if job.status in ("waiting", "running"):
             return "unfinished"
-        self._free_dedupe(job_id)
+        self._free_dedupe(now, job_id)
         (self.dead if job.status == "dead" else self.done).pop(job_id)
         del self.jobs[job_id]
         self._count(now, "deleted")

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import fields as fields_of
 from typing import Literal
 
-from tests.properties.model.contents import Contents, Job
+from tests.properties.model.contents import Contents, Job, Request
 
 ERRORS_KEPT = 10
 
 
 class Steps(Contents):
+    def __init__(self) -> None:
+        super().__init__()
+        self.followed: list[str] = []
+        """The jobs that have followed others since somebody emptied it."""
+
     def _held(self, job_id: str, token: str) -> Job | None:
         """The job, if this is the token of the lease that stands."""
         job = self.jobs.get(job_id)
@@ -43,13 +49,13 @@ class Steps(Contents):
 
     def _cancel(self, now: int, job_id: str) -> None:
         self._finish(now, job_id, "cancelled")
-        self._free_dedupe(job_id)
+        self._free_dedupe(now, job_id)
 
     def _bury(self, now: int, job_id: str) -> None:
         job = self.jobs[job_id]
         job.status, job.finished_at = "dead", now
         self.dead[job_id] = now
-        self._free_dedupe(job_id)
+        self._free_dedupe(now, job_id)
         self._count(now, "dead")
 
     def _reschedule(self, job_id: str, due: int) -> None:
@@ -58,10 +64,42 @@ class Steps(Contents):
         self.scheduled[job_id] = due
         self.awake.add(job.queue)
 
-    def _free_dedupe(self, job_id: str) -> None:
-        key = self.jobs[job_id].dedupe
-        if key and self.dedupe.get(key) == job_id:
-            del self.dedupe[key]
+    def _add_job(self, now: int, new: Request) -> None:
+        due = max(now, new.run_at or now + new.delay)
+        self.jobs[new.id] = Job(
+            queue=new.queue,
+            lane=new.lane,
+            max_attempts=new.max_attempts,
+            retention=new.retention,
+            dedupe=new.dedupe,
+            dedupe_ttl=new.dedupe_ttl,
+            body=new.body,
+            created_at=now,
+            ready_at=due,
+            expires=new.expires,
+            until=new.until,
+        )
+        if due > now:
+            self.scheduled[new.id] = due
+        else:
+            self.lanes[new.queue, new.lane].append(new.id)
+        self.queues.add(new.queue)
+        self.awake.add(new.queue)
+        self._count(now, "enqueued")
+
+    def _free_dedupe(self, now: int, job_id: str) -> None:
+        """Another job may have taken the key, after its TTL. What is to follow the job is enqueued in any case."""
+        job, following = self.jobs[job_id], self.again.pop(job_id, None)
+        holder = self.dedupe.get(job.dedupe)
+        if following is None or following.id in self.jobs:
+            if job.dedupe and holder == job_id:
+                del self.dedupe[job.dedupe]
+            return
+        fields = {each.name: getattr(following, each.name) for each in fields_of(following)}
+        self._add_job(now, Request(**fields, queue=job.queue, lane=job.lane))
+        self.followed.append(following.id)
+        if holder in (None, job_id):
+            self.dedupe[job.dedupe] = following.id
 
     def _add_error(self, job: Job, now: int, attempt: int, kind: str) -> None:
         job.errors = [*job.errors, (now, attempt, kind)][-ERRORS_KEPT:]

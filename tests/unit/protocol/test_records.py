@@ -21,10 +21,9 @@ from queuey.protocol.records import (
     job_head,
     parse_definition,
     parse_fields,
-    queue_and_attempts,
-    ready_queue_attempts,
     to_job,
 )
+from queuey.protocol.stored.heads import queue_and_attempts, ready_queue_attempts
 
 CREATED = 1_800_000_000_000
 BODY = '{"type":"mail.send","payload":[1,{}]}'
