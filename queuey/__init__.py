@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from queuey.protocol.job_requests import job_metadata
 from queuey.protocol.json.codecs import Codec, seal, unseal
-from queuey.protocol.models import Backoff
+from queuey.protocol.models import Backoff, Debounce, Throttle, Unique
 from queuey.version import __version__
 from queuey.worker.handlers.app import App
 from queuey.worker.handlers.attempt import CheckpointFailed
@@ -28,6 +28,7 @@ __all__ = [
     "Codec",
     "Context",
     "Dead",
+    "Debounce",
     "Depends",
     "Fields",
     "HandlerOutcome",
@@ -39,6 +40,8 @@ __all__ = [
     "SyncClient",
     "SyncTesting",
     "Testing",
+    "Throttle",
+    "Unique",
     "__version__",
     "job_metadata",
     "seal",

@@ -162,6 +162,18 @@ class Conflict(RequestError):
     title = "Other requests change the same thing"
 
 
+class KeyHeld(RequestError):
+    """Another job holds the unique key, and the request wants to be rejected then. `job_ids` has that job."""
+
+    code = "key-held"
+    status = 409
+    title = "Another job holds the unique key"
+
+    def __init__(self, message: str, job_ids: Sequence[str]) -> None:
+        super().__init__(message)
+        self.job_ids = tuple(job_ids)
+
+
 class UpgradeInProgress(RequestError):
     """Replicas of an older version, which do not know what the request would store, run beside this one."""
 

@@ -13,6 +13,7 @@ ClientError                 `message` is for people; `status` is that of the ans
     ├── WrongState          409  the job's state does not allow it
     ├── LostLease           409  another worker has the job now
     ├── Conflict            409, 412  other requests have changed the schedule
+    ├── KeyHeld             409  another job holds the unique key; `problem.job_ids` has it
     ├── TooLarge            413
     ├── Invalid             400, 422  names each field in `problem.errors`
     ├── Full                429  no room
@@ -141,6 +142,10 @@ class Conflict(Refused):
     """Other requests have changed the schedule meanwhile, or one that should be new is there already."""
 
 
+class KeyHeld(Refused):
+    """Another job holds the unique key. `problem.job_ids` has that job."""
+
+
 class TooLarge(Refused):
     """The request is larger than the server allows."""
 
@@ -162,6 +167,7 @@ _BY_CODE: Final[dict[str, type[Refused]]] = {
     "lost-lease": LostLease,
     "conflict": Conflict,
     "precondition-failed": Conflict,
+    "key-held": KeyHeld,
 }
 _BY_STATUS: Final[dict[int, type[Refused]]] = {
     400: Invalid,

@@ -12,6 +12,7 @@ from starlette.types import Scope
 from queuey import log
 from queuey.errors import (
     Full,
+    KeyHeld,
     MethodNotAllowed,
     OutcomeUnknown,
     QueueyError,
@@ -43,7 +44,7 @@ def problem(error: Exception) -> Problem:
     if not isinstance(error, QueueyError):
         return Problem(TYPE_PREFIX + QueueyError.code, QueueyError.title, QueueyError.status, INTERNAL)
     faults = error.faults if isinstance(error, RequestError) else ()
-    job_ids = error.job_ids if isinstance(error, OutcomeUnknown) else ()
+    job_ids = error.job_ids if isinstance(error, (OutcomeUnknown, KeyHeld)) else ()
     return Problem(
         type=TYPE_PREFIX + error.code,
         title=error.title,

@@ -45,6 +45,7 @@ JOB: Final[dict[str, Any]] = {
     "snoozed": 0,
     "tags": [],
     "metadata": None,
+    "unique": None,
 }
 JOB_LOG: Final = {
     "job_id": JOB_ID,

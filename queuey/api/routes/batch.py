@@ -219,5 +219,5 @@ def _raise_if_nothing_was_enqueued(outcomes: Sequence[Outcome]) -> None:
 
 def _item(outcome: Outcome) -> BatchItem:
     if isinstance(outcome, EnqueueReply):
-        return BatchItem(outcome.job_id, outcome.deduplicated, outcome.warnings)
+        return BatchItem(outcome.job_id, outcome.deduplicated, outcome.warnings, outcome.replaced)
     return BatchItem(error=problem(outcome))

@@ -16,7 +16,7 @@ from queuey.api.http.body import JSON, ClientDisconnected, Headers, media_type, 
 from queuey.api.http.operations import Operation, Parameter
 from queuey.api.http.problems import problem_response
 from queuey.api.http.waiting import APPLIED, PREFER, WAIT, Awaited, wanted_wait
-from queuey.errors import Full, IdempotencyMismatch, Invalid
+from queuey.errors import Full, IdempotencyMismatch, Invalid, KeyHeld, UpgradeInProgress
 from queuey.protocol import idempotency, traceparent
 from queuey.protocol.credentials import Principal
 from queuey.protocol.models import EnqueueReply, Job, JobRequest
@@ -37,7 +37,7 @@ IDEMPOTENCY_KEY: Final = Parameter(
     idempotency.HEADER,
     _Key,
     "The same request with the same key within 24 hours returns the job that the first request made. "
-    "Cannot be combined with `dedupe_key` or `id`",
+    "Cannot be combined with `dedupe_key`, `id`, `unique`, `debounce` or `throttle`",
 )
 TRACEPARENT: Final = Parameter(
     traceparent.HEADER,
@@ -62,7 +62,7 @@ ENQUEUE: Final = Operation(
     body=JobRequest,
     example={"type": "text.reverse", "payload": {"text": "hello"}, "dedupe_key": "greeting:1"},
     sample={"job_id": "4C01M85WK1F481TEH724WFD9NG9Z", "deduplicated": False},
-    errors=(Full, IdempotencyMismatch),
+    errors=(KeyHeld, UpgradeInProgress, Full, IdempotencyMismatch),
 )
 
 
@@ -71,7 +71,7 @@ Submitted = tuple[str, NewJob]
 
 
 class Warned(Exception):
-    """The reply to a request has a warning, so only the endpoint itself can answer it."""
+    """The reply to a request has a warning, or may have more than an id, so only the endpoint itself can answer it."""
 
 
 class SubmitJob:
@@ -110,7 +110,7 @@ class SubmitJob:
         submitted = self._submission.plain.job(body)
         if submitted is None:
             request = self._submission.parse(body)
-            if self._submission.address(request)[1] is not None:
+            if self._submission.address(request)[1] is not None or request.bucket_key != request.dedupe_key:
                 raise Warned
             submitted = request.type, self._submission.new_job(request, time.time_ns() // 1_000_000)
         job = submitted[1]
@@ -175,7 +175,7 @@ def log_enqueued(job_type: str, queue: str, outcome: EnqueueReply) -> None:
 def reply_to(outcome: EnqueueReply) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """Return the headers and the body of the reply to a request that has enqueued a job."""
     job_id = outcome.job_id.encode("ascii")
-    if outcome.warnings is UNSET:
+    if outcome.warnings is UNSET and outcome.replaced is UNSET:
         length, body = _LENGTH[outcome.deduplicated], b'{"job_id":"' + job_id + _DEDUPLICATED[outcome.deduplicated]
     else:
         body = msgspec.json.encode(outcome)

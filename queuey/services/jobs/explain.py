@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from queuey.protocol.allowed import counted
 from queuey.protocol.models import PRIORITIES, Ahead, Explanation, Job, WorkerInfo
-from queuey.protocol.records import SUSPECT, from_ms
+from queuey.protocol.records import SUSPECT, UNIQUE, encode_key, from_ms
 from queuey.services.unknown_types import asides_in, takes_all
 from queuey.services.workers import list_workers, serving
 from queuey.store.asides import SUSPECTS
@@ -35,6 +35,18 @@ _ENDS: Final = {
 
 async def explain(broker: Broker, job: Job, deadline: Deadline, unknown_type_ttl: float) -> Explanation:
     """Explain the status of a job as it was a moment ago. `unknown_type_ttl`: the setting. Raises StoreUnavailable."""
+    answer = await _explain(broker, job, deadline, unknown_type_ttl)
+    if job.unique is not None:
+        key = UNIQUE + encode_key(job.unique.key)
+        found = await deadline.call(broker.transfer.dump, broker.shards.of_job(job.id), [job.id], [key])
+        answer.unique_key = job.unique.key
+        answer.unique_key_holder = found.held[0].job_id if found.held else UNSET
+        following = found.jobs[0].again if found.jobs else ""
+        answer.followed_by = following.partition(" ")[0] or UNSET
+    return answer
+
+
+async def _explain(broker: Broker, job: Job, deadline: Deadline, unknown_type_ttl: float) -> Explanation:
     if job.status in _ENDS:
         return _finished(job)
     if job.status == "running":

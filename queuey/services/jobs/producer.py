@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Final, cast
+from typing import Final, Literal, cast
 
-from queuey.errors import Full, OutcomeUnknown, QueueyError, ScriptFailed
+from queuey.errors import Full, KeyHeld, OutcomeUnknown, QueueyError, ScriptFailed, UpgradeInProgress
 from queuey.lifecycle import Part
 from queuey.metrics import Metrics
 from queuey.protocol.models import EnqueueReply
@@ -23,6 +23,7 @@ Outcome = EnqueueReply | QueueyError
 """The reply or the error of `enqueue` for one job."""
 Words = str | Sequence[str]
 """The script's answer for a NewJob, or for each job of a NewJobs."""
+_REPLACED: Final[Mapping[str, Literal["payload", "follows"]]] = {"replaced": "payload", "follows": "follows"}
 _Sent = asyncio.Future[Words] | QueueyError
 AHEAD: Final = 16
 """Number of waiting jobs from which a second call begins, so that the store need not wait for it. Fewer gain more by
@@ -93,7 +94,7 @@ class Producer(Part):
         if new:
             self._metrics.enqueued.add((queue,), new)
         if new < len(words):
-            duplicates = sum(word.startswith("duplicate") for word in words)
+            duplicates = sum(" " in word for word in words)
             if duplicates:
                 self._metrics.deduplicated.add((queue,), duplicates)
 
@@ -233,6 +234,26 @@ def _reply(job_id: str, word: str) -> EnqueueReply:
     kind, _, holder = word.partition(" ")
     if kind == "duplicate":
         return EnqueueReply(holder, True)
+    if kind in _REPLACED:
+        return EnqueueReply(holder, True, replaced=_REPLACED[kind])
     if kind == "full":
         raise no_room()
-    raise too_many_queues()
+    if kind == "too_many_queues":
+        raise too_many_queues()
+    raise _not_unique(kind, holder)
+
+
+def _not_unique(kind: str, holder: str) -> QueueyError:
+    """Return the error for a unique job that was not enqueued."""
+    if kind == "rejected":
+        return KeyHeld(f"The job {holder} holds the unique key. Send the request again when it has ended.", [holder])
+    if kind == "differs":
+        return KeyHeld(
+            f"The job {holder} holds the unique key, and cannot be replaced by this one: type, queue, priority and "
+            "`until` must be the same. Use another key.",
+            [holder],
+        )
+    return UpgradeInProgress(
+        "Replicas of an older version, which do not know unique jobs, run beside this one or have run in the last "
+        "minute. Send the request again after the upgrade."
+    )

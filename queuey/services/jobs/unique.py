@@ -45,7 +45,7 @@ def terms_of(request: JobRequest, due_in_ms: int, dedupe_ttl_ms: int) -> Terms |
         until, ttl_ms = "", max(1, to_ms(one.per))
     elif isinstance(one, Debounce):
         until, wait_ms = "s", max(1, to_ms(one.wait))
-        on_conflict = OnConflict("replace", wait_ms, to_ms(_longest(one)))
+        on_conflict = OnConflict("replace", wait_ms, to_ms(longest(one)))
     else:
         until, on_conflict = _LETTERS[one.until], OnConflict(one.on_conflict)
         if one.ttl is not None:
@@ -91,13 +91,14 @@ def _check_debounce(request: JobRequest, debounce: Debounce) -> None:
     if given:
         detail = "cannot be given together with debounce, whose `wait` is the delay; leave one out"
         raise Invalid(f"{given[0]} {detail}.", [Fault(f"/{field}", detail) for field in given])
-    if _longest(debounce) < debounce.wait:
+    if longest(debounce) < debounce.wait:
         raise invalid("/debounce/max_wait", "must be at least `wait`")
-    if request.expires_in is not None and request.expires_in <= _longest(debounce):
-        raise invalid("/expires_in", f"must be longer than the longest wait, {_longest(debounce):g} s (max_wait)")
+    if request.expires_in is not None and request.expires_in <= longest(debounce):
+        raise invalid("/expires_in", f"must be longer than the longest wait, {longest(debounce):g} s (max_wait)")
 
 
-def _longest(debounce: Debounce) -> float:
+def longest(debounce: Debounce) -> float:
+    """Return the longest time that a debounced job waits, in seconds."""
     return min(MONTH, WAITS * debounce.wait) if debounce.max_wait is None else debounce.max_wait
 
 

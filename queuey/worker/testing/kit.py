@@ -83,6 +83,23 @@ class Ran(msgspec.Struct, frozen=True):
         return foreign.decode(self.result, into)
 
 
+def _have_one_key(kept: JobRequest, request: JobRequest) -> bool:
+    """Return whether both have the same key: a dedupe key, or the key of a unique job."""
+    is_unique = [each.bucket_key != each.dedupe_key for each in (kept, request)]
+    return request.bucket_key is not None and kept.bucket_key == request.bucket_key and is_unique[0] == is_unique[1]
+
+
+def _found(kept: JobRequest, request: JobRequest) -> EnqueueReply:
+    """Return the reply to a request whose key another job holds. Raises AssertionError for one that is rejected."""
+    on_conflict = "replace" if request.debounce else request.unique.on_conflict if request.unique else "return"
+    if on_conflict == "reject":
+        raise AssertionError(f"The job {kept.id} holds the key {request.bucket_key!r}: a server answers 409 key-held.")
+    if on_conflict == "return":
+        return EnqueueReply(str(kept.id), deduplicated=True)
+    kept.payload = request.payload
+    return EnqueueReply(str(kept.id), deduplicated=True, replaced="payload")
+
+
 class Testing:
     """Runs handlers within `async with`, which enters and leaves the App's lifespans.
 
@@ -138,11 +155,14 @@ class Testing:
         return self._timeline.now
 
     async def send(self, request: JobRequest) -> EnqueueReply:
-        """Keep a job that a handler enqueues. A dedupe key finds the job that was kept with it."""
-        if request.dedupe_key is not None:
-            for kept in self.enqueued:
-                if kept.dedupe_key == request.dedupe_key:
-                    return EnqueueReply(str(kept.id), deduplicated=True)
+        """Keep a job that a handler enqueues. A key finds the job that was kept with it, as in a store in which no job
+        has started yet."""
+        kept = next((kept for kept in self.enqueued if _have_one_key(kept, request)), None)
+        if kept is not None:
+            found = _found(kept, request)
+            if request.debounce is not None:
+                self._timeline.put_off(kept, request.debounce)
+            return found
         self._timeline.add(request)
         return EnqueueReply(str(request.id), deduplicated=False)
 

@@ -15,9 +15,10 @@ from msgspec.structs import replace
 
 from queuey.protocol import ids
 from queuey.protocol.json.codecs import Codec
-from queuey.protocol.models import JobRequest
+from queuey.protocol.models import Debounce, JobRequest
 from queuey.protocol.models.schedules import Overlap
 from queuey.services.jobs.submission import since_epoch_ms
+from queuey.services.jobs.unique import longest
 from queuey.services.schedules.specs import metadata_of
 from queuey.services.schedules.ticks import Ticks
 from queuey.settings.units import to_ms
@@ -35,6 +36,7 @@ class WaitingJob(Struct):
     checkpoint: Any = None
     schedule: str | None = None
     is_listed: bool = False
+    added_ms: int = 0
 
 
 class Plan(Struct):
@@ -90,7 +92,16 @@ class Timeline:
     def add(self, request: JobRequest, schedule: str | None = None) -> None:
         """Keep a job that was enqueued now, and list it."""
         self._enqueued.append(request)
-        self._push(self._due(request), WaitingJob(request, schedule=schedule, is_listed=True))
+        self._push(self._due(request), WaitingJob(request, schedule=schedule, is_listed=True, added_ms=self.now_ms))
+
+    def put_off(self, kept: JobRequest, debounce: Debounce) -> None:
+        """Have a job of the list wait again, as the store does for another request with its key."""
+        entry = next((entry for entry in self._entries if entry.job.request is kept), None)
+        if entry is not None and entry.due_ms > self.now_ms:
+            self._entries.remove(entry)
+            heapq.heapify(self._entries)
+            latest = entry.job.added_ms + to_ms(longest(debounce))
+            self._push(min(self.now_ms + to_ms(debounce.wait), latest), entry.job)
 
     def add_again(self, job: WaitingJob, seconds: float) -> None:
         """Keep a job for another attempt, or for the end of a snooze."""
@@ -102,7 +113,7 @@ class Timeline:
         known = {id(entry.job.request) for entry in self._entries}
         for request in self._enqueued:
             if id(request) not in known:
-                self._push(self._due(request), WaitingJob(request, is_listed=True))
+                self._push(self._due(request), WaitingJob(request, is_listed=True, added_ms=self.now_ms))
 
     def next(self, until_ms: int) -> WaitingJob | None:
         """Move the clock to the next job that is due by then, and return it. Ticks on the way are fired.
@@ -144,7 +155,8 @@ class Timeline:
 
     def _due(self, request: JobRequest) -> int:
         at_ms = 0 if request.run_at is None else since_epoch_ms(request.run_at)
-        return max(self.now_ms + to_ms(request.delay or 0), at_ms)
+        delay = request.debounce.wait if request.debounce else request.delay or 0
+        return max(self.now_ms + to_ms(delay), at_ms)
 
     def _drop_taken(self) -> None:
         """Drop the first jobs that the test has taken from the list, or that run_all has run."""

@@ -18,6 +18,7 @@ ANY_JSON: Final = "/v1/jobs/{id}/payload"
 SCHEMAS: Final[Mapping[str, Any]] = DOCUMENT["components"]["schemas"]
 JSON_OF: Final[Mapping[str, Any]] = {
     "/backoff": {"base": 1},
+    "/debounce": {"key": "k", "wait": 1},
     "/error": {"message": "m"},
     "/exclude": ["2026-12-25"],
     "/job": {"type": "t", "queue": "mail", "backoff": {"base": 1}, "metadata": {"mail": "t"}, "tags": ["t"]},
@@ -28,12 +29,16 @@ JSON_OF: Final[Mapping[str, Any]] = {
     "/room": [{"jobs": 1, "types": ["t"]}],
     "/status": ["queued"],
     "/tags": ["t"],
+    "/throttle": {"key": "k", "per": 1},
     "/type_queues": {"mail": ["t"]},
     "/types": ["t"],
+    "/unique": {"key": "k"},
 }
 """A valid value of each field at the top that has an object or an array."""
 MAPS: Final = ("/metadata", "/type_queues", "/job/metadata")
 """Those of them that have any keys. An error names them, not the values in them."""
+REFUSED: Final = ("/job/unique", "/job/debounce", "/job/throttle")
+"""Objects that the job of a schedule cannot have, so nothing inside them is looked at."""
 BESIDE: Final[Mapping[str, Any]] = {
     "/every": {"cron": "@daily"},
     "/type_queues": {"types": ["t"], "queues": ["mail"]},
@@ -117,7 +122,8 @@ def _inside(path: str, at: str, schema: Any) -> Iterator[Place]:
 
 def _at(place: Place) -> Iterator[Place]:
     yield place
-    yield from _inside(place.path, place.pointer, place.schema)
+    if place.pointer not in REFUSED:
+        yield from _inside(place.path, place.pointer, place.schema)
 
 
 def _resolved(schema: Any) -> Any:

@@ -10,7 +10,8 @@ import httpx
 import pytest
 from msgspec import UNSET, Raw
 
-from queuey.client import Client, Forbidden, Invalid, LostLease, NotFound, Unauthorized, WrongState, new_id
+from queuey import Debounce, Throttle, Unique
+from queuey.client import Client, Forbidden, Invalid, KeyHeld, LostLease, NotFound, Unauthorized, WrongState, new_id
 from queuey.protocol.credentials import Credentials
 from queuey.protocol.models import (
     CompleteItem,
@@ -54,6 +55,30 @@ async def test_an_id_fits_its_dedupe_key_and_a_repeat_is_one_job(rig: Rig) -> No
         assert (second.job_id, first.deduplicated, second.deduplicated) == (first.job_id, False, True)
         own = new_id()
         assert [(await client.enqueue("mail", id=own)).job_id for _ in range(2)] == [own] * 2
+
+
+async def test_unique_jobs_find_replace_and_reject(rig: Rig) -> None:
+    await rig.broker.replicas.register()
+    async with client_of(rig) as client:
+        first = await client.enqueue("sync", 1, unique=Unique("k"))
+        assert first.job_id[:2] == new_id("k")[:2]
+        assert (await client.enqueue("sync", 2, unique=Unique("k"))).job_id == first.job_id
+        replaced = await client.enqueue("sync", 3, unique=Unique("k", on_conflict="replace"))
+        assert (replaced.job_id, replaced.deduplicated, replaced.replaced) == (first.job_id, True, "payload")
+        assert bytes((await client.get(first.job_id)).payload) == b"3"
+        with pytest.raises(KeyHeld) as raised:
+            await client.enqueue("sync", 4, unique=Unique("k", on_conflict="reject"))
+        assert raised.value.problem.job_ids == [first.job_id]
+        debounced = await client.enqueue("index", 1, debounce=Debounce("p", wait=5))
+        assert (await client.enqueue("index", 2, debounce=Debounce("p", wait=5))).job_id == debounced.job_id
+        throttled = await client.enqueue("mail", 1, throttle=Throttle("u", per=60))
+        assert (await client.enqueue("mail", 2, throttle=Throttle("u", per=60))).job_id == throttled.job_id
+
+
+async def test_a_unique_option_of_another_type_is_refused_before_it_is_sent(rig: Rig) -> None:
+    async with client_of(rig) as client:
+        with pytest.raises(TypeError, match=r"unique must be a queuey\.Unique, not 'k'"):
+            await client.enqueue("sync", unique="k")  # type: ignore[arg-type]
 
 
 async def test_a_result_is_the_text_that_came(rig: Rig) -> None:

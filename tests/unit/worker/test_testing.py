@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from queuey import App, Backoff, Context, Dead, Retry, SyncTesting, Testing
+from queuey import App, Backoff, Context, Dead, Debounce, Retry, SyncTesting, Testing, Unique
 from queuey.errors import StartupError
+from queuey.protocol.models import EnqueueReply
 from queuey.worker.testing import MOST
 
 
@@ -219,3 +220,26 @@ async def test_sync_testing_in_an_async_test_says_what_to_use() -> None:
     with pytest.raises(RuntimeError, match="for tests that are not async"):
         testing.run("order")
     await asyncio.to_thread(testing.__exit__, None, None, None)
+
+
+async def test_a_unique_job_is_found_replaced_or_rejected() -> None:
+    async with Testing(app) as testing:
+        first = await mail.enqueue("1", unique=Unique("k"))
+        assert await mail.enqueue("2", unique=Unique("k")) == EnqueueReply(first.job_id, deduplicated=True)
+        assert (await mail.enqueue("3", dedupe_key="k")).deduplicated is False
+        replaced = await mail.enqueue("4", debounce=Debounce("k", wait=5))
+        assert replaced == EnqueueReply(first.job_id, deduplicated=True, replaced="payload")
+        with pytest.raises(AssertionError, match=f"The job {first.job_id} holds the key 'k'"):
+            await mail.enqueue("5", unique=Unique("k", on_conflict="reject"))
+        assert [bytes(request.payload) for request in testing.enqueued] == [b'"4"', b'"3"']
+
+
+async def test_a_debounced_job_runs_once_when_requests_have_stopped() -> None:
+    async with Testing(app) as testing:
+        await mail.enqueue("1", debounce=Debounce("k", wait=10, max_wait=18))
+        assert await testing.advance(8) == []
+        await mail.enqueue("2", debounce=Debounce("k", wait=10, max_wait=18))
+        assert await testing.advance(8) == []
+        await mail.enqueue("3", debounce=Debounce("k", wait=10, max_wait=18))
+        (ran,) = await testing.advance(2)
+        assert b"3 in" in bytes(ran.result)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Annotated, Final, cast
+from typing import Annotated, Final, Literal, cast
 
 import msgspec
 from cyclopts import Parameter
@@ -21,10 +21,12 @@ from queuey.client import Client, ClientError
 from queuey.errors import SettingsError
 from queuey.protocol.allowed import SOON
 from queuey.protocol.job_requests import JobOptions
-from queuey.protocol.models import NULL, Priority
+from queuey.protocol.models import NULL, Debounce, Priority, Throttle, Unique, Until
 
 MAX_PAYLOAD: Final = 100_000_000
 """The most bytes that are read from stdin. Servers accept far less."""
+
+_OF_UNIQUE: Final = ("unique_key", "until", "on_conflict", "unique_ttl", "debounce", "max_wait", "throttle")
 
 PayloadText = Annotated[str, Parameter(allow_leading_hyphen=True, help="Payload as JSON. Use - to read stdin.")]
 
@@ -54,6 +56,18 @@ class Options:
     metadata: Annotated[
         list[str] | None, Parameter(metavar="KEY=VALUE", negative=(), help="Entry of the metadata; up to 8 times.")
     ] = None
+    unique_key: Annotated[
+        str | None, Parameter(metavar="KEY", help="Key of a unique job: one job at a time has it.")
+    ] = None
+    until: Annotated[Until | None, Parameter(help="Until when the job holds its key. Default: finished.")] = None
+    on_conflict: Annotated[
+        Literal["return", "reject", "replace"] | None,
+        Parameter(help="What to do if another job holds the key. Default: return."),
+    ] = None
+    unique_ttl: Annotated[float | None, duration("The key is free after this time in any case.")] = None
+    debounce: Annotated[float | None, duration("Run after this time without another enqueue of the key.")] = None
+    max_wait: Annotated[float | None, duration("Longest wait with --debounce. Default: 10 times as long.")] = None
+    throttle: Annotated[float | None, duration("Enqueue one job of the key within this time.")] = None
     id: Annotated[str | None, Parameter(metavar="ID", help="Id of the new job. Default: a generated id.")] = None
 
     def given(self) -> JobOptions:
@@ -63,7 +77,34 @@ class Options:
         given = {name: value for name, value in asdict(self).items() if value is not None}
         if self.metadata is not None:
             given["metadata"] = entries_of(self.metadata)
-        return cast("JobOptions", given)
+        for name in _OF_UNIQUE:
+            given.pop(name, None)
+        return cast("JobOptions", given | self._unique())
+
+    def _unique(self) -> dict[str, Unique | Debounce | Throttle]:
+        """Return what makes the job unique, by the name of its option. Raises SettingsError."""
+        given = [f"--{name.replace('_', '-')}" for name in _OF_UNIQUE if getattr(self, name) is not None]
+        if self.unique_key is None:
+            if given:
+                raise SettingsError(f"{given[0]}: there is no key. Add --unique-key KEY.")
+            return {}
+        if self.debounce is not None:
+            _allow_only(given, "--debounce", "--max-wait")
+            return {"debounce": Debounce(self.unique_key, self.debounce, self.max_wait)}
+        if self.throttle is not None:
+            _allow_only(given, "--throttle")
+            return {"throttle": Throttle(self.unique_key, self.throttle)}
+        if self.max_wait is not None:
+            raise SettingsError("--max-wait: there is no wait. Add --debounce, or leave it out.")
+        until, on_conflict = self.until or "finished", self.on_conflict or "return"
+        return {"unique": Unique(self.unique_key, until, on_conflict, self.unique_ttl)}
+
+
+def _allow_only(given: Sequence[str], *flags: str) -> None:
+    """Raise SettingsError if other flags for unique jobs are given beside these."""
+    others = [flag for flag in given if flag not in ("--unique-key", *flags)]
+    if others:
+        raise SettingsError(f"{others[0]}: has no effect with {flags[0]}. Leave one of them out.")
 
 
 def entries_of(given: Sequence[str]) -> dict[str, str]:
