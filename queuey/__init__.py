@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from queuey.protocol.job_requests import job_metadata
 from queuey.protocol.json.codecs import Codec, seal, unseal
-from queuey.protocol.models import Backoff, Debounce, Throttle, Unique
+from queuey.protocol.models import Backoff, Batch, Debounce, Throttle, Unique
 from queuey.version import __version__
 from queuey.worker.handlers.app import App
 from queuey.worker.handlers.attempt import CheckpointFailed
@@ -23,6 +23,7 @@ __all__ = [
     "App",
     "AsyncMiddleware",
     "Backoff",
+    "Batch",
     "CheckpointFailed",
     "Client",
     "Codec",

@@ -1,6 +1,9 @@
 -- New jobs, and the names of queues that come with them. Needs keys, writes. The general way of enqueue has the same in
 -- line, since calls of these functions would cost it 1.5 to 3 %; tests/scripts/schedules/test_fire.py compares the two.
 -- New queues are written behind commit().
+-- batch_key(name): the key of the open batch of items with this name.
+local function batch_key(name) return base .. 'batch:' .. name end
+
 -- known_queues: whether the shard has a queue, for the names that were looked up.
 local known_queues, new_queues, queue_count, ready_now = {}, {}, nil, nil
 

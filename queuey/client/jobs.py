@@ -16,6 +16,7 @@ from queuey.client.transport import MAX_WAIT, Http
 from queuey.protocol.job_requests import JobOptions, check_seconds, job_request, request_json, with_id
 from queuey.protocol.models import (
     FINAL,
+    Batch,
     BatchItem,
     BatchReply,
     CancelReply,
@@ -41,13 +42,17 @@ class JobCalls:
 
     _http: Http
 
-    async def enqueue(self, type: str, payload: Any = None, **options: Unpack[JobOptions]) -> EnqueueReply:
+    async def enqueue(
+        self, type: str, payload: Any = None, *, batch: Batch | None = None, **options: Unpack[JobOptions]
+    ) -> EnqueueReply:
         """Enqueue a job. When this returns, the store has it.
 
         The payload is anything that msgspec can encode as JSON. The client makes the id, so that it can safely send the
         request again if the answer is lost. To retry the call yourself, pass `id=new_id(dedupe_key)`.
+
+        With a `batch` the payload becomes an item of its job, whose id is in the answer; `id` is that of the item.
         """
-        return await self.send(job_request(type, payload, options))
+        return await self.send(job_request(type, payload, options, batch))
 
     async def send(self, request: JobRequest) -> EnqueueReply:
         """Enqueue the job of a request. It gets an id if it has none."""

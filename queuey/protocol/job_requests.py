@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 
 from queuey.protocol import ids
 from queuey.protocol.json import strict
-from queuey.protocol.models import Backoff, Debounce, JobRequest, PreviewRequest, Priority, Throttle, Unique
+from queuey.protocol.models import Backoff, Batch, Debounce, JobRequest, PreviewRequest, Priority, Throttle, Unique
 
 SECONDS: Final = ("dedupe_ttl", "timeout", "delay", "expires_in", "retention")
 """The options that are durations."""
@@ -50,9 +50,9 @@ class JobOptions(TypedDict, total=False):
     throttle: Throttle
 
 
-def job_request(type: str, payload: Any, options: JobOptions) -> JobRequest:
+def job_request(type: str, payload: Any, options: JobOptions, batch: Batch | None = None) -> JobRequest:
     """Return a request that has an id, so that sending it again is safe. Raises ValueError for NaN and infinities."""
-    return with_id(JobRequest(type, Raw(strict.encode(payload, "/payload")), **options))
+    return with_id(JobRequest(type, Raw(strict.encode(payload, "/payload")), **options, batch=batch))
 
 
 @contextmanager
@@ -88,12 +88,24 @@ def _check(request: object) -> None:
     for name, kind in KEYS.items():
         if not isinstance(getattr(request, name), (kind, NoneType)):
             raise TypeError(f"{name} must be a queuey.{kind.__name__}, not {getattr(request, name)!r:.100}.")
+    if request.batch is not None:
+        _check_batch(request.batch)
     for name in SECONDS:
         check_seconds(name, getattr(request, name))
     if isinstance(request.tags, str):  # it is a sequence too, of its characters
         raise TypeError(f"tags must be a list of strings, not {request.tags!r}. Pass [{request.tags!r}].")
     if request.metadata is not None:
         _check_metadata(request.metadata)
+
+
+def _check_batch(batch: object) -> None:
+    if not isinstance(batch, Batch):
+        raise TypeError(f"batch must be a queuey.Batch, not {batch!r:.100}. Pass Batch(key, max_size, max_wait).")
+    if not isinstance(batch.key, str):
+        raise TypeError(f"Batch: key must be a string, not {batch.key!r:.100}.")
+    if not isinstance(batch.max_size, int):
+        raise TypeError(f"Batch: max_size must be a whole number, not {batch.max_size!r:.100}.")
+    check_seconds("max_wait", batch.max_wait)
 
 
 def with_id(request: JobRequest) -> JobRequest:

@@ -56,7 +56,6 @@ _STATUSES: Final[dict[str, Status]] = {
     "c": "cancelled",
 }
 
-
 _TYPE_FIRST: Final = '{"type":"'
 """The first characters of the JSON part of a definition. A name of a type follows, in which nothing is escaped."""
 
@@ -215,6 +214,7 @@ class JobFields(TypedDict):
     traceparent: str | None
     tags: tuple[str, ...]
     metadata: dict[str, str] | None
+    batch_key: str | None
 
 
 def job_fields(head: Mapping[str, str], definition: Definition) -> JobFields:
@@ -228,6 +228,7 @@ def job_fields(head: Mapping[str, str], definition: Definition) -> JobFields:
         "traceparent": definition.traceparent,
         "tags": definition.tags,
         "metadata": definition.metadata,
+        "batch_key": definition.batch_key,
     }
 
 
@@ -359,7 +360,6 @@ UNREADABLE: Final = (msgspec.DecodeError, ValueError, KeyError, RecursionError)
 UNKNOWN_KIND: Final = "unknown"
 MAX_UNKNOWN: Final = 1000
 """The maximum number of characters to show of an error that cannot be read."""
-
 
 _decode_error = msgspec.json.Decoder(ErrorEntry).decode
 

@@ -32,6 +32,7 @@ JOB: Final = form_of(
         **{f"/{kind}/key": "1 to 256 bytes of printable text" for kind in ("unique", "debounce", "throttle")},
         "/run_at": f"a date, a time with seconds, and a time zone, such as {SOON}",
         "/backoff/factor": in_words(Factor),
+        "/batch/key": "1 to 256 bytes of printable text",
         "/tags": f"an array of at most {MAX_TAGS} different texts",
         "/tags/*": TAG_RULE,
         "/metadata": f"an object of at most {MAX_METADATA} texts, {MAX_METADATA_BYTES:,} bytes together; its keys are "

@@ -88,6 +88,10 @@ class ShardKeys:
         """Return the key of the history of a schedule."""
         return f"{self.base}runs:{name}"
 
+    def batch(self, name: str) -> str:
+        """Return the key with the open batch of this name: `queue:priority:type:key`, the key as base64url."""
+        return f"{self.base}batch:{name}"
+
     @property
     def schedule_names(self) -> str:
         return self.base + "schedule_names"

@@ -105,6 +105,7 @@ def read(job: ClaimedJob, report: Report, keep: Keep) -> tuple[Work, Failed | No
         definition.traceparent,
         definition.tags,
         definition.metadata,
+        definition.batch_key,
         report,
         keep,
         job.checkpoint,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from queuey.protocol import traceparent
 from queuey.protocol.job_requests import request_json
 from queuey.protocol.models import EnqueueReply, JobRequest
+from queuey.services.batches.reading import job_or_item
 from queuey.services.jobs.producer import Producer
 from queuey.services.jobs.submission import Submission
 
@@ -31,6 +32,6 @@ class Sending:
             request.traceparent = traceparent.current()
         checked = self._submission.parse(request_json(request))
         _, warning = self._submission.address(checked)
-        reply = await self._producer.enqueue(self._submission.new_job(checked, time.time_ns() // 1_000_000))
+        reply = await self._producer.enqueue(job_or_item(self._submission, checked, time.time_ns() // 1_000_000))
         self._submission.queues.warn(reply, checked.type, warning)
         return reply

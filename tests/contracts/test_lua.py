@@ -13,7 +13,7 @@ from queuey.store import replies
 from queuey.store.broker.calls import Group
 from queuey.store.broker.dlq import DeadLetterCalls
 from queuey.store.broker.events import EventCalls
-from queuey.store.broker.jobs import JobCalls
+from queuey.store.broker.jobs import BatchCalls, JobCalls
 from queuey.store.broker.leases import LeaseCalls
 from queuey.store.broker.maintenance import MaintenanceCalls
 from queuey.store.broker.queues import QueueCalls
@@ -33,6 +33,7 @@ GROUPS: dict[str, type[Group]] = {
     "replicas": ReplicaCalls,
     "events": EventCalls,
     "schedules": ScheduleCalls,
+    "batches": BatchCalls,
     "transfer": TransferCalls,
 }
 """By noun: a folder of lua/ and a group of the Broker."""
@@ -52,9 +53,10 @@ READ_ONLY = {
     *("get_schedules", "list_schedules", "due_schedules"),
 }
 TAKES_MEMORY = {"set_payload", "keep_log", "enqueue", "replay", "restore", "put_schedules", "fire", "restore_schedules"}
+TAKES_MEMORY |= {"add_items"}
 WRITES = {
     "MSET", "MSETNX", "SET", "DEL", "EXPIRE", "RPUSH", "LPUSH", "LPOP", "SADD", "SREM", "HSET", "HSETNX", "HINCRBY",
-    "HDEL", "ZADD", "ZREM", "LTRIM",
+    "HDEL", "ZADD", "ZREM", "LTRIM", "SETRANGE",
 }  # fmt: skip
 NO_STATUS = {
     "high", "default", "low", "paused", "paused_by", "paused_at", "guard_", "guard_default", "guard_low", "aside",
@@ -120,6 +122,7 @@ STATUS_WORDS = {
         *("new", "duplicate", "full", "too_many_queues"),
         *("rejected", "replaced", "follows", "differs", "closed"),
     },
+    "add_items": {"opened", "added", "there", "full", "too_many_queues"},
     "extend": {"ok", "lost", "cancelled"},
     "checkpoint": {"ok", "lost"},
     "complete": {"ok", "lost"},
@@ -232,13 +235,13 @@ def test_each_script_has_a_test_file(name: str) -> None:
 # --- keys --------------------------------------------------------------------------------------------------------
 
 
-KEY_HOMES = ("keys", "schedules")
-"""The includes with names of keys. Those of schedules are not in `keys`, since each line there takes time in all
-scripts."""
+KEY_HOMES = ("keys", "schedules", "new_jobs")
+"""The includes with names of keys. Those of schedules and batches are not in `keys`, since each line there takes time
+in all scripts."""
 
 
 def lua_names() -> dict[str, str]:
-    """What keys.lua and schedules.lua say of each key, with an argument shown as `*`."""
+    """What these includes say of each key, with an argument shown as `*`."""
     text = "\n".join(INCLUDES[home] for home in KEY_HOMES)
     names = {
         name: re.sub(r"'([^']*)'|\w+", lambda match: "*" if match[1] is None else match[1], rest).replace(" .. ", "")

@@ -46,6 +46,7 @@ JOB: Final[dict[str, Any]] = {
     "tags": [],
     "metadata": None,
     "unique": None,
+    "batch_key": None,
 }
 JOB_LOG: Final = {
     "job_id": JOB_ID,

@@ -27,6 +27,8 @@ from queuey.protocol.json.checks import check_text, why_not_json
 from queuey.protocol.models import BatchItem, BatchReply, EnqueueReply, JobRequest
 from queuey.protocol.records import NewJob
 from queuey.protocol.schema_faults import SecondLooks, invalid
+from queuey.protocol.stored.items import NewItem
+from queuey.services.batches.reading import job_or_item
 from queuey.services.jobs.plain_batch import Batch, Check, Items, PlainBatches, read
 from queuey.services.jobs.producer import Outcome, Producer
 from queuey.services.jobs.submission import Submission
@@ -91,16 +93,16 @@ class SubmitBatch:
         warned: dict[int, TypeWarning] = {}
         looks = SecondLooks()
 
-        def check(place: int) -> NewJob | QueueyError:
+        def check(place: int) -> NewJob | NewItem | QueueyError:
             return self._check(bytes(text.items[place]), caller, span, partial(warned.__setitem__, place), looks)
 
         if self._in_groups:
             may = partial(caller.allows, "submit")
             batch = self._plain.group(self._read(text), self._producer.shards, may, span, check)
             stored = await self._producer.enqueue_groups(batch.items)
-            if stored and not batch.errors and not any(stored):
+            if stored and not batch.errors and not batch.added and not any(stored):
                 return _all_new(batch.ids)
-            outcomes = _in_order(batch, stored)
+            outcomes = _in_order(batch, stored, await self._producer.items.add_many(batch.added))
         else:
             outcomes = await self._enqueue_each(text, check)
         _raise_if_nothing_was_enqueued(outcomes)
@@ -119,7 +121,12 @@ class SubmitBatch:
         self._check_count(text.items)
         checked = [check(place) for place in range(len(text.items))]
         stored = iter(await self._producer.enqueue_many([job for job in checked if isinstance(job, NewJob)]))
-        return [next(stored) if isinstance(entry, NewJob) else entry for entry in checked]
+        items = {place: entry for place, entry in enumerate(checked) if isinstance(entry, NewItem)}
+        added = await self._producer.items.add_many(items)
+        return [
+            next(stored) if isinstance(entry, NewJob) else added[place] if isinstance(entry, NewItem) else entry
+            for place, entry in enumerate(checked)
+        ]
 
     def _check_count(self, items: Sequence[object]) -> None:
         if len(items) > self._batch_limit:
@@ -139,7 +146,7 @@ class SubmitBatch:
         span: str | None,
         warn: Callable[[TypeWarning], None],
         looks: SecondLooks,
-    ) -> NewJob | QueueyError:
+    ) -> NewJob | NewItem | QueueyError:
         now_ms = time.time_ns() // 1_000_000
         try:
             request = self._submission.parse(item)
@@ -149,7 +156,7 @@ class SubmitBatch:
             require(caller, "submit", queue)
             if warning is not None:
                 warn((request.type, warning))
-            return self._submission.new_job(request, now_ms)
+            return job_or_item(self._submission, request, now_ms)
         except Invalid as error:
             return self._submission.with_all_faults(error, item, now_ms) if looks.take() else error
         except QueueyError as error:
@@ -190,9 +197,9 @@ def _all_new(job_ids: Sequence[str]) -> Response:
     return reply(msgspec.Raw(f"{_FIRST}{_BETWEEN.join(job_ids)}{_LAST}".encode()))
 
 
-def _in_order(batch: Batch, stored: Sequence[list[Outcome] | None]) -> list[Outcome]:
+def _in_order(batch: Batch, stored: Sequence[list[Outcome] | None], added: Mapping[int, Outcome]) -> list[Outcome]:
     """Return the outcome of each item of a batch, in its order."""
-    outcomes: dict[int, Outcome] = {**batch.errors}
+    outcomes: dict[int, Outcome] = {**batch.errors, **added}
     for places, some in zip(batch.places, stored, strict=True):
         all_new = [EnqueueReply(batch.ids[place], False) for place in places] if some is None else some
         outcomes.update(zip(places, all_new, strict=True))
@@ -219,5 +226,6 @@ def _raise_if_nothing_was_enqueued(outcomes: Sequence[Outcome]) -> None:
 
 def _item(outcome: Outcome) -> BatchItem:
     if isinstance(outcome, EnqueueReply):
-        return BatchItem(outcome.job_id, outcome.deduplicated, outcome.warnings, outcome.replaced)
+        replaced, items = outcome.replaced, outcome.items
+        return BatchItem(outcome.job_id, outcome.deduplicated, outcome.warnings, replaced, items)
     return BatchItem(error=problem(outcome))

@@ -22,6 +22,7 @@ from queuey.protocol.credentials import Principal
 from queuey.protocol.models import EnqueueReply, Job, JobRequest
 from queuey.protocol.records import NewJob
 from queuey.protocol.schema_faults import failures, together
+from queuey.services.batches.reading import job_or_item
 from queuey.services.jobs.producer import Producer, Words
 from queuey.services.jobs.submission import Submission
 from queuey.store.batching import Answer
@@ -110,7 +111,8 @@ class SubmitJob:
         submitted = self._submission.plain.job(body)
         if submitted is None:
             request = self._submission.parse(body)
-            if self._submission.address(request)[1] is not None or request.bucket_key != request.dedupe_key:
+            is_addressed = self._submission.address(request)[1] is not None
+            if is_addressed or request.batch is not None or request.bucket_key != request.dedupe_key:
                 raise Warned
             submitted = request.type, self._submission.new_job(request, time.time_ns() // 1_000_000)
         job = submitted[1]
@@ -133,7 +135,7 @@ class SubmitJob:
                 wait = self._awaited.wanted(scope, headers, caller, queue)
             key = headers.get(b"idempotency-key")
             once = None if key is None else idempotency.once(caller.name, key, body)
-            job = self._submission.new_job(request, time.time_ns() // 1_000_000, once)
+            job = job_or_item(self._submission, request, time.time_ns() // 1_000_000, once)
             outcome = await self._producer.enqueue(job)
             if once is not None:
                 once.check(outcome.job_id)
@@ -175,7 +177,7 @@ def log_enqueued(job_type: str, queue: str, outcome: EnqueueReply) -> None:
 def reply_to(outcome: EnqueueReply) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """Return the headers and the body of the reply to a request that has enqueued a job."""
     job_id = outcome.job_id.encode("ascii")
-    if outcome.warnings is UNSET and outcome.replaced is UNSET:
+    if outcome.warnings is UNSET and outcome.replaced is UNSET and outcome.items is UNSET:
         length, body = _LENGTH[outcome.deduplicated], b'{"job_id":"' + job_id + _DEDUPLICATED[outcome.deduplicated]
     else:
         body = msgspec.json.encode(outcome)

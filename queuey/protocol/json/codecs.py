@@ -43,6 +43,7 @@ class _Sealed(msgspec.Struct):
 
 
 _decode: Final = msgspec.json.Decoder(_Sealed).decode
+_decode_items: Final = msgspec.json.Decoder(list[Raw]).decode
 
 
 def seal_json(codec: Codec, text: bytes) -> Raw:
@@ -63,6 +64,14 @@ def unseal_json(codec: Codec, text: str | bytes | Raw) -> bytes:
         return codec.decode(sealed.data)
     except Exception as error:
         raise CodecFault(f"the codec {codec.name!r} cannot read it: {type(error).__qualname__}: {error}") from error
+
+
+def unseal_items(codec: Codec, text: str | bytes | Raw) -> bytes:
+    """Return the JSON within, like `unseal_json`. Of a list it is that within each item, as of a batch of items."""
+    plain = unseal_json(codec, text)
+    if not plain.startswith(b"[") or b'"$codec"' not in plain:
+        return plain
+    return b"[" + b",".join([unseal_json(codec, item) for item in _decode_items(plain)]) + b"]"
 
 
 def seal(codec: Codec, payload: Any) -> Raw:

@@ -58,6 +58,17 @@ class Backoff(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     cap: Annotated[float, Meta(gt=0, le=24 * 3600)] = 60.0
 
 
+class Batch(Struct, frozen=True, forbid_unknown_fields=True):
+    """A batch of items: jobs with one `key` become the items of one job, whose payload is the list of their payloads.
+
+    The job is due when it has `max_size` items, or `max_wait` seconds after its first item.
+    """
+
+    key: Annotated[str, Meta(min_length=1, max_length=256)]
+    max_size: Annotated[int, Meta(ge=1, le=10_000)]
+    max_wait: Annotated[float, Meta(gt=0, le=24 * 3600)]
+
+
 class JobRequest(Struct, forbid_unknown_fields=True):
     """The body of `POST /v1/jobs`, and one item of a batch."""
 
@@ -88,6 +99,8 @@ class JobRequest(Struct, forbid_unknown_fields=True):
     unique: Unique | None = None
     debounce: Debounce | None = None
     throttle: Throttle | None = None
+    batch: Batch | None = None
+    """The batch that this becomes an item of. `id` is then the id of the item."""
 
     @property
     def bucket_key(self) -> str | None:
@@ -97,7 +110,11 @@ class JobRequest(Struct, forbid_unknown_fields=True):
 
 
 class EnqueueReply(Struct):
-    """The answer to `POST /v1/jobs`. `deduplicated` means that the job already existed, by its key."""
+    """The answer to `POST /v1/jobs`. `deduplicated` means that the job already existed, by its key.
+
+    For an item of a batch, `job_id` is the batch's job, `deduplicated` means that this had the item already, and
+    `items` is the number of its items with this one. A repeated request has no `items`.
+    """
 
     job_id: str
     deduplicated: bool
@@ -105,6 +122,7 @@ class EnqueueReply(Struct):
     """Sentences about what the sender should change, although the job was enqueued."""
     replaced: Literal["payload", "follows"] | UnsetType = UNSET
     """`payload`: the waiting job has this payload now. `follows`: it runs, and one with the last payload follows it."""
+    items: int | UnsetType = UNSET
 
 
 class JobError(Struct):
@@ -232,6 +250,8 @@ class Job(Struct, kw_only=True):
     tags: tuple[str, ...] = ()
     metadata: dict[str, str] | None = None
     unique: UniqueKey | None = None
+    batch_key: str | None = None
+    """The key of the batch, if the payload is the list of its items."""
     warnings: list[str] | UnsetType = UNSET
     """The warnings of the answer to `POST /v1/jobs`. They are not stored with the job."""
 
@@ -259,6 +279,7 @@ Reason = Literal[
     "running",
     "finished",
     "due_later",
+    "waits_for_items",
     "retry_later",
     "snoozed",
     "crashed",
@@ -338,12 +359,13 @@ class Problem(Struct, omit_defaults=True):
 
 
 class BatchItem(Struct, omit_defaults=True):
-    """The outcome of one item of a batch: `error`, or the fields of the answer to `POST /v1/jobs`."""
+    """The outcome of one job of a request: `error`, or the fields of the answer to `POST /v1/jobs`."""
 
     job_id: str | UnsetType = UNSET
     deduplicated: bool | UnsetType = UNSET
     warnings: list[str] | UnsetType = UNSET
     replaced: Literal["payload", "follows"] | UnsetType = UNSET
+    items: int | UnsetType = UNSET
     error: Problem | UnsetType = UNSET
 
 
@@ -366,3 +388,5 @@ class Definition(Struct, omit_defaults=True, gc=False):  # it is in no cycle
     backoff: Backoff | None = None
     traceparent: str | None = None
     metadata: dict[str, str] | None = None
+    batch_key: str | None = None
+    """The key of a batch of items, whose payload is the list of these."""

@@ -84,6 +84,8 @@ class LeasedJob(Struct, omit_defaults=True, gc=False):  # it is in no cycle
     traceparent: str | None = None
     tags: tuple[str, ...] = ()
     metadata: dict[str, str] | None = None
+    batch_key: str | None = None
+    """The key of the batch, if the payload is the list of its items."""
     checkpoint: Raw | UnsetType = UNSET
     """The value that an earlier attempt has kept, if there is one."""
 

@@ -91,6 +91,10 @@ def _scheduled(job: Job) -> Explanation:
     answer = Explanation(job.id, job.status, "due_later", f"It is due at {_shown(due)}.", due_at=_known(due))
     if job.started_at is None:
         answer.expires_at = _known(job.expires_at)
+        if job.batch_key is not None and not job.errors:
+            answer.reason = "waits_for_items"
+            answer.detail = f"It is a batch, which waits for more items until {_shown(due)}, unless it is full before."
+            return answer
     if job.crashes and crashed:
         answer.reason = "crashed"
         answer.detail = f"Its worker was lost (crash {job.crashes}). It is due again at {_shown(due)}."

@@ -27,6 +27,7 @@ from queuey.protocol import ids
 from queuey.protocol.json.checks import are_payloads, is_deeper
 from queuey.protocol.models import Name, Priority
 from queuey.protocol.records import NewJob, NewJobs
+from queuey.protocol.stored.items import NewItem
 from queuey.services.jobs.plain import Frame, Lane, PlainItem
 from queuey.services.jobs.submission import Decoder, Limits, Submission
 from queuey.store.broker.calls import MAX_BATCH, MAX_BYTES
@@ -54,7 +55,7 @@ _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 Items = list[PlainItem | None]
 """The items of a batch; None stands for one that Submission must read."""
-Check = Callable[[int], NewJob | QueueyError]
+Check = Callable[[int], NewJob | NewItem | QueueyError]
 """Has Submission read the item at a place of the batch."""
 
 
@@ -62,12 +63,14 @@ class Batch(NamedTuple):
     """A batch to send: `items` in this order, and for each the places of its jobs in the batch.
 
     `errors`: by place, of the jobs that are not sent. `ids`: those of the plain jobs, in the order of the batch.
+    `added`: by place, what becomes an item of a job.
     """
 
     items: list[NewJob | NewJobs]
     places: list[list[int]]
     errors: dict[int, QueueyError]
     ids: list[str]
+    added: dict[int, NewItem]
 
 
 def read(body: bytes, lines: Sequence[bytes] | None, limit: int) -> Items | None:
@@ -123,6 +126,7 @@ class PlainBatches:
         read_here = {place: check(place) for place, frame in enumerate(framed) if frame is None}
         errors = {place: job for place, job in read_here.items() if isinstance(job, QueueyError)}
         single = {place: job for place, job in read_here.items() if isinstance(job, NewJob)}
+        added = {place: item for place, item in read_here.items() if isinstance(item, NewItem)}
         gathering = _Gathering(shards, framed, texts, _ids_of(items))
         begin = 0
         for end in () if not single and frames.have_one_head() else _breaks(framed, single):
@@ -131,7 +135,7 @@ class PlainBatches:
             if end in single:
                 gathering.add_single(end, single[end])
         gathering.add(range(begin, len(items)))
-        return Batch(gathering.items, gathering.places, errors, gathering.ids)
+        return Batch(gathering.items, gathering.places, errors, gathering.ids, added)
 
 
 def _read_one(raw: bytes, deepest: int) -> PlainItem | None:

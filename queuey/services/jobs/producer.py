@@ -13,6 +13,8 @@ from queuey.metrics import Metrics
 from queuey.protocol.models import EnqueueReply
 from queuey.protocol.records import NewJob, NewJobs, singly
 from queuey.protocol.schema_faults import too_many_queues
+from queuey.protocol.stored.items import NewItem
+from queuey.services.batches.adding import ItemAdder
 from queuey.services.jobs.offers import Claimer, ShardOffers
 from queuey.store.batching import Answer, Batcher
 from queuey.store.broker.broker import Broker
@@ -58,6 +60,7 @@ class Producer(Part):
             Batcher(partial(self._send, shard), resend_for=resend_for, ahead=AHEAD)
             for shard in range(broker.shards.count)
         ]
+        self.items = ItemAdder(broker, metrics=metrics, resend_for=resend_for, copies=copies, is_full=lambda: self.full)
 
     @property
     def shards(self) -> Shards:
@@ -110,8 +113,10 @@ class Producer(Part):
         """Enqueue a job, and pass to `answer` what `outcome_of` takes. Raises StoreUnavailable if too many wait."""
         self._batchers[self._shard_of(job.id)].tell(job, job.size, answer)
 
-    async def enqueue(self, job: NewJob) -> EnqueueReply:
-        """Return when the store has the job. Raises Full, Invalid, StoreUnavailable or OutcomeUnknown."""
+    async def enqueue(self, job: NewJob | NewItem) -> EnqueueReply:
+        """Return when the store has the job, or the item. Raises Full, Invalid, StoreUnavailable or OutcomeUnknown."""
+        if isinstance(job, NewItem):
+            return await self.items.add(job)
         try:
             answer = await self._submit(job)
         except OutcomeUnknown as error:
@@ -156,6 +161,7 @@ class Producer(Part):
         """Return when every job has its answer."""
         for batcher in self._batchers:
             await batcher.drain()
+        await self.items.drain()
 
 
 def no_room() -> Full:

@@ -17,6 +17,7 @@ from queuey.protocol.json.payload_faults import PayloadFault, faults_of
 from queuey.protocol.models import NULL, Definition, JobRequest, Priority
 from queuey.protocol.records import DEFAULT_QUEUE, NewJob, encode_key, job_head
 from queuey.protocol.schema_faults import ALLOWED, JOB, Check, invalid, together, with_all_faults
+from queuey.services.batches.checks import NOT_WITH_BATCH, check_batch, check_item_fits, refuse_once
 from queuey.services.jobs.labels import check_metadata, check_tags
 from queuey.services.jobs.plain import Frame, Frames, Lane, PlainJobs, are_names
 from queuey.services.jobs.type_queues import TypeQueues
@@ -90,6 +91,7 @@ class Submission:
         self._depth = settings.json_depth
         self._payload_limit = settings.payload_limit
         self._max_attempts = settings.max_attempts
+        self.max_delay = settings.max_delay
         self._max_delay = format_duration(settings.max_delay)
         self._max_delay_ms = to_ms(settings.max_delay)
         self._retention_ms = to_ms(settings.retention)
@@ -114,7 +116,7 @@ class Submission:
         payload = bytes(request.payload)
         self.check_size(payload)
         check_payload(payload)
-        self.check_fit(request.type, payload, "/payload")
+        self._check_fits(request)
         return request
 
     def check_size(self, payload: bytes) -> None:
@@ -165,10 +167,17 @@ class Submission:
             Check(_check_id, ("id",)),
             Check(_refuse_ids if is_once else _job_id, ("id", "dedupe_key", *KINDS)),
             Check(lambda request: check_payload(bytes(request.payload)), ("payload",)),
-            Check(
-                lambda request: self.check_fit(request.type, bytes(request.payload), "/payload"), ("type", "payload")
-            ),
+            Check(self._check_fits, ("type", "payload", "batch")),
+            Check(lambda request: check_batch(request, self.max_delay), ("batch", *NOT_WITH_BATCH, "expires_in")),
+            *((Check(refuse_once, ("batch",)),) if is_once else ()),
         )
+
+    def _check_fits(self, request: JobRequest) -> None:
+        payload = bytes(request.payload)
+        if request.batch is None:
+            self.check_fit(request.type, payload, "/payload")
+        elif decode := self.decoder_of(request.type):
+            check_item_fits(request.type, payload, decode)
 
     def address(self, request: JobRequest) -> tuple[str, str | None]:
         """Give a request that names no queue the queue of its type. Return its queue, and a warning or None."""

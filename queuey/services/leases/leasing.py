@@ -364,6 +364,7 @@ def _read(jobs: Iterable[ClaimedJob], expires_at: datetime) -> tuple[list[Leased
                 definition.traceparent,
                 definition.tags,
                 definition.metadata,
+                definition.batch_key,
                 Raw(job.checkpoint.encode()) if job.checkpoint else UNSET,
             )
         )

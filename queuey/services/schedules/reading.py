@@ -31,6 +31,7 @@ _REFUSED: Final = {
         ("unique", "debounce", "throttle"),
         "is not for the job of a schedule, which is fired once a tick; `overlap` keeps two of its jobs apart",
     ),
+    "batch": "is not for the job of a schedule, which is one job for each tick; enqueue items from its handler",
     "delay": "is not for the job of a schedule, which is enqueued at the tick; change `cron`, `every` or `at`",
     "run_at": "is not for the job of a schedule, which is enqueued at the tick; change `cron`, `every` or `at`",
 }

@@ -29,8 +29,8 @@ from queuey.services.schedules.specs import read_spec
 from queuey.services.schedules.ticks import Ticks
 from queuey.store.replies import DumpedJob, HeldKey, Place
 
-LINE_LIMIT: Final = 8_000_000
-"""The bytes of the longest possible line: a payload and a result of 900 kB each, with their quotes escaped."""
+LINE_LIMIT: Final = 12_000_000
+"""The bytes of the longest possible line: 4 MB of items and a result of 900 kB, with their quotes escaped."""
 SCHEDULE_FORMAT: Final = 2
 """The format of an export with schedules. It is the newest format that this version reads."""
 COUNTED: Final = ("queue", "key", "job", "lane", "schedule")

@@ -17,7 +17,7 @@ from queuey.errors import StoreUnavailable
 from queuey.store.broker.calls import Caller, Nobody, Observer
 from queuey.store.broker.dlq import DeadLetterCalls
 from queuey.store.broker.events import EventCalls
-from queuey.store.broker.jobs import JobCalls
+from queuey.store.broker.jobs import BatchCalls, JobCalls
 from queuey.store.broker.leases import LeaseCalls
 from queuey.store.broker.maintenance import MaintenanceCalls
 from queuey.store.broker.queues import QueueCalls
@@ -52,6 +52,7 @@ class Broker:
         self.replicas = ReplicaCalls(caller)
         self.events = EventCalls(caller)
         self.schedules = ScheduleCalls(caller)
+        self.batches = BatchCalls(caller)
         self.transfer = TransferCalls(caller)
 
     @property

@@ -1,14 +1,16 @@
-"""The scripts of lua/jobs/: one job, and lists of jobs."""
+"""The scripts of lua/jobs/ and lua/batches/: one job, lists of jobs, and items that are added to jobs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Final, cast
+from typing import Final, Literal, cast
 
 import msgspec
+from msgspec import Struct
 
 from queuey.protocol.records import NewJob, NewJobs, StoredJob, names_of, singly
+from queuey.protocol.stored.items import MAX_BATCH_BYTES, NewItem
 from queuey.protocol.stored.job_log import MAX_BYTES, MAX_LINES
 from queuey.store.broker.calls import LOG_TTL_MS, Group, word, words
 from queuey.store.broker.moves import MOVES
@@ -25,6 +27,17 @@ _page = msgspec.msgpack.Decoder(Page).decode
 
 ANY_AGE: Final = (-1, -1)
 """The ages of `list_jobs` that every job has."""
+
+
+class Added(Struct, array_like=True, frozen=True):
+    """The answer to an item. `items`: of the job by now; 0 if the job had the item, or if there is none."""
+
+    answer: Literal["opened", "added", "there", "full", "too_many_queues"]
+    job_id: str
+    items: int
+
+
+_added = msgspec.msgpack.Decoder(tuple[list[Added], list[str]]).decode
 
 
 class JobCalls(Group):
@@ -154,6 +167,32 @@ class JobCalls(Group):
     async def position(self, shard: int, queue: str, lane: str, job_id: str, *, look: int) -> Placed:
         """Find the place of a job among the first `look` entries of its lane, or of a list set aside from it."""
         return _placed(await self._call(shard, "position", queue, lane, job_id, look))
+
+
+class BatchCalls(Group):
+    """Adds items to batches."""
+
+    async def add_items(
+        self,
+        shard: int,
+        items: Sequence[NewItem],
+        *,
+        full: bool = False,
+        copies: int = 0,
+        max_bytes: int = MAX_BATCH_BYTES,
+        now: int = 0,
+    ) -> list[Added]:
+        """Add items to the open batches of their names, and reply with `opened`, `added`, `there`, `full` or
+        `too_many_queues` for each.
+
+        `full` and `copies`: as for new jobs. `max_bytes`: of the definition of a job."""
+        raw = await self._call(shard, "add_items", now, full, copies > 0, max_bytes, items, copies=copies)
+        added, due = _added(raw)
+        if self._observer.on:
+            self._moved([each.job_id for each in added], [each.answer for each in added], MOVES["add_items"])
+            for job_id in due:
+                self._observer.moved(job_id, MOVES["promote"]["ids"])
+        return added
 
 
 _Group = tuple[str, str, str, list[str], list[str]]

@@ -19,6 +19,7 @@ _FAILED: Final[Answers] = {"retry": "scheduled", "dead": "dead_letter", "cancell
 
 MOVES: Final[Mapping[str, Answers]] = {
     "enqueue": {"new": "queued"},
+    "add_items": {"opened": "scheduled"},
     "claim": {"jobs": "running", "promoted": "queued", "expired": "cancelled"},
     "claim_typed": {"jobs": "running", "promoted": "queued", "expired": "cancelled"},
     "complete": {"ok": "succeeded"},
@@ -40,6 +41,7 @@ NO_MOVE: Final[Mapping[str, frozenset[str]]] = {
     "enqueue": frozenset(
         {"duplicate", "full", "too_many_queues", "rejected", "replaced", "follows", "differs", "closed"}
     ),
+    "add_items": frozenset({"added", "there", "full", "too_many_queues"}),
     "complete": frozenset({"lost"}),
     "fail": frozenset({"lost"}),
     "release": frozenset({"lost"}),

@@ -95,6 +95,7 @@ class Order(msgspec.Struct, array_like=True):
     metadata: dict[str, str] | None = None
     checkpoint: str = ""
     traceparent: str | None = None
+    batch_key: str | None = None
 
     @classmethod
     def of(cls, work: Work) -> Order:

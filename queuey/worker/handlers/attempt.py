@@ -97,6 +97,8 @@ class Work(msgspec.Struct, eq=False):
     """The span in which the job was submitted (traceparent.py)."""
     tags: tuple[str, ...] = ()
     metadata: dict[str, str] | None = None
+    batch_key: str | None = None
+    """The key of the batch, if the payload is the list of its items."""
 
     report: Report | None = None
     """Takes the handler's progress and its lines, from any thread; None drops them."""

@@ -131,6 +131,16 @@ class Context(Generic[State]):
         return self._work.metadata or {}
 
     @property
+    def batch_key(self) -> str | None:
+        """The key of the batch, if the job is a batch of items: its payload is the list of these. None otherwise."""
+        return self._work.batch_key
+
+    @property
+    def items(self) -> int | None:
+        """The number of items of the payload, if the job is a batch of items. None otherwise."""
+        return None if self._work.batch_key is None else _count(self._work.payload)
+
+    @property
     def cancelled(self) -> bool:
         """Whether the job has timed out or was cancelled. Long loops in threads should look at it."""
         return self._work.stopping is not None
@@ -210,3 +220,14 @@ class Context(Generic[State]):
         if self._log is None:
             self._log = logger_of(self._work)
         return self._log
+
+
+_decode_items: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def _count(payload: str | bytes | msgspec.Raw) -> int | None:
+    """Return the number of items of a payload; None if somebody has replaced it by another value."""
+    try:
+        return len(_decode_items(payload))
+    except msgspec.ValidationError:
+        return None

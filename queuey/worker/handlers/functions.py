@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol
 
 from queuey.protocol.job_requests import JobOptions, job_request
 from queuey.protocol.json.codecs import Codec, seal, unseal_json
-from queuey.protocol.models import EnqueueReply, Job, JobRequest
+from queuey.protocol.models import Batch, EnqueueReply, Job, JobRequest
 from queuey.worker.handlers.context import Context
 from queuey.worker.handlers.parameters.results import Decode, result_decoder
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Payload = TypeVar("Payload")
 P = ParamSpec("P")
 R = TypeVar("R")
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -85,9 +86,18 @@ class JobFunction(Generic[Payload, P, R]):
         """Pickle it by its name, as functions are."""
         return str(self.__dict__.get("__qualname__", self.type))
 
-    def request(self, payload: Payload | Fields, **options: Unpack[JobOptions]) -> JobRequest:
-        """Return a job for this handler, with its queue and maximum number of attempts, for `Client.enqueue_many`."""
-        return job_request(self.type, self._sent(payload), self._options | options)
+    @overload
+    def request(self, payload: Payload | Fields, **options: Unpack[JobOptions]) -> JobRequest: ...
+    @overload
+    def request(
+        self: JobFunction[list[Item], P, R], payload: Item, *, batch: Batch, **options: Unpack[JobOptions]
+    ) -> JobRequest: ...
+    def request(self, payload: Any, *, batch: Batch | None = None, **options: Unpack[JobOptions]) -> JobRequest:
+        """Return a job for this handler, with its queue and maximum number of attempts, for `Client.enqueue_many`.
+
+        With a `batch` it is an item of the list that the handler takes.
+        """
+        return job_request(self.type, self._sent(payload), self._options | options, batch)
 
     def _sent(self, payload: Payload | Fields) -> Any:
         """Return the payload as it is sent: sealed, if the App has a codec."""
@@ -119,12 +129,36 @@ class JobFunction(Generic[Payload, P, R]):
     def enqueue(
         self, payload: Payload | Fields, *, client: SyncClient, **options: Unpack[JobOptions]
     ) -> EnqueueReply: ...
+    @overload
     def enqueue(
-        self, payload: Payload | Fields, *, client: Client | SyncClient | None = None, **options: Unpack[JobOptions]
+        self: JobFunction[list[Item], P, R],
+        payload: Item,
+        *,
+        batch: Batch,
+        client: Client | None = None,
+        **options: Unpack[JobOptions],
+    ) -> Coroutine[Any, Any, EnqueueReply]: ...
+    @overload
+    def enqueue(
+        self: JobFunction[list[Item], P, R],
+        payload: Item,
+        *,
+        batch: Batch,
+        client: SyncClient,
+        **options: Unpack[JobOptions],
+    ) -> EnqueueReply: ...
+    def enqueue(
+        self,
+        payload: Any,
+        *,
+        batch: Batch | None = None,
+        client: Client | SyncClient | None = None,
+        **options: Unpack[JobOptions],
     ) -> Coroutine[Any, Any, EnqueueReply] | EnqueueReply:
         """Enqueue a job for this handler. The call must be awaited, except with a SyncClient.
 
         A handler with several parameters takes what its `payload` returns: `resize.enqueue(resize.payload("a.png"))`.
+        With a `batch` the payload is one item of the list that the handler takes: `index.enqueue(row, batch=...)`.
 
         An async handler needs no client: the worker that runs it takes the job. Elsewhere a missing client raises
         RuntimeError. This includes handlers in threads, which cannot await anything.
@@ -139,7 +173,7 @@ class JobFunction(Generic[Payload, P, R]):
                 f"{self.type}: nothing can be awaited in a thread, so no job was enqueued. Make the handler async, or"
                 " pass a SyncClient: enqueue(..., client=client)"
             )
-        return taker.send(self.request(payload, **options))
+        return taker.send(job_request(self.type, self._sent(payload), self._options | options, batch))
 
     @overload
     def run(

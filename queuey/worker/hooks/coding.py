@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from queuey.protocol.json import strict
-from queuey.protocol.json.codecs import Codec, seal_json, unseal_json
+from queuey.protocol.json.codecs import Codec, seal_json, unseal_items
 from queuey.worker.handlers.context import Context
 from queuey.worker.handlers.handler import Handler
 
@@ -16,7 +16,7 @@ from queuey.worker.handlers.handler import Handler
 def reads_sealed(handler: Handler, codec: Codec) -> Handler:
     """Return the handler with a decoder for payloads that may be sealed."""
     decode = handler.decode
-    return msgspec.structs.replace(handler, decode=lambda text: decode(unseal_json(codec, text)))
+    return msgspec.structs.replace(handler, decode=lambda text: decode(unseal_items(codec, text)))
 
 
 def writes_sealed(handler: Handler, codec: Codec) -> Handler:

@@ -30,6 +30,7 @@ from queuey.worker.handlers.context import Context
 from queuey.worker.handlers.functions import JobFunction, Sender
 from queuey.worker.providers.reading import NO_OVERRIDES, Overrides
 from queuey.worker.settings import ExecutionSettings
+from queuey.worker.testing.batches import KeptBatches
 from queuey.worker.testing.timeline import MOST, Timeline, WaitingJob, to_epoch_ms
 
 TIMEOUT: Final = 60.0
@@ -117,6 +118,7 @@ class Testing:
     def __init__(self, app: App, *, overrides: Overrides = NO_OVERRIDES, now: datetime | None = None) -> None:
         self.enqueued: deque[JobRequest] = deque()
         self._timeline = Timeline(now, self.enqueued)
+        self._batches = KeptBatches(self._timeline, self.enqueued)
         self._app = app
         self._overrides = overrides
         self._execution: Execution | None = None
@@ -156,7 +158,10 @@ class Testing:
 
     async def send(self, request: JobRequest) -> EnqueueReply:
         """Keep a job that a handler enqueues. A key finds the job that was kept with it, as in a store in which no job
-        has started yet."""
+        has started yet. The items of a batch are kept as one job, whose payload is their list.
+        """
+        if request.batch is not None:
+            return self._batches.add(request, request.batch)
         kept = next((kept for kept in self.enqueued if _have_one_key(kept, request)), None)
         if kept is not None:
             found = _found(kept, request)
@@ -241,6 +246,7 @@ class Testing:
         work = Work(ids.new_id(), request.type, queue, payload, token, attempt, most, request.timeout)
         work.tags = tuple(request.tags or ())
         work.metadata = dict(request.metadata) if request.metadata else None
+        work.batch_key = request.batch.key if request.batch else None
         context = Context(work, None)
         context._codec = self._app.codec
         await context.checkpoint(checkpoint)

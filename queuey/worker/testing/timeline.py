@@ -89,10 +89,12 @@ class Timeline:
             self._go_on(plan, self.now_ms)
             self._plans.append(plan)
 
-    def add(self, request: JobRequest, schedule: str | None = None) -> None:
-        """Keep a job that was enqueued now, and list it."""
+    def add(self, request: JobRequest, schedule: str | None = None) -> int:
+        """Keep a job that was enqueued now, and list it. Return when it is due, in ms."""
         self._enqueued.append(request)
-        self._push(self._due(request), WaitingJob(request, schedule=schedule, is_listed=True, added_ms=self.now_ms))
+        due_ms = self._due(request)
+        self._push(due_ms, WaitingJob(request, schedule=schedule, is_listed=True, added_ms=self.now_ms))
+        return due_ms
 
     def put_off(self, kept: JobRequest, debounce: Debounce) -> None:
         """Have a job of the list wait again, as the store does for another request with its key."""
@@ -102,6 +104,10 @@ class Timeline:
             heapq.heapify(self._entries)
             latest = entry.job.added_ms + to_ms(longest(debounce))
             self._push(min(self.now_ms + to_ms(debounce.wait), latest), entry.job)
+
+    def hasten(self, request: JobRequest) -> None:
+        """Make a job due now. Its entry with the time of before is dropped, once it has run."""
+        self._push(self.now_ms, WaitingJob(request, is_listed=True, added_ms=self.now_ms))
 
     def add_again(self, job: WaitingJob, seconds: float) -> None:
         """Keep a job for another attempt, or for the end of a snooze."""
@@ -155,8 +161,9 @@ class Timeline:
 
     def _due(self, request: JobRequest) -> int:
         at_ms = 0 if request.run_at is None else since_epoch_ms(request.run_at)
-        delay = request.debounce.wait if request.debounce else request.delay or 0
-        return max(self.now_ms + to_ms(delay), at_ms)
+        delay = request.debounce.wait if request.debounce else request.delay
+        wait = request.batch.max_wait if request.batch else delay
+        return max(self.now_ms + to_ms(wait or 0), at_ms)
 
     def _drop_taken(self) -> None:
         """Drop the first jobs that the test has taken from the list, or that run_all has run."""

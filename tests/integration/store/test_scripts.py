@@ -33,6 +33,7 @@ Call = Callable[[Rig], Awaitable[Any]]
 
 CALLS: dict[str, Call] = {
     "enqueue": lambda rig: rig.broker.jobs.enqueue(rig.shard, [rig.job()], now=NOW),
+    "add_items": lambda rig: rig.broker.batches.add_items(rig.shard, [], now=NOW),
     "claim": lambda rig: rig.claim(),
     "claim_typed": lambda rig: rig.claim_typed(),
     "extend": lambda rig: rig.broker.leases.extend(rig.shard, 1, [("a", "b")], now=NOW),

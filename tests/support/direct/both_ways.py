@@ -140,9 +140,13 @@ class BothWays:
         self.compared += 1
 
     def _is_certain(self, data: bytes) -> bool:
-        """Whether the job's queue is certain. Otherwise the endpoint itself answers, perhaps with a warning."""
+        """Whether the job's queue is certain. Otherwise the endpoint itself answers, perhaps with a warning.
+
+        It also answers for an item of a batch.
+        """
         job = json.loads(data.partition(b"\r\n\r\n")[2])
-        return job.get("queue") is not None or self._model.queues.of(job["type"]).warning is None
+        is_certain = job.get("queue") is not None or self._model.queues.of(job["type"]).warning is None
+        return is_certain and "batch" not in job
 
     async def settle(self) -> None:
         """Compare what both have counted."""

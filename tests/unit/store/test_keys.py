@@ -28,6 +28,7 @@ NAMES = {
     "selftest": (("list",), "selftest:list"),
     "schedule": (("nightly",), "schedule:nightly"),
     "runs": (("nightly",), "runs:nightly"),
+    "batch": (("mail:low:send:a2V5",), "batch:mail:low:send:a2V5"),
     "queues": (None, "queues"),
     "workers": (None, "workers"),
     "meta": (None, "meta"),

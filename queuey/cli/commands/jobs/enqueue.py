@@ -21,12 +21,13 @@ from queuey.client import Client, ClientError
 from queuey.errors import SettingsError
 from queuey.protocol.allowed import SOON
 from queuey.protocol.job_requests import JobOptions
-from queuey.protocol.models import NULL, Debounce, Priority, Throttle, Unique, Until
+from queuey.protocol.models import NULL, Batch, Debounce, Priority, Throttle, Unique, Until
 
 MAX_PAYLOAD: Final = 100_000_000
 """The most bytes that are read from stdin. Servers accept far less."""
 
 _OF_UNIQUE: Final = ("unique_key", "until", "on_conflict", "unique_ttl", "debounce", "max_wait", "throttle")
+_OF_BATCH: Final = ("batch_key", "batch_size", "batch_wait")
 
 PayloadText = Annotated[str, Parameter(allow_leading_hyphen=True, help="Payload as JSON. Use - to read stdin.")]
 
@@ -68,6 +69,11 @@ class Options:
     debounce: Annotated[float | None, duration("Run after this time without another enqueue of the key.")] = None
     max_wait: Annotated[float | None, duration("Longest wait with --debounce. Default: 10 times as long.")] = None
     throttle: Annotated[float | None, duration("Enqueue one job of the key within this time.")] = None
+    batch_key: Annotated[str | None, Parameter(metavar="KEY", help="Make it an item of the batch with this key.")] = (
+        None
+    )
+    batch_size: Annotated[int | None, count("Number of items that fill the batch.", 10_000)] = None
+    batch_wait: Annotated[float | None, duration("Time from the first item until the batch is due.")] = None
     id: Annotated[str | None, Parameter(metavar="ID", help="Id of the new job. Default: a generated id.")] = None
 
     def given(self) -> JobOptions:
@@ -77,7 +83,7 @@ class Options:
         given = {name: value for name, value in asdict(self).items() if value is not None}
         if self.metadata is not None:
             given["metadata"] = entries_of(self.metadata)
-        for name in _OF_UNIQUE:
+        for name in (*_OF_UNIQUE, *_OF_BATCH):
             given.pop(name, None)
         return cast("JobOptions", given | self._unique())
 
@@ -98,6 +104,19 @@ class Options:
             raise SettingsError("--max-wait: there is no wait. Add --debounce, or leave it out.")
         until, on_conflict = self.until or "finished", self.on_conflict or "return"
         return {"unique": Unique(self.unique_key, until, on_conflict, self.unique_ttl)}
+
+    def batch(self) -> Batch | None:
+        """Return the batch that the job is an item of, or None. Raises SettingsError."""
+        parts = {"--batch-key": self.batch_key, "--batch-size": self.batch_size, "--batch-wait": self.batch_wait}
+        missing = [flag for flag, value in parts.items() if value is None]
+        if len(missing) == len(parts):
+            return None
+        if missing:
+            raise SettingsError(f"{missing[0]}: is missing. A batch needs {', '.join(parts)}.")
+        assert self.batch_key is not None
+        assert self.batch_size is not None
+        assert self.batch_wait is not None
+        return Batch(self.batch_key, self.batch_size, self.batch_wait)
 
 
 def _allow_only(given: Sequence[str], *flags: str) -> None:
@@ -139,9 +158,9 @@ async def enqueue(
 
     After the timeout, stderr explains why the job has not finished.
     """
-    given = options.given()
+    given, batch = options.given(), options.batch()
     async with server.client() as client:
-        reply = await client.enqueue(type, NULL if payload is None else read_payload(payload), **given)
+        reply = await client.enqueue(type, NULL if payload is None else read_payload(payload), batch=batch, **given)
         for warning in reply.warnings or ():
             complain(f"queuey: warning: {warning}")
         if wait is None:
