@@ -369,7 +369,7 @@ class BrokerMachine(AsideRules):
                 self.trim_on(shard, 1000, Caps(0, 0, 0, 0, 0, 0))
             self.the_store_shows_what_the_model_holds()
         left = {name.split(":")[2] for name in self.seen.raw}
-        assert left <= {"stats", "dedupe", "claim", "meta"}, f"left behind: {left}"
+        assert left <= {"stats", "dedupe", "batch", "claim", "meta"}, f"left behind: {left}"
 
     def run_all_that_is_due(self) -> None:
         """One round of a healthy replica that completes what it claims: one suspect a shard, and all others."""

@@ -15,6 +15,7 @@ import pytest
 
 from queuey.store.connections.pipelined import StoreClient
 from queuey.store.scripts import Scripts
+from tests.properties.batches.rules import ItemMachine
 from tests.properties.driver import Trace
 from tests.properties.groups import GroupMachine
 from tests.properties.logs import LogMachine
@@ -64,6 +65,14 @@ def test_it_does_so_with_schedules(server: Server, shards: int, seed: int) -> No
 )
 def test_it_does_so_with_unique_jobs(server: Server, shards: int, seed: int) -> None:
     run_machine(server.url, shards, Scripts(), seed, kind=UniqueMachine)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("shards", "seed"), [(shards, FIRST_SEED + 400 + i) for shards in RUNS for i in range(RUNS[3])]
+)
+def test_it_does_so_with_batches_of_items(server: Server, shards: int, seed: int) -> None:
+    run_machine(server.url, shards, Scripts(), seed, kind=ItemMachine)
 
 
 class TwoReplicas(WatchedScripts):

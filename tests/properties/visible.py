@@ -24,6 +24,7 @@ TYPES = {
     "state": "string",
     "log": "string",
     "dedupe": "string",
+    "batch": "string",
     "claim": "string",
     "ready": "list",
     "aside": "list",
@@ -170,10 +171,17 @@ class _Reader:
         kind, colon, job_id = key.partition(":")
         if colon and kind == "a":
             self.contents.again[job_id] = _following(holder, self.contents.jobs[job_id])
+        elif colon and kind == "i":
+            self.contents.items[job_id] = holder
         elif colon and kind == "r":
             self.contents.replaced[job_id] = holder
         else:
             self.contents.dedupe[key] = holder
+
+    def _read_batch(self, name: str, text: str) -> None:
+        job_id, *numbers = text.split()
+        count, due, most = map(int, numbers)
+        self.contents.batches[name] = job_id, count, due, most
 
     def _read_claim(self, claim_id: str, ids: str) -> None:
         self.contents.claims[claim_id] = ids.split()
@@ -305,7 +313,7 @@ def _error(line: str) -> tuple[int, int, str]:
 
 
 def _check_ttls(visible: Visible, shards: list[ShardKeys], ttls: dict[str, int]) -> None:
-    """A dedupe key, a log, a claim's record and a minute's counters lapse; nothing else does."""
+    """Dedupe keys, items, open batches, logs, records of claims and counters by the minute lapse; nothing else does."""
     for keys, contents in zip(shards, visible.contents, strict=True):
         lapsing: dict[str, tuple[int, int]] = {}
         for key, holder in contents.dedupe.items():
@@ -314,6 +322,8 @@ def _check_ttls(visible: Visible, shards: list[ShardKeys], ttls: dict[str, int])
             asked = job.dedupe_ttl if job and job.dedupe == key else None
             lapsing[keys.dedupe(key)] = (asked, asked) if asked else (1, DEFAULT_DEDUPE_TTL_MS)
         lapsing |= {keys.dedupe(f"r:{job_id}"): (REPLACED_MS, REPLACED_MS) for job_id in contents.replaced}
+        lapsing |= {keys.dedupe(f"i:{item}"): (1, DEFAULT_DEDUPE_TTL_MS) for item in contents.items}
+        lapsing |= {keys.batch(name): (1, 3_600_000) for name in contents.batches}
         lapsing |= {keys.claim(claim_id): (1, 3_600_000) for claim_id in contents.claims}
         lapsing |= {keys.log(job_id): (LOG_TTL_MS, LOG_TTL_MS) for job_id, job in contents.jobs.items() if job.log}
         lapsing |= {f"{keys.stats}:{minute}": (7_200_000, 7_200_000) for minute, _ in contents.by_minute}

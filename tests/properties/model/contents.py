@@ -186,6 +186,10 @@ class Contents:
     """By running unique job: the one that is to follow it."""
     replaced: dict[str, str] = field(default_factory=dict)
     """By the id of a request that has replaced another: the answer to it."""
+    items: dict[str, str] = field(default_factory=dict)
+    """By the id of an item of a batch: the id of its job."""
+    batches: dict[str, tuple[str, int, int, int]] = field(default_factory=dict)
+    """By name: the open batch: its job, how many items that has, when it is due, and how many fill it."""
     claims: dict[str, list[str]] = field(default_factory=dict)
     queues: set[str] = field(default_factory=set)
     paused: dict[str, str] = field(default_factory=dict)

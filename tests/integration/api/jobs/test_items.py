@@ -16,11 +16,12 @@ from tests.support.stores import one_of
 shards = one_of(1, 4)
 pytestmark = pytest.mark.usefixtures("both_ways")
 
-BATCH = {"key": "rows", "max_size": 3, "max_wait": 60}
+BATCH: dict[str, Any] = {"key": "rows", "max_size": 3, "max_wait": 60}
 
 
 def request(payload: object = 1, **fields: Any) -> dict[str, Any]:
-    batch = {**BATCH, **{name: fields.pop(name) for name in ("key", "max_size", "max_wait") if name in fields}}
+    given = {name: fields.pop(name) for name in BATCH if name in fields}
+    batch: dict[str, Any] = {**BATCH, **given}
     return {"type": "t", "payload": payload, "batch": batch, **fields}
 
 
@@ -84,8 +85,9 @@ async def test_a_repeated_request_adds_its_item_once(api: ApiRig) -> None:
 
 
 async def test_the_claim_brings_the_list(api: ApiRig) -> None:
-    for number in range(3):
-        reply = await add(api, number)
+    await add(api, 0)
+    await add(api, 1)
+    reply = await add(api, 2)
     leased = await api.http.post("/v1/leases", json={"worker": "w", "max": 5})
     (job,) = leased.json()["jobs"]
     assert (job["id"], job["payload"], job["batch_key"]) == (reply["job_id"], [0, 1, 2], "rows")
