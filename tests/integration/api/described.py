@@ -19,6 +19,7 @@ SCHEMAS: Final[Mapping[str, Any]] = DOCUMENT["components"]["schemas"]
 JSON_OF: Final[Mapping[str, Any]] = {
     "/backoff": {"base": 1},
     "/debounce": {"key": "k", "wait": 1},
+    "/batch": {"key": "k", "max_size": 2, "max_wait": 5},
     "/error": {"message": "m"},
     "/exclude": ["2026-12-25"],
     "/job": {"type": "t", "queue": "mail", "backoff": {"base": 1}, "metadata": {"mail": "t"}, "tags": ["t"]},
@@ -37,7 +38,7 @@ JSON_OF: Final[Mapping[str, Any]] = {
 """A valid value of each field at the top that has an object or an array."""
 MAPS: Final = ("/metadata", "/type_queues", "/job/metadata")
 """Those of them that have any keys. An error names them, not the values in them."""
-REFUSED: Final = ("/job/unique", "/job/debounce", "/job/throttle")
+REFUSED: Final = ("/job/batch", "/job/debounce", "/job/throttle", "/job/unique")
 """Objects that the job of a schedule cannot have, so nothing inside them is looked at."""
 BESIDE: Final[Mapping[str, Any]] = {
     "/every": {"cron": "@daily"},

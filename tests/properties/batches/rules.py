@@ -11,6 +11,7 @@ import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
+from queuey.protocol.records import decode_key
 from queuey.protocol.stored.items import MAX_BATCH_BYTES, NewItem, batch_name, open_body
 from tests.properties import strategies as draw
 from tests.properties.batches import model as promised
@@ -20,9 +21,10 @@ from tests.properties.strategies import HOUR, LEASE, MINUTE, Spec
 
 @dataclass(frozen=True)
 class Wanted:
-    """An item to add. `again`: the item before so many, None = a new one."""
+    """An item to add. `again`: the item before so many, None = a new one. `joins`: an open batch that it is for."""
 
     key: str
+    joins: int | None
     again: int | None
     most: int
     wait: int
@@ -33,6 +35,7 @@ class Wanted:
 wanted_items = st.builds(
     Wanted,
     key=st.sampled_from(["k", "k", "l"]),
+    joins=st.sampled_from([None, 0, 0, 1]),
     again=draw.again,
     most=st.sampled_from([1, 2, 3, 3, 5]),
     wait=st.sampled_from([LEASE, LEASE, 2 * LEASE]),
@@ -59,6 +62,7 @@ class ItemMachine(GroupMachine):
         known = [item for item in self.items if item[0].job.id[:2] == f"0{shard}"]
         if wanted.again is not None and known:
             return known[-1 - wanted.again % len(known)]
+        wanted = self.for_open_batch(shard, wanted)
         kind: str = msgspec.json.decode(wanted.spec.body)["type"]
         body = open_body(f'{{"type":"{kind}"}}', wanted.key)
         job, request = self.new_job(shard, replace(wanted.spec, reuse=None, key=None, run_in=None, delay=0, body=body))
@@ -75,6 +79,15 @@ class ItemMachine(GroupMachine):
             )
         )
         return self.items[-1]
+
+    def for_open_batch(self, shard: int, wanted: Wanted) -> Wanted:
+        """The item with the key, type, queue and priority of an open batch, if it is to join one."""
+        names = sorted(self.models[shard].batches)
+        if wanted.joins is None or not names:
+            return wanted
+        queue, lane, kind, key = names[wanted.joins % len(names)].split(":")
+        spec = replace(wanted.spec, queue=queue, lane=lane, body=f'{{"type":"{kind}"}}')  # type: ignore[arg-type]
+        return replace(wanted, key=decode_key(key), spec=spec)
 
     @rule(
         shard=draw.shards, wanted=item_lists, full=draw.rarely, limit=limits, times=st.integers(1, 2), wait=draw.waits
@@ -134,7 +147,7 @@ class ItemMachine(GroupMachine):
             if end == "claim":
                 self.claim_in_turn(shard=shard, limits=[3, 3], starve=MINUTE, wait=0)
         self.the_store_shows_what_the_model_holds()
-        same = [replace(each, key=key) for each in wanted for key in ("k", "l")]
+        same = [replace(each, joins=place) for place, each in enumerate(wanted)]
         self.add_items(shard=shard, wanted=same, full=False, limit=MAX_BATCH_BYTES, times=1, wait=0)
 
     def purge_scheduled(self, shard: int, queue: str) -> None:

@@ -34,7 +34,6 @@ FAULTS = {
         "if batch and batch.size + batch.bytes + #payload > max_bytes then",
         "if false then",
     ),
-    "a state counts the bytes of before": ("if not batch.state then return end", "if true then return end"),
     "items that close a batch are lost": ("texts = ',' .. texts end", "texts = ']}' end"),
 }
 

@@ -143,17 +143,16 @@ async def test_a_cancelled_batch_keeps_its_items(api: ApiRig) -> None:
     assert (await add(api, 2))["job_id"] != job_id
 
 
-async def test_a_request_may_wait_for_the_batch(api: ApiRig) -> None:
-    first = asyncio.create_task(api.http.post("/v1/jobs?wait=30", json=request(1, max_size=2)))
-    # The second one fills the batch, whichever comes first.
-    second = await add(api, 2, max_size=2)
+async def test_a_client_may_wait_for_the_batch(api: ApiRig) -> None:
+    job_id = (await add(api, 1, max_size=2))["job_id"]
+    waiting = asyncio.create_task(api.http.get(f"/v1/jobs/{job_id}?wait=30"))
+    await add(api, 2, max_size=2)
     (job,) = (await api.http.post("/v1/leases", json={"worker": "w", "wait": 30})).json()["jobs"]
-    assert sorted(job["payload"]) == [1, 2]
-    assert second["job_id"] == job["id"]
+    assert (job["id"], job["payload"]) == (job_id, [1, 2])
     done = {"id": job["id"], "token": job["token"], "result": "all"}
     await api.http.post("/v1/leases/complete", json=done)
-    whole = (await first).json()
-    assert (whole["id"], whole["status"], whole["result"]) == (job["id"], "succeeded", "all")
+    whole = (await waiting).json()
+    assert (whole["id"], whole["status"], whole["result"]) == (job_id, "succeeded", "all")
 
 
 # --- refusals ----------------------------------------------------------------------------------------------------
@@ -210,5 +209,5 @@ async def test_a_full_store_takes_no_item(api: ApiRig) -> None:
     item_id = ids.new_id()
     job_id = (await add(api, 1, id=item_id))["job_id"]
     api.producer.set_full(True)
-    problem(await post(api, 2), 507, "full")
+    problem(await post(api, 2), 429, "full")
     assert (await add(api, 1, id=item_id)) == {"job_id": job_id, "deduplicated": True}
