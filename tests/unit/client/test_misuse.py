@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from queuey import Client, job_metadata
+from queuey import Batch, Client, job_metadata
 from queuey.client import NotFound
 
 
@@ -29,6 +29,21 @@ async def test_a_long_value_is_cut() -> None:
         with pytest.raises(TypeError) as caught:
             await client.enqueue_many(["x" * 10_000])  # type: ignore[list-item]
     assert len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        ({"key": "k"}, r"batch must be a queuey\.Batch, not .* Pass Batch\(key, max_size, max_wait\)"),
+        (Batch(7, 2, 3), "Batch: key must be a string, not 7"),  # type: ignore[arg-type]
+        (Batch("k", 2.5, 3), r"Batch: max_size must be a whole number, not 2\.5"),  # type: ignore[arg-type]
+        (Batch("k", 2, timedelta(seconds=5)), "max_wait must be a number of seconds"),  # type: ignore[arg-type]
+    ],
+)
+async def test_a_batch_is_a_batch(batch: Any, message: str) -> None:
+    async with Client("http://q.test", transport=httpx.MockTransport(nowhere)) as client:
+        with pytest.raises(TypeError, match=message):
+            await client.enqueue("mail", batch=batch)
 
 
 async def test_a_duration_is_a_number() -> None:
