@@ -87,6 +87,7 @@ async def test_faults_of_its_times(api: ApiRig, body: dict[str, Any], expected: 
         ({}, ["/job/type"]),
         ({"type": "a b", "nope": 1}, ["/job/type", "/job/nope"]),
         ({**JOB, "dedupe_key": "k", "dedupe_ttl": 5}, ["/job/dedupe_key", "/job/dedupe_ttl"]),
+        ({**JOB, "batch": {"key": "k", "max_size": 2, "max_wait": 1}}, ["/job/batch"]),
         ({**JOB, "delay": 5, "run_at": TOMORROW.isoformat()}, ["/job/delay", "/job/run_at"]),
         ({**JOB, "id": "0" * 28}, ["/job/id"]),
         ({**JOB, "id": "x"}, ["/job/id"]),
