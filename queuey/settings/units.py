@@ -9,7 +9,6 @@ kB, MB, GB and TB are powers of 1,000; KiB, MiB, GiB and TiB are powers of 1,024
 
 from __future__ import annotations
 
-import math
 import re
 from decimal import Decimal
 from typing import Final
@@ -68,8 +67,3 @@ def format_size(size: int) -> str:
             if size and size % _BYTES[unit] == 0:
                 return f"{size // _BYTES[unit]}{unit}"
     return f"{size}B"
-
-
-def to_ms(seconds: float) -> int:
-    """Return whole milliseconds, rounded up so that nothing happens early. Less than a nanosecond is a float error."""
-    return math.ceil(round(seconds * 1000, 6))

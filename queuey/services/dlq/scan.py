@@ -12,7 +12,7 @@ from msgspec import Struct
 from queuey.protocol.records import MAX_UNKNOWN, UNKNOWN_KIND, UNREADABLE
 from queuey.services.dlq.fingerprints import fingerprint
 from queuey.services.dlq.merge import Position, ShardMerge
-from queuey.settings.units import to_ms
+from queuey.services.times import to_ms
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 from queuey.store.replies import Dead, DeadJob

@@ -18,7 +18,7 @@ from queuey.protocol import ids
 from queuey.protocol.models import NAME_PATTERN, PRIORITIES, Job, JobPage, Status
 from queuey.protocol.records import encode_key, to_job
 from queuey.services import cursors
-from queuey.settings.units import to_ms
+from queuey.services.times import to_ms
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 from queuey.store.replies import Page, Paged, Place

@@ -22,8 +22,9 @@ from queuey.services.jobs.labels import check_metadata, check_tags
 from queuey.services.jobs.plain import Frame, Frames, Lane, PlainJobs, are_names
 from queuey.services.jobs.type_queues import TypeQueues
 from queuey.services.jobs.unique import KINDS, check_times_of_unique, check_unique, is_key, terms_of
+from queuey.services.times import to_ms
 from queuey.settings.settings import Settings
-from queuey.settings.units import format_duration, to_ms
+from queuey.settings.units import format_duration
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)

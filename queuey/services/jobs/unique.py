@@ -9,7 +9,7 @@ from queuey.protocol.models import Debounce, JobRequest, Throttle, Unique
 from queuey.protocol.models.unique import MONTH
 from queuey.protocol.records import UNIQUE, OnConflict, encode_key
 from queuey.protocol.schema_faults import ALLOWED, invalid
-from queuey.settings.units import to_ms
+from queuey.services.times import to_ms
 
 MAX_KEY_BYTES: Final = 256
 KINDS: Final = ("unique", "debounce", "throttle")

@@ -37,7 +37,7 @@ from queuey.services.leases.plain_results import WORTH_A_GROUP, GivenResults
 from queuey.services.leases.pull_workers import PullWorkers
 from queuey.services.reports.job_logs import AT_ONCE, logged
 from queuey.services.reports.progress import ProgressRecorder
-from queuey.settings.units import to_ms
+from queuey.services.times import to_ms
 from queuey.store.broker.broker import Broker
 from queuey.store.broker.leases import Failure, Results
 from queuey.store.deadline import Deadline

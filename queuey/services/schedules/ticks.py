@@ -20,7 +20,7 @@ from queuey.protocol.schema_faults import invalid
 from queuey.services.jobs.submission import since_epoch_ms
 from queuey.services.schedules.cron import Cron
 from queuey.services.schedules.zones import Zone
-from queuey.settings.units import to_ms
+from queuey.services.times import to_ms
 
 HORIZON_YEARS: Final = 8
 """A schedule has no next tick if there is none within so many years. The 29 February of a leap year may be that far."""

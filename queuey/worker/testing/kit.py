@@ -21,7 +21,7 @@ from queuey.protocol.models import NULL, EnqueueReply, JobRequest, LogLine
 from queuey.protocol.models.readable import readable
 from queuey.protocol.records import DEFAULT_MAX_ATTEMPTS
 from queuey.protocol.stored import job_log
-from queuey.settings.units import to_ms
+from queuey.services.times import to_ms
 from queuey.worker.execution import Execution
 from queuey.worker.executors.lifespan import ProcessLifespan
 from queuey.worker.handlers.app import App

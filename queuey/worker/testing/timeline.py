@@ -21,7 +21,7 @@ from queuey.services.jobs.submission import since_epoch_ms
 from queuey.services.jobs.unique import longest
 from queuey.services.schedules.specs import metadata_of
 from queuey.services.schedules.ticks import Ticks
-from queuey.settings.units import to_ms
+from queuey.services.times import to_ms
 from queuey.worker.schedules.declaring import Declared
 
 MOST: Final = 10_000

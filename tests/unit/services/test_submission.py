@@ -13,8 +13,8 @@ from queuey.protocol import ids
 from queuey.protocol.models import JobRequest
 from queuey.protocol.records import NewJob, encode_key, from_ms, parse_definition, parse_fields
 from queuey.services.jobs.submission import Decoder, Submission, SubmissionSettings
+from queuey.services.times import to_ms
 from queuey.settings.settings import Settings
-from queuey.settings.units import to_ms
 from queuey.worker.handlers.parameters.pydantic_types import PydanticType
 
 NOW = 1_800_000_000_000

@@ -13,7 +13,7 @@ from queuey.services.jobs.submission import Submission
 from queuey.services.schedules.firing.catching_up import due_ticks
 from queuey.services.schedules.specs import Spec, job_for, read_spec
 from queuey.services.schedules.ticks import Ticks
-from queuey.settings.units import to_ms
+from queuey.services.times import to_ms
 from queuey.store.broker.schedules import Firing, Refused
 
 NONE: Final = -1
