@@ -356,7 +356,7 @@ MEASUREMENTS: Final = [
         "schedules",
         SCHEDULES,
         scheduling.measure,
-        [Line(name, unit, targets.SCHEDULES.get(name.split(",")[0], NONE)) for name, unit in scheduling.ROWS],
+        [Line(name, unit, targets.SCHEDULES.get(name, NONE)) for name, unit in scheduling.ROWS],
         asked=True,
     ),
     Measurement(

@@ -175,6 +175,14 @@ async def test_a_tick_that_is_missed_gets_no_job(
     assert replica.counts() == {outcome: 1}
 
 
+async def test_those_before_the_window_are_missed_once(plans: Plans, replica: Replica) -> None:
+    await plans.make(every=60, catch_up="all", catch_up_window=120, overlap="allow")
+    await replica.look(FIRST + 5 * MINUTE)
+    fired = [(FIRST + number * MINUTE, "fired", 1) for number in (3, 4, 5)]
+    assert await plans.runs() == [(FIRST, "missed", 3), *fired]
+    assert replica.counts() == {"missed": 3, "fired": 3}
+
+
 async def test_all_goes_on_with_overlap(plans: Plans, replica: Replica) -> None:
     await plans.make(every=60, catch_up="all", overlap="queue_one")
     await replica.look(FIRST + 2 * MINUTE)
