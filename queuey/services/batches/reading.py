@@ -14,7 +14,7 @@ from queuey.protocol.schema_faults import ALLOWED, invalid
 from queuey.protocol.stored.items import NewItem, batch_name, open_body
 from queuey.services.batches.checks import check_batch, refuse_once
 from queuey.services.jobs.submission import Submission
-from queuey.settings.units import to_ms
+from queuey.services.times import to_ms
 
 REMEMBERED_MS: Final = 600_000
 """An item is remembered for this long at least, behind the time for which its batch may be open. An id that the client
