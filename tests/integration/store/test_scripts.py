@@ -96,7 +96,7 @@ READS = (
     *("get_schedules", "list_schedules", "due_schedules"),
 )
 TAKES_MEMORY = (
-    *("set_payload", "enqueue", "replay", "restore", "keep_log"),
+    *("set_payload", "enqueue", "add_items", "replay", "restore", "keep_log"),
     *("put_schedules", "fire", "restore_schedules"),
 )
 
