@@ -83,6 +83,14 @@ local function add_run(name, tick, now, kind, outcome, id, count)
   runs[#runs + 1] = {runs_key(name), table.concat(line, ' ')}
 end
 
+-- last_run(name): the newest line of the history, which may be one of this call; '' if there is none.
+local function last_run(name)
+  for i = #runs, 1, -1 do
+    if runs[i][1] == runs_key(name) then return runs[i][2] end
+  end
+  return redis.call('LINDEX', runs_key(name), 0) or ''
+end
+
 local function write_runs()
   for _, run in ipairs(runs) do
     if redis.call('LPUSH', run[1], run[2]) > MOST_RUNS then redis.call('LTRIM', run[1], 0, RUNS_KEPT - 1) end

@@ -111,8 +111,7 @@ end
 
 -- note_full(item): the history says once that the store was full at this tick.
 local function note_full(item)
-  local last = redis.call('LINDEX', runs_key(item[1]), 0) or ''
-  if string.match(last, '^(%d+) %d+ %a+ full ') ~= whole(item[4]) then record(item, 'full') end
+  if string.match(last_run(item[1]), '^(%d+) %d+ %a+ full ') ~= whole(item[4]) then record(item, 'full') end
   return 'full'
 end
 

@@ -190,7 +190,7 @@ async def test_another_next_tick_can_be_set_before_it_is_due(rig: Rig, plan: Tim
 
 async def test_in_a_full_store_the_tick_stays_due_and_is_noted_once(rig: Rig, plan: Timetable) -> None:
     await plan.put()
-    assert await plan.fire(plan.firing(missed=1), full=True) == ["full"]
+    assert await plan.fire(*[plan.firing(missed=1)] * 2, full=True) == ["full"] * 2
     assert (await plan.outcomes(), await plan.ticks()) == ([(NOW, "full")], {plan.name: NOW})
     async with rig.unchanged():
         assert await plan.fire(plan.firing(missed=1), full=True) == ["full"]
