@@ -72,30 +72,15 @@ UNIQUE_FAULTS = {
         "PX', REPLACED_FOR",
         "PX', 1",
     ),
-    "a replaced job keeps its checkpoint": (
-        "enqueue.lua",
-        "if state.K then state.K, state.result = nil, '' end",
-        "",
-    ),
     "a replaced job has the bytes of before": (
         "enqueue.lua",
         "due or state.r, #record.definition + number_of(state, 'L')",
         "due or state.r, state.j",
     ),
-    "a replaced job is followed by an older body": (
-        "enqueue.lua",
-        "  del(again_key(id))\n",
-        "",
-    ),
     "a wait has no maximum": (
         "enqueue.lua",
         "math.min(now + job[10][2], created + job[10][3])",
         "now + job[10][2]",
-    ),
-    "a job is due earlier, and nobody wakes": (
-        "enqueue.lua",
-        "if due < before then wake(job[2]) end",
-        "",
     ),
     "a second body of one call replaces the first one's definition": (
         "enqueue.lua",
@@ -112,25 +97,10 @@ UNIQUE_FAULTS = {
         "if following then del(dedupe_key('a:' .. id)) end",
         "",
     ),
-    "what follows takes the key from another job": (
-        "include/transitions.lua",
-        "if not holder or holder == id then\n",
-        "if true then\n",
-    ),
     "what follows does not hold the key": (
         "include/transitions.lua",
         "if not holder or holder == id then\n",
         "if false then\n",
-    ),
-    "what follows is there already": (
-        "include/transitions.lua",
-        "or redis.call('EXISTS', job_key(next_id)) == 1 then",
-        "then",
-    ),
-    "what follows is not delayed": (
-        "include/transitions.lua",
-        "due = now + tonumber(delay_ms) end",
-        "due = now end",
     ),
 }
 

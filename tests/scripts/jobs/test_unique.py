@@ -270,6 +270,19 @@ async def test_each_end_of_a_running_job_enqueues_the_last_one_once(rig: Rig, en
     assert not await rig.client.exists(rig.keys.dedupe(f"a:{first.id}"))
 
 
+async def test_a_job_that_waits_again_is_replaced_and_no_older_one_follows_it(rig: Rig) -> None:
+    first = unique(rig, "f")
+    await send(rig, first)
+    held = await start(rig)
+    assert await send(rig, unique(rig, "f", payload="2")) == [f"follows {first.id}"]
+    await rig.broker.leases.release(rig.shard, [held], now=NOW)
+    assert await send(rig, unique(rig, "f", payload="3")) == [f"replaced {first.id}"]
+    assert await payload(rig, first.id) == "3"
+    await complete(rig)
+    assert await rig.waiting() == []
+    assert await holder(rig) is None
+
+
 async def test_a_crash_is_no_end(rig: Rig) -> None:
     first = unique(rig, "f")
     await send(rig, first)
@@ -290,6 +303,18 @@ async def test_a_job_follows_without_the_key_if_another_one_holds_it(rig: Rig) -
     await rig.broker.leases.complete(rig.shard, [(job_id, token, "")], now=NOW)
     assert await rig.waiting() == [third.id, second.id]
     assert await holder(rig) == third.id
+
+
+async def test_a_job_that_was_enqueued_meanwhile_does_not_follow_again(rig: Rig) -> None:
+    await send(rig, unique(rig, "f"))
+    held = await start(rig)
+    second = unique(rig, "f", payload="2")
+    await send(rig, second)
+    plain = rig.job()
+    plain.id = second.id
+    assert await send(rig, plain) == ["new"]
+    await rig.broker.leases.complete(rig.shard, [(*held, "")], now=NOW)
+    assert await rig.waiting() == [second.id]
 
 
 async def test_a_full_store_takes_no_replacement_and_enqueues_what_it_took(rig: Rig) -> None:
@@ -330,6 +355,16 @@ async def test_each_request_puts_a_debounced_job_off_up_to_its_maximum(rig: Rig)
     (job,) = (await rig.claim(now=NOW + 25 * SECOND)).jobs
     assert job.id == job_id
     assert await request(4, 26) == ["new"]
+
+
+async def test_a_job_that_is_due_earlier_wakes_an_idle_replica(rig: Rig) -> None:
+    first = unique(rig, "s", OnConflict("replace", HOUR, HOUR), delay_ms=HOUR)
+    await send(rig, first)
+    await rig.client.zpopmin(rig.keys.wake("default"))
+    sooner = unique(rig, "s", OnConflict("replace", SECOND, HOUR), delay_ms=SECOND)
+    assert await send(rig, sooner) == [f"replaced {first.id}"]
+    assert await rig.marked()
+    assert await rig.scores(rig.keys.scheduled("default", "default")) == {first.id: NOW + SECOND}
 
 
 # --- export and import -----------------------------------------------------------------------------------------------
