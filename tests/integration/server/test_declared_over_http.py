@@ -57,11 +57,14 @@ async def test_each_start_puts_what_has_changed(rig: Rig, client: Client) -> Non
 
 
 async def test_other_owners_keep_theirs(rig: Rig, client: Client) -> None:
-    await sync(client, app_of("blog", posts="0 * * * *"))
+    await sync(client, app_of("blog", posts="0 * * * *", pages="0 * * * *"))
     await client.put_schedule("by-hand", BY_HAND)
+    await client.put_schedule("also-by-hand", BY_HAND)
     async with rig.unchanged():
-        done = await sync(client, app_of(**{"posts": "0 1 * * *", "by-hand": "0 1 * * *"}), "managed")
-    assert done == {"foreign": {"posts": "blog", "by-hand": ""}}
+        policies: tuple[Policy, ...] = ("managed", "report")
+        for policy in policies:
+            done = await sync(client, app_of(**{"posts": "0 1 * * *", "by-hand": "0 1 * * *"}), policy)
+            assert done == {"foreign": {"posts": "blog", "by-hand": ""}}
 
 
 async def test_one_that_gets_another_owner_meanwhile_is_not_deleted(client: Client) -> None:
