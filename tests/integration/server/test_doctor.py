@@ -245,7 +245,7 @@ async def test_another_format_or_number_of_shards_fails(start_server: StartServe
     await client.aclose()
 
 
-ALL = "aside, schedules"
+ALL = "aside, schedules, unique"
 
 
 async def test_features_that_are_not_open_and_why(start_server: StartServer) -> None:
@@ -261,7 +261,7 @@ async def test_features_that_are_not_open_and_why(start_server: StartServer) -> 
     for keys in broker.shards.keys:
         await client.hset(keys.meta, mapping={"format": 1, "shards": 4})
     assert await look() == ("ok", f"{ALL}: not open yet: they open a minute after a server of this version has started")
-    known = '{"version":"2","pid":1,"roles":[],"workers":[],"features":["aside","schedules"]}'
+    known = '{"version":"2","pid":1,"roles":[],"workers":[],"features":["aside","schedules","unique"]}'
     await broker.replicas.heartbeat(0, "new", known)
     level, text = await look()
     assert (level, "open within a minute" in text) == ("ok", True)
@@ -270,13 +270,13 @@ async def test_features_that_are_not_open_and_why(start_server: StartServer) -> 
     text = f"{ALL}: not open yet, since odd (version unknown), older (version 1.2) do not know them: replace"
     assert await look() == ("warn", f"{text} these by this version.")
     for keys in broker.shards.keys[:3]:
-        await client.hset(keys.meta, mapping={"format": 2, "features": "aside schedules"})
+        await client.hset(keys.meta, mapping={"format": 2, "features": "aside schedules unique"})
     assert (await look())[0] == "warn", "one shard is left"
-    await client.hset(broker.shards.keys[3].meta, mapping={"format": 2, "features": "aside schedules"})
+    await client.hset(broker.shards.keys[3].meta, mapping={"format": 2, "features": "aside schedules unique"})
     assert await look() == ("ok", f"{ALL}: open")
-    await client.hset(broker.shards.keys[3].meta, "features", "aside")
+    await client.hset(broker.shards.keys[3].meta, "features", "aside unique")
     assert (await look())[1].startswith("schedules: not open yet, since")
-    await client.hset(broker.shards.keys[0].meta, "features", "aside schedules limits")
+    await client.hset(broker.shards.keys[0].meta, "features", "aside schedules unique limits")
     texts = [finding.text async for finding in examine(on(server, shards=4)) if finding.level == "fail"]
     assert len(texts) == 1
     assert "uses limits, which this version of Queuey does not know" in texts[0]

@@ -17,7 +17,7 @@ async def test_what_was_joined_and_read_into(rig: Rig) -> None:
     async with rig.unchanged():
         about = await rig.broker.replicas.store_info(rig.shard, now=NOW)
     store_id = (await rig.client.hget(rig.keys.meta, "store_id")).decode()
-    assert about == About(2, rig.broker.shards.count, NOW, "export1", 4096, store_id, ["aside", "schedules"])
+    assert about == About(2, rig.broker.shards.count, NOW, "export1", 4096, store_id, ["aside", "schedules", "unique"])
     assert store_id
 
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from queuey.errors import Invalid
-from queuey.protocol.models import Backoff, Batch, JobRequest
+from queuey.protocol.models import Backoff, Batch, Debounce, JobRequest, Throttle, Unique
 from queuey.protocol.schema_faults import ALLOWED, explain, to_pointer
 
 
@@ -21,7 +21,8 @@ def refused(text: str) -> tuple[str, str, str]:
 def test_every_field_says_what_it_takes() -> None:
     fields = {f"/{name}" for name in JobRequest.__struct_fields__}
     fields |= {f"/backoff/{name}" for name in Backoff.__struct_fields__}
-    fields |= {f"/batch/{name}" for name in Batch.__struct_fields__}
+    for name, struct in (("batch", Batch), ("debounce", Debounce), ("throttle", Throttle), ("unique", Unique)):
+        fields |= {f"/{name}/{field}" for field in struct.__struct_fields__}
     assert set(ALLOWED) == fields | {"", "/tags/*"}
 
 

@@ -31,7 +31,9 @@ ID = "FX01M86XA2P36HASQZ19JJEJT08G"
 HEADER = Header(DATA_FORMAT, "export1", 2, "queuey", "0.1.0", 1)
 JOB = JobLine(ID, "ready", 0, 'r=5 q=mail A=later\n{"type":"t","payload":[1.0]}', "")
 DONE = JobLine(ID, "finished", 9, 'r=5\n{"type":"t"}', 's=s n=1 p=1.ab o=s f=7 j=17\n"r"')
-SCHEDULE = ScheduleLine("report", "u=U1 v=1 a=3 n=5\n\n{}", [f"4 4 tick fired {ID} 1", "1 2 tick missed - 3"])
+SCHEDULE = ScheduleLine(
+    "report", 'u=U1 v=1 a=3 n=5\n\n{"every":60.0,"job":{"type":"t"}}', [f"4 4 tick fired {ID} 1", "1 2 tick missed - 3"]
+)
 LINES: list[Any] = [
     HEADER,
     Queue(0, "mail", ""),
