@@ -82,11 +82,11 @@ check-templates: $(TOOLS)/.deploy ## Check the dashboard, the ECS template and t
 docker-test: ## Build and test the image: alone, killed, and behind a load balancer (CONTAINER_TOOLS=FOLDER)
 	@CONTAINER_TOOLS="$(CONTAINER_TOOLS)" bash scripts/docker_test.sh
 
-faults: $(VENV)/.dev ## Inject faults into the real system and check the invariants (ROUNDS=20 SEED=7 FAULT=kill-store)
-	@exec $(BIN)/python -m tests.faults --rounds "$(ROUNDS)" --seed "$(SEED)" --fault "$(FAULT)" $(ARGS)
+faults: $(VENV)/.dev ## Inject faults into the real system and check the invariants (ROUNDS=20 SEED=7 FAULT=kill-store SHARDS=4)
+	@exec $(BIN)/python -m tests.faults --rounds "$(ROUNDS)" --seed "$(SEED)" --shards "$(SHARDS)" --fault "$(FAULT)" $(ARGS)
 
 faults-long: $(VENV)/.dev ## Inject every fault six times, in 45 minutes, for the figures of docs/reliability.md (SEED=7)
-	@exec $(BIN)/python -m tests.faults --long --each 6 --seed "$(SEED)" $(ARGS)
+	@exec $(BIN)/python -m tests.faults --long --each 6 --seed "$(SEED)" --shards "$(SHARDS)" $(ARGS)
 
 faults-controls: $(VENV)/.dev ## Disable one safeguard at a time; passes only if the invariants fail each time
 	@exec $(BIN)/python -m tests.faults.controls $(if $(SEED),--seed "$(SEED)") $(ARGS)

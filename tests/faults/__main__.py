@@ -34,7 +34,10 @@ def main() -> int:
     seed = arguments.seed or str(secrets.randbelow(100_000))
     rounds = (arguments.rounds or arguments.each * len(names)) if names else 0
     # One round alone plays the very seed given: so a round of a longer run is repeated by its own seed.
-    plans = [Plan(names[n % len(names)], seed if rounds == 1 else f"{seed}.{n + 1}") for n in range(rounds)]
+    plans = [
+        Plan(names[n % len(names)], seed if rounds == 1 else f"{seed}.{n + 1}", shards=arguments.shards)
+        for n in range(rounds)
+    ]
     with asyncio.Runner() as runner:
         results = runner.run(_play_all(plans))
     print("\n" + report.table(results, seed, missing))
@@ -51,6 +54,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--each", type=int, default=1, help="rounds of each fault, where --rounds is not given")
     parser.add_argument("--seed", help="of a run, or of a single round to repeat it; by default a random one")
     parser.add_argument("--fault", help="only this one, or several with commas between")
+    parser.add_argument("--shards", type=lambda text: int(text or 1), default=1, help="of the store; 1 by default")
     parser.add_argument("--long", action="store_true", help="play those too that take long")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     return parser.parse_args()

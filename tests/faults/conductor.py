@@ -23,6 +23,7 @@ from tests.faults.faults.base import Fault
 from tests.faults.load.calls import Caller
 from tests.faults.load.clients import Clients
 from tests.faults.load.pullers import Pullers
+from tests.faults.load.schedules import Schedules
 from tests.faults.store.view import StoreView, read_store
 from tests.faults.system.rig import QUEUES, Rig, Setup, Timing
 
@@ -46,6 +47,8 @@ class Plan:
     fault: str
     seed: str
     variant: Prepare | None = None
+    shards: int = 1
+    """Of the store, unless the fault wants another number."""
 
 
 @dataclass
@@ -63,6 +66,8 @@ class Result:
     """Of the unknown ones, those that turned out to be in the store."""
     failed: int = 0
     executions: int = 0
+    ticks: int = 0
+    """Jobs in the store that schedules made."""
     pulled: int = 0
     """Executions by pull workers."""
     duplicates: int = 0
@@ -101,7 +106,7 @@ async def play(plan: Plan) -> Result:
 async def _play(plan: Plan, folder: Path, result: Result) -> None:
     rng = Random(plan.seed)
     fault = FAULTS[plan.fault](rng)
-    setup = Setup(folder)
+    setup = Setup(folder, shards=plan.shards)
     try:
         fault.prepare(setup)
         if plan.variant is not None:
@@ -130,11 +135,17 @@ async def _play_fault(fault: Fault, setup: Setup, rng: Random, result: Result) -
 async def _happen(rig: Rig, fault: Fault, rng: Random, result: Result) -> None:
     """From the first client to the end of the healing. The clients stop then."""
     turn = Random(rng.random())
-    caller = Caller(rig.http, rig.ledger, lambda: turn.choice(rig.replicas).url)
+
+    def url() -> str:
+        return turn.choice(rig.replicas).url
+
+    caller = Caller(rig.http, rig.ledger, url)
+    schedules = Schedules(rig.http, rig.ledger, url, lambda: read_store(rig.store))
     clients = Clients(caller, rng, replays=fault.replays)
     lease = rig.timing.lease
     urls = [replica.url for replica in rig.replicas]
     pullers = Pullers(rig.http, rig.ledger, urls, rng, lease, die=fault.pullers_die)
+    await schedules.start()
     rig.note("loading")
     clients.start()
     pullers.start(list(QUEUES))
@@ -150,7 +161,7 @@ async def _happen(rig: Rig, fault: Fault, rng: Random, result: Result) -> None:
             rig.note("healing")
             await fault.heal(rig)
         await rig.ready()
-        await clients.stop()
+        await asyncio.gather(clients.stop(), schedules.stop())
         await pullers.stop()
         rig.note("healed")
     finally:
@@ -197,6 +208,7 @@ def _count(evidence: Evidence, acknowledged: set[str], result: Result) -> None:
     result.landed = len(unsure & view.jobs.keys())
     result.failed = history.count("enqueue", "fail")
     result.executions = sum(len(job.starts) for job in history.jobs.values())
+    result.ticks = sum(job.schedule is not None for _, job, _ in evidence.pairs())
     result.pulled = sum(start.pid == NO_PROCESS for job in history.jobs.values() for start in job.starts)
     result.duplicates = sum(max(0, len(job.ended("ok")) - 1) for job in history.jobs.values())
     result.lost = len(must_exist - view.jobs.keys() | must_exist & set(view.unfinished()))

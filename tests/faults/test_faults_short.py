@@ -38,3 +38,4 @@ async def test_no_job_is_lost_and_none_ends_twice(name: str) -> None:
     assert result.in_flight > 0, "the fault hit nothing"
     assert result.pulled > 0, "no pull worker had a job"
     assert result.acknowledged > 0
+    assert result.ticks > 0, "no schedule had a job"

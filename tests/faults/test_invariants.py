@@ -239,7 +239,8 @@ def test_a_broken_invariant_is_noticed(number: int, message: str, spoil: Spoil) 
 
 
 def test_every_invariant_has_been_broken() -> None:
-    assert {number for number, _, _ in BROKEN} == set(CHECKS) == set(range(11))
+    """15 is broken in test_ticks.py."""
+    assert {number for number, _, _ in BROKEN} == set(CHECKS) - {15} == set(range(11))
 
 
 # --- what is allowed ----------------------------------------------------------------------------------------------

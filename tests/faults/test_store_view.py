@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from queuey.protocol import ids
+from queuey.protocol.stored.schedules import Run
+from queuey.store.broker.schedules import Firing, NewSchedule, Pausing
 from queuey.store.keys import poke_key
 from queuey.store.scripts import Scripts
 from tests.faults.store.view import GONE, StoreView, read_store, take
@@ -80,6 +83,30 @@ async def test_every_key_is_read(rig: Rig) -> None:
     assert set(view.claims) == {"claim001", "claim002"}
     assert view.strangers == []
     assert view.lone_states == set()
+
+
+async def test_schedules_are_read_with_their_histories(rig: Rig) -> None:
+    tick = NOW + 1000
+    spec = '{"every":1,"overlap":"skip","job":{"type":"t"}}'
+    await rig.client.hset(rig.keys.meta, "features", "schedules")
+    schedules = [NewSchedule(name, "u", "", NOW, tick, tick, spec) for name in ("fired", "paused")]
+    await rig.broker.schedules.put_schedules(0, schedules, now=NOW)
+    job = rig.job(id=ids.of_tick("fired", "u", tick))
+    job.body = job.body[:-1] + ',"metadata":{"schedule.name":"fired"}}'
+    firing = Firing("fired", "u.1", "tick", tick, tick, tick + 1000, tick + 1000, "skip", 0, job)
+    assert (await rig.broker.schedules.fire(0, [firing], now=tick)).answers == ["fired"]
+    await rig.broker.schedules.set_paused(0, [Pausing("paused", "*", "{}")], now=NOW)
+    before, _ = await rig.client.time()
+    view = await read_store(rig.client)
+    assert {name: (each.last_tick_ms, each.pause) for name, each in view.schedules.items()} == {
+        "fired": (tick, ""),
+        "paused": (-1, "{}"),
+    }
+    assert view.runs == {"fired": [Run(tick, tick, "tick", "fired", job.id, 1)]}
+    assert view.names == {"schedule_names": {"fired", "paused"}, "ticks": {"fired"}}
+    assert view.jobs[job.id].metadata == {"schedule.name": "fired"}
+    assert view.strangers == []
+    assert before <= view.time_ms // 1000
 
 
 async def test_what_should_not_be_there_is_told(rig: Rig) -> None:

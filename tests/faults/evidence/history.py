@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from tests.faults.evidence.ledger import Answered, Ended, Event, Moment, Operation, Outcome, Seen, Sent, Started
+from queuey.protocol import ids
+from tests.faults.evidence.ledger import (
+    Answered,
+    Ended,
+    Event,
+    Moment,
+    Operation,
+    Outcome,
+    Scheduled,
+    Seen,
+    Sent,
+    Started,
+    Unscheduled,
+)
 from tests.faults.load.handlers import Deed
 
 
@@ -25,9 +38,11 @@ class Call:
 
 @dataclass
 class JobHistory:
-    """One id that a client made."""
+    """One id that a client made, or a tick of a schedule."""
 
     request: dict[str, Any]
+    schedule: Scheduled | None = None
+    tick_ms: int = 0
     enqueues: list[Call] = field(default_factory=list)
     cancels: list[Call] = field(default_factory=list)
     retries: list[Call] = field(default_factory=list)
@@ -70,7 +85,8 @@ class JobHistory:
 
     @property
     def maybe_cancelled(self) -> bool:
-        return any(call.outcome != "fail" for call in self.cancels)
+        by_next_tick = self.schedule is not None and self.schedule.request["overlap"] == "cancel_previous"
+        return by_next_tick or any(call.outcome != "fail" for call in self.cancels)
 
     @property
     def maybe_retried(self) -> bool:
@@ -83,10 +99,13 @@ class JobHistory:
 
 @dataclass
 class History:
-    """`strays`: ids in the ledger that no client made, and where they came from."""
+    """`strays`: ids in the ledger that no client and no schedule made, and where they came from."""
 
     jobs: dict[str, JobHistory] = field(default_factory=dict)
     replays: list[Call] = field(default_factory=list)
+    schedules: dict[str, Scheduled] = field(default_factory=dict)
+    until_ms: dict[str, int] = field(default_factory=dict)
+    """By schedule: the ticks until then are decided, by the store's clock."""
     strays: dict[str, str] = field(default_factory=dict)
     moments: list[Moment] = field(default_factory=list)
     answers: list[Answered] = field(default_factory=list)
@@ -99,6 +118,12 @@ class History:
         for event in events:
             if isinstance(event, Sent) and event.operation == "enqueue":
                 history.jobs.setdefault(event.job, JobHistory(event.request))
+            elif isinstance(event, Scheduled):
+                history.schedules[event.name] = event
+            elif isinstance(event, Unscheduled):
+                history.until_ms[event.name] = event.until_ms
+            elif isinstance(event, Moment):
+                history.moments.append(event)
         for event in events:
             if isinstance(event, Sent):
                 calls[event.call, event.job] = history._add_call(event)
@@ -107,18 +132,37 @@ class History:
                 history.answers.append(event)
                 if event.operation == "enqueue" and event.said:
                     history._known(event.said, f"the reply to the enqueue of {event.job}")
-            elif isinstance(event, Moment):
-                history.moments.append(event)
-            elif (job := history._known(event.job, f"a line `{type(event).__name__}`")) is not None:
-                if isinstance(event, Started):
-                    job.starts.append(event)
-                elif isinstance(event, Ended):
-                    job.ends.append(event)
-                else:
-                    job.seen.append(event)
+            elif isinstance(event, Started | Ended | Seen):
+                history._add_attempt(event)
         return history
 
+    def _add_attempt(self, event: Started | Ended | Seen) -> None:
+        job = self._known(event.job, f"a line `{type(event).__name__}`")
+        if job is None:
+            return
+        if isinstance(event, Started):
+            job.starts.append(event)
+        elif isinstance(event, Ended):
+            job.ends.append(event)
+        else:
+            job.seen.append(event)
+
+    def adopt(self, job_ids: Iterable[str]) -> None:
+        """Take in the jobs of these that a schedule made. Nobody sent them, so the ledger may not have them."""
+        for job_id in job_ids:
+            if job_id not in self.jobs and (made := self._of_schedule(job_id)) is not None:
+                self.jobs[job_id] = made
+
+    def _of_schedule(self, job_id: str) -> JobHistory | None:
+        """The id of a tick's job is made from both, so it proves whose it is."""
+        for name, schedule in self.schedules.items():
+            tick_ms = _time_of(job_id)
+            if ids.of_tick(name, schedule.uid, tick_ms) == job_id:
+                return JobHistory(schedule.request["job"], schedule, tick_ms)
+        return None
+
     def _known(self, job_id: str, source: str) -> JobHistory | None:
+        self.adopt([job_id])
         if job_id not in self.jobs:
             self.strays.setdefault(job_id, source)
         return self.jobs.get(job_id)
@@ -137,3 +181,11 @@ class History:
 
     def count(self, operation: Operation, outcome: Outcome) -> int:
         return sum(a.operation == operation and a.outcome == outcome for a in self.answers)
+
+
+def _time_of(job_id: str) -> int:
+    """The ms in an id: ten base-32 characters behind the bucket's."""
+    millis = 0
+    for place in range(2, 12, 2):
+        millis = millis * ids.BUCKETS + ids.bucket_of(job_id[place : place + 2])
+    return millis

@@ -1,4 +1,4 @@
-"""The ten invariants of the design, held against the store and the ledger once a round has come to rest.
+"""The invariants of the design, held against the store and the ledger once a round has come to rest.
 
 Each check yields what it found wrong, with the ids and what was seen. The numbers are the design's; 0 is for what must
 hold beside them.
@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from queuey.protocol.records import DEFAULT_DEDUPE_TTL_MS, encode_key
-from tests.faults.evidence import crashes
+from tests.faults.evidence import crashes, ticks
 from tests.faults.evidence.history import History, JobHistory
 from tests.faults.store.view import LISTS, TERMINAL, StoredJob, StoreView
 
@@ -47,6 +47,9 @@ class Evidence:
     lease: float
     clock_moved: bool = False
     """The store's clock was set in this round: times of its records say nothing about the order of events."""
+
+    def __post_init__(self) -> None:
+        self.history.adopt(self.view.jobs)
 
     def pairs(self) -> Iterator[tuple[str, JobHistory, StoredJob]]:
         """The jobs that are both in the ledger and in the store."""
@@ -232,7 +235,7 @@ def first_come_first_served(evidence: Evidence) -> Iterator[str]:
 
 
 def _ready_at_once(job: JobHistory) -> bool:
-    return not ("delay" in job.request or "run_at" in job.request or job.maybe_retried)
+    return job.schedule is None and not ("delay" in job.request or "run_at" in job.request or job.maybe_retried)
 
 
 def not_before_its_time(evidence: Evidence) -> Iterator[str]:
@@ -255,7 +258,7 @@ def exactly_the_acknowledged(evidence: Evidence) -> Iterator[str]:
     """8. The store holds exactly the acknowledged jobs and those unknown calls that did land; no orphan keys."""
     view = evidence.view
     for job_id, job in evidence.history.jobs.items():
-        if job_id in view.jobs and not job.acknowledged and not job.unknown:
+        if job_id in view.jobs and job.schedule is None and not job.acknowledged and not job.unknown:
             said = [f"{call.outcome} {call.answer and (call.answer.code, call.answer.said)}" for call in job.enqueues]
             yield f"{job_id} is in the store, and its calls were answered {said}"
     created = Counter(view.counters)["enqueued"]
@@ -345,9 +348,9 @@ def terminal_in_time(evidence: Evidence) -> Iterator[str]:
 def no_unknown_ids(evidence: Evidence) -> Iterator[str]:
     """10. No unknown ids."""
     for job_id in sorted(evidence.view.jobs.keys() - evidence.history.jobs.keys()):
-        yield f"{job_id} is in the store, and no client made it"
+        yield f"{job_id} is in the store, and no client made it, and no schedule"
     for job_id, source in evidence.history.strays.items():
-        yield f"{job_id} is in {source}, and no client made it"
+        yield f"{job_id} is in {source}, and no client made it, and no schedule"
 
 
 def no_internal_errors(evidence: Evidence) -> Iterator[str]:
@@ -372,6 +375,7 @@ CHECKS: Final[Mapping[int, Check]] = {
     8: exactly_the_acknowledged,
     9: terminal_in_time,
     10: no_unknown_ids,
+    15: ticks.one_job_per_tick,
 }
 
 

@@ -88,6 +88,29 @@ class Ended(Struct, tag_field="event", tag="ended"):
     pid: int
 
 
+class Scheduled(Struct, tag_field="event", tag="scheduled"):
+    """A schedule was put. Times are in ms by the store's clock; a tick is each full second from `anchor_ms` on.
+
+    `kept`: whether the store promises to have it still.
+    """
+
+    at: int
+    name: str
+    uid: str
+    created_ms: int
+    anchor_ms: int
+    request: dict[str, Any]
+    kept: bool = True
+
+
+class Unscheduled(Struct, tag_field="event", tag="unscheduled"):
+    """A schedule was paused. `until_ms`: a time before, by the store's clock; the ticks until then are decided."""
+
+    at: int
+    name: str
+    until_ms: int
+
+
 class Moment(Struct, tag_field="event", tag="moment", omit_defaults=True):
     """What the conductor did."""
 
@@ -96,7 +119,7 @@ class Moment(Struct, tag_field="event", tag="moment", omit_defaults=True):
     detail: str = ""
 
 
-Event = Sent | Answered | Seen | Started | Ended | Moment
+Event = Sent | Answered | Seen | Started | Ended | Scheduled | Unscheduled | Moment
 
 _encode = msgspec.json.Encoder().encode
 _decode_whole: Callable[[bytes], Event] = msgspec.json.Decoder(Event).decode

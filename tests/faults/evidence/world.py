@@ -9,9 +9,10 @@ import msgspec
 
 from queuey.protocol import ids
 from queuey.protocol.records import encode_key
+from queuey.protocol.stored.schedules import Run, to_schedule
 from tests.faults.evidence.history import History
 from tests.faults.evidence.invariants import NS, Evidence, Rest
-from tests.faults.evidence.ledger import Answered, Ended, Event, Seen, Sent, Started
+from tests.faults.evidence.ledger import Answered, Ended, Event, Scheduled, Seen, Sent, Started, Unscheduled
 from tests.faults.load.handlers import Deed
 from tests.faults.store.view import StoredJob, StoreView
 
@@ -49,6 +50,29 @@ class World:
             self.cancel(job_id, "cancelled", at + 20)
         else:
             self.run(job_id, "1.a", at + 110, "ok" if status == "succeeded" else "failed")
+        return job_id
+
+    def schedule(self, name: str, ticks: int, *, overlap: str = "allow", catch_up: str = "all") -> list[int]:
+        """A schedule whose ticks, one a second, have a job that succeeded, and that was paused. Returns the ticks."""
+        job = {"type": "loop", "payload": msgspec.to_builtins(Deed())}
+        request = {"every": 1, "overlap": overlap, "catch_up": catch_up, "job": job}
+        at_ms = [T0 + number * 1000 for number in range(1, ticks + 1)]
+        self.events.append(Scheduled(0, name, "u", T0, T0, request))
+        for tick in at_ms:
+            self.tick(name, tick)
+        record = f"u=u v=1 a={T0} c={T0} n={at_ms[-1] + 1000} t={at_ms[-1]}\n{{}}\n{{}}"
+        self.view.schedules[name] = to_schedule(name, record)
+        self.view.names.setdefault("schedule_names", set()).add(name)
+        self.events.append(Unscheduled(900_000 * NS, name, at_ms[-1]))
+        return at_ms
+
+    def tick(self, name: str, tick_ms: int) -> str:
+        """The job of a tick, and its line in the history."""
+        job_id = ids.of_tick(name, "u", tick_ms)
+        self._store(job_id, tick_ms, "succeeded", "")
+        self.view.jobs[job_id].metadata = {"schedule.name": name, "schedule.tick": str(tick_ms)}
+        self.run(job_id, "1.a", tick_ms - T0 + 110, "ok")
+        self.view.runs.setdefault(name, []).insert(0, Run(tick_ms, tick_ms, "tick", "fired", job_id, 1))
         return job_id
 
     def _store(self, job_id: str, created: int, status: str, key: str) -> None:

@@ -34,7 +34,7 @@ class AppsFault(Fault):
     """Replicas that are asked to stop. Each may release a job once."""
 
     def prepare(self, setup: Setup) -> None:
-        setup.replica_flags += ["--shards", str(SHARDS)]
+        setup.shards = SHARDS
 
     async def inject(self, rig: Rig, caller: Caller) -> str:
         self.jobs: list[str] = []

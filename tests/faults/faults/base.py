@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from msgspec.structs import replace
 
-from tests.faults.evidence.ledger import Answered, Event, Seen, Sent
+from tests.faults.evidence.ledger import Answered, Event, Scheduled, Seen, Sent
 
 if TYPE_CHECKING:
     from tests.faults.evidence.invariants import Evidence
@@ -80,6 +80,8 @@ def forgotten(events: Sequence[Event], since: int, until: int) -> list[Event]:
     for event in events:
         if isinstance(event, Answered) and event.outcome == "ok" and event.at >= since and sent[event.call] < until:
             revised.append(replace(event, outcome="unknown", code="forgotten", said="", deduplicated=False))
+        elif isinstance(event, Scheduled) and since <= event.at < until:
+            revised.append(replace(event, kept=False))
         elif not (isinstance(event, Seen) and event.at >= since and event.asked_at < until):
             revised.append(event)
     return revised

@@ -40,7 +40,7 @@ class SilentShard(ConnectionFault):
     def prepare(self, setup: Setup) -> None:
         super().prepare(setup)
         setup.apart = SILENT
-        setup.replica_flags += ["--shards", str(SHARDS)]
+        setup.shards = SHARDS
 
     async def inject(self, rig: Rig, caller: Caller) -> str:
         rig.apart.hold_replies(True)

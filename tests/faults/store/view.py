@@ -10,14 +10,17 @@ import msgspec
 from redis.asyncio import Redis
 
 from queuey.protocol.records import parse_definition, parse_fields
+from queuey.protocol.stored.schedules import Run, Schedule, to_run, to_schedule
 
 STATUSES = {"w": "waiting", "r": "running", "s": "succeeded", "d": "dead_letter", "c": "cancelled"}
 TERMINAL = frozenset({"succeeded", "dead_letter", "cancelled"})
-STRINGS = frozenset({"job", "state", "dedupe", "claim", "log"})
+STRINGS = frozenset({"job", "state", "dedupe", "claim", "log", "schedule"})
 LISTS = frozenset({"ready", "aside"})
 """The kinds of lists that have the queued jobs of a lane."""
 PLACES = LISTS | {"scheduled", "leases", "dead", "done"}
-OTHERS = frozenset({"queue", "queues", "workers", "meta", "stats", "wake", "poke", "alone"})
+NAMES = frozenset({"ticks", "waiting_ticks", "schedule_names"})
+"""The kinds of keys that have names of schedules."""
+OTHERS = NAMES | frozenset({"runs", "queue", "queues", "workers", "meta", "stats", "wake", "poke", "alone"})
 
 
 @dataclass
@@ -35,6 +38,7 @@ class StoredJob:
     """The lines that its attempts have logged."""
     bytes: int = 0
     """Of its strings."""
+    metadata: dict[str, str] = field(default_factory=dict)
 
     @property
     def status(self) -> str:
@@ -73,6 +77,13 @@ class StoreView:
     claims: dict[str, int] = field(default_factory=dict)
     """Claim id -> TTL in ms."""
     queues: dict[tuple[int, str], dict[str, str]] = field(default_factory=dict)
+    schedules: dict[str, Schedule] = field(default_factory=dict)
+    runs: dict[str, list[Run]] = field(default_factory=dict)
+    """The history of each schedule, newest first."""
+    names: dict[str, set[str]] = field(default_factory=dict)
+    """The schedules that are named by `ticks`, `waiting_ticks` and `schedule_names`, of all shards."""
+    time_ms: int = 0
+    """By the store's clock, before anything was read."""
     counters: dict[str, int] = field(default_factory=dict)
     """Summed over the shards."""
     strangers: list[str] = field(default_factory=list)
@@ -98,12 +109,14 @@ GONE: Final = -2
 async def read_store(client: Redis, prefix: str = "queuey") -> StoreView:
     """Read everything. The store must be at rest, or a job may be seen in two places."""
     reader: Any = client
+    seconds, micros = await reader.time()
+    time_ms = seconds * 1000 + micros // 1000
     keys = sorted([raw.decode() async for raw in reader.scan_iter(count=1000)])
     pipeline = reader.pipeline(transaction=False)
     for key in keys:
         _ask(pipeline, key, prefix)
     replies = iter(await pipeline.execute())
-    view = StoreView()
+    view = StoreView(time_ms=time_ms)
     states: dict[str, str] = {}
     logs: dict[str, str] = {}
     for key in keys:
@@ -136,9 +149,9 @@ def _ask(pipeline: Any, key: str, prefix: str) -> None:
     if kind in STRINGS:
         pipeline.get(key)
         pipeline.pttl(key)
-    elif kind in LISTS:
+    elif kind in LISTS or kind == "runs":
         pipeline.lrange(key, 0, -1)
-    elif kind in PLACES:
+    elif kind in PLACES or kind in NAMES:
         pipeline.zrange(key, 0, -1)
     elif kind == "queue" or (kind == "stats" and not argument):
         pipeline.hgetall(key)
@@ -154,17 +167,16 @@ def take(
         if raw is None or ttl == GONE:
             return  # it has lapsed since the scan, or between the two replies
         text = raw.decode()
-        if kind == "job":
-            head, definition = parse_definition(text)
-            view.jobs[argument] = StoredJob(shard, head, definition.type, bytes=len(raw))
-        elif kind in ("state", "log"):
+        if kind in ("state", "log"):
             (states if kind == "state" else logs)[argument] = text
-        elif kind == "dedupe":
-            view.dedupe[argument] = (text, ttl)
         else:
-            view.claims[argument] = ttl
+            _take_string(view, shard, kind, argument, text, ttl)
     elif kind in PLACES:
         view.places[shard, f"{kind}:{argument}"] = [entry.decode() for entry in next(replies)]
+    elif kind == "runs":
+        view.runs[argument] = [to_run(line.decode()) for line in next(replies)]
+    elif kind in NAMES:
+        view.names.setdefault(kind, set()).update(name.decode() for name in next(replies))
     elif kind == "queue":
         view.queues[shard, argument] = {field.decode(): value.decode() for field, value in next(replies).items()}
     elif kind == "stats" and not argument:
@@ -172,6 +184,19 @@ def take(
             view.counters[name.decode()] = view.counters.get(name.decode(), 0) + int(value)
     elif not kind:
         view.strangers.append(key)
+
+
+def _take_string(view: StoreView, shard: int, kind: str, argument: str, text: str, ttl: int) -> None:
+    if kind == "job":
+        head, definition = parse_definition(text)
+        size, metadata = len(text.encode()), definition.metadata or {}
+        view.jobs[argument] = StoredJob(shard, head, definition.type, bytes=size, metadata=metadata)
+    elif kind == "schedule":
+        view.schedules[argument] = to_schedule(argument, text)
+    elif kind == "dedupe":
+        view.dedupe[argument] = (text, ttl)
+    else:
+        view.claims[argument] = ttl
 
 
 def _add_state(job: StoredJob, text: str) -> None:

@@ -65,6 +65,7 @@ class Setup:
     replicas: int = 2
     external: bool = False
     """The store is our own, behind a proxy, and not the private one of the replicas."""
+    shards: int = 1
     fsync: Fsync = "always"
     lua: Path | None = None
     """Other scripts than the real ones."""
@@ -223,7 +224,7 @@ class Rig:
         command = [sys.executable, "-m", "tests.faults.system.serve", "serve"]
         command += [*where, "--data-dir", str(setup.store_folder), "--fsync", setup.fsync, "--maxmemory", "200MB"]
         command += ["--queues", ",".join((*QUEUES, UNPULLED)), "--process-slots", "2", "--thread-slots", "4"]
-        command += ["--log-format", "json", *setup.timing.flags(), *setup.replica_flags]
+        command += ["--shards", str(setup.shards), "--log-format", "json", *setup.timing.flags(), *setup.replica_flags]
         # Settings meant for another server must not reach this one.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("QUEUEY_")}
         environment[handlers.LEDGER] = str(self.ledger.path)
