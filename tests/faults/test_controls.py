@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from queuey.store.scripts import read_scripts
-from tests.faults.controls.__main__ import is_expected
+from tests.faults import report
+from tests.faults.conductor import Plan, play
+from tests.faults.controls.__main__ import is_expected, is_red
 from tests.faults.controls.one_anchor import claim_during_move
-from tests.faults.controls.variants import CONTROLS, Control, changed
+from tests.faults.controls.variants import CONTROLS, Control, changed, patched
 from tests.faults.evidence.invariants import Violation
 from tests.faults.faults import FAULTS
 from tests.faults.system.rig import Setup
@@ -35,9 +37,22 @@ def test_each_control_changes_the_system_and_names_a_fault(control: Control, tmp
     assert control.fault in FAULTS
 
 
+@pytest.mark.serial  # a round takes every core
+async def test_a_tick_that_is_fired_without_comparing_is_noticed() -> None:
+    (control,) = (control for control in CONTROLS if control.invariant == 15)
+    assert await is_red(control, "short")
+
+
+@pytest.mark.serial  # a round takes every core
+async def test_a_tick_is_fired_once_though_two_replicas_have_read_it() -> None:
+    result = await play(Plan("flush-scripts", "short", patched("late_fire")))
+    assert not result.violations, report.complaints(result)
+    assert result.ticks > 0
+
+
 def test_a_change_that_finds_nothing_to_change_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has 0 places"):
-        changed(Setup(tmp_path), "claim.lua", "no such line", "")
+        changed(Setup(tmp_path), "claim.lua", ("no such line", ""))
 
 
 def test_a_control_is_red_by_its_own_invariant_only() -> None:

@@ -45,14 +45,14 @@ def main() -> int:
 async def _try_all(seed: str) -> list[bool]:
     cancel_at_first_signal()
     try:
-        red = [await _is_red(control, seed) for control in CONTROLS]
+        red = [await is_red(control, seed) for control in CONTROLS]
         return [*red, await _one_anchor_is_red()]
     except asyncio.CancelledError:
         print("interrupted", flush=True)
         return [False]
 
 
-async def _is_red(control: Control, seed: str) -> bool:
+async def is_red(control: Control, seed: str) -> bool:
     for number in range(1, TRIES + 1):
         result = await play(Plan(control.fault, f"{seed}.{number}", control.variant))
         if result.kept is not None:
