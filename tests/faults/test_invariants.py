@@ -99,6 +99,18 @@ def dedupe(holder: Callable[[World, str], str], ttl: int = 100) -> Spoil:
     return lambda world, job_id: world.view.dedupe.update({encode_key("k"): (holder(world, job_id), ttl)})
 
 
+def two_unfinished_of_unique_key(world: World, job_id: str) -> None:
+    """The second was made before the first had finished."""
+    first, second = (world.add(OK, unique={"key": "q"}) for _ in range(2))
+    world.view.jobs[second].head["r"] = str(world.view.jobs[first].number("f") - 1)
+
+
+def unique_key_of_a_finished_job(world: World, job_id: str) -> None:
+    encoded = f"u:{encode_key('q')}"
+    world.view.jobs[job_id].head["k"] = encoded
+    world.view.dedupe[encoded] = (job_id, 100)
+
+
 def overtaken(world: World, job_id: str) -> None:
     other = world.add(OK)
     world.view.jobs[job_id].state["b"] = str(world.view.jobs[other].number("b") + 1)
@@ -197,9 +209,11 @@ BROKEN: list[tuple[int, str, Spoil]] = [
     (5, "which is not a job of that key", dedupe(lambda world, job_id: list(world.view.jobs)[1])),
     (5, "is kept for -1 ms", dedupe(lambda world, job_id: job_id, -1)),
     (5, "which is cancelled", end_as("c")),
+    (5, "with the unique key 'q'", two_unfinished_of_unique_key),
+    (5, "which is succeeded", unique_key_of_a_finished_job),
     (
         5,
-        "has not its dedupe key",
+        "has not its key ('k', '')",
         lambda world, job_id: world.answer(job_id, said=list(world.view.jobs)[1], deduplicated=True),
     ),
     (6, "was before it", overtaken),
@@ -292,6 +306,17 @@ def test_a_key_may_be_taken_again_after_its_ttl_and_after_a_death() -> None:
     world = World()
     add_dead(world, "j")
     world.add(OK, key="j")
+    assert check(world.evidence()) == []
+
+
+def test_a_unique_key_may_be_taken_again_after_the_end_and_after_a_replay() -> None:
+    world = World()
+    for _ in range(2):
+        world.add(OK, unique={"key": "q"})
+    assert check(world.evidence()) == []
+    world = World()
+    two_unfinished_of_unique_key(world, "")
+    world.view.jobs[next(iter(world.view.jobs))].state["y"] = "replay"
     assert check(world.evidence()) == []
 
 

@@ -59,6 +59,15 @@ class JobHistory:
         return str(self.request.get("dedupe_key", ""))
 
     @property
+    def unique_key(self) -> str:
+        return str(self.request.get("unique", {}).get("key", ""))
+
+    @property
+    def keys(self) -> tuple[str, str]:
+        """The dedupe key and the unique key, of which a job has one at most."""
+        return self.key, self.unique_key
+
+    @property
     def max_attempts(self) -> int:
         return int(self.request.get("max_attempts", 5))
 

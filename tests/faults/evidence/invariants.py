@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from queuey.protocol.records import DEFAULT_DEDUPE_TTL_MS, encode_key
-from tests.faults.evidence import crashes, ticks
+from queuey.protocol.records import DEFAULT_DEDUPE_TTL_MS
+from tests.faults.evidence import crashes, ticks, unique
 from tests.faults.evidence.history import History, JobHistory
 from tests.faults.store.view import LISTS, TERMINAL, StoredJob, StoreView
 
@@ -172,7 +172,9 @@ def _claim_number(token: str) -> int:
 
 
 def one_job_per_key(evidence: Evidence) -> Iterator[str]:
-    """5. At most one live job per dedupe key within its TTL, and the key frees itself."""
+    """5. At most one live job per dedupe key within its TTL, and one unfinished one per unique key; both free
+    themselves."""
+    yield from unique.one_unfinished_job_per_key(evidence)
     by_key = defaultdict(list)
     for job_id, job, stored in evidence.pairs():
         if job.key:
@@ -184,15 +186,17 @@ def one_job_per_key(evidence: Evidence) -> Iterator[str]:
         stored_holder = evidence.view.jobs.get(holder)
         if stored_holder is None or stored_holder.head.get("k") != encoded:
             yield f"the key {encoded} is held by {holder}, which is not a job of that key"
-        elif stored_holder.status in ("dead_letter", "cancelled"):
+        elif stored_holder.status in ("dead_letter", "cancelled") or (
+            encoded.startswith("u:") and stored_holder.status == "succeeded"
+        ):
             yield f"the key {encoded} is held by {holder}, which is {stored_holder.status}"
         elif not 0 <= ttl <= _ttl(stored_holder):
             yield f"the key {encoded} of {holder} is kept for {ttl} ms, of {_ttl(stored_holder)}"
     for job_id, job in evidence.history.jobs.items():
         for answer in (call.answer for call in job.enqueues if call.answer and call.answer.deduplicated):
             holder_job = evidence.history.jobs.get(answer.said)
-            if holder_job is None or holder_job.key != job.key or encode_key(job.key) == "":
-                yield f"{job_id} was answered with {answer.said}, which has not its dedupe key {job.key!r}"
+            if holder_job is None or holder_job.keys != job.keys or not any(job.keys):
+                yield f"{job_id} was answered with {answer.said}, which has not its key {job.keys}"
 
 
 def _overlaps(key: str, holders: list[tuple[int, str, StoredJob]]) -> Iterator[str]:
@@ -356,9 +360,12 @@ def no_unknown_ids(evidence: Evidence) -> Iterator[str]:
 def no_internal_errors(evidence: Evidence) -> Iterator[str]:
     """0. No call was answered with a 500, nor with a refusal of what is a good request."""
     for answer in evidence.history.answers:
-        allowed = {"enqueue": ("429",), "cancel": ("404", "409"), "retry": ("404", "409", "429"), "replay": ("429",)}[
-            answer.operation
-        ]
+        allowed = {
+            "enqueue": ("409", "429"),
+            "cancel": ("404", "409"),
+            "retry": ("404", "409", "429"),
+            "replay": ("429",),
+        }[answer.operation]
         if answer.code.isdecimal() and answer.code not in ("200", "503", *allowed):
             yield f"the {answer.operation} of {answer.job or 'dead jobs'} was answered {answer.code}"
 

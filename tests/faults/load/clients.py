@@ -19,6 +19,7 @@ MAX_JOBS: Final = 400
 """Per round, all clients together."""
 PAUSE: Final = (0.0, 0.06)
 KEYS: Final = [f"key-{number}" for number in range(6)]
+UNIQUE_KEYS: Final = [f"unique-{number}" for number in range(3)]
 ALWAYS: Final = 99
 RESENDS: Final = 3
 LONGEST_DELAY: Final = 1.2
@@ -29,7 +30,8 @@ LONGEST_WAIT: Final = 1.0
 def make_request(rng: Random) -> dict[str, Any]:
     """The body of an enqueue, with an id of the client's."""
     key = rng.choice(KEYS) if rng.random() < 0.2 else None
-    request: dict[str, Any] = {"id": ids.new_id(key), "type": rng.choices(TYPES, (5, 3, 1))[0]}
+    unique_key = rng.choice(UNIQUE_KEYS) if key is None and rng.random() < 0.15 else None
+    request: dict[str, Any] = {"id": ids.new_id(key or unique_key), "type": rng.choices(TYPES, (5, 3, 1))[0]}
     take = rng.choice((0.0, rng.uniform(0.02, 0.4)))
     fate = rng.random()
     fails = ALWAYS if fate < 0.06 else rng.randint(1, 2) if fate < 0.2 else 0
@@ -40,6 +42,8 @@ def make_request(rng: Random) -> dict[str, Any]:
     if key is not None:
         request["dedupe_key"] = key
         request["dedupe_ttl"] = rng.choice((0.5, 1.5, 3600))
+    if unique_key is not None:
+        request["unique"] = {"key": unique_key, "on_conflict": rng.choice(("return", "reject"))}
     when = rng.random()
     if when < 0.1:
         request["delay"] = round(rng.uniform(0.2, LONGEST_DELAY), 3)
