@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from queuey.errors import Full
-from queuey.protocol.records import encode_key, parse_fields, to_job
+from queuey.protocol.records import encode_key, job_head, parse_fields, to_job
 from queuey.store.broker.calls import LOG_TTL_MS
 from queuey.store.replies import DumpedJob, HeldKey
 from tests.support.store import HOUR, LEASE, NOW, SECOND, Rig
@@ -210,6 +210,24 @@ async def test_a_dead_job_gives_its_key_back_and_does_not_get_it_again(rig: Rig)
     assert await rig.broker.transfer.restore(rig.shard, jobs, now=NOW) == (["ok"], [])
     assert await rig.client.exists(rig.keys.dedupe(key.key)) == 0
     assert await rig.broker.transfer.restore(rig.shard, [], [key], now=NOW) == ([], ["past"])
+    await rig.client.flushall()
+    assert await rig.broker.transfer.restore(rig.shard, jobs, [key], now=NOW) == (["ok"], ["past"]), "also in one call"
+
+
+@pytest.mark.parametrize("until", ["s", "f"])
+async def test_a_unique_job_that_has_succeeded_gives_its_key_back(rig: Rig, until: str) -> None:
+    """As above: else the key would be held for its TTL, and requests would find a job that has ended."""
+    job = rig.job(key="k")
+    job.head, job.dedupe = job_head(dedupe="u:a2V5", until=until), "u:a2V5"
+    assert await rig.broker.jobs.enqueue(rig.shard, [job], now=NOW) == ["new"]
+    (claimed,) = (await rig.claim()).jobs
+    await rig.broker.leases.complete(rig.shard, [(job.id, claimed.token, "")], now=NOW)
+    jobs = (await rig.broker.transfer.dump(rig.shard, [job.id], now=NOW)).jobs
+    key = HeldKey("u:a2V5", job.id, NOW + HOUR)
+    await rig.client.flushall()
+    assert await rig.broker.transfer.restore(rig.shard, [], [key], now=NOW) == ([], ["ok"])
+    assert await rig.broker.transfer.restore(rig.shard, jobs, now=NOW) == (["ok"], [])
+    assert await rig.client.exists(rig.keys.dedupe(key.key)) == 0
     await rig.client.flushall()
     assert await rig.broker.transfer.restore(rig.shard, jobs, [key], now=NOW) == (["ok"], ["past"]), "also in one call"
 
