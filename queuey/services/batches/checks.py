@@ -12,9 +12,9 @@ from queuey.protocol.idempotency import HEADER
 from queuey.protocol.json.payload_faults import PayloadFault, faults_of
 from queuey.protocol.models import JobRequest
 from queuey.protocol.schema_faults import ALLOWED, invalid, together
+from queuey.services.jobs.unique import is_key
 from queuey.settings.units import format_duration
 
-MAX_KEY_BYTES: Final = 256
 _IS_DUE: Final = "is not for an item of a batch, which is due with its batch; leave it out, or change `max_wait`"
 _IS_ONE: Final = "is not for an item of a batch, which the id of the item keeps from being added twice; leave one out"
 NOT_WITH_BATCH: Final = {
@@ -39,7 +39,7 @@ def check_batch(request: JobRequest, max_delay: float) -> None:
     ]
     if faults:
         raise Invalid(f"{faults[0].pointer[1:]} {faults[0].detail}.", faults)
-    if not (len(batch.key.encode()) <= MAX_KEY_BYTES and batch.key.isprintable()):
+    if not is_key(batch.key):
         raise invalid("/batch/key", f"must be {ALLOWED['/batch/key']}")
     if batch.max_wait > max_delay:
         raise invalid("/batch/max_wait", f"must be at most {format_duration(max_delay)} (max_delay)")

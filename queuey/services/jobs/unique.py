@@ -29,7 +29,7 @@ class Terms(NamedTuple):
 
 
 def is_key(key: str) -> bool:
-    """Return whether a text may be a dedupe key or a unique key."""
+    """Return whether a text may be a dedupe key, a unique key, or the key of a batch."""
     return bool(key) and len(key.encode()) <= MAX_KEY_BYTES and key.isprintable()
 
 

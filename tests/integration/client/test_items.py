@@ -47,7 +47,7 @@ async def test_a_handler_enqueues_items_with_either_client(rig: Rig) -> None:
             assert many[0].job_id == reply.job_id
 
             def in_a_thread() -> int | object:
-                with SyncClient(f"http://{HOST}", transport=_Through(transport, asyncio_loop)) as sync:
+                with SyncClient(f"http://{HOST}", transport=Through(transport, asyncio_loop)) as sync:
                     return rows.enqueue(4, batch=BATCH, client=sync).items
 
             asyncio_loop = asyncio.get_running_loop()
@@ -56,7 +56,7 @@ async def test_a_handler_enqueues_items_with_either_client(rig: Rig) -> None:
             assert (job.queue, job.max_attempts, bytes(job.payload)) == ("search", 2, b"[3,4]")
 
 
-class _Through(httpx.AsyncBaseTransport):
+class Through(httpx.AsyncBaseTransport):
     """Passes requests of the loop of a SyncClient to a transport of the test's loop."""
 
     def __init__(self, inner: httpx.AsyncBaseTransport, loop: asyncio.AbstractEventLoop) -> None:
