@@ -145,6 +145,7 @@ class ItemMachine(GroupMachine):
                 lambda: model.hasten(self.now, request_id, open_jobs),
             )
             if end == "claim":
+                self.the_store_shows_what_the_model_holds()  # a claim is judged by what was seen last
                 self.claim_in_turn(shard=shard, limits=[3, 3], starve=MINUTE, wait=0)
         self.the_store_shows_what_the_model_holds()
         same = [replace(each, joins=place) for place, each in enumerate(wanted)]
