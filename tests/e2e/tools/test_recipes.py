@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -17,10 +19,13 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
+from examples.with_batches.visits import Visit, visited
+from examples.with_debounce.pages import page_changed
 from examples.with_fastapi.web import web
 from examples.with_flask.web import create_app
 from examples.with_schedules.schedules import refresh_often, report_each_night, report_no_more
-from queuey.client import Client
+from queuey import Batch
+from queuey.client import Client, ClientError
 from tests.e2e.conftest import Serve
 from tests.support.serving import PATIENCE, ROOT, Serving, environment
 
@@ -152,7 +157,37 @@ async def test_schedules(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     assert server.process.poll() is None
 
 
-@pytest.mark.parametrize("framework", ["fastapi", "flask", "django", "schedules"])
+async def test_debounce(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three changes are one run, with the last text. A change after it is another run."""
+    start(serve, monkeypatch, "examples.with_debounce.pages:app")
+    async with Client() as queue:
+        first, *others = [await page_changed(queue, 7, text) for text in ("a", "a b", "a b c")]
+        assert {(other.job_id, other.replaced) for other in others} == {(first.job_id, "payload")}
+        assert (await page_changed(queue, 8, "a")).job_id != first.job_id
+        assert (await queue.get(first.job_id)).status == "scheduled"
+        await queue.retry(first.job_id)  # the test does not wait for half a minute
+        assert (await queue.wait(first.job_id)).value(str) == "page 7: 3 words"
+        assert not (await page_changed(queue, 7, "a b c d")).deduplicated
+
+
+async def test_batches(serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each visit is written once. A visit that is sent again is in no other job, and a bad one is refused at once."""
+    file = str(tmp_path / "visits.sqlite3")
+    variables = {"VISITS_DATABASE": file, "QUEUEY_CHECK_PAYLOADS": "yes"}
+    start(serve, monkeypatch, "examples.with_batches.visits:app", **variables)
+    async with Client() as queue:
+        replies = await asyncio.gather(*(visited(queue, Visit(str(number), "/")) for number in range(100)))
+        assert max(reply.items or 0 for reply in replies) > 1
+        jobs = [await queue.wait(job_id) for job_id in {reply.job_id for reply in replies}]
+        assert {job.status for job in jobs} == {"succeeded"}
+        assert sum(job.value(int) for job in jobs) == 100
+        with pytest.raises(ClientError, match="/payload"):
+            await queue.enqueue("visits.write", {"id": 1}, batch=Batch("visits", max_size=100, max_wait=5))
+    with closing(sqlite3.connect(file)) as database:
+        assert database.execute("SELECT count(*) FROM visits").fetchone() == (100,)
+
+
+@pytest.mark.parametrize("framework", ["fastapi", "flask", "django", "schedules", "debounce", "batches"])
 def test_the_page_shows_the_code_of_the_examples(framework: str) -> None:
     section = re.search(rf"^## {framework}$(.*?)(?=^## )", PAGE.read_text(), re.MULTILINE | re.DOTALL | re.IGNORECASE)
     assert section
