@@ -129,7 +129,8 @@ async def _put(broker: Broker, crons: list[str]) -> list[str]:
 async def _lateness(broker: Broker, names: list[str]) -> list[float]:
     found = []
     for start in range(0, len(names), PER_CALL):
-        for _, lines in await broker.schedules.get_schedules(0, names[start : start + PER_CALL], 1):
+        _, read = await broker.schedules.get_schedules(0, names[start : start + PER_CALL], 1)
+        for _, lines in read:
             runs = [run for run in map(to_run, lines) if run.outcome == "fired"]
             found += [float(run.at_ms - run.tick_ms) for run in runs]
     return found

@@ -1,8 +1,9 @@
 #!lua
 --[=[ fire: a tick of a schedule -> a new job, as enqueue makes it, unless the overlap rule says otherwise.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
-ARGV[1]  msgpack [now_ms | 0, full, channel, [[name, mark, kind, tick, expected, next | -1, due, overlap, missed, job], ...]]
-         full, channel: as in enqueue and cancel
+ARGV[1]  msgpack [now_ms | 0, full, channel, [[name, mark, kind, tick, expected, next | -1, due, overlap, missed, job], ...],
+         copied]
+         full, copied: as in enqueue; channel: as in cancel
          mark: '<uid>.<version>', so that a schedule that was replaced since it was read does nothing
          kind: 'tick': the schedule's next tick is expected; the job is for `tick`, which is the same or a later one, and
          `missed` ticks before it get none; then `next` is its next tick, -1 = none, and `due` is when that is fired.
@@ -19,7 +20,8 @@ Reply    msgpack [[answer, ...], [id, ...], now_ms], with one answer per item, t
          and nothing was done: 'missing' | 'conflict' (another mark) | 'paused' | 'taken' (another tick is expected; or
          the job to be cancelled was made by this very call) | 'early' (by the store's clock the
          tick, or the expected one, is not due) | 'not_later' (next is not
-         after the tick); safe to resend: it is 'taken' or 'there'
+         after the tick); safe to resend: it is 'taken' or 'there', and
+         nothing is written except for `copied`
          history: one line for what is fired, skipped, missed, refused, full, too_many_queues; of a trigger or backfill only
          if fired
 Errors   OOM, when the store is over its maxmemory; then nothing was written ]=]
@@ -32,7 +34,7 @@ Errors   OOM, when the store is over its maxmemory; then nothing was written ]=]
 --@include cancelling
 --@include schedules
 local args = cmsgpack.unpack(ARGV[1])
-local now, full, channel, items = now_ms(args[1]), args[2], args[3], args[4]
+local now, full, channel, items, copied = now_ms(args[1]), args[2], args[3], args[4], args[5]
 local schedules, changed, made, cancelled, created = {}, {}, {}, {}, 0
 
 -- is_pending(schedule, job): whether a tick waits, and this is its job, or that was refused.
@@ -161,4 +163,5 @@ commit()
 if #new_queues > 0 then redis.call('SADD', queues_key, unpack(new_queues)) end
 write_runs()
 publish_flagged(channel)
+if copied and not next(changed) then redis.call('SET', copied_key, now) end
 return cmsgpack.pack({answers, cancelled, now})

@@ -1,19 +1,20 @@
 #!lua flags=allow-oom
 --[=[ set_paused: pauses schedules, or resumes them. A paused one has no ticks, but it can be triggered.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
-ARGV[1]  msgpack [now_ms | 0, [[name, mark, pause, next | -1, due], ...]]; mark: as in put_schedules
+ARGV[1]  msgpack [now_ms | 0, [[name, mark, pause, next | -1, due], ...], copied]; mark, copied: as in put_schedules
          pause: JSON on one line that no script reads, such as the reason; '' = resume
          next, due: the first tick after a resume in ms, -1 = none, and when it is fired. A pause leaves both as they are
 Reply    msgpack [answer, ...], one per item: 'ok' | 'same' (it is paused with this text, or not paused; nothing was
          changed) | 'missing' | 'conflict' (another mark)
-         a tick that waits for the end of the last job is skipped by a pause; safe to resend: then it is 'same'
+         a tick that waits for the end of the last job is skipped by a pause; safe to resend: then it is 'same',
+         and nothing is written except for `copied`
 Errors   only those of the store ]=]
 --@include now
 --@include keys
 --@include writes
 --@include schedules
 local args = cmsgpack.unpack(ARGV[1])
-local now, items = now_ms(args[1]), args[2]
+local now, items, copied = now_ms(args[1]), args[2], args[3]
 local known, changed, answers = {}, {}, {}
 
 local function pause_schedule(name, schedule, pause)
@@ -47,4 +48,5 @@ for name, schedule in pairs(changed) do save_schedule(name, schedule) end
 commit()
 write_runs()
 announce_ticks(now, changed)
+if copied and not next(changed) then redis.call('SET', copied_key, now) end
 return cmsgpack.pack(answers)

@@ -113,7 +113,8 @@ class Assembly:
         policy = self._common.settings.schedules
         if not self._declares or policy == "off":
             return ()
-        syncing = Syncing(self._app, Schedules(self._common.broker, self._submission), policy)
+        schedules = Schedules(self._common.broker, self._submission, producer=self._producer)
+        syncing = Syncing(self._app, schedules, policy)
         return [DeclaredSchedules(self._app, syncing.run_once, policy)]
 
     def _reaper(self) -> ReaperRole | None:

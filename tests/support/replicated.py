@@ -40,8 +40,13 @@ class Pair:
 
     def has(self, job_id: str) -> bool:
         """Whether the replica has this job, of shard 0."""
+        return self.reads(f"queuey:{{0}}:job:{job_id}") is not None
+
+    def reads(self, key: str) -> str | None:
+        """The replica's value of this key."""
         with _client(self.second) as client:
-            return bool(client.exists(f"queuey:{{0}}:job:{job_id}"))
+            value: bytes | None = client.get(key)
+        return None if value is None else value.decode()
 
     def halt(self) -> None:
         """The replica takes nothing, until `go_on`."""

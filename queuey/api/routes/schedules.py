@@ -223,7 +223,7 @@ class ScheduleRoutes:
     ) -> None:
         self._submission = submission
         self._reader = ScheduleReader(submission)
-        self._schedules = Schedules(broker, submission)
+        self._schedules = Schedules(broker, submission, producer=producer)
         self._triggers = Triggers(self._schedules, producer)
         self._body_limit = body_limit
         self._request_deadline = request_deadline

@@ -52,8 +52,9 @@ class Producer(Part):
     ) -> None:
         self._metrics = metrics
         self.full = False
-        self._broker = broker
-        self._copies = copies
+        self.broker = broker
+        """The Broker of calls that wait for replicas: the store answers nothing else on their connection meanwhile."""
+        self.copies = copies
         self._shard_of = broker.shards.of_job
         self._offers = [ShardOffers(shard, claimers) for shard in range(broker.shards.count)]
         self._batchers: list[Batcher[NewJob | NewJobs, Words]] = [
@@ -65,7 +66,7 @@ class Producer(Part):
     @property
     def shards(self) -> Shards:
         """The shards of the store."""
-        return self._broker.shards
+        return self.broker.shards
 
     def set_full(self, full: bool) -> None:
         """Set whether the store has no room for new jobs."""
@@ -83,9 +84,9 @@ class Producer(Part):
 
     async def _enqueue(self, shard: int, items: Sequence[NewJob | NewJobs]) -> Sequence[str]:
         offers = self._offers[shard]
-        offer = offers.next(items, new=not (self.full or self._copies or shard in self._broker.silent))
+        offer = offers.next(items, new=not (self.full or self.copies or shard in self.broker.silent))
         try:
-            words = await self._broker.jobs.enqueue(shard, items, full=self.full, copies=self._copies, offer=offer)
+            words = await self.broker.jobs.enqueue(shard, items, full=self.full, copies=self.copies, offer=offer)
         except Exception as error:
             offers.failed(offer, error)
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
@@ -16,7 +17,7 @@ from queuey.protocol.records import NewJob, from_ms
 from queuey.protocol.schema_faults import invalid, too_many_queues
 from queuey.services.jobs.producer import Producer, no_room
 from queuey.services.jobs.submission import since_epoch_ms
-from queuey.services.schedules.keeping import MAX_TRIES, Guard, Schedules, anyone, changing, unknown_schedule
+from queuey.services.schedules.keeping import MAX_TRIES, Guard, Schedules, anyone, unknown_schedule
 from queuey.services.schedules.reading import ScheduleReader
 from queuey.services.schedules.specs import job_for
 from queuey.services.schedules.ticks import Ticks
@@ -52,22 +53,22 @@ class Triggers:
         `key`: with the same key it makes no second job. `guard` is called with the queue of the job. Raises NotFound,
         Invalid, TooLarge, Full, Conflict, UpgradeInProgress, StoreUnavailable or OutcomeUnknown.
         """
-        fresh, now_ms = ids.new_id(name), self._schedules.clock()
+        fresh, until_ms = ids.new_id(name), math.inf
         for _ in range(MAX_TRIES):
             kept = await self._guarded(name, deadline, guard)
-            stored = kept.stored
+            stored, now_ms = kept.stored, int(min(kept.now_ms, until_ms))
             job_id = fresh if key is None else ids.of_trigger(name, stored.uid, stored.created_ms, key)
             item = self._firing(kept, "trigger", job_id, now_ms, kept.spec.overlap)
             fired = await self._fire(name, [item], deadline)
             (word,) = fired.answers
-            if word in ("fired", "there"):
-                return Triggered(TriggerReply("fired", job_id), again=word == "there")
+            if word in ("fired", "there"):  # without a key, only this request can have made it
+                return Triggered(TriggerReply("fired", job_id), again=word == "there" and key is not None)
             if word == "pending":
                 return Triggered(TriggerReply("pending", job_id), again=False)
             if word == "skipped":
                 return Triggered(TriggerReply("skipped", None), again=False)
             _check(word, name)
-            now_ms = min(now_ms, fired.now_ms)  # the clock of the store may be behind
+            until_ms = min(until_ms, fired.now_ms)  # the clock of the store was set back
         raise _busy(name)
 
     async def backfill(
@@ -83,7 +84,7 @@ class Triggers:
             raise invalid(
                 "/overlap", "must be given, since with cancel_previous each job would cancel the one before it"
             )
-        ticks = await _ticks(kept, request, self._schedules.clock())
+        ticks = await _ticks(kept, request, kept.now_ms)
         times = [from_ms(tick) for tick in ticks]
         if request.dry_run:
             return BackfillReply(times, dry_run=True)
@@ -97,7 +98,7 @@ class Triggers:
             fired = await self._fire(stored.name, items, deadline)
             for word in fired.answers:
                 _check(word, stored.name)
-                if word == "early":  # the clock of the store is behind
+                if word == "early":  # the clock of the store was set back
                     raise _too_early()
                 if word == "conflict":
                     raise _busy(stored.name)
@@ -107,7 +108,7 @@ class Triggers:
     async def _guarded(self, name: str, deadline: Deadline, guard: Guard) -> Kept:
         kept = await self._schedules.find(name, deadline, runs=0)
         guard(kept.queue)
-        self._reader.check_job(kept.spec, self._schedules.clock())
+        self._reader.check_job(kept.spec, kept.now_ms)
         return kept
 
     def _firing(self, kept: Kept, kind: Kind, job_id: str, tick_ms: int, overlap: Overlap) -> Firing:
@@ -116,9 +117,8 @@ class Triggers:
         return Firing(name, mark, kind, tick_ms, NONE, NONE, NONE, overlap, 0, job)
 
     async def _fire(self, name: str, items: Sequence[Firing], deadline: Deadline) -> Fired:
-        broker = self._schedules.broker
-        shard = broker.shards.of_schedule(name)
-        fired = await changing(deadline.call(broker.schedules.fire, shard, items, full=self._producer.full))
+        schedules = self._schedules
+        fired = await schedules.change(schedules.changes.fire, name, items, deadline, full=self._producer.full)
         made = zip(items, fired.answers, strict=True)
         self._producer.count_fired(
             [item.job for item, word in made if word == "fired" and isinstance(item.job, NewJob)]

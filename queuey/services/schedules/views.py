@@ -34,12 +34,15 @@ class Pause(Struct):
 
 
 class Kept(Struct, frozen=True):
-    """A schedule as it is stored, with its spec, the queue of its jobs now, and its last runs, newest first."""
+    """A schedule as it is stored, with its spec, the queue of its jobs now, and its last runs, newest first.
+
+    `now_ms`: the time of the store when it was read; 0 if it is of a list."""
 
     stored: Stored
     spec: Spec
     queue: str
     runs: Sequence[Run] = ()
+    now_ms: int = 0
 
 
 _pauses: Final = msgspec.json.Decoder(Pause).decode

@@ -266,7 +266,7 @@ class Exporter:
                 names = [schedule.name for schedule in page]
                 after = names[-1] if names else after
                 while names:  # each call reads at least one
-                    found = await self._broker.schedules.get_schedules(shard, names, RUNS_KEPT)
+                    _, found = await self._broker.schedules.get_schedules(shard, names, RUNS_KEPT)
                     pairs = zip(names, found, strict=False)
                     self._write(ScheduleLine(name, record, runs) for name, (record, runs) in pairs if record)
                     names = names[len(found) :]

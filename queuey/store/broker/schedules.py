@@ -104,40 +104,48 @@ class DueSchedules(Struct):
 
 
 _answers = msgspec.msgpack.Decoder(list[tuple[str, str]]).decode
-_stored = msgspec.msgpack.Decoder(list[tuple[str, list[str]]]).decode
+_stored = msgspec.msgpack.Decoder(tuple[int, list[tuple[str, list[str]]]]).decode
 _page = msgspec.msgpack.Decoder(tuple[list[tuple[str, str]], bool]).decode
 _due = msgspec.msgpack.Decoder(_Due).decode
 _fired = msgspec.msgpack.Decoder(Fired).decode
 
 
 class ScheduleCalls(Group):
-    """Puts, reads, pauses, deletes and fires schedules."""
+    """Puts, reads, pauses, deletes and fires schedules.
 
-    async def put_schedules(self, shard: int, items: Sequence[NewSchedule], *, now: int = 0) -> list[tuple[str, str]]:
+    `copies`: how many replicas of the store must have the change, as for new jobs; also one that was made before."""
+
+    async def put_schedules(
+        self, shard: int, items: Sequence[NewSchedule], *, copies: int = 0, now: int = 0
+    ) -> list[tuple[str, str]]:
         """Make or replace schedules, and reply for each with the mark that it has now and with a word.
 
         `new`, `replaced`, `same` (it has this spec), `conflict` (it has another mark), `too_many`, or `closed` while
         older replicas run."""
-        return _answers(await self._call(shard, "put_schedules", now, items))
+        return _answers(await self._call(shard, "put_schedules", now, items, copies > 0, copies=copies))
 
-    async def get_schedules(self, shard: int, names: Sequence[str], runs: int = 0) -> list[tuple[str, list[str]]]:
-        """Read the record of each schedule, '' if it is missing, and the lines of its last runs, the newest first.
+    async def get_schedules(
+        self, shard: int, names: Sequence[str], runs: int = 0, *, now: int = 0
+    ) -> tuple[int, list[tuple[str, list[str]]]]:
+        """Read the time of the store in ms, and the record of each schedule with the lines of its last runs.
+
+        A missing schedule has the record ''. The newest line comes first.
 
         It stops after CLAIM_BYTES, so there may be fewer than names, but one at least."""
-        return _stored(await self._call(shard, "get_schedules", names, runs, CLAIM_BYTES))
+        return _stored(await self._call(shard, "get_schedules", now, names, runs, CLAIM_BYTES))
 
     async def list_schedules(self, shard: int, after: str = "", count: int = 100) -> tuple[list[Schedule], bool]:
         """Read the schedules whose names follow `after`, by name, and whether these are the last ones."""
         found, ended = _page(await self._call(shard, "list_schedules", after, count, CLAIM_BYTES))
         return _all(found), ended
 
-    async def delete_schedules(self, shard: int, items: Sequence[tuple[str, str]]) -> list[str]:
+    async def delete_schedules(self, shard: int, items: Sequence[tuple[str, str]], *, copies: int = 0) -> list[str]:
         """Delete schedules, each as name and mark. Replies with `ok`, `missing` or `conflict` for each."""
-        return words(await self._call(shard, "delete_schedules", *items))
+        return words(await self._call(shard, "delete_schedules", items, copies > 0, copies=copies))
 
-    async def set_paused(self, shard: int, items: Sequence[Pausing], *, now: int = 0) -> list[str]:
+    async def set_paused(self, shard: int, items: Sequence[Pausing], *, copies: int = 0, now: int = 0) -> list[str]:
         """Pause or resume schedules. Replies with `ok`, `same`, `missing` or `conflict` for each."""
-        return words(await self._call(shard, "set_paused", now, items))
+        return words(await self._call(shard, "set_paused", now, items, copies > 0, copies=copies))
 
     async def due_schedules(
         self, shard: int, limit: int = FIRE_BATCH, after: str = "", *, skip: int = 0, now: int = 0
@@ -149,12 +157,15 @@ class ScheduleCalls(Group):
         times = found.now_ms, found.due_in_ms, found.more
         return DueSchedules(*times, _all(found.due), _all(found.ended), found.after, found.ticks_wait)
 
-    async def fire(self, shard: int, items: Sequence[Firing], *, full: bool = False, now: int = 0) -> Fired:
+    async def fire(
+        self, shard: int, items: Sequence[Firing], *, full: bool = False, copies: int = 0, now: int = 0
+    ) -> Fired:
         """Fire ticks, at most FIRE_BATCH with MAX_BYTES in all (see in_calls), and reply with a word for each.
 
         `fired`, `skipped`, `pending`, `missed`, `refused`, `moved`, `there`, `full`, `too_many_queues`; and if nothing
         was done, `missing`, `conflict`, `paused`, `taken`, `early` or `not_later`."""
-        fired = _fired(await self._call(shard, "fire", now, full, cancel_channel(self._shards.prefix), items))
+        channel = cancel_channel(self._shards.prefix)
+        fired = _fired(await self._call(shard, "fire", now, full, channel, items, copies > 0, copies=copies))
         if self._observer.on:
             for item, answer in zip(items, fired.answers, strict=True):
                 if answer in MOVES["fire"] and isinstance(item.job, NewJob):

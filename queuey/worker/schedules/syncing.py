@@ -6,6 +6,7 @@ different schedules: the last start wins, since none looks again later.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -74,7 +75,7 @@ class Syncing:
         stored = None if there is None else there.spec.job.payload
         request = as_stored(declared.sealed(codec), stored, codec)
         try:
-            self._reader.check(request, self._schedules.clock())
+            self._reader.check(request, time.time_ns() // 1_000_000)
             put = await self._schedules.put(name, request, Deadline(CALL_SECONDS), app=own, owner=_only(own))
         except _Foreign as error:
             synced.foreign[name] = error.owner

@@ -49,7 +49,7 @@ async def histories(broker: Broker) -> list[list[Run]]:
     """The runs of each schedule, the oldest first."""
     found = []
     for name in NAMES:
-        ((_, lines),) = await broker.schedules.get_schedules(broker.shards.of_schedule(name), [name], 50)
+        _, ((_, lines),) = await broker.schedules.get_schedules(broker.shards.of_schedule(name), [name], 50)
         found.append([to_run(line) for line in reversed(lines)])
     return found
 

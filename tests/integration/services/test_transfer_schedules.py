@@ -60,7 +60,7 @@ async def all_schedules(broker: Broker) -> dict[str, tuple[Schedule, list[str]]]
         page, _ = await broker.schedules.list_schedules(shard)
         for schedule in page:
             assert broker.shards.of_schedule(schedule.name) == shard
-            ((_, runs),) = await broker.schedules.get_schedules(shard, [schedule.name], 50)
+            _, ((_, runs),) = await broker.schedules.get_schedules(shard, [schedule.name], 50)
             found[schedule.name] = schedule, runs
     return found
 

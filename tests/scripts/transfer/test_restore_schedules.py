@@ -11,7 +11,7 @@ async def restore(plan: Timetable, *items: tuple[str, str, list[str]]) -> list[s
 
 
 async def exported(plan: Timetable) -> tuple[str, str, list[str]]:
-    ((record, runs),) = await plan.broker.schedules.get_schedules(plan.shard, [plan.name], 50)
+    _, ((record, runs),) = await plan.broker.schedules.get_schedules(plan.shard, [plan.name], 50)
     return plan.name, record, runs
 
 

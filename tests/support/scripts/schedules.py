@@ -58,12 +58,12 @@ class Timetable:
         return answer
 
     async def get(self, name: str = "") -> Schedule:
-        ((record, _),) = await self.broker.schedules.get_schedules(self.shard, [name or self.name])
+        _, ((record, _),) = await self.broker.schedules.get_schedules(self.shard, [name or self.name])
         return to_schedule(name or self.name, record)
 
     async def history(self, name: str = "") -> list[Run]:
         """Its runs, the oldest first."""
-        ((_, lines),) = await self.broker.schedules.get_schedules(self.shard, [name or self.name], 50)
+        _, ((_, lines),) = await self.broker.schedules.get_schedules(self.shard, [name or self.name], 50)
         return [to_run(line) for line in reversed(lines)]
 
     async def outcomes(self) -> list[tuple[int, str]]:

@@ -133,7 +133,7 @@ async def test_a_put_that_others_always_overtake_ends(api: ApiRig, monkeypatch: 
     await made(api)
     tries = 0
 
-    async def overtaken(shard: int, items: Any) -> list[tuple[str, str]]:
+    async def overtaken(shard: int, items: Any, **_: Any) -> list[tuple[str, str]]:
         nonlocal tries
         tries += 1
         return [("conflict", "other.1")]

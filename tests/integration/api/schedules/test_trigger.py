@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -73,7 +73,7 @@ async def test_of_a_schedule_that_is_unknown(rig: Rig, api: ApiRig, what: str) -
 async def test_a_change_that_others_always_overtake_ends(api: ApiRig, monkeypatch: pytest.MonkeyPatch) -> None:
     await made(api)
 
-    async def overtaken(shard: int, items: Any) -> list[str]:
+    async def overtaken(shard: int, items: Any, **_: Any) -> list[str]:
         return ["conflict"]
 
     for name in ("set_paused", "delete_schedules"):
@@ -182,14 +182,24 @@ async def test_a_job_that_needs_a_queue_too_many(rig: Rig, api: ApiRig) -> None:
     assert named(problem(response, 422, "invalid")) == ["/queue"]
 
 
-async def test_a_clock_that_is_ahead_of_the_store_s(api: ApiRig, monkeypatch: pytest.MonkeyPatch) -> None:
-    await made(api)
-    ahead = datetime.now(UTC) + timedelta(hours=1)
-    clock = SimpleNamespace(time_ns=lambda: int(ahead.timestamp()) * 10**9)
-    monkeypatch.setattr("queuey.services.schedules.keeping.time", clock)
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_server_s_clock_that_is_wrong_changes_no_tick(
+    api: ApiRig, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """Ticks are found with the clock of the store: those of a put and a resume, of a trigger and a backfill."""
+    right, began = time.time_ns, datetime.now(UTC)
+    monkeypatch.setattr("time.time_ns", lambda: right() + hours * 3_600 * 10**9)
+    near = timedelta(minutes=5)
+    shown = await made(api, cron=None, every=60)
+    assert began - near < moment(shown["next"][0]) < began + near
+    await post(api, "pause")
+    assert began - near < moment((await post(api, "resume"))["next"][0]) < began + near
     assert (await post(api, "trigger"))["outcome"] == "fired"
-    tick = moment((await get(api))["runs"][0]["tick"])
-    assert tick < ahead - timedelta(minutes=30)
+    assert began - near < moment((await get(api))["runs"][0]["tick"]) < began + near
+    span = {"from": (began - timedelta(hours=2)).isoformat(), "to": began.isoformat(), "dry_run": True}
+    await post(api, "backfill", span)
+    late = {**span, "to": (began + near).isoformat()}
+    problem(await api.http.post(f"{PATH}/backfill", json=late), 422, "invalid")
 
 
 async def test_one_that_was_replaced_meanwhile_makes_the_new_job(api: ApiRig, monkeypatch: pytest.MonkeyPatch) -> None:
