@@ -136,8 +136,12 @@ class ScheduleCalls(Group):
 
     async def list_schedules(self, shard: int, after: str = "", count: int = 100) -> tuple[list[Schedule], bool]:
         """Read the schedules whose names follow `after`, by name, and whether these are the last ones."""
-        found, ended = _page(await self._call(shard, "list_schedules", after, count, CLAIM_BYTES))
-        return _all(found), ended
+        while True:
+            found, ended = _page(await self._call(shard, "list_schedules", after, count, CLAIM_BYTES))
+            schedules = _all(found)
+            if schedules or ended:
+                return schedules, ended
+            after = found[-1][0]  # none of these names has a record, so the caller would not know where to go on
 
     async def delete_schedules(self, shard: int, items: Sequence[tuple[str, str]], *, copies: int = 0) -> list[str]:
         """Delete schedules, each as name and mark. Replies with `ok`, `missing` or `conflict` for each."""

@@ -43,3 +43,12 @@ async def test_paused_and_ended_ones_are_there_too(plan: Timetable) -> None:
     await plan.put(next=-1)
     await plan.pause()
     assert await pages(plan, 10) == [[plan.name]]
+
+
+async def test_names_without_a_record_do_not_end_the_list(rig: Rig, plan: Timetable) -> None:
+    """A store that has lost records, such as one that evicts keys. A reader would ask for the same page for ever."""
+    await rig.client.zadd(rig.keys.schedule_names, {f"a{number}": 0 for number in range(5)})
+    await plan.put("b")
+    assert await pages(plan, 2) == [["b"], []]
+    await rig.client.delete(rig.keys.schedule("b"))
+    assert await pages(plan, 2) == [[]]
