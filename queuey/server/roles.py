@@ -256,7 +256,6 @@ class ReaperRole(Part):
             self._start_on(shard, is_only_one=count == 1)
         self._tasks.spawn("lost-names", run_forever(self.lost_names))
         self._tasks.spawn("unknown-types", run_forever(self._unknown_types))
-        self._tasks.spawn("zone-data", run_forever(ZoneData(self._common.broker)))
 
     def _start_on(self, shard: int, *, is_only_one: bool) -> None:
         settings, broker, metrics = self._common.settings, self._common.broker, self._common.metrics
@@ -277,6 +276,7 @@ class ReaperRole(Part):
         firer = self._firers[shard]
         metrics.ticks_late[shard] = lambda: firer.late
         self._tasks.spawn("firer", run_forever(firer))
+        self._tasks.spawn("zone-data", run_forever(ZoneData(broker, shard)))
         self._tasks.spawn("promoter", run_forever(Promoter(broker, only=shard, on_ticks=self._expect_ticks)))
         trimmer = Trimmer(broker, caps(settings), settings.trim_interval, only=shard)
         self._tasks.spawn("trimmer", run_forever(trimmer))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
@@ -22,10 +23,12 @@ from queuey.store.broker.broker import Broker
 from queuey.store.scripts import Scripts
 from queuey.worker.handlers.app import App
 from tests.support.connections.silent import Apart, BlackHole, id_on, shards_at
+from tests.support.scripts.schedules import MINUTE, Timetable
 from tests.support.store import Rig, Server
 from tests.support.working import Clock, eventually
 
 SILENT = 1
+DAY = 24 * 3_600_000
 
 
 @pytest.fixture
@@ -86,6 +89,31 @@ async def test_the_chores_of_the_others_go_on(rig: Rig, broker: Broker, hole: Bl
         hole.speak()
         await eventually(on_all)
     finally:
+        await common.tasks.end()
+
+
+async def test_next_ticks_are_corrected_on_the_others(rig: Rig, broker: Broker, hole: BlackHole) -> None:
+    """The chore of each shard is its own: one for all would not come to those behind the silent one."""
+    rig.shard = SILENT + 1
+    rig.keys = rig.broker.shards.keys[rig.shard]
+    plan = Timetable(rig)
+    await plan.open_gate()
+    wrong = (time.time_ns() // 1_000_000 + 30 * DAY) // MINUTE * MINUTE + 1
+    berlin = '{"cron":"30 2 * * *","timezone":"Europe/Berlin","job":{"type":"t"}}'
+    await plan.put(spec=berlin, next=wrong)
+    common: Any = type("Parts", (), {"settings": Settings(), "broker": broker, "metrics": Metrics(), "tasks": Tasks()})
+    submission = Submission(SubmissionSettings.of(Settings()), lambda type: None)
+    role = ReaperRole(cast(Common, common), store_watch_of(broker), App(), submission, lambda: False)
+    hole.silence()
+    await role.start()
+
+    async def is_corrected() -> bool:
+        return (await plan.get()).next_ms < wrong
+
+    try:
+        await eventually(is_corrected)
+    finally:
+        hole.speak()
         await common.tasks.end()
 
 

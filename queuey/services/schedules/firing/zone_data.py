@@ -23,30 +23,30 @@ logger = log.get(__name__)
 
 
 class ZoneData:
-    """Computes the next ticks of all schedules in time zones again: at the start of a replica, and once an hour.
+    """Computes the next ticks of a shard's schedules in time zones again: at the start of a replica, and once an hour.
 
     A process reads the data of a zone once, so new data come with a restart. The next ticks in the store are from
     before, and would come at the wrong time once each.
     """
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, shard: int) -> None:
         self._broker = broker
+        self._shard = shard
 
     async def run_once(self) -> float:
         """Look at all schedules, page by page."""
-        for shard in range(self._broker.shards.count):
-            after, ended, moved = "", False, 0
-            while not ended:
-                page, ended = await self._broker.schedules.list_schedules(shard, after, PAGE)
-                if page:
-                    after = page[-1].name
-                    moved += await self._correct(shard, page)
-            if moved:
-                logger.info("ticks_moved", shard=shard, schedules=moved, reason="other time zone data")
+        after, ended, moved = "", False, 0
+        while not ended:
+            page, ended = await self._broker.schedules.list_schedules(self._shard, after, PAGE)
+            if page:
+                after = page[-1].name
+                moved += await self._correct(page)
+        if moved:
+            logger.info("ticks_moved", shard=self._shard, schedules=moved, reason="other time zone data")
         return EVERY_SECONDS
 
-    async def _correct(self, shard: int, page: list[Schedule]) -> int:
-        now_ms = (await self._broker.schedules.due_schedules(shard, 0)).now_ms
+    async def _correct(self, page: list[Schedule]) -> int:
+        now_ms = (await self._broker.schedules.due_schedules(self._shard, 0)).now_ms
         moves = []
         for place, schedule in enumerate(page):
             try:
@@ -59,7 +59,7 @@ class ZoneData:
                 await asyncio.sleep(0)
         moved = 0
         for items in in_calls(moves):
-            moved += (await self._broker.schedules.fire(shard, items)).answers.count("moved")
+            moved += (await self._broker.schedules.fire(self._shard, items)).answers.count("moved")
         return moved
 
 

@@ -37,7 +37,7 @@ async def test_next_ticks_are_moved_to_where_they_are_by_new_data(
     monkeypatch.setattr(zone_data, "PAGE", 2)
     names = [plans.named(f"n{number}-") for number in range(5)]
     right = {name: await wrong(plans, name, **BERLIN) for name in names}
-    assert await ZoneData(rig.broker).run_once() == zone_data.EVERY_SECONDS
+    assert await ZoneData(rig.broker, rig.shard).run_once() == zone_data.EVERY_SECONDS
     ticks = Ticks(request_of({"job": {"type": "x"}, **BERLIN}), 0)
     for name in names:
         stored = await plans.get(name)
@@ -49,7 +49,7 @@ async def test_next_ticks_are_moved_to_where_they_are_by_new_data(
 async def test_those_without_a_zone_are_left(rig: Rig, plans: Plans, spec: dict[str, Any]) -> None:
     await wrong(plans, plans.name, **spec)
     async with rig.unchanged():
-        await ZoneData(rig.broker).run_once()
+        await ZoneData(rig.broker, rig.shard).run_once()
 
 
 async def test_those_that_are_right_paused_due_or_cannot_be_read_are_left(rig: Rig, plans: Plans) -> None:
@@ -61,4 +61,4 @@ async def test_those_that_are_right_paused_due_or_cannot_be_read_are_left(rig: R
     await plans.make(due, created=now() - 48 * HOUR, **BERLIN)
     await plans.put(bad, spec="{}", next=now() + 9 * HOUR)
     async with rig.unchanged():
-        await ZoneData(rig.broker).run_once()
+        await ZoneData(rig.broker, rig.shard).run_once()
