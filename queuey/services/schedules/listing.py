@@ -94,13 +94,19 @@ async def _page(
 async def every_schedule(schedules: Schedules, deadline: Deadline) -> AsyncIterator[Kept]:
     """Yield all schedules, at most as many as a store can have. Raises StoreUnavailable."""
     for shard in range(schedules.broker.shards.count):
-        after, ended = "", False
-        while not ended:
-            stored, ended = await deadline.call(schedules.broker.schedules.list_schedules, shard, after, _LOOK)
-            for one in stored:
-                if (found := _read(schedules, one)) is not None:
-                    yield found
-            after, ended = (stored[-1].name, ended) if stored else (after, True)
+        async for kept in schedules_on(shard, schedules, deadline):
+            yield kept
+
+
+async def schedules_on(shard: int, schedules: Schedules, deadline: Deadline) -> AsyncIterator[Kept]:
+    """Yield the schedules of a shard. Raises StoreUnavailable."""
+    after, ended = "", False
+    while not ended:
+        stored, ended = await deadline.call(schedules.broker.schedules.list_schedules, shard, after, _LOOK)
+        for one in stored:
+            if (found := _read(schedules, one)) is not None:
+                yield found
+        after, ended = (stored[-1].name, ended) if stored else (after, True)
 
 
 def _read(schedules: Schedules, stored: Stored) -> Kept | None:

@@ -6,13 +6,14 @@ different schedules: the last start wins, since none looks again later.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from queuey.errors import Invalid, Malformed, NotFound, TooLarge
 from queuey.services.schedules.keeping import Schedules
-from queuey.services.schedules.listing import every_schedule
+from queuey.services.schedules.listing import schedules_on
 from queuey.services.schedules.reading import ScheduleReader
 from queuey.services.schedules.views import Kept
 from queuey.store.deadline import Deadline
@@ -40,14 +41,33 @@ class Syncing:
         self._schedules = schedules
         self._reader = ScheduleReader(schedules.submission)
         self._policy = policy
+        self._begin()
+
+    def _begin(self) -> None:
+        self._synced, self._left = Synced(), list(range(self._schedules.broker.shards.count))
 
     async def run_once(self) -> Synced:
         """Put what is declared, and report or delete the rest. It is safe to repeat.
 
+        A shard that does not answer holds up no other. The next run leaves out what is done already, so that it undoes
+        nothing that a later start has put meanwhile.
+
         Raises StoreError, UpgradeInProgress while older replicas run, Full, or Conflict.
         """
-        declared, synced = self._app.schedules, Synced()
-        there, own = await self._look(declared)
+        shards = self._left
+        results = await asyncio.gather(*map(self._sync, shards), return_exceptions=True)
+        failed = [(shard, each) for shard, each in zip(shards, results, strict=True) if each is not None]
+        self._left = [shard for shard, _ in failed]
+        for _, error in failed:
+            raise error
+        synced = self._synced
+        self._begin()
+        return synced
+
+    async def _sync(self, shard: int) -> None:
+        shards, synced = self._schedules.broker.shards, self._synced
+        declared = {name: each for name, each in self._app.schedules.items() if shards.of_schedule(name) == shard}
+        there, own = await self._look(shard, declared)
         for each in declared.values():
             await self._put(each, there.get(each.name), synced)
         for name in own:
@@ -57,13 +77,12 @@ class Syncing:
                 await self._delete(name, synced)
             else:
                 synced.undeclared.append(name)
-        return synced
 
-    async def _look(self, declared: Mapping[str, Declared]) -> tuple[dict[str, Kept], list[str]]:
-        """Return the schedules that are there of those declared, by name, and the names of all of this App."""
+    async def _look(self, shard: int, declared: Mapping[str, Declared]) -> tuple[dict[str, Kept], list[str]]:
+        """Return the schedules of a shard that are declared, by name, and the names of all of this App."""
         there: dict[str, Kept] = {}
         own: list[str] = []
-        async for kept in every_schedule(self._schedules, Deadline(LIST_SECONDS)):
+        async for kept in schedules_on(shard, self._schedules, Deadline(LIST_SECONDS)):
             if kept.stored.name in declared:
                 there[kept.stored.name] = kept
             if kept.spec.app == self._app.name:

@@ -56,8 +56,12 @@ async def handler(job: Any) -> None: ...
 
 async def sync(schedules: Schedules, app: App, policy: Policy = "report") -> dict[str, Any]:
     """What a start of the App has done, without what is empty."""
-    done = msgspec.structs.asdict(await Syncing(app, schedules, policy).run_once())
-    return {name: value for name, value in done.items() if value}
+    return shown(await Syncing(app, schedules, policy).run_once())
+
+
+def shown(synced: Synced) -> dict[str, Any]:
+    done = msgspec.structs.asdict(synced)
+    return {name: sorted(value) if isinstance(value, list) else value for name, value in done.items() if value}
 
 
 async def stored(schedules: Schedules) -> dict[str, Kept]:
@@ -73,7 +77,7 @@ class TestOneApp:
         self, rig: Rig, schedules: Schedules
     ) -> None:
         app = app_of(hourly="0 * * * *", daily=Schedule(cron="0 3 * * *", timezone="Europe/Berlin", payload={"a": 1}))
-        assert await sync(schedules, app) == {"new": ["hourly", "daily"]}
+        assert await sync(schedules, app) == {"new": ["daily", "hourly"]}
         daily = (await stored(schedules))["daily"]
         assert (daily.spec.app, daily.spec.timezone, daily.spec.job.type) == ("shop", "Europe/Berlin", "daily")
         assert bytes(daily.spec.job.payload) == b'{"a":1}'
@@ -265,6 +269,36 @@ class TestStarting:
         with pytest.raises(StartupError, match=r"--schedules managed .* needs a name that no other App has: App\(name"):
             part_of(app, service(rig), "managed")
         part_of(app, service(rig), "report")
+
+
+async def test_a_shard_that_is_silent_holds_up_no_other(
+    schedules: Schedules, monkeypatch: pytest.MonkeyPatch, shards: int
+) -> None:
+    """And what is done on the others is not done again, since a later start may have put something else there."""
+    app = app_of(**{f"n{number}": "0 * * * *" for number in range(8)})
+    shard_of = schedules.broker.shards.of_schedule
+    silent = {name for name in app.schedules if shard_of(name) == shard_of("n0")}
+    list_schedules = schedules.broker.schedules.list_schedules
+
+    async def all_but_one(shard: int, *given: Any) -> Any:
+        if shard == shard_of("n0"):
+            raise StoreUnavailable("The store did not answer in time.", shard=shard)
+        return await list_schedules(shard, *given)
+
+    monkeypatch.setattr("queuey.worker.schedules.syncing.LIST_SECONDS", -1.0)  # so that no call is sent again
+    syncing = Syncing(app, schedules, "report")
+    with monkeypatch.context() as patch:
+        patch.setattr(schedules.broker.schedules, "list_schedules", all_but_one)
+        with pytest.raises(StoreUnavailable):
+            await syncing.run_once()
+    others = sorted(app.schedules.keys() - silent)
+    assert sorted(await stored(schedules)) == others
+    assert (shards > 1) == (len(others) > 0)
+    for name in others:
+        await schedules.put(name, BY_HAND, Deadline(10), app="shop")
+    assert shown(await syncing.run_once()) == {"new": sorted(app.schedules)}
+    crons = {name: kept.spec.cron for name, kept in (await stored(schedules)).items()}
+    assert crons == {name: "0 * * * *" if name in silent else None for name in app.schedules}
 
 
 class Silent(Schedules):
