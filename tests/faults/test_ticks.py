@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from queuey.protocol import ids
 from queuey.protocol.stored.schedules import RUNS_KEPT, Run
 from tests.faults.evidence.invariants import NS, check
-from tests.faults.evidence.ledger import Ended, Scheduled, Started
+from tests.faults.evidence.ledger import Ended, Scheduled, Started, Unscheduled
 from tests.faults.evidence.ticks import CAUGHT_UP
 from tests.faults.evidence.world import World
 from tests.faults.faults.base import forgotten
@@ -98,6 +98,8 @@ def test_a_world_in_which_each_tick_has_a_job() -> None:
         ("only 0 ticks behind it were", lambda world, name, ticks: leave_out(world, name, ticks[-1], "skipped")),
         ("and was not decided", lambda world, name, ticks: record(world, name, last_tick_ms=ticks[-2])),
         ("was due when the load ended", lambda world, name, ticks: record(world, name, due_ms=ticks[-1])),
+        ("were due, ", lambda world, name, ticks: record(world, name, last_tick_ms=ticks[-3])),
+        ("was before the put, and was fired", lambda world, name, ticks: world.tick(name, ticks[0] - 1000)),
         ("ticks has [], and should have ['s']", lambda world, name, ticks: record(world, name, pause="")),
         ("waiting_ticks has ['s']", lambda world, name, ticks: world.view.names.update(waiting_ticks={name})),
         ("the history of ['gone'] has no schedule", lambda world, name, ticks: world.view.runs.update(gone=[])),
@@ -115,6 +117,14 @@ def test_a_job_that_only_looks_like_one_of_a_schedule_is_an_unknown_one() -> Non
     world, _ = peaceful()
     world.events = [replace(e, uid="v") if isinstance(e, Scheduled) else e for e in world.events]
     assert sum(text.startswith("10:") for text in found(world)) == 2 * TICKS, "in the store, and in the ledger"
+
+
+def test_a_load_that_ends_before_the_first_tick_needs_none() -> None:
+    world, ticks = peaceful(ticks=1)
+    leave_out(world, "s", ticks[0])
+    record(world, "s", last_tick_ms=-1, next_ms=ticks[0], due_ms=ticks[0])
+    world.events = [replace(e, until_ms=ticks[0] - 1) if isinstance(e, Unscheduled) else e for e in world.events]
+    assert found(world) == []
 
 
 @pytest.mark.parametrize("outcome", ["skipped", "refused", "too_many_queues"])

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tests.faults.evidence.invariants import Evidence
 
 PERIOD_MS: Final = 1000
+LATEST_MS: Final = PERIOD_MS
+"""The jitter of a tick ends before the next one."""
 CAUGHT_UP: Final = 100
 """The rule `all` fires so many ticks at once, and none of those before them."""
 COUNTED: Final = 100
@@ -74,9 +76,16 @@ def _of_schedule(evidence: Evidence, put: Scheduled, jobs: dict[int, str]) -> It
     until_ms = evidence.history.until_ms.get(name, 0)
     if 0 <= record.due_ms <= until_ms:
         yield f"the tick {record.next_ms} was due when the load ended at {until_ms}, and was not decided"
+    first = put.anchor_ms + ((put.created_ms - put.anchor_ms) // PERIOD_MS + 1) * PERIOD_MS
+    last = first + (until_ms - LATEST_MS - first) // PERIOD_MS * PERIOD_MS
+    if record.last_tick_ms < last and first <= last:
+        yield f"the ticks until {last} were due, {record.last_tick_ms} was the last, and {record.next_ms} is the next"
     yield from (f"the tick {tick} has a job, and was not decided" for tick in jobs if tick > record.last_tick_ms)
+    yield from (
+        f"the tick {run.tick_ms} was before the put, and was {run.outcome}" for run in runs if run.tick_ms < first
+    )
     yield from _history(put, runs, jobs, view)
-    yield from _left_out(put, record.last_tick_ms, runs, jobs)
+    yield from _left_out(put, first, record.last_tick_ms, runs, jobs)
     if put.request["overlap"] in ("skip", "queue_one") and not evidence.clock_moved:
         yield from _at_once([view.jobs[job_id] for job_id in jobs.values()])
 
@@ -104,9 +113,8 @@ def _since(runs: list[Run]) -> int:
     return max(run.tick_ms for run in runs[-2:]) if len(runs) >= RUNS_KEPT else 0
 
 
-def _left_out(put: Scheduled, last_ms: int, runs: list[Run], jobs: dict[int, str]) -> Iterator[str]:
+def _left_out(put: Scheduled, first: int, last_ms: int, runs: list[Run], jobs: dict[int, str]) -> Iterator[str]:
     """Each tick that was decided has a job, or was missed or skipped as the rules say."""
-    first = put.anchor_ms + ((put.created_ms - put.anchor_ms) // PERIOD_MS + 1) * PERIOD_MS
     if put.request["catch_up"] == "all":
         yield from _not_caught_up(first, last_ms, jobs)
         return
