@@ -161,7 +161,7 @@ class Submission:
             Check(lambda request: self._due(request, now_ms), ("delay", "run_at")),
             Check(check_times, ("delay", "run_at", "expires_in")),
             Check(_check_key, ("dedupe_key",)),
-            Check(check_unique, ("dedupe_key", *KINDS)),
+            Check(check_unique, ("dedupe_key", "dedupe_ttl", *KINDS)),
             Check(check_times_of_key, ("delay", "run_at", "expires_in", *KINDS)),
             Check(check_tags, ("tags",)),
             Check(check_metadata, ("metadata",)),

@@ -16,6 +16,12 @@ KINDS: Final = ("unique", "debounce", "throttle")
 """The fields that make a job unique."""
 WAITS: Final = 10
 """The longest wait of a debounced job by default, in its waits."""
+_OWN_TIME: Final = {
+    "unique": "give the `ttl` of `unique` instead",
+    "debounce": "leave it out",
+    "throttle": "give the `per` of `throttle` instead",
+}
+"""What to do with a `dedupe_ttl`, which would say nothing beside these fields."""
 _LETTERS: Final = {"ttl": "", "started": "s", "finished": "f"}
 
 
@@ -64,6 +70,8 @@ def check_unique(request: JobRequest) -> None:
     unique = request.unique
     for field in KINDS:
         one = getattr(request, field)
+        if one is not None and request.dedupe_ttl is not None:
+            raise invalid("/dedupe_ttl", f"is for a dedupe_key, and the job has `{field}`; {_OWN_TIME[field]}")
         if one is not None and not is_key(one.key):
             raise invalid(f"/{field}/key", f"must be {ALLOWED[f'/{field}/key']}")
     if unique is not None and (unique.until, unique.on_conflict) == ("ttl", "replace"):

@@ -147,6 +147,8 @@ async def test_a_replay_finds_the_key_taken(api: ApiRig, rig: Rig) -> None:
     [
         ({"dedupe_key": "k"}, ["/dedupe_key", "/unique"]),
         ({"throttle": {"key": "k", "per": 1}}, ["/unique", "/throttle"]),
+        ({"dedupe_ttl": 5}, ["/dedupe_ttl"]),
+        ({"dedupe_ttl": 5, "tags": [""]}, ["/tags/0", "/dedupe_ttl"]),
         ({"unique": {"key": ""}}, ["/unique/key"]),
         ({"unique": {"key": "x" * 257}}, ["/unique/key"]),
         ({"unique": {"key": "a\nb"}}, ["/unique/key"]),
@@ -170,6 +172,8 @@ async def test_what_is_wrong_has_a_pointer(api: ApiRig, fields: dict[str, Any], 
     ("fields", "pointers"),
     [
         ({"debounce": {"key": "k", "wait": 10}, "delay": 5}, ["/delay"]),
+        ({"debounce": {"key": "k", "wait": 10}, "dedupe_ttl": 5}, ["/dedupe_ttl"]),
+        ({"throttle": {"key": "k", "per": 10}, "dedupe_ttl": 5}, ["/dedupe_ttl"]),
         ({"debounce": {"key": "k", "wait": 10, "max_wait": 9}}, ["/debounce/max_wait"]),
         ({"debounce": {"key": "k", "wait": 10}, "expires_in": 100}, ["/expires_in"]),
         ({"debounce": {"key": "k", "wait": 0}}, ["/debounce/wait"]),
