@@ -66,6 +66,8 @@ class Result:
     """Of the unknown ones, those that turned out to be in the store."""
     failed: int = 0
     executions: int = 0
+    items: int = 0
+    """Items of batches in the store."""
     ticks: int = 0
     """Jobs in the store that schedules made."""
     pulled: int = 0
@@ -209,6 +211,7 @@ def _count(evidence: Evidence, acknowledged: set[str], result: Result) -> None:
     result.failed = history.count("enqueue", "fail")
     result.executions = sum(len(job.starts) for job in history.jobs.values())
     result.ticks = sum(job.schedule is not None for _, job, _ in evidence.pairs())
+    result.items = sum(len(job.items or ()) for job in view.jobs.values())
     result.pulled = sum(start.pid == NO_PROCESS for job in history.jobs.values() for start in job.starts)
     result.duplicates = sum(max(0, len(job.ended("ok")) - 1) for job in history.jobs.values())
     result.lost = len(must_exist - view.jobs.keys() | must_exist & set(view.unfinished()))

@@ -24,6 +24,7 @@ COLUMNS = {
     "lost": "lost",
     "forgotten": "forgotten by a store that may",
     "double_terminal": "finished twice",
+    "items": "items of batches",
     "ticks": "jobs of schedules",
     "executions": "executions",
     "pulled": "of these by pull workers",
@@ -39,7 +40,7 @@ def line(number: int, rounds: int, result: Result) -> str:
     return (
         f"{number:3}/{rounds} {result.plan.fault:22} seed {result.plan.seed:8} {result.seconds:5.1f} s  "
         f"{result.in_flight:2} in flight  {result.acknowledged:3} acknowledged  {result.unknown:2} unknown  "
-        f"{result.ticks:3} ticks  "
+        f"{result.items:3} items  {result.ticks:3} ticks  "
         f"{result.duplicates:2} duplicates  recovery {result.recovery:4.1f} s  {verdict}  ({result.detail})"
     )
 
@@ -64,6 +65,7 @@ def figures(results: Sequence[Result]) -> dict[str, Any]:
         "lost": sum(result.lost for result in results),
         "forgotten": sum(result.forgotten for result in results),
         "double_terminal": sum(result.double_terminal for result in results),
+        "items": sum(result.items for result in results),
         "ticks": sum(result.ticks for result in results),
         "executions": sum(result.executions for result in results),
         "pulled": sum(result.pulled for result in results),

@@ -112,6 +112,8 @@ class History:
 
     jobs: dict[str, JobHistory] = field(default_factory=dict)
     replays: list[Call] = field(default_factory=list)
+    items: dict[str, list[Call]] = field(default_factory=dict)
+    """By item of a batch: the calls that enqueue it."""
     schedules: dict[str, Scheduled] = field(default_factory=dict)
     until_ms: dict[str, int] = field(default_factory=dict)
     """By schedule: the ticks until then are decided, by the store's clock."""
@@ -125,7 +127,7 @@ class History:
         history = cls()
         calls: dict[tuple[int, str], Call] = {}
         for event in events:
-            if isinstance(event, Sent) and event.operation == "enqueue":
+            if isinstance(event, Sent) and event.operation == "enqueue" and "batch" not in event.request:
                 history.jobs.setdefault(event.job, JobHistory(event.request))
             elif isinstance(event, Scheduled):
                 history.schedules[event.name] = event
@@ -139,7 +141,7 @@ class History:
             elif isinstance(event, Answered):
                 calls[event.call, event.job].answer = event
                 history.answers.append(event)
-                if event.operation == "enqueue" and event.said:
+                if event.operation == "enqueue" and event.said and event.job not in history.items:
                     history._known(event.said, f"the reply to the enqueue of {event.job}")
             elif isinstance(event, Started | Ended | Seen):
                 history._add_attempt(event)
@@ -180,6 +182,8 @@ class History:
         call = Call(sent)
         if sent.operation == "replay":
             self.replays.append(call)
+        elif "batch" in sent.request:
+            self.items.setdefault(sent.job, []).append(call)
         elif (job := self._known(sent.job, f"a call to {sent.operation}")) is not None:
             {"enqueue": job.enqueues, "cancel": job.cancels, "retry": job.retries}[sent.operation].append(call)
         return call

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from queuey.protocol.records import DEFAULT_DEDUPE_TTL_MS
-from tests.faults.evidence import crashes, ticks, unique
+from tests.faults.evidence import crashes, items, ticks, unique
 from tests.faults.evidence.history import History, JobHistory
 from tests.faults.store.view import LISTS, TERMINAL, StoredJob, StoreView
 
@@ -183,6 +183,8 @@ def one_job_per_key(evidence: Evidence) -> Iterator[str]:
         for key, holders in by_key.items():
             yield from _overlaps(key, sorted(holders, key=lambda holder: holder[:2]))
     for encoded, (holder, ttl) in evidence.view.dedupe.items():
+        if encoded.startswith(items.REMEMBERED):
+            continue
         stored_holder = evidence.view.jobs.get(holder)
         if stored_holder is None or stored_holder.head.get("k") != encoded:
             yield f"the key {encoded} is held by {holder}, which is not a job of that key"
@@ -265,6 +267,7 @@ def exactly_the_acknowledged(evidence: Evidence) -> Iterator[str]:
         if job_id in view.jobs and job.schedule is None and not job.acknowledged and not job.unknown:
             said = [f"{call.outcome} {call.answer and (call.answer.code, call.answer.said)}" for call in job.enqueues]
             yield f"{job_id} is in the store, and its calls were answered {said}"
+    yield from items.each_in_one_job(evidence)
     created = Counter(view.counters)["enqueued"]
     if created != len(view.jobs):
         yield f"{created} jobs were counted and {len(view.jobs)} are there"
@@ -351,7 +354,8 @@ def terminal_in_time(evidence: Evidence) -> Iterator[str]:
 
 def no_unknown_ids(evidence: Evidence) -> Iterator[str]:
     """10. No unknown ids."""
-    for job_id in sorted(evidence.view.jobs.keys() - evidence.history.jobs.keys()):
+    of_items = {job_id for job_id, stored in evidence.view.jobs.items() if stored.items is not None}
+    for job_id in sorted(evidence.view.jobs.keys() - evidence.history.jobs.keys() - of_items):
         yield f"{job_id} is in the store, and no client made it, and no schedule"
     for job_id, source in evidence.history.strays.items():
         yield f"{job_id} is in {source}, and no client made it, and no schedule"

@@ -12,13 +12,17 @@ import msgspec
 from queuey.protocol import ids
 from tests.faults.evidence.ledger import Answered
 from tests.faults.load.calls import Caller
-from tests.faults.load.handlers import TYPES, Deed
+from tests.faults.load.handlers import ITEMS, TYPES, Deed
+from tests.faults.system.rig import UNPULLED
 
 CLIENTS: Final = 5
 MAX_JOBS: Final = 400
 """Per round, all clients together."""
 PAUSE: Final = (0.0, 0.06)
 KEYS: Final = [f"key-{number}" for number in range(6)]
+BATCH_KEYS: Final = ["batch-1", "batch-2"]
+ITEMS_SHARE: Final = 0.15
+"""Of what is enqueued."""
 UNIQUE_KEYS: Final = [f"unique-{number}" for number in range(3)]
 ALWAYS: Final = 99
 RESENDS: Final = 3
@@ -51,6 +55,13 @@ def make_request(rng: Random) -> dict[str, Any]:
         due = datetime.now(UTC) + timedelta(seconds=rng.uniform(0.2, LONGEST_DELAY))
         request["run_at"] = due.isoformat(timespec="milliseconds")
     return request
+
+
+def make_item(rng: Random) -> dict[str, Any]:
+    """The body of an enqueue of an item, which only the replicas' own workers get."""
+    item_id = ids.new_id()
+    batch = {"key": rng.choice(BATCH_KEYS), "max_size": 4, "max_wait": 0.4}
+    return {"id": item_id, "type": ITEMS, "payload": {"item": item_id}, "queue": UNPULLED, "batch": batch}
 
 
 class Clients:
@@ -109,8 +120,8 @@ class Clients:
         if self._jobs_left < count:
             return
         self._jobs_left -= count
-        requests = [make_request(rng) for _ in range(count)]
-        self._submitted += [request["id"] for request in requests]
+        requests = [make_item(rng) if rng.random() < ITEMS_SHARE else make_request(rng) for _ in range(count)]
+        self._submitted += [request["id"] for request in requests if "batch" not in request]
         for answer, request in zip(await self._caller.enqueue(requests), requests, strict=True):
             await self._maybe_again(rng, answer, request)
 

@@ -27,6 +27,8 @@ NEWER_PATH: Final = f"{__name__}:newer"
 LOOPS_PATH: Final = f"{__name__}:loops"
 OTHERS_PATH: Final = f"{__name__}:others"
 TYPES: Final = ("loop", "thread", "process")
+ITEMS: Final = "items"
+"""The type of the jobs that get batches of items. It writes nothing into the ledger: the store says what ran."""
 FRESH: Final = "fresh"
 """A type that only the newer App knows."""
 
@@ -109,6 +111,13 @@ async def in_loop(deed: Deed, ctx: Context) -> dict[str, Any]:
         result = _finish(deed, ctx)
     _fork(deed.fork)
     return result
+
+
+@newer.job(ITEMS)
+@loops.job(ITEMS)
+@app.job(ITEMS)
+async def on_items(items: list[dict[str, str]], ctx: Context) -> dict[str, Any]:
+    return {"token": ctx.token, "items": [item["item"] for item in items]}
 
 
 def _plain(deed: Deed, ctx: Context) -> dict[str, Any]:

@@ -62,11 +62,14 @@ class Schedules:
             self._ledger.write(Scheduled(now(), name, stored.uid, stored.created_ms, anchor_ms, request))
 
     async def stop(self) -> None:
-        """Wait until no tick is late, and pause them. A tick that stays late is found by the checks."""
+        """Wait until each has had a tick and none is late, and pause them. The checks find a tick that stays late."""
         view: StoreView = await self._look()
         until_ms = view.time_ms
         give_up = time.monotonic() + PATIENCE
-        while any(is_late(each, until_ms) for each in view.schedules.values()) and time.monotonic() < give_up:
+        while (
+            any(each.last_tick_ms < 0 or is_late(each, until_ms) for each in view.schedules.values())
+            and time.monotonic() < give_up
+        ):
             await asyncio.sleep(LOOK_EVERY)
             view = await self._look()
         for name in view.schedules:

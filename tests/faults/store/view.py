@@ -20,7 +20,7 @@ LISTS = frozenset({"ready", "aside"})
 PLACES = LISTS | {"scheduled", "leases", "dead", "done"}
 NAMES = frozenset({"ticks", "waiting_ticks", "schedule_names"})
 """The kinds of keys that have names of schedules."""
-OTHERS = NAMES | frozenset({"runs", "queue", "queues", "workers", "meta", "stats", "wake", "poke", "alone"})
+OTHERS = NAMES | frozenset({"runs", "batch", "queue", "queues", "workers", "meta", "stats", "wake", "poke", "alone"})
 
 
 @dataclass
@@ -39,6 +39,8 @@ class StoredJob:
     bytes: int = 0
     """Of its strings."""
     metadata: dict[str, str] = field(default_factory=dict)
+    items: list[str] | None = None
+    """The ids of its items, if it is the job of a batch."""
 
     @property
     def status(self) -> str:
@@ -190,7 +192,9 @@ def _take_string(view: StoreView, shard: int, kind: str, argument: str, text: st
     if kind == "job":
         head, definition = parse_definition(text)
         size, metadata = len(text.encode()), definition.metadata or {}
-        view.jobs[argument] = StoredJob(shard, head, definition.type, bytes=size, metadata=metadata)
+        job = view.jobs[argument] = StoredJob(shard, head, definition.type, bytes=size, metadata=metadata)
+        if definition.batch_key is not None:
+            job.items = [item["item"] for item in msgspec.json.decode(definition.payload)]
     elif kind == "schedule":
         view.schedules[argument] = to_schedule(argument, text)
     elif kind == "dedupe":
