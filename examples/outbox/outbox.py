@@ -27,6 +27,7 @@ ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 BATCH = 500
 BATCH_BYTES = 900_000
 TIMEOUT = 10.0
+UPGRADING = "urn:queuey:problem:upgrade-in-progress"
 
 
 def new_id() -> str:
@@ -45,7 +46,7 @@ def add(database: sqlite3.Connection, job_type: str, payload: Any, **fields: Any
 
 
 class Sent(NamedTuple):
-    """The outcome of some rows. The server has no room for those `left` now, so they are sent again later."""
+    """The outcome of some rows. The server cannot take those `left` now, so they are sent again later."""
 
     taken: int
     refused: int
@@ -103,7 +104,7 @@ class Relay:
             problem = result.get("error")
             if problem is None:
                 taken.append((position,))
-            elif problem["status"] not in (429, 503):
+            elif problem["status"] not in (429, 503) and problem.get("type") != UPGRADING:
                 refused.append((problem["detail"], position))
         with self._database:
             self._database.executemany("DELETE FROM outbox WHERE position = ?", taken)

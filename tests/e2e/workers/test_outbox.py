@@ -14,6 +14,8 @@ import pytest
 
 from examples.outbox.__main__ import open_shop, order
 from examples.outbox.outbox import Relay, add, new_id
+from queuey.api.http.problems import TYPE_PREFIX
+from queuey.errors import UpgradeInProgress
 from queuey.protocol.ids import is_id
 from tests.e2e.conftest import Serve
 from tests.support.serving import PATIENCE, ROOT, Serving, environment
@@ -94,6 +96,21 @@ def test_neither_does_one_that_is_too_large(shop: sqlite3.Connection, server: Se
     assert [sum(counts) for counts in zip(*sent, strict=True)] == [8, 2, 0]
     assert sent[-1] == (0, 0, 0)
     assert [server.job(job_id)["id"] for job_id in ids] == ids
+
+
+def test_a_row_that_an_upgrade_holds_up_is_sent_later(shop: sqlite3.Connection, server: Serving) -> None:
+    """A unique job, for example, is not refused for ever: older replicas run beside the new ones."""
+    job_id = order(shop, "Ada")
+    relay = Relay(shop, server.url)
+    problem = {
+        "type": f"{TYPE_PREFIX}{UpgradeInProgress.code}",
+        "status": 409,
+        "detail": "Send the request again after the upgrade.",
+    }
+    (position,) = shop.execute("SELECT position FROM outbox").fetchone()
+    assert relay._note([position], [{"error": problem}]) == (0, 0, 1)
+    assert relay.run_once() == (1, 0, 0)
+    assert server.job(job_id)["id"] == job_id
 
 
 def test_without_a_key_that_counts_nothing_is_given_up(shop: sqlite3.Connection, serve: Serve) -> None:
