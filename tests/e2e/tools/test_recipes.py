@@ -181,7 +181,7 @@ async def test_batches(serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: 
         jobs = [await queue.wait(job_id) for job_id in {reply.job_id for reply in replies}]
         assert {job.status for job in jobs} == {"succeeded"}
         assert sum(job.value(int) for job in jobs) == 100
-        with pytest.raises(ClientError, match="/payload"):
+        with pytest.raises(ClientError, match="payload/id does not fit"):
             await queue.enqueue("visits.write", {"id": 1}, batch=Batch("visits", max_size=100, max_wait=5))
     with closing(sqlite3.connect(file)) as database:
         assert database.execute("SELECT count(*) FROM visits").fetchone() == (100,)
