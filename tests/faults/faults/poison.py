@@ -85,7 +85,9 @@ class TwoPoisons(Poison):
 
     name = "two-poisons"
     start_patience: ClassVar[float] = 30.0
-    patience: ClassVar[float] = 60.0
+    patience: ClassVar[float] = 90.0
+    round_patience: ClassVar[float] = 180.0
+    """The jobs of schedules go on to come, and those that were with the poison jobs take turns as they do."""
 
     def requests(self, rig: Rig) -> list[dict[str, Any]]:
         long = Deed(take=2 * rig.timing.lease)
