@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from queuey.client import Client, Conflict, Forbidden, Invalid, NotFound
+from queuey.client import Client, ClientError, Conflict, Forbidden, Invalid, NotFound
 from queuey.client.errors import TooLarge
+from queuey.errors import QueueyError
 from queuey.protocol.models import Schedule
 from queuey.worker.handlers.app import App
 from queuey.worker.schedules.declaring import Declared
@@ -13,6 +14,10 @@ from queuey.worker.schedules.outcome import Policy, Synced, as_stored
 
 ANOTHER_OWNER: Final = "precondition-failed"
 """The code of the answer if another App has the schedule, or if it was put by hand."""
+
+
+class NotPut(QueueyError):
+    """The server did not take the schedules. A later try may succeed."""
 
 
 class HttpSyncing:
@@ -24,7 +29,13 @@ class HttpSyncing:
         self._policy = policy
 
     async def run_once(self) -> Synced:
-        """Put what is declared, and report or delete the rest. It is safe to repeat. Raises ClientError."""
+        """Put what is declared, and report or delete the rest. It is safe to repeat. Raises NotPut."""
+        try:
+            return await self._run()
+        except ClientError as error:
+            raise NotPut(error.message) from error
+
+    async def _run(self) -> Synced:
         declared, synced = self._app.schedules, Synced()
         there = await self._look()
         for each in declared.values():

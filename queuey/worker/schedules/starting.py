@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from queuey import log
-from queuey.client.errors import ClientError
 from queuey.errors import QueueyError, StartupError
 from queuey.lifecycle import Part, Retrying, end_tasks
 from queuey.worker.handlers.app import App
@@ -46,7 +45,7 @@ class DeclaredSchedules(Part):
             try:
                 report(self._app, await self._sync())
                 return
-            except (QueueyError, ClientError) as failure:
+            except QueueyError as failure:
                 if failure.message != error:  # said once, however often it is the reason
                     error = failure.message
                     logger.warning("schedules_delayed", app=self._app.name, error=error)

@@ -10,8 +10,8 @@ from tests.support.http import moment
 from tests.support.serving import Serving, eventually
 
 NULLS = {
-    *("checkpoint", "dedupe_key", "finished_at", "last_error", "last_error_attempt", "lease_expires_at"),
-    *("metadata", "progress", "result", "run_at", "started_at"),
+    *("batch_key", "checkpoint", "dedupe_key", "finished_at", "last_error", "last_error_attempt", "lease_expires_at"),
+    *("metadata", "progress", "result", "run_at", "started_at", "unique"),
 }
 
 

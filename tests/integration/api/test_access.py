@@ -49,7 +49,7 @@ BODIES: dict[str, Any] = {
 }
 WORKER = (
     '{"version":"1","pid":1,"roles":["worker"],"workers":[{"name":"mail","kind":"process","slots":1,"busy":0,"jobs":[],'
-    '"queues":["mail"]}],"features":["aside","schedules"]}'
+    '"queues":["mail"]}],"features":["aside","schedules","unique"]}'
 )
 """The sign of life of a worker that serves the queue `mail`."""
 

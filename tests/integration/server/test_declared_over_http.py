@@ -13,7 +13,7 @@ from queuey import Schedule
 from queuey.client import Client, Conflict
 from queuey.models import JobRequest, ScheduleRequest
 from queuey.worker.handlers.app import App
-from queuey.worker.remote.schedules import HttpSyncing
+from queuey.worker.remote.schedules import HttpSyncing, NotPut
 from queuey.worker.schedules.outcome import Policy
 from tests.integration.server.test_declared_schedules import Nonce, app_of
 from tests.support.http import ApiRig, api_over
@@ -129,9 +129,9 @@ async def test_a_key_or_a_server_that_allows_less(
 async def test_another_conflict_is_tried_again_later(client: Client) -> None:
     async def busy(*_: Any, **__: Any) -> Any:
         error = Conflict.__new__(Conflict)
-        error.code = "conflict"
+        error.code, error.message = "conflict", "Others change it."
         raise error
 
     client.put_schedule = busy  # type: ignore[method-assign]
-    with pytest.raises(Conflict):
+    with pytest.raises(NotPut, match="Others change it"):
         await sync(client, app_of(hourly="0 * * * *"))
