@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
 
+from queuey import log
 from queuey.protocol.records import NewJob, names_of
 from queuey.protocol.stored.schedules import Schedule, to_schedule
 from queuey.store.broker.calls import CLAIM_BYTES, MAX_BYTES, Group, words
 from queuey.store.broker.moves import MOVES
 from queuey.store.keys import cancel_channel
+
+logger = log.get(__name__)
 
 Overlap = Literal["skip", "queue_one", "allow", "cancel_previous"]
 """The rule for a tick while the last job of the schedule has not finished."""
@@ -196,4 +200,18 @@ def in_calls(items: Iterable[Firing]) -> Iterator[list[Firing]]:
 
 
 def _all(found: Sequence[tuple[str, str]]) -> list[Schedule]:
-    return [to_schedule(name, record) for name, record in found if record]
+    """Return the schedules of records, without damaged ones, which must not hide the others."""
+    schedules = []
+    for name, record in found:
+        if record:
+            try:
+                schedules.append(to_schedule(name, record))
+            except (ValueError, KeyError):
+                _log_damaged(name)
+    return schedules
+
+
+@lru_cache(maxsize=1000)
+def _log_damaged(name: str) -> None:
+    """Log the name of a schedule whose record no version of Queuey has written, once."""
+    logger.error("schedule_damaged", schedule=name, advice="Import it from an export, or delete its key in the store.")
