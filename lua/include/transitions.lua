@@ -21,12 +21,17 @@ end
 local function free_dedupe(now, id, fields, following)
   if not fields or not fields.k then return end
   local key = dedupe_key(fields.k)
-  local holder = redis.call('GET', key)
+  local held = writes.held or {}
+  local holder = held[key]
+  if holder == nil then holder = redis.call('GET', key) end
   following = following or fields.U == 'f' and redis.call('GET', dedupe_key('a:' .. id))
   if following then del(dedupe_key('a:' .. id)) end
   local next_id, delay_ms, run_at, head, body = string.match(following or '', '^(%S+) (%d+) (%d+)\n([^\n]*)\n(.*)$')
   if not next_id or redis.call('EXISTS', job_key(next_id)) == 1 then
-    if holder == id then del(key) end
+    if holder == id then
+      del(key)
+      writes.held, held[key] = held, false
+    end
     return
   end
   local its, due = parse_fields(head), tonumber(run_at)
@@ -38,6 +43,7 @@ local function free_dedupe(now, id, fields, following)
   if not holder or holder == id then
     writes.expiring = writes.expiring or {}
     writes.expiring[key] = {next_id, tonumber(its.e or 86400000)}
+    writes.held, held[key] = held, next_id
   end
   wake(queue)
   count(now, 'enqueued', 1)

@@ -1,6 +1,7 @@
 -- writes: a script collects its writes while it reads and checks, and commit() does them at its end.
 -- An abort rolls nothing back, so a script writes nothing before it has checked everything.
 -- writes.expiring: key -> {value, ttl in ms}, if a script sets it; written after what is deleted.
+-- writes.held: dedupe key -> its holder as this call leaves it, false = none; of those that the call has changed.
 -- A command with a list of arguments gets at most 4,000, and is left out when there is nothing to write.
 local writes = {set = {}, zrem = {}, zadd = {}, rpush = {}, lpush = {}, hincr = {}, del = {}, wake = {}, ended = {}}
 

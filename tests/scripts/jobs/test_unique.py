@@ -305,6 +305,35 @@ async def test_a_job_follows_without_the_key_if_another_one_holds_it(rig: Rig) -
     assert await holder(rig) == third.id
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_jobs_that_end_in_one_call_leave_the_key_as_one_after_another(rig: Rig, is_first: bool) -> None:
+    """Both had the key, since it lapsed. The one that has it now frees it, and then the other one ends."""
+    await send(rig, unique(rig, "f"))
+    before = await start(rig)
+    second, third = unique(rig, "f", payload="2"), unique(rig, "f", payload="3")
+    await send(rig, second)
+    await rig.client.delete(rig.keys.dedupe(KEY))
+    await send(rig, third)
+    holds = await start(rig)
+    both = [(*before, ""), (*holds, "")] if is_first else [(*holds, ""), (*before, "")]
+    await rig.broker.leases.complete(rig.shard, both, now=NOW)
+    assert await rig.waiting() == [second.id]
+    assert await holder(rig) == (None if is_first else second.id)
+
+
+async def test_of_two_that_follow_in_one_call_the_first_has_the_key(rig: Rig) -> None:
+    held, following = [], []
+    for _ in range(2):
+        await send(rig, unique(rig, "f"))
+        held.append(await start(rig))
+        following.append(unique(rig, "f"))
+        await send(rig, following[-1])
+        await rig.client.delete(rig.keys.dedupe(KEY))
+    await rig.broker.leases.complete(rig.shard, [(*each, "") for each in held], now=NOW)
+    assert await rig.waiting() == [each.id for each in following]
+    assert await holder(rig) == following[0].id
+
+
 async def test_a_job_that_was_enqueued_meanwhile_does_not_follow_again(rig: Rig) -> None:
     await send(rig, unique(rig, "f"))
     held = await start(rig)
