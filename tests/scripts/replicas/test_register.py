@@ -17,7 +17,7 @@ async def test_the_first_one_writes_and_the_others_agree(rig: Rig) -> None:
     for keys in rig.broker.shards.keys:
         stored = await rig.client.hgetall(keys.meta)
         assert len(stored.pop(b"store_id")) == 12
-        assert stored == {b"format": b"2", b"shards": count, b"features": b"aside schedules"}
+        assert stored == {b"format": b"2", b"shards": count, b"features": b"aside schedules unique"}
     async with rig.unchanged():
         await rig.broker.replicas.register()
 
