@@ -22,7 +22,9 @@ JOBS: Final[dict[str, dict[str, Any]]] = {name: job | {"released": 0} for name, 
 """What the version that wrote the data said of its jobs, with the field that is new since."""
 IDS: Final = {name: str(job["id"]) for name, job in JOBS.items()}
 NEW_FIELDS: Final = ("claimable", "claimable_age", "waiting_for_handler")
-NEW_FIELDS_OF_JOBS: Final = ("attempt", "last_error_attempt", "checkpoint", "snoozed", "tags", "metadata")
+NEW_FIELDS_OF_JOBS: Final = (
+    *("attempt", "last_error_attempt", "checkpoint", "snoozed", "tags", "metadata", "unique", "batch_key"),
+)
 STATUSES: Final = {"dead": "dead_letter"}
 """The first word of a job's name is its status, but for these."""
 API: Final = (*FLAGS, "--roles", "api")
