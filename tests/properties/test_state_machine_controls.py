@@ -34,8 +34,8 @@ FAULTS = {
     ),
     "a dedupe key is freed whichever job holds it": (
         "include/transitions.lua",
-        "    if holder == id then del(key) end\n",
-        "    del(key)\n",
+        "    if holder == id then\n      del(key)\n",
+        "    if true then\n      del(key)\n",
     ),
     "replay takes a dedupe key from another job": (
         "replay.lua",

@@ -19,8 +19,8 @@ UNIQUE_FAULTS = {
     ),
     "a second claim frees the key of another job": (
         "include/transitions.lua",
-        "    if holder == id then del(key) end\n",
-        "    del(key)\n",
+        "    if holder == id then\n      del(key)\n",
+        "    if true then\n      del(key)\n",
     ),
     "a success keeps the key": (
         "complete.lua",
