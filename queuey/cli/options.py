@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Group, Parameter, Token, validators
 
 from queuey.cli.output import Format
+from queuey.protocol.models import Priority
 from queuey.protocol.server_url import LOCAL_URL
 from queuey.settings.settings import client_access
 from queuey.settings.units import format_duration, parse_duration
@@ -94,3 +95,16 @@ Queue = Annotated[str | None, Parameter(metavar="QUEUE", help="Only jobs of this
 JobType = Annotated[str | None, Parameter(name="--type", metavar="TYPE", help="Only jobs of this type.")]
 JobId = Annotated[str, Parameter(metavar="ID", help="Job id.")]
 JobIds = Annotated[list[str], Parameter(metavar="ID", help="Job ids.", negative=())]
+
+QueueOfJob = Annotated[str | None, Parameter(metavar="QUEUE", help="Queue for the job. Default: that of the type.")]
+PriorityOfJob = Annotated[Priority, Parameter(help="Priority within the queue.")]
+ExpiresIn = Annotated[float | None, duration("Cancel the job if it has not started within this time.")]
+MaxAttempts = Annotated[int | None, count("Maximum number of attempts.", 1000)]
+Timeout = Annotated[float | None, duration("Timeout of one attempt.")]
+Retention = Annotated[float | None, duration("How long to keep the succeeded or cancelled job.")]
+Tags = Annotated[
+    list[str] | None, Parameter(name="--tag", metavar="TAG", negative=(), help="Tag; give the flag up to 8 times.")
+]
+MetadataEntries = Annotated[
+    list[str] | None, Parameter(metavar="KEY=VALUE", negative=(), help="Entry of the metadata; up to 8 times.")
+]

@@ -15,7 +15,22 @@ from queuey.cli.arguments import usage
 from queuey.cli.commands.jobs.enqueue import PayloadText, entries_of, read_payload
 from queuey.cli.exits import OK, USAGE
 from queuey.cli.exits import explain as complain
-from queuey.cli.options import DEFAULT_SERVER, Output, Server, Yes, count, duration
+from queuey.cli.options import (
+    DEFAULT_SERVER,
+    ExpiresIn,
+    MaxAttempts,
+    MetadataEntries,
+    Output,
+    PriorityOfJob,
+    QueueOfJob,
+    Retention,
+    Server,
+    Tags,
+    Timeout,
+    Yes,
+    count,
+    duration,
+)
 from queuey.cli.output import show, show_all, show_each, text
 from queuey.errors import SettingsError
 from queuey.protocol.allowed import SOON, counted
@@ -25,7 +40,6 @@ from queuey.protocol.models import (
     JobRequest,
     Overlap,
     PreviewRequest,
-    Priority,
     Schedule,
     ScheduleRequest,
 )
@@ -97,20 +111,14 @@ class Rules:
 class JobFlags:
     """The options of the job."""
 
-    queue: Annotated[str | None, Parameter(metavar="QUEUE", help="Queue for the job. Default: that of the type.")] = (
-        None
-    )
-    priority: Annotated[Priority, Parameter(help="Priority within the queue.")] = "default"
-    expires_in: Annotated[float | None, duration("Cancel the job if it has not started within this time.")] = None
-    max_attempts: Annotated[int | None, count("Maximum number of attempts.", 1000)] = None
-    timeout: Annotated[float | None, duration("Timeout of one attempt.")] = None
-    retention: Annotated[float | None, duration("How long to keep the succeeded or cancelled job.")] = None
-    tags: Annotated[
-        list[str] | None, Parameter(name="--tag", metavar="TAG", negative=(), help="Tag; give the flag up to 8 times.")
-    ] = None
-    metadata: Annotated[
-        list[str] | None, Parameter(metavar="KEY=VALUE", negative=(), help="Entry of the metadata; up to 8 times.")
-    ] = None
+    queue: QueueOfJob = None
+    priority: PriorityOfJob = "default"
+    expires_in: ExpiresIn = None
+    max_attempts: MaxAttempts = None
+    timeout: Timeout = None
+    retention: Retention = None
+    tags: Tags = None
+    metadata: MetadataEntries = None
 
     def request(self, type: str, payload: str | None) -> JobRequest:
         """Return the job. Raises SettingsError."""

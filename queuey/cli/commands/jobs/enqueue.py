@@ -15,13 +15,28 @@ from msgspec import UNSET, Raw
 from queuey.cli.exits import OK, TIMED_OUT, code_of_jobs
 from queuey.cli.exits import explain as complain
 from queuey.cli.failures import report
-from queuey.cli.options import DEFAULT_SERVER, Output, Server, count, duration, interrupted_at_once
+from queuey.cli.options import (
+    DEFAULT_SERVER,
+    ExpiresIn,
+    MaxAttempts,
+    MetadataEntries,
+    Output,
+    PriorityOfJob,
+    QueueOfJob,
+    Retention,
+    Server,
+    Tags,
+    Timeout,
+    count,
+    duration,
+    interrupted_at_once,
+)
 from queuey.cli.output import Format, show
 from queuey.client import Client, ClientError
 from queuey.errors import SettingsError
 from queuey.protocol.allowed import SOON
 from queuey.protocol.job_requests import JobOptions
-from queuey.protocol.models import NULL, Batch, Debounce, Priority, Throttle, Unique, Until
+from queuey.protocol.models import NULL, Batch, Debounce, Throttle, Unique, Until
 
 MAX_PAYLOAD: Final = 100_000_000
 """The most bytes that are read from stdin. Servers accept far less."""
@@ -37,26 +52,20 @@ PayloadText = Annotated[str, Parameter(allow_leading_hyphen=True, help="Payload 
 class Options:
     """The options of a job."""
 
-    queue: Annotated[str | None, Parameter(metavar="QUEUE", help="Queue for the job. Default: that of the type.")] = (
-        None
-    )
-    priority: Annotated[Priority, Parameter(help="Priority within the queue.")] = "default"
+    queue: QueueOfJob = None
+    priority: PriorityOfJob = "default"
     dedupe_key: Annotated[
         str | None, Parameter(metavar="KEY", help="Key against duplicates: the same key finds the same job.")
     ] = None
     dedupe_ttl: Annotated[float | None, duration("Lifetime of the dedupe key. Default: the server's.")] = None
     delay: Annotated[float | None, duration("Delay before the job may start.")] = None
     run_at: Annotated[datetime | None, Parameter(metavar="TIME", help=f"Earliest start, such as {SOON}.")] = None
-    expires_in: Annotated[float | None, duration("Cancel the job if it has not started within this time.")] = None
-    max_attempts: Annotated[int | None, count("Maximum number of attempts.", 1000)] = None
-    timeout: Annotated[float | None, duration("Timeout of one attempt.")] = None
-    retention: Annotated[float | None, duration("How long to keep the succeeded or cancelled job.")] = None
-    tags: Annotated[
-        list[str] | None, Parameter(name="--tag", metavar="TAG", negative=(), help="Tag; give the flag up to 8 times.")
-    ] = None
-    metadata: Annotated[
-        list[str] | None, Parameter(metavar="KEY=VALUE", negative=(), help="Entry of the metadata; up to 8 times.")
-    ] = None
+    expires_in: ExpiresIn = None
+    max_attempts: MaxAttempts = None
+    timeout: Timeout = None
+    retention: Retention = None
+    tags: Tags = None
+    metadata: MetadataEntries = None
     unique_key: Annotated[
         str | None, Parameter(metavar="KEY", help="Key of a unique job: one job at a time has it.")
     ] = None
