@@ -199,7 +199,7 @@ class Firer:
                 break
             page = await self._read(run.staying + ahead)
         else:
-            self._look_in(0)
+            self._look_in(FULL_SECONDS if self._is_full() else 0)
         self._left = run.left
         self._behind = 0.0 if run.sent > run.taken else random.uniform(*BEHIND)
         self._late_since = math.inf if run.late_ms < 0 else asyncio.get_running_loop().time() - run.late_ms / 1000

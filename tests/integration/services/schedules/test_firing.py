@@ -246,14 +246,6 @@ async def test_in_a_full_store_the_tick_waits_and_the_others_are_looked_at(plans
     assert replica.late == 0
 
 
-async def test_a_full_store_is_asked_again_after_a_while(plans: Plans, replica: Replica) -> None:
-    await plans.make(every=60)
-    replica.full = True
-    await replica.look(FIRST)
-    in_seconds = replica._wake_at - asyncio.get_running_loop().time()
-    assert 1 < in_seconds <= firing.FULL_SECONDS
-
-
 async def test_what_cannot_be_read_hides_nothing_and_is_paused_in_the_end(plans: Plans, replica: Replica) -> None:
     names = [plans.named(f"bad{number}") for number in range(2)]
     for name in names:

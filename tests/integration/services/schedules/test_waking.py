@@ -17,13 +17,14 @@ from queuey.server.roles import Common, ReaperRole
 from queuey.services.maintenance.loops import run_forever
 from queuey.services.maintenance.promoter import Promoter
 from queuey.services.maintenance.store_watch import StoreWatch
+from queuey.services.schedules.firing import firer as firing
 from queuey.services.schedules.firing.firer import WAIT_SECONDS
 from queuey.settings.settings import Settings
 from queuey.store.keys import ticks_channel
 from queuey.store.pubsub import Subscriber
 from queuey.worker.handlers.app import App
-from tests.integration.services.schedules.conftest import MINUTE, Plans, submission
-from tests.support.store import HOUR, SECOND, Rig
+from tests.integration.services.schedules.conftest import MINUTE, Plans, Replica, submission
+from tests.support.store import HOUR, NOW, SECOND, Rig
 from tests.support.stores import SHARDS, one_of
 from tests.support.working import eventually
 
@@ -177,3 +178,18 @@ async def test_a_store_that_does_not_answer_is_asked_again(
 
     await eventually(fired)
     assert failures == 0
+
+
+@pytest.mark.parametrize("pages", [1, 50])
+async def test_a_full_store_is_asked_again_after_a_while(
+    plans: Plans, replica: Replica, monkeypatch: pytest.MonkeyPatch, pages: int
+) -> None:
+    """Also if more ticks are due than a run reads: the next run begins with the same ones."""
+    monkeypatch.setattr(firing, "PAGE", 1)
+    monkeypatch.setattr(firing, "PAGES", pages)
+    for number in range(3):
+        await plans.make(plans.named(f"due{number}"), every=60)
+    replica.full = True
+    await replica.look(NOW + MINUTE)
+    in_seconds = replica._wake_at - asyncio.get_running_loop().time()
+    assert 1 < in_seconds <= firing.FULL_SECONDS
