@@ -27,6 +27,8 @@ MINUTE: Final = 60
 DAY: Final = 86_400
 AFTER_SECONDS: Final = 15
 """The time after the last tick, in which late ones may still fire."""
+BEGIN_SECONDS: Final = 25
+"""The time in which a new server has begun all that it repeats: before it, an idle one sends less than later."""
 
 
 ROWS: Final = [
@@ -142,7 +144,7 @@ async def idle(folder: Path, shards: int = 1, seconds: float = 20) -> tuple[floa
     Their ticks are half a day away."""
     with server(folder / "data", "--shards", str(shards)) as served:
         async with filling.broker_at(served.store_url, shards) as broker:
-            await asyncio.sleep(idleness.SETTLE_SECONDS)
+            await asyncio.sleep(BEGIN_SECONDS)
             before, _ = await _idle(broker, served.pid, seconds)
             at = time.gmtime(time.time() + DAY / 2)
             await _put(broker, [f"0 {at.tm_min} {at.tm_hour} * * *"] * SCHEDULES)
