@@ -31,6 +31,7 @@ from queuey.worker.handlers.functions import JobFunction, Sender
 from queuey.worker.providers.reading import NO_OVERRIDES, Overrides
 from queuey.worker.settings import ExecutionSettings
 from queuey.worker.testing.batches import KeptBatches
+from queuey.worker.testing.keys import KeptKeys
 from queuey.worker.testing.timeline import MOST, Timeline, WaitingJob, to_epoch_ms
 
 TIMEOUT: Final = 60.0
@@ -84,23 +85,6 @@ class Ran(msgspec.Struct, frozen=True):
         return foreign.decode(self.result, into)
 
 
-def _have_one_key(kept: JobRequest, request: JobRequest) -> bool:
-    """Return whether both have the same key: a dedupe key, or the key of a unique job."""
-    is_unique = [each.bucket_key != each.dedupe_key for each in (kept, request)]
-    return request.bucket_key is not None and kept.bucket_key == request.bucket_key and is_unique[0] == is_unique[1]
-
-
-def _found(kept: JobRequest, request: JobRequest) -> EnqueueReply:
-    """Return the reply to a request whose key another job holds. Raises AssertionError for one that is rejected."""
-    on_conflict = "replace" if request.debounce else request.unique.on_conflict if request.unique else "return"
-    if on_conflict == "reject":
-        raise AssertionError(f"The job {kept.id} holds the key {request.bucket_key!r}: a server answers 409 key-held.")
-    if on_conflict == "return":
-        return EnqueueReply(str(kept.id), deduplicated=True)
-    kept.payload = request.payload
-    return EnqueueReply(str(kept.id), deduplicated=True, replaced="payload")
-
-
 class Testing:
     """Runs handlers within `async with`, which enters and leaves the App's lifespans.
 
@@ -119,6 +103,7 @@ class Testing:
         self.enqueued: deque[JobRequest] = deque()
         self._timeline = Timeline(now, self.enqueued)
         self._batches = KeptBatches(self._timeline, self.enqueued)
+        self._keys = KeptKeys(self._timeline, self.enqueued)
         self._app = app
         self._overrides = overrides
         self._execution: Execution | None = None
@@ -157,16 +142,13 @@ class Testing:
         return self._timeline.now
 
     async def send(self, request: JobRequest) -> EnqueueReply:
-        """Keep a job that a handler enqueues. A key finds the job that was kept with it, as in a store in which no job
-        has started yet. The items of a batch are kept as one job, whose payload is their list.
+        """Keep a job that a handler enqueues, unless another one holds its key (docs/unique.md). The items of a batch
+        are kept as one job, whose payload is their list.
         """
         if request.batch is not None:
             return self._batches.add(request, request.batch)
-        kept = next((kept for kept in self.enqueued if _have_one_key(kept, request)), None)
-        if kept is not None:
-            found = _found(kept, request)
-            if request.debounce is not None:
-                self._timeline.put_off(kept, request.debounce)
+        found = self._keys.find(request)
+        if found is not None:
             return found
         self._timeline.add(request)
         return EnqueueReply(str(request.id), deduplicated=False)
@@ -228,11 +210,13 @@ class Testing:
         return self._execution
 
     async def _run(self, job: WaitingJob) -> Ran:
+        self._keys.started(job.request)
         ran = await self._attempt(job.request, job.attempt, job.checkpoint)
         ran = msgspec.structs.replace(ran, attempt=job.attempt, at=self.now, schedule=job.schedule)
         if ran.retry_after is not None:
             attempt = job.attempt + (ran.status == "retry")
             self._timeline.add_again(WaitingJob(job.request, attempt, ran.checkpoint, job.schedule), ran.retry_after)
+        self._keys.over(job.request, ran.status)
         return ran
 
     async def _attempt(self, request: JobRequest, attempt: int, checkpoint: Any) -> Ran:

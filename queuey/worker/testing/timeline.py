@@ -92,9 +92,22 @@ class Timeline:
     def add(self, request: JobRequest, schedule: str | None = None) -> int:
         """Keep a job that was enqueued now, and list it. Return when it is due, in ms."""
         self._enqueued.append(request)
-        due_ms = self._due(request)
+        due_ms = self.due(request)
         self._push(due_ms, WaitingJob(request, schedule=schedule, is_listed=True, added_ms=self.now_ms))
         return due_ms
+
+    def due(self, request: JobRequest) -> int:
+        """Return when a job is due that is enqueued now, in ms."""
+        at_ms = 0 if request.run_at is None else since_epoch_ms(request.run_at)
+        delay = request.debounce.wait if request.debounce else request.delay
+        wait = request.batch.max_wait if request.batch else delay
+        return max(self.now_ms + to_ms(wait or 0), at_ms)
+
+    def drop_checkpoint(self, request: JobRequest) -> None:
+        """Drop the checkpoint of a job that waits for another attempt, since its payload is another one."""
+        for entry in self._entries:
+            if entry.job.request is request:
+                entry.job.checkpoint = None
 
     def put_off(self, kept: JobRequest, debounce: Debounce) -> None:
         """Have a job of the list wait again, as the store does for another request with its key."""
@@ -119,7 +132,7 @@ class Timeline:
         known = {id(entry.job.request) for entry in self._entries}
         for request in self._enqueued:
             if id(request) not in known:
-                self._push(self._due(request), WaitingJob(request, is_listed=True, added_ms=self.now_ms))
+                self._push(self.due(request), WaitingJob(request, is_listed=True, added_ms=self.now_ms))
 
     def next(self, until_ms: int) -> WaitingJob | None:
         """Move the clock to the next job that is due by then, and return it. Ticks on the way are fired.
@@ -158,12 +171,6 @@ class Timeline:
 
     def _push(self, due_ms: int, job: WaitingJob) -> None:
         heapq.heappush(self._entries, _Entry(due_ms, next(self._places), job))
-
-    def _due(self, request: JobRequest) -> int:
-        at_ms = 0 if request.run_at is None else since_epoch_ms(request.run_at)
-        delay = request.debounce.wait if request.debounce else request.delay
-        wait = request.batch.max_wait if request.batch else delay
-        return max(self.now_ms + to_ms(wait or 0), at_ms)
 
     def _drop_taken(self) -> None:
         """Drop the first jobs that the test has taken from the list, or that run_all has run."""

@@ -227,10 +227,12 @@ async def test_a_unique_job_is_found_replaced_or_rejected() -> None:
         first = await mail.enqueue("1", unique=Unique("k"))
         assert await mail.enqueue("2", unique=Unique("k")) == EnqueueReply(first.job_id, deduplicated=True)
         assert (await mail.enqueue("3", dedupe_key="k")).deduplicated is False
-        replaced = await mail.enqueue("4", debounce=Debounce("k", wait=5))
+        replaced = await mail.enqueue("4", unique=Unique("k", on_conflict="replace"))
         assert replaced == EnqueueReply(first.job_id, deduplicated=True, replaced="payload")
         with pytest.raises(AssertionError, match=f"The job {first.job_id} holds the key 'k'"):
             await mail.enqueue("5", unique=Unique("k", on_conflict="reject"))
+        with pytest.raises(AssertionError, match=f"The job {first.job_id} holds the key 'k'"):
+            await mail.enqueue("6", debounce=Debounce("k", wait=5))
         assert [bytes(request.payload) for request in testing.enqueued] == [b'"4"', b'"3"']
 
 
