@@ -51,7 +51,7 @@ REFUSE_AFTER_MS: Final = 20_000
 PAUSE_AFTER_MS: Final = 300_000
 """A schedule that this version cannot read is left for so long to others, and then paused."""
 MAX_NOTED: Final = 10_000
-"""The maximum number of unreadable schedules that are remembered, so that each is logged once."""
+"""The maximum number of schedules with a fault that are remembered, so that each is logged once."""
 UNREADABLE: Final = (
     "A server of version {} could not read it. Upgrade all servers, or put the schedule again; then resume it"
 )
@@ -122,6 +122,8 @@ class Firer:
         self._left: dict[str, _Left] = {}
         self._unreadable: dict[str, str] = {}
         """The marks of the schedules that this version could not read, by name: each is logged once."""
+        self._refused: dict[str, str] = {}
+        """Those of the schedules whose job no longer fits, in the same way."""
         self._late_since = math.inf
 
     def expect(self, in_ms: int) -> None:
@@ -283,11 +285,8 @@ class Firer:
             run.stays(now_ms - schedule.due_ms)
 
     def _note_unreadable(self, schedule: Schedule, detail: str) -> None:
-        if self._unreadable.get(schedule.name) == schedule.mark:
+        if not _note(self._unreadable, schedule):
             return
-        if len(self._unreadable) >= MAX_NOTED:
-            self._unreadable.clear()
-        self._unreadable[schedule.name] = schedule.mark
         self._metrics.schedules_unreadable.add()
         logger.error("schedule_unreadable", schedule=schedule.name, error=detail, paused_after=PAUSE_AFTER_MS // 1000)
 
@@ -318,7 +317,7 @@ class Firer:
                     run.stays(fired.now_ms - known[item.name].due_ms)
             else:  # another replica has fired it, or the schedule has changed
                 run.taken += 1
-            if answer == "refused":
+            if answer == "refused" and _note(self._refused, known[item.name]):
                 logger.error("schedule_refused", schedule=item.name, tick=item.tick_ms, error=refused_as)
 
     def _went_on(self, item: Firing, answer: str, schedule: Schedule, now_ms: int) -> None:
@@ -338,3 +337,13 @@ class Firer:
             if item.kind == "tick":
                 due_ms = schedule.due_ms if item.tick_ms == schedule.next_ms else item.tick_ms
                 metrics.schedule_lag.observe(max(0, now_ms - due_ms) / 1000)
+
+
+def _note(noted: dict[str, str], schedule: Schedule) -> bool:
+    """Note that a schedule has this fault. Return whether that is new since the schedule was put."""
+    if noted.get(schedule.name) == schedule.mark:
+        return False
+    if len(noted) >= MAX_NOTED:
+        noted.clear()
+    noted[schedule.name] = schedule.mark
+    return True

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 
 from queuey.protocol import ids
 from queuey.protocol.stored.schedules import RUNS_KEPT
@@ -319,6 +320,18 @@ async def test_a_job_that_no_longer_fits_is_left_to_others_and_then_refused(rig:
     await old.look(tick + firing.REFUSE_AFTER_MS)
     assert await plans.runs() == [(tick - 24 * HOUR, "fired", 1), (tick, "refused", 1)]
     assert (old.counts(), await plans.ticks()) == ({"refused": 1}, {plans.name: tick + 24 * HOUR})
+
+
+async def test_that_a_job_no_longer_fits_is_logged_once_until_the_schedule_changes(rig: Rig, plans: Plans) -> None:
+    replica, tick = Replica(rig, only_texts), NOW
+    await plans.make(every=86400)
+    with structlog.testing.capture_logs() as logged:
+        for _ in range(2):
+            tick += 24 * HOUR
+            await replica.look(tick)
+            await replica.look(tick + firing.REFUSE_AFTER_MS)
+    assert replica.counts() == {"refused": 2}
+    assert [(line["event"], line["schedule"]) for line in logged] == [("schedule_refused", plans.name)]
 
 
 async def test_with_too_many_queues_the_tick_is_over(rig: Rig, plans: Plans, replica: Replica) -> None:
