@@ -33,8 +33,8 @@ MOST: Final = 99
 
 STORE_NOTE: Final = (
     "Instructions of a request's commands in the store, by callgrind: the commands that a server sends for a fixed "
-    "session of requests are recorded and sent again to an empty store without it. The cheapest twentieth of the "
-    "requests of a kind stay below the figure; the last row is the sum of all. The machine's load does not matter."
+    "session of requests are recorded and sent again to an empty store without it. The figure is the cheapest request "
+    "of a kind without the allocator; the last row is the sum of all with it. The machine's load does not matter."
 )
 WEIGHTS_NOTE: Final = (
     "Of the same session: commands that the server sends for a request, commands that the store runs for it, bytes "
@@ -88,7 +88,7 @@ class Measuring:
         percent = verdict.STORE_PERCENT if self._lose is None else self._lose
         return verdict.compare("instructions", "a request", commit, tree, percent)
 
-    def _replay(self, work: tuple[int, Path]) -> list[int]:
+    def _replay(self, work: tuple[int, Path]) -> list[instructions.Count]:
         number, folder = work
         return instructions.replay(self._sides[number], self._recordings[number], folder)
 

@@ -152,7 +152,7 @@ def _replayed(recording: Recording, folder: Path) -> list[int]:
     with store(find_binary(), folder / "counted", under, IN_MEMORY) as path, Client(path) as client:
         for sent in recording.sent:
             client.ask(sent.command)
-    return instructions.complete_counts(folder, recording)
+    return [count.all for count in instructions.complete_counts(folder, recording)]
 
 
 def _per_job(recording: Recording, counted: Sequence[int], step: int) -> float:

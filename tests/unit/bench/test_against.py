@@ -9,6 +9,7 @@ import pytest
 
 from bench.against import instructions
 from bench.against.checkout import BASELINE, baseline
+from bench.against.instructions import Count
 from bench.against.recording import Recorder, Recording, Sent, Step, recording_proxy
 from bench.against.verdict import FAILED, PASSED, Comparison, compare, compare_cpu, relative, spread, table
 
@@ -119,11 +120,43 @@ def test_each_round_is_held_against_its_own_round() -> None:
 
 
 def test_a_dump_has_its_number_and_its_instructions() -> None:
-    assert instructions.parse(DUMP.format(part=7, trigger=AFTER, total=12345)) == (7, 12345)
+    assert instructions.parse(DUMP.format(part=7, trigger=AFTER, total=12345)) == (7, Count(12345, 12345))
 
 
 def test_a_dump_that_no_command_has_caused_has_no_instructions() -> None:
     assert instructions.parse(DUMP.format(part=8, trigger="Program termination", total=3)) == (8, None)
+
+
+def test_what_the_allocator_takes_is_counted_by_itself() -> None:
+    """A file is named where it is first met, also as that of a callee, whose cost stands at its own lines."""
+    lines = """
+fl=(1) ???
+fn=(1) processCommand
+0 100
++3 20
+cfi=(2) ./malloc/./malloc/malloc.c
+cfn=(2) malloc
+calls=1 0
+-1 70
+
+fl=(2)
+fn=(2) malloc
+3200 40
++1 20
+fi=(3) ./malloc/./malloc/arena.c
+* 10
+fe=(2)
+cfi=(1)
+cfn=(3) sbrk
+calls=1 0
+* 5
+
+fl=(1)
+fn=(3) sbrk
+0 5
+"""
+    dump = DUMP.format(part=7, trigger=AFTER, total=195).replace("fn=(1) processCommand\n0 195\n", lines)
+    assert instructions.parse(dump) == (7, Count(195, 125))
 
 
 def test_what_is_no_dump_is_an_error() -> None:
@@ -137,22 +170,19 @@ def test_the_instructions_come_in_the_order_of_the_commands(tmp_path: Path) -> N
         (tmp_path / f"{instructions.DUMP_PREFIX}.{part}").write_text(
             DUMP.format(part=part, trigger=trigger, total=total)
         )
-    assert instructions.counts(tmp_path.iterdir()) == [11, 12, 20]
+    assert [count.all for count in instructions.counts(tmp_path.iterdir())] == [11, 12, 20]
 
 
-def test_a_step_is_what_its_cheap_requests_take_and_the_sum_holds_them_all() -> None:
+def test_a_step_is_what_its_cheapest_request_takes_and_the_sum_holds_them_all() -> None:
     sent = [Sent(step, call, COMMAND) for step, call in ((-1, -1), (0, 0), (0, 1), (0, 2), (1, 0), (2, 0), (2, 0))]
     recording = Recording([ONE, BETWEEN, TWO], sent)
     replays = [[9000, 10, 12, 500, 9000, 30, 40], [9000, 11, 13, 14, 9000, 31, 43]]
-    assert instructions.per_call(recording, replays) == {
-        "one": 10,
-        "two": 70,  # two commands a request
+    counted = [[Count(one, one - 2) for one in replay] for replay in replays]
+    assert instructions.per_call(recording, counted) == {
+        "one": 8,
+        "two": 66,  # two commands a request
         instructions.WHOLE: (592 + 112) / 2,
     }
-
-
-def test_a_lucky_request_and_a_costly_one_do_not_count() -> None:
-    assert instructions.plain([50, *range(100, 119), *[900] * 20]) == 101
 
 
 # --- the recording ----------------------------------------------------------------------------------------------------
