@@ -323,13 +323,11 @@ async def test_a_job_that_no_longer_fits_is_left_to_others_and_then_refused(rig:
 
 
 async def test_that_a_job_no_longer_fits_is_logged_once_until_the_schedule_changes(rig: Rig, plans: Plans) -> None:
-    replica, tick = Replica(rig, only_texts), NOW
+    replica = Replica(rig, only_texts)
     await plans.make(every=86400)
     with structlog.testing.capture_logs() as logged:
-        for _ in range(2):
-            tick += 24 * HOUR
-            await replica.look(tick)
-            await replica.look(tick + firing.REFUSE_AFTER_MS)
+        for hours, ms in ((24, 0), (24, firing.REFUSE_AFTER_MS), (48, 0), (48, firing.REFUSE_AFTER_MS)):
+            await replica.look(NOW + hours * HOUR + ms)
     assert replica.counts() == {"refused": 2}
     assert [(line["event"], line["schedule"]) for line in logged] == [("schedule_refused", plans.name)]
 
