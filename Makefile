@@ -47,6 +47,9 @@ bench: $(VENV)/.dev ## Measure speed and memory (CHECK=1: fail below the floors;
 bench-peers: $(VENV)/.dev ## Compare Queuey with other job queues, in 25 minutes (ARGS="--only bunqueue,queuey --runs 1")
 	@exec $(BIN)/python -m bench.peers $(ARGS)
 
+bench-schedulers: $(VENV)/.dev ## Compare how late 10,000 schedules run with other job queues, in 8 minutes
+	@exec $(BIN)/python -m bench.peers.schedulers $(ARGS)
+
 bench-publish: $(VENV)/.dev ## Put the last results of bench and bench-peers into docs, as tables and pictures
 	@exec $(BIN)/python -m bench.publish $(ARGS)
 
@@ -127,7 +130,7 @@ clean: ## Remove everything that make has built
 	rm -rf .venv .venv-* .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist bench/*/node_modules
 	find queuey tests bench examples scripts -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
-.PHONY: help run test stress check format smoke demo bench bench-peers bench-publish bench-profile bench-limits bench-against load check-k6 faults faults-long faults-controls docker-test dashboard check-deploy check-alerts check-templates accept wheel binary binary-python binary-test publish lock check-workflows audit clean
+.PHONY: help run test stress check format smoke demo bench bench-peers bench-schedulers bench-publish bench-profile bench-limits bench-against load check-k6 faults faults-long faults-controls docker-test dashboard check-deploy check-alerts check-templates accept wheel binary binary-python binary-test publish lock check-workflows audit clean
 
 # A stamp in a virtual environment records an installation. It is older than the lock file if that has changed.
 

@@ -99,7 +99,7 @@ async def _fire(folder: Path, seconds: int) -> Firing:
             first = (int(now + PUT_SECONDS) // MINUTE + 1) * MINUTE
             moments = [time.gmtime(first + number % seconds) for number in range(SCHEDULES)]
             crons = [f"{at.tm_sec} {at.tm_min} {at.tm_hour} * * *" for at in moments]
-            names = await _put(broker, crons)
+            names = await put_schedules(broker, crons, _JOB)
             if time.time() > first - 1:
                 raise RuntimeError("The schedules took too long to put, so that the first ticks have passed.")
             pids = served.pid, served.store_pid
@@ -111,13 +111,14 @@ async def _fire(folder: Path, seconds: int) -> Firing:
     return Firing(cuts[49], cuts[98], max(late), len(late), *used)
 
 
-async def _put(broker: Broker, crons: list[str]) -> list[str]:
+async def put_schedules(broker: Broker, crons: Sequence[str], job: JobRequest) -> list[str]:
+    """Put schedules with these cron expressions. Return their names."""
     names = [f"bench{number}" for number in range(len(crons))]
     now_ms = time.time_ns() // 1_000_000
     for start in range(0, len(names), PER_CALL):
         by_shard: dict[int, list[NewSchedule]] = {}
         for name, cron in zip(names[start : start + PER_CALL], crons[start : start + PER_CALL], strict=True):
-            request = ScheduleRequest(cron=cron, job=_JOB)
+            request = ScheduleRequest(cron=cron, job=job)
             next_ms = Ticks(request, now_ms).after(now_ms)
             assert next_ms is not None
             item = NewSchedule(name, f"U{name}", "", now_ms, next_ms, next_ms, to_text(request))
@@ -147,7 +148,7 @@ async def idle(folder: Path, shards: int = 1, seconds: float = 20) -> tuple[floa
             await asyncio.sleep(BEGIN_SECONDS)
             before, _ = await _idle(broker, served.pid, seconds)
             at = time.gmtime(time.time() + DAY / 2)
-            await _put(broker, [f"0 {at.tm_min} {at.tm_hour} * * *"] * SCHEDULES)
+            await put_schedules(broker, [f"0 {at.tm_min} {at.tm_hour} * * *"] * SCHEDULES, _JOB)
             await asyncio.sleep(idleness.SETTLE_SECONDS)
             after, used = await _idle(broker, served.pid, seconds)
     return before, after, used
