@@ -1,0 +1,1 @@
+"""The page: its sessions, its headers and its files."""
