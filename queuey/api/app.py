@@ -24,6 +24,7 @@ from queuey.api.routes.leases import CHECKPOINT, COMPLETE, EXTEND, FAIL, LEASE, 
 from queuey.api.routes.metrics import SCRAPE, MetricsRoutes, ReplicaMetrics
 from queuey.api.routes.queues import METRICS, REPLAY, QueueRoutes
 from queuey.api.routes.submit import SubmitJob
+from queuey.api.ui.files import page_endpoints
 from queuey.metrics import Metrics
 from queuey.protocol.credentials import Credentials
 from queuey.services.events.subscribers import EventSubscribers
@@ -126,6 +127,7 @@ def create_app(parts: ApiParts) -> Api:
     endpoints += _operation(parts, gate)
     endpoints.append(Guarded("GET", "/v1/openapi.json", None, gate, description.show, DESCRIPTION))
     endpoints += docs_endpoints(gate, description)
+    endpoints += page_endpoints(gate)
     return Api(endpoints, parts.metrics)
 
 
