@@ -8,10 +8,10 @@ Reply    msgpack [status, ...], one per job: 'ok' | 'lost'; lost: the token is n
          without a number it is safe to resend only until a later value was sent, which a late copy would replace
 Errors   only those of the store ]=]
 --@include now
---@include keys
---@include writes
---@include state
---@include transitions
+--@include keys: base state_key wake_key stats_minute_key finished_channel
+--@include writes: writes put in_chunks commit
+--@include state: parse_fields parse_state format_state load_states number_of token_of holds
+--@include transitions: save
 local args = cmsgpack.unpack(ARGV[1])
 local now, items = now_ms(args[1]), args[2]
 local ids = {}

@@ -11,9 +11,11 @@ Reply    msgpack [status, ...], one per job: 'retry' | 'snoozed' | 'dead' | 'can
          a repeat with the same token is answered as before: safe to resend
 Errors   only those of the store ]=]
 --@include now
---@include keys
---@include writes
---@include state
+--@include keys: base job_key state_key ready_key scheduled_key leases_key dead_key done_key dedupe_key alone_key queue_key
+--@include keys: wake_key stats_key stats_minute_key finished_channel
+--@include writes: writes writes_list put zrem zadd rpush hincr del wake publish_end count in_chunks commit
+--@include state: ERRORS_KEPT parse_fields parse_state format_state add_error load_states number_of queue_of lane_of
+--@include state: retention_of max_attempts_of token_of holds answered job_fields
 --@include transitions
 local args = cmsgpack.unpack(ARGV[1])
 local now, items = now_ms(args[1]), args[2]
