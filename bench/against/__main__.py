@@ -34,7 +34,8 @@ MOST: Final = 99
 STORE_NOTE: Final = (
     "Instructions of a request's commands in the store, by callgrind: the commands that a server sends for a fixed "
     "session of requests are recorded and sent again to an empty store without it. The figure is the cheapest request "
-    "of a kind without the allocator; the last row is the sum of all with it. The machine's load does not matter."
+    "of a kind without the allocator, while no garbage is collected; the last row is the sum of all with both. The "
+    "machine's load does not matter."
 )
 WEIGHTS_NOTE: Final = (
     "Of the same session: commands that the server sends for a request, commands that the store runs for it, bytes "
@@ -78,19 +79,29 @@ class Measuring:
         self._recordings = [record(side, self._new(f"record-{number}")) for number, side in enumerate(self._sides)]
 
     def store(self, replays: int) -> list[verdict.Comparison]:
-        say(f"instructions of the store, {replays} replays of each side")
-        work = [(number, self._new(f"callgrind-{number}-{replay}")) for replay in range(replays) for number in (0, 1)]
+        say(f"instructions of the store, {2 * replays} replays of each side")
+        plain = self._recordings
+        quiet = [instructions.uncollected(recording) for recording in plain]
+        work = [
+            (number, recordings[number], self._new(f"callgrind-{kind}-{replay}-{number}"))
+            for kind, recordings in enumerate((quiet, plain))
+            for replay in range(replays)
+            for number in (0, 1)
+        ]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             counted = list(pool.map(self._replay, work))
+        requests, whole = counted[: 2 * replays], counted[2 * replays :]
         commit, tree = [
-            instructions.per_call(recording, counted[number::2]) for number, recording in enumerate(self._recordings)
+            instructions.per_call(quiet[number], requests[number::2])
+            | instructions.in_all(plain[number], whole[number::2])
+            for number in (0, 1)
         ]
         percent = verdict.STORE_PERCENT if self._lose is None else self._lose
         return verdict.compare("instructions", "a request", commit, tree, percent)
 
-    def _replay(self, work: tuple[int, Path]) -> list[instructions.Count]:
-        number, folder = work
-        return instructions.replay(self._sides[number], self._recordings[number], folder)
+    def _replay(self, work: tuple[int, Recording, Path]) -> list[instructions.Count]:
+        number, recording, folder = work
+        return instructions.replay(self._sides[number], recording, folder)
 
     def weights(self) -> list[verdict.Comparison]:
         say("commands and bytes")

@@ -173,16 +173,21 @@ def test_the_instructions_come_in_the_order_of_the_commands(tmp_path: Path) -> N
     assert [count.all for count in instructions.counts(tmp_path.iterdir())] == [11, 12, 20]
 
 
-def test_a_step_is_what_its_cheapest_request_takes_and_the_sum_holds_them_all() -> None:
+def test_a_step_is_what_its_cheapest_request_takes_without_the_allocator() -> None:
     sent = [Sent(step, call, COMMAND) for step, call in ((-1, -1), (0, 0), (0, 1), (0, 2), (1, 0), (2, 0), (2, 0))]
     recording = Recording([ONE, BETWEEN, TWO], sent)
     replays = [[9000, 10, 12, 500, 9000, 30, 40], [9000, 11, 13, 14, 9000, 31, 43]]
     counted = [[Count(one, one - 2) for one in replay] for replay in replays]
-    assert instructions.per_call(recording, counted) == {
-        "one": 8,
-        "two": 66,  # two commands a request
-        instructions.WHOLE: (592 + 112) / 2,
-    }
+    assert instructions.per_call(recording, counted) == {"one": 8, "two": 66}  # two commands a request
+    assert instructions.in_all(recording, counted) == {instructions.WHOLE: (592 + 112) / 2}
+
+
+def test_the_collector_is_stopped_before_each_request_and_belongs_to_none() -> None:
+    sent = [Sent(step, call, COMMAND) for step, call in ((-1, -1), (-1, -1), (0, 0), (0, 1), (0, 1), (2, 0))]
+    recording = instructions.uncollected(Recording([ONE, BETWEEN, TWO], sent))
+    stop = Sent(-1, -1, instructions.STOP)
+    assert recording.sent == [stop, *sent[:2], stop, sent[2], stop, *sent[3:5], stop, sent[5]]
+    assert recording.steps == [ONE, BETWEEN, TWO]
 
 
 # --- the recording ----------------------------------------------------------------------------------------------------
