@@ -1,7 +1,8 @@
 #!lua flags=no-writes
 --[=[ list_jobs: a page of jobs, place by place, from the end of the page before; looks at a limited number of entries.
 KEYS[1], KEYS[2]  the shard's base key and the same with '!'; neither is ever created
-ARGV[1]  msgpack [[[place, queue, lane], ...], [offset, score, id], type, status, count, look, tag, key, ages]
+ARGV[1]  msgpack [[[place, queue, lane], ...], [offset, score, id], type, status, count, look, tag, key, ages, texts,
+                  finished]
          place: 'scheduled' | 'ready' (of a queue and a lane, in the order in which they will run), 'running' (by lease
          expiry), 'dead' | 'finished' (of a queue, the latest first)
          of 'ready' the lane comes first, then the lists that were set aside from it: '*', and the others in the order of
@@ -11,7 +12,13 @@ ARGV[1]  msgpack [[[place, queue, lane], ...], [offset, score, id], type, status
          type: of a job, status: a letter of the state; '' = any
          tag: of a job; key: the dedupe key of a job as base64url; '' or missing = any
          ages: [now_ms | 0, older_ms, younger_ms], of the time since a job was created; -1 or missing = any
-         count: jobs at most; look: entries, places and lists set aside at most
+         texts: [[in_job, ...], [in_error, ...]]: one text of a list must be in the job's id, or in the first part of its
+         definition, or in its errors; in_error: only in its errors; [] or missing = any. They are compared byte by byte with
+         what is stored, so each list has a text in all its spellings as JSON. The caller looks again at what was found:
+         a text in a tag counts here too
+         finished: [from_ms, before_ms], of the time at which a job has ended; -1 or missing = any
+         count: jobs at most; look: entries, places and lists set aside at most. A search in texts ends early once it
+         has read BYTES, with the entry that exceeds them
 Reply    msgpack [[[place, offset, score, id, bytes], ...], looked, [place, offset, score, id], ended]
          place: its number in the list, from 1; score: of 'ready' the number of the list, 0 = the lane; bytes: of the
          definition and the state
@@ -22,7 +29,9 @@ Errors   only those of the store ]=]
 --@include keys
 --@include state
 --@include asides: LANE_OF asides_of lists_of
-local CHUNK, MAX_DEPTH, MAX_RELEASED = 100, 200000, 1000
+local CHUNK, NEAR, MAX_DEPTH, MAX_RELEASED = 100, 200, 100000, 1000
+-- The first part of a definition has a payload of 256 kB and all that is before it. The last part of a state has its errors.
+local BYTES, SEARCHED, ERRORS = 131072, 266240, 43008
 local args = cmsgpack.unpack(ARGV[1])
 local places, start, count, look = args[1], args[2], args[5], args[6]
 local wanted_type = args[3] ~= '' and '{"type":"' .. args[3] .. '"' or ''
@@ -31,6 +40,10 @@ local wanted_key = (args[8] or '') ~= '' and args[8] or nil
 local ages = args[9] or {0, -1, -1}
 local by_age = ages[2] >= 0 or ages[3] >= 0
 local now = by_age and now_ms(ages[1])
+local texts, finished = args[10] or {{}, {}}, args[11] or {-1, -1}
+local by_text, spent = #texts[1] + #texts[2] > 0, 0
+local ended_from, ended_before = finished[1], finished[2] >= 0 and finished[2] or math.huge
+local by_end = ended_from >= 0 or finished[2] >= 0
 -- Tags come behind the type, at most 8 of 64 characters. So the first part of the text has them, whatever is before.
 local FIRST_PART = wanted_tag == '' and 1023 or 2047
 local FITS = {scheduled = 'w', ready = 'w', running = 'r', dead = 'd', finished = args[4] ~= '' and args[4] or '[sc]'}
@@ -71,6 +84,25 @@ local function has_header(header)
   return age >= ages[2] and (ages[3] < 0 or age <= ages[3])
 end
 
+-- has_one(text, wanted): whether one of the wanted texts is in the text.
+local function has_one(text, wanted)
+  for _, one in ipairs(wanted) do
+    if string.find(text, one, 1, true) then return true end
+  end
+  return false
+end
+
+-- has_texts(id): whether the job has the wanted texts, in what this script reads of it.
+local function has_texts(id)
+  local errors = redis.call('GETRANGE', state_key(id), -ERRORS, -1)
+  spent = spent + #errors
+  if #texts[2] > 0 and not has_one(errors, texts[2]) then return false end
+  if #texts[1] == 0 or has_one(id, texts[1]) or has_one(errors, texts[1]) then return true end
+  local definition = redis.call('GETRANGE', job_key(id), 0, SEARCHED - 1)
+  spent = spent + #definition
+  return has_one(definition, texts[1])
+end
+
 -- fits(place, queue, lane, id): whether the entry is a job that is wanted, and not a tombstone.
 local function fits(place, queue, lane, id)
   local definition = redis.call('GETRANGE', job_key(id), 0, FIRST_PART)
@@ -82,13 +114,25 @@ local function fits(place, queue, lane, id)
   local text = redis.call('GETRANGE', state_key(id), 0, 1023)
   local fields = parse_fields(text ~= '' and text or definition)
   if not string.find(fields.s or 'w', FITS[place]) then return false end
-  return place ~= 'ready' or (queue_of(fields) == queue and lane_of(fields) == lane
-    and not redis.call('ZSCORE', scheduled_key(queue, lane), id))
+  if by_end then
+    local at = tonumber(fields.f or -1)
+    if at < 0 or at < ended_from or at >= ended_before then return false end
+  end
+  if place == 'ready' and (queue_of(fields) ~= queue or lane_of(fields) ~= lane
+    or redis.call('ZSCORE', scheduled_key(queue, lane), id)) then return false end
+  return not by_text or has_texts(id)
 end
 
 -- after_in_lane(key, offset, id): claims move an entry towards the head, and releases move it away by a few places. If
--- the entry is gone, everything before it is gone too. Entries deeper than MAX_DEPTH are not searched.
+-- the entry is gone, everything before it is gone too. Between two calls it moves little, so it is looked for NEAR its
+-- place first. The search from the head takes the longer the deeper it is: it ends at MAX_DEPTH.
 local function after_in_lane(key, offset, id)
+  if redis.call('LINDEX', key, offset) == id then return offset + 1 end
+  local from = math.max(0, offset - NEAR)
+  local near = redis.call('LRANGE', key, from, offset + NEAR)
+  for i = #near, 1, -1 do
+    if near[i] == id then return from + i end
+  end
   local reach = math.min(offset + 1 + MAX_RELEASED, MAX_DEPTH)
   local found = redis.call('LPOS', key, id, 'COUNT', 0, 'MAXLEN', reach)
   if #found > 0 then return found[#found] + 1 end
@@ -142,11 +186,13 @@ local function look_into(number, key, offset, list)
       local id = entry[1]
       last = {number, offset, list or entry[2], id}
       looked, offset = looked + 1, offset + 1
+      if place == 'dead' and entry[2] < ended_from then return false end
       if fits(place, queue, lane, id) then
         local bytes = redis.call('STRLEN', job_key(id)) + redis.call('STRLEN', state_key(id))
         found[#found + 1] = {number, last[2], last[3], id, bytes}
         if #found >= count then return true end
       end
+      if spent >= BYTES then return true end
     end
     if #entries == 0 then return false end
   end
@@ -159,7 +205,13 @@ local function look_through(number)
   local begun = number == 1 and start[3] ~= ''
   if place ~= 'ready' then
     local key = SETS[place](queue, lane)
-    return look_into(number, key, begun and after_in_set(place, key, start[1], start[2], start[3]) or 0)
+    local offset = 0
+    if begun then
+      offset = after_in_set(place, key, start[1], start[2], start[3])
+    elseif place == 'dead' and finished[2] >= 0 then
+      offset = redis.call('ZCOUNT', key, string.format('%d', finished[2]), '+inf')  -- those that died later come first
+    end
+    return look_into(number, key, offset)
   end
   for i, list in ipairs(lists_from(queue, lane, last[3])) do
     local key, list_number = list[1], list[2]

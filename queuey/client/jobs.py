@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from math import isnan
 from numbers import Real
 from typing import Any, Final, Unpack
@@ -108,14 +109,21 @@ class JobCalls:
         dedupe_key: str | None = None,
         older_than: float | None = None,
         younger_than: float | None = None,
+        q: str | None = None,
+        error: str | None = None,
+        finished_after: datetime | None = None,
+        finished_before: datetime | None = None,
     ) -> AsyncIterator[Job]:
         """Yield the jobs of this queue, status and type, with this tag and dedupe key. Pages are fetched as needed.
 
-        `older_than` and `younger_than`: the seconds since a job was created, at least and at most.
+        `older_than` and `younger_than`: the seconds since a job was created, at least and at most. `q`: a text in the
+        id, type, payload or an error; `error`: one in an error. `finished_after`, `finished_before`: times with a zone.
         """
         words = {"queue": queue, "status": status, "type": type, "tag": tag, "dedupe_key": dedupe_key}
         ages = {"older_than": older_than, "younger_than": younger_than}
-        query: dict[str, str | int | float | None] = {**words, **ages, "limit": PAGE}
+        texts = {"q": q, "error": error}
+        times = {"finished_after": _time(finished_after), "finished_before": _time(finished_before)}
+        query: dict[str, str | int | float | None] = {**words, **ages, **texts, **times, "limit": PAGE}
         while True:
             page = await self._http.call("GET", "/v1/jobs", JobPage, query=query)
             for job in page.jobs:
@@ -143,6 +151,13 @@ class JobCalls:
     async def delete(self, id: str) -> None:
         """Delete a finished job. Raises WrongState for other jobs."""
         await self._http.call("DELETE", _path(id), type(None), repeatable=False)
+
+
+def _time(given: datetime | None) -> str | None:
+    """Return a time as the API takes it. Raises ValueError without a zone."""
+    if given is not None and given.tzinfo is None:
+        raise ValueError(f"The time {given} has no zone. Give one, as in datetime.now(UTC).")
+    return None if given is None else given.isoformat()
 
 
 def _path(id: str, rest: str = "") -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from datetime import datetime
+from typing import Annotated, Final, TypeVar
 
+import msgspec
+from msgspec import Meta
 from starlette.requests import Request
 
 from queuey.errors import Invalid, ParameterFault, RequestError
@@ -16,6 +19,7 @@ from queuey.protocol.schema_faults import MAX_FAULTS, together
 Word = TypeVar("Word", bound=str)
 
 MAX_TEXT: Final = 1024
+TIME_RULE: Final = "a date, a time with seconds, and a time zone: Z for UTC, or an offset whose + is written %2B"
 _SHOWN: Final = 64
 """The maximum number of characters of an unknown name that an error repeats."""
 _NAME: Final = re.compile(NAME_PATTERN)
@@ -84,6 +88,11 @@ class Parameters:
         value = self._matching(name, lambda text: _NUMBER.fullmatch(text) and float(text) <= most, f"must be {words}")
         return None if value is None else float(value)
 
+    def time(self, name: str) -> datetime | None:
+        """Return a time with its zone."""
+        value = self._matching(name, _time_of, f"must be {TIME_RULE}")
+        return None if value is None else _time_of(value)
+
     def whole_number(self, name: str, *, least: int, most: int, default: int) -> int:
         """Return a whole number within the bounds."""
 
@@ -99,6 +108,14 @@ class Parameters:
             return value
         self.found.append(invalid_parameter(name, rule))
         return None
+
+
+def _time_of(text: str) -> datetime | None:
+    try:
+        found: datetime = msgspec.convert(text, Annotated[datetime, Meta(tz=True)])
+    except msgspec.ValidationError:
+        return None
+    return found
 
 
 def unknown_parameter(name: str, known: Sequence[str]) -> Invalid:

@@ -52,7 +52,7 @@ JOB_LOG: Final = {
     "job_id": JOB_ID,
     "lines": [{"attempt": 1, "at": "2026-11-24T04:21:26.130000Z", "level": "info", "text": "page 3 of 12"}],
 }
-PAGE: Final = {"jobs": [JOB], "next": None}
+PAGE: Final = {"jobs": [JOB], "next": None, "looked_at": 6}
 OUTCOMES: Final = {
     "results": [
         {"job_id": JOB_ID, "deduplicated": False},

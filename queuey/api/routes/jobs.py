@@ -6,10 +6,10 @@ To a caller without a grant for its queue, a job does not exist.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final
+from datetime import datetime
+from typing import Annotated, Final, Literal
 from urllib.parse import urlencode
 
-import msgspec
 from msgspec import UNSET, Meta, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
@@ -45,6 +45,8 @@ from queuey.services.jobs.explain import explain
 from queuey.services.jobs.listing import MAX_PAGE, Wanted, list_jobs
 from queuey.services.jobs.producer import Producer, no_room
 from queuey.services.jobs.waiters import Waiters
+from queuey.services.matching.brief import brief_page
+from queuey.services.matching.texts import MAX_SEARCHED
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 
@@ -57,13 +59,16 @@ _TAG: Final = re.compile(TAG_PATTERN)
 _Limit = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
 _Cursor = Annotated[str, Meta(min_length=1, max_length=1024)]
 _DedupeKey = Annotated[str, Meta(min_length=1, max_length=MAX_KEY)]
+_Text = Annotated[str, Meta(min_length=1, max_length=MAX_SEARCHED)]
+_Time = Annotated[datetime, Meta(tz=True)]
 _AGE: Final = in_words(Seconds, "seconds")
 
 LIST: Final = Operation(
     "list_jobs",
     "List jobs, page by page",
     {200: JobPage},
-    description="Covers the queues that the key may read. A page may be short although there is a next one.",
+    description="Covers the queues that the key may read. A page may be short although there is a next one; "
+    "`looked_at` says how far it went. With `fields=brief` a job has no `payload` or `result`, and short errors.",
     query=(
         Parameter("queue", QueueName, "Only jobs of this queue", example="mail"),
         Parameter("status", Status, "Only jobs with this status", example="dead_letter"),
@@ -72,6 +77,11 @@ LIST: Final = Operation(
         Parameter("dedupe_key", _DedupeKey, "Only jobs with this dedupe key", example="greeting:1"),
         Parameter("older_than", Seconds, "Only jobs that were created at least this many seconds ago", example=60),
         Parameter("younger_than", Seconds, "Only jobs that were created at most this many seconds ago", example=3600),
+        Parameter("q", _Text, "Only jobs with this text in id, type, payload or error", example="ada@"),
+        Parameter("error", _Text, "Only jobs with this text in an error", example="timed"),
+        Parameter("finished_after", _Time, "Only jobs that ended then or later", example="2026-11-01T00:00:00Z"),
+        Parameter("finished_before", _Time, "Only jobs that ended before this time", example="2036-11-01T00:00:00Z"),
+        Parameter("fields", Literal["all", "brief"], "brief: without payloads and results, with short errors", "all"),
         Parameter("limit", _Limit, "Maximum number of jobs", DEFAULT_PAGE),
         Parameter("cursor", _Cursor, "`next` of the page before, sent with the same filters"),
     ),
@@ -180,7 +190,12 @@ class JobRoutes:
                 given.text("dedupe_key", MAX_KEY) or UNSET,
                 _age(given, "older_than"),
                 _age(given, "younger_than"),
+                given.text("q", MAX_SEARCHED) or UNSET,
+                given.text("error", MAX_SEARCHED) or UNSET,
+                given.time("finished_after") or UNSET,
+                given.time("finished_before") or UNSET,
             )
+            brief = given.one_of("fields", ("all", "brief")) == "brief"
             limit = given.whole_number("limit", least=1, most=MAX_PAGE, default=DEFAULT_PAGE)
             cursor = given.text("cursor")
 
@@ -189,11 +204,11 @@ class JobRoutes:
 
         deadline = Deadline(self._request_deadline)
         page = await list_jobs(self._broker, wanted, visible, limit, cursor, deadline)
+        answer = brief_page(page) if brief else page
         if page.next is None:
-            return reply(page)
-        query = {**msgspec.structs.asdict(wanted), "limit": limit, "cursor": page.next}
-        link = urlencode({name: value for name, value in query.items() if value not in (None, UNSET)})
-        return reply(page, headers={"Link": f'<{request.url.path}?{link}>; rel="next"'})
+            return reply(answer)
+        link = urlencode({**dict(request.query_params), "limit": limit, "cursor": page.next})
+        return reply(answer, headers={"Link": f'<{request.url.path}?{link}>; rel="next"'})
 
     async def cancel(self, request: Request, caller: Principal) -> Response:
         """Cancel a job."""

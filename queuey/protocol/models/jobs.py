@@ -215,7 +215,8 @@ class Job(Struct, kw_only=True):
     queue: str
     priority: Priority
     status: Status
-    payload: Raw
+    payload: Raw = NULL
+    """Lists with `fields=brief` leave it out, and the result."""
     dedupe_key: str | None
     attempts: int
     max_attempts: int
@@ -228,7 +229,7 @@ class Job(Struct, kw_only=True):
     lease_expires_at: datetime | None
     last_error: str | None
     errors: list[JobError]
-    result: Raw
+    result: Raw = NULL
     """The handler's result, or `null`."""
     attempt: int = 0
     last_error_attempt: int | None = None
@@ -269,10 +270,14 @@ class Job(Struct, kw_only=True):
 
 
 class JobPage(Struct):
-    """The answer to `GET /v1/jobs`. `next` is the cursor of the next page, null on the last."""
+    """The answer to `GET /v1/jobs`. `next` is the cursor of the next page, null on the last.
+
+    `looked_at` is the number of entries and places that this request looked at, 10,000 at most.
+    """
 
     jobs: list[Job]
     next: str | None
+    looked_at: int = 0
 
 
 Reason = Literal[

@@ -25,8 +25,25 @@ _listed = msgspec.msgpack.Decoder(list[Listed]).decode
 _placed = msgspec.msgpack.Decoder(Placed).decode
 _page = msgspec.msgpack.Decoder(Page).decode
 
-ANY_AGE: Final = (-1, -1)
-"""The ages of `list_jobs` that every job has."""
+
+class Filters(Struct, frozen=True):
+    """The jobs that `list_jobs` looks for. The defaults allow any."""
+
+    type: str = ""
+    tag: str = ""
+    key: str = ""
+    """A dedupe key as base64url."""
+    ages: tuple[int, int] = (-1, -1)
+    """The least and the greatest time since a job was created, in ms, -1 for any."""
+    in_job: Sequence[str] = ()
+    """Texts, one of which is in the job, as the store has it."""
+    in_error: Sequence[str] = ()
+    """Texts, one of which is in an error of the job, as the store has it."""
+    finished: tuple[int, int] = (-1, -1)
+    """The time in ms from which, and the time before which a job has ended, -1 for any."""
+
+
+NO_FILTERS: Final = Filters()
 
 
 class Added(Struct, array_like=True, frozen=True):
@@ -146,11 +163,8 @@ class JobCalls(Group):
         places: Sequence[tuple[Place, str, str]],
         *,
         after: tuple[int, int, str] = (0, 0, ""),
-        type: str = "",
         status: str = "",
-        tag: str = "",
-        key: str = "",
-        ages: tuple[int, int] = ANY_AGE,
+        filters: Filters = NO_FILTERS,
         count: int = 50,
         look: int = 1000,
         now: int = 0,
@@ -158,10 +172,11 @@ class JobCalls(Group):
         """List the jobs of the places (place, queue, lane), one place after the other.
 
         `after`: offset, score and id of the last entry of the previous page, in the first place. `status`: a letter of
-        the state. `key`: a dedupe key as base64url. `ages`: the least and the greatest time since a job was created, in
-        ms, -1 for any. Reads at most `look` entries and places.
+        the state. Reads at most `look` entries and places.
         """
-        arguments = (places, after, type, status, count, look, tag, key, (now, *ages))
+        wanted, texts = filters, (filters.in_job, filters.in_error)
+        by_key = (wanted.tag, wanted.key, (now, *wanted.ages), texts, wanted.finished)
+        arguments = (places, after, wanted.type, status, count, look, *by_key)
         return _page(await self._call(shard, "list_jobs", *arguments))
 
     async def position(self, shard: int, queue: str, lane: str, job_id: str, *, look: int) -> Placed:

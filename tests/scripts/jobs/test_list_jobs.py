@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from queuey.protocol.records import encode_key
+from queuey.store.broker.jobs import Filters
 from queuey.store.replies import Page, Place
 from tests.support.scripts.plain_ways import commands_of
 from tests.support.store import HOUR, LEASE, NOW, SECOND, SIXTY_FOUR, STARS, Rig
@@ -25,7 +26,13 @@ SCHEDULED = place("scheduled", lane="default")
 
 async def page(rig: Rig, *places: tuple[Place, str, str], **options: Any) -> Page:
     async with rig.unchanged():
-        return await rig.broker.jobs.list_jobs(rig.shard, places, **options)
+        return await rig.broker.jobs.list_jobs(rig.shard, places, **filtered(options))
+
+
+def filtered(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of `list_jobs`, where those of its filters are in `filters`."""
+    filters = {name: options.pop(name) for name in Filters.__struct_fields__ if name in options}
+    return {**options, "filters": Filters(**filters)}
 
 
 def ids_of(page: Page) -> list[str]:
@@ -255,9 +262,14 @@ async def test_only_the_list_of_the_last_entry_is_searched_for_it(rig: Rig) -> N
     await three_lists(rig)
     first = await page(rig, READY, count=2)
     call = rig.broker.jobs.list_jobs(rig.shard, [READY], after=(first.last[1], first.last[2], first.last[3]), count=1)
-    assert (await commands_of(rig.client, call))["lpos"] == 1
+    assert (await commands_of(rig.client, call))["lindex"] == 1
     rest = rig.broker.jobs.list_jobs(rig.shard, [READY], after=(first.last[1], first.last[2], first.last[3]))
-    assert (await commands_of(rig.client, rest))["lpos"] == 1
+    await rig.client.lpop(rig.keys.ready("default", "default"))
+    counted = await commands_of(rig.client, rest)
+    assert (counted["lindex"], counted.get("lpos", 0)) == (1, 0), "it has moved a little"
+    await rig.client.lrem(rig.keys.ready("default", "default"), 1, first.last[3])
+    counted = await commands_of(rig.client, rig.broker.jobs.list_jobs(rig.shard, [READY], after=(9, 0, first.last[3])))
+    assert (counted["lindex"], counted["lpos"]) == (1, 1), "it has gone"
 
 
 async def test_names_that_come_and_go_hide_nothing(rig: Rig) -> None:

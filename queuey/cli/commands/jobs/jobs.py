@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Final
 
 import msgspec
@@ -19,6 +20,7 @@ from queuey.cli.failures import report
 from queuey.cli.options import DEFAULT_SERVER, JobId, JobIds, JobType, Output, Queue, Server, count, duration, switch
 from queuey.cli.output import show, show_all, show_each
 from queuey.client import Client, ClientError, Unreachable
+from queuey.errors import SettingsError
 from queuey.protocol.models import Job, Status
 from queuey.settings.units import MINUTE
 
@@ -58,6 +60,16 @@ async def list_(
     dedupe_key: Annotated[str | None, Parameter(metavar="KEY", help="Only jobs with this dedupe key.")] = None,
     older_than: Annotated[float | None, duration("Only jobs that were created longer ago than this.")] = None,
     younger_than: Annotated[float | None, duration("Only jobs that were created within this time.")] = None,
+    text: Annotated[
+        str | None, Parameter(metavar="TEXT", help="Only jobs with this text in id, type, payload or error.")
+    ] = None,
+    error: Annotated[str | None, Parameter(metavar="TEXT", help="Only jobs with this text in an error.")] = None,
+    finished_after: Annotated[
+        datetime | None, Parameter(metavar="TIME", help="Only jobs that ended at this time or later.")
+    ] = None,
+    finished_before: Annotated[
+        datetime | None, Parameter(metavar="TIME", help="Only jobs that ended before this time.")
+    ] = None,
     limit: Annotated[int, count("Maximum number of jobs. With -o jsonl, each is printed on arrival.", MOST)] = 50,
     output: Output = "table",
     server: Server = DEFAULT_SERVER,
@@ -72,9 +84,20 @@ async def list_(
             dedupe_key=dedupe_key,
             older_than=older_than,
             younger_than=younger_than,
+            q=text,
+            error=error,
+            finished_after=with_zone("--finished-after", finished_after),
+            finished_before=with_zone("--finished-before", finished_before),
         )
         await show_each((_with_attempt(job, output) async for job in jobs), limit, COLUMNS, output)
     return OK
+
+
+def with_zone(flag: str, time: datetime | None) -> datetime | None:
+    """Return the time of a flag. Raises SettingsError without a zone."""
+    if time is not None and time.tzinfo is None:
+        raise SettingsError(f"{flag}: has no time zone. Append Z for UTC.")
+    return time
 
 
 @app.command
