@@ -116,18 +116,14 @@ def _as_tarballs(modules: Path, packages: Mapping[str, Mapping[str, str]]) -> No
     """Download the packages from the registry, and check the hashes."""
     registry = _registry()
     if registry is None:
-        raise Missing(
-            "npm is not installed, and no configuration of it names a registry. Install Node.js, and build again."
-        )
+        raise Missing("npm is not installed, and no .npmrc names a registry. Install Node.js, and build again.")
     for name, package in packages.items():
         url = f"{registry}/{name}/-/{name}-{package['version']}.tgz"
         try:
             with urllib.request.urlopen(url, timeout=SECONDS) as reply:
                 data = reply.read(MAX_BYTES)
         except OSError as error:
-            raise Missing(
-                f"{name} {package['version']} could not be downloaded from the npm registry: {error}"
-            ) from None
+            raise Missing(f"{name} could not be downloaded from the registry of npm's configuration: {error}") from None
         _unpack(data, package["integrity"], modules / "node_modules" / name, name)
 
 

@@ -10,7 +10,7 @@ from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from queuey.api.http.auth import Gate
-from queuey.api.http.endpoints import Endpoint, Guarded, Resource, Timed, no_route
+from queuey.api.http.endpoints import Endpoint, Guarded, Resource, Timed
 from queuey.api.http.waiting import Awaited
 from queuey.api.openapi.description import DESCRIPTION, Description, PayloadSchemas
 from queuey.api.openapi.swagger import docs_endpoints
@@ -24,7 +24,7 @@ from queuey.api.routes.leases import CHECKPOINT, COMPLETE, EXTEND, FAIL, LEASE, 
 from queuey.api.routes.metrics import SCRAPE, MetricsRoutes, ReplicaMetrics
 from queuey.api.routes.queues import METRICS, REPLAY, QueueRoutes
 from queuey.api.routes.submit import SubmitJob
-from queuey.api.ui.files import page_endpoints
+from queuey.api.ui.files import leads_to_page, page_endpoint
 from queuey.metrics import Metrics
 from queuey.protocol.credentials import Credentials
 from queuey.services.events.subscribers import EventSubscribers
@@ -50,7 +50,7 @@ class Api:
         for endpoint in endpoints:
             by_path.setdefault(endpoint.path, []).append(endpoint)
         routes = [Route(path, Resource([Timed(one, metrics) for one in group])) for path, group in by_path.items()]
-        self.router = Router(routes, redirect_slashes=False, default=no_route)
+        self.router = Router(routes, redirect_slashes=False, default=leads_to_page)
         self._fixed = {
             (endpoint.method, endpoint.path): Timed(endpoint, metrics)
             for endpoint in endpoints
@@ -127,7 +127,7 @@ def create_app(parts: ApiParts) -> Api:
     endpoints += _operation(parts, gate)
     endpoints.append(Guarded("GET", "/v1/openapi.json", None, gate, description.show, DESCRIPTION))
     endpoints += docs_endpoints(gate, description)
-    endpoints += page_endpoints(gate)
+    endpoints.append(page_endpoint(gate))
     return Api(endpoints, parts.metrics)
 
 

@@ -16,6 +16,7 @@ DOCUMENTATION: Final = {
     "/docs/openapi.json",
     "/docs/swagger-ui.css",
     "/docs/swagger-ui-bundle.js",
+    "/ui/{path:path}",
 }
 OPEN: Final = {"/healthz", "/readyz", *DOCUMENTATION}
 """Routes that need no key: they tell nothing of the jobs."""
@@ -68,7 +69,7 @@ ENDLESS: Final = {"/v1/events", "/v1/jobs/{id}/events"}
 
 def path_for(endpoint: Endpoint, job_id: str) -> str:
     """A path about this job, or the queue, the worker or the schedule `mail`."""
-    path = endpoint.path.replace("{id}", job_id).replace("{name}", "mail")
+    path = endpoint.path.replace("{id}", job_id).replace("{name}", "mail").replace("{path:path}", "")
     return path + "?seconds=0" if endpoint.path in ENDLESS else path
 
 

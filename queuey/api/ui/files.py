@@ -14,15 +14,17 @@ from typing import Final, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from queuey.api.http.auth import Gate
-from queuey.api.http.endpoints import Endpoint, Guarded
+from queuey.api.http.endpoints import Endpoint, Guarded, no_route
 from queuey.api.http.operations import Media, Operation
 from queuey.api.ui.headers import ui_headers
 from queuey.errors import NotFound
 from queuey.protocol.credentials import Principal
 
 HERE: Final = Path(__file__).parent
+PATH: Final = "/ui/{path:path}"
 KINDS: Final = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -39,7 +41,7 @@ _MISSING: Final = """<!DOCTYPE html>
 <p>Queuey itself runs. The page needs files from npm, which the build could not fetch: {missing}.</p>
 <p>Install Node.js 20 or newer with npm, and install Queuey again. In a checkout, run <code>python hatch_build.py</code>
 and start the server again.</p>
-<p>Without the page: <code>queuey top</code> shows queues and workers, and <a href="../docs">the API</a> all else.</p>
+<p>Without the page, <a href="../docs">the API</a> shows all that it would show.</p>
 </body>
 </html>
 """
@@ -54,16 +56,25 @@ class File(NamedTuple):
     packed: bytes
 
 
-def page_endpoints(gate: Gate, frame_ancestors: Sequence[str] = ()) -> Sequence[Endpoint]:
-    """Return the endpoints of the page's files, and of `/`. They need no key, since they tell nothing of the jobs."""
-    files = Files(frame_ancestors)
-    routes = {"/ui/{path:path}": files.show, "/ui": files.to_page, "/": files.to_page}
-    return [
-        Guarded(
-            "GET", path, None, gate, answer, Operation(path, "The page", {200: Media("text/html", "")}, shown=False)
-        )
-        for path, answer in routes.items()
-    ]
+def page_endpoint(gate: Gate, frame_ancestors: Sequence[str] = ()) -> Endpoint:
+    """Return the endpoint of the page's files. They need no key, since they tell nothing of the jobs."""
+    doc = Operation("page", "The page", {200: Media("text/html", "")}, shown=False)
+    return Guarded("GET", PATH, None, gate, Files(frame_ancestors).show, doc)
+
+
+async def leads_to_page(scope: Scope, receive: Receive, send: Send) -> None:
+    """Send a browser that asks for / or /ui to the page, and answer all other unknown paths with 404.
+
+    The URL is relative, so that the prefix of a proxy stays.
+    """
+    request = Request(scope)
+    path = request.url.path
+    if path not in ("/", "/ui") or scope["method"] != "GET" or "text/html" not in request.headers.get("accept", ""):
+        await no_route(scope, receive, send)
+        return
+    query = f"?{request.url.query}" if request.url.query else ""
+    response = RedirectResponse(f"ui/{query}", headers={**ui_headers(is_file=True), "Vary": "Accept"})
+    await response(scope, receive, send)
 
 
 class Files:
@@ -87,16 +98,6 @@ class Files:
         if "gzip" not in request.headers.get("accept-encoding", ""):
             return Response(file.data, headers=headers, media_type=file.kind)
         return Response(file.packed, headers={**headers, "Content-Encoding": "gzip"}, media_type=file.kind)
-
-    async def to_page(self, request: Request, caller: Principal) -> Response:
-        """Answer GET /ui, and GET / to a browser. The URL is relative, so that the prefix of a proxy stays."""
-        is_root = request.url.path.endswith("/")
-        if is_root and "text/html" not in request.headers.get("accept", ""):
-            raise NotFound("There is no route at this path. GET /docs lists the routes.")
-        query = f"?{request.url.query}" if request.url.query else ""
-        response = RedirectResponse(f"ui/{query}", headers=self._headers)
-        response.headers["Vary"] = "Accept"
-        return response
 
 
 def read_files(folder: Path = HERE) -> Mapping[str, File]:

@@ -6,7 +6,7 @@ import {Failure, Table, Time, href, useAnswer} from './parts.js';
 import {call} from './server.js';
 
 /** @param {import('./app.js').ViewProps} props */
-export function Activity({place}) {
+export function View({place}) {
   const page = useAnswer(() => call('audit', {query: {limit: 100, cursor: place.cursor}}), [place.cursor]);
   const now = page.answer?.at ?? Date.now();
   const columns = [

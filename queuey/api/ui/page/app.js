@@ -4,33 +4,22 @@ import {html, render, useEffect, useRef, useState} from './html.js';
 import {number} from './format.js';
 import {Failure, Key, Link, href} from './parts.js';
 import {begin, call, follow, pause, session} from './server.js';
-import {Activity} from './activity.js';
-import {Dead} from './dead.js';
-import {Help} from './help.js';
-import {Job} from './job.js';
-import {Jobs} from './jobs.js';
-import {Overview} from './overview.js';
-import {Queues} from './queues.js';
-import {Schedules} from './schedules.js';
-import {Types} from './types.js';
-import {Workers} from './workers.js';
-
 /**
  * @typedef {{live: import('./server.js').Live, place: Record<string, string>, go: (to: Record<string, any>) => void}} ViewProps
- * A view: its name in the navigation ('' for none), its key after `g`, and what shows it.
- * @type {Record<string, [string, string, (props: ViewProps) => any]>}
+ * A view: its name in the navigation ('' for none), its key after `g`, and its module, which is loaded when it is shown.
+ * @type {Record<string, [string, string, () => Promise<{View: (props: ViewProps) => any}>]>}
  */
 const VIEWS = {
-  overview: ['Overview', 'o', Overview],
-  jobs: ['Jobs', 'j', Jobs],
-  queues: ['Queues', 'q', Queues],
-  dead: ['Dead letters', 'd', Dead],
-  schedules: ['Schedules', 's', Schedules],
-  workers: ['Workers', 'w', Workers],
-  types: ['Types', 't', Types],
-  activity: ['Activity', 'a', Activity],
-  job: ['', '', Job],
-  help: ['', '', Help],
+  overview: ['Overview', 'o', () => import('./overview.js')],
+  jobs: ['Jobs', 'j', () => import('./jobs.js')],
+  queues: ['Queues', 'q', () => import('./queues.js')],
+  dead: ['Dead letters', 'd', () => import('./dead.js')],
+  schedules: ['Schedules', 's', () => import('./schedules.js')],
+  workers: ['Workers', 'w', () => import('./workers.js')],
+  types: ['Types', 't', () => import('./types.js')],
+  activity: ['Activity', 'a', () => import('./activity.js')],
+  job: ['', '', () => import('./job.js')],
+  help: ['', '', () => import('./help.js')],
 };
 const GONE_MS = 3000;
 const WORDS = /^(queue|type|tag|status):(\S+)$/;
@@ -65,7 +54,8 @@ function App() {
   useEffect(() => onLinks(go), []);
   useEffect(() => onKeys(go, toggle), [isLive]);
   const name = place.view && VIEWS[place.view] ? place.view : 'overview';
-  const [title, , View] = VIEWS[name];
+  const [title, , load] = VIEWS[name];
+  const View = useView(name, load);
   useEffect(() => {
     document.title = `${place.name ?? place.id ?? (title || name)} – Queuey`;
   }, [name, place.name, place.id]);
@@ -75,8 +65,19 @@ function App() {
     <main id="main" tabindex="-1">
       ${place.view && !VIEWS[place.view] && html`<p class="note warn" role="alert">There is no view ${place.view}. This is the overview.</p>`}
       <${Gone} live=${live} is_live=${isLive} />
-      <${View} live=${live} place=${place} go=${go} />
+      ${View && html`<${View} live=${live} place=${place} go=${go} />`}
     </main>`;
+}
+
+/**
+ * The view of this name, once its module is there. @param {string} name @param {() => Promise<{View: any}>} load
+ */
+function useView(name, load) {
+  const [views, set] = useState(/** @type {Record<string, any>} */ ({}));
+  useEffect(() => {
+    if (!views[name]) load().then(({View}) => set((before) => ({...before, [name]: View})));
+  }, [name]);
+  return views[name];
 }
 
 /** @param {{name: string, live: import('./server.js').Live, me: any, go: (to: any) => void, is_live: boolean, toggle: () => void}} props */

@@ -9,7 +9,7 @@ import {call} from './server.js';
 const PAGE = 100;
 
 /** @param {import('./app.js').ViewProps} props */
-export function Dead({place}) {
+export function View({place}) {
   const filters = {queue: place.queue, type: place.type, fingerprint: place.fingerprint};
   const by = JSON.stringify(filters);
   const groups = useAnswer(() => call('dlq/groups', {query: {queue: place.queue, type: place.type}}), [by]);

@@ -16,7 +16,7 @@ export const KEYS = /** @type {Array<[string, string]>} */ ([
   ['?', 'this help'],
 ]);
 
-export const Help = () => html`<div class="bar"><h1>Help</h1></div>
+export const View = () => html`<div class="bar"><h1>Help</h1></div>
   <section class="panel" aria-label="Keys"><div class="head"><h2>Keys</h2><small>not while you type</small></div><dl>
     ${KEYS.map(([keys, words]) => html`<dt><kbd>${keys}</kbd></dt><dd>${words}</dd>`)}</dl></section>
   <p>The search takes the id of a job, <code>queue:mail</code>, <code>type:mail.send</code>, <code>tag:customer:42</code>,

@@ -7,7 +7,7 @@ import {Action, Copy, Failure, Link, Status, Table, Text, Time, useAnswer} from 
 import {call} from './server.js';
 
 /** @param {import('./app.js').ViewProps} props */
-export function Job({place}) {
+export function View({place}) {
   const path = `jobs/${encodeURIComponent(place.id ?? '')}`;
   const job = useAnswer(() => call(path), [path]);
   const why = useAnswer(() => call(`${path}/explain`), [path]);

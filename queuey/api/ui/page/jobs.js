@@ -13,11 +13,10 @@ const LABELS = /** @type {Record<string, string>} */ ({dedupe_key: 'dedupe key',
 const filtersOf = (place) => Object.fromEntries(FILTERS.filter((name) => place[name]).map((name) => [name, place[name]]));
 
 /** @param {import('./app.js').ViewProps} props */
-export function Jobs({place, go}) {
+export function View({place, go}) {
   const filters = filtersOf(place);
-  const query = {...filters, limit: PAGE, cursor: place.cursor};
-  const brief = () => call('jobs', {query: {...query, fields: 'brief'}}).catch((problem) => (problem.status === 422 || problem.status === 400 ? call('jobs', {query}) : Promise.reject(problem)));
-  const page = useAnswer(brief, [JSON.stringify(query)]);
+  const query = {...filters, limit: PAGE, cursor: place.cursor, fields: 'brief'};
+  const page = useAnswer(() => call('jobs', {query}), [JSON.stringify(query)]);
   const [chosen, choose] = useState(/** @type {Set<string>} */ (new Set()));
   useEffect(() => choose(new Set()), [JSON.stringify(query)]);
   const jobs = page.answer?.data.jobs ?? [];

@@ -19,7 +19,7 @@ const FIRST = {type: 'text.reverse', payload: {text: 'hello'}};
 const REFRESH_MS = 30_000;
 
 /** @param {import('./app.js').ViewProps} props */
-export function Overview({live, place}) {
+export function View({live, place}) {
   const {frame} = live;
   const groups = useAnswer(() => call('dlq/groups'), []);
   const range = RANGES.find(([name]) => name === place.range) ?? RANGES[1];
@@ -168,8 +168,8 @@ function Died({groups, problem, done}) {
 function Workers({workers}) {
   const columns = [
     {head: 'Worker', cell: (/** @type {any} */ worker) => html`<${Link} to=${{view: 'workers'}}>${worker.name}<//>`},
-    {head: 'Slots', cell: (/** @type {any} */ worker) => html`<${Meter} busy=${worker.busy} all=${worker.slots} />`},
-    {head: 'Busy', is_number: true, cell: (/** @type {any} */ worker) => `${worker.busy} / ${worker.slots}`},
+    {head: 'Slots', cell: (/** @type {any} */ worker) => worker.slots > 0 && html`<${Meter} busy=${worker.busy} all=${worker.slots} />`},
+    {head: 'Busy', is_number: true, cell: (/** @type {any} */ worker) => worker.slots ? `${worker.busy} / ${worker.slots}` : number(worker.busy)},
   ];
   return html`<${Table} title="Workers" columns=${columns} rows=${workers} id_of=${(/** @type {any} */ worker) => worker.name}
     empty="No worker is here. Start one: queuey work --url … --queues …" />`;

@@ -21,7 +21,7 @@ export function PauseOrResume({name, is_paused: isPaused}) {
 }
 
 /** @param {import('./app.js').ViewProps} props */
-export function Queues({live, place}) {
+export function View({live, place}) {
   const {frame} = live;
   if (!frame) return null;
   const now = Date.parse(frame.at);

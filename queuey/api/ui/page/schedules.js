@@ -11,7 +11,7 @@ const KINDS = /** @type {Record<string, string>} */ ({active: 'ok', paused: 'war
 const when = (schedule) => schedule.cron ?? (schedule.every ? `every ${schedule.every} s` : `once, ${schedule.at}`);
 
 /** @param {import('./app.js').ViewProps} props */
-export const Schedules = ({place}) => (place.name ? html`<${One} name=${place.name} />` : html`<${All} cursor=${place.cursor} />`);
+export const View = ({place}) => (place.name ? html`<${One} name=${place.name} />` : html`<${All} cursor=${place.cursor} />`);
 
 /** @param {{cursor?: string}} props */
 function All({cursor}) {

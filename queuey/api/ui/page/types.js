@@ -6,7 +6,7 @@ import {Failure, Link, Table, Time, useAnswer} from './parts.js';
 import {call} from './server.js';
 
 /** @param {import('./app.js').ViewProps} props */
-export function Types({live}) {
+export function View({live}) {
   const page = useAnswer(() => call('types'), []);
   const now = page.answer?.at ?? Date.now();
   const named = page.answer?.data.types ?? [];

@@ -6,7 +6,7 @@ import {Action, Badge, Link, Meter, Table, Time} from './parts.js';
 import {call} from './server.js';
 
 /** @param {import('./app.js').ViewProps} props */
-export function Workers({live}) {
+export function View({live}) {
   const {frame} = live;
   if (!frame) return null;
   const now = Date.parse(frame.at);
@@ -14,8 +14,8 @@ export function Workers({live}) {
     {head: 'Worker', cell: (/** @type {any} */ worker) => worker.name},
     {head: 'State', cell: (/** @type {any} */ worker) => html`<${State} worker=${worker} />`},
     {head: 'Kind', cell: (/** @type {any} */ worker) => (worker.key ? `${worker.kind} · key ${worker.key}` : worker.kind)},
-    {head: 'Slots', cell: (/** @type {any} */ worker) => html`<${Meter} busy=${worker.busy} all=${worker.slots} />`},
-    {head: 'Busy', is_number: true, cell: (/** @type {any} */ worker) => `${number(worker.busy)} / ${number(worker.slots)}`},
+    {head: 'Slots', cell: (/** @type {any} */ worker) => worker.slots > 0 && html`<${Meter} busy=${worker.busy} all=${worker.slots} />`},
+    {head: 'Busy', is_number: true, cell: (/** @type {any} */ worker) => worker.slots ? `${number(worker.busy)} / ${number(worker.slots)}` : number(worker.busy)},
     {head: 'Runs', cell: (/** @type {any} */ worker) => html`<${Jobs} ids=${worker.jobs} />`},
     {head: 'Queues', cell: (/** @type {any} */ worker) => worker.queues.map((/** @type {string} */ name) => html`<${Link} to=${{view: 'queues', name}}>${name}<//> `)},
     {head: 'Types', cell: (/** @type {any} */ worker) => worker.types.slice(0, 8).join(', ') + (worker.types.length > 8 ? ` and ${worker.types.length - 8} more` : '')},

@@ -1,0 +1,87 @@
+"""Each view shows what there is, at any width, and runs no text that comes from data."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.ui.conftest import CANARY, Shop
+
+pytestmark = [pytest.mark.needs("chromium"), pytest.mark.timeout(120)]
+
+VIEWS = {
+    "overview": "Overview",
+    "jobs": "Jobs",
+    "queues": "Queues",
+    "queues&name=mail": "mail",
+    "dead": "Dead letters",
+    "schedules": "Schedules",
+    "schedules&name=nightly": "nightly",
+    "workers": "Workers",
+    "types": "Types",
+    "activity": "Activity",
+    "help": "Help",
+}
+
+
+def opened(page: Page, shop: Shop, view: str, heading: str) -> None:
+    page.goto(f"{shop.url}/ui/?view={view}")
+    expect(page.get_by_role("heading", level=1, name=heading, exact=True)).to_be_visible()
+    expect(page.get_by_text("Loading …")).to_have_count(0)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_fits_into_320_pixels_and_runs_no_data(page: Page, shop: Shop, view: str) -> None:
+    opened(page, shop, view, VIEWS[view])
+    page.set_viewport_size({"width": 320, "height": 800})
+    assert page.locator("html").evaluate("page => page.scrollWidth") <= 320
+    expect(page.locator("main img, main script")).to_have_count(0)
+    assert "gotcha" not in page.title()
+
+
+def test_the_overview_says_what_is_wrong(page: Page, shop: Shop) -> None:
+    opened(page, shop, "overview", "Overview")
+    note = page.locator(".note").filter(has_text="Paused")
+    expect(note).to_contain_text(f"mail is paused by admin (“{CANARY}”): 1 job waits, the oldest for")
+    expect(note.get_by_role("button", name="Resume…")).to_be_visible()
+    expect(page.get_by_role("region", name="What jobs died of, table")).to_contain_text(CANARY)
+
+
+def test_a_job_shows_why_it_waits_and_its_payload_by_its_own_text(page: Page, shop: Shop) -> None:
+    opened(page, shop, f"job&id={shop.waiting}", shop.waiting)
+    expect(page.locator(".note")).to_contain_text("paused")
+    expect(page.get_by_label("payload", exact=True)).to_have_text('{\n  "text": "a",\n  "number": 90071992547409931\n}')
+
+
+def test_a_dead_job_shows_its_attempt(page: Page, shop: Shop) -> None:
+    opened(page, shop, f"job&id={shop.dead}", shop.dead)
+    expect(page.get_by_role("region", name="Attempts, table")).to_contain_text(CANARY)
+
+
+def test_an_unknown_view_is_said_and_shows_the_overview(page: Page, shop: Shop) -> None:
+    opened(page, shop, "nope", "Overview")
+    expect(page.get_by_role("alert")).to_have_text("There is no view nope. This is the overview.")
+
+
+def test_links_and_keys_go_to_views_without_loading_the_page_anew(page: Page, shop: Shop) -> None:
+    opened(page, shop, "overview", "Overview")
+    page.get_by_role("link", name="Queues", exact=True).click()
+    expect(page.get_by_role("heading", level=1, name="Queues")).to_be_visible()
+    page.keyboard.press("g")
+    page.keyboard.press("w")
+    expect(page.get_by_role("heading", level=1, name="Workers")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("heading", level=1, name="Queues")).to_be_visible()
+
+
+def test_the_search_finds_an_id_and_words(page: Page, shop: Shop) -> None:
+    opened(page, shop, "overview", "Overview")
+    page.keyboard.press("/")
+    page.keyboard.type(shop.done)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1, name=shop.done)).to_be_visible()
+    page.keyboard.press("/")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("queue:mail status:queued")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("region", name="Jobs, table").get_by_role("link", name=shop.waiting)).to_be_visible()
