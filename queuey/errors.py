@@ -5,7 +5,7 @@
     │   ├── Malformed               400  not JSON, not UTF-8, nested too deep
     │   ├── Unauthorized            401  no valid key
     │   ├── Forbidden               403  a valid key without the scope
-    │   ├── ForeignOrigin           403  a page of another site, on a server without keys
+    │   ├── ForeignOrigin           403  a page of another site, without a key of its own
     │   ├── NotFound                404  no such job, queue, worker or route
     │   ├── MethodNotAllowed        405
     │   ├── RequestTimeout          408  the client took too long to send it
@@ -20,6 +20,7 @@
     │   ├── Invalid                 422  the schema refuses it; names each field
     │   ├── IdempotencyMismatch     422  the Idempotency-Key was used with another body
     │   ├── Full                    429  the store has no room; try again later
+    │   ├── TooManyLogins           429  too many logins with wrong keys at a time
     │   └── HeadTooLarge            431  its first line and headers are too many or too long
     ├── TooManyConnections          503  every connection of this server is busy
     ├── StoreError                  the store cannot answer
@@ -87,11 +88,15 @@ class Malformed(RequestError):
 
 
 class Unauthorized(RequestError):
-    """The API key is missing or unknown."""
+    """The API key is missing or unknown, or the session has ended. `cookie`: the Set-Cookie header that deletes it."""
 
     code = "unauthorized"
     status = 401
     title = "No valid API key"
+
+    def __init__(self, message: str, *, cookie: str | None = None) -> None:
+        super().__init__(message)
+        self.cookie = cookie
 
 
 class Forbidden(RequestError):
@@ -103,7 +108,7 @@ class Forbidden(RequestError):
 
 
 class ForeignOrigin(RequestError):
-    """The request comes from a page of another site, and the server has no keys."""
+    """The request comes from a page of another site, and has no API key of its own."""
 
     code = "foreign-origin"
     status = 403
@@ -244,6 +249,15 @@ class Full(RequestError):
     def __init__(self, message: str, retry_after: int = 5) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class TooManyLogins(RequestError):
+    """Other logins with wrong keys are being refused. `retry_after` is in seconds."""
+
+    code = "too-many-logins"
+    status = 429
+    title = "Too many logins at a time"
+    retry_after = 1
 
 
 class HeadTooLarge(RequestError):

@@ -10,6 +10,8 @@ local function runs_key(name) return base .. 'runs:' .. name end
 local schedule_names_key = base .. 'schedule_names'
 local ticks_key = base .. 'ticks'
 local waiting_ticks_key = base .. 'waiting_ticks'
+-- The audit log, which is here since each line in keys takes time in all scripts.
+local audit_key = base .. 'audit'
 local MAX_SCHEDULES = 10000
 -- The list of runs is cut to RUNS_KEPT when it is longer than MOST_RUNS.
 local RUNS_KEPT = 50

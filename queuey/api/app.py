@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from msgspec import Struct
 from starlette.routing import Route, Router
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from queuey.api.http.auditing import Auditor, is_audited
 from queuey.api.http.auth import Gate
-from queuey.api.http.endpoints import Endpoint, Guarded, Resource, Timed
+from queuey.api.http.endpoints import Endpoint, Guarded, Resource, Timed, no_route
 from queuey.api.http.waiting import Awaited
 from queuey.api.openapi.description import DESCRIPTION, Description, PayloadSchemas
 from queuey.api.openapi.swagger import docs_endpoints
@@ -24,9 +26,17 @@ from queuey.api.routes.leases import CHECKPOINT, COMPLETE, EXTEND, FAIL, LEASE, 
 from queuey.api.routes.metrics import SCRAPE, MetricsRoutes, ReplicaMetrics
 from queuey.api.routes.queues import METRICS, REPLAY, QueueRoutes
 from queuey.api.routes.submit import SubmitJob
-from queuey.api.ui.files import leads_to_page, page_endpoint
+from queuey.api.routes.watching import audit, me
+from queuey.api.ui import sessions
+from queuey.api.ui.files import PATH, leads_to_page, page_endpoint
+from queuey.api.ui.headers import Covered
+from queuey.api.ui.settings import PLAIN_UI, UiSettings
+from queuey.api.ui.visitors import Visitors
 from queuey.metrics import Metrics
 from queuey.protocol.credentials import Credentials
+from queuey.protocol.models import Bounds
+from queuey.services.access.audit import AuditLog
+from queuey.services.access.session_secret import SessionSecret
 from queuey.services.events.subscribers import EventSubscribers
 from queuey.services.health import Health
 from queuey.services.jobs.producer import Producer
@@ -37,6 +47,8 @@ from queuey.services.peers import Peers
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 
+_UI: Final = "/ui/"
+
 
 class Api:
     """Passes requests to their endpoints.
@@ -44,18 +56,20 @@ class Api:
     Fixed paths are looked up without the router, which takes longer than most answers.
     """
 
-    def __init__(self, endpoints: Sequence[Endpoint], metrics: Metrics) -> None:
+    def __init__(self, endpoints: Sequence[Endpoint], metrics: Metrics, frame_ancestors: Sequence[str] = ()) -> None:
         self.endpoints = tuple(endpoints)
         by_path: dict[str, list[Endpoint]] = {}
         for endpoint in endpoints:
             by_path.setdefault(endpoint.path, []).append(endpoint)
         routes = [Route(path, Resource([Timed(one, metrics) for one in group])) for path, group in by_path.items()]
-        self.router = Router(routes, redirect_slashes=False, default=leads_to_page)
+        default = leads_to_page if PATH in by_path else no_route
+        self.router = Router(routes, redirect_slashes=False, default=default)
         self._fixed = {
             (endpoint.method, endpoint.path): Timed(endpoint, metrics)
             for endpoint in endpoints
-            if "{" not in endpoint.path
+            if "{" not in endpoint.path and not endpoint.path.startswith(_UI)
         }
+        self._ui = Covered(self.router, frame_ancestors)
 
     @property
     def submit_job(self) -> SubmitJob:
@@ -63,8 +77,12 @@ class Api:
         return next(endpoint for endpoint in self.endpoints if isinstance(endpoint, SubmitJob))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = self._fixed.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
-        await (endpoint or self.router)(scope, receive, send)
+        endpoint: ASGIApp | None = (
+            self._fixed.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        )
+        if endpoint is None:
+            endpoint = self._ui if scope.get("path", "").startswith(_UI) else self.router
+        await endpoint(scope, receive, send)
 
 
 class ApiSettings(Struct, frozen=True):
@@ -112,11 +130,14 @@ class ApiParts:
     own: ReplicaMetrics
     peers: Peers
     payload_schemas: PayloadSchemas = dict
+    ui: UiSettings = PLAIN_UI
 
 
 def create_app(parts: ApiParts) -> Api:
     """Return the API with all its routes."""
-    gate = Gate(parts.credentials)
+    secret, audit_log = SessionSecret(parts.broker), AuditLog(parts.broker)
+    visitors = None if parts.ui.mode == "off" else Visitors(parts.ui, parts.credentials, secret)
+    gate = Gate(parts.credentials, visitors)
     endpoints: list[Endpoint] = []
     description = Description(endpoints, parts.payload_schemas)
     endpoints += _jobs(parts, gate)
@@ -125,10 +146,16 @@ def create_app(parts: ApiParts) -> Api:
     endpoints += _queues(parts, gate)
     endpoints += _dead_letters(parts, gate)
     endpoints += _operation(parts, gate)
+    endpoints += _access(parts, gate, audit_log, visitors)
     endpoints.append(Guarded("GET", "/v1/openapi.json", None, gate, description.show, DESCRIPTION))
     endpoints += docs_endpoints(gate, description)
-    endpoints.append(page_endpoint(gate))
-    return Api(endpoints, parts.metrics)
+    if parts.ui.mode != "off":
+        endpoints.append(page_endpoint(gate, parts.ui.frame_ancestors))
+    auditor = Auditor(audit_log, parts.settings.body_limit)
+    for endpoint in endpoints:
+        if isinstance(endpoint, Guarded) and is_audited(endpoint):
+            auditor.surround(endpoint)
+    return Api(endpoints, parts.metrics, parts.ui.frame_ancestors)
 
 
 def _jobs(parts: ApiParts, gate: Gate) -> Iterator[Endpoint]:
@@ -230,6 +257,25 @@ def _dead_letters(parts: ApiParts, gate: Gate) -> Iterator[Endpoint]:
     yield Guarded("POST", "/v1/dlq/delete", "admin", gate, dead.delete, dlq.DELETE)
     yield Guarded("PUT", "/v1/jobs/{id}/payload", "admin", gate, dead.edit, dlq.EDIT)
     yield Guarded("POST", "/v1/replay-dlq", "admin", gate, queues.replay, REPLAY)
+
+
+def _access(parts: ApiParts, gate: Gate, audit_log: AuditLog, visitors: Visitors | None) -> Iterator[Endpoint]:
+    settings = parts.settings
+    bounds = Bounds(
+        payload_bytes=settings.payload_limit,
+        result_bytes=settings.result_limit,
+        body_bytes=settings.body_limit,
+        batch_jobs=settings.batch_limit,
+        json_depth=settings.json_depth,
+    )
+    known = me.MeRoutes(gate, bounds, parts.ui.mode, is_open=parts.credentials.open)
+    yield Guarded("GET", "/v1/me", None, gate, known.show, me.SHOW)
+    yield Guarded("GET", "/v1/audit", "admin", gate, audit.AuditRoutes(audit_log).list, audit.LIST)
+    if visitors is not None:
+        logins = sessions.SessionRoutes(visitors, audit_log)
+        yield Guarded("POST", "/ui/session", None, gate, logins.log_in, sessions.LOG_IN)
+        yield Guarded("DELETE", "/ui/session", None, gate, logins.log_out, sessions.LOG_OUT)
+        yield Guarded("DELETE", "/ui/sessions", "admin", gate, logins.log_all_out, sessions.LOG_ALL_OUT)
 
 
 def _operation(parts: ApiParts, gate: Gate) -> Iterator[Endpoint]:

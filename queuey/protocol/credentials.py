@@ -15,6 +15,7 @@ milliseconds to every request.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import ipaddress
@@ -26,7 +27,7 @@ from typing import Final
 import msgspec
 
 from queuey.errors import SettingsError
-from queuey.protocol.models import NAME_PATTERN, NAME_RULE
+from queuey.protocol.models import NAME_PATTERN, NAME_RULE, Via
 
 SCOPES: Final = ("submit", "read", "work", "admin")
 DEV_KEY: Final = "dev"
@@ -41,6 +42,11 @@ _ANONYMOUS_NAME: Final = "anonymous"
 _RESERVED_NAMES: Final = (_ADMIN_NAME, _ANONYMOUS_NAME)
 _SHORT_KEY: Final = 16
 _NAME: Final = re.compile(NAME_PATTERN)
+_PERSON: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
+_SESSION_VERSION: Final = "v1"
+_SESSION: Final = re.compile(
+    rf"{_SESSION_VERSION}\.(?P<name>[\w.-]{{1,64}})\.(?P<expires>[0-9]{{1,12}})\.(?P<mac>[\w-]{{43}})", re.ASCII
+)
 _SHA256_HEX: Final = re.compile("[0-9a-f]{64}")
 _USERINFO: Final = re.compile(r"([a-z][a-z0-9+.-]{0,20}://)[^\s'\"<>]{0,2000}@", re.IGNORECASE)
 _URL_PASSWORD: Final = re.compile(r"([?&](?:password|username)=)[^&\s'\"<>]{1,2000}", re.IGNORECASE)
@@ -61,10 +67,11 @@ class Grant(msgspec.Struct, frozen=True):
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """The caller: the name of a key, or `anonymous`. The name is safe to log."""
+    """The caller: the name of a key or of a person, or `anonymous`. The name is safe to log."""
 
     name: str
     grants: tuple[Grant, ...]
+    via: Via = "key"
 
     def allows(self, scope: str, queue: str | None = None) -> bool:
         """Return whether a grant covers the scope over this queue, or over all queues if `queue` is None."""
@@ -72,6 +79,11 @@ class Principal(msgspec.Struct, frozen=True):
             if grant.covers(scope, queue):
                 return True
         return False
+
+    def reading(self) -> Principal:
+        """Return the caller with what it may read, and nothing else."""
+        grants = [Grant("read", grant.queue) for grant in self.grants if grant.scope in ("read", "admin")]
+        return Principal(self.name, tuple(dict.fromkeys(grants)), self.via)
 
 
 class ApiKey(msgspec.Struct, frozen=True):
@@ -99,7 +111,7 @@ class Credentials:
         if self.open:
             api_key = DEV_KEY
             anonymous = anonymous or [Grant(scope) for scope in SCOPES if scope != "admin"]
-        self.anonymous = Principal(_ANONYMOUS_NAME, tuple(anonymous))
+        self.anonymous = Principal(_ANONYMOUS_NAME, tuple(anonymous), "none")
         self._short = api_key is not None and len(api_key) < _SHORT_KEY
         self._keys = [(key.digest, Principal(key.name, key.grants)) for key in api_keys]
         if api_key is not None:
@@ -118,6 +130,30 @@ class Credentials:
             if hmac.compare_digest(known, digest):
                 owner = principal
         return owner
+
+    def new_session(self, presented: str, secret: bytes, expires_at: int) -> tuple[Principal, str] | None:
+        """Return the owner of the presented key and the value of a cookie, or None for an unknown key.
+
+        The cookie has no part of the key, so nobody can guess the key with it. It is signed with the digest of the key:
+        the sessions of a key that is removed or replaced end with it. `expires_at` is in seconds since 1970.
+        """
+        owner = self.identify(presented)
+        if owner is None:
+            return None
+        mac = _session_mac(owner.name, expires_at, _digest(presented), secret)
+        return owner, f"{_SESSION_VERSION}.{owner.name}.{expires_at}.{mac}"
+
+    def of_session(self, cookie: str, secret: bytes, now: float) -> Principal | None:
+        """Return the owner of the key that began a session, or None for a cookie that is not valid any more."""
+        match = _SESSION.fullmatch(cookie)
+        if match is None or int(match["expires"]) <= now:
+            return None
+        for digest, owner in self._keys:
+            if owner.name == match["name"]:
+                mac = _session_mac(owner.name, int(match["expires"]), digest, secret)
+                is_ours = hmac.compare_digest(mac, match["mac"])
+                return Principal(owner.name, owner.grants, "session") if is_ours else None
+        return None
 
     def check_bind(self, host: str) -> str | None:
         """Check that these keys are enough to listen on `host`. Return a warning to log, or None.
@@ -194,6 +230,27 @@ def parse_api_keys(entries: Sequence[str]) -> tuple[ApiKey, ...]:
             raise ValueError(f"entry {number}{_shown_name(entry)} {error}") from None
         keys.append(key)
     return tuple(keys)
+
+
+def parse_people(entries: Sequence[str]) -> tuple[Principal, ...]:
+    """Parse entries `name:scope[@queue][+scope[@queue]...]` of people whom a proxy names. Raises ValueError."""
+    people: dict[str, Principal] = {}
+    for entry in entries:
+        name, colon, scopes = entry.rpartition(":")
+        if not colon or not _PERSON.fullmatch(name):
+            raise ValueError("has an entry that is not name:scope")
+        if name in people:
+            raise ValueError(f"has the name {name!r} twice")
+        if name in _RESERVED_NAMES:
+            raise ValueError(f"has the name {name!r}, which is reserved")
+        grants = tuple(dict.fromkeys(parse_grant(text) for text in scopes.split("+")))
+        people[name] = Principal(name, grants, "proxy")
+    return tuple(people.values())
+
+
+def _session_mac(name: str, expires_at: int, digest: bytes, secret: bytes) -> str:
+    text = f"queuey {_SESSION_VERSION} {name} {expires_at} ".encode("ascii") + digest
+    return base64.urlsafe_b64encode(hmac.digest(secret, text, "sha256")).rstrip(b"=").decode("ascii")
 
 
 def _parse_api_key(entry: str) -> ApiKey:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from queuey.api.app import ApiParts, ApiSettings, create_app
 from queuey.api.openapi.description import PayloadSchemas
 from queuey.api.routes.metrics import ReplicaMetrics
+from queuey.api.ui.settings import UiSettings
 from queuey.lifecycle import Part, StopSignals
 from queuey.metrics import Metrics
 from queuey.protocol.credentials import Credentials
@@ -75,6 +76,7 @@ def api_parts(
         ),
         own=own,
         peers=Peers(place, own.text),
+        ui=UiSettings.of(settings),
         payload_schemas=payload_schemas,
     )
 

@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from queuey.protocol.credentials import KEY_PATTERN, KEY_RULE, ApiKey, Grant
+from queuey.protocol.credentials import KEY_PATTERN, KEY_RULE, ApiKey, Grant, Principal
 from queuey.settings.data_dir import data_dir
 from queuey.settings.kinds import (
     api_keys,
@@ -29,6 +29,7 @@ from queuey.settings.kinds import (
     size,
     text,
 )
+from queuey.settings.page_kinds import networks, origins, people
 from queuey.settings.units import DAY, HOUR, MINUTE
 
 SERVER: Final = "Server"
@@ -111,6 +112,31 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
             ACCESS, "Scopes that need no key, for all queues or one (read@emails).", scopes=("submit", "read", "work")
         ),
     ] = ()
+    ui: Annotated[
+        Literal["full", "read-only", "off"],
+        choice(ACCESS, "Rights of sessions of the page at /ui/. `off`: no page.", "full", "read-only", "off"),
+    ] = "full"
+    ui_https: Annotated[
+        Literal["yes", "no"],
+        choice(ACCESS, "`yes`: browsers reach the page by HTTPS only, through a proxy.", "yes", "no"),
+    ] = "no"
+    ui_frame_ancestors: Annotated[
+        tuple[str, ...], origins(ACCESS, "Origins whose pages may show the page in a frame.")
+    ] = ()
+    ui_header: Annotated[
+        str | None,
+        text(
+            ACCESS,
+            "Header with the name of a person whom a proxy has logged in.",
+            "HEADER",
+            r"[A-Za-z0-9][A-Za-z0-9-]{0,63}",
+            "the name of a header, as in x-forwarded-user",
+        ),
+    ] = None
+    ui_header_grants: Annotated[
+        tuple[Principal, ...], people(ACCESS, "People whom that header names, and scopes.")
+    ] = ()
+    ui_trusted: Annotated[tuple[str, ...], networks(ACCESS, "Addresses of proxies whose header is believed.")] = ()
 
     redis: Annotated[
         str | None,

@@ -161,9 +161,34 @@ def _check_together(settings: Settings) -> None:
         for small, large in _ORDERED
         if getattr(settings, small) > getattr(settings, large)
     ]
+    faults += _header_faults(settings)
     if settings.redis is None and not settings.data_dir.is_absolute():
         faults.append("data_dir: The home directory is unknown. Set the data directory.")
     if settings.redis is None and not is_text(path := str(settings.data_dir)):
         faults.append(f"data_dir: The path {path!a} {not_text()}")
     if faults:
         raise SettingsError("\n".join(faults))
+
+
+_JUDGED: Final = frozenset({"authorization", "cookie", "host", "origin", "sec-fetch-site", "x-api-key", "x-queuey-ui"})
+"""Headers that cannot name a person, since they decide on other things."""
+
+
+def _header_faults(settings: Settings) -> list[str]:
+    """Return what is wrong with the settings of the header that names people. They go together, or not at all."""
+    given = {name: getattr(settings, name) for name in ("ui_header", "ui_header_grants", "ui_trusted")}
+    faults = []
+    if any(given[name] for name in ("ui_header", "ui_header_grants")) and not all(given.values()):
+        missing = ", ".join(name for name, value in given.items() if not value)
+        faults.append(
+            f"{missing}: must be set too, since a person is known by ui_header, ui_header_grants and ui_trusted."
+        )
+    if settings.ui_header is not None and settings.ui_header.lower() in _JUDGED:
+        faults.append(f"ui_header ({settings.ui_header}) has another use. Let the proxy send x-forwarded-user.")
+    keys = {key.name for key in settings.api_keys}
+    faults += [
+        f"ui_header_grants: {person.name!r} is the name of an API key too. Rename the key."
+        for person in settings.ui_header_grants
+        if person.name in keys
+    ]
+    return faults

@@ -133,6 +133,11 @@ class ShardKeys:
         return self.base + "listening"
 
     @property
+    def audit(self) -> str:
+        """The stream with the audit log. Only shard 0 has it, so that all entries have one order."""
+        return self.base + "audit"
+
+    @property
     def stats(self) -> str:
         return self.base + "stats"
 

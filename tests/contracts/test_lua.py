@@ -20,6 +20,7 @@ from queuey.store.broker.queues import QueueCalls
 from queuey.store.broker.replicas import ReplicaCalls
 from queuey.store.broker.schedules import ScheduleCalls
 from queuey.store.broker.transfer import TransferCalls
+from queuey.store.broker.watching.access import AccessCalls
 from queuey.store.keys import ShardKeys
 from queuey.store.scripts import lua_folder, read_scripts, read_sources
 
@@ -35,6 +36,7 @@ GROUPS: dict[str, type[Group]] = {
     "schedules": ScheduleCalls,
     "batches": BatchCalls,
     "transfer": TransferCalls,
+    "access": AccessCalls,
 }
 """By noun: a folder of lua/ and a group of the Broker."""
 ROOT = Path(__file__).parents[2]
@@ -51,12 +53,13 @@ READ_ONLY = {
     *("store_info", "list_asides", "list_dead", "queue_status", "workers", "type_reports", "dump"),
     *("get", "get_log", "list_by_status", "list_jobs", "position", "stats"),
     *("get_schedules", "list_schedules", "due_schedules"),
+    "list_audit",
 }
 TAKES_MEMORY = {"set_payload", "keep_log", "enqueue", "replay", "restore", "put_schedules", "fire", "restore_schedules"}
 TAKES_MEMORY |= {"add_items"}
 WRITES = {
     "MSET", "MSETNX", "SET", "DEL", "EXPIRE", "RPUSH", "LPUSH", "LPOP", "SADD", "SREM", "HSET", "HSETNX", "HINCRBY",
-    "HDEL", "ZADD", "ZREM", "LTRIM", "SETRANGE",
+    "HDEL", "ZADD", "ZREM", "LTRIM", "SETRANGE", "XADD", "XDEL",
 }  # fmt: skip
 NO_STATUS = {
     "high", "default", "low", "paused", "paused_by", "paused_at", "guard_", "guard_default", "guard_low", "aside",
@@ -64,7 +67,7 @@ NO_STATUS = {
     "tombstones_default", "tombstones_low", "skipped", "young", "deferred", "expired", "claimed", "moved", "no_room",
     "ready", "scheduled", "running", "dead", "finished", "import", "import_offset", "store_id", "features",
     "settling_", "asked", "unknown", "unknown_at", "schedules", "tick", "trigger", "backfill", "move", "allow",
-    "queue_one", "cancel_previous", "unique", "reject", "replace",
+    "queue_one", "cancel_previous", "unique", "reject", "replace", "session_key",
 }  # fmt: skip
 """Words in quotes that name a lane, a field of a hash, a place, a feature or an argument, or that `examine` tells
 `take`."""

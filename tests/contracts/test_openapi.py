@@ -15,9 +15,9 @@ from starlette.routing import Route
 from queuey.api.http.operations import Operation
 from queuey.api.openapi.description import describe
 from queuey.api.openapi.v3_0 import downgraded
-from tests.e2e.api.test_access import API, ROUTES
+from tests.e2e.api.test_access import API
 
-DOCUMENT: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(describe(ROUTES)))
+DOCUMENT: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(describe(API.endpoints)))
 REFERENCE = Path(__file__).parents[2] / "docs" / "http.md"
 OPERATIONS = [
     (f"{method} {path}", operation) for path, item in DOCUMENT["paths"].items() for method, operation in item.items()
@@ -38,11 +38,11 @@ def test_every_route_is_in_it_and_every_operation_is_a_route() -> None:
         assert isinstance(route, Route)
         routed |= {(method, route.path) for method in route.app.methods}  # type: ignore[attr-defined]
     described = {(method.upper(), path) for path, item in DOCUMENT["paths"].items() for method in item}
-    hidden = {(endpoint.method, endpoint.path) for endpoint in ROUTES if not endpoint.doc.shown}
+    hidden = {(endpoint.method, endpoint.path) for endpoint in API.endpoints if not endpoint.doc.shown}
     assert all(path == "/docs" or path.startswith(("/docs/", "/ui/")) for _, path in hidden)
     assert not described & hidden
     assert described | hidden == routed
-    assert routed == {(endpoint.method, endpoint.path) for endpoint in ROUTES}
+    assert routed == {(endpoint.method, endpoint.path) for endpoint in API.endpoints}
 
 
 def test_it_is_valid_openapi_3_0_for_tools_that_know_no_3_1() -> None:
@@ -60,7 +60,7 @@ def test_it_is_valid_openapi_3_0_for_tools_that_know_no_3_1() -> None:
 
 def test_two_operations_cannot_have_one_name() -> None:
     with pytest.raises(ValueError, match="two operations are named"):
-        describe([*ROUTES, ROUTES[0]])
+        describe([*API.endpoints, API.endpoints[0]])
 
 
 @each_operation
@@ -75,7 +75,7 @@ def test_each_says_what_it_is_and_all_that_it_may_answer(operation: dict[str, An
         assert parameter["description"]
 
 
-SHOWN = [route for route in ROUTES if route.doc.shown]
+SHOWN = [route for route in API.endpoints if route.doc.shown]
 
 
 @pytest.mark.parametrize("endpoint", SHOWN, ids=lambda route: f"{route.method} {route.path}")

@@ -18,8 +18,10 @@ DOCUMENTATION: Final = {
     "/docs/swagger-ui-bundle.js",
     "/ui/{path:path}",
 }
-OPEN: Final = {"/healthz", "/readyz", *DOCUMENTATION}
+OPEN: Final = {"/healthz", "/readyz", "/v1/me", *DOCUMENTATION}
 """Routes that need no key: they tell nothing of the jobs."""
+LOGINS: Final = {"/ui/session"}
+"""Routes that need no key, and refuse whatever the page does not send."""
 SCHEDULE: Final = {"every": 60, "overlap": "allow", "job": {"type": "t", "queue": "mail"}}
 BODIES: Final[dict[str, object]] = {
     "/v1/queues/{name}/pause": {"reason": "by hand"},
@@ -33,7 +35,7 @@ BODIES: Final[dict[str, object]] = {
     "/v1/schedules/{name}/backfill": {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"},
 }
 """Good bodies of the routes that take one and are about no single job."""
-OVER_ALL_QUEUES: Final = {"/v1/replay-dlq", "/metrics"}
+OVER_ALL_QUEUES: Final = {"/v1/replay-dlq", "/metrics", "/v1/audit", "/ui/sessions"}
 """Routes for which a grant over one queue does not do, whichever queue it is."""
 
 FILTERED: Final = {

@@ -11,7 +11,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
+from starlette.types import Scope
+
 from queuey.api.http.body import Headers
+from queuey.api.ui.visitors import Visitors
 from queuey.errors import Forbidden, ForeignOrigin, Unauthorized, WrongHost
 from queuey.protocol.credentials import DEV_KEY, Credentials, Principal, is_loopback
 
@@ -21,9 +24,10 @@ _HOW_OPEN: Final = f"The key of a server without keys is {DEV_KEY}: send 'x-api-
 
 
 class Gate:
-    """Checks the credentials of requests."""
+    """Checks the credentials of requests. Without `visitors` no session counts, and no header of a proxy."""
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, credentials: Credentials, visitors: Visitors | None = None) -> None:
+        self._visitors = visitors
         self._credentials = credentials
         self._open = credentials.open
         self._how = _HOW_OPEN if credentials.open else _HOW
@@ -50,18 +54,40 @@ class Gate:
 
     def admit(self, headers: Headers, scope: str) -> Principal:
         """Return the caller, which has the scope over at least one queue. Raises Unauthorized or Forbidden."""
+        return self._with_scope(self._by_key(headers), scope)
+
+    async def admit_visitor(self, headers: Headers, scope: str, asgi: Scope) -> Principal:
+        """Return the caller of a route of the page, which may have a session in place of a key. Raises like `admit`."""
+        return self._with_scope(await self.identify(headers, asgi), scope)
+
+    async def identify(self, headers: Headers, asgi: Scope) -> Principal:
+        """Return the caller of a route of the page, whatever its scopes. Raises Unauthorized or ForeignOrigin."""
+        if self.may_be_visitor(headers) and self._visitors is not None:
+            person = await self._visitors.recognize(headers, asgi)
+            if person is not None:
+                return self._visitors.narrowed(self._with_anonymous(person))
+        return self._by_key(headers)
+
+    def may_be_visitor(self, headers: Headers) -> bool:
+        """Return whether a session or a proxy may say who the caller is: there is no key, and something else."""
+        if self._visitors is None or not (b"cookie" in headers or self._visitors.header in headers):
+            return False
+        return _key(headers) is None
+
+    def _by_key(self, headers: Headers) -> Principal:
         key = _key(headers)
         if key is None:
-            caller = self._anonymous
-        else:
-            known = self._credentials.identify(key)
-            if known is None:
-                raise Unauthorized(f"The API key is not valid. {self._how}")
-            caller = self._with_anonymous(known)
+            return self._anonymous
+        known = self._credentials.identify(key)
+        if known is None:
+            raise Unauthorized(f"The API key is not valid. {self._how}")
+        return self._with_anonymous(known)
+
+    def _with_scope(self, caller: Principal, scope: str) -> Principal:
         for grant in caller.grants:
             if grant.scope in (scope, "admin"):
                 return caller
-        if key is None:
+        if caller.via == "none":
             raise Unauthorized(f"This request needs an API key with the scope {scope}. {self._how}")
         raise Forbidden(f"The API key lacks the scope {scope}.")
 
@@ -69,7 +95,7 @@ class Gate:
         """Add the grants of `anonymous`, so that a key never allows less than no key."""
         if not self._anonymous.grants:
             return known
-        return Principal(known.name, known.grants + self._anonymous.grants)
+        return Principal(known.name, known.grants + self._anonymous.grants, known.via)
 
 
 def require(caller: Principal, scope: str, queue: str | None) -> None:

@@ -19,6 +19,7 @@ from queuey.api.http.auth import Gate
 from queuey.api.http.body import ClientDisconnected, read_headers, refuse_body
 from queuey.api.http.operations import Operation, refuse_parameters
 from queuey.api.http.problems import problem_response
+from queuey.api.ui.visitors import PAGE_ROUTES
 from queuey.errors import MethodNotAllowed, NotFound
 from queuey.metrics import Metrics
 from queuey.protocol.credentials import Principal
@@ -53,19 +54,25 @@ class Guarded:
         self.needs = needs
         self.doc = doc
         self._gate = gate
-        self._answer = answer
+        self.answer = answer
+        self._is_for_page = f"{method} {path}" in PAGE_ROUTES
         self._refuses_query = not doc.query and needs is not None  # a probe may add any parameter to /healthz
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             headers = read_headers(scope["headers"])
             self._gate.check_origin(headers, scope["method"])
-            caller = NOBODY if self.needs is None else self._gate.admit(headers, self.needs)
+            if self.needs is None:
+                caller = NOBODY
+            elif self._is_for_page and self._gate.may_be_visitor(headers):
+                caller = await self._gate.admit_visitor(headers, self.needs, scope)
+            else:
+                caller = self._gate.admit(headers, self.needs)
             if scope["query_string"] and self._refuses_query:
                 refuse_parameters(scope["query_string"])
             if self.doc.body is None and self.method != "GET":
                 await refuse_body(headers, receive)
-            response = await self._answer(Request(scope, receive), caller)
+            response = await self.answer(Request(scope, receive), caller)
         except ClientDisconnected:
             return
         except Exception as error:

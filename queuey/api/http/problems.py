@@ -20,6 +20,7 @@ from queuey.errors import (
     StoreError,
     StoreUnavailable,
     TooManyConnections,
+    TooManyLogins,
     Unauthorized,
     UnsupportedMedia,
 )
@@ -75,10 +76,12 @@ def problem_response(error: Exception, scope: Scope) -> Response:
 
 def _headers(error: Exception) -> dict[str, str]:
     headers = {"Cache-Control": "no-store"}
-    if isinstance(error, (Full, StoreError, TooManyConnections)):
+    if isinstance(error, (Full, StoreError, TooManyConnections, TooManyLogins)):
         headers["Retry-After"] = str(error.retry_after)
     elif isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = 'Bearer realm="queuey"'
+        if error.cookie is not None:
+            headers["Set-Cookie"] = error.cookie
     elif isinstance(error, MethodNotAllowed):
         headers["Allow"] = ", ".join(error.allowed)
     elif isinstance(error, UnsupportedMedia) and error.is_encoding:

@@ -103,6 +103,15 @@ class SubmitJob:
         media_type(headers, JSON)
         return caller
 
+    async def _admitted(self, headers: Headers, scope: Scope) -> Principal:
+        """Return the caller, which may be somebody at the page."""
+        if not self.gate.may_be_visitor(headers):
+            return self.admit(headers)
+        self.gate.check_origin(headers, self.method)
+        caller = await self.gate.admit_visitor(headers, self.needs, scope)
+        media_type(headers, JSON)
+        return caller
+
     def submit(self, caller: Principal, body: bytes, answer: Answer[Words]) -> Submitted:
         """Submit the job of a request whose headers ask for nothing special, and pass the store's answer to `answer`.
 
@@ -123,7 +132,7 @@ class SubmitJob:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, body = dict(scope["headers"]), b""
         try:
-            caller = self.admit(headers)
+            caller = await self._admitted(headers, scope)
             body = await read_body(headers, receive, self.body_limit)
             request = self._submission.parse(body)
             if request.traceparent is None:

@@ -6,8 +6,10 @@ becomes a script only through the policy `queuey` of Trusted Types, which is for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _POLICY: Final = (
     "default-src 'none'",
@@ -39,3 +41,24 @@ def ui_headers(frame_ancestors: Sequence[str] = (), *, is_file: bool = False) ->
     if not frame_ancestors:
         headers["X-Frame-Options"] = "DENY"
     return headers
+
+
+class Covered:
+    """An ASGI application whose answers under /ui/ have these headers, errors too. Those that it sets itself stay."""
+
+    def __init__(self, app: ASGIApp, frame_ancestors: Sequence[str]) -> None:
+        self._app = app
+        headers = ui_headers(frame_ancestors)
+        self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+
+        def cover(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.start":
+                own = list(message.get("headers", ()))
+                names = {name.lower() for name, _ in own}
+                message["headers"] = own + [header for header in self._headers if header[0] not in names]
+            return send(message)
+
+        await self._app(scope, receive, cover)

@@ -4,6 +4,7 @@ Durations are numbers of seconds, times are RFC 3339 in UTC. `payload` and `resu
 text, so integers of any size stay exact.
 """
 
+from queuey.protocol.models.access import AuditEntry, AuditOutcome, AuditPage, Bounds, Login, Me, UiMode, Via
 from queuey.protocol.models.dead_letters import (
     DeadGroup,
     DeadGroups,
@@ -145,12 +146,16 @@ __all__ = [
     "Ahead",
     "Amount",
     "Attempt",
+    "AuditEntry",
+    "AuditOutcome",
+    "AuditPage",
     "BackfillReply",
     "BackfillRequest",
     "Backoff",
     "Batch",
     "BatchItem",
     "BatchReply",
+    "Bounds",
     "CancelReply",
     "CatchUp",
     "Checkpoint",
@@ -194,7 +199,9 @@ __all__ = [
     "LogLevel",
     "LogLine",
     "LoggedLine",
+    "Login",
     "MaxAttempts",
+    "Me",
     "Metrics",
     "Name",
     "Overlap",
@@ -235,9 +242,11 @@ __all__ = [
     "Timeout",
     "Token",
     "TriggerReply",
+    "UiMode",
     "Unique",
     "UniqueKey",
     "Until",
+    "Via",
     "WorkerInfo",
     "WorkerList",
 ]

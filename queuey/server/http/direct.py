@@ -90,6 +90,8 @@ class Direct:
         length = size - len(head)
         if headers.get(b"content-length") != b"%d" % length or length > self.endpoint.body_limit:
             return
+        if self.endpoint.gate.may_be_visitor(headers):
+            return
         try:
             caller = self.endpoint.admit(headers)
         except QueueyError:

@@ -24,6 +24,7 @@ from queuey.store.broker.queues import QueueCalls
 from queuey.store.broker.replicas import ReplicaCalls
 from queuey.store.broker.schedules import ScheduleCalls
 from queuey.store.broker.transfer import TransferCalls
+from queuey.store.broker.watching.access import AccessCalls
 from queuey.store.keys import ScanKind, scan_names
 from queuey.store.replies import Vitals
 from queuey.store.scripts import Scripts, translate
@@ -54,6 +55,7 @@ class Broker:
         self.schedules = ScheduleCalls(caller)
         self.batches = BatchCalls(caller)
         self.transfer = TransferCalls(caller)
+        self.access = AccessCalls(caller)
 
     @property
     def silent(self) -> Collection[int]:

@@ -109,7 +109,7 @@ def test_with_any_key_nothing_is_open_and_dev_is_nobody(closed: Credentials) -> 
 def test_anonymous_scopes_are_those_that_were_asked_for() -> None:
     grants = [Grant("submit"), Grant("read", "emails")]
     for known in (Credentials("k", anonymous=grants), Credentials(anonymous=grants)):
-        assert known.anonymous == Principal("anonymous", tuple(grants))
+        assert known.anonymous == Principal("anonymous", tuple(grants), "none")
 
 
 @pytest.mark.parametrize(

@@ -375,6 +375,8 @@ def test_choices_are_those_of_the_type() -> None:
     literals = [name for name, hint in hints.items() if hint is not None and "Literal" in str(get_origin(hint))]
     assert literals == [
         "direct",
+        "ui",
+        "ui_https",
         "fsync",
         "handler_loop",
         "schedules",

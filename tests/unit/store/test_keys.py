@@ -37,6 +37,7 @@ NAMES = {
     "copied": (None, "copied"),
     "events": (None, "events"),
     "listening": (None, "listening"),
+    "audit": (None, "audit"),
     "schedule_names": (None, "schedule_names"),
     "ticks": (None, "ticks"),
     "waiting_ticks": (None, "waiting_ticks"),

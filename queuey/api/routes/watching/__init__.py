@@ -1,0 +1,1 @@
+"""The routes for people who watch and operate a server."""

@@ -1,0 +1,1 @@
+"""The secret of sessions, and the log of what operators did."""

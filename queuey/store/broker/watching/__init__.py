@@ -1,0 +1,1 @@
+"""Groups of calls for people who watch a server."""
