@@ -89,6 +89,8 @@ COMMANDS: Final = (
     ("dlq", "queuey.cli.commands.dlq:app", "Show, replay and delete dead jobs."),
     ("worker", "queuey.cli.commands.workers:app", "List workers, or stop one from claiming jobs."),
     ("top", "queuey.cli.commands.top:top", TOP_HELP),
+    ("audit", "queuey.cli.commands.watching.audit:audit", "Show what operators did, newest first."),
+    ("ui", "queuey.cli.commands.watching.ui:app", "End the sessions of the page."),
     ("key", "queuey.cli.commands.keys:app", "Create API keys."),
     ("completion", "queuey.cli.commands.completion:completion", COMPLETION_HELP),
     ("doctor", "queuey.cli.commands.doctor:doctor", DOCTOR_HELP),

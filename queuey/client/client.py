@@ -10,6 +10,7 @@ from typing import Final, Self
 
 import httpx
 
+from queuey.client.access import AccessCalls
 from queuey.client.dead import DeadCalls
 from queuey.client.events import EventCalls
 from queuey.client.jobs import JobCalls
@@ -24,7 +25,7 @@ UNCLOSED: Final = "A {} of {} was not closed. Use it in `{}`, or call its close(
 """The warning about a client that is forgotten. Python adds where it was made if tracemalloc is on."""
 
 
-class Client(DeadCalls, EventCalls, JobCalls, LeaseCalls, QueueCalls, ScheduleCalls):
+class Client(AccessCalls, DeadCalls, EventCalls, JobCalls, LeaseCalls, QueueCalls, ScheduleCalls):
     """A client of one server, or of several behind one address. It belongs to one event loop.
 
     - url: the URL of the server, with a path if a proxy serves it under one; by default that of QUEUEY_URL, else

@@ -251,5 +251,8 @@ class SyncClient:
     dlq_replay = _blocking(Client.dlq_replay)
     dlq_delete = _blocking(Client.dlq_delete)
     edit = _blocking(Client.edit)
+    me = _blocking(Client.me)
+    audit = _stepping(Client.audit)
+    end_sessions = _blocking(Client.end_sessions)
     metrics = _blocking(Client.metrics)
     replay = _blocking(Client.replay)
