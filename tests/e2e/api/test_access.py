@@ -55,7 +55,7 @@ API = create_app(
     )
 )
 ROUTES = [route for route in API.endpoints if route.path not in LOGINS]
-"""All but the logins, which tests/integration/api/test_sessions.py has."""
+"""All but the logins, which tests/integration/api/page/test_sessions.py has."""
 GUARDED = [route for route in ROUTES if route.needs is not None]
 BODIES: dict[str, Any] = {
     "/v1/jobs": {"type": "echo", "payload": PAYLOAD, "queue": "mail"},

@@ -2,11 +2,19 @@
 
 import {html} from './html.js';
 import {number} from './format.js';
-import {Failure, Table, Time, href, useAnswer} from './parts.js';
+import {Failure, Key, Table, Time, href, useAnswer} from './parts.js';
 import {call} from './server.js';
 
 /** @param {import('./app.js').ViewProps} props */
-export function View({place}) {
+export function View({place, me}) {
+  if (!me) return null;
+  if (me.grants.includes('admin')) return html`<${Log} place=${place} />`;
+  return html`<div class="bar"><h1>Activity</h1></div><p>This list needs a key with the scope <code>admin</code>.</p>
+    <${Key} done=${() => location.reload()} />`;
+}
+
+/** @param {{place: Record<string, string>}} props */
+function Log({place}) {
   const page = useAnswer(() => call('audit', {query: {limit: 100, cursor: place.cursor}}), [place.cursor]);
   const now = page.answer?.at ?? Date.now();
   const columns = [
@@ -18,8 +26,7 @@ export function View({place}) {
     {head: 'Jobs', is_number: true, cell: (/** @type {any} */ entry) => number(entry.number)},
     {head: 'Outcome', cell: (/** @type {any} */ entry) => entry.outcome},
   ];
-  const problem = page.problem?.status === 404 ? {message: 'This server keeps no list of actions.'} : page.problem;
-  return html`<div class="bar"><h1>Activity</h1></div><${Failure} problem=${problem} />
+  return html`<div class="bar"><h1>Activity</h1></div><${Failure} problem=${page.problem} />
     <${Table} title="Actions" columns=${columns} rows=${page.answer?.data.entries ?? []} id_of=${(/** @type {any} */ entry) => entry.id} empty="Nobody has done anything yet." />
     ${page.answer?.data.next && html`<p class="row end"><a class="button" href=${href({view: 'activity', cursor: page.answer.data.next})}>Next page</a></p>`}`;
 }

@@ -5,7 +5,8 @@ import {number} from './format.js';
 import {Failure, Key, Link, href} from './parts.js';
 import {begin, call, follow, pause, session} from './server.js';
 /**
- * @typedef {{live: import('./server.js').Live, place: Record<string, string>, go: (to: Record<string, any>) => void}} ViewProps
+ * @typedef {{live: import('./server.js').Live, place: Record<string, string>, me: any,
+ *   go: (to: Record<string, any>) => void}} ViewProps `me`: what GET /v1/me said, or null
  * A view: its name in the navigation ('' for none), its key after `g`, and its module, which is loaded when it is shown.
  * @type {Record<string, [string, string, () => Promise<{View: (props: ViewProps) => any}>]>}
  */
@@ -65,7 +66,7 @@ function App() {
     <main id="main" tabindex="-1">
       ${place.view && !VIEWS[place.view] && html`<p class="note warn" role="alert">There is no view ${place.view}. This is the overview.</p>`}
       <${Gone} live=${live} is_live=${isLive} />
-      ${View && html`<${View} live=${live} place=${place} go=${go} />`}
+      ${View && html`<${View} live=${live} place=${place} me=${me} go=${go} />`}
     </main>`;
 }
 

@@ -152,13 +152,12 @@ export function Action({label, title, words, act, dry, typed, is_danger: isDange
       ${typed && !state.said && html`<label>Type <code>${typed}</code> <input value=${state.typed ?? ''}
         onInput=${(/** @type {any} */ event) => set({...state, typed: event.target.value})} /></label>`}
       <${Failure} problem=${state.problem} />
-      ${state.needs_key && html`<${Key} done=${() => set({})} />`}
       <p aria-live="polite">${state.said ?? ''}</p>
       <div class="row end">
         <button type="button" onClick=${() => dialog.current?.close()}>${state.said ? 'Close' : 'Cancel'}</button>
         ${!state.said && html`<button class=${isDanger ? 'danger main' : 'main'} disabled=${state.busy || !isTyped}>${label.replace('…', '')}</button>`}
       </div>
-    </form></dialog>`;
+    </form>${state.needs_key && html`<${Key} done=${() => set({})} />`}</dialog>`;
 }
 
 /** Asks for a key, and begins a session with it. @param {{done: () => void}} props */
@@ -173,12 +172,13 @@ export function Key({done}) {
       set({...state, problem});
     }
   };
-  return html`<div class="key">
+  return html`<form class="key" onSubmit=${log}>
+    <input type="text" autocomplete="username" value="queuey" readonly hidden />
     <label>API key <input type="password" autocomplete="current-password" value=${state.key}
       onInput=${(/** @type {any} */ event) => set({key: event.target.value})} /></label>
-    <button type="button" class="main" onClick=${log}>Log in</button>
+    <button class="main">Log in</button>
     <${Failure} problem=${state.problem} />
-  </div>`;
+  </form>`;
 }
 
 /** Busy of all, as a bar. @param {{busy: number, all: number}} props */
