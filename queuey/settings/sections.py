@@ -127,7 +127,7 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         text(
             ACCESS,
-            "Header with the name of a person whom a proxy has logged in.",
+            "Header in which a trusted proxy names the person.",
             "HEADER",
             r"[A-Za-z0-9][A-Za-z0-9-]{0,63}",
             "the name of a header, as in x-forwarded-user",

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
 from queuey.api.http.auth import Gate
+from queuey.api.ui.settings import UiSettings
+from queuey.api.ui.visitors import Visitors
+from queuey.protocol.credentials import Credentials
 from queuey.server.http.direct import MAX_HEAD, MAX_HEADS
+from queuey.services.access.session_secret import SessionSecret
 from tests.support.direct.stub import BODY, Jobs, both, head_of, request
 from tests.support.http import keys
 
@@ -167,6 +173,18 @@ async def test_heads_with_the_usual_headers_are_remembered() -> None:
         data = request(BODY, *headers)
         direct, _ = await both(data, data, data)
         assert direct.hits == 2, headers
+
+
+async def test_what_may_come_from_the_page_is_not_remembered() -> None:
+    """Its caller is known by a cookie or a header of a proxy, which ASGI judges each time."""
+    trusted = UiSettings(header=b"x-forwarded-user")
+    for header, is_remembered in ((b"Cookie: a=b", False), (b"X-Forwarded-User: ada", False), (b"X-Other: a", True)):
+        jobs = Jobs()
+        visitors = Visitors(trusted, Credentials(), cast(SessionSecret, None))
+        jobs.endpoint.gate = Gate(Credentials(), visitors)
+        data = request(BODY, header)
+        await jobs.client().send(data, data)
+        assert (jobs.heads, jobs.hits) == ((1, 1) if is_remembered else (0, 0)), header
 
 
 async def test_another_set_of_credentials_begins_without_heads() -> None:
