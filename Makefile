@@ -28,10 +28,15 @@ test: $(VENV)/.dev ## Run the tests on all cores (ARGS: flags of pytest; ARGS=-n
 stress: $(VENV)/.dev ## Run the heavy tests, which take minutes (ARGS: flags of pytest)
 	$(BIN)/python -m pytest -m stress -o session_timeout=3600 $(ARGS)
 
-check: $(VENV)/.dev ## Run the linter, the format check and the type checker
+check: $(VENV)/.dev ## Run the linter, the format check and the type checkers
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	@if command -v npm >/dev/null || [ "$$CI" = true ]; then $(MAKE) --no-print-directory check-page; \
+	    else echo 'npm is missing: the types of the page are not checked'; fi
+
+check-page: tests/ui/types/node_modules/.package-lock.json ## Check the types of the page's modules
+	cd tests/ui/types && npm run --silent check
 
 format: $(VENV)/.dev ## Format the code and apply the fixes of the linter
 	$(BIN)/ruff check --fix
@@ -129,10 +134,10 @@ audit: $(TOOLS)/.audit ## Check the locked packages for known vulnerabilities (A
 	    $(patsubst %,-r %,$(sort $(wildcard requirements/*.txt))) $(ARGS)
 
 clean: ## Remove everything that make has built
-	rm -rf .venv .venv-* .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist bench/*/node_modules queuey/api/ui/vendor
+	rm -rf .venv .venv-* .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist bench/*/node_modules queuey/api/ui/vendor tests/ui/*/node_modules
 	find queuey tests bench examples scripts -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
-.PHONY: help run test stress check format smoke demo bench bench-peers bench-schedulers bench-publish bench-profile bench-limits bench-against load check-k6 faults faults-long faults-controls docker-test dashboard check-deploy check-alerts check-templates accept wheel binary binary-python binary-test publish lock check-workflows audit clean
+.PHONY: help run test stress check check-page format smoke demo bench bench-peers bench-schedulers bench-publish bench-profile bench-limits bench-against load check-k6 faults faults-long faults-controls docker-test dashboard check-deploy check-alerts check-templates accept wheel binary binary-python binary-test publish lock check-workflows audit clean
 
 # A stamp in a virtual environment records an installation. It is older than the lock file if that has changed.
 
@@ -157,6 +162,11 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml $(PAGE) | $(VENV)/.made
 
 $(VENV)/.demo: requirements/demo.txt | $(VENV)/.run
 	@$(PIP) install --require-hashes -r requirements/demo.txt
+	@touch $@
+
+tests/ui/types/node_modules/.package-lock.json: tests/ui/types/package-lock.json
+	@command -v npm >/dev/null || { echo 'npm is missing: install Node.js 20 or newer' >&2; exit 1; }
+	@cd tests/ui/types && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 bench/%/node_modules/.package-lock.json: bench/%/package-lock.json

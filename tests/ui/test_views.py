@@ -106,3 +106,19 @@ def test_the_activity_asks_for_a_key_and_begins_a_session_with_it(page: Page, sh
     expect(page.get_by_text("Paused.")).to_be_visible()
     page.get_by_role("button", name="Close").click()
     expect(page.locator(".note.warn")).to_contain_text("again")
+
+
+def test_a_schedule_is_triggered_and_its_ticks_are_counted_before_a_backfill(page: Page, shop: Shop) -> None:
+    opened(page, shop, "schedules&name=nightly", "nightly")
+    page.get_by_role("button", name="Trigger…").click()
+    dialog = page.get_by_role("dialog", name="Trigger nightly")
+    dialog.get_by_role("button", name="Trigger", exact=True).click()
+    expect(dialog.get_by_text("Done.")).to_be_visible()
+    dialog.get_by_role("button", name="Close").click()
+    expect(page.get_by_role("region", name="Last runs, table")).to_contain_text("fired")
+    page.get_by_role("button", name="Backfill…").click()
+    dialog = page.get_by_role("dialog", name="Backfill nightly")
+    dialog.get_by_label("from").fill("2026-11-01T00:00")
+    dialog.get_by_label("to", exact=True).fill("2026-11-04T00:00")
+    dialog.get_by_role("button", name="Count them").click()
+    expect(dialog).to_contain_text("3 ticks")

@@ -40,9 +40,7 @@ export function View({place}) {
 function Why({answer, problem}) {
   if (problem) return html`<${Failure} problem=${problem} />`;
   if (!answer) return null;
-  const {reasons = [], summary, detail} = answer.data;
-  const sentences = [summary ?? detail, ...reasons.map((/** @type {any} */ reason) => reason.detail ?? reason.words ?? reason.reason)].filter(Boolean);
-  return html`<div class="note run" aria-label="Why"><b>Why</b><span class="words">${sentences.map((sentence) => html`<span>${sentence} </span>`)}</span></div>`;
+  return html`<div class="note run"><b>Why</b><span class="words">${answer.data.detail}</span></div>`;
 }
 
 /** @param {{job: any, path: string, done: () => void}} props */
@@ -126,6 +124,6 @@ function Facts({job, now}) {
 function Log({answer}) {
   const lines = answer?.data.lines ?? [];
   if (!lines.length) return null;
-  const text = lines.map((/** @type {any} */ line) => `${line.at} ${line.level ?? ''} ${line.message ?? line.text ?? JSON.stringify(line)}`).join('\n');
+  const text = lines.map((/** @type {any} */ line) => `${line.at} attempt ${line.attempt} ${line.level}: ${line.text}`).join('\n');
   return html`<section class="panel" aria-label="Log"><div class="head"><h2>Log</h2><small>${counted(lines.length, 'line')}</small></div><${Text} text=${text} name="log" /></section>`;
 }

@@ -1,7 +1,7 @@
 // The queues, and one of them: its lanes, who serves it, who paused it and why.
 
 import {html, useState} from './html.js';
-import {duration, number} from './format.js';
+import {counted, duration, number} from './format.js';
 import {Action, Link, Table, Time} from './parts.js';
 import {State, waiting} from './overview.js';
 import {call} from './server.js';
@@ -53,8 +53,8 @@ function Queue({queue, now}) {
   return html`<div class="bar"><h1>${name}</h1><${State} queue=${queue} /><span class="space"></span>
       <${PauseOrResume} name=${name} is_paused=${queue.paused} />
       <${Action} label="Purge…" title=${`Purge ${name}`} is_danger=${true} typed=${name}
-        words="All jobs that wait in this queue are deleted. Nothing brings them back."
-        act=${() => call(`queues/${encodeURIComponent(name)}/purge`, {method: 'POST', body: {}}).then(({data}) => `Purged: ${JSON.stringify(data)}`)} /></div>
+        words="All jobs of this queue that wait or are scheduled are cancelled."
+        act=${() => call(`queues/${encodeURIComponent(name)}/purge`, {method: 'POST', body: {}}).then(({data}) => `${counted(data.cancelled, 'job')} cancelled.${data.more ? ' There are more: do it again to go on.' : ''}`)} /></div>
     ${queue.paused && html`<p class="note warn">Paused ${queue.paused_by ? `by ${queue.paused_by} ` : ''}<${Time} at=${queue.paused_at} now=${now} />${queue.pause_reason ? `: ${queue.pause_reason}` : ''}</p>`}
     ${waiting(queue) > 0 && !queue.workers.length && html`<p class="note bad">No worker serves ${name}. Start one: <code>queuey work --url … --queues ${name}</code></p>`}
     <section class="panel" aria-label="Facts"><dl>

@@ -1,7 +1,7 @@
 // Schedules: their next times and last runs; pause, trigger, and backfill with a dry run.
 
 import {html, useState} from './html.js';
-import {number} from './format.js';
+import {counted, number} from './format.js';
 import {Action, Badge, Failure, Link, Table, Time, href, useAnswer} from './parts.js';
 import {call} from './server.js';
 
@@ -40,13 +40,13 @@ function One({name}) {
   if (schedule.problem && !schedule.answer) return html`<h1>Schedule ${name}</h1><${Failure} problem=${schedule.problem} />`;
   if (!schedule.answer) return html`<p>Loading …</p>`;
   const {data, at: now} = schedule.answer;
-  const post = (/** @type {string} */ verb) => () => call(`${path}/${verb}`, {method: 'POST'}).then(({data: said}) => said?.detail ?? 'Done.');
+  const post = (/** @type {string} */ verb) => () => call(`${path}/${verb}`, {method: 'POST'}).then(({data: said}) => (said.outcome && said.outcome !== 'fired' ? `No job was made: ${said.outcome}.` : 'Done.'));
   const columns = [
     {head: 'Tick', cell: (/** @type {any} */ run) => html`<${Time} at=${run.tick} now=${now} />`},
     {head: 'Outcome', cell: (/** @type {any} */ run) => html`<${Badge} kind=${run.outcome === 'fired' ? 'ok' : 'warn'}>${run.outcome}<//>`},
     {head: 'At', cell: (/** @type {any} */ run) => html`<${Time} at=${run.at} now=${now} />`},
     {head: 'Job', cell: (/** @type {any} */ run) => (run.job_id ? html`<${Link} to=${{view: 'job', id: run.job_id}}><code>${run.job_id}</code><//>` : '–')},
-    {head: 'Ticks', is_number: true, cell: (/** @type {any} */ run) => number(run.count ?? 1)},
+    {head: 'Ticks', is_number: true, cell: (/** @type {any} */ run) => number(run.count)},
   ];
   return html`<div class="bar"><h1>${name}</h1><${Badge} kind=${KINDS[data.status] ?? 'off'}>${data.status}<//><span class="space"></span>
       <${Action} label="Trigger…" title=${`Trigger ${name}`} words="Its job is made now. The next ticks stay." act=${post('trigger')} done=${schedule.again} />
@@ -69,7 +69,7 @@ function One({name}) {
 
 /** @param {{name: string, path: string, done: () => void}} props */
 function Backfill({name, path, done}) {
-  const [span, set] = useState({from: '', to: ''});
+  const [span, set] = useState({from: '', to: '', found: ''});
   const body = (/** @type {boolean} */ isDry) => ({
     from: span.from && new Date(span.from).toISOString(),
     to: span.to && new Date(span.to).toISOString(),
@@ -79,7 +79,7 @@ function Backfill({name, path, done}) {
   const count = async () => {
     try {
       const {data} = await send(true)();
-      set({...span, found: `${data.ticks?.length ?? data.matched ?? data.count ?? 0} ticks`});
+      set({...span, found: counted(data.ticks.length, 'tick')});
     } catch (problem) {
       set({...span, found: /** @type {any} */ (problem).message});
     }
@@ -88,6 +88,6 @@ function Backfill({name, path, done}) {
     onInput=${(/** @type {any} */ event) => set({...span, [field]: event.target.value})} /></label>`;
   return html`<${Action} label="Backfill…" title=${`Backfill ${name}`} done=${done}
     words=${html`<span class="row">Makes the jobs of its ticks in the past. ${input('from')} ${input('to')}
-      <button type="button" onClick=${count}>Count them</button> ${/** @type {any} */ (span).found ?? ''}</span>`}
-    act=${() => send(false)().then(({data}) => `${data.made ?? data.done ?? data.enqueued ?? 'The'} jobs are made.`)} />`;
+      <button type="button" onClick=${count}>Count them</button> ${span.found}</span>`}
+    act=${() => send(false)().then(({data}) => `${counted(data.fired, 'job')} made of ${counted(data.ticks.length, 'tick')}.`)} />`;
 }

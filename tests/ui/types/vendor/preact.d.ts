@@ -1,0 +1,3 @@
+// What the page uses of Preact.
+export function h(type: any, props: any, ...children: any[]): any;
+export function render(element: any, parent: Element): void;
