@@ -26,7 +26,7 @@ from queuey.api.routes.leases import CHECKPOINT, COMPLETE, EXTEND, FAIL, LEASE, 
 from queuey.api.routes.metrics import SCRAPE, MetricsRoutes, ReplicaMetrics
 from queuey.api.routes.queues import METRICS, REPLAY, QueueRoutes
 from queuey.api.routes.submit import SubmitJob
-from queuey.api.routes.watching import audit, me
+from queuey.api.routes.watching import audit, me, pulse
 from queuey.api.ui import sessions
 from queuey.api.ui.files import PATH, leads_to_page, page_endpoint
 from queuey.api.ui.headers import Covered
@@ -44,6 +44,7 @@ from queuey.services.jobs.submission import Submission
 from queuey.services.jobs.waiters import Waiters
 from queuey.services.leases.pulling import Pulling
 from queuey.services.peers import Peers
+from queuey.services.pulse import Pulses
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 
@@ -126,6 +127,7 @@ class ApiParts:
     producer: Producer
     waiters: Waiters
     followers: EventSubscribers
+    pulses: Pulses
     pulling: Pulling
     own: ReplicaMetrics
     peers: Peers
@@ -229,6 +231,7 @@ def _queues(parts: ApiParts, gate: Gate) -> Iterator[Endpoint]:
     yield Guarded("GET", "/v1/queues", "read", gate, admin.list, queue_admin.LIST)
     yield Guarded("GET", "/v1/jobs/{id}/events", "read", gate, events.of_job, JOB_EVENTS)
     yield Guarded("GET", "/v1/events", "read", gate, events.of_all, EVENTS)
+    yield Guarded("GET", "/v1/pulse", "read", gate, pulse.PulseRoutes(parts.pulses).follow, pulse.PULSE)
     yield Guarded("GET", "/v1/queues/metrics", "read", gate, queues.metrics, METRICS)
     yield Guarded("GET", "/v1/queues/{name}", "read", gate, admin.show, queue_admin.SHOW)
     yield Guarded("POST", "/v1/queues/{name}/pause", "admin", gate, admin.pause, queue_admin.PAUSE)

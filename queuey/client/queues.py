@@ -7,7 +7,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from queuey.client.transport import Http
-from queuey.protocol.models import PurgeReply, Queue, QueueList, WorkerInfo, WorkerList
+from queuey.protocol.models import Pulse, PurgeReply, Queue, QueueList, WorkerInfo, WorkerList
 
 PURGE_SECONDS = 10.0
 """The seconds that the server may take for one step of a purge."""
@@ -39,6 +39,10 @@ class QueueCalls:
         """Cancel the waiting jobs, or only those with these statuses. Call again while the answer has `more`."""
         body = {} if status is None else {"status": list(status)}
         return await self._http.call("POST", _queue(name, "/purge"), PurgeReply, body=body, wait=PURGE_SECONDS)
+
+    async def pulse(self) -> Pulse:
+        """Return the queues and workers at one moment. Raises NotFound where the server is too old for it."""
+        return await self._http.call("GET", "/v1/pulse", Pulse, query={"once": "1"})
 
     async def workers(self) -> list[WorkerInfo]:
         """Return the workers of the queues that the key may read, by name."""

@@ -219,6 +219,7 @@ class SyncClient:
     pause = _blocking(Client.pause)
     resume = _blocking(Client.resume)
     purge = _blocking(Client.purge)
+    pulse = _blocking(Client.pulse)
     workers = _blocking(Client.workers)
     quiet = _blocking(Client.quiet)
     put_schedule = _blocking(Client.put_schedule)

@@ -28,6 +28,7 @@ from queuey.services.leases.pulling import Pulling, PullSettings, pull_wakers
 from queuey.services.maintenance.loops import run_forever
 from queuey.services.maintenance.shard_watch import SilentShards
 from queuey.services.peers import ALONE, Peers, Place
+from queuey.services.pulse import Pulses
 from queuey.settings.settings import Settings
 from queuey.store.broker.broker import Broker
 from queuey.store.pubsub import EventStream
@@ -53,7 +54,7 @@ def api_parts(
 ) -> ApiParts:
     """Make the parts of the API. It is called inside the running loop.
 
-    The caller has to run `waiters`, `followers` and the wakers as chores, and to open the peers.
+    The caller has to run `waiters`, `followers`, `pulses` and the wakers as chores, and to open the peers.
     """
     own = ReplicaMetrics(metrics, place.number)
     return ApiParts(
@@ -66,6 +67,7 @@ def api_parts(
         producer=producer,
         waiters=Waiters(broker, settings.waiters),
         followers=EventSubscribers(broker, stream, publisher, settings.waiters),
+        pulses=Pulses(broker, settings.waiters, settings.request_deadline, settings.unknown_type_ttl),
         pulling=Pulling(
             broker,
             PullSettings.of(settings),
@@ -128,6 +130,7 @@ class Front(Part):
         """Listen for what the waiting requests wait for."""
         self._tasks.spawn("waiters", run_forever(self._api.waiters))
         self._tasks.spawn("followers", run_forever(self._api.followers))
+        self._tasks.spawn("pulses", run_forever(self._api.pulses))
         for waker in self._api.pulling.wakers:
             self._tasks.spawn("pull-waker", run_forever(waker))
         if self._api.broker.shards.count > 1:
@@ -138,6 +141,7 @@ class Front(Part):
         self._api.health.draining = True
         self._api.waiters.close()
         self._api.followers.close()
+        self._api.pulses.close()
         delay = self._drain_delay
         if self._signals.port_first:
             self._listener.close_port()

@@ -93,7 +93,7 @@ class ApiRig:
             wakers=self.wakers,
         )
         self.health, self.waiters = parts.health, parts.waiters
-        self.pulling, self.followers = parts.pulling, parts.followers
+        self.pulling, self.followers, self.pulses = parts.pulling, parts.followers, parts.pulses
         self.app: Api = create_app(parts)
         transport: httpx.AsyncBaseTransport = httpx.ASGITransport(self.app)
         if ApiRig.over is not None:
@@ -145,7 +145,7 @@ async def api_over(
     type go, by default as if nothing was known of any."""
     frozen = settings.pop("settings", None) or Settings(data_dir=Path("/unused"), **settings)
     rig = ApiRig(broker, credentials or Credentials(), frozen, metrics=metrics or Metrics(), woken=woken, queues=queues)
-    chores: list[Chore] = [rig.waiters, rig.followers, *rig.wakers, *([rig.listener()] if woken else [])]
+    chores: list[Chore] = [rig.waiters, rig.followers, rig.pulses, *rig.wakers, *([rig.listener()] if woken else [])]
     listening = [asyncio.create_task(run_forever(chore)) for chore in chores]
     async with rig.http:
         yield rig

@@ -65,7 +65,7 @@ NEEDS_SCHEDULE: Final = {
     *(("POST", f"/v1/schedules/{{name}}/{verb}") for verb in ("pause", "resume", "trigger", "backfill")),
 }
 """Routes about a schedule of the name `mail`, whose jobs go to the queue `mail`."""
-ENDLESS: Final = {"/v1/events", "/v1/jobs/{id}/events"}
+ENDLESS: Final = {"/v1/events", "/v1/jobs/{id}/events", "/v1/pulse"}
 """Routes whose answer goes on and on, unless it is asked for an end."""
 
 

@@ -34,11 +34,15 @@ class Parameter(Struct, frozen=True):
 
 
 class Media(Struct, frozen=True):
-    """An answer or a body that is not JSON: its media type and its content. `schema`: of one event of a stream."""
+    """An answer or a body that is not JSON: its media type and its content. `schema`: of one event of a stream.
+
+    `also`: the type of the same answer as JSON, for those that ask for it.
+    """
 
     type: str
     description: str
     schema: Any = str
+    also: Any = None
 
 
 class Operation(Struct, frozen=True):

@@ -169,6 +169,8 @@ def _responses(endpoint: Endpoint, schemas: Schemas) -> Document:
         if isinstance(answer, Media):
             made["description"] = answer.description
             made["content"] = {answer.type: {"schema": schemas.of(answer.schema)}}
+            if answer.also is not None:
+                made["content"]["application/json"] = _content(_answer(answer.also, schemas), doc.sample)
         elif answer is not None:
             made["content"] = {"application/json": _content(_answer(answer, schemas), UNSET if number else doc.sample)}
         if doc.gives and number == 0:

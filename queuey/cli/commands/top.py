@@ -17,7 +17,7 @@ from queuey.cli.commands import queues, workers
 from queuey.cli.exits import OK
 from queuey.cli.options import DEFAULT_SERVER, Output, Server, duration, switch
 from queuey.cli.output import console, table, write
-from queuey.client import Client, ClientError
+from queuey.client import Client, ClientError, NotFound
 from queuey.protocol.allowed import counted
 from queuey.protocol.models import Queue, WorkerInfo
 
@@ -57,7 +57,12 @@ async def top(
 
 
 async def _frame(client: Client) -> Frame:
-    return Frame(datetime.now(UTC), await client.queues(), await client.workers())
+    """Return what the page at /ui/ shows too. A server of an earlier version has the two lists only."""
+    try:
+        pulse = await client.pulse()
+    except NotFound:
+        return Frame(datetime.now(UTC), await client.queues(), await client.workers())
+    return Frame(pulse.at, pulse.queues, pulse.workers)
 
 
 async def _watch(client: Client, pause: float, form: str) -> None:

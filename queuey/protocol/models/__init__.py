@@ -91,6 +91,8 @@ from queuey.protocol.models.logs import MAX_LOG_LINES, JobLog, LogBatch, LoggedL
 from queuey.protocol.models.queues import (
     Metrics,
     PauseRequest,
+    Pulse,
+    PulseTotals,
     PurgeReply,
     PurgeRequest,
     Queue,
@@ -212,6 +214,8 @@ __all__ = [
     "Progress",
     "ProgressEvent",
     "ProgressReport",
+    "Pulse",
+    "PulseTotals",
     "PurgeReply",
     "PurgeRequest",
     "Queue",

@@ -135,3 +135,30 @@ class WorkerList(Struct):
     """The answer to `GET /v1/workers`, by name."""
 
     workers: list[WorkerInfo]
+
+
+class PulseTotals(Struct):
+    """Sums over the queues and the live workers of a pulse."""
+
+    waiting: int
+    running: int
+    scheduled: int
+    dead: int
+    slots: int
+    busy: int
+
+
+class Pulse(Struct):
+    """The queues and workers at one moment: an event of `GET /v1/pulse`. `every`: the seconds between two of them.
+
+    `store_used`: the share of the store's memory that is in use, from 0 to 1; 0 where it has no limit.
+    """
+
+    at: datetime
+    queues: list[Queue]
+    workers: list[WorkerInfo]
+    totals: PulseTotals
+    store_used: float
+    every: float
+    incomplete: list[int] | UnsetType = UNSET
+    """The shards that did not answer, whose jobs are not counted."""

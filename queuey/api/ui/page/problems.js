@@ -53,8 +53,8 @@ export function problemsOf(frame, groups) {
       found.push({kind: 'warn', label: 'Stuck', words: `${counted(worker.stuck_threads.length, 'thread')} of ${worker.name} did not return after a timeout`, worker: worker.name});
     }
   }
-  if (frame.store?.max_bytes && frame.store.used_bytes > FULL * frame.store.max_bytes) {
-    const share = Math.round((100 * frame.store.used_bytes) / frame.store.max_bytes);
+  if (frame.store_used > FULL) {
+    const share = Math.round(100 * frame.store_used);
     found.unshift({kind: 'bad', label: 'Store', words: `The store is ${share} % full. At 100 % it takes no more jobs`});
   }
   return found.sort((one, other) => Number(one.kind !== 'bad') - Number(other.kind !== 'bad'));

@@ -9,10 +9,12 @@ let closing;
 function open() {
   if (source) return;
   source = new EventSource('../v1/pulse');
-  source.addEventListener('pulse', (event) => {
-    last = event.data;
-    for (const port of ports) port.postMessage(last);
-  });
+  for (const kind of ['pulse', 'gone']) {
+    source.addEventListener(kind, (event) => {
+      last = [kind, event.data];
+      for (const port of ports) port.postMessage(last);
+    });
+  }
 }
 
 function close() {

@@ -66,7 +66,7 @@ async function send(url, options) {
 // --- frames -----------------------------------------------------------------------------------------------------------
 
 /**
- * @typedef {{at: string, queues: any[], workers: any[], totals: Record<string, number>, store?: any}} Frame
+ * @typedef {{at: string, queues: any[], workers: any[], totals: Record<string, number>, store_used: number}} Frame
  * @typedef {{frame: Frame | null, since: number, gone: string, refused: Problem | null}} Live
  * `since`: when the frame came, by the clock of the browser. `gone`: why none comes, or ''.
  */
@@ -76,6 +76,7 @@ let live = {frame: null, since: 0, gone: '', refused: null};
 /** @type {Set<(live: Live) => void>} */
 const listeners = new Set();
 let paused = false;
+let asking = false;
 
 /** @param {Partial<Live>} change */
 function tell(change) {
@@ -100,65 +101,32 @@ function heard(frame) {
   if (!paused) tell({frame, since: Date.now(), gone: '', refused: null});
 }
 
-/** A frame of the lists that a server without the stream has. @returns {Promise<Frame>} */
-async function frameOfLists() {
-  const [queues, workers] = await Promise.all([call('queues'), call('workers')]);
-  const sum = (/** @type {any[]} */ items, /** @type {string[]} */ ...names) =>
-    items.reduce((total, item) => total + names.reduce((own, name) => own + item[name], 0), 0);
-  const {queues: all} = queues.data;
-  const here = workers.data.workers.filter((/** @type {any} */ worker) => !worker.gone);
-  return {
-    at: new Date(queues.at).toISOString(),
-    queues: all,
-    workers: workers.data.workers,
-    totals: {
-      waiting: sum(all, 'high', 'default', 'low'),
-      running: sum(all, 'running'),
-      scheduled: sum(all, 'scheduled'),
-      dead: sum(all, 'dead_letter'),
-      slots: sum(here, 'slots'),
-      busy: sum(here, 'busy'),
-    },
-  };
-}
-
-/** Poll, each time after the last answer. @param {() => Promise<Frame>} frame */
-async function poll(frame) {
-  for (;;) {
-    try {
-      if (document.visibilityState === 'visible') heard(await frame());
-    } catch (error) {
-      const problem = /** @type {Problem} */ (error);
-      tell({gone: problem.message, refused: [401, 403].includes(problem.status) ? problem : null});
-    }
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-  }
-}
-
 /** Begin. The stream is tried first; where a proxy holds it back, or there is none, the page polls. */
 export async function begin() {
   const once = async () => (await call('pulse', {query: {once: 1}})).data;
   try {
     heard(await once());
   } catch (error) {
-    const {status} = /** @type {Problem} */ (error);
-    if (status === 404) return poll(frameOfLists);
-    if (status === 401 || status === 403) return tell({refused: /** @type {Problem} */ (error)});
-  }
-  stream(heard);
-  setInterval(() => {
-    if (!paused && live.frame && Date.now() - live.since > LATE_MS && document.visibilityState === 'visible') {
-      once().then(heard, (error) => tell({gone: error.message}));
+    const problem = /** @type {Problem} */ (error);
+    if (problem.status === 401 || problem.status === 403) {
+      tell({refused: problem});
+      return;
     }
+    tell({gone: problem.message});
+  }
+  stream(heard, (detail) => tell({gone: detail}));
+  setInterval(() => {
+    if (paused || asking || Date.now() - live.since < LATE_MS || document.visibilityState !== 'visible') return;
+    asking = true;
+    once().then(heard, (error) => tell({gone: error.message, refused: [401, 403].includes(error.status) ? error : null})).finally(() => (asking = false));
   }, POLL_MS);
-  return undefined;
 }
 
-/** One EventSource for all tabs of the browser, or one for this tab while it is visible. @param {(frame: Frame) => void} next */
-function stream(next) {
+/** One EventSource for all tabs of the browser, or one for this tab while it is visible. @param {(frame: Frame) => void} next @param {(detail: string) => void} gone */
+function stream(next, gone) {
   if (globalThis.SharedWorker) {
     const {port} = new SharedWorker(scriptUrl('pulse-worker.js'), {name: 'queuey-pulse'});
-    port.onmessage = (message) => next(JSON.parse(message.data));
+    port.onmessage = ({data: [kind, text]}) => (kind === 'pulse' ? next(JSON.parse(text)) : gone(JSON.parse(text).detail));
     port.postMessage('on');
     addEventListener('pagehide', () => port.postMessage('off'));
     return;
@@ -171,6 +139,7 @@ function stream(next) {
     if (document.visibilityState !== 'visible') return;
     source = new EventSource(`${API}pulse`);
     source.addEventListener('pulse', (event) => next(JSON.parse(event.data)));
+    source.addEventListener('gone', (event) => gone(JSON.parse(event.data).detail));
   };
   document.addEventListener('visibilitychange', look);
   look();
