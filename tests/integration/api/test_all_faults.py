@@ -107,7 +107,7 @@ QUERIES: Final = [
     for method, operation in item.items()
     if any(one["in"] == "query" for one in operation.get("parameters", ()))
 ]
-FREE: Final = {"cursor": "", "dedupe_key": ""}
+FREE: Final = {"cursor": "", "dedupe_key": "", "q": "", "error": ""}
 """Wrong values of parameters that take most texts."""
 
 
