@@ -27,6 +27,7 @@ from queuey.api.routes.metrics import SCRAPE, MetricsRoutes, ReplicaMetrics
 from queuey.api.routes.queues import METRICS, REPLAY, QueueRoutes
 from queuey.api.routes.submit import SubmitJob
 from queuey.api.routes.watching import audit, me, pulse
+from queuey.api.routes.watching.matching import CANCEL_MATCHING, DELETE_MATCHING, RETRY_MATCHING, MatchingRoutes
 from queuey.api.ui import sessions
 from queuey.api.ui.files import PATH, leads_to_page, page_endpoint
 from queuey.api.ui.headers import Covered
@@ -177,12 +178,27 @@ def _jobs(parts: ApiParts, gate: Gate) -> Iterator[Endpoint]:
     yield SubmitJob(gate, parts.submission, parts.producer, awaited, settings.body_limit)
     yield Guarded("GET", "/v1/jobs", "read", gate, jobs.list, LIST)
     yield Guarded("POST", "/v1/jobs/batch", "submit", gate, batch, BATCH)
+    yield from _matching(parts, gate)
     yield Guarded("GET", "/v1/jobs/{id}", "read", gate, jobs.show, SHOW)
     yield Guarded("POST", "/v1/jobs/{id}/cancel", "submit", gate, jobs.cancel, CANCEL)
     yield Guarded("GET", "/v1/jobs/{id}/explain", "read", gate, jobs.explain, EXPLAIN)
     yield Guarded("GET", "/v1/jobs/{id}/log", "read", gate, jobs.log, SHOW_LOG)
     yield Guarded("POST", "/v1/jobs/{id}/retry", "submit", gate, jobs.retry, RETRY)
     yield Guarded("DELETE", "/v1/jobs/{id}", "admin", gate, jobs.delete, DELETE)
+
+
+def _matching(parts: ApiParts, gate: Gate) -> Iterator[Endpoint]:
+    settings = parts.settings
+    matching = MatchingRoutes(
+        parts.broker,
+        parts.producer,
+        metrics=parts.metrics,
+        request_deadline=settings.request_deadline,
+        body_limit=settings.body_limit,
+    )
+    yield Guarded("POST", "/v1/jobs/cancel", "submit", gate, matching.cancel, CANCEL_MATCHING)
+    yield Guarded("POST", "/v1/jobs/retry", "admin", gate, matching.retry, RETRY_MATCHING)
+    yield Guarded("POST", "/v1/jobs/delete", "admin", gate, matching.delete, DELETE_MATCHING)
 
 
 def _schedules(parts: ApiParts, gate: Gate) -> Iterator[Endpoint]:

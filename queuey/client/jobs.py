@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from math import isnan
 from numbers import Real
-from typing import Any, Final, Unpack
+from typing import Any, Final, TypedDict, Unpack
 from urllib.parse import quote
 
 from msgspec import Raw
@@ -28,6 +28,7 @@ from queuey.protocol.models import (
     JobPage,
     JobRequest,
     LogLine,
+    MatchReply,
     RetryReply,
     Status,
 )
@@ -36,6 +37,31 @@ QUICK_PAUSE: Final = 0.5
 """The seconds before the next request if the server answered early, as it does before it stops."""
 BATCH_JOBS: Final = 1000
 PAGE: Final = 100
+SLOW: Final = 30.0
+"""The seconds that the server may take to look at thousands of jobs."""
+
+
+class JobFilters(TypedDict, total=False):
+    """The jobs that an action is for. A missing filter matches all; `all` is needed if there is none.
+
+    Ages are seconds since a job was created. `q`: a text in the id, type, payload or an error. `error`: one in an
+    error. Times have a zone. `cancel_matching` takes none.
+    """
+
+    ids: Sequence[str]
+    queue: str
+    type: str
+    status: Status
+    tag: str
+    dedupe_key: str
+    older_than: float
+    younger_than: float
+    q: str
+    error: str
+    finished_after: datetime
+    finished_before: datetime
+    all: bool
+    cursor: str
 
 
 class JobCalls:
@@ -151,6 +177,28 @@ class JobCalls:
     async def delete(self, id: str) -> None:
         """Delete a finished job. Raises WrongState for other jobs."""
         await self._http.call("DELETE", _path(id), type(None), repeatable=False)
+
+    async def cancel_matching(
+        self, *, limit: int = 1000, dry_run: bool = False, **filters: Unpack[JobFilters]
+    ) -> MatchReply:
+        """Cancel up to `limit` jobs that have not finished; running handlers are asked to stop."""
+        return await self._act_on("cancel", limit, dry_run, filters)
+
+    async def retry_matching(
+        self, *, limit: int = 1000, dry_run: bool = False, **filters: Unpack[JobFilters]
+    ) -> MatchReply:
+        """Retry up to `limit` dead jobs, or with `status="scheduled"` run scheduled jobs immediately."""
+        return await self._act_on("retry", limit, dry_run, filters)
+
+    async def delete_matching(
+        self, *, limit: int = 1000, dry_run: bool = False, **filters: Unpack[JobFilters]
+    ) -> MatchReply:
+        """Delete up to `limit` finished jobs."""
+        return await self._act_on("delete", limit, dry_run, filters)
+
+    async def _act_on(self, verb: str, limit: int, dry_run: bool, filters: Mapping[str, Any]) -> MatchReply:
+        body = {**filters, "limit": limit, "dry_run": dry_run}
+        return await self._http.call("POST", f"/v1/jobs/{verb}", MatchReply, body=body, repeatable=dry_run, wait=SLOW)
 
 
 def _time(given: datetime | None) -> str | None:

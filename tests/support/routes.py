@@ -26,6 +26,9 @@ SCHEDULE: Final = {"every": 60, "overlap": "allow", "job": {"type": "t", "queue"
 BODIES: Final[dict[str, object]] = {
     "/v1/queues/{name}/pause": {"reason": "by hand"},
     "/v1/queues/{name}/purge": {},
+    "/v1/jobs/cancel": {"queue": "mail"},
+    "/v1/jobs/retry": {"queue": "mail"},
+    "/v1/jobs/delete": {"queue": "mail"},
     "/v1/dlq/replay": {"queue": "mail"},
     "/v1/dlq/delete": {"queue": "mail"},
     "/v1/jobs/{id}/payload": {"n": 1},

@@ -6,7 +6,6 @@ To a caller without a grant for its queue, a job does not exist.
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from typing import Annotated, Final, Literal
 from urllib.parse import urlencode
 
@@ -40,13 +39,13 @@ from queuey.protocol.models import (
     Status,
 )
 from queuey.protocol.models.labels import TAG_PATTERN, TAG_RULE, Tag
+from queuey.protocol.models.matching import MAX_SEARCHED, Text, Time
 from queuey.services.jobs import actions as jobs
 from queuey.services.jobs.explain import explain
 from queuey.services.jobs.listing import MAX_PAGE, Wanted, list_jobs
 from queuey.services.jobs.producer import Producer, no_room
 from queuey.services.jobs.waiters import Waiters
 from queuey.services.matching.brief import brief_page
-from queuey.services.matching.texts import MAX_SEARCHED
 from queuey.store.broker.broker import Broker
 from queuey.store.deadline import Deadline
 
@@ -59,8 +58,6 @@ _TAG: Final = re.compile(TAG_PATTERN)
 _Limit = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
 _Cursor = Annotated[str, Meta(min_length=1, max_length=1024)]
 _DedupeKey = Annotated[str, Meta(min_length=1, max_length=MAX_KEY)]
-_Text = Annotated[str, Meta(min_length=1, max_length=MAX_SEARCHED)]
-_Time = Annotated[datetime, Meta(tz=True)]
 _AGE: Final = in_words(Seconds, "seconds")
 
 LIST: Final = Operation(
@@ -77,10 +74,10 @@ LIST: Final = Operation(
         Parameter("dedupe_key", _DedupeKey, "Only jobs with this dedupe key", example="greeting:1"),
         Parameter("older_than", Seconds, "Only jobs that were created at least this many seconds ago", example=60),
         Parameter("younger_than", Seconds, "Only jobs that were created at most this many seconds ago", example=3600),
-        Parameter("q", _Text, "Only jobs with this text in id, type, payload or error", example="ada@"),
-        Parameter("error", _Text, "Only jobs with this text in an error", example="timed"),
-        Parameter("finished_after", _Time, "Only jobs that ended then or later", example="2026-11-01T00:00:00Z"),
-        Parameter("finished_before", _Time, "Only jobs that ended before this time", example="2036-11-01T00:00:00Z"),
+        Parameter("q", Text, "Only jobs with this text in id, type, payload or error", example="ada@"),
+        Parameter("error", Text, "Only jobs with this text in an error", example="timed"),
+        Parameter("finished_after", Time, "Only jobs that ended then or later", example="2026-11-01T00:00:00Z"),
+        Parameter("finished_before", Time, "Only jobs that ended before this time", example="2036-11-01T00:00:00Z"),
         Parameter("fields", Literal["all", "brief"], "brief: without payloads and results, with short errors", "all"),
         Parameter("limit", _Limit, "Maximum number of jobs", DEFAULT_PAGE),
         Parameter("cursor", _Cursor, "`next` of the page before, sent with the same filters"),

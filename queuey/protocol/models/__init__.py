@@ -88,6 +88,7 @@ from queuey.protocol.models.leases import (
     ReportedError,
 )
 from queuey.protocol.models.logs import MAX_LOG_LINES, JobLog, LogBatch, LoggedLine, LogItem, LogLevel, LogLine
+from queuey.protocol.models.matching import CancelJobs, DeleteJobs, Matching, MatchReply, RetryJobs
 from queuey.protocol.models.queues import (
     Metrics,
     PauseRequest,
@@ -158,6 +159,7 @@ __all__ = [
     "BatchItem",
     "BatchReply",
     "Bounds",
+    "CancelJobs",
     "CancelReply",
     "CatchUp",
     "Checkpoint",
@@ -174,6 +176,7 @@ __all__ = [
     "Debounce",
     "Definition",
     "DeleteDead",
+    "DeleteJobs",
     "EditReply",
     "EnqueueReply",
     "Explanation",
@@ -202,6 +205,8 @@ __all__ = [
     "LogLine",
     "LoggedLine",
     "Login",
+    "MatchReply",
+    "Matching",
     "MaxAttempts",
     "Me",
     "Metrics",
@@ -228,6 +233,7 @@ __all__ = [
     "ReplayDead",
     "ReplayReply",
     "ReportedError",
+    "RetryJobs",
     "RetryReply",
     "RunKind",
     "RunOutcome",

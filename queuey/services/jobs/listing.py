@@ -150,6 +150,7 @@ class Walk:
         self._ways = _ways_of(wanted)
         self._letter = _KIND[wanted.status][1] if wanted.status else ""
         self._filters = _filters_of(wanted)
+        self._reads = bool(wanted.q or wanted.error)
         self._bytes = 0
         count = broker.shards.count
         at = Cursor(cursors.digest(wanted), 0, "", 0) if cursor is None else _start(cursor, wanted, count)
@@ -183,13 +184,34 @@ class Walk:
 
     async def some(self, limit: int) -> list[Job]:
         """Look a little further, and return up to `limit` jobs. Only after `more` has returned True."""
-        at, places = self._at, self._left
-        assert at is not None
-        assert places
-        batch = places[:LOOK]
-        found = await self._look(at, batch, limit)
+        at, places = self._here()
+        found = await self._look(at, places[:LOOK], limit)
         kept = self._within_bytes(found.jobs)
         jobs = await self._read(at.shard, kept)
+        self._go_on(found, kept)
+        return jobs
+
+    async def some_ids(self, limit: int) -> tuple[int, Status, list[str]]:
+        """Look a little further, and return a shard, a status, and up to `limit` ids of jobs there that had it.
+
+        It reads the jobs only if a text is wanted. The status is one of those wanted if these are of several.
+        """
+        at, places = self._here()
+        found = await self._look(at, places[:LOOK], limit)
+        kept = self._within_bytes(found.jobs) if self._reads else found.jobs
+        read = [job.id for job in (await self._read(at.shard, kept) if self._reads else kept)]
+        self._go_on(found, kept)
+        return at.shard, self._wanted.status or (self._wanted.among or STATUSES)[0], read
+
+    def _here(self) -> tuple[Cursor, list[tuple[str, int]]]:
+        assert self._at is not None
+        assert self._left
+        return self._at, self._left
+
+    def _go_on(self, found: Page, kept: Sequence[Paged]) -> None:
+        """Go on behind the entries that were looked at, or behind the last job that was kept."""
+        at, places = self._here()
+        batch = places[:LOOK]
         if len(kept) == len(found.jobs) and found.ended:
             self._left = places[len(batch) :]
             self._at = Cursor(at.wanted, at.shard, *self._left[0]) if self._left else at
@@ -199,7 +221,6 @@ class Walk:
             queue, way = batch[place - 1]
             self._at = Cursor(at.wanted, at.shard, queue, way, offset, score, job_id)
             self._left = places[place - 1 :]
-        return jobs
 
     def _shards(self, first: int) -> Sequence[int]:
         """Return the shards that are left. All jobs of a dedupe key are on one."""
@@ -248,15 +269,15 @@ class Walk:
         for job_ids in _parts(found):
             stored = await self._deadline().call(self._broker.jobs.get, shard, job_ids)
             read = (to_job(job_id, one) for job_id, one in zip(job_ids, stored, strict=True) if one.definition)
-            jobs += [job for job in read if self._is_wanted(job)]
+            jobs += [job for job in read if is_wanted(job, self._wanted)]
         return jobs
 
-    def _is_wanted(self, job: Job) -> bool:
-        """Whether a job that a script has found is wanted. Scripts see no difference between a payload and a tag."""
-        wanted = self._wanted
-        if wanted.status not in (None, job.status) or (wanted.among and job.status not in wanted.among):
-            return False
-        return (not wanted.error or has_error(job, wanted.error)) and (not wanted.q or has_text(job, wanted.q))
+
+def is_wanted(job: Job, wanted: Wanted) -> bool:
+    """Return whether a job has the status and the texts. Scripts see no difference between a payload and a tag."""
+    if wanted.status not in (None, job.status) or (wanted.among and job.status not in wanted.among):
+        return False
+    return (not wanted.error or has_error(job, wanted.error)) and (not wanted.q or has_text(job, wanted.q))
 
 
 def _parts(found: Sequence[Paged]) -> Iterator[list[str]]:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Final
 
 import msgspec
 
 from queuey.protocol.models import Job, JobError
-
-MAX_SEARCHED: Final = 200
-"""The maximum number of characters of a text that is searched for."""
 
 
 def spellings(text: str) -> list[str]:

@@ -23,6 +23,7 @@ JSON_OF: Final[Mapping[str, Any]] = {
     "/error": {"message": "m"},
     "/exclude": ["2026-12-25"],
     "/job": {"type": "t", "queue": "mail", "backoff": {"base": 1}, "metadata": {"mail": "t"}, "tags": ["t"]},
+    "/ids": ["0" * 28],
     "/lines": [{"text": "t"}],
     "/metadata": {"mail": "t"},
     "/progress": {"done": 1},
@@ -45,7 +46,10 @@ BESIDE: Final[Mapping[str, Any]] = {
     "/type_queues": {"types": ["t"], "queues": ["mail"]},
 }
 """What else a body needs with this field, or without it."""
-ONE_OF: Final[Mapping[str, Any]] = {"/v1/schedules/preview": {"every": 60}, "/v1/schedules/{name}": {"every": 60}}
+ONE_OF: Final[Mapping[str, Any]] = {
+    **{path: {"every": 60} for path in ("/v1/schedules/preview", "/v1/schedules/{name}")},
+    **{path: {"all": True} for path in ("/v1/jobs/cancel", "/v1/jobs/retry", "/v1/jobs/delete")},
+}
 """A field of which the body of a route needs one of several."""
 
 

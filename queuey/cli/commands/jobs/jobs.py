@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Final
 
 import msgspec
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from queuey.cli.arguments import usage
 from queuey.cli.commands.jobs.bulk import enqueue_many
 from queuey.cli.commands.jobs.each import each
 from queuey.cli.commands.jobs.enqueue import PayloadText, enqueue, read_payload
+from queuey.cli.commands.jobs.matching import (
+    ANY,
+    ANY_ENDED,
+    AllJobs,
+    DryRun,
+    Limit,
+    SomeIds,
+    Which,
+    WhichEnded,
+    act_on_matching,
+    given_ids,
+)
 from queuey.cli.exits import OK, code_of_jobs
 from queuey.cli.exits import explain as complain
 from queuey.cli.failures import report
-from queuey.cli.options import DEFAULT_SERVER, JobId, JobIds, JobType, Output, Queue, Server, count, duration, switch
+from queuey.cli.options import DEFAULT_SERVER, JobId, JobIds, Output, Server, Yes, count, duration, switch
 from queuey.cli.output import show, show_all, show_each
 from queuey.client import Client, ClientError, Unreachable
-from queuey.errors import SettingsError
-from queuey.protocol.models import Job, Status
+from queuey.protocol.models import Job
 from queuey.settings.units import MINUTE
 
 COLUMNS: Final = ("id", "type", "queue", "status", "attempt", "attempts", "created_at", "last_error")
@@ -53,51 +63,16 @@ def _with_attempt(job: Job, output: Output) -> Job:
 @app.command(name="list")
 async def list_(
     *,
-    queue: Queue = None,
-    status: Annotated[Status | None, Parameter(help="Only jobs with this status.")] = None,
-    type: JobType = None,
-    tag: Annotated[str | None, Parameter(help="Only jobs with this tag.")] = None,
-    dedupe_key: Annotated[str | None, Parameter(metavar="KEY", help="Only jobs with this dedupe key.")] = None,
-    older_than: Annotated[float | None, duration("Only jobs that were created longer ago than this.")] = None,
-    younger_than: Annotated[float | None, duration("Only jobs that were created within this time.")] = None,
-    text: Annotated[
-        str | None, Parameter(metavar="TEXT", help="Only jobs with this text in id, type, payload or error.")
-    ] = None,
-    error: Annotated[str | None, Parameter(metavar="TEXT", help="Only jobs with this text in an error.")] = None,
-    finished_after: Annotated[
-        datetime | None, Parameter(metavar="TIME", help="Only jobs that ended at this time or later.")
-    ] = None,
-    finished_before: Annotated[
-        datetime | None, Parameter(metavar="TIME", help="Only jobs that ended before this time.")
-    ] = None,
+    which: WhichEnded = ANY_ENDED,
     limit: Annotated[int, count("Maximum number of jobs. With -o jsonl, each is printed on arrival.", MOST)] = 50,
     output: Output = "table",
     server: Server = DEFAULT_SERVER,
 ) -> int:
     """List jobs."""
     async with server.client() as client:
-        jobs = client.jobs(
-            queue=queue,
-            status=status,
-            type=type,
-            tag=tag,
-            dedupe_key=dedupe_key,
-            older_than=older_than,
-            younger_than=younger_than,
-            q=text,
-            error=error,
-            finished_after=with_zone("--finished-after", finished_after),
-            finished_before=with_zone("--finished-before", finished_before),
-        )
+        jobs = client.jobs(**which.filters())
         await show_each((_with_attempt(job, output) async for job in jobs), limit, COLUMNS, output)
     return OK
-
-
-def with_zone(flag: str, time: datetime | None) -> datetime | None:
-    """Return the time of a flag. Raises SettingsError without a zone."""
-    if time is not None and time.tzinfo is None:
-        raise SettingsError(f"{flag}: has no time zone. Append Z for UTC.")
-    return time
 
 
 @app.command
@@ -150,19 +125,51 @@ def _report_all(faults: Sequence[tuple[str, ClientError]]) -> int:
     return codes[0] if codes else OK
 
 
-@app.command
-async def cancel(job_ids: JobIds, /, *, output: Output = "table", server: Server = DEFAULT_SERVER) -> int:
-    """Cancel jobs.
+@app.command(usage=usage("job cancel", "[ID...]"))
+async def cancel(
+    job_ids: SomeIds = None,
+    /,
+    *,
+    which: Which = ANY,
+    every: AllJobs = False,
+    limit: Limit = 1000,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    output: Output = "table",
+    server: Server = DEFAULT_SERVER,
+) -> int:
+    """Cancel jobs: those with these ids, or with --yes all that match.
 
     A running job is `cancelling` until its handler has stopped.
     """
-    return await each(server, job_ids, Client.cancel, ("job_id", "status"), output)
+    if (ids := given_ids(job_ids, which, every)) is not None:
+        return await each(server, ids, Client.cancel, ("job_id", "status"), output)
+    return await act_on_matching(
+        server, "cancel", which, every=every, limit=limit, dry_run=dry_run, yes=yes, form=output
+    )
 
 
-@app.command
-async def retry(job_ids: JobIds, /, *, output: Output = "table", server: Server = DEFAULT_SERVER) -> int:
-    """Retry dead jobs, and run scheduled jobs immediately."""
-    return await each(server, job_ids, Client.retry, ("job_id", "status"), output)
+@app.command(usage=usage("job retry", "[ID...]"))
+async def retry(
+    job_ids: SomeIds = None,
+    /,
+    *,
+    which: WhichEnded = ANY_ENDED,
+    every: AllJobs = False,
+    limit: Limit = 1000,
+    dry_run: DryRun = False,
+    output: Output = "table",
+    server: Server = DEFAULT_SERVER,
+) -> int:
+    """Retry dead jobs, and run scheduled jobs immediately.
+
+    With filters: dead jobs, or with --status scheduled those.
+    """
+    if (ids := given_ids(job_ids, which, every)) is not None:
+        return await each(server, ids, Client.retry, ("job_id", "status"), output)
+    return await act_on_matching(
+        server, "retry", which, every=every, limit=limit, dry_run=dry_run, yes=True, form=output
+    )
 
 
 @app.command
@@ -189,13 +196,28 @@ async def log(job_id: JobId, /, *, output: Output = "table", server: Server = DE
     return OK
 
 
-@app.command
-async def delete(job_ids: JobIds, /, *, server: Server = DEFAULT_SERVER) -> int:
-    """Delete finished jobs: succeeded, cancelled or dead.
+@app.command(usage=usage("job delete", "[ID...]"))
+async def delete(
+    job_ids: SomeIds = None,
+    /,
+    *,
+    which: WhichEnded = ANY_ENDED,
+    every: AllJobs = False,
+    limit: Limit = 1000,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    output: Output = "table",
+    server: Server = DEFAULT_SERVER,
+) -> int:
+    """Delete finished jobs: those with these ids, or with --yes all that match.
 
-    It prints nothing.
+    With ids it prints nothing.
     """
-    return await each(server, job_ids, Client.delete)
+    if (ids := given_ids(job_ids, which, every)) is not None:
+        return await each(server, ids, Client.delete)
+    return await act_on_matching(
+        server, "delete", which, every=every, limit=limit, dry_run=dry_run, yes=yes, form=output
+    )
 
 
 @app.command
