@@ -56,7 +56,7 @@ def api_parts(
 
     The caller has to run `waiters`, `followers`, `pulses` and the wakers as chores, and to open the peers.
     """
-    own = ReplicaMetrics(metrics, place.number)
+    own, most, pull = ReplicaMetrics(metrics, place.number), settings.waiters, PullSettings.of(settings)
     return ApiParts(
         settings=ApiSettings.of(settings),
         credentials=credentials,
@@ -65,17 +65,10 @@ def api_parts(
         health=Health(broker, durability),
         submission=submission,
         producer=producer,
-        waiters=Waiters(broker, settings.waiters),
-        followers=EventSubscribers(broker, stream, publisher, settings.waiters),
-        pulses=Pulses(broker, settings.waiters, settings.request_deadline, settings.unknown_type_ttl),
-        pulling=Pulling(
-            broker,
-            PullSettings.of(settings),
-            metrics=metrics,
-            polls=polls,
-            wakers=wakers,
-            on_progress=publisher.progress,
-        ),
+        waiters=Waiters(broker, most),
+        followers=EventSubscribers(broker, stream, publisher, most),
+        pulses=Pulses(broker, most, settings.request_deadline, settings.unknown_type_ttl),
+        pulling=Pulling(broker, pull, metrics=metrics, polls=polls, wakers=wakers, on_progress=publisher.progress),
         own=own,
         peers=Peers(place, own.text),
         ui=UiSettings.of(settings),

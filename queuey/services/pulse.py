@@ -1,4 +1,4 @@
-"""The queues and workers once a second, for those who look. Without followers nothing is asked of the store.
+"""The queues and workers once a second, while anyone follows. Without followers nothing is asked of the store.
 
 One task makes a frame for all followers of this replica. It is filtered and encoded once for each set of rights among
 them. A follower has only the latest frame: one that reads slowly skips those between.

@@ -45,6 +45,7 @@ FILTERED: Final = {
     ("GET", "/v1/queues/metrics"): ("queues", "name"),
     ("GET", "/v1/queues"): ("queues", "name"),
     ("GET", "/v1/workers"): ("workers", "name"),
+    ("GET", "/v1/pulse"): ("queues", "name"),
     ("GET", "/v1/jobs"): ("jobs", "queue"),
     ("GET", "/v1/schedules"): ("schedules", "queue"),
     ("GET", "/v1/dlq"): ("jobs", "queue"),
@@ -68,14 +69,14 @@ NEEDS_SCHEDULE: Final = {
     *(("POST", f"/v1/schedules/{{name}}/{verb}") for verb in ("pause", "resume", "trigger", "backfill")),
 }
 """Routes about a schedule of the name `mail`, whose jobs go to the queue `mail`."""
-ENDLESS: Final = {"/v1/events", "/v1/jobs/{id}/events", "/v1/pulse"}
+ENDLESS: Final = {"/v1/events": "?seconds=0", "/v1/jobs/{id}/events": "?seconds=0", "/v1/pulse": "?once=1"}
 """Routes whose answer goes on and on, unless it is asked for an end."""
 
 
 def path_for(endpoint: Endpoint, job_id: str) -> str:
     """A path about this job, or the queue, the worker or the schedule `mail`."""
     path = endpoint.path.replace("{id}", job_id).replace("{name}", "mail").replace("{path:path}", "")
-    return path + "?seconds=0" if endpoint.path in ENDLESS else path
+    return path + ENDLESS.get(endpoint.path, "")
 
 
 def body_for(endpoint: Endpoint, bodies: Mapping[str, Any]) -> Any:

@@ -50,7 +50,7 @@ API = create_app(
         settings=ApiSettings.of(Settings(data_dir=Path("/unused"))),
         credentials=Credentials(ADMIN),
         metrics=Metrics(),
-        **dict.fromkeys(("broker", "health", "submission", "producer", "waiters", "followers"), NOTHING),
+        **dict.fromkeys(("broker", "health", "submission", "producer", "waiters", "followers", "pulses"), NOTHING),
         **dict.fromkeys(("pulling", "own", "peers"), NOTHING),
     )
 )

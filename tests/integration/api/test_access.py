@@ -161,6 +161,7 @@ async def test_the_table_of_routes(api: ApiRig) -> None:
         ("POST", "/v1/dlq/replay"): "admin",
         ("POST", "/v1/dlq/delete"): "admin",
         ("GET", "/v1/workers"): "read",
+        ("GET", "/v1/pulse"): "read",
         ("POST", "/v1/workers/{name}/quiet"): "admin",
         ("POST", "/v1/replay-dlq"): "admin",
         ("GET", "/metrics"): "read",
