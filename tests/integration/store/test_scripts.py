@@ -88,11 +88,14 @@ CALLS: dict[str, Call] = {
     "due_schedules": lambda rig: rig.broker.schedules.due_schedules(rig.shard, now=NOW),
     "fire": lambda rig: rig.broker.schedules.fire(rig.shard, [], now=NOW),
     "restore_schedules": lambda rig: rig.broker.transfer.restore_schedules(rig.shard, []),
+    "session_key": lambda rig: rig.broker.access.session_key("k"),
+    "add_audit": lambda rig: rig.broker.access.add_audit("{}"),
+    "list_audit": lambda rig: rig.broker.access.list_audit("", 1),
     "position": lambda rig: rig.broker.jobs.position(rig.shard, "q", "low", "a", look=1),
 }
 READS = (
     *("store_info", "list_dead", "dump", "get", "queue_status", "list_by_status", "list_jobs", "position", "stats"),
-    *("workers", "list_asides", "type_reports", "get_log"),
+    *("workers", "list_asides", "type_reports", "get_log", "list_audit"),
     *("get_schedules", "list_schedules", "due_schedules"),
 )
 TAKES_MEMORY = (
