@@ -20,7 +20,9 @@ LISTS = frozenset({"ready", "aside"})
 PLACES = LISTS | {"scheduled", "leases", "dead", "done"}
 NAMES = frozenset({"ticks", "waiting_ticks", "schedule_names"})
 """The kinds of keys that have names of schedules."""
-OTHERS = NAMES | frozenset({"runs", "batch", "queue", "queues", "workers", "meta", "stats", "wake", "poke", "alone"})
+OTHERS = NAMES | frozenset(
+    {"runs", "batch", "queue", "queues", "workers", "meta", "stats", "wake", "poke", "alone", "audit"}
+)
 
 
 @dataclass
