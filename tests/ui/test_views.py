@@ -122,3 +122,27 @@ def test_a_schedule_is_triggered_and_its_ticks_are_counted_before_a_backfill(pag
     dialog.get_by_label("to", exact=True).fill("2026-11-04T00:00")
     dialog.get_by_role("button", name="Count them").click()
     expect(dialog).to_contain_text("3 ticks")
+
+
+def test_all_jobs_that_match_are_counted_and_then_cancelled(page: Page, shop: Shop) -> None:
+    for _ in range(3):
+        shop.server.submit("nobody.knows", queue="idle")
+    opened(page, shop, "jobs&queue=idle", "Jobs")
+    table = page.get_by_role("region", name="Jobs, table")
+    expect(table.get_by_text("waits")).to_have_count(3)
+    table.get_by_role("checkbox").first.check()
+    page.get_by_role("button", name="Cancel 1 job…").click()
+    dialog = page.get_by_role("dialog", name="Cancel jobs")
+    expect(dialog).to_contain_text("1 job matches.")
+    dialog.get_by_role("button", name="Cancel 1 job", exact=True).click()
+    expect(dialog).to_contain_text("1 job cancelled of 1 that matched.")
+    dialog.get_by_role("button", name="Close").click()
+    expect(table.get_by_text("cancelled")).to_have_count(1)
+    page.goto(f"{shop.url}/ui/?view=jobs&queue=idle&status=queued")
+    page.get_by_role("button", name="Cancel all that match…").click()
+    dialog = page.get_by_role("dialog", name="Cancel jobs")
+    expect(dialog).to_contain_text("2 jobs match.")
+    dialog.get_by_role("button", name="Cancel all that match", exact=True).click()
+    expect(dialog).to_contain_text("2 jobs cancelled of 2 that matched.")
+    dialog.get_by_role("button", name="Close").click()
+    expect(page.get_by_text("No job matches. Without one of the filters:")).to_be_visible()
