@@ -208,3 +208,16 @@ def test_a_schedule_of_a_store_that_may_forget_need_not_be_there() -> None:
     assert found(world) == ["15: the schedule s was put and is not in the store"]
     world.events = forgotten(world.events, 0, NS)
     assert found(world) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "wrong"), [(-5, []), (0, ["15: s: the tick {tick} was before the put, and was fired"])]
+)
+def test_a_tick_between_the_request_and_the_put_may_be_fired(asked: int, wrong: list[str]) -> None:
+    """The server finds the next tick, and then the store keeps the schedule."""
+    world, ticks = peaceful()
+    (was,) = (event for event in world.events if isinstance(event, Scheduled))
+    request = {"cron": "* * * * * *", **{name: value for name, value in was.request.items() if name != "every"}}
+    put = replace(was, request=request, anchor_ms=0, created_ms=ticks[0] + 2, asked_ms=ticks[0] + asked)
+    world.events = [put if event is was else event for event in world.events]
+    assert found(world) == [text.format(tick=ticks[0]) for text in wrong]

@@ -91,7 +91,8 @@ class Ended(Struct, tag_field="event", tag="ended"):
 class Scheduled(Struct, tag_field="event", tag="scheduled"):
     """A schedule was put. Times are in ms by the store's clock; a tick is each full second from `anchor_ms` on.
 
-    `kept`: whether the store promises to have it still.
+    `kept`: whether the store promises to have it still. `asked_ms`: a time before the request, -1 = that at which it
+    was created. A tick between the two may be fired: the server looks for the next tick before the store keeps it.
     """
 
     at: int
@@ -101,6 +102,7 @@ class Scheduled(Struct, tag_field="event", tag="scheduled"):
     anchor_ms: int
     request: dict[str, Any]
     kept: bool = True
+    asked_ms: int = -1
 
 
 class Unscheduled(Struct, tag_field="event", tag="unscheduled"):

@@ -81,8 +81,11 @@ def _of_schedule(evidence: Evidence, put: Scheduled, jobs: dict[int, str]) -> It
     if record.last_tick_ms < last and first <= last:
         yield f"the ticks until {last} were due, {record.last_tick_ms} was the last, and {record.next_ms} is the next"
     yield from (f"the tick {tick} has a job, and was not decided" for tick in jobs if tick > record.last_tick_ms)
+    asked_ms = put.created_ms if put.asked_ms < 0 or "every" in put.request else put.asked_ms
     yield from (
-        f"the tick {run.tick_ms} was before the put, and was {run.outcome}" for run in runs if run.tick_ms < first
+        f"the tick {run.tick_ms} was before the put, and was {run.outcome}"
+        for run in runs
+        if run.tick_ms < first and run.tick_ms <= asked_ms
     )
     yield from _history(put, runs, jobs, view)
     yield from _left_out(put, first, record.last_tick_ms, runs, jobs)

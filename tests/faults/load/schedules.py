@@ -53,13 +53,16 @@ class Schedules:
 
     async def start(self) -> None:
         """Put them, and write down which ones they are. Raises RuntimeError."""
+        view: StoreView = await self._look()
+        asked_ms = view.time_ms
         for name, request in REQUESTS.items():
             await self._until_done("PUT", f"/v1/schedules/{name}", request)
-        view: StoreView = await self._look()
+        view = await self._look()
         for name, request in REQUESTS.items():
             stored = view.schedules[name]
             anchor_ms = stored.anchor_ms if "every" in request else 0
-            self._ledger.write(Scheduled(now(), name, stored.uid, stored.created_ms, anchor_ms, request))
+            put = Scheduled(now(), name, stored.uid, stored.created_ms, anchor_ms, request, asked_ms=asked_ms)
+            self._ledger.write(put)
 
     async def stop(self) -> None:
         """Wait until each has had a tick and none is late, and pause them. The checks find a tick that stays late."""
